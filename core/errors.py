@@ -1,0 +1,95 @@
+"""Every error that fuseid raises, in two trees: one that ends a run, one that costs a single item."""
+
+
+class FuseidError(Exception):
+    """Ends a command with one line for the user: the cause, the offending value, the mend."""
+
+    exit_status = 1
+
+
+class BadInput(FuseidError):
+    """A manifest, option, path or query that cannot be used as given."""
+
+
+class ConfigError(FuseidError):
+    """A configuration file or value that does not validate."""
+
+
+class ModelError(FuseidError):
+    """A model that cannot be found or loaded."""
+
+
+class FingerprintMismatch(FuseidError):
+    """Two artifacts, or an artifact and a database, that were made from different things."""
+
+
+class ArtifactError(FuseidError):
+    """A saved fusion or tokenizer that is missing, altered or of an unknown format."""
+
+
+class StoreError(FuseidError):
+    """A database that is missing, of another schema version, or lacks what was asked of it."""
+
+
+class LeaseLost(FuseidError):
+    """Another writer took the lease while this run held it; nothing further was committed."""
+
+
+class LeaseHeld(FuseidError):
+    """Another run is writing to this database."""
+
+    exit_status = 3
+
+
+class TooManyRejected(FuseidError):
+    """More items were rejected than `--max-rejected` allows; what was good is kept."""
+
+    exit_status = 4
+
+
+class ItemError(Exception):
+    """Costs one item: it becomes one row in `rejected`, and its class name is the row's `error_class`."""
+
+
+class MissingFile(ItemError):
+    """The uri names no readable regular file."""
+
+
+class NotAllowed(ItemError):
+    """The uri's scheme or path is outside what the configuration allows."""
+
+
+class Unrecognised(ItemError):
+    """The bytes are of no known image or video format."""
+
+
+class CorruptMedia(ItemError):
+    """The bytes begin like a known format but cannot be decoded."""
+
+
+class TooLarge(ItemError):
+    """Bytes, pixels, duration or caption beyond the configured limit."""
+
+
+class DecodeTimeout(ItemError):
+    """Decoding took longer than `decode.timeout_seconds`; its process was killed."""
+
+
+class DecodeCrashed(ItemError):
+    """The decoding process died on this item."""
+
+
+class OutOfMemory(ItemError):
+    """Decoding needed more than `decode.memory_bytes`."""
+
+
+class EmptyItem(ItemError):
+    """The item has no modality: no media and no caption."""
+
+
+class BadVector(ItemError):
+    """A ready-made vector that is zero, not finite, or of the wrong size."""
+
+
+class EncodeFailed(ItemError):
+    """The encoder raised on this item, or returned a vector that is not finite."""

@@ -1,0 +1,116 @@
+"""The emoji concepts, their words, and the tenth of them that training never sees under any name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+COMPONENT_GROUP = 2  # skin tones and hair, no pictures of their own
+FLAG_GROUP = 9
+GENDER = {"man", "woman", "men", "women", "person", "people", "boy", "girl", "male", "female", "mrs", "mr", "mx"}
+# Heads that say nothing alone ("dog face", "A button"): the whole phrase is the key then.
+VAGUE = {"face", "sign", "button", "symbol", "mark", "hand", "hands", "gesture", "arrow", "arrows", "square", "circle",
+         "flag", "suit", "moon", "eyes", "finger", "way", "triangle", "paper", "out", "up", "down", "right", "left"}
+CUTS = re.compile(r"\b(?:with|without|in|of|on|at|and|behind|over|from|for|holding|facing|wearing)\b")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One emoji without its skin tones. `base` is the key shared with its synonyms, gender and tone variants."""
+
+    hexcode: str
+    label: str
+    tags: tuple[str, ...]
+    group: int
+    base: str
+    held_out: bool
+    in_training: bool  # false for held-out concepts and for those whose label mentions one
+
+
+def squash(text: str) -> str:
+    """Letters and digits only, lower case, accents dropped: how names of different packages are compared."""
+    plain = unicodedata.normalize("NFKD", text.lower().replace("&", "and")).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]", "", plain)
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words with a plural s taken off, so that 'hearts' and 'heart' are one word."""
+    found = re.findall(r"[a-z0-9]+", unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode())
+    return [w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in found]
+
+
+def base_key(label: str, group: int) -> str:
+    """Key of a concept: its head noun without gender, or the whole phrase where the head is vague."""
+    if group == FLAG_GROUP:
+        return " ".join(words_of(label.removeprefix("flag: ")))
+    text = re.sub(r"\(.*?\)", " ", label.lower().replace("’", ""))
+    if "oclock" in text or text.endswith("thirty"):
+        return "clock"
+    text = CUTS.split(text.split(":")[0])[0]
+    words = [w for w in words_of(text) if w not in GENDER]
+    if not words:
+        words = [w for w in words_of(label) if w not in GENDER][-1:] or ["person"]
+    vague = {v.removesuffix("s") for v in VAGUE} | VAGUE
+    return " ".join(words) if words[-1] in vague else words[-1]
+
+
+def _groups(keys: list[str], synonyms: dict[str, set[str]]) -> dict[str, str]:
+    """Join keys that WordNet calls synonyms; each key is mapped to the first key of its group."""
+    parent = {key: key for key in keys}
+
+    def root(key: str) -> str:
+        while parent[key] != key:
+            key = parent[key]
+        return key
+
+    for key in sorted(parent):
+        for other in sorted(synonyms.get(key, ())):
+            other = " ".join(words_of(other))
+            if other in parent and root(other) != root(key):
+                first, second = sorted((root(key), root(other)))
+                parent[second] = first
+    return {key: root(key) for key in parent}
+
+
+def is_held_out(base: str) -> bool:
+    """One base concept in ten, by a hash that depends on nothing but its name."""
+    return int(hashlib.sha256(f"held out: {base}".encode()).hexdigest(), 16) % 10 == 0
+
+
+def mentions(text: str, phrases: set[str]) -> bool:
+    """Whether one of `phrases` (in the form of `words_of`) stands in the text as whole words."""
+    padded = f" {' '.join(words_of(text))} "
+    return any(f" {phrase} " in padded for phrase in phrases)
+
+
+def load_concepts(emojibase: Path, synonyms: dict[str, set[str]]) -> tuple[list[Concept], set[str]]:
+    """All concepts in emojibase's order, and the phrases (names and synonyms) that no training text may contain."""
+    entries = json.loads((emojibase / "en" / "data.json").read_text(encoding="utf-8"))
+    entries = [e for e in entries if e.get("group") is not None and e["group"] != COMPONENT_GROUP]
+    keys = [base_key(e["label"], e["group"]) for e in entries]
+    bases = _groups(keys, synonyms)
+    banned: set[str] = set()
+    for key in keys:
+        if is_held_out(bases[key]):
+            banned.add(key)
+            banned.update(" ".join(words_of(s)) for s in synonyms.get(key, ()))
+    banned = {phrase for phrase in banned if len(phrase) > 1}
+    concepts = []
+    for entry, key in zip(entries, keys, strict=True):
+        held_out = is_held_out(bases[key])
+        concepts.append(
+            Concept(
+                hexcode="-".join(p for p in entry["hexcode"].lower().split("-") if p != "fe0f").lstrip("0"),
+                label=entry["label"],
+                tags=tuple(entry.get("tags", ())),
+                group=entry["group"],
+                base=bases[key],
+                held_out=held_out,
+                in_training=not held_out and not mentions(entry["label"], banned),
+            )
+        )
+    return concepts, banned

