@@ -1,0 +1,55 @@
+"""Artifacts: a directory of one JSON and one safetensors file, named by the hash of what they hold; never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from fuseid.core.errors import ArtifactError
+
+FORMAT = 1
+_META, _TENSORS = "artifact.json", "tensors.safetensors"
+
+
+def artifact_id(kind: str, meta: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
+    """`KIND-` and the hex of BLAKE2b-64 over everything but the figures in meta["metrics"]."""
+    return f"{kind}-{_digest({k: v for k, v in meta.items() if k != 'metrics'}, save_tensors(tensors))}"
+
+
+def write_artifact(directory: Path, kind: str, meta: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
+    """Writes both files into `directory`, which is made; returns the id."""
+    name = artifact_id(kind, meta, tensors)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / _TENSORS).write_bytes(save_tensors(tensors))
+    document = {"format": FORMAT, "kind": kind, "id": name, "meta": meta}
+    (directory / _META).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return name
+
+
+def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+    """-> (id, meta, tensors). Raises ArtifactError if it is missing, of another kind or format, or was altered."""
+    try:
+        document = json.loads((directory / _META).read_text(encoding="utf-8"))
+        blob = (directory / _TENSORS).read_bytes()
+        tensors = load_tensors(blob)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ArtifactError(f"cannot read the {kind} in {directory}: {error}") from None
+    if not isinstance(document, dict) or document.get("kind") != kind or document.get("format") != FORMAT:
+        raise ArtifactError(f"{directory} holds no {kind} of format {FORMAT}")
+    name = artifact_id(kind, document["meta"], tensors)
+    if name != document["id"]:
+        raise ArtifactError(f"{directory} was altered: it says {document['id']}, its content hashes to {name}; fit again")
+    return name, document["meta"], tensors
+
+
+def _digest(meta: dict[str, Any], blob: bytes) -> str:
+    digest = hashlib.blake2b(json.dumps(meta, sort_keys=True, separators=(",", ":")).encode(), digest_size=8)
+    digest.update(blob)
+    return digest.hexdigest()

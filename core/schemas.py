@@ -1,0 +1,147 @@
+"""Arrow schemas: of the store's tables, and of the batches that travel between steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from fuseid.core.records import MODALITIES
+
+SCHEMA_VERSION = 1
+
+# Lance refuses a second row of the same key, also from concurrent writers, only where the field carries this.
+_KEY = {"lance-schema:unenforced-primary-key": "true"}
+
+
+def _key(name: str) -> pa.Field:
+    return pa.field(name, pa.string(), nullable=False, metadata=_KEY)
+
+
+# What a source tells of an item, and what the store already knows of it. `want_media`, `want_text`: recompute the
+# vectors of that side; where false the vectors come along from the store. `item_fp`: what decides whether a rejected
+# item is worth another try.
+WORK = pa.schema(
+    [
+        pa.field("content_id", pa.string(), nullable=False),
+        ("kind", pa.string()),
+        ("uri", pa.string()),
+        ("path", pa.string()),
+        ("caption", pa.string()),
+        ("attributes", pa.string()),
+        ("source_stat", pa.string()),
+        ("item_fp", pa.string()),
+        ("want_media", pa.bool_()),
+        ("want_text", pa.bool_()),
+        ("thumbnail", pa.binary()),
+        ("media_hash", pa.string()),
+        ("decoder", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("duration", pa.float64()),
+        ("timestamps", pa.list_(pa.float64())),
+        *((modality, pa.list_(pa.float32())) for modality in MODALITIES),
+        ("frames", pa.large_binary()),
+        ("frames_shape", pa.list_(pa.int32())),
+        ("attempts", pa.int32()),
+        ("error_stage", pa.string()),
+        ("error_class", pa.string()),
+        ("error_message", pa.string()),
+        ("seconds_decode", pa.float64()),
+        ("seconds_encode", pa.float64()),
+    ]
+)
+
+# Columns that the last step hands to the driver: everything but the frames.
+DONE = pa.schema([field for field in WORK if field.name not in ("frames", "frames_shape", "path")])
+
+
+def contents_schema(dims: Mapping[str, int]) -> pa.Schema:
+    """`contents`: one row per content_id. dims: the size of each vector column that this database has."""
+    return pa.schema(
+        [
+            _key("content_id"),
+            pa.field("kind", pa.string(), nullable=False),
+            ("uri", pa.string()),
+            ("caption", pa.string()),
+            ("vlm_caption", pa.string()),
+            ("attributes", pa.json_()),
+            ("thumbnail", pa.binary()),
+            ("media_hash", pa.string()),
+            ("decoder", pa.string()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("duration", pa.float64()),
+            ("timestamps", pa.list_(pa.float64())),
+            *((name, pa.list_(pa.float32(), size)) for name, size in dims.items()),
+            ("source_stat", pa.string()),
+            ("caption_hash", pa.string()),
+            ("decode_fp", pa.string()),
+            ("clip_fp", pa.string()),
+            ("vlm_fp", pa.string()),
+            ("fused_fp", pa.string()),
+            ("run_id", pa.string()),
+            ("updated_at", pa.timestamp("us", tz="UTC")),
+            ("codes", pa.list_(pa.int32())),
+            ("sid", pa.string()),
+            ("tokenizer_id", pa.string()),
+        ],
+        metadata={"fuseid.schema_version": str(SCHEMA_VERSION)},
+    )
+
+
+# The ledger. `base` is the text form of the codes without the suffix.
+ASSIGNMENTS = pa.schema(
+    [
+        pa.field("content_id", pa.string(), nullable=False),
+        pa.field("tokenizer_id", pa.string(), nullable=False),
+        ("fused_fp", pa.string()),
+        pa.field("codes", pa.list_(pa.int32()), nullable=False),
+        ("suffix", pa.int32()),
+        pa.field("base", pa.string(), nullable=False),
+        pa.field("sid", pa.string(), nullable=False),
+        ("run_id", pa.string()),
+    ]
+)
+
+REJECTED = pa.schema(
+    [
+        _key("content_id"),
+        ("uri", pa.string()),
+        ("stage", pa.string()),
+        ("error_class", pa.string()),
+        ("message", pa.string()),
+        ("attempts", pa.int32()),
+        ("first_run", pa.string()),
+        ("last_run", pa.string()),
+        ("fingerprint", pa.string()),
+    ]
+)
+
+RUNS = pa.schema(
+    [
+        _key("run_id"),
+        ("job", pa.string()),
+        ("started_at", pa.timestamp("us", tz="UTC")),
+        ("finished_at", pa.timestamp("us", tz="UTC")),
+        ("config", pa.string()),
+        ("counts", pa.string()),
+        ("seconds", pa.string()),
+        ("device_seconds", pa.float64()),
+        ("versions_before", pa.string()),
+        ("versions_after", pa.string()),
+        ("outcome", pa.string()),
+    ]
+)
+
+LEASE = pa.schema(
+    [
+        _key("name"),
+        ("epoch", pa.int64()),
+        ("holder", pa.string()),
+        ("host", pa.string()),
+        ("pid", pa.int64()),
+        ("process_start", pa.float64()),
+        ("expires_at", pa.float64()),
+    ]
+)

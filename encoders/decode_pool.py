@@ -1,0 +1,99 @@
+"""Decoding in killable child processes, so that one poisoned file costs one item and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+
+from fuseid.core.config import DecodeConfig
+from fuseid.core.errors import DecodeCrashed, DecodeTimeout, ItemError, OutOfMemory
+from fuseid.core.records import Decoded
+from fuseid.encoders.decode_process import ChildDied, ChildTimedOut, DecodeProcess
+
+# Results that wait for the consumer, per child: enough to keep children busy, few enough to bound memory.
+_AHEAD_PER_WORKER = 3
+
+
+class DecodePool:
+    """Up to `workers` warm child processes (0: one per core this process may use), each fed by a thread of its own.
+
+    The children start at first use, are replaced after `decode.items_per_process` items or when killed, and end with
+    `close` or with this process, however it ends. Safe to use from several threads. Not for Windows.
+    """
+
+    def __init__(self, config: DecodeConfig, workers: int = 1) -> None:
+        self._config = config
+        self.workers = workers or len(os.sched_getaffinity(0))
+        # The threads live as long as the pool: a child is killed by the kernel when the thread that started it ends.
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="fuseid-decode")
+        self._idle: SimpleQueue[DecodeProcess] = SimpleQueue()
+        self._children = [DecodeProcess(config) for _ in range(self.workers)]
+        for child in self._children:
+            self._idle.put(child)
+        self._closed = False
+
+    def __enter__(self) -> DecodePool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def decode_many(self, items: Sequence[tuple[str, str]]) -> Iterator[Decoded | ItemError]:
+        """One result per (path, kind) of `items`, in their order. An item's error is yielded, never raised.
+
+        Work runs a few items ahead of the consumer and no further. Raises RuntimeError after `close`, and where
+        child processes cannot be started at all.
+        """
+        if self._closed:
+            raise RuntimeError("this DecodePool is closed")
+        return self._decode_many(items)
+
+    def _decode_many(self, items: Sequence[tuple[str, str]]) -> Iterator[Decoded | ItemError]:
+        waiting: deque[Future[Decoded | ItemError]] = deque()
+        try:
+            for path, kind in items:
+                if len(waiting) >= self.workers * _AHEAD_PER_WORKER:
+                    yield waiting.popleft().result()
+                waiting.append(self._threads.submit(self._decode_one, path, kind))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _decode_one(self, path: str, kind: str) -> Decoded | ItemError:
+        child = self._idle.get()
+        try:
+            return self._decode_in(child, path, kind)
+        finally:
+            self._idle.put(child)
+
+    def _decode_in(self, child: DecodeProcess, path: str, kind: str) -> Decoded | ItemError:
+        while True:
+            was_fresh = child.is_fresh
+            try:
+                result = child.decode(path, kind)
+            except ChildTimedOut:
+                return DecodeTimeout(f"decoding {path!r} took longer than {self._config.timeout_seconds:g} seconds")
+            except ChildDied as death:
+                result = death.as_item_error(path, self._config)
+            if not isinstance(result, DecodeCrashed | OutOfMemory):
+                return result
+            child.close()
+            # What earlier items left behind in the child may be the cause: an item's fate must not depend on its
+            # neighbours, so only a fresh child's word counts.
+            if was_fresh or self._closed:
+                return result
+
+    def close(self) -> None:
+        """Ends all children, work in progress included. Harmless when repeated."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for child in self._children:
+            child.kill()
+        self._threads.shutdown(wait=True)
+        for child in self._children:
+            child.close()

@@ -1,0 +1,208 @@
+"""One child process of the decode pool: started, spoken to under a deadline, killed, replaced."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import IO
+
+import numpy as np
+
+from fuseid.core.config import DecodeConfig
+from fuseid.core.errors import DecodeCrashed, ItemError, OutOfMemory
+from fuseid.core.records import Decoded
+from fuseid.encoders.decode_wire import LENGTH, MAX_HEADER_BYTES, decoded_of, error_of, pack
+
+# One bounded frame fits: the child hands it over in one write and goes on to the next item.
+_PIPE_BYTES = 1 << 20
+
+# Starting Python and its libraries, on a busy machine; not charged to the first item.
+_START_SECONDS = 120.0
+
+# Threads that a child's libraries would start add address space and fight over cores with the other children.
+_QUIET_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+}
+
+
+class ChildTimedOut(Exception):
+    """The child did not answer in time and was killed."""
+
+
+class ChildDied(Exception):
+    """The child ended before its answer did."""
+
+    def __init__(self, return_code: int, last_words: str) -> None:
+        super().__init__(f"decoding process ended with {return_code}: {last_words}")
+        self.return_code, self.last_words = return_code, last_words
+
+    def as_item_error(self, path: str, config: DecodeConfig) -> ItemError:
+        """OutOfMemory where the traces say so (SIGKILL is not ours here: the kernel ran out), else DecodeCrashed."""
+        how = f"exit status {self.return_code}"
+        if self.return_code < 0:
+            how = f"signal {signal.Signals(-self.return_code).name}"
+        words = f": {self.last_words}" if self.last_words else ""
+        starved = any(word in self.last_words for word in ("bad_alloc", "MemoryError", "Cannot allocate memory"))
+        if self.return_code == -signal.SIGKILL or starved:
+            limit = f"decode.memory_bytes ({config.memory_bytes >> 20} MiB)"
+            return OutOfMemory(f"decoding {path!r} ran out of memory, the limit is {limit} ({how}{words})")
+        return DecodeCrashed(f"the decoding process died on {path!r} by {how}{words}")
+
+
+class DecodeProcess:
+    """A child that is started when first needed. One item at a time; `kill` may come from another thread."""
+
+    def __init__(self, config: DecodeConfig) -> None:
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+        self._items = 0
+        self._lock = threading.Lock()  # guards starting against `kill`
+        self._killed_for_good = False
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the next item will be the first of its child."""
+        return self._process is None or self._items in (0, self._config.items_per_process)
+
+    def decode(self, path: str, kind: str) -> Decoded | ItemError:
+        """The child's answer. Raises ChildTimedOut or ChildDied; the next call starts a new child."""
+        if self._items >= self._config.items_per_process:
+            self.close()
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._items += 1
+        deadline = time.monotonic() + self._config.timeout_seconds
+        try:
+            process.stdin.write(pack({"path": path, "kind": kind}))
+            return self._read_answer(process.stdout.fileno(), deadline)
+        except ChildTimedOut:
+            self.close()
+            raise
+        except (EOFError, OSError, ValueError, KeyError):
+            raise self._bury() from None
+
+    def kill(self) -> None:
+        """Ends the child at once and for good; whoever waits for it gets ChildDied."""
+        with self._lock:
+            self._killed_for_good = True
+            if self._process is not None:
+                self._process.kill()
+
+    def close(self) -> None:
+        """Ends the child and frees its pipes. To be called by the thread that uses the child."""
+        process, self._process, self._items = self._process, None, 0
+        if process is not None:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                assert pipe is not None
+                pipe.close()
+            process.wait()
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **_QUIET_ENVIRONMENT}
+        # Inside a Ray worker the package may come from a path that only this process knows.
+        environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
+        with self._lock:
+            if self._killed_for_good:
+                raise ChildDied(-signal.SIGKILL, "the pool is closed")
+            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `close`, it outlives this call)
+            # -P: the working directory must not lead sys.path, a folder there may be called like a library.
+            self._process = process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "fuseid.encoders.decode_child", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                bufsize=0,
+                env=environment,
+            )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for pipe in (process.stdin, process.stdout):
+            try:
+                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            except OSError:  # over the user's quota of pipe memory: slower, no less right
+                break
+        os.set_blocking(process.stdout.fileno(), False)
+        config = self._config.model_dump_json().encode()
+        try:
+            process.stdin.write(LENGTH.pack(len(config)) + config)
+            self._read_header(process.stdout.fileno(), time.monotonic() + _START_SECONDS)
+        except (ChildTimedOut, EOFError, OSError, ValueError) as error:
+            death = self._bury()
+            if self._killed_for_good:
+                raise death from None
+            # No item is to blame: this would reject the whole catalogue, one item after the other.
+            raise RuntimeError(f"cannot start a decoding process: {death} {type(error).__name__}") from None
+        return process
+
+    def _bury(self) -> ChildDied:
+        """Collects a dead child's return code and last words."""
+        process, stderr = self._process, self._stderr
+        assert process is not None
+        assert stderr is not None
+        try:
+            code = process.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:  # it lives but speaks nonsense
+            process.kill()
+            process.wait()
+            code = 1
+        stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - 4096))
+        lines = stderr.read().decode("utf-8", "replace").strip().splitlines()
+        death = ChildDied(code, " | ".join(line.strip() for line in lines[-2:])[-500:])
+        self.close()
+        return death
+
+    def _read_answer(self, pipe: int, deadline: float) -> Decoded | ItemError:
+        header = self._read_header(pipe, deadline)
+        if "error" in header:
+            return error_of(header)
+        frames = np.empty(header["shape"], np.uint8)
+        _read_into(pipe, memoryview(frames).cast("B"), deadline)
+        thumbnail = bytearray(header["thumbnail_bytes"])
+        _read_into(pipe, memoryview(thumbnail), deadline)
+        return decoded_of(header, frames, bytes(thumbnail))
+
+    def _read_header(self, pipe: int, deadline: float) -> dict:
+        length = bytearray(LENGTH.size)
+        _read_into(pipe, memoryview(length), deadline)
+        (count,) = LENGTH.unpack(length)
+        if count > MAX_HEADER_BYTES:
+            raise ValueError(f"header of {count} bytes")
+        body = bytearray(count)
+        _read_into(pipe, memoryview(body), deadline)
+        return json.loads(body)
+
+
+def _read_into(pipe: int, view: memoryview, deadline: float) -> None:
+    """Fills `view` from a non-blocking pipe. Raises EOFError at its end, ChildTimedOut past `deadline`."""
+    poll = None
+    while view:
+        try:
+            count = os.readv(pipe, [view])
+        except BlockingIOError:
+            if poll is None:
+                poll = select.poll()
+                poll.register(pipe, select.POLLIN)
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                raise ChildTimedOut from None
+            continue
+        if count == 0:
+            raise EOFError
+        view = view[count:]

@@ -1,0 +1,61 @@
+"""What the decode pool and its children say to each other over pipes: JSON headers and raw bytes, never pickle."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+
+from fuseid.core import errors
+from fuseid.core.errors import ItemError
+from fuseid.core.records import Decoded
+
+LENGTH = struct.Struct("<I")
+
+# A child is a stranger once it has met a hostile file: what it may make the parent allocate is bounded.
+MAX_HEADER_BYTES = 1 << 20
+
+_ITEM_ERRORS = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, ItemError)}
+
+
+def pack(message: dict[str, Any]) -> bytes:
+    """A length (uint32, little-endian) and as many bytes of JSON. ASCII, so that undecodable file names survive."""
+    body = json.dumps(message, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    return LENGTH.pack(len(body)) + body
+
+
+def header_of(decoded: Decoded) -> dict[str, Any]:
+    """The header after which the frames' bytes and then the thumbnail's follow."""
+    return {
+        "shape": decoded.frames.shape,
+        "timestamps": decoded.timestamps.tolist(),
+        "width": decoded.width,
+        "height": decoded.height,
+        "duration": decoded.duration,
+        "media_hash": decoded.media_hash,
+        "decoder": decoded.decoder,
+        "thumbnail_bytes": len(decoded.thumbnail),
+    }
+
+
+def decoded_of(header: dict[str, Any], frames: np.ndarray, thumbnail: bytes) -> Decoded:
+    return Decoded(
+        frames=frames,
+        timestamps=np.array(header["timestamps"], dtype=np.float64),
+        width=header["width"],
+        height=header["height"],
+        duration=header["duration"],
+        media_hash=header["media_hash"],
+        decoder=header["decoder"],
+        thumbnail=thumbnail,
+    )
+
+
+def header_of_error(error: Exception) -> dict[str, Any]:
+    return {"error": type(error).__name__, "message": str(error)[:2000]}
+
+
+def error_of(header: dict[str, Any]) -> ItemError:
+    return _ITEM_ERRORS.get(header["error"], errors.CorruptMedia)(header["message"])

@@ -1,0 +1,147 @@
+"""Still pictures to RGB arrays, by Pillow: orientation, colour modes and depth made uniform, size bounded."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from fuseid.core.config import DecodeConfig
+from fuseid.core.errors import CorruptMedia, ItemError, TooLarge, Unrecognised
+from fuseid.core.records import Decoded
+from fuseid.encoders.media_file import HEAD_BYTES, hash_bytes, image_format, video_format
+
+_EXIF_ORIENTATION = 0x0112
+_THUMBNAIL_QUALITY = 80
+
+
+def decode_image(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
+    """Decodes an open file; the first frame where there are several. `path` is only for messages.
+
+    Raises Unrecognised (the bytes begin like no picture), CorruptMedia (they begin well and go wrong) and TooLarge
+    (more than `max_pixels`, told from the header before any pixel is decoded).
+    """
+    head = file.read(HEAD_BYTES)
+    name = image_format(head)
+    if name is None or name == "HEIC":
+        raise Unrecognised(f"{path!r} is not a picture in a known format{_what_instead(head, name)}")
+    data = head + file.read()
+    try:
+        image = _open(data, name, path, config)
+        width, height, rgb = _to_bounded_rgb(image, config.long_side)
+    except (ItemError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooLarge(f"{path!r}: {error}") from None
+    except Exception as error:
+        # Pillow's readers let almost any exception type out of hostile bytes (struct.error, KeyError, SyntaxError...).
+        raise CorruptMedia(f"{path!r} cannot be decoded as {name}: {error or type(error).__name__}") from None
+    return Decoded(
+        frames=np.asarray(rgb)[None],
+        timestamps=np.zeros(1),
+        width=width,
+        height=height,
+        duration=0.0,
+        media_hash=hash_bytes(data),
+        decoder="pillow",
+        thumbnail=make_thumbnail(rgb, config.thumbnail_side),
+    )
+
+
+def make_thumbnail(rgb: Image.Image, side: int) -> bytes:
+    """JPEG bytes, the long side at most `side` pixels. (WebP would be a third smaller and 20 times slower to make.)"""
+    size = bounded_size(rgb.width, rgb.height, side)
+    small = rgb if size == rgb.size else rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=_THUMBNAIL_QUALITY)
+    return buffer.getvalue()
+
+
+def bounded_size(width: int, height: int, long_side: int) -> tuple[int, int]:
+    """(width, height) with the long side at most `long_side`, aspect kept, never enlarged, never 0."""
+    scale = min(1.0, long_side / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _what_instead(head: bytes, name: str | None) -> str:
+    if name == "HEIC":
+        return " (it is HEIC; convert it to JPEG or AVIF)"
+    return " (it is a video; set its kind to video)" if video_format(head) else ""
+
+
+def _open(data: bytes, name: str, path: str, config: DecodeConfig) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=[name])
+    width, height = image.size
+    if width * height > config.max_pixels:
+        raise TooLarge(f"{path!r} is {width}x{height} pixels, the limit decode.max_pixels is {config.max_pixels}")
+    # The JPEG decoder can reduce by 2, 4 or 8 while decoding, which is fast but a box filter: leave the final
+    # factor of two or more to the better filter.
+    if name == "JPEG":
+        image.draft(image.mode, bounded_size(width, height, 2 * config.long_side))
+    image.load()
+    # `draft` changes what `size` says; the medium keeps the size of its header.
+    image.info["fuseid_size"] = (width, height)
+    return image
+
+
+def _to_bounded_rgb(image: Image.Image, long_side: int) -> tuple[int, int, Image.Image]:
+    """(width, height as shown, picture in RGB bounded to `long_side`)."""
+    width, height = image.info["fuseid_size"]
+    orientation = _orientation(image)
+    picture = _to_resizable(image)
+    size = bounded_size(width, height, long_side)
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    picture = _on_white(picture)
+    if orientation != 1:
+        picture.getexif()[_EXIF_ORIENTATION] = orientation
+        picture = ImageOps.exif_transpose(picture)
+    if orientation >= 5:
+        width, height = height, width
+    return width, height, picture
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # a picture is worth keeping although its EXIF block is broken
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _to_resizable(image: Image.Image) -> Image.Image:
+    """RGB, RGBA or L: the modes in which resizing is meaningful (not so in palette, 1-bit and integer modes)."""
+    if image.mode in ("RGB", "L", "RGBA") and "transparency" not in image.info:
+        return image
+    if image.mode == "1" and "transparency" not in image.info:
+        return image.convert("L")
+    if image.mode[0] in "IF":
+        return Image.fromarray(_to_8_bit(np.asarray(image)))
+    if image.mode == "LAB":
+        profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBa"):
+        return image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _to_8_bit(samples: np.ndarray) -> np.ndarray:
+    """Scales (never clips) 16-bit, 32-bit or float samples [H, W] to uint8; the scale follows from type and range."""
+    if samples.dtype.kind == "f":
+        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        top = 1.0 if samples.max() <= 1.0 else 255.0
+    else:
+        top = 65535.0
+    # Old writers keep 8 or 32 significant bits in Pillow's 32-bit mode; only there does the range decide.
+    if samples.dtype.itemsize == 4:
+        top = max(top, float(samples.max()))
+    return np.clip(samples.astype(np.float32) * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    if picture.mode != "RGBA":
+        return picture.convert("RGB")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")

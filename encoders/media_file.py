@@ -1,0 +1,114 @@
+"""A local media file, opened safely, recognised by its bytes and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from fuseid.core.errors import CorruptMedia, MissingFile, TooLarge
+
+# Bytes read to recognise a format: four transport-stream packets of the longest kind, and far more than any signature.
+HEAD_BYTES = 1024
+
+# ISO-BMFF brands of still pictures; everything else that begins with `ftyp` is a film.
+_STILL_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
+# "BM" alone begins many a text; a bitmap's second header follows it, and its length is one of these.
+_BMP_HEADER_SIZES = [bytes([size]) for size in (12, 16, 40, 52, 56, 64, 108, 124)]
+_QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
+
+
+@contextmanager
+def open_media(path: str, max_bytes: int) -> Iterator[BinaryIO]:
+    """Opens a regular file for reading, positioned at 0.
+
+    Raises MissingFile (nothing there, not readable, or not a regular file: a FIFO or a device could block or never
+    end), CorruptMedia (no bytes) and TooLarge (more than `max_bytes`).
+    """
+    try:
+        # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise MissingFile(f"cannot open {path!r}: {reason}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise MissingFile(f"{path!r} is {what}")
+    with os.fdopen(descriptor, "rb") as file:
+        if status.st_size == 0:
+            raise CorruptMedia(f"{path!r} is empty (0 bytes)")
+        if status.st_size > max_bytes:
+            raise TooLarge(f"{path!r} has {status.st_size} bytes, the limit decode.max_bytes is {max_bytes}")
+        yield file
+
+
+def hash_file(file: BinaryIO) -> str:
+    """Hex BLAKE2b-128 of all bytes, streamed; leaves the file at 0. Equals `hash_bytes` of the same bytes."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))  # type: ignore[arg-type, return-value]
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def hash_bytes(data: bytes) -> str:
+    """Hex BLAKE2b-128."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def image_format(head: bytes) -> str | None:
+    """Pillow's name of the picture format that `head` begins like, or None. `HEIC` is named but not decoded."""
+    if head[:3] == b"\xff\xd8\xff":
+        return "JPEG"
+    if head[:8] == b"\x89PNG\r\n\x1a\n":
+        return "PNG"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    if (
+        head[:2] == b"BM"
+        and len(head) > 17
+        and head[15:18] == b"\0\0\0"
+        and head[14] in (12, 16, 40, 52, 56, 64, 108, 124)
+    ):
+        return "BMP"
+    if head[4:8] == b"ftyp":
+        return _STILL_BRANDS.get(head[8:12])
+    return None
+
+
+def video_format(head: bytes) -> str | None:
+    """FFmpeg's name of the demuxer for the container that `head` begins like, or None.
+
+    Only containers that hold their own data are named. Playlists (HLS, DASH, ffconcat, SDP) are lists of other
+    files and addresses to open, so they are never handed to FFmpeg, whatever the file is called.
+    """
+    if head[4:8] == b"ftyp":
+        return None if head[8:12] in _STILL_BRANDS else "mov"
+    if head[4:8] in _QUICKTIME_BOXES:
+        return "mov"
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
+    if head[:4] == b"\0\0\x01\xba":
+        return "mpeg"
+    if head[:4] == b"FLV\x01":
+        return "flv"
+    if head[:4] == b"OggS":
+        return "ogg"
+    if head[:8] == b"\x30\x26\xb2\x75\x8e\x66\xcf\x11":
+        return "asf"
+    # Transport streams have no signature but a sync byte per packet; M2TS puts 4 bytes of time before each packet.
+    for first, step in ((0, 188), (4, 192)):
+        places = range(first, min(len(head), first + 4 * step), step)
+        if len(places) >= 3 and all(head[place] == 0x47 for place in places):
+            return "mpegts"
+    return None

@@ -1,0 +1,147 @@
+"""Fit: learns fusion and tokenizer on a sample of the store, gives every item its ID, and, the first time, crowns it."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.core.config import Config
+from fuseid.core.errors import BadInput
+from fuseid.core.records import MODALITIES
+from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.assign import assign, fuse_missing
+from fuseid.pipelines.commit import reconcile
+from fuseid.pipelines.indexes import maintain
+from fuseid.pipelines.ingest import Progress, Silent
+from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.runs import Run, recorded
+from fuseid.pipelines.store import Store
+from fuseid.pipelines.vectors import nan_rows
+from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+
+def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
+    """The first fit of a database learns its fusion too and makes the tokenizer champion; a later one makes a
+    candidate, whose IDs stand in the ledger beside the champion's until `promote`.
+
+    Raises BadInput for an empty database or one with fewer items than codes.
+    """
+    progress = progress or Silent()
+    store = Store.open(uri)
+    store.table("contents")
+    with Lease(store, config.run.lease_seconds) as lease, recorded(store, "fit", config) as run:
+        started = time.perf_counter()
+        reconcile(store)
+        fusion_id = store.setting("fusion")
+        if fusion_id is None:
+            fusion = _fit_fusion(store, config)
+        else:
+            fusion = store.get_artifact(Fusion, fusion_id)
+        sample = _sample(store, config, fusion)
+        progress.begin("fit levels", len(config.tokenizer.codebook_sizes))
+        tokenizer = RQKMeans.fit(
+            sample,
+            config.tokenizer.codebook_sizes,
+            iterations=config.tokenizer.iterations,
+            seed=config.tokenizer.seed,
+            fusion=fusion.id or None,
+            progress=lambda done, total: progress.advance("fit levels", 1),
+        )
+        lease.check()
+        if fusion_id is None:
+            store.put_artifact(fusion)
+            tokenizer.meta["fusion"] = fusion.id
+            store.put_settings({"fusion": fusion.id})
+        store.put_artifact(tokenizer)
+        run.seconds["fit"] = time.perf_counter() - started
+        started = time.perf_counter()
+        fuse_missing(store, fusion, lease)
+        run.seconds["fuse"] = time.perf_counter() - started
+        started = time.perf_counter()
+        champion = store.setting("champion")
+        if champion is None:
+            store.put_settings({"champion": tokenizer.id})
+            champion = tokenizer.id
+        progress.begin("assign", store.table("contents").count_rows())
+        run.counts["assigned"] = assign(
+            store, tokenizer, lease, run.run_id, champion=champion == tokenizer.id,
+            progress=lambda n: progress.advance("assign", n),
+        )  # fmt: skip
+        run.seconds["assign"] = time.perf_counter() - started
+        started = time.perf_counter()
+        maintain(store)
+        run.seconds["maintain"] = time.perf_counter() - started
+        run.notes.append(f"{'champion' if champion == tokenizer.id else 'candidate'} {tokenizer.id} on {fusion.id}")
+        run.counts["sample"] = len(sample)
+        r2 = tokenizer.meta["metrics"]["r2_per_level"]
+        run.notes.append("R² by level: " + ", ".join(f"{value:.3f}" for value in r2))
+    return run
+
+
+def promote(uri: str, tokenizer_id: str, config: Config) -> Run:
+    """Makes a fitted tokenizer the champion: its IDs become those in `contents`. The ledger keeps all."""
+    store = Store.open(uri)
+    store.table("contents")
+    with Lease(store, config.run.lease_seconds) as lease, recorded(store, "promote", config) as run:
+        tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
+        before = store.setting("champion")
+        store.put_settings({"champion": tokenizer.id, "champion_before": before})
+        run.counts["assigned"] = assign(store, tokenizer, lease, run.run_id, champion=True)
+        maintain(store)
+        run.notes.append(f"champion is {tokenizer.id}, before it was {before}")
+    return run
+
+
+def _fit_fusion(store: Store, config: Config) -> Fusion:
+    dims = {m: size for m, size in store.dims().items() if m in MODALITIES}
+    table = _sampled_rows(store, config.fusion.sample, list(dims), "content_id IS NOT NULL")
+    vectors = {m: nan_rows(table[m], size) for m, size in dims.items()}
+    return Fusion.fit(vectors, config.fusion.weights, config.fusion.dim, _encoders_of(store, dims))
+
+
+def _encoders_of(store: Store, dims: dict[str, int]) -> dict[str, str | None]:
+    """The fingerprint behind each modality's stored vectors. Raises BadInput where rows come from different models."""
+    column = {"clip_image": "clip_fp", "clip_text": "clip_fp", "vlm": "vlm_fp"}
+    out: dict[str, str | None] = {}
+    for modality in dims:
+        if modality not in column:
+            out[modality] = None
+            continue
+        seen = store.dataset("contents").to_table(columns=[column[modality]], filter=f"{modality} IS NOT NULL")
+        found = [value for value in seen[column[modality]].unique().to_pylist() if value]
+        if len(found) > 1:
+            raise BadInput(
+                f"{modality} vectors in {store.uri} come from {len(found)} models ({', '.join(found)}); "
+                "run ingest again with one model over the whole catalogue before the fit"
+            )
+        out[modality] = found[0] if found else None
+    return out
+
+
+def _sample(store: Store, config: Config, fusion: Fusion) -> np.ndarray:
+    used = [m for m in fusion.dims if m in store.dims()]
+    where = " OR ".join(f"{m} IS NOT NULL" for m in used)
+    table = _sampled_rows(store, config.fusion.sample, used, where)
+    return fusion.transform({m: nan_rows(table[m], fusion.dims[m]) for m in used})
+
+
+def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> pa.Table:
+    """At most `limit` rows, the same for the same content_ids whatever order they were committed in: those with the
+    lowest hash of their id, then sorted by id."""
+    dataset = store.dataset("contents")
+
+    def keyed() -> Iterator[tuple[bytes, str, int]]:
+        for batch in dataset.to_batches(columns=["content_id"], filter=where, with_row_id=True):
+            for content_id, row in zip(batch["content_id"].to_pylist(), batch["_rowid"].to_pylist(), strict=True):
+                yield hashlib.blake2b(content_id.encode(), digest_size=8).digest(), content_id, row
+
+    chosen = heapq.nsmallest(limit, keyed())
+    if not chosen:
+        raise BadInput(f"no item in {store.uri} has a vector to fit on; `fuseid ingest --db {store.uri} ...` adds some")
+    rows = store.table("contents").take_row_ids([row for _, _, row in chosen]).select(["content_id", *columns])
+    return rows.to_arrow().sort_by("content_id")

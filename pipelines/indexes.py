@@ -1,0 +1,66 @@
+"""Indexes: made once a table is large enough to gain from one, extended as waves land."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+from lancedb.index import FTS, BTree, IvfFlat, IvfPq
+
+from fuseid.core.records import MODALITIES
+from fuseid.pipelines.store import Store
+
+# Below these an exact scan answers in milliseconds and an index would only cost recall.
+VECTOR_ROWS = 50_000
+PQ_ROWS = 1_000_000
+FTS_ROWS = 5_000
+_COMPACT_BYTES = 2 << 30
+
+
+def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_ROWS) -> None:
+    """Compacts small fragments within a memory bound, makes the indexes that are due, and takes new rows into all."""
+    for name, columns in (("contents", ("content_id", "sid")), ("assignments", ("content_id", "base"))):
+        if name == "contents" and not store.has_contents():
+            continue
+        table = store.table(name)
+        have = {column for index in table.list_indices() for column in index.columns}
+        if name == "contents":
+            store.dataset(name).optimize.compact_files(max_source_bytes=_COMPACT_BYTES)
+            table.checkout_latest()
+            if table.count_rows() >= fts_rows and "caption" not in have:
+                table.create_index("caption", config=FTS())
+            _vector_indexes(store, have, vector_rows)
+        for column in columns:
+            if column not in have and table.count_rows():
+                table.create_index(column, config=BTree())
+        store.dataset(name).optimize.optimize_indices()
+        store.table(name).cleanup_old_versions(older_than=timedelta(days=7))
+
+
+def ensure_key_index(store: Store) -> None:
+    """The BTREE on content_id, which keeps an upsert's cost flat as the table grows."""
+    table = store.table("contents")
+    if not any("content_id" in index.columns for index in table.list_indices()):
+        table.create_index("content_id", config=BTree())
+    else:
+        store.dataset("contents").optimize.optimize_indices(index_names=["content_id_idx"])
+
+
+def unindexed_rows(store: Store) -> dict[str, int]:
+    """Per index of `contents` the rows it does not cover."""
+    return {index.name: int(index.num_unindexed_rows or 0) for index in store.table("contents").list_indices()}
+
+
+def _vector_indexes(store: Store, have: set[str], threshold: int) -> None:
+    table = store.table("contents")
+    for column in (*MODALITIES, "fused"):
+        if column not in store.dims() or column in have:
+            continue
+        rows = table.count_rows(f"{column} IS NOT NULL")
+        if rows < threshold:
+            continue
+        partitions = max(1, round(math.sqrt(rows)))
+        if rows < PQ_ROWS:
+            table.create_index(column, config=IvfFlat(distance_type="cosine", num_partitions=partitions))
+        else:
+            table.create_index(column, config=IvfPq(distance_type="cosine", num_partitions=partitions))

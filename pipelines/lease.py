@@ -1,0 +1,107 @@
+"""The lease: one writer to a database at a time, also from several machines.
+
+A row with an epoch, taken by a conditional upsert: of two writers that saw the same epoch, Lance commits one and the
+other's condition no longer holds, so it works wherever Lance does. The holder renews it; a holder that is silent past
+the expiry, or whose process is dead on this host, has lost it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from datetime import timedelta
+from types import TracebackType
+
+import psutil
+import pyarrow as pa
+
+from fuseid.core.errors import LeaseHeld, LeaseLost
+from fuseid.core.schemas import LEASE
+from fuseid.pipelines.store import Store
+
+_NAME = "writer"
+
+
+class Lease:
+    """A context manager; inside it, `check()` raises LeaseLost once another writer has taken over."""
+
+    def __init__(self, store: Store, seconds: float = 30.0) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._holder = uuid.uuid4().hex
+        self._epoch = 0
+        self._stop = threading.Event()
+        self._lost = False
+        self._beat: threading.Thread | None = None
+
+    def __enter__(self) -> Lease:
+        row = self._read()
+        if row is not None and row["holder"] and not _is_free(row):
+            left = max(0.0, row["expires_at"] - time.time())
+            raise LeaseHeld(
+                f"another run is writing to {self._store.uri}: process {row['pid']} on {row['host']}, "
+                f"its lease is valid for {left:.0f} s; wait for it or stop it"
+            )
+        self._epoch = 1 if row is None else row["epoch"] + 1
+        if not self._swap(self._holder):
+            raise LeaseHeld(f"another run has just begun to write to {self._store.uri}; wait for it")
+        self._beat = threading.Thread(target=self._renew, name="fuseid-lease", daemon=True)
+        self._beat.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        if self._beat is not None:
+            self._beat.join()
+        if not self._lost:
+            self._epoch += 1
+            self._swap("")
+            self._store.table("lease").cleanup_old_versions(older_than=timedelta(seconds=1), delete_unverified=False)
+
+    def check(self) -> None:
+        """Call before every commit."""
+        row = self._read()
+        if self._lost or row is None or row["holder"] != self._holder:
+            self._lost = True
+            raise LeaseLost(f"another run took over {self._store.uri} while this one was silent; run again")
+
+    def _read(self) -> dict | None:
+        rows = self._store.table("lease").to_arrow().to_pylist()
+        return next((row for row in rows if row["name"] == _NAME), None)
+
+    def _swap(self, holder: str) -> bool:
+        """Compare and swap: succeeds only if the stored epoch is still the one before ours."""
+        me = psutil.Process()
+        row = {
+            "name": _NAME, "epoch": self._epoch, "holder": holder, "host": socket.gethostname(), "pid": os.getpid(),
+            "process_start": me.create_time(), "expires_at": time.time() + self._seconds,
+        }  # fmt: skip
+        merge = self._store.table("lease").merge_insert("name")
+        merge = merge.when_matched_update_all(where=f"target.epoch = {self._epoch - 1}")
+        result = merge.when_not_matched_insert_all().execute(pa.Table.from_pylist([row], schema=LEASE))
+        return result.num_updated_rows + result.num_inserted_rows == 1
+
+    def _renew(self) -> None:
+        while not self._stop.wait(self._seconds / 3):
+            self._epoch += 1
+            try:
+                if not self._swap(self._holder):
+                    self._lost = True
+                    return
+            except (OSError, RuntimeError):
+                # A store that cannot be reached for a moment: the next beat tries again, check() decides.
+                self._epoch -= 1
+
+
+def _is_free(row: dict) -> bool:
+    if row["expires_at"] < time.time():
+        return True
+    if row["host"] != socket.gethostname():
+        return False
+    try:
+        return abs(psutil.Process(row["pid"]).create_time() - row["process_start"]) > 1.0
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,44 @@
+"""From a uri to a local path that the configuration allows; the only place that decides what may be opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from fuseid.core.config import SourceConfig
+from fuseid.core.errors import NotAllowed
+
+
+class Locator:
+    """Relative uris start at `base`; nothing outside `base` and the configured prefixes is opened, links resolved."""
+
+    def __init__(self, base: Path, config: SourceConfig) -> None:
+        self._base = base.resolve()
+        self._roots = (self._base, *(Path(prefix).resolve() for prefix in config.allow))
+        self._schemes = config.schemes
+
+    def path(self, uri: str) -> str:
+        """Raises NotAllowed, with what to configure."""
+        if "\0" in uri:
+            raise NotAllowed(f"uri holds a NUL character: {uri!r}")
+        if "://" in uri:
+            parts = urlsplit(uri)
+            if parts.scheme not in self._schemes or parts.scheme != "file":
+                raise NotAllowed(f"scheme {parts.scheme!r} of {uri!r} is not in source.schemes {list(self._schemes)}")
+            if parts.netloc not in ("", "localhost"):
+                raise NotAllowed(f"{uri!r} names another host")
+            uri = unquote(parts.path)
+        resolved = os.path.realpath(self._base / uri)
+        if not any(Path(resolved).is_relative_to(root) for root in self._roots):
+            raise NotAllowed(f"{uri!r} leads outside the manifest's folder; add its folder to source.allow if that is meant")
+        return resolved
+
+
+def stat_of(path: str) -> str | None:
+    """`SIZE:MTIME_NS` of a file, None where it cannot be looked at: decides whether to look again, not what it holds."""
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return f"{stat.st_size}:{stat.st_mtime_ns}"

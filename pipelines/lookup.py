@@ -1,0 +1,233 @@
+"""Look-up: content by words, picture, video, vector, another item, or ID prefix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.core.config import Config
+from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError
+from fuseid.core.records import MODALITIES
+from fuseid.encoders.captions import normalise_caption
+from fuseid.encoders.decode_pool import DecodePool
+from fuseid.pipelines.store import Store, sql_string
+from fuseid.pipelines.vectors import nan_rows
+
+RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
+_PREFIX = re.compile(r"^\d+(-\d+)*-?(\.\d+)?$")
+_CALIBRATION_ROWS = 1024
+
+
+class Catalog:
+    """Reads a database. Safe while others write: each search sees one committed version of `contents`."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
+        self._config = config
+        self._clip: Any = None
+        self._samples: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def open(cls, uri: str | Path, config: Config | None = None) -> Catalog:
+        """Raises StoreError where there is no database."""
+        return cls(Store.open(uri), config or Config())
+
+    def search(
+        self,
+        *,
+        text: str | None = None,
+        image: str | Path | None = None,
+        video: str | Path | None = None,
+        vector: Sequence[float] | np.ndarray | None = None,
+        like: str | None = None,
+        sid: str | None = None,
+        k: int = 10,
+        where: str | None = None,
+        columns: Sequence[str] = RESULT_COLUMNS,
+    ) -> pa.Table:
+        """Exactly one of the six kinds of query -> at most k rows, best first, with `columns` and a `score`.
+
+        text, image, video: in CLIP space, against pictures and captions alike. An item's score is the better of its
+        two similarities, each as standard deviations above what the catalogue gives this query, since cosines between
+        a caption and a picture and between two captions are not on one scale.
+        vector, like: cosine in the fused space; before the first fit in that of the vectors that there are.
+        sid: all items below an ID prefix such as `12-240`, ordered by ID; their score is null.
+        where: an SQL condition on the columns of `contents`, for example `kind = 'video'`.
+        Raises BadInput for a query that cannot be used, StoreError for an empty database.
+        """
+        given = {"text": text, "image": image, "video": video, "vector": vector, "like": like, "sid": sid}
+        named = [name for name, value in given.items() if value is not None]
+        if len(named) != 1:
+            raise BadInput(f"a look-up takes exactly one of {', '.join(given)}; got {', '.join(named) or 'none'}")
+        if k < 1:
+            raise BadInput(f"k must be at least 1, got {k}")
+        self._require_rows()
+        try:
+            if sid is not None:
+                return self._by_prefix(sid, k, where, columns)
+            if like is not None:
+                return self._like(like, k, where, columns)
+            if vector is not None:
+                query = np.asarray(vector, dtype=np.float32).reshape(-1)
+                return self._nearest(self._item_space(), query, k, where, columns)
+            return self._in_clip_space(self._query_vector(text, image, video), k, where, columns)
+        except (OSError, RuntimeError, ValueError) as error:
+            if where is not None and not isinstance(error, BadInput | StoreError):
+                raise BadInput(f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}") from None
+            raise
+
+    def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Whole rows by content_id, without vectors unless named."""
+        from fuseid.pipelines.store import rows_by_id
+
+        dims = self._store.dims()
+        names = columns or [name for name in self._store.table("contents").schema.names if name not in dims]
+        return list(rows_by_id(self._store, "contents", list(ids), names))
+
+    def _require_rows(self) -> None:
+        if not self._store.has_contents() or not self._store.table("contents").count_rows():
+            raise StoreError(f"the database {self._store.uri} is empty; `fuseid ingest --db {self._store.uri} ...` fills it")
+
+    def _by_prefix(self, sid: str, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
+        if not _PREFIX.match(sid):
+            raise BadInput(f"not an ID or ID prefix: {sid!r}; the form is 12, 12-240, 12-240-7 or 12-240-7.1")
+        stem = sid.rstrip("-")
+        condition = f"sid = '{stem}'"
+        if "." not in stem:
+            # A prefix ends where a code ends: 12-24 must not find 12-240.
+            condition += f" OR starts_with(sid, '{stem}-') OR starts_with(sid, '{stem}.')"
+        if where:
+            condition = f"({condition}) AND ({where})"
+        if self._store.setting("champion") is None:
+            raise StoreError(f"{self._store.uri} has no semantic IDs yet; `fuseid fit --db {self._store.uri}` gives them")
+        dataset = self._store.dataset("contents")
+        keys = dataset.to_table(columns=["sid", "content_id"], filter=condition)
+        order = sorted(zip(keys["sid"].to_pylist(), keys["content_id"].to_pylist(), strict=True), key=_sid_order)[:k]
+        found = {row["content_id"]: row for row in self.items([i for _, i in order], ["content_id", *_but_id(columns)])}
+        rows = [{**found[i], "score": None} for _, i in order]
+        return self._table(rows, columns)
+
+    def _like(self, content_id: str, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
+        column = self._item_space()
+        rows = self.items([content_id], ["content_id", column])
+        if not rows:
+            raise BadInput(f"no item {content_id!r} in {self._store.uri}")
+        if rows[0][column] is None:
+            raise BadInput(f"item {content_id!r} has no {column} vector")
+        others = f"content_id <> {sql_string(content_id)}"
+        condition = f"{others} AND ({where})" if where else others
+        return self._nearest(column, np.asarray(rows[0][column], np.float32), k, condition, columns)
+
+    def _item_space(self) -> str:
+        dims = self._store.dims()
+        order = ("fused", "clip_image", "external", "clip_text", "vlm")
+        champion = self._store.setting("champion")
+        return next(name for name in order if name in dims and (name != "fused" or champion))
+
+    def _nearest(
+        self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]
+    ) -> pa.Table:
+        size = self._store.dims()[column]
+        if query.shape != (size,) or not np.isfinite(query).all():
+            raise BadInput(f"a query in {column} space takes {size} finite numbers, got {list(query.shape)}")
+        hits = self._hits(column, query, k, where, ["content_id", *_but_id(columns)])
+        rows = [{**row, "score": 1.0 - row["_distance"]} for row in hits]
+        return self._table(rows, columns)
+
+    def _in_clip_space(self, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
+        dims = self._store.dims()
+        spaces = [name for name in ("clip_image", "clip_text") if name in dims]
+        best: dict[str, float] = {}
+        for space in spaces:
+            sample = self._sample(space)
+            if not len(sample):
+                continue
+            usual = sample @ query
+            mean, spread = float(usual.mean()), max(float(usual.std()), 1e-6)
+            # A few more than k: an item near the end of one list may be among the best of both.
+            for row in self._hits(space, query, 2 * k + 10, where, ["content_id"]):
+                score = (1.0 - row["_distance"] - mean) / spread
+                best[row["content_id"]] = max(best.get(row["content_id"], -np.inf), score)
+        top = sorted(best, key=lambda name: (-best[name], name))[:k]
+        found = {row["content_id"]: row for row in self.items(top, ["content_id", *_but_id(columns)])}
+        return self._table([{**found[name], "score": best[name]} for name in top], columns)
+
+    def _hits(
+        self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        search = self._store.table("contents").search(query, vector_column_name=column).distance_type("cosine")
+        condition = f"{column} IS NOT NULL" + (f" AND ({where})" if where else "")
+        search = search.where(condition, prefilter=True).limit(k).select([*columns, "_distance"])
+        return search.to_arrow().to_pylist()
+
+    def _sample(self, column: str) -> np.ndarray:
+        if column not in self._samples:
+            batches = self._store.dataset("contents").to_batches(
+                columns=[column], filter=f"{column} IS NOT NULL", limit=_CALIBRATION_ROWS
+            )
+            parts = [nan_rows(batch[column], self._store.dims()[column]) for batch in batches]
+            self._samples[column] = np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
+        return self._samples[column]
+
+    def _query_vector(self, text: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
+        dims = self._store.dims()
+        if "clip_image" not in dims and "clip_text" not in dims:
+            raise BadInput(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
+        clip = self._load_clip(dims)
+        try:
+            if text is not None:
+                caption = normalise_caption(text, self._config.decode.max_caption_chars)
+                if caption is None:
+                    raise BadInput("the text to look up is empty")
+                return clip.encode_texts([caption])[0]
+            kind, path = ("image", image) if image is not None else ("video", video)
+            with DecodePool(self._config.decode, 1) as pool:
+                (decoded,) = pool.decode_many([(str(Path(str(path)).resolve()), kind)])
+            if isinstance(decoded, ItemError):
+                raise decoded
+        except ItemError as error:
+            raise BadInput(f"cannot use the query: {type(error).__name__}: {error}") from None
+        pooled = clip.encode_frames(list(decoded.frames)).mean(0)
+        return pooled / np.linalg.norm(pooled)
+
+    def _load_clip(self, dims: dict[str, int]) -> Any:
+        if self._clip is None:
+            from fuseid.encoders.clip import OpenClip
+
+            if self._config.clip is None:
+                raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
+            clip = OpenClip(self._config.clip)
+            column = "clip_image" if "clip_image" in dims else "clip_text"
+            row = self._store.dataset("contents").to_table(columns=["clip_fp"], filter=f"{column} IS NOT NULL", limit=1)
+            stored = row["clip_fp"][0].as_py() if row.num_rows else clip.fingerprint
+            if stored != clip.fingerprint:
+                raise FingerprintMismatch(
+                    f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
+                    f"({self._config.clip.model}); pass the --config that the ingest used"
+                )
+            self._clip = clip
+        return self._clip
+
+    def _table(self, rows: list[dict[str, Any]], columns: Sequence[str]) -> pa.Table:
+        schema = self._store.table("contents").schema
+        fields = []
+        for name in columns:
+            kind = schema.field(name).type
+            # Lance hands JSON out as text.
+            fields.append(pa.field(name, pa.string() if name == "attributes" else kind))
+        fields.append(pa.field("score", pa.float32()))
+        return pa.Table.from_pylist([{f.name: row.get(f.name) for f in fields} for row in rows], schema=pa.schema(fields))
+
+
+def _but_id(columns: Sequence[str]) -> list[str]:
+    return [name for name in columns if name not in ("content_id", "score")]
+
+
+def _sid_order(item: tuple[str, str]) -> tuple[list[int], int]:
+    base, _, suffix = item[0].partition(".")
+    return [int(code) for code in base.split("-")], int(suffix or 0)

@@ -1,0 +1,215 @@
+"""The two heavy steps, each a function of an Arrow batch to an Arrow batch: decode, then encode.
+
+A bad item never raises: it leaves with its `error_*` columns set and takes no further part.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.core.config import Config, DecodeConfig
+from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile
+from fuseid.core.protocols import ClipLike, VlmLike
+from fuseid.core.records import Decoded
+from fuseid.core.schemas import DONE, WORK
+from fuseid.encoders.captions import normalise_caption
+from fuseid.encoders.decode_pool import DecodePool
+from fuseid.encoders.media_file import hash_file, image_format, open_media, video_format
+
+Row = dict[str, Any]
+
+
+def fail(row: Row, stage: str, error: Exception) -> None:
+    """Marks a row as rejected."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    row.update(error_stage=stage, error_class=type(error).__name__, error_message=message[:1000])
+
+
+class DecodeStep:
+    """WORK -> WORK with frames, thumbnail, facts and a normalised caption.
+
+    A file whose bytes are those already in the store is not decoded: its stored vectors stand.
+    """
+
+    def __init__(self, config: DecodeConfig, workers: int) -> None:
+        self._config = config
+        self._pool = DecodePool(config, workers)
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        started = time.perf_counter()
+        rows = batch.to_pylist()
+        todo = [row for row in rows if self._prepare(row)]
+        frames: dict[int, Decoded] = {}
+        results = self._pool.decode_many([(row["path"], row["kind"]) for row in todo])
+        for row, result in zip(todo, results, strict=True):
+            if isinstance(result, ItemError):
+                fail(row, "decode", result)
+            else:
+                frames[id(row)] = result
+                _describe(row, result)
+        share = (time.perf_counter() - started) / max(len(rows), 1)
+        for row in rows:
+            row["seconds_decode"] = share
+        return _with_frames(rows, [frames.get(id(row)) for row in rows])
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _prepare(self, row: Row) -> bool:
+        """Whether the row's medium has to be decoded."""
+        if row["error_class"]:
+            return False
+        try:
+            row["caption"] = normalise_caption(row["caption"], self._config.max_caption_chars)
+            if row["path"] is None:
+                if row["caption"] is None and row["external"] is None:
+                    raise EmptyItem("the item has neither media nor caption")
+                row["kind"] = row["kind"] or "text"
+                return False
+            if not row["want_media"]:
+                return False
+            if not os.path.lexists(row["path"]):
+                raise MissingFile(f"no such file: {row['uri']}")
+            if row["media_hash"] is not None or row["kind"] not in ("image", "video"):
+                with open_media(row["path"], self._config.max_bytes) as file:
+                    if row["kind"] is None:
+                        head = file.read(4096)
+                        row["kind"] = "video" if video_format(head) and not image_format(head) else "image"
+                        file.seek(0)
+                    if row["media_hash"] is not None and hash_file(file) == row["media_hash"]:
+                        row["want_media"] = False
+                        return False
+            if row["kind"] not in ("image", "video"):
+                raise EmptyItem(f"kind {row['kind']!r} with a uri; kinds with media are image and video")
+        except ItemError as error:
+            fail(row, "decode", error)
+            return False
+        return True
+
+
+def _describe(row: Row, decoded: Decoded) -> None:
+    row.update(
+        thumbnail=decoded.thumbnail,
+        media_hash=decoded.media_hash,
+        decoder=decoded.decoder,
+        width=decoded.width,
+        height=decoded.height,
+        duration=decoded.duration,
+        timestamps=decoded.timestamps.tolist(),
+    )
+
+
+def _with_frames(rows: Sequence[Row], frames: Sequence[Decoded | None]) -> pa.RecordBatch:
+    for row, decoded in zip(rows, frames, strict=True):
+        row["frames"] = None
+        row["frames_shape"] = None if decoded is None else list(decoded.frames.shape)
+    batch = pa.RecordBatch.from_pylist(list(rows), schema=WORK)
+    return batch.set_column(WORK.get_field_index("frames"), WORK.field("frames"), _binary(frames))
+
+
+def _binary(frames: Sequence[Decoded | None]) -> pa.Array:
+    """One copy of all frames into one Arrow buffer; pa.array would take bytes objects only, a copy more."""
+    sizes = [0 if decoded is None else decoded.frames.nbytes for decoded in frames]
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    data = np.empty(offsets[-1], dtype=np.uint8)
+    for start, decoded in zip(offsets, frames, strict=False):
+        if decoded is not None:
+            data[start : start + decoded.frames.nbytes] = decoded.frames.reshape(-1)
+    present = pa.array([decoded is not None for decoded in frames]).buffers()[1]
+    buffers = [present, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(sizes), buffers)
+
+
+class EncodeStep:
+    """WORK with frames -> DONE: fills the vectors that are wanted; frames end here.
+
+    clip, vlm: the encoders, or None where switched off.
+    """
+
+    def __init__(self, clip: ClipLike | None, vlm: VlmLike | None) -> None:
+        self._clip = clip
+        self._vlm = vlm
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        started = time.perf_counter()
+        frames = _frames_of(batch)
+        rows = batch.drop_columns(["frames", "frames_shape", "path"]).to_pylist()
+        live = [i for i, row in enumerate(rows) if not row["error_class"]]
+        with_frames = [i for i in live if frames[i] is not None]
+        if self._clip is not None:
+            self._fill(rows, with_frames, "clip_image", lambda i: _pooled(self._clip, [frames[j] for j in i]))
+            captioned = [i for i in live if rows[i]["want_text"] and rows[i]["caption"] is not None]
+            self._fill(rows, captioned, "clip_text", lambda i: self._clip.encode_texts([rows[j]["caption"] for j in i]))
+        if self._vlm is not None:
+            # A caption edit must not cost a decode, so the caption speaks for an item only where it has no frames.
+            wanted = [i for i in live if frames[i] is not None or (rows[i]["want_text"] and rows[i]["uri"] is None)]
+            wanted = [i for i in wanted if frames[i] is not None or rows[i]["caption"] is not None]
+            self._fill(
+                rows, wanted, "vlm", lambda i: self._vlm.encode_items([(frames[j] if frames[j] is not None else (), rows[j]["caption"]) for j in i])
+            )  # fmt: skip
+        share = (time.perf_counter() - started) / max(len(rows), 1)
+        for row in rows:
+            row["seconds_encode"] = share
+            if row["want_text"] and row["caption"] is None:
+                row["clip_text"] = None
+        return pa.RecordBatch.from_pylist(rows, schema=DONE)
+
+    def _fill(
+        self, rows: list[Row], which: list[int], modality: str, encode: Callable[[list[int]], np.ndarray]
+    ) -> None:
+        """Encodes all of `which` at once; where that raises, one by one, so that only the bad item is rejected."""
+        which = [i for i in which if not rows[i]["error_class"]]
+        if not which:
+            return
+        try:
+            vectors = list(encode(which))
+        except (RuntimeError, ValueError) as error:
+            if len(which) > 1:
+                for i in which:
+                    self._fill(rows, [i], modality, encode)
+                return
+            fail(rows[which[0]], "encode", EncodeFailed(f"{modality}: {error}"))
+            return
+        for i, vector in zip(which, vectors, strict=True):
+            if np.isfinite(vector).all() and vector.any():
+                rows[i][modality] = vector
+            else:
+                fail(rows[i], "encode", EncodeFailed(f"{modality} vector is zero or not finite"))
+
+
+def _frames_of(batch: pa.RecordBatch) -> list[np.ndarray | None]:
+    frames, shapes = batch.column("frames"), batch.column("frames_shape").to_pylist()
+    return [
+        None if shape is None else np.frombuffer(value.as_buffer(), dtype=np.uint8).reshape(shape)
+        for value, shape in zip(frames, shapes, strict=True)
+    ]
+
+
+def _pooled(clip: ClipLike, frames: Sequence[np.ndarray]) -> np.ndarray:
+    """[T_i, H_i, W_i, 3] each -> float32 [N, D]: the unit mean of the frames' unit vectors."""
+    vectors = clip.encode_frames([frame for item in frames for frame in item])
+    ends = np.cumsum([len(item) for item in frames])
+    pooled = [vectors[end - len(item) : end].mean(0) for item, end in zip(frames, ends, strict=True)]
+    means = np.stack(pooled)
+    return (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def load_encoders(config: Config) -> EncodeStep:
+    """The encode step with the models of a configuration, loaded once per process."""
+    clip: ClipLike | None = None
+    vlm: VlmLike | None = None
+    if config.clip is not None:
+        from fuseid.encoders.clip import OpenClip
+
+        clip = OpenClip(config.clip)
+    if config.vlm.model is not None:
+        from fuseid.encoders.vlm import TransformersVlm
+
+        vlm = TransformersVlm(config.vlm)
+    return EncodeStep(clip, vlm)

@@ -1,0 +1,93 @@
+"""The Ray runner: the same steps as Ray Data tasks and actors; the only adapter that knows `map_batches`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from fuseid.core.config import Config, DecodeConfig
+from fuseid.pipelines.steps import DecodeStep, EncodeStep, load_encoders
+from fuseid.ray_jobs.sizing import Sizes, cluster_sizes
+
+# One warm decode child per Ray worker process, kept between tasks; the kernel ends it with the worker.
+_decode_steps: dict[str, DecodeStep] = {}
+
+
+class RayRunner:
+    """Decode runs as CPU tasks, encoding in actors that load the models once, this process consumes the stream."""
+
+    name = "ray"
+
+    def __init__(self, load: Callable[[Config], EncodeStep] = load_encoders, sizes: Sizes | None = None) -> None:
+        self._load = load
+        self._sizes = sizes
+
+    def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]:
+        # Planned batches are small, name no frames, and lie in the object store, which spills.
+        connect()
+        refs = [ray.put(pa.Table.from_batches([batch])) for batch in work]
+        if not refs:
+            return
+        sizes = self._sizes or cluster_sizes(config.decode.workers)
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        # Blocks pass as they are: one planned batch is one decode task and one call of the encoder.
+        planned = ray.data.from_arrow_refs(refs)
+        decoded = planned.map_batches(
+            _decode,
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=sizes.decode_cpus,
+            concurrency=sizes.decode_tasks,
+            fn_args=(config.decode.model_dump_json(),),
+        )
+        done = decoded.map_batches(
+            _Encoder,
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=sizes.encoder_cpus,
+            num_gpus=sizes.encoder_gpus,
+            compute=ActorPoolStrategy(size=sizes.encoders, max_tasks_in_flight_per_actor=4),
+            fn_constructor_args=(config.model_dump_json(), sizes.encoder_threads, self._load),
+        )
+        for table in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+            yield from table.combine_chunks().to_batches()
+
+
+def connect(address: str | None = None) -> None:
+    """Joins the cluster that RAY_ADDRESS or `address` names, else starts one on this machine."""
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    options: dict = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
+    if address or os.environ.get("RAY_ADDRESS"):
+        options = {"address": address or "auto", "logging_level": logging.ERROR}
+    ray.init(**options)
+
+
+def _decode(table: pa.Table, config: str) -> pa.Table:
+    if config not in _decode_steps:
+        for step in _decode_steps.values():
+            step.close()
+        _decode_steps.clear()
+        _decode_steps[config] = DecodeStep(DecodeConfig.model_validate_json(config), workers=1)
+    step = _decode_steps[config]
+    return pa.Table.from_batches([step(batch) for batch in table.combine_chunks().to_batches()])
+
+
+class _Encoder:
+    def __init__(self, config: str, threads: int, load: Callable[[Config], EncodeStep]) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self._encode = load(Config.model_validate_json(config))
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return pa.Table.from_batches([self._encode(batch) for batch in table.combine_chunks().to_batches()])

@@ -1,0 +1,43 @@
+"""How many decode tasks and encoder actors a cluster runs; the one place that knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ray
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """cpus and gpus are what Ray reserves for one task or actor; threads is what torch may use in one encoder."""
+
+    decode_tasks: int
+    decode_cpus: float
+    encoders: int
+    encoder_cpus: float
+    encoder_gpus: float
+    encoder_threads: int
+
+
+def sizes_of(resources: dict[str, float], nodes: int, decode_workers: int = 0) -> Sizes:
+    """resources: Ray's totals over all nodes. decode_workers: decode tasks per node, 0 for one per core.
+
+    With GPUs: one encoder per GPU, all cores but one per encoder for decoding. Without: one encoder per node that may
+    use all its cores, while as many decode tasks as cores keep it fed; the operating system shares the cores between
+    the two, whichever is the bottleneck. Reservations therefore stay below the cores that there are.
+    """
+    cpus, gpus = max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0))
+    nodes = max(1, nodes)
+    if gpus:
+        tasks = decode_workers * nodes or max(1, cpus - gpus)
+        return Sizes(tasks, max(0.1, (cpus - gpus * 0.5) / (tasks + 1)), gpus, 0.5, 1.0, max(1, cpus // gpus))
+    tasks = decode_workers * nodes or cpus
+    encoder_cpus = 0.25
+    # One more than there are tasks: Ray Data holds back part of the cluster for each operator.
+    return Sizes(tasks, max(0.05, (cpus - nodes * encoder_cpus) / (tasks + 1)), nodes, encoder_cpus, 0.0, cpus // nodes or 1)
+
+
+def cluster_sizes(decode_workers: int = 0) -> Sizes:
+    """Sizes for the cluster that this driver is connected to."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return sizes_of(ray.cluster_resources(), len(alive), decode_workers)
