@@ -45,7 +45,9 @@ def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict
         raise ArtifactError(f"{directory} holds no {kind} of format {FORMAT}")
     name = artifact_id(kind, document["meta"], tensors)
     if name != document["id"]:
-        raise ArtifactError(f"{directory} was altered: it says {document['id']}, its content hashes to {name}; fit again")
+        raise ArtifactError(
+            f"{directory} was altered: it says {document['id']}, its content hashes to {name}; fit again"
+        )
     return name, document["meta"], tensors
 
 

@@ -59,7 +59,9 @@ class VlmConfig(Section):
     revision: str | None = None
     prompt: str = "Describe the picture."
     pooling: Literal["mean", "last"] = "mean"
-    frames: int = Field(1, ge=1, le=32, description="frames of a video given to the VLM, spread evenly over those sampled")
+    frames: int = Field(
+        1, ge=1, le=32, description="frames of a video given to the VLM, spread evenly over those sampled"
+    )
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     batch_size: int = Field(8, ge=1)
     device: str = "auto"

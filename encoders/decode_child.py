@@ -40,7 +40,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Decoding writes no files, and what libraries print into the parent's scratch file stays small.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-    limits = _MemoryLimit(config.memory_bytes)
+    limits = _MemoryLimit(config)
     answers.write(pack({"ready": True}))
     while (request := _read_block(requests)) is not None:
         path, kind = _path_and_kind(request)
@@ -85,8 +85,8 @@ def _path_and_kind(request: bytes) -> tuple[str, str]:
 class _MemoryLimit:
     """RLIMIT_AS at the address space that libraries take anyway, plus what one item may use."""
 
-    def __init__(self, memory_bytes: int) -> None:
-        self._memory_bytes = memory_bytes
+    def __init__(self, config: DecodeConfig) -> None:
+        self._config = config
         self._loaded: set[str] = set()
         self._set()
 
@@ -97,15 +97,16 @@ class _MemoryLimit:
         self._loaded.add(kind)
         if kind == "video":
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-            import decord  # noqa: F401
+            from fuseid.encoders.video import may_use_decord
 
-            import fuseid.encoders.video  # noqa: F401
+            if may_use_decord(self._config):
+                import decord  # noqa: F401
         self._set()
 
     def _set(self) -> None:
         with open("/proc/self/statm", "rb") as statm:
             address_space = int(statm.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (address_space + self._memory_bytes, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (address_space + self._config.memory_bytes, resource.RLIM_INFINITY))
 
 
 def _die_with_parent(parent: int) -> None:

@@ -14,9 +14,10 @@ from fuseid.encoders.images import make_thumbnail
 from fuseid.encoders.media_file import HEAD_BYTES, hash_file, image_format, video_format
 from fuseid.encoders.video_decord import sample_with_decord
 from fuseid.encoders.video_frames import Sampled
-from fuseid.encoders.video_pyav import PyAvReader
+from fuseid.encoders.video_pyav import facts_with_pyav, sample_with_pyav
+from fuseid.encoders.video_source import VideoSource
 
-# decord seeks by its own packet index, which these containers make reliable.
+# decord seeks by its own packet index; in the other containers it was measured to return other frames than it says.
 _DECORD_FORMATS = frozenset({"mov", "matroska", "avi"})
 
 
@@ -47,20 +48,21 @@ def sample_frames(file: BinaryIO, path: str, config: DecodeConfig) -> Sampled:
         hint = " (it is a picture; set its kind to image)" if image_format(head) else ""
         raise Unrecognised(f"{path!r} is not a video in a known container{hint}")
     file.seek(0)
-    with PyAvReader(file, path, demuxer, config) as reader:
-        if _decord_first(demuxer, config):
-            facts = reader.facts()
+    with VideoSource(file, path, demuxer, config) as source:
+        if may_use_decord(config) and demuxer in _DECORD_FORMATS:
+            facts = facts_with_pyav(source, path, config)
             try:
                 return sample_with_decord(os.path.abspath(path), facts, config)
             except (ItemError, MemoryError):
                 raise
             except Exception:
-                # decord's bundled FFmpeg is old: AV1, rotated videos and newer containers are for PyAV.
-                return reader.sample()
-        return reader.sample()
+                # decord's bundled FFmpeg is of 2019: AV1 and newer containers are for PyAV.
+                return sample_with_pyav(source, path, config)
+        return sample_with_pyav(source, path, config)
 
 
-def _decord_first(demuxer: str, config: DecodeConfig) -> bool:
+def may_use_decord(config: DecodeConfig) -> bool:
+    """`auto`: PyAV where it seeks to key frames, decord elsewhere (docs/decisions/0003-video-decoding.md)."""
     if config.video_decoder == "auto":
-        return config.sampling.method != "keyframe" and demuxer in _DECORD_FORMATS
+        return config.sampling.method != "keyframe"
     return config.video_decoder == "decord"

@@ -7,35 +7,42 @@ import numpy as np
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia
 from fuseid.encoders.sampling import nearest_indices, target_times
-from fuseid.encoders.video_frames import Facts, Sampled
+from fuseid.encoders.video_frames import Facts, Sampled, scale_rgb
+
+# Frames in hand at full size at a time: 256 frames of 4K would be 6 GB.
+_BATCH_FRAMES = 8
 
 
 def sample_with_decord(path: str, facts: Facts, config: DecodeConfig) -> Sampled:
     """`path` must be absolute and already recognised as a self-contained video; `facts` come from PyAV.
 
-    decord turns rotated videos by itself. Raises CorruptMedia where it finds no frame, and decord's own errors
-    (DECORDError is a RuntimeError) for what it cannot open.
+    Frames come at full size and turned as they should be shown, and are scaled afterwards: decord itself would scale
+    every frame it passes on its way, which costs more than it saves. Raises CorruptMedia where it finds no frame, and
+    decord's own errors (DECORDError is a RuntimeError) for what it cannot open.
     """
     import decord  # here, for only this decoder needs its 75 MB of address space
 
     decord.logging.set_level(decord.logging.QUIET)
-    width, height = facts.shown_size
-    reader = decord.VideoReader(path, ctx=decord.cpu(0), width=width, height=height, num_threads=1)
+    reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
     try:
         if len(reader) == 0:
             raise CorruptMedia(f"{path!r}: decord finds no frame")
         # Start of every frame in seconds, from packets; the average frame rate is never consulted.
         starts = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0].astype(np.float64)
         starts -= starts[0]
-        order = np.argsort(starts, kind="stable")
         targets = target_times(facts.duration, config.sampling)
         if config.sampling.method == "keyframe":
-            keys = np.sort(np.asarray(reader.get_key_indices()))
-            indices = keys[nearest_indices(starts[keys], targets)]
+            candidates = np.asarray(reader.get_key_indices())
         else:
-            indices = order[nearest_indices(starts[order], targets)]
-        indices = np.unique(indices)
-        frames = reader.get_batch(indices.tolist()).asnumpy()
+            candidates = np.arange(len(starts))
+        candidates = candidates[np.argsort(starts[candidates], kind="stable")]
+        indices = np.unique(candidates[nearest_indices(starts[candidates], targets)])
+        width, height = facts.shown_size
+        frames = np.empty((len(indices), height, width, 3), np.uint8)
+        for first in range(0, len(indices), _BATCH_FRAMES):
+            batch = reader.get_batch(indices[first : first + _BATCH_FRAMES].tolist()).asnumpy()
+            for offset, frame in enumerate(batch):
+                frames[first + offset] = scale_rgb(frame, facts)
         return Sampled(frames, starts[indices], facts.width, facts.height, facts.duration, "decord")
     finally:
         del reader  # a living reader holds on to hundreds of megabytes

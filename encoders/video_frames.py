@@ -54,6 +54,14 @@ def facts_of(frame: av.VideoFrame, pixel_aspect: Fraction | None, long_side: int
     return Facts(*shown, quarter_turns, bounded_size(width, height, long_side), duration)
 
 
+def scale_rgb(frame: np.ndarray, facts: Facts) -> np.ndarray:
+    """A turned frame uint8 [H, W, 3] scaled to `facts.shown_size`, by the filter that `to_rgb_stack` uses."""
+    width, height = facts.shown_size
+    if frame.shape[:2] == (height, width):
+        return frame
+    return av.VideoFrame.from_ndarray(frame, "rgb24").reformat(width, height, interpolation="AREA").to_ndarray()
+
+
 def to_rgb_stack(frames: Sequence[av.VideoFrame], facts: Facts) -> np.ndarray:
     """uint8 [T, H, W, 3]: scaled, then turned, each written once into the result."""
     width, height = facts.shown_size

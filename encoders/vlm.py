@@ -42,7 +42,9 @@ class TransformersVlm:
                 name, trust_remote_code=False, use_safetensors=True, dtype=_DTYPES[config.precision], **options
             )
         except Exception as error:
-            raise ModelError(f"cannot load VLM {config.model}: {(str(error) or type(error).__name__).splitlines()[0][:300]}") from error
+            raise ModelError(
+                f"cannot load VLM {config.model}: {(str(error) or type(error).__name__).splitlines()[0][:300]}"
+            ) from error
         self._model = model.eval().to(self.device)
         self.fingerprint = vlm_fingerprint(config, files_hash)
         self.dim = int(self.encode_items([((), "a")]).shape[1])
@@ -80,7 +82,9 @@ class TransformersVlm:
     def _prompt(self, pictures: int, text: str) -> str:
         if getattr(self._processor, "chat_template", None):
             content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": text}]
-            return self._processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+            return self._processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True
+            )
         token = getattr(self._processor, "image_token", "<image>")
         return token * pictures + text
 

@@ -30,7 +30,9 @@ from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 _BATCH = 4096
 _ROWS_PER_PARTITION = 500_000
-_SPILL = pa.schema([("content_id", pa.string()), ("fused_fp", pa.string()), ("codes", pa.list_(pa.int32())), ("base", pa.string())])
+_SPILL = pa.schema(
+    [("content_id", pa.string()), ("fused_fp", pa.string()), ("codes", pa.list_(pa.int32())), ("base", pa.string())]
+)
 
 
 def check_fusion(tokenizer: RQKMeans, fusion: Fusion) -> None:
@@ -75,7 +77,9 @@ def assign(
         new = _spill_codes(store, tokenizer, Path(scratch), champion, progress)
         if new:
             lease.check()
-            stream = pa.RecordBatchReader.from_batches(ASSIGNMENTS, _ledger_rows(store, tokenizer.id, Path(scratch), run_id))
+            stream = pa.RecordBatchReader.from_batches(
+                ASSIGNMENTS, _ledger_rows(store, tokenizer.id, Path(scratch), run_id)
+            )
             store.table("assignments").add(stream)
     if champion:
         lease.check()
@@ -90,7 +94,7 @@ def project(store: Store, tokenizer_id: str) -> int:
 
     def update(fragment: lance.LanceFragment) -> pa.Table | None:
         ids = fragment.to_table(columns=["content_id"], filter=stale)["content_id"].to_pylist()
-        found = list(rows_by_id(store, "assignments", ids, columns, f"tokenizer_id = '{tokenizer_id}'"))
+        found = list(rows_by_id(store.dataset("assignments"), ids, columns, f"tokenizer_id = '{tokenizer_id}'"))
         if not found:
             return None
         schema = pa.schema([ASSIGNMENTS.field(name).with_nullable(True) for name in columns])
@@ -117,7 +121,9 @@ def _spill_codes(
             ids = batch["content_id"].to_pylist()
             have = {
                 row["content_id"]
-                for row in rows_by_id(store, "assignments", ids, ["content_id"], f"tokenizer_id = '{tokenizer.id}'")
+                for row in rows_by_id(
+                    store.dataset("assignments"), ids, ["content_id"], f"tokenizer_id = '{tokenizer.id}'"
+                )
             }
             if have:
                 batch = batch.filter(pa.array([i not in have for i in ids]))
@@ -125,7 +131,10 @@ def _spill_codes(
                 continue
             codes = tokenizer.encode(nan_rows(batch["fused"], dim)).tolist()
             bases = ["-".join(map(str, row)) for row in codes]
-            table = pa.table([batch["content_id"], batch["fused_fp"], pa.array(codes, pa.list_(pa.int32())), pa.array(bases)], schema=_SPILL)
+            table = pa.table(
+                [batch["content_id"], batch["fused_fp"], pa.array(codes, pa.list_(pa.int32())), pa.array(bases)],
+                schema=_SPILL,
+            )
             which = pa.array([zlib.crc32(base.encode()) % partitions for base in bases])
             for partition in which.unique().to_pylist():
                 if partition not in writers:

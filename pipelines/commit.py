@@ -101,7 +101,7 @@ class WaveCommitter:
             return {}
         wanted = ("content_id", "codes", "sid")
         where = f"tokenizer_id = '{champion}'"
-        kept = {row["content_id"]: row for row in rows_by_id(self._store, "assignments", ids, wanted, where)}
+        kept = {row["content_id"]: row for row in rows_by_id(self._store.dataset("assignments"), ids, wanted, where)}
         return {
             "codes": pa.array([kept[i]["codes"] if i in kept else None for i in ids], pa.list_(pa.int32())),
             "sid": pa.array([kept[i]["sid"] if i in kept else None for i in ids], pa.string()),
@@ -114,7 +114,7 @@ class WaveCommitter:
             self._store.delete("contents", ids)
         first = {
             row["content_id"]: row["first_run"]
-            for row in rows_by_id(self._store, "rejected", ids, ["content_id", "first_run"])
+            for row in rows_by_id(self._store.dataset("rejected"), ids, ["content_id", "first_run"])
         }
         rows = [
             {
@@ -134,7 +134,7 @@ class WaveCommitter:
 
     def _forget_rejected(self, ids: list[str]) -> None:
         if self._store.table("rejected").count_rows():
-            found = [row["content_id"] for row in rows_by_id(self._store, "rejected", ids, ["content_id"])]
+            found = [row["content_id"] for row in rows_by_id(self._store.dataset("rejected"), ids, ["content_id"])]
             self._store.delete("rejected", found)
 
 
@@ -148,7 +148,7 @@ def reconcile(store: Store) -> int:
     dropped = 0
     for batch in store.dataset("rejected").to_batches(columns=["content_id"], batch_size=1000):
         ids = batch["content_id"].to_pylist()
-        found = [row["content_id"] for row in rows_by_id(store, "contents", ids, ["content_id"])]
+        found = [row["content_id"] for row in rows_by_id(store.dataset("contents"), ids, ["content_id"])]
         store.delete("rejected", found)
         dropped += len(found)
     return dropped

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.config import Config
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, StoreError
 from fuseid.core.records import MODALITIES
 from fuseid.encoders.fusion import Fusion
-from fuseid.pipelines.assign import assign, fuse_missing
+from fuseid.pipelines.assign import assign, check_fusion, fuse_missing
 from fuseid.pipelines.commit import reconcile
 from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.ingest import Progress, Silent
@@ -145,3 +145,32 @@ def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> p
         raise BadInput(f"no item in {store.uri} has a vector to fit on; `fuseid ingest --db {store.uri} ...` adds some")
     rows = store.table("contents").take_row_ids([row for _, _, row in chosen]).select(["content_id", *columns])
     return rows.to_arrow().sort_by("content_id")
+
+
+def assign_all(uri: str, config: Config, tokenizer_id: str | None = None, progress: Progress | None = None) -> Run:
+    """Gives IDs to all items that have none under a tokenizer, by default the champion.
+
+    Raises StoreError before the first fit, FingerprintMismatch for a tokenizer fitted on another fusion's vectors.
+    """
+    progress = progress or Silent()
+    store = Store.open(uri)
+    store.table("contents")
+    with Lease(store, config.run.lease_seconds) as lease, recorded(store, "assign", config) as run:
+        started = time.perf_counter()
+        champion = store.setting("champion")
+        tokenizer_id = tokenizer_id or champion
+        if tokenizer_id is None:
+            raise StoreError(f"{uri} has no tokenizer yet; `fuseid fit --db {uri}` makes one")
+        tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
+        fusion = store.get_artifact(Fusion, store.setting("fusion"))
+        check_fusion(tokenizer, fusion)
+        fuse_missing(store, fusion, lease)
+        progress.begin("assign", None)
+        run.counts["assigned"] = assign(
+            store, tokenizer, lease, run.run_id, champion=tokenizer_id == champion,
+            progress=lambda n: progress.advance("assign", n),
+        )  # fmt: skip
+        run.seconds["assign"] = time.perf_counter() - started
+        maintain(store)
+        run.notes.append(f"IDs of {tokenizer.id}{' (champion)' if tokenizer_id == champion else ''}")
+    return run

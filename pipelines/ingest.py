@@ -154,7 +154,10 @@ def _check_precision(store: Store, config: Config) -> None:
     """Pins what the vectors of this database are computed in; another precision later is an error."""
     from fuseid.core.errors import FingerprintMismatch
 
-    wanted = {"clip": config.clip.precision if config.clip else None, "vlm": config.vlm.precision if config.vlm.model else None}
+    wanted = {
+        "clip": config.clip.precision if config.clip else None,
+        "vlm": config.vlm.precision if config.vlm.model else None,
+    }
     pinned = store.setting("precision") or {}
     for model, precision in wanted.items():
         if precision and pinned.get(model, precision) != precision:

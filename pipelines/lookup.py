@@ -12,10 +12,9 @@ import pyarrow as pa
 
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError
-from fuseid.core.records import MODALITIES
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
-from fuseid.pipelines.store import Store, sql_string
+from fuseid.pipelines.store import Store, below_prefix, rows_by_id, sql_string
 from fuseid.pipelines.vectors import nan_rows
 
 RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
@@ -83,28 +82,25 @@ class Catalog:
 
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Whole rows by content_id, without vectors unless named."""
-        from fuseid.pipelines.store import rows_by_id
-
         dims = self._store.dims()
         names = columns or [name for name in self._store.table("contents").schema.names if name not in dims]
-        return list(rows_by_id(self._store, "contents", list(ids), names))
+        return list(rows_by_id(self._store.dataset("contents"), list(ids), names))
 
     def _require_rows(self) -> None:
         if not self._store.has_contents() or not self._store.table("contents").count_rows():
-            raise StoreError(f"the database {self._store.uri} is empty; `fuseid ingest --db {self._store.uri} ...` fills it")
+            raise StoreError(
+                f"the database {self._store.uri} is empty; `fuseid ingest --db {self._store.uri} ...` fills it"
+            )
 
     def _by_prefix(self, sid: str, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
         if not _PREFIX.match(sid):
             raise BadInput(f"not an ID or ID prefix: {sid!r}; the form is 12, 12-240, 12-240-7 or 12-240-7.1")
         stem = sid.rstrip("-")
-        condition = f"sid = '{stem}'"
-        if "." not in stem:
-            # A prefix ends where a code ends: 12-24 must not find 12-240.
-            condition += f" OR starts_with(sid, '{stem}-') OR starts_with(sid, '{stem}.')"
-        if where:
-            condition = f"({condition}) AND ({where})"
+        condition = below_prefix(stem) + (f" AND ({where})" if where else "")
         if self._store.setting("champion") is None:
-            raise StoreError(f"{self._store.uri} has no semantic IDs yet; `fuseid fit --db {self._store.uri}` gives them")
+            raise StoreError(
+                f"{self._store.uri} has no semantic IDs yet; `fuseid fit --db {self._store.uri}` gives them"
+            )
         dataset = self._store.dataset("contents")
         keys = dataset.to_table(columns=["sid", "content_id"], filter=condition)
         order = sorted(zip(keys["sid"].to_pylist(), keys["content_id"].to_pylist(), strict=True), key=_sid_order)[:k]
@@ -129,9 +125,7 @@ class Catalog:
         champion = self._store.setting("champion")
         return next(name for name in order if name in dims and (name != "fused" or champion))
 
-    def _nearest(
-        self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]
-    ) -> pa.Table:
+    def _nearest(self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
         size = self._store.dims()[column]
         if query.shape != (size,) or not np.isfinite(query).all():
             raise BadInput(f"a query in {column} space takes {size} finite numbers, got {list(query.shape)}")
@@ -221,7 +215,9 @@ class Catalog:
             # Lance hands JSON out as text.
             fields.append(pa.field(name, pa.string() if name == "attributes" else kind))
         fields.append(pa.field("score", pa.float32()))
-        return pa.Table.from_pylist([{f.name: row.get(f.name) for f in fields} for row in rows], schema=pa.schema(fields))
+        return pa.Table.from_pylist(
+            [{f.name: row.get(f.name) for f in fields} for row in rows], schema=pa.schema(fields)
+        )
 
 
 def _but_id(columns: Sequence[str]) -> list[str]:

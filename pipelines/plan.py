@@ -36,7 +36,9 @@ class Plan:
     source: Source
     config: Config
     fingerprints: StageFingerprints
-    counts: dict[str, int] = field(default_factory=lambda: {"listed": 0, "unchanged": 0, "rejected_before": 0, "planned": 0})
+    counts: dict[str, int] = field(
+        default_factory=lambda: {"listed": 0, "unchanged": 0, "rejected_before": 0, "planned": 0}
+    )
 
     def work(self) -> Iterator[pa.RecordBatch]:
         """WORK batches of `run.block_rows` rows, of the items that need anything done."""
@@ -58,7 +60,7 @@ class Plan:
             stored = self._stored(ids)
             rejected = {
                 row["content_id"]: row
-                for row in rows_by_id(self.store, "rejected", ids, ["content_id", "fingerprint", "attempts"])
+                for row in rows_by_id(self.store.dataset("rejected"), ids, ["content_id", "fingerprint", "attempts"])
             }
             changed: list[tuple[dict[str, Any], list[str]]] = []
             for item in chunk:
@@ -145,7 +147,7 @@ class Plan:
     def _stored(self, ids: list[str]) -> dict[str, dict[str, Any]]:
         if not self.store.has_contents():
             return {}
-        return {row["content_id"]: row for row in rows_by_id(self.store, "contents", ids, _STATE)}
+        return {row["content_id"]: row for row in rows_by_id(self.store.dataset("contents"), ids, _STATE)}
 
     def _carry_over(self, changed: list[tuple[dict[str, Any], list[str]]]) -> None:
         by_id = {row["content_id"]: (row, keep) for row, keep in changed if keep}
@@ -153,6 +155,6 @@ class Plan:
             return
         dims = self.store.dims()
         columns = ["content_id", *_FACTS, *(m for m in MODALITIES if m in dims)]
-        for stored in rows_by_id(self.store, "contents", list(by_id), columns):
+        for stored in rows_by_id(self.store.dataset("contents"), list(by_id), columns):
             row, keep = by_id[stored["content_id"]]
             row.update({name: stored.get(name) for name in keep})

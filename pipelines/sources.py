@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
 
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .gif .avif .tif .tiff .bmp".split())
-VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .webm .mkv .avi .ts .mpg .mpeg .flv .ogv".split())
+IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp"])
+VIDEO_SUFFIXES = frozenset([".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".ogv"])
 COLUMNS = ("content_id", "uri", "caption", "kind", "attributes")
 
 
@@ -243,6 +243,7 @@ def count_distinct(source: Source, scratch: Path, partitions: int = 64) -> int:
 
     Keys are compared as 16-byte hashes in partitions on disk, so memory does not grow with the catalogue.
     """
+
     def digest(content_id: str) -> bytes:
         return hashlib.blake2b(content_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
@@ -272,10 +273,16 @@ def count_distinct(source: Source, scratch: Path, partitions: int = 64) -> int:
             # numpy's S type drops trailing zero bytes: pad them back before comparing.
             wanted = bytes(twice[0]).ljust(16, b"\0")
             name = next(item.content_id for item in source if digest(item.content_id) == wanted)
-            raise BadInput(f"content_id {name!r} occurs more than once in {getattr(source, 'path', source)}; ids must be unique")
+            raise BadInput(
+                f"content_id {name!r} occurs more than once in {getattr(source, 'path', source)}; ids must be unique"
+            )
     return count
 
 
 def is_usable_vector(vector: np.ndarray) -> bool:
     """Finite and not zero."""
-    return bool(np.isfinite(vector).all()) and math.isfinite(float(np.square(vector, dtype=np.float64).sum())) and bool(vector.any())
+    return (
+        bool(np.isfinite(vector).all())
+        and math.isfinite(float(np.square(vector, dtype=np.float64).sum()))
+        and bool(vector.any())
+    )

@@ -18,7 +18,12 @@ from fuseid.core import schemas
 from fuseid.core.errors import ArtifactError, FingerprintMismatch, StoreError
 from fuseid.core.records import MODALITIES
 
-_TABLES = {"assignments": schemas.ASSIGNMENTS, "rejected": schemas.REJECTED, "runs": schemas.RUNS, "lease": schemas.LEASE}
+_TABLES = {
+    "assignments": schemas.ASSIGNMENTS,
+    "rejected": schemas.REJECTED,
+    "runs": schemas.RUNS,
+    "lease": schemas.LEASE,
+}
 _SETTING = "fuseid."
 
 
@@ -201,11 +206,19 @@ def sql_list(values: Iterable[str]) -> str:
     return ", ".join(map(sql_string, values))
 
 
-def rows_by_id(store: Store, name: str, ids: Sequence[str], columns: Sequence[str], where: str = "") -> Iterator[dict]:
-    """Rows of a table by content_id, through the key's index, as dictionaries."""
-    dataset = store.dataset(name)
+def rows_by_id(
+    dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequence[str], where: str = ""
+) -> Iterator[dict]:
+    """Rows of a table's version by content_id, through the key's index, as dictionaries."""
     for start in range(0, len(ids), 1000):
         condition = f"content_id IN ({sql_list(ids[start : start + 1000])})"
         if where:
             condition = f"({condition}) AND ({where})"
         yield from dataset.to_table(columns=list(columns), filter=condition).to_pylist()
+
+
+def below_prefix(prefix: str) -> str:
+    """The SQL condition for IDs at or below a prefix; a prefix ends where a code ends, so 12-24 does not find 12-240."""
+    if "." in prefix:
+        return f"sid = '{prefix}'"
+    return f"(sid = '{prefix}' OR starts_with(sid, '{prefix}-') OR starts_with(sid, '{prefix}.'))"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from fuseid.core.config import Config, DecodeConfig
 from fuseid.pipelines.steps import DecodeStep, EncodeStep, load_encoders
@@ -44,7 +44,7 @@ class RayRunner:
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=sizes.decode_cpus,
-            concurrency=sizes.decode_tasks,
+            compute=TaskPoolStrategy(size=sizes.decode_tasks),
             fn_args=(config.decode.model_dump_json(),),
         )
         done = decoded.map_batches(
@@ -61,15 +61,22 @@ class RayRunner:
             yield from table.combine_chunks().to_batches()
 
 
-def connect(address: str | None = None) -> None:
-    """Joins the cluster that RAY_ADDRESS or `address` names, else starts one on this machine."""
+def connect() -> None:
+    """Joins the cluster that RAY_ADDRESS names, else starts one on this machine.
+
+    Call it before the store is opened: Ray forks, which LanceDB's threads do not like.
+    """
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     if ray.is_initialized():
         return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.ERROR)
+        return
+    # A cluster of our own lives as long as this process: its C++ notes would only disturb the progress bars.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    options: dict = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
-    if address or os.environ.get("RAY_ADDRESS"):
-        options = {"address": address or "auto", "logging_level": logging.ERROR}
-    ray.init(**options)
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
 
 
 def _decode(table: pa.Table, config: str) -> pa.Table:

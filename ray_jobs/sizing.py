@@ -34,7 +34,9 @@ def sizes_of(resources: dict[str, float], nodes: int, decode_workers: int = 0) -
     tasks = decode_workers * nodes or cpus
     encoder_cpus = 0.25
     # One more than there are tasks: Ray Data holds back part of the cluster for each operator.
-    return Sizes(tasks, max(0.05, (cpus - nodes * encoder_cpus) / (tasks + 1)), nodes, encoder_cpus, 0.0, cpus // nodes or 1)
+    return Sizes(
+        tasks, max(0.05, (cpus - nodes * encoder_cpus) / (tasks + 1)), nodes, encoder_cpus, 0.0, cpus // nodes or 1
+    )
 
 
 def cluster_sizes(decode_workers: int = 0) -> Sizes:

@@ -85,7 +85,9 @@ class RQKMeans:
         """float32 [N, D] -> int32 [N, L], greedy; ties go to the lower code. Raises BadInput for another D or NaN."""
         vectors_ND = _checked(vectors_ND)
         if vectors_ND.shape[1] != self.dim:
-            raise BadInput(f"{self.id or 'this tokenizer'} quantizes vectors of {self.dim} numbers, got {vectors_ND.shape[1]}")
+            raise BadInput(
+                f"{self.id or 'this tokenizer'} quantizes vectors of {self.dim} numbers, got {vectors_ND.shape[1]}"
+            )
         residual = torch.from_numpy(vectors_ND).clone()
         levels = []
         for book, half_norms in zip(self.codebooks, self._half_norms, strict=True):

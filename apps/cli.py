@@ -1,0 +1,248 @@
+"""The `fuseid` command. Heavy imports happen inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fuseid.core.errors import BadInput, FuseidError
+
+app = typer.Typer(
+    name="fuseid", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Turns a catalogue of media into semantic IDs: ingest, fit, look up, export.",
+)  # fmt: skip
+export_app = typer.Typer(no_args_is_help=True, help="Write IDs for trainers.")
+app.add_typer(export_app, name="export")
+
+Db = Annotated[str, typer.Option("--db", envvar="FUSEID_DB", help="database: a directory or an object-store URI")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", envvar="FUSEID_CONFIG", help="fuseid.yaml; default: the one in this folder, if any")
+]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
+Clip = Annotated[str | None, typer.Option("--clip", help="CLIP model; overrides clip.model")]
+Vlm = Annotated[str | None, typer.Option("--vlm", help="VLM; overrides vlm.model; `none` switches it off")]
+
+
+def _config(path: Path | None, **overrides: Any) -> Any:
+    from fuseid.core.config import load_config
+
+    if path is None and Path("fuseid.yaml").is_file():
+        path = Path("fuseid.yaml")
+    return load_config(path, {name.replace("__", "."): value for name, value in overrides.items()})
+
+
+def _off(model: str | None) -> str | None:
+    return None if model is None or model == "none" else model
+
+
+@app.command()
+def ingest(
+    db: Db,
+    source: Annotated[Path | None, typer.Argument(help="manifest (.parquet, .jsonl, .csv) or folder of media")] = None,
+    vectors: Annotated[Path | None, typer.Option(help="ready-made vectors (.parquet, or .npy with .ids.txt)")] = None,
+    runner: Annotated[str, typer.Option(help="ray, or local for small jobs")] = "ray",
+    config: ConfigFile = None,
+    clip: Clip = None,
+    vlm: Vlm = None,
+    json: Json = False,
+) -> None:
+    """Decode and encode what is new or changed; give IDs once a tokenizer is fitted."""
+    from fuseid.apps.show import Bars, print_run
+
+    if (source is None) == (vectors is None):
+        raise BadInput("name one source: a manifest or folder, or --vectors FILE")
+    if runner not in ("ray", "local"):
+        raise BadInput(f"unknown runner {runner!r}; there are ray and local")
+    settings = _config(config, clip__model=clip, vlm__model=_off(vlm))
+    if vlm == "none":
+        settings = settings.model_copy(update={"vlm": settings.vlm.model_copy(update={"model": None})})
+    from fuseid.pipelines.sources import Vectors, open_source
+
+    with Bars(quiet=json) as bars:
+        if vectors is not None:
+            # Nothing is left to encode: no model, and no cluster for it.
+            settings = settings.model_copy(
+                update={"clip": None, "vlm": settings.vlm.model_copy(update={"model": None})}
+            )
+            runner, listed = "local", Vectors(vectors)
+        else:
+            listed = open_source(source)
+        if runner == "ray":
+            from fuseid.ray_jobs.ingest import ray_ingest
+
+            run = ray_ingest(db, listed, settings, bars)
+        else:
+            from fuseid.pipelines.ingest import ingest as local_ingest
+            from fuseid.pipelines.runners import LocalRunner
+
+            run = local_ingest(db, listed, settings, LocalRunner(), bars)
+    print_run(run, json)
+
+
+@app.command()
+def fit(
+    db: Db,
+    codebooks: Annotated[str | None, typer.Option(help="codes per level, e.g. 256,256,256")] = None,
+    seed: Annotated[int | None, typer.Option(help="overrides tokenizer.seed")] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Learn fusion and tokenizer, give every item its ID; the first tokenizer becomes champion."""
+    from fuseid.apps.show import Bars, print_run
+
+    sizes = None
+    if codebooks is not None:
+        try:
+            sizes = [int(part) for part in codebooks.split(",")]
+        except ValueError:
+            raise BadInput(f"--codebooks takes sizes like 256,256,256, got {codebooks!r}") from None
+    settings = _config(config, tokenizer__codebook_sizes=sizes, tokenizer__seed=seed)
+    from fuseid.pipelines.fit import fit as run_fit
+
+    with Bars(quiet=json) as bars:
+        run = run_fit(db, settings, bars)
+    print_run(run, json)
+
+
+@app.command()
+def assign(
+    db: Db,
+    tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Give IDs to items that have none yet."""
+    from fuseid.apps.show import Bars, print_run
+    from fuseid.pipelines.fit import assign_all
+
+    with Bars(quiet=json) as bars:
+        run = assign_all(db, _config(config), tokenizer, bars)
+    print_run(run, json)
+
+
+@app.command()
+def promote(
+    db: Db,
+    tokenizer: Annotated[str, typer.Argument(help="id of a fitted tokenizer")],
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Make a fitted tokenizer the champion."""
+    from fuseid.apps.show import print_run
+    from fuseid.pipelines.fit import promote as run_promote
+
+    print_run(run_promote(db, tokenizer, _config(config)), json)
+
+
+@app.command()
+def lookup(
+    db: Db,
+    text: Annotated[str | None, typer.Option(help="words")] = None,
+    image: Annotated[Path | None, typer.Option(help="picture file")] = None,
+    video: Annotated[Path | None, typer.Option(help="video file")] = None,
+    id: Annotated[str | None, typer.Option(help="content_id of an item: what is like it")] = None,
+    sid: Annotated[str | None, typer.Option(help="semantic ID or prefix, e.g. 12-240")] = None,
+    k: Annotated[int, typer.Option("-k", help="results at most")] = 10,
+    where: Annotated[str | None, typer.Option(help="SQL condition, e.g. \"kind = 'video'\"")] = None,
+    config: ConfigFile = None,
+    clip: Clip = None,
+    json: Json = False,
+) -> None:
+    """Find content by words, picture, video, item or ID prefix."""
+    from fuseid.apps.show import print_json, print_rows
+    from fuseid.pipelines.lookup import Catalog
+
+    catalog = Catalog.open(db, _config(config, clip__model=clip))
+    rows = catalog.search(text=text, image=image, video=video, like=id, sid=sid, k=k, where=where).to_pylist()
+    if json:
+        print_json(rows)
+    else:
+        print_rows(rows, ("score", "content_id", "kind", "sid", "caption"))
+
+
+@app.command()
+def explain(
+    db: Db,
+    content_id: Annotated[str, typer.Argument(help="content_id of an item")],
+    json: Json = False,
+) -> None:
+    """Show all that is known of one item and how its ID came about."""
+    from fuseid.apps.show import print_facts, print_json, print_rows
+    from fuseid.pipelines.explain import explain as run_explain
+
+    facts = run_explain(db, content_id)
+    if json:
+        print_json(facts)
+        return
+    prefixes = facts.pop("prefixes", [])
+    ids = facts.pop("ids", [])
+    for name in ("media", "fingerprints", "pinned", "vectors", "rejected"):
+        facts.update({f"{name}.{key}": value for key, value in (facts.pop(name, None) or {}).items()})
+    print_facts(facts, title=content_id)
+    print_rows(ids, ("sid", "tokenizer_id", "champion", "run_id"), title="IDs in the ledger")
+    shown = [
+        {"prefix": p["prefix"], "items": p["items"], "examples": "; ".join(e["caption"] or e["content_id"] for e in p["examples"])}
+        for p in prefixes
+    ]
+    print_rows(shown, ("prefix", "items", "examples"), title="who shares each prefix")
+
+
+@export_app.command("ids")
+def export_ids(
+    db: Db,
+    out: Annotated[Path, typer.Option(help="new folder")],
+    format: Annotated[str, typer.Option(help="parquet")] = "parquet",
+    tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
+    json: Json = False,
+) -> None:
+    """Write every item's semantic ID from one pinned version."""
+    from fuseid.apps.show import print_facts, print_json
+
+    if format != "parquet":
+        raise BadInput(f"unknown format {format!r}; there is parquet")
+    from fuseid.pipelines.export import export_ids as run_export
+
+    manifest = run_export(db, out, tokenizer)
+    if json:
+        print_json(manifest)
+    else:
+        print_facts({**manifest, "files": ", ".join(manifest["files"])}, title=f"exported to {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder that is made anew")] = Path("demo-output"),
+    runner: Annotated[str, typer.Option(help="ray or local")] = "ray",
+) -> None:
+    """Run the whole way on the bundled sample and models: ingest, fit, look up, export, and a page to look at."""
+    from fuseid.apps.demo import run_demo
+
+    run_demo(out, runner)
+
+
+def main() -> None:
+    """Entry point: one line and an exit status for what is wrong, never a stack trace (FUSEID_DEBUG=1 shows it)."""
+    try:
+        app(standalone_mode=True)
+    except FuseidError as error:
+        _stop(error, str(error), error.exit_status)
+    except KeyboardInterrupt as error:
+        _stop(error, "interrupted; run the same command again to go on", 130)
+    except Exception as error:
+        first = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
+        _stop(error, f"{type(error).__name__}: {first} (FUSEID_DEBUG=1 shows where)", 1)
+
+
+def _stop(error: BaseException, line: str, status: int) -> None:
+    if os.environ.get("FUSEID_DEBUG") == "1":
+        raise error
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What the command line shows: progress bars and tables on standard error or output, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Bars:
+    """A `Progress` of pipelines as bars on standard error; silent where that is no terminal."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._bars = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(), console=err, disable=quiet or not err.is_terminal,
+        )  # fmt: skip
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def begin(self, stage: str, total: int | None) -> None:
+        self._tasks[stage] = self._bars.add_task(stage, total=total)
+
+    def advance(self, stage: str, done: int) -> None:
+        self._bars.advance(self._tasks[stage], done)
+
+
+def print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, ensure_ascii=False, default=str)
+    sys.stdout.write("\n")
+
+
+def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:
+    """Text from outside is shown as it is: no markup, no control characters."""
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold" if name in ("content_id", "sid") else "ellipsis", max_width=60)
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in columns))
+    out.print(table)
+
+
+def print_facts(facts: Mapping[str, Any], title: str | None = None) -> None:
+    table = Table(title=title, title_justify="left", show_header=False, show_edge=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, _cell(value))
+    out.print(table)
+
+
+def print_run(run: Any, as_json: bool) -> None:
+    """The end of a job: counts, seconds and items per second by stage, and what to do next."""
+    if as_json:
+        print_json(run.summary())
+        return
+    print_facts(run.counts, title=f"{run.job} {run.run_id}")
+    items = run.counts.get("planned") or run.counts.get("assigned") or 0
+    rows = [
+        {"stage": stage, "seconds": f"{seconds:.2f}", "items/s": f"{items / seconds:,.0f}" if items and seconds > 0.005 else ""}
+        for stage, seconds in run.seconds.items()
+    ]
+    print_rows(rows, ("stage", "seconds", "items/s"))
+    for note in run.notes:
+        out.print(Text(note))
+
+
+def _cell(value: Any) -> Text:
+    if value is None:
+        return Text("")
+    if isinstance(value, float):
+        return Text(f"{value:.3f}")
+    if isinstance(value, list | tuple):
+        value = ", ".join(f"{v:.2f}" if isinstance(v, float) else str(v) for v in value)
+    if isinstance(value, dict):
+        value = json.dumps(value, ensure_ascii=False)
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value)))

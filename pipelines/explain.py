@@ -1,0 +1,76 @@
+"""Explain: everything that the store knows of one item and how its ID came about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fuseid.core.errors import BadInput
+from fuseid.core.records import SemanticId
+from fuseid.pipelines.store import Store, below_prefix, rows_by_id, sql_string
+
+
+def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, Any]:
+    """A plain dictionary: media facts, captions, vectors present, fingerprints, every ID in the ledger, and for each
+    prefix of the ID how many items share it, with examples. A rejected item is explained by its row in `rejected`.
+
+    Raises BadInput for an id that the store does not know.
+    """
+    store = Store.open(uri)
+    dims = store.dims()
+    ledger = ["tokenizer_id", "codes", "suffix", "sid", "run_id"]
+    ids = [
+        {name: row[name] for name in ledger} for row in rows_by_id(store.dataset("assignments"), [content_id], ledger)
+    ]
+    rows = []
+    if store.has_contents():
+        plain = [name for name in store.table("contents").schema.names if name != "thumbnail" and name not in dims]
+        present = {f"has_{name}": f"{name} IS NOT NULL" for name in dims}
+        rows = list(_with_presence(store, content_id, plain, present))
+    if not rows:
+        rejected = list(rows_by_id(store.dataset("rejected"), [content_id], store.table("rejected").schema.names))
+        if not rejected:
+            raise BadInput(f"no item {content_id!r} in {uri}")
+        return {"content_id": content_id, "state": "rejected", "rejected": rejected[0], "ids": ids}
+    row = rows[0]
+    champion = store.setting("champion")
+    return {
+        "content_id": content_id,
+        "state": "in contents",
+        "kind": row["kind"],
+        "uri": row["uri"],
+        "caption": row["caption"],
+        "vlm_caption": row["vlm_caption"],
+        "attributes": json.loads(row["attributes"] or "{}"),
+        "media": {
+            name: row[name] for name in ("media_hash", "decoder", "width", "height", "duration", "timestamps")
+        } if row["media_hash"] else None,
+        "vectors": {name: size for name, size in dims.items() if row[f"has_{name}"]},
+        "fingerprints": {name: row[name] for name in ("decode_fp", "clip_fp", "vlm_fp", "fused_fp", "caption_hash")},
+        "pinned": {"fusion": store.setting("fusion"), "champion": champion},
+        "run_id": row["run_id"],
+        "updated_at": row["updated_at"].isoformat(),
+        "sid": row["sid"],
+        "ids": [{**entry, "champion": entry["tokenizer_id"] == champion} for entry in ids],
+        "prefixes": _prefixes(store, row["sid"], content_id, examples) if row["sid"] else [],
+    }  # fmt: skip
+
+
+def _with_presence(store: Store, content_id: str, plain: list[str], present: dict[str, str]) -> list[dict[str, Any]]:
+    columns = {name: name for name in plain} | present
+    where = f"content_id = {sql_string(content_id)}"
+    return store.dataset("contents").to_table(columns=columns, filter=where).to_pylist()
+
+
+def _prefixes(store: Store, sid: str, content_id: str, examples: int) -> list[dict[str, Any]]:
+    codes = SemanticId.parse(sid).codes
+    dataset = store.dataset("contents")
+    out = []
+    for depth in range(len(codes), 0, -1):
+        prefix = "-".join(map(str, codes[:depth]))
+        where = below_prefix(prefix)
+        rows = dataset.to_table(columns=["content_id", "sid", "caption"], filter=where, limit=examples + 1)
+        others = [row for row in rows.to_pylist() if row["content_id"] != content_id][:examples]
+        out.append({"prefix": prefix, "items": dataset.count_rows(where), "examples": others})
+    return out
