@@ -20,7 +20,8 @@ app.add_typer(export_app, name="export")
 
 Db = Annotated[str, typer.Option("--db", envvar="FUSEID_DB", help="database: a directory or an object-store URI")]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", envvar="FUSEID_CONFIG", help="fuseid.yaml; default: the one in this folder, if any")
+    Path | None,
+    typer.Option("--config", envvar="FUSEID_CONFIG", help="fuseid.yaml; default: the one in this folder, if any"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Clip = Annotated[str | None, typer.Option("--clip", help="CLIP model; overrides clip.model")]
@@ -156,7 +157,8 @@ def lookup(
     from fuseid.apps.show import print_json, print_rows
     from fuseid.pipelines.lookup import Catalog
 
-    catalog = Catalog.open(db, _config(config, clip__model=clip))
+    told = config is not None or clip is not None or Path("fuseid.yaml").is_file()
+    catalog = Catalog.open(db, _config(config, clip__model=clip) if told else None)
     rows = catalog.search(text=text, image=image, video=video, like=id, sid=sid, k=k, where=where).to_pylist()
     if json:
         print_json(rows)
@@ -185,7 +187,11 @@ def explain(
     print_facts(facts, title=content_id)
     print_rows(ids, ("sid", "tokenizer_id", "champion", "run_id"), title="IDs in the ledger")
     shown = [
-        {"prefix": p["prefix"], "items": p["items"], "examples": "; ".join(e["caption"] or e["content_id"] for e in p["examples"])}
+        {
+            "prefix": p["prefix"],
+            "items": p["items"],
+            "examples": "; ".join(e["caption"] or e["content_id"] for e in p["examples"]),
+        }
         for p in prefixes
     ]
     print_rows(shown, ("prefix", "items", "examples"), title="who shares each prefix")

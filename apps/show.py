@@ -9,8 +9,15 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -32,7 +39,9 @@ class Bars:
         self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bars.stop()
 
     def begin(self, stage: str, total: int | None) -> None:
@@ -49,7 +58,8 @@ def print_json(value: Any) -> None:
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:
     """Text from outside is shown as it is: no markup, no control characters."""
-    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    _title(title)
+    table = Table(show_edge=False, pad_edge=False)
     for name in columns:
         table.add_column(name, overflow="fold" if name in ("content_id", "sid") else "ellipsis", max_width=60)
     for row in rows:
@@ -58,7 +68,8 @@ def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title:
 
 
 def print_facts(facts: Mapping[str, Any], title: str | None = None) -> None:
-    table = Table(title=title, title_justify="left", show_header=False, show_edge=False, pad_edge=False)
+    _title(title)
+    table = Table(show_header=False, show_edge=False, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in facts.items():
@@ -74,12 +85,21 @@ def print_run(run: Any, as_json: bool) -> None:
     print_facts(run.counts, title=f"{run.job} {run.run_id}")
     items = run.counts.get("planned") or run.counts.get("assigned") or 0
     rows = [
-        {"stage": stage, "seconds": f"{seconds:.2f}", "items/s": f"{items / seconds:,.0f}" if items and seconds > 0.005 else ""}
+        {
+            "stage": stage,
+            "seconds": f"{seconds:.2f}",
+            "items/s": f"{items / seconds:,.0f}" if items and seconds > 0.005 else "",
+        }
         for stage, seconds in run.seconds.items()
     ]
     print_rows(rows, ("stage", "seconds", "items/s"))
     for note in run.notes:
         out.print(Text(note))
+
+
+def _title(title: str | None) -> None:
+    if title:
+        out.print(Text(title, style="bold"))
 
 
 def _cell(value: Any) -> Text:

@@ -43,25 +43,26 @@ class DecodeConfig(Section):
 
 
 class ClipConfig(Section):
-    """`model`: `builtin:mini-clip`, an open_clip name `ViT-B-32` or `ViT-B-32/laion2b_s34b_b79k`, `hf-hub:...`, `local-dir:...`."""
+    """`model`: `builtin:mini-clip`, `ViT-B-32/laion2b_s34b_b79k` and its like, `hf-hub:ORG/REPO`, or `local-dir:PATH`.
+
+    `batch_size` is that of every forward pass, tails padded; another one changes vectors by about 1e-6, so keep it.
+    """
 
     model: str = "builtin:mini-clip"
     revision: str | None = Field(None, description="pinned commit of an hf-hub model")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    batch_size: int = Field(32, ge=1, description="frames or captions per forward pass; never changes the vectors")
+    batch_size: int = Field(32, ge=1, description="frames or captions per forward pass")
     device: str = "auto"
 
 
 class VlmConfig(Section):
-    """`model`: `builtin:mini-vlm`, a transformers image-text-to-text checkpoint by name or directory; none switches it off."""
+    """`model`: `builtin:mini-vlm`, or a transformers image-text-to-text checkpoint by name or directory; none is off."""
 
     model: str | None = None
     revision: str | None = None
     prompt: str = "Describe the picture."
     pooling: Literal["mean", "last"] = "mean"
-    frames: int = Field(
-        1, ge=1, le=32, description="frames of a video given to the VLM, spread evenly over those sampled"
-    )
+    frames: int = Field(1, ge=1, le=32, description="frames of a video that the VLM sees, spread evenly")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     batch_size: int = Field(8, ge=1)
     device: str = "auto"

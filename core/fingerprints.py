@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-# Raised by one whenever a step's output changes for the same input and config; every stored row of that stage is then stale.
+# Raised by one when a step's output changes for the same input and config: stored rows of that stage are then stale.
 STEP_VERSIONS = {"decode": 1, "caption": 1, "clip": 1, "vlm": 1, "fusion": 1, "rq-kmeans": 1}
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image
 
 from fuseid.core.config import DecodeConfig
@@ -68,7 +69,7 @@ def _answer(answers: BinaryIO, path: str, kind: str, config: DecodeConfig) -> No
         return
     answers.write(head)
     # Raw, unbuffered: the frames go from the array to the pipe.
-    _write_all(answers, memoryview(decoded.frames).cast("B"))
+    _write_all(answers, np.ascontiguousarray(decoded.frames).data.cast("B"))
     _write_all(answers, memoryview(decoded.thumbnail))
 
 

@@ -173,7 +173,7 @@ class DecodeProcess:
         if "error" in header:
             return error_of(header)
         frames = np.empty(header["shape"], np.uint8)
-        _read_into(pipe, memoryview(frames).cast("B"), deadline)
+        _read_into(pipe, frames.data.cast("B"), deadline)
         thumbnail = bytearray(header["thumbnail_bytes"])
         _read_into(pipe, memoryview(thumbnail), deadline)
         return decoded_of(header, frames, bytes(thumbnail))

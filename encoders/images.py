@@ -6,7 +6,7 @@ import io
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia, ItemError, TooLarge, Unrecognised
@@ -14,6 +14,15 @@ from fuseid.core.records import Decoded
 from fuseid.encoders.media_file import HEAD_BYTES, hash_bytes, image_format, video_format
 
 _EXIF_ORIENTATION = 0x0112
+_UNDO_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _THUMBNAIL_QUALITY = 80
 
 
@@ -95,9 +104,8 @@ def _to_bounded_rgb(image: Image.Image, long_side: int) -> tuple[int, int, Image
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     picture = _on_white(picture)
-    if orientation != 1:
-        picture.getexif()[_EXIF_ORIENTATION] = orientation
-        picture = ImageOps.exif_transpose(picture)
+    if orientation in _UNDO_ORIENTATION:
+        picture = picture.transpose(_UNDO_ORIENTATION[orientation])
     if orientation >= 5:
         width, height = height, width
     return width, height, picture
@@ -121,7 +129,9 @@ def _to_resizable(image: Image.Image) -> Image.Image:
         return Image.fromarray(_to_8_bit(np.asarray(image)))
     if image.mode == "LAB":
         profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        picture = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        assert picture is not None  # only with inPlace=True
+        return picture
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBa"):
         return image.convert("RGBA")
     return image.convert("RGB")

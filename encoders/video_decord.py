@@ -16,14 +16,16 @@ _BATCH_FRAMES = 8
 def sample_with_decord(path: str, facts: Facts, config: DecodeConfig) -> Sampled:
     """`path` must be absolute and already recognised as a self-contained video; `facts` come from PyAV.
 
-    Frames come at full size and turned as they should be shown, and are scaled afterwards: decord itself would scale
-    every frame it passes on its way, which costs more than it saves. Raises CorruptMedia where it finds no frame, and
-    decord's own errors (DECORDError is a RuntimeError) for what it cannot open.
+    decord turns rotated videos by itself, but then its scaling fails, so those come at full size and are scaled here.
+    Raises CorruptMedia where it finds no frame, and decord's own errors (DECORDError is a RuntimeError) for what it
+    cannot open.
     """
     import decord  # here, for only this decoder needs its 75 MB of address space
 
     decord.logging.set_level(decord.logging.QUIET)
-    reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
+    width, height = facts.shown_size
+    size = {} if facts.quarter_turns else {"width": width, "height": height}
+    reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1, **size)
     try:
         if len(reader) == 0:
             raise CorruptMedia(f"{path!r}: decord finds no frame")
@@ -37,7 +39,6 @@ def sample_with_decord(path: str, facts: Facts, config: DecodeConfig) -> Sampled
             candidates = np.arange(len(starts))
         candidates = candidates[np.argsort(starts[candidates], kind="stable")]
         indices = np.unique(candidates[nearest_indices(starts[candidates], targets)])
-        width, height = facts.shown_size
         frames = np.empty((len(indices), height, width, 3), np.uint8)
         for first in range(0, len(indices), _BATCH_FRAMES):
             batch = reader.get_batch(indices[first : first + _BATCH_FRAMES].tolist()).asnumpy()

@@ -71,7 +71,7 @@ def _key_frames(source: VideoSource, targets: list[int]) -> Found:
             onward.append(target)
     found = {}
     for at, (target, key) in holders.items():
-        frame = source.decode_alone(key.packet)
+        frame = source.decode_alone(key.packet) if key.packet else None
         if frame is None:
             onward.append(target)
         else:

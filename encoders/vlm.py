@@ -77,7 +77,7 @@ class TransformersVlm:
         arguments: dict[str, Any] = {"text": [text], "return_tensors": "pt"}
         if chosen:
             arguments["images"] = [chosen]
-        return dict(self._processor(**arguments))
+        return {key: value for key, value in self._processor(**arguments).items() if isinstance(value, torch.Tensor)}
 
     def _prompt(self, pictures: int, text: str) -> str:
         if getattr(self._processor, "chat_template", None):
@@ -90,10 +90,7 @@ class TransformersVlm:
 
     @torch.inference_mode()
     def _forward(self, items: Sequence[dict[str, torch.Tensor]]) -> np.ndarray:
-        inputs = {
-            key: torch.cat([item[key] for item in items]).to(self.device) if isinstance(items[0][key], torch.Tensor) else items[0][key]
-            for key in items[0]
-        }  # fmt: skip
+        inputs = {key: torch.cat([item[key] for item in items]).to(self.device) for key in items[0]}
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self._model.dtype)
         states = self._model(**inputs, output_hidden_states=True, use_cache=False).hidden_states[-1]

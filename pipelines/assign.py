@@ -39,7 +39,8 @@ def check_fusion(tokenizer: RQKMeans, fusion: Fusion) -> None:
     """Raises FingerprintMismatch, naming both, for a tokenizer that was fitted on another fusion's vectors."""
     if tokenizer.meta["fusion"] != fusion.id:
         raise FingerprintMismatch(
-            f"{tokenizer.id} was fitted on vectors of {tokenizer.meta['fusion']}, this database holds vectors of {fusion.id}; "
+            f"{tokenizer.id} was fitted on vectors of {tokenizer.meta['fusion']}, "
+            f"this database holds vectors of {fusion.id}; "
             "fit a tokenizer here, or assign in the database it was fitted on"
         )
 
@@ -88,7 +89,7 @@ def assign(
 
 
 def project(store: Store, tokenizer_id: str) -> int:
-    """Copies the ledger's IDs under a tokenizer into `contents` where they are not there yet. Returns the rows changed."""
+    """Copies the ledger's IDs under a tokenizer into `contents` where they are missing. Returns the rows changed."""
     stale = f"tokenizer_id IS NULL OR tokenizer_id <> '{tokenizer_id}'"
     columns = ["content_id", "codes", "sid"]
 

@@ -64,8 +64,8 @@ class WaveCommitter:
             if sizes and sizes != {want}:
                 found = min(sizes - {want})
                 raise FingerprintMismatch(
-                    f"{modality} vectors of {found} numbers cannot enter {self._store.uri}, where {modality} has {want}; "
-                    "use the model or file this database began with, or another --db"
+                    f"{modality} vectors of {found} numbers cannot enter {self._store.uri}, "
+                    f"where {modality} has {want}; use the model or file this database began with, or another --db"
                 )
         self._store.ensure_vectors(dims)
 
@@ -142,7 +142,7 @@ _PLAIN = frozenset(DONE.names) - frozenset(MODALITIES) - {"attributes"}
 
 
 def reconcile(store: Store) -> int:
-    """Drops from `rejected` what is in `contents`, as a run killed between the two leaves it. Returns the rows dropped."""
+    """Drops from `rejected` what is in `contents`: a run killed between the two leaves it. Returns the rows dropped."""
     if not store.has_contents():
         return 0
     dropped = 0

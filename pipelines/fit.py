@@ -1,4 +1,4 @@
-"""Fit: learns fusion and tokenizer on a sample of the store, gives every item its ID, and, the first time, crowns it."""
+"""Fit: learns fusion and tokenizer on a sample of the store, and gives every item its ID."""
 
 from __future__ import annotations
 
@@ -38,10 +38,7 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
         started = time.perf_counter()
         reconcile(store)
         fusion_id = store.setting("fusion")
-        if fusion_id is None:
-            fusion = _fit_fusion(store, config)
-        else:
-            fusion = store.get_artifact(Fusion, fusion_id)
+        fusion = _fit_fusion(store, config) if fusion_id is None else store.get_artifact(Fusion, fusion_id)
         sample = _sample(store, config, fusion)
         progress.begin("fit levels", len(config.tokenizer.codebook_sizes))
         tokenizer = RQKMeans.fit(

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.config import Config
+from fuseid.core.errors import FingerprintMismatch
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, project
 from fuseid.pipelines.commit import WaveCommitter, reconcile
@@ -63,7 +64,7 @@ def ingest(
     store = Store.create(uri)
     with Lease(store, config.run.lease_seconds) as lease, recorded(store, "ingest", config) as run:
         started = time.perf_counter()
-        _check_precision(store, config)
+        _pin_encoders(store, config)
         fusion, tokenizer = load_champion(store)
         if fusion is not None:
             fusion.check_encoders(fingerprints.encoders())
@@ -150,10 +151,8 @@ def ensure_key_index_if_any(store: Store) -> None:
         ensure_key_index(store)
 
 
-def _check_precision(store: Store, config: Config) -> None:
+def _pin_encoders(store: Store, config: Config) -> None:
     """Pins what the vectors of this database are computed in; another precision later is an error."""
-    from fuseid.core.errors import FingerprintMismatch
-
     wanted = {
         "clip": config.clip.precision if config.clip else None,
         "vlm": config.vlm.precision if config.vlm.model else None,
@@ -166,5 +165,9 @@ def _check_precision(store: Store, config: Config) -> None:
                 f"set {model}.precision to {pinned[model]} or use another --db"
             )
     new = {model: precision for model, precision in wanted.items() if precision}
-    if new | pinned != pinned:
-        store.put_settings({"precision": pinned | new})
+    settings: dict[str, object] = {"precision": pinned | new} if new | pinned != pinned else {}
+    # Look-ups encode their queries by what the ingest used, unless told otherwise.
+    if config.clip and store.setting("clip") != config.clip.model_dump():
+        settings["clip"] = config.clip.model_dump()
+    if settings:
+        store.put_settings(settings)

@@ -31,9 +31,7 @@ class Locator:
             uri = unquote(parts.path)
         resolved = os.path.realpath(self._base / uri)
         if not any(Path(resolved).is_relative_to(root) for root in self._roots):
-            raise NotAllowed(
-                f"{uri!r} leads outside the manifest's folder; add its folder to source.allow if that is meant"
-            )
+            raise NotAllowed(f"{uri!r} leads outside the manifest's folder; if that is meant, add it to source.allow")
         return resolved
 
 

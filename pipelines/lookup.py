@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fuseid.core.config import Config
+from fuseid.core.config import ClipConfig, Config
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
@@ -33,8 +33,13 @@ class Catalog:
 
     @classmethod
     def open(cls, uri: str | Path, config: Config | None = None) -> Catalog:
-        """Raises StoreError where there is no database."""
-        return cls(Store.open(uri), config or Config())
+        """config: what to encode queries with; by default what the last ingest used. Raises StoreError where there is
+        no database."""
+        store = Store.open(uri)
+        if config is None:
+            clip = store.setting("clip")
+            config = Config() if clip is None else Config(clip=ClipConfig(**clip))
+        return cls(store, config)
 
     def search(
         self,

@@ -150,9 +150,8 @@ class EncodeStep:
             # A caption edit must not cost a decode, so the caption speaks for an item only where it has no frames.
             wanted = [i for i in live if frames[i] is not None or (rows[i]["want_text"] and rows[i]["uri"] is None)]
             wanted = [i for i in wanted if frames[i] is not None or rows[i]["caption"] is not None]
-            self._fill(
-                rows, wanted, "vlm", lambda i: self._vlm.encode_items([(frames[j] if frames[j] is not None else (), rows[j]["caption"]) for j in i])
-            )  # fmt: skip
+            items = [(() if frames[i] is None else frames[i], row["caption"]) for i, row in enumerate(rows)]
+            self._fill(rows, wanted, "vlm", lambda which: self._vlm.encode_items([items[i] for i in which]))
         share = (time.perf_counter() - started) / max(len(rows), 1)
         for row in rows:
             row["seconds_encode"] = share

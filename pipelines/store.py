@@ -218,7 +218,7 @@ def rows_by_id(
 
 
 def below_prefix(prefix: str) -> str:
-    """The SQL condition for IDs at or below a prefix; a prefix ends where a code ends, so 12-24 does not find 12-240."""
+    """The SQL condition for IDs at or below a prefix; a prefix ends where a code ends, so 12-24 finds no 12-240."""
     if "." in prefix:
         return f"sid = '{prefix}'"
     return f"(sid = '{prefix}' OR starts_with(sid, '{prefix}-') OR starts_with(sid, '{prefix}.'))"

@@ -1,4 +1,4 @@
-"""RQ-KMeans: residual quantization with one k-means codebook per level (Chen et al. 2010; QARM, Luo et al. 2024, sec. 3.2)."""
+"""RQ-KMeans: residual quantization, one k-means codebook a level (Chen et al. 2010; QARM, Luo et al. 2024, 3.2)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,122 @@
+"""The demo: the whole way on the bundled sample and models, showing the command behind every step."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from fuseid.apps.page import write_page
+from fuseid.apps.show import Bars, out, print_rows, print_run
+from fuseid.core.config import load_config
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.export import export_ids
+from fuseid.pipelines.fit import fit
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.lookup import Catalog
+from fuseid.pipelines.runners import LocalRunner, Runner
+from fuseid.pipelines.sources import open_source
+
+_MARK = ".fuseid-demo"
+_COLUMNS = ("score", "content_id", "kind", "sid", "caption")
+
+
+def sample_directory() -> Path:
+    """The bundled sample: `manifest.jsonl`, its media, and the `fuseid.yaml` that the demo runs with."""
+    return Path(str(files("fuseid.sample") / "manifest.jsonl")).parent
+
+
+def run_demo(directory: Path, runner_name: str) -> None:
+    """Leaves `db`, `ids` and `semantic-ids.html` in `directory`, which is made anew. Raises BadInput for a folder that
+    is not a demo's own."""
+    if directory.exists() and not (directory / _MARK).exists():
+        raise BadInput(f"{directory} exists and was not made by the demo; choose another --out")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    (directory / _MARK).touch()
+    sample = sample_directory()
+    config_path, manifest, db = sample / "fuseid.yaml", sample / "manifest.jsonl", str(directory / "db")
+    config = load_config(config_path)
+
+    _say(f"ingest {manifest} --db {db} --config {config_path}", "decode and encode pictures, videos and captions")
+    # Ray starts before the database is opened; see `ray_jobs.runner.connect`.
+    runner = _runner(runner_name)
+    with Bars() as bars:
+        run = ingest(db, open_source(manifest), config, runner, bars)
+    print_run(run, as_json=False)
+
+    _say(
+        f"ingest {manifest} --db {db} --config {config_path}",
+        "again: nothing changed, so nothing is decoded or encoded",
+    )
+    again = ingest(db, open_source(manifest), config, runner)
+    print_rows([again.counts], ("listed", "unchanged", "planned", "committed"))
+
+    _say(f"fit --db {db} --config {config_path}", "learn fusion and tokenizer; every item gets its semantic ID")
+    with Bars() as bars:
+        print_run(fit(db, config, bars), as_json=False)
+
+    catalog = Catalog.open(db)
+    searches = []
+    for text in ("a red apple", "riding a bicycle"):
+        _say(f'lookup --db {db} --text "{text}"', "words find pictures, videos and captions")
+        searches.append(_show(f'fuseid lookup --text "{text}"', catalog.search(text=text, k=8)))
+    picture = _a_picture(catalog, searches[0]["ids"])
+    _say(
+        f"lookup --db {db} --image {picture}",
+        "a picture finds its like",
+    )
+    searches.append(_show(f"fuseid lookup --image {picture.name}", catalog.search(image=picture, k=8)))
+    prefix = str(catalog.items(searches[0]["ids"][:1])[0]["sid"]).split("-")[0]
+    _say(f"lookup --db {db} --sid {prefix}", "all that shares the first code of the first hit")
+    searches.append(_show(f"fuseid lookup --sid {prefix}", catalog.search(sid=prefix, k=8)))
+
+    _say(f"export ids --db {db} --out {directory / 'ids'}", "IDs for a trainer, from one pinned version")
+    exported = export_ids(db, directory / "ids")
+    out.print(Text(f"{exported['items']} items in {', '.join(exported['files'])}"))
+
+    page = directory / "semantic-ids.html"
+    shown = write_page(
+        db, page, "fuseid demo: semantic IDs", "The bundled sample, encoded by the bundled models.", searches
+    )
+    out.print()
+    out.print(Text(f"{shown} items by ID prefix: open {page}", style="bold"))
+
+
+def _runner(name: str) -> Runner:
+    if name == "local":
+        return LocalRunner()
+    if name != "ray":
+        raise BadInput(f"unknown runner {name!r}; there are ray and local")
+    from fuseid.ray_jobs.runner import RayRunner, connect
+
+    with out.status("starting Ray on this machine"):
+        connect()
+    return RayRunner()
+
+
+def _say(command: str, why: str) -> None:
+    out.print()
+    out.print(Text(f"# {why}", style="dim"))
+    out.print(Text(f"$ fuseid {command}", style="bold"), soft_wrap=True)
+
+
+def _show(command: str, table: Any) -> dict[str, Any]:
+    rows = table.to_pylist()
+    print_rows(rows, _COLUMNS)
+    return {"command": command, "ids": [row["content_id"] for row in rows]}
+
+
+def _a_picture(catalog: Catalog, ids: list[str]) -> Path:
+    """The file of the first image among `ids`, else of any image."""
+    rows = [row for row in catalog.items(ids) if row["kind"] == "image"]
+    by_id = {row["content_id"]: row for row in rows}
+    first = next((by_id[i] for i in ids if i in by_id), None)
+    if first is None:
+        first = catalog.search(text="picture", k=1, where="kind = 'image'", columns=("content_id", "uri")).to_pylist()[
+            0
+        ]
+    return sample_directory() / first["uri"]

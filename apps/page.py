@@ -1,0 +1,133 @@
+"""One self-contained HTML page that groups thumbnails by ID prefix, so that one sees what the codes mean."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from fuseid.core.errors import StoreError
+from fuseid.pipelines.store import Store, rows_by_id
+
+_COLUMNS = ("content_id", "kind", "sid", "codes", "caption", "thumbnail")
+_COMMON = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "at",
+        "by",
+        "for",
+        "from",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "of",
+        "on",
+        "or",
+        "over",
+        "the",
+        "to",
+        "under",
+        "with",
+        "one",
+        "two",
+    ]
+)
+
+
+def write_page(
+    uri: str | Path,
+    path: Path,
+    title: str,
+    subtitle: str,
+    searches: Sequence[Mapping[str, Any]] = (),
+    limit: int = 2000,
+) -> int:
+    """Writes the page for at most `limit` items; returns how many it shows.
+
+    searches: {"command": text, "ids": content_ids in order} each. Raises StoreError where there are no IDs yet.
+    """
+    store = Store.open(uri)
+    dataset = store.dataset("contents")
+    rows = dataset.to_table(columns=list(_COLUMNS), filter="sid IS NOT NULL", limit=limit).to_pylist()
+    if not rows:
+        raise StoreError(f"{uri} has no semantic IDs yet; `fuseid fit --db {uri}` gives them")
+    shown = {row["content_id"]: _tile(row) for row in rows}
+    wanted = [i for search in searches for i in search["ids"] if i not in shown]
+    shown_more = {row["content_id"]: _tile(row) for row in rows_by_id(dataset, wanted, _COLUMNS)}
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string((Path(__file__).parent / "templates" / "prefixes.html.j2").read_text("utf-8"))
+    kinds = Counter(row["kind"] for row in rows)
+    facts = [(f"{kind}s" if count != 1 else kind, count) for kind, count in sorted(kinds.items())]
+    facts += [
+        ("distinct IDs without suffix", len({tuple(row["codes"]) for row in rows})),
+        ("first-level codes used", len({row["codes"][0] for row in rows})),
+    ]
+    page = template.render(
+        title=title,
+        subtitle=subtitle,
+        facts=facts,
+        searches=[
+            {
+                "command": s["command"],
+                "rows": [(shown | shown_more)[i] for i in s["ids"] if i in shown or i in shown_more],
+            }
+            for s in searches
+        ],
+        groups=_groups(rows, shown),
+    )
+    path.write_text(page, encoding="utf-8")
+    return len(rows)
+
+
+def _tile(row: Mapping[str, Any]) -> dict[str, Any]:
+    thumbnail = row["thumbnail"]
+    kind = "webp" if thumbnail and thumbnail[8:12] == b"WEBP" else "jpeg"
+    source = f"data:image/{kind};base64,{base64.b64encode(thumbnail).decode()}" if thumbnail else None
+    return {**{name: row[name] for name in ("content_id", "kind", "sid", "caption")}, "thumbnail": source}
+
+
+def _groups(rows: Sequence[Mapping[str, Any]], tiles: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    by_first: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_first[row["codes"][0]].append(row)
+    everywhere = Counter(word for row in rows for word in _words(row["caption"]))
+    groups = []
+    for first, members in sorted(by_first.items()):
+        by_second: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+        for row in members:
+            by_second[row["codes"][1] if len(row["codes"]) > 1 else 0].append(row)
+        subs = [
+            {
+                "code": code,
+                "tiles": [
+                    tiles[row["content_id"]] for row in sorted(subset, key=lambda r: (r["codes"], r["content_id"]))
+                ],
+            }
+            for code, subset in sorted(by_second.items())
+        ]
+        words = _telling_words(members, everywhere, len(rows))
+        groups.append({"code": first, "count": len(members), "rows": subs, "words": ", ".join(words)})
+    return groups
+
+
+def _telling_words(
+    members: Iterable[Mapping[str, Any]], everywhere: Counter[str], total: int, most: int = 5
+) -> list[str]:
+    """Words that at least two captions of the group hold, by tf-idf."""
+    here = Counter(word for row in members for word in _words(row["caption"]))
+    scored = {word: count * math.log(total / everywhere[word]) for word, count in here.items() if count > 1}
+    return sorted(scored, key=lambda word: (-scored[word], word))[:most]
+
+
+def _words(caption: str | None) -> set[str]:
+    return {word for word in re.findall(r"[a-z]{3,}", (caption or "").lower()) if word not in _COMMON}
