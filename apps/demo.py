@@ -42,7 +42,6 @@ def run_demo(directory: Path, runner_name: str) -> None:
     config = load_config(config_path)
 
     _say(f"ingest {manifest} --db {db} --config {config_path}", "decode and encode pictures, videos and captions")
-    # Ray starts before the database is opened; see `ray_jobs.runner.connect`.
     runner = _runner(runner_name)
     with Bars() as bars:
         run = ingest(db, open_source(manifest), config, runner, bars)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import select
 import signal
@@ -91,7 +92,7 @@ class DecodeProcess:
         except ChildTimedOut:
             self.close()
             raise
-        except (EOFError, OSError, ValueError, KeyError):
+        except (EOFError, OSError, ValueError, KeyError, TypeError):
             raise self._bury() from None
 
     def kill(self) -> None:
@@ -172,6 +173,10 @@ class DecodeProcess:
         header = self._read_header(pipe, deadline)
         if "error" in header:
             return error_of(header)
+        # A child that a hostile file has taken over must not make this process allocate without bound.
+        limit = 3 * self._config.sampling.frames * self._config.long_side**2
+        if math.prod(header["shape"]) > limit or header["thumbnail_bytes"] > MAX_HEADER_BYTES:
+            raise ValueError(f"answer announces frames of {header['shape']}")
         frames = np.empty(header["shape"], np.uint8)
         _read_into(pipe, frames.data.cast("B"), deadline)
         thumbnail = bytearray(header["thumbnail_bytes"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
@@ -62,10 +63,7 @@ class RayRunner:
 
 
 def connect() -> None:
-    """Joins the cluster that RAY_ADDRESS names, else starts one on this machine.
-
-    Call it before the store is opened: Ray forks, which LanceDB's threads do not like.
-    """
+    """Joins the cluster that RAY_ADDRESS names, else starts one on this machine; harmless when repeated."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if ray.is_initialized():
         return
@@ -76,7 +74,10 @@ def connect() -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
+    with warnings.catch_warnings():
+        # Ray forks and at once executes another program, which Lance's and LanceDB's fork warnings do not mean.
+        warnings.filterwarnings("ignore", message=".*fork.*")
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
 
 
 def _decode(table: pa.Table, config: str) -> pa.Table:

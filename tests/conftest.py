@@ -1,1 +1,23 @@
 """Fixtures shared by all tests; one Ray for the whole session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+# Before any import of a model library: nothing in the tests may reach for a model hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A real Ray on this machine's cores, through the product's own `connect`."""
+    import ray
+
+    from fuseid.ray_jobs.runner import connect
+
+    connect()
+    yield
+    ray.shutdown()

@@ -1,0 +1,86 @@
+"""Media made on the fly: pictures by Pillow, videos by PyAV whose every frame shows its own number."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+BITS = 10
+
+
+def numbered_frame(number: int, width: int, height: int) -> np.ndarray:
+    """Grey levels drift; the top row of blocks is `number` in binary, readable after any compression."""
+    frame = np.full((height, width, 3), 96, np.uint8)
+    frame[height // 2 :, : width // 2] = (200, 30, 30)
+    block = width // BITS
+    for bit in range(BITS):
+        frame[: height // 4, bit * block : (bit + 1) * block] = 255 if number >> bit & 1 else 0
+    return frame
+
+
+def read_number(frame: np.ndarray) -> int:
+    """The inverse of `numbered_frame`, for a frame [H, W, 3] of any size."""
+    height, width = frame.shape[:2]
+    block = width / BITS
+    return sum(int(frame[height // 8, int((bit + 0.5) * block)].mean() > 127) << bit for bit in range(BITS))
+
+
+def make_video(
+    path: Path,
+    *,
+    codec: str = "libx264",
+    times: Sequence[float] | None = None,
+    count: int = 90,
+    gop: int = 30,
+    size: tuple[int, int] = (320, 240),
+    pixels: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    container: str | None = None,
+    pixel_aspect: Fraction | None = None,
+) -> Path:
+    """Frame number i is shown at `times[i]` seconds (default: 30 per second)."""
+    times = [i / 30 for i in range(count)] if times is None else times
+    if codec == "libx264":
+        options = {"preset": "ultrafast", "sc_threshold": "0", "bf": "2", **(options or {})}
+    with av.open(str(path), "w", format=container) as output:
+        stream = output.add_stream(codec, rate=30)
+        stream.width, stream.height = size
+        stream.pix_fmt, stream.gop_size, stream.options = pixels, gop, options or {}
+        stream.codec_context.time_base = Fraction(1, 1000) if codec not in ("mpeg4", "mpeg2video") else Fraction(1, 30)
+        stream.codec_context.thread_count = 1
+        if pixel_aspect:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
+        base = stream.codec_context.time_base
+        for number, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number, *size), "rgb24")
+            frame.pts, frame.time_base = round(time / base), base
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    return path
+
+
+def turn_mp4(source: Path, target: Path, matrix: Sequence[int]) -> Path:
+    """Writes `matrix` (a, b, c, d of the display matrix) into the track header."""
+    data = bytearray(source.read_bytes())
+    place = data.index(b"tkhd") + 4 + 4 + 20 + 8 + 8
+    a, b, c, d = (value << 16 for value in matrix)
+    data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    target.write_bytes(data)
+    return target
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Callable[..., Path]:
+    return lambda name="video.mp4", **how: make_video(tmp_path / name, **how)
+
+
+@pytest.fixture(scope="session")
+def plain_mp4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of 320x240 H.264, a key frame each second."""
+    return make_video(tmp_path_factory.mktemp("media") / "plain.mp4")

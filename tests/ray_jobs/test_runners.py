@@ -1,0 +1,152 @@
+"""The same contract over both runners: the same rows, the same IDs, whatever the batches and workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+from PIL import Image
+
+from fuseid.core.config import Config, load_config
+from fuseid.pipelines.fit import fit
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.runners import LocalRunner, Runner
+from fuseid.pipelines.sources import open_source
+from fuseid.pipelines.store import Store
+from fuseid.ray_jobs.runner import RayRunner
+from fuseid.ray_jobs.sizing import Sizes, sizes_of
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def write_catalogue(folder: Path, images: int, captions: int = 6) -> Path:
+    """`images` JPEGs, every third without a caption, some captions alone, two bad items; returns the manifest."""
+    rng = np.random.default_rng(7)
+    rows = []
+    for number in range(images):
+        coarse = Image.fromarray(rng.integers(0, 255, (3, 4, 3), dtype=np.uint8))
+        coarse.resize((128, 96), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg")
+        caption = f"a picture with the number {number}" if number % 3 else None
+        rows.append({"content_id": f"image-{number}", "uri": f"{number}.jpg", "caption": caption})
+    rows += [{"content_id": f"text-{number}", "caption": f"only words, {number} of them"} for number in range(captions)]
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture after all")
+    rows += [{"content_id": "broken", "uri": "broken.jpg"}, {"content_id": "missing", "uri": "nowhere.jpg"}]
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return manifest
+
+
+def config(**overrides: object) -> Config:
+    return load_config(
+        None, {"tokenizer.codebook_sizes": [8, 8], "run.wave_rows": 20, "run.block_rows": 8, **overrides}
+    )
+
+
+def outcome(db: Path) -> tuple[dict[str, str], dict[str, str], dict[str, list[float]]]:
+    """IDs by content_id, error class by content_id, fused vectors by content_id."""
+    store = Store.open(db)
+    rows = store.dataset("contents").to_table(columns=["content_id", "sid", "fused"]).to_pylist()
+    rejected = store.dataset("rejected").to_table(columns=["content_id", "error_class"]).to_pylist()
+    return (
+        {row["content_id"]: row["sid"] for row in rows},
+        {row["content_id"]: row["error_class"] for row in rejected},
+        {row["content_id"]: row["fused"] for row in rows},
+    )
+
+
+def run_all(db: Path, manifest: Path, runner: Runner, settings: Config) -> None:
+    ingest(str(db), open_source(manifest), settings, runner)
+    fit(str(db), settings)
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> tuple[Path, Path]:
+    """A manifest, and the database of a local run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("media")
+    manifest = write_catalogue(folder, images=60)
+    db = tmp_path_factory.mktemp("quiet") / "db"
+    run_all(db, manifest, LocalRunner(), config())
+    return manifest, db
+
+
+RUNNERS = {
+    "local": (LocalRunner, {}),
+    "local, other blocks": (LocalRunner, {"run.block_rows": 5, "run.wave_rows": 7, "decode.workers": 1}),
+    "ray": (RayRunner, {}),
+    "ray, other blocks": (RayRunner, {"run.block_rows": 13, "run.wave_rows": 100}),
+    "ray, two encoders": (lambda: RayRunner(sizes=Sizes(1, 0.3, 2, 0.3, 0.0, 1)), {"run.block_rows": 3}),
+}
+
+
+@pytest.mark.parametrize("name", RUNNERS)
+def test_the_same_ids_for_any_runner_batch_size_and_worker_count(
+    name: str, quiet: tuple[Path, Path], tmp_path: Path
+) -> None:
+    manifest, expected = quiet
+    runner, overrides = RUNNERS[name]
+    run_all(tmp_path / "db", manifest, runner(), config(**overrides))
+    ids, rejected, vectors = outcome(tmp_path / "db")
+    assert rejected == {"broken": "CorruptMedia", "missing": "MissingFile"}
+    assert len(ids) == 66
+    assert None not in ids.values()
+    assert (ids, rejected, vectors) == outcome(expected)
+
+
+def test_a_second_ray_ingest_plans_nothing(quiet: tuple[Path, Path], tmp_path: Path) -> None:
+    manifest, _ = quiet
+    ingest(str(tmp_path / "db"), open_source(manifest), config(), RayRunner())
+    again = ingest(str(tmp_path / "db"), open_source(manifest), config(), RayRunner(load=_no_model))
+    assert again.counts["planned"] == 0
+    assert again.counts["unchanged"] == 66
+    assert again.counts["rejected_before"] == 2
+
+
+def test_a_driver_killed_between_two_waves_loses_nothing(quiet: tuple[Path, Path], tmp_path: Path) -> None:
+    manifest, expected = quiet
+    db = tmp_path / "db"
+    script = Path(__file__).with_name("killed_driver.py")
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    command = [sys.executable, script, db, manifest, "2"]
+    killed = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=240)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    store = Store.open(db)
+    committed = store.table("contents").count_rows() + store.table("rejected").count_rows()
+    assert 0 < committed < 68
+    assert [row["outcome"] for row in store.dataset("runs").to_table().to_pylist()] == ["running"]
+
+    run = ingest(str(db), open_source(manifest), config(), RayRunner())
+    assert run.counts["planned"] == 68 - committed
+    fit(str(db), config())
+    assert outcome(db) == outcome(expected)
+    names = store.dataset("contents").to_table(columns=["content_id"])["content_id"].to_pylist()
+    assert len(names) == len(set(names)) == 66
+
+
+CLUSTERS = [
+    ({"CPU": 1.0}, 1),
+    ({"CPU": 2.0}, 1),
+    ({"CPU": 64.0}, 1),
+    ({"CPU": 64.0, "GPU": 8.0}, 1),
+    ({"CPU": 2000.0, "GPU": 128.0}, 16),
+    ({"CPU": 48.0}, 3),
+]
+
+
+@pytest.mark.parametrize(("resources", "nodes"), CLUSTERS)
+def test_reservations_fit_the_cluster(resources: dict[str, float], nodes: int) -> None:
+    sizes = sizes_of(resources, nodes)
+    reserved = sizes.decode_tasks * sizes.decode_cpus + sizes.encoders * sizes.encoder_cpus
+    assert reserved <= resources["CPU"]
+    assert sizes.encoders * sizes.encoder_gpus <= resources.get("GPU", 0)
+    assert sizes.encoders == resources.get("GPU", nodes)
+
+
+def _no_model(config: Config) -> object:
+    raise AssertionError("nothing was planned, so no model may be loaded")

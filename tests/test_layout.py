@@ -1,0 +1,123 @@
+"""The layout holds: folder order is dependency order, nothing shadows a library, the wheel carries what it must."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ORDER = ("core", "encoders", "tokenizers", "pipelines", "ray_jobs", "apps")
+# encoders and tokenizers stand side by side: neither knows the other.
+ALLOWED = {
+    "core": {"core"},
+    "encoders": {"core", "encoders"},
+    "tokenizers": {"core", "tokenizers"},
+    "pipelines": {"core", "encoders", "tokenizers", "pipelines"},
+    "ray_jobs": {"core", "encoders", "tokenizers", "pipelines", "ray_jobs"},
+    "apps": set(ORDER),
+}
+SOURCES = sorted(path for folder in ORDER for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_follow_the_order_of_the_folders(path: Path) -> None:
+    folder = path.relative_to(ROOT).parts[0]
+    names = imports_of(path)
+    ours = {name.split(".")[1] for name in names if name.startswith("fuseid.")}
+    assert ours <= ALLOWED[folder], f"{folder} may import {sorted(ALLOWED[folder])}, got {sorted(ours)}"
+    tops = {name.split(".")[0] for name in names}
+    assert not tops & (set(ORDER) - {"tokenizers"}), "import fuseid.X, never the bare folder"
+    assert not tops & {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    if folder != "ray_jobs":
+        assert "ray" not in tops, "only ray_jobs knows Ray"
+
+
+def test_every_module_opens_with_one_sentence_on_what_it_is_for() -> None:
+    bare = [path.name for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
+    assert bare == []
+
+
+def test_mapped_folders_are_the_folders_with_code_and_none_has_an_init() -> None:
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert set(setup["packages"]) == set(setup["package-dir"]) == {f"fuseid.{name}" for name in (*ORDER, "sample")}
+    assert not (ROOT / "fuseid").exists()
+    assert not list(ROOT.glob("tests/**/__init__.py"))
+    assert not [folder for folder in ORDER if (ROOT / folder / "__init__.py").exists()]
+
+
+def test_the_library_tokenizers_is_not_shadowed_when_the_root_leads_the_path() -> None:
+    code = "import tokenizers, fuseid.tokenizers.rq_kmeans as ours; print(tokenizers.__file__); print(ours.__file__)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    library, ours = map(Path, run.stdout.split())
+    assert "site-packages" in library.parts
+    assert ours == ROOT / "tokenizers" / "rq_kmeans.py"
+
+
+def test_requirements_are_pinned_with_hashes_and_name_no_registry() -> None:
+    for name in ("requirements.lock", "requirements-bootstrap.lock"):
+        text = (ROOT / name).read_text()
+        assert "--hash=sha256:" in text
+        assert "://" not in text
+        for line in text.splitlines():
+            if line and not line.startswith((" ", "#")):
+                assert re.match(r"^[a-z0-9.-]+==\S+", line), line
+
+
+def test_every_direct_dependency_is_named_with_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    reasons = (ROOT / "docs" / "dependencies.md").read_text()
+    names = [re.split(r"[<>=\[]", entry)[0] for entry in declared]
+    assert [name for name in names if f"`{name}`" not in reasons] == []
+
+
+@pytest.fixture(scope="module")
+def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    out = tmp_path_factory.mktemp("wheel")
+    uv = Path(sys.executable).parent / "uv"
+    command = [
+        str(uv),
+        "build",
+        "-q",
+        "--wheel",
+        "--no-build-isolation",
+        "--python",
+        sys.executable,
+        "--out-dir",
+        out,
+        ROOT,
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    with zipfile.ZipFile(next(out.glob("*.whl"))) as wheel:
+        return set(wheel.namelist())
+
+
+def test_the_wheel_carries_models_sample_and_templates(wheel_names: set[str]) -> None:
+    for model in ("mini-clip/open_clip_model.safetensors", "mini-vlm/model.safetensors"):
+        assert f"fuseid/encoders/checkpoints/{model}" in wheel_names
+    assert "fuseid/sample/manifest.jsonl" in wheel_names
+    assert any(name.startswith("fuseid/sample/videos/") for name in wheel_names)
+    assert "fuseid/apps/templates/prefixes.html.j2" in wheel_names
+    assert "fuseid/core/py.typed" in wheel_names
+
+
+def test_the_wheel_carries_no_tests_and_no_pickle(wheel_names: set[str]) -> None:
+    assert not [name for name in wheel_names if "tests/" in name or name.endswith((".pt", ".bin", ".pkl", ".pth"))]
