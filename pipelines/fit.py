@@ -81,17 +81,28 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
 
 
 def promote(uri: str, tokenizer_id: str, config: Config) -> Run:
-    """Makes a fitted tokenizer the champion: its IDs become those in `contents`. The ledger keeps all."""
+    """Makes a fitted tokenizer the champion: its IDs become those in `contents`. The ledger keeps all.
+
+    Raises ArtifactError for one that is not here, FingerprintMismatch for one fitted on another fusion's vectors.
+    """
     store = Store.open(uri)
     store.table("contents")
     with Lease(store, config.run.lease_seconds) as lease, recorded(store, "promote", config) as run:
         tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
+        _check_fits_here(store, tokenizer)
         before = store.setting("champion")
         store.put_settings({"champion": tokenizer.id, "champion_before": before})
         run.counts["assigned"] = assign(store, tokenizer, lease, run.run_id, champion=True)
         maintain(store)
         run.notes.append(f"champion is {tokenizer.id}, before it was {before}")
     return run
+
+
+def _check_fits_here(store: Store, tokenizer: RQKMeans) -> None:
+    fusion_id = store.setting("fusion")
+    if fusion_id is None:
+        raise StoreError(f"{store.uri} has no fusion yet; `fuseid fit --db {store.uri}` makes one")
+    check_fusion(tokenizer, store.get_artifact(Fusion, fusion_id))
 
 
 def _fit_fusion(store: Store, config: Config) -> Fusion:

@@ -34,7 +34,7 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
             if column not in have and table.count_rows():
                 table.create_index(column, config=BTree())
         store.dataset(name).optimize.optimize_indices()
-        store.table(name).cleanup_old_versions(older_than=timedelta(days=7))
+        store.dataset(name).cleanup_old_versions(older_than=timedelta(days=7))
 
 
 def ensure_key_index(store: Store) -> None:

@@ -64,7 +64,7 @@ def ingest(
     store = Store.create(uri)
     with Lease(store, config.run.lease_seconds) as lease, recorded(store, "ingest", config) as run:
         started = time.perf_counter()
-        _pin_encoders(store, config)
+        _pin_precision(store, config)
         fusion, tokenizer = load_champion(store)
         if fusion is not None:
             fusion.check_encoders(fingerprints.encoders())
@@ -85,6 +85,8 @@ def ingest(
             totals["committed"] += good
             totals["rejected"] += bad
             buffer, rows, waves = [], 0, waves + 1
+            if waves == 1:
+                _remember_clip(store, config)
             if waves % 20 == 1:
                 ensure_key_index_if_any(store)
             last = time.perf_counter()
@@ -107,6 +109,7 @@ def ingest(
         progress.advance("ingest", plan.counts["unchanged"] + plan.counts["rejected_before"] - skipped)
         run.counts |= plan.counts | totals
         run.seconds |= seconds
+        _remember_clip(store, config)
         if store.has_contents():
             finish(store, fusion, tokenizer, lease, run, progress)
         run.seconds["total"] = time.perf_counter() - started
@@ -151,7 +154,7 @@ def ensure_key_index_if_any(store: Store) -> None:
         ensure_key_index(store)
 
 
-def _pin_encoders(store: Store, config: Config) -> None:
+def _pin_precision(store: Store, config: Config) -> None:
     """Pins what the vectors of this database are computed in; another precision later is an error."""
     wanted = {
         "clip": config.clip.precision if config.clip else None,
@@ -165,9 +168,11 @@ def _pin_encoders(store: Store, config: Config) -> None:
                 f"set {model}.precision to {pinned[model]} or use another --db"
             )
     new = {model: precision for model, precision in wanted.items() if precision}
-    settings: dict[str, object] = {"precision": pinned | new} if new | pinned != pinned else {}
-    # Look-ups encode their queries by what the ingest used, unless told otherwise.
-    if config.clip and store.setting("clip") != config.clip.model_dump():
-        settings["clip"] = config.clip.model_dump()
-    if settings:
-        store.put_settings(settings)
+    if pinned | new != pinned:
+        store.put_settings({"precision": pinned | new})
+
+
+def _remember_clip(store: Store, config: Config) -> None:
+    """Look-ups encode their queries by what the last ingest used, unless told otherwise; a refused ingest is none."""
+    if config.clip and store.has_contents() and store.setting("clip") != config.clip.model_dump():
+        store.put_settings({"clip": config.clip.model_dump()})

@@ -61,7 +61,7 @@ class Lease:
         if not self._lost:
             self._epoch += 1
             self._swap("")
-            self._store.table("lease").cleanup_old_versions(older_than=timedelta(seconds=1), delete_unverified=False)
+            self._store.dataset("lease").cleanup_old_versions(older_than=timedelta(seconds=1))
 
     def check(self) -> None:
         """Call before every commit."""

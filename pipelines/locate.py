@@ -20,15 +20,19 @@ class Locator:
 
     def path(self, uri: str) -> str:
         """Raises NotAllowed, with what to configure."""
-        if "\0" in uri:
-            raise NotAllowed(f"uri holds a NUL character: {uri!r}")
+        given = uri
         if "://" in uri:
-            parts = urlsplit(uri)
+            try:
+                parts = urlsplit(uri)
+            except ValueError as error:
+                raise NotAllowed(f"{uri!r} is no uri: {error}") from None
             if parts.scheme not in self._schemes or parts.scheme != "file":
                 raise NotAllowed(f"scheme {parts.scheme!r} of {uri!r} is not in source.schemes {list(self._schemes)}")
             if parts.netloc not in ("", "localhost"):
                 raise NotAllowed(f"{uri!r} names another host")
             uri = unquote(parts.path)
+        if "\0" in uri:
+            raise NotAllowed(f"uri holds a NUL character: {given!r}")
         resolved = os.path.realpath(self._base / uri)
         if not any(Path(resolved).is_relative_to(root) for root in self._roots):
             raise NotAllowed(f"{uri!r} leads outside the manifest's folder; if that is meant, add it to source.allow")

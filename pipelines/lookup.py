@@ -77,8 +77,7 @@ class Catalog:
             if like is not None:
                 return self._like(like, k, where, columns)
             if vector is not None:
-                query = np.asarray(vector, dtype=np.float32).reshape(-1)
-                return self._nearest(self._item_space(), query, k, where, columns)
+                return self._nearest(self._item_space(), _query_of(vector), k, where, columns)
             return self._in_clip_space(self._query_vector(text, image, video), k, where, columns)
         except (OSError, RuntimeError, ValueError) as error:
             if where is not None and not isinstance(error, BadInput | StoreError):
@@ -132,8 +131,10 @@ class Catalog:
 
     def _nearest(self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
         size = self._store.dims()[column]
-        if query.shape != (size,) or not np.isfinite(query).all():
-            raise BadInput(f"a query in {column} space takes {size} finite numbers, got {list(query.shape)}")
+        if query.shape != (size,) or not np.isfinite(query).all() or not query.any():
+            raise BadInput(
+                f"a query in {column} space takes {size} finite numbers that are not all zero, got {query.size}"
+            )
         hits = self._hits(column, query, k, where, ["content_id", *_but_id(columns)])
         rows = [{**row, "score": 1.0 - row["_distance"]} for row in hits]
         return self._table(rows, columns)
@@ -223,6 +224,13 @@ class Catalog:
         return pa.Table.from_pylist(
             [{f.name: row.get(f.name) for f in fields} for row in rows], schema=pa.schema(fields)
         )
+
+
+def _query_of(vector: Sequence[float] | np.ndarray) -> np.ndarray:
+    try:
+        return np.asarray(vector, dtype=np.float32).reshape(-1)
+    except (TypeError, ValueError):
+        raise BadInput(f"a query vector holds numbers, got {str(vector)[:80]!r}") from None
 
 
 def _but_id(columns: Sequence[str]) -> list[str]:

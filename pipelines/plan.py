@@ -100,6 +100,7 @@ class Plan:
         row["item_fp"] = fingerprint(
             "item",
             uri=row["uri"],
+            kind=row["kind"],
             stat=row["source_stat"],
             caption=text_hash(row["caption"]),
             stages=[self.fingerprints.decode, self.fingerprints.clip, self.fingerprints.vlm],
@@ -127,7 +128,9 @@ class Plan:
         row["want_text"] = not (same_models and same_text)
         if not row["want_media"] and not row["want_text"] and same_facts and same_media:
             return None
-        row["kind"] = row["kind"] or stored["kind"]
+        if has_media and not row["want_media"]:
+            # Media that is looked at again may have become of another kind; only what stands keeps its kind.
+            row["kind"] = row["kind"] or stored["kind"]
         keep: list[str] = []
         if has_media and not row["want_media"]:
             keep += [*_FACTS, "clip_image", "vlm"]

@@ -85,21 +85,21 @@ class Manifest:
             if row.get(name) is not None and not isinstance(row[name], str):
                 raise BadInput(f"{self.path}, row {number}: {name} must be text, got {row[name]!r}")
         return Listed(
-            content_id, row.get("uri") or None, row.get("caption") or None, row.get("kind") or None,
-            self._attributes(number, row.get("attributes")),
+            _storable(content_id), _storable(row.get("uri")) or None, _without_surrogates(row.get("caption")) or None,
+            _storable(row.get("kind")) or None, self._attributes(number, row.get("attributes")),
         )  # fmt: skip
 
     def _attributes(self, number: int, value: Any) -> str:
         if isinstance(value, str) and value:
             try:
                 value = json.loads(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise BadInput(f"{self.path}, row {number}: attributes are no JSON object: {value[:80]!r}") from None
         if isinstance(value, list):  # a Parquet map
             value = dict(value)
         if value and not isinstance(value, dict):
             raise BadInput(f"{self.path}, row {number}: attributes must be an object, got {value!r}")
-        return json.dumps(value or {}, sort_keys=True, ensure_ascii=False, default=str)
+        return _canonical(value or {})
 
     def _check_columns(self, names: list[str]) -> None:
         if "content_id" not in names or not {"uri", "caption"} & set(names):
@@ -115,18 +115,20 @@ class Manifest:
             yield from batch.to_pylist()
 
     def _jsonl(self) -> Iterator[dict[str, Any]]:
-        with self.path.open(encoding="utf-8") as lines:
+        checked = False
+        with self.path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise BadInput(f"{self.path}, line {number} is not JSON: {error}") from None
                 if not isinstance(row, dict):
                     raise BadInput(f"{self.path}, line {number} must be a JSON object, got {type(row).__name__}")
-                if number == 1:
+                if not checked:
                     self._check_columns(list(row))
+                    checked = True
                 yield row
 
     def _csv(self) -> Iterator[dict[str, Any]]:
@@ -159,17 +161,18 @@ class Folder:
                     yield self._listed(media)
 
     def _listed(self, media: Path) -> Listed:
-        content_id = media.relative_to(self.path).as_posix()
+        content_id = _storable(media.relative_to(self.path).as_posix())
         kind = "video" if media.suffix.lower() in VIDEO_SUFFIXES else "image"
         caption, attributes = None, "{}"
         text, sidecar = media.with_suffix(".txt"), media.with_suffix(".json")
         try:
             if sidecar.is_file():
-                fields = json.loads(sidecar.read_text(encoding="utf-8"))
-                caption, attributes = fields.get("caption"), json.dumps(fields.get("attributes") or {}, sort_keys=True)
+                fields = json.loads(sidecar.read_text(encoding="utf-8-sig"))
+                caption, kind = _without_surrogates(fields.get("caption")), _storable(fields.get("kind")) or kind
+                attributes = _canonical(dict(fields.get("attributes") or {}))
             elif text.is_file():
                 caption = text.read_text(encoding="utf-8")
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise BadInput(f"cannot read the sidecar of {media}: {error}") from None
         return Listed(content_id, content_id, caption, kind, attributes)
 
@@ -192,7 +195,7 @@ class Vectors:
     def __iter__(self) -> Iterator[Listed]:
         try:
             yield from self._parquet() if self.path.suffix == ".parquet" else self._npy()
-        except (OSError, ValueError, pa.ArrowException) as error:
+        except (OSError, EOFError, ValueError, pa.ArrowException) as error:
             raise BadInput(f"cannot read vectors {self.path}: {str(error).splitlines()[0]}") from None
 
     def _parquet(self) -> Iterator[Listed]:
@@ -202,6 +205,9 @@ class Vectors:
         for needed in ("content_id", "vector"):
             if needed not in names:
                 raise BadInput(f"{self.path} has no column {needed}; it has {', '.join(names)}")
+        kind = file.schema_arrow.field("vector").type
+        if not _is_list_of_numbers(kind):
+            raise BadInput(f"{self.path}: column vector must hold lists of floats, got {kind}")
         number = 0
         for batch in file.iter_batches(batch_size=4096, columns=[n for n in (*COLUMNS, "vector") if n in names]):
             vectors = batch.column("vector")
@@ -232,10 +238,38 @@ class Vectors:
 
 
 def _with_vector(listed: Listed, vector: np.ndarray) -> Listed:
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which costs that item
+        vector = vector.astype(np.float32)
     return Listed(
-        listed.content_id, listed.uri, listed.caption, listed.kind, listed.attributes,
-        {"external": vector.astype(np.float32)},
+        listed.content_id, listed.uri, listed.caption, listed.kind, listed.attributes, {"external": vector}
     )  # fmt: skip
+
+
+def _is_list_of_numbers(kind: pa.DataType) -> bool:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
+
+
+def _storable(text: str | None) -> str | None:
+    """Lone surrogates, which no store takes (half an emoji, a file name that is not UTF-8), as escapes."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _without_surrogates(caption: str | None) -> str | None:
+    return None if caption is None else caption.encode("utf-8", "ignore").decode("utf-8")
+
+
+def _canonical(attributes: dict[str, Any]) -> str:
+    """JSON that equals itself when read back from the store: no NaN, which JSON has not, and no lone surrogates."""
+    return _storable(json.dumps(_finite(attributes), sort_keys=True, ensure_ascii=False, default=str)) or "{}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def count_distinct(source: Source, scratch: Path, partitions: int = 64) -> int:

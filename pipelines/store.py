@@ -171,7 +171,7 @@ class Store:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _names(self) -> set[str]:
-        return set(self._db.table_names(limit=1000))
+        return set(self._db.list_tables(limit=1000).tables)
 
     def _check_version(self) -> None:
         if not self.has_contents():
