@@ -28,6 +28,12 @@ Clip = Annotated[str | None, typer.Option("--clip", help="CLIP model; overrides 
 Vlm = Annotated[str | None, typer.Option("--vlm", help="VLM; overrides vlm.model; `none` switches it off")]
 
 
+# Typer brings its own copy of click, whose base of all usage errors it does not export.
+_USAGE = typer.BadParameter.__bases__[0]
+# What Typer returns after Ctrl-C.
+_INTERRUPTED = 130
+
+
 def _config(path: Path | None, **overrides: Any) -> Any:
     from fuseid.core.config import load_config
 
@@ -61,7 +67,7 @@ def ingest(
     settings = _config(config, clip__model=clip, vlm__model=_off(vlm))
     if vlm == "none":
         settings = settings.model_copy(update={"vlm": settings.vlm.model_copy(update={"model": None})})
-    from fuseid.pipelines.sources import Vectors, open_source
+    from fuseid.pipelines.sources import Source, Vectors, open_source
 
     with Bars(quiet=json) as bars:
         if vectors is not None:
@@ -69,8 +75,9 @@ def ingest(
             settings = settings.model_copy(
                 update={"clip": None, "vlm": settings.vlm.model_copy(update={"model": None})}
             )
-            runner, listed = "local", Vectors(vectors)
-        else:
+            runner = "local"
+            listed: Source = Vectors(vectors)
+        elif source is not None:
             listed = open_source(source)
         if runner == "ray":
             from fuseid.ray_jobs.ingest import ray_ingest
@@ -137,6 +144,22 @@ def promote(
     from fuseid.pipelines.fit import promote as run_promote
 
     print_run(run_promote(db, tokenizer, _config(config)), json)
+
+
+@app.command()
+def retry(
+    db: Db,
+    error_class: Annotated[
+        str | None, typer.Option("--class", help="only this error class, e.g. DecodeTimeout")
+    ] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Let the next ingest try rejected items again."""
+    from fuseid.apps.show import print_run
+    from fuseid.pipelines.retry import retry as run_retry
+
+    print_run(run_retry(db, _config(config), error_class), json)
 
 
 @app.command()
@@ -233,14 +256,26 @@ def demo(
 def main() -> None:
     """Entry point: one line and an exit status for what is wrong, never a stack trace (FUSEID_DEBUG=1 shows it)."""
     try:
-        app(standalone_mode=True)
+        if app(standalone_mode=False) == _INTERRUPTED:
+            _stop(KeyboardInterrupt(), "interrupted; run the same command again to go on", _INTERRUPTED)
     except FuseidError as error:
         _stop(error, str(error), error.exit_status)
-    except KeyboardInterrupt as error:
-        _stop(error, "interrupted; run the same command again to go on", 130)
     except Exception as error:
+        if isinstance(error, _USAGE):
+            _stop_usage(error)
         first = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
         _stop(error, f"{type(error).__name__}: {first} (FUSEID_DEBUG=1 shows where)", 1)
+
+
+def _stop_usage(error: Any) -> None:
+    """Wrong usage is one line too; a command without its arguments shows its help."""
+    message = " ".join(error.format_message().split())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        command = error.ctx.command_path if error.ctx else "fuseid"
+        print(f"error: {message} (`{command} --help` shows what there is)", file=sys.stderr)
+    sys.exit(error.exit_code)
 
 
 def _stop(error: BaseException, line: str, status: int) -> None:

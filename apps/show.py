@@ -92,7 +92,8 @@ def print_run(run: Any, as_json: bool) -> None:
         }
         for stage, seconds in run.seconds.items()
     ]
-    print_rows(rows, ("stage", "seconds", "items/s"))
+    if rows:
+        print_rows(rows, ("stage", "seconds", "items/s"))
     for note in run.notes:
         out.print(Text(note))
 

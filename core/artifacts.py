@@ -43,6 +43,8 @@ def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict
         raise ArtifactError(f"cannot read the {kind} in {directory}: {error}") from None
     if not isinstance(document, dict) or document.get("kind") != kind or document.get("format") != FORMAT:
         raise ArtifactError(f"{directory} holds no {kind} of format {FORMAT}")
+    if not isinstance(document.get("meta"), dict) or "id" not in document:
+        raise ArtifactError(f"{directory / _META} lacks its meta or id; fit again")
     name = artifact_id(kind, document["meta"], tensors)
     if name != document["id"]:
         raise ArtifactError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fuseid.core.errors import ConfigError
 
 MIB = 1 << 20
+Modality = Literal["clip_image", "clip_text", "vlm", "external"]
 
 
 class Section(BaseModel):
@@ -56,7 +57,7 @@ class ClipConfig(Section):
 
 
 class VlmConfig(Section):
-    """`model`: `builtin:mini-vlm`, or a transformers image-text-to-text checkpoint by name or directory; none is off."""
+    """`model`: `builtin:mini-vlm`, or a transformers image-text-to-text checkpoint, by name or directory."""
 
     model: str | None = None
     revision: str | None = None
@@ -69,16 +70,19 @@ class VlmConfig(Section):
 
 
 class FusionConfig(Section):
-    weights: dict[Literal["clip_image", "clip_text", "vlm", "external"], float] = Field(
-        default_factory=lambda: {"clip_image": 1.0, "clip_text": 0.5, "vlm": 0.5, "external": 1.0}
-    )
+    weights: dict[Modality, Annotated[float, Field(ge=0)]] = {
+        "clip_image": 1.0,
+        "clip_text": 0.5,
+        "vlm": 0.5,
+        "external": 1.0,
+    }
     dim: int = Field(256, ge=1, description="D of the fused vector; fewer where the joined vectors have fewer")
     sample: int = Field(200_000, ge=2, description="items that fusion and tokenizer are fitted on, at most")
 
 
 class TokenizerConfig(Section):
     kind: Literal["rq-kmeans"] = "rq-kmeans"
-    codebook_sizes: tuple[int, ...] = Field((256, 256, 256), min_length=1)
+    codebook_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256, 256), min_length=1)
     iterations: int = Field(20, ge=1)
     seed: int = 0
 

@@ -12,7 +12,8 @@ KINDS = ("image", "video", "text")
 # The order in which fusion joins the vectors; `external` holds ready-made vectors.
 MODALITIES = ("clip_image", "clip_text", "vlm", "external")
 
-_SID = re.compile(r"^\d+(?:-\d+)*(?:\.\d+)?$")
+# One text per ID: ASCII digits without leading zeros, so that `parse` is the inverse of `str` and of nothing else.
+_SID = re.compile(r"(?:0|[1-9][0-9]*)(?:-(?:0|[1-9][0-9]*))*(?:\.[1-9][0-9]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class SemanticId:
     @classmethod
     def parse(cls, text: str) -> SemanticId:
         """The inverse of `str`. Raises ValueError on anything else."""
-        if not _SID.match(text):
+        if not _SID.fullmatch(text):
             raise ValueError(f"not a semantic ID: {text!r} (expected a form like 12-240-7 or 12-240-7.1)")
         base, _, suffix = text.partition(".")
         return cls(tuple(map(int, base.split("-"))), int(suffix) if suffix else None)

@@ -24,7 +24,8 @@ def in_blocks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, si
     if len(rows) == 0:
         raise ValueError("in_blocks needs at least one row")
     parts = []
-    for block in blocks(rows, size):
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size]
         missing = size - len(block)
         padded = np.concatenate([block, np.repeat(block[-1:], missing, axis=0)]) if missing else block
         parts.append(function(padded)[: len(block)])

@@ -106,9 +106,7 @@ def resolve(config: ClipConfig) -> tuple[str, str | None, str]:
         raise ModelError(f"unknown scheme in CLIP model {model}; known: {BUILTIN}, {', '.join(_SCHEMES)}")
     name, _, tag = model.partition("/")
     if name not in open_clip.list_models():
-        raise ModelError(
-            f"open_clip knows no model {name}; `python -c 'import open_clip; print(open_clip.list_models())'` lists them"
-        )
+        raise ModelError(f"open_clip knows no model {name}; `open_clip.list_models()` lists those that it knows")
     tags = open_clip.list_pretrained_tags_by_model(name)
     if tag == "random":
         return name, None, "random-0"

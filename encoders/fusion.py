@@ -59,13 +59,13 @@ class Fusion:
             )
         tensors = {f"mean.{m}": unit_rows(vectors[m][present(vectors[m])]).mean(0, dtype=np.float64).astype(np.float32)
                    for m in used}  # fmt: skip
-        meta = {
+        meta: dict[str, Any] = {
             "version": STEP_VERSIONS["fusion"],
             "dims": {m: int(vectors[m].shape[1]) for m in used},
             "weights": {m: float(weights[m]) for m in used},
             "encoders": {m: encoders.get(m) for m in used},
         }
-        joint_dim = sum(meta["dims"].values())
+        joint_dim = sum(vectors[m].shape[1] for m in used)
         meta["dim"] = min(dim, joint_dim)
         fusion = cls(meta, tensors)
         joint = fusion._join(vectors)

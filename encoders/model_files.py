@@ -15,11 +15,10 @@ _HASHED = (".json", ".safetensors", ".txt", ".model", ".bin", ".pt")
 
 def builtin_directory(name: str) -> Path:
     """The directory of a model that ships with fuseid. Raises ModelError, naming those that there are."""
-    directory = _ROOT / name.removeprefix(BUILTIN)
-    if not name.removeprefix(BUILTIN) or "/" in name or not directory.is_dir():
-        known = ", ".join(f"{BUILTIN}{path.name}" for path in sorted(_ROOT.iterdir()) if path.is_dir())
-        raise ModelError(f"no model {name} ships with fuseid; there are: {known}")
-    return directory
+    known = sorted(f"{BUILTIN}{path.name}" for path in _ROOT.iterdir() if path.is_dir())
+    if name not in known:
+        raise ModelError(f"no model {name} ships with fuseid; there are: {', '.join(known)}")
+    return _ROOT / name.removeprefix(BUILTIN)
 
 
 def directory_hash(directory: Path) -> str:

@@ -72,7 +72,7 @@ class TransformersVlm:
         if len(frames):
             count = min(self._config.frames, len(frames))
             middle = (np.arange(count) * 2 + 1) * len(frames) // (2 * count)
-            chosen = [Image.fromarray(frames[index]) for index in middle]
+            chosen = [Image.fromarray(frames[int(index)]) for index in middle]
         text = self._prompt(len(chosen), self._config.prompt if chosen else f"{self._config.prompt} {caption or ''}")
         arguments: dict[str, Any] = {"text": [text], "return_tensors": "pt"}
         if chosen:

@@ -109,7 +109,8 @@ def _fit_fusion(store: Store, config: Config) -> Fusion:
     dims = {m: size for m, size in store.dims().items() if m in MODALITIES}
     table = _sampled_rows(store, config.fusion.sample, list(dims), "content_id IS NOT NULL")
     vectors = {m: nan_rows(table[m], size) for m, size in dims.items()}
-    return Fusion.fit(vectors, config.fusion.weights, config.fusion.dim, _encoders_of(store, dims))
+    weights = {str(modality): weight for modality, weight in config.fusion.weights.items()}
+    return Fusion.fit(vectors, weights, config.fusion.dim, _encoders_of(store, dims))
 
 
 def _encoders_of(store: Store, dims: dict[str, int]) -> dict[str, str | None]:

@@ -40,7 +40,7 @@ class Locator:
 
 
 def stat_of(path: str) -> str | None:
-    """`SIZE:MTIME_NS` of a file, None where it cannot be looked at: decides whether to look again, not what it holds."""
+    """`SIZE:MTIME_NS` of a file, None where it cannot be looked at: decides whether to look again, not what is new."""
     try:
         stat = os.stat(path)
     except (OSError, ValueError):

@@ -70,7 +70,7 @@ class Catalog:
             raise BadInput(f"a look-up takes exactly one of {', '.join(given)}; got {', '.join(named) or 'none'}")
         if k < 1:
             raise BadInput(f"k must be at least 1, got {k}")
-        self._require_rows()
+        self._begin()
         try:
             if sid is not None:
                 return self._by_prefix(sid, k, where, columns)
@@ -78,7 +78,7 @@ class Catalog:
                 return self._like(like, k, where, columns)
             if vector is not None:
                 return self._nearest(self._item_space(), _query_of(vector), k, where, columns)
-            return self._in_clip_space(self._query_vector(text, image, video), k, where, columns)
+            return self._in_clip_space(self._query_vector(text, image, video), text, k, where, columns)
         except (OSError, RuntimeError, ValueError) as error:
             if where is not None and not isinstance(error, BadInput | StoreError):
                 raise BadInput(f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}") from None
@@ -90,11 +90,17 @@ class Catalog:
         names = columns or [name for name in self._store.table("contents").schema.names if name not in dims]
         return list(rows_by_id(self._store.dataset("contents"), list(ids), names))
 
-    def _require_rows(self) -> None:
-        if not self._store.has_contents() or not self._store.table("contents").count_rows():
+    def _begin(self) -> None:
+        """Takes the newest version of `contents`, which the whole search then stays with."""
+        self._now = self._store.table("contents")
+        self._dataset = self._now.to_lance()
+        if not self._now.count_rows():
             raise StoreError(
                 f"the database {self._store.uri} is empty; `fuseid ingest --db {self._store.uri} ...` fills it"
             )
+
+    def _rows(self, ids: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+        return {row["content_id"]: row for row in rows_by_id(self._dataset, ids, ["content_id", *_but_id(columns)])}
 
     def _by_prefix(self, sid: str, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
         if not _PREFIX.match(sid):
@@ -105,23 +111,22 @@ class Catalog:
             raise StoreError(
                 f"{self._store.uri} has no semantic IDs yet; `fuseid fit --db {self._store.uri}` gives them"
             )
-        dataset = self._store.dataset("contents")
-        keys = dataset.to_table(columns=["sid", "content_id"], filter=condition)
+        keys = self._dataset.to_table(columns=["sid", "content_id"], filter=condition)
         order = sorted(zip(keys["sid"].to_pylist(), keys["content_id"].to_pylist(), strict=True), key=_sid_order)[:k]
-        found = {row["content_id"]: row for row in self.items([i for _, i in order], ["content_id", *_but_id(columns)])}
+        found = self._rows([i for _, i in order], columns)
         rows = [{**found[i], "score": None} for _, i in order]
         return self._table(rows, columns)
 
     def _like(self, content_id: str, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
         column = self._item_space()
-        rows = self.items([content_id], ["content_id", column])
-        if not rows:
+        row = self._rows([content_id], [column]).get(content_id)
+        if row is None:
             raise BadInput(f"no item {content_id!r} in {self._store.uri}")
-        if rows[0][column] is None:
+        if row[column] is None:
             raise BadInput(f"item {content_id!r} has no {column} vector")
         others = f"content_id <> {sql_string(content_id)}"
         condition = f"{others} AND ({where})" if where else others
-        return self._nearest(column, np.asarray(rows[0][column], np.float32), k, condition, columns)
+        return self._nearest(column, np.asarray(row[column], np.float32), k, condition, columns)
 
     def _item_space(self) -> str:
         dims = self._store.dims()
@@ -139,7 +144,11 @@ class Catalog:
         rows = [{**row, "score": 1.0 - row["_distance"]} for row in hits]
         return self._table(rows, columns)
 
-    def _in_clip_space(self, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
+    def _in_clip_space(
+        self, query: np.ndarray, text: str | None, k: int, where: str | None, columns: Sequence[str]
+    ) -> pa.Table:
+        # An approximate vector index may pass over a caption that holds the very words.
+        words = self._full_text(text, 2 * k + 10, where) if text is not None else []
         dims = self._store.dims()
         spaces = [name for name in ("clip_image", "clip_text") if name in dims]
         best: dict[str, float] = {}
@@ -150,24 +159,38 @@ class Catalog:
             usual = sample @ query
             mean, spread = float(usual.mean()), max(float(usual.std()), 1e-6)
             # A few more than k: an item near the end of one list may be among the best of both.
-            for row in self._hits(space, query, 2 * k + 10, where, ["content_id"]):
-                score = (1.0 - row["_distance"] - mean) / spread
-                best[row["content_id"]] = max(best.get(row["content_id"], -np.inf), score)
+            near = {row["content_id"]: 1.0 - row["_distance"] for row in self._hits(space, query, 2 * k + 10, where)}
+            near |= self._similarities(space, query, set(words) - set(near))
+            for name, similarity in near.items():
+                best[name] = max(best.get(name, -np.inf), (similarity - mean) / spread)
         top = sorted(best, key=lambda name: (-best[name], name))[:k]
-        found = {row["content_id"]: row for row in self.items(top, ["content_id", *_but_id(columns)])}
+        found = self._rows(top, columns)
         return self._table([{**found[name], "score": best[name]} for name in top], columns)
 
     def _hits(
-        self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]
+        self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str] = ("content_id",)
     ) -> list[dict[str, Any]]:
-        search = self._store.table("contents").search(query, vector_column_name=column).distance_type("cosine")
+        search = self._now.search(query, vector_column_name=column).distance_type("cosine")
         condition = f"{column} IS NOT NULL" + (f" AND ({where})" if where else "")
         search = search.where(condition, prefilter=True).limit(k).select([*columns, "_distance"])
         return search.to_arrow().to_pylist()
 
+    def _full_text(self, text: str, k: int, where: str | None) -> list[str]:
+        """Ids of items whose captions hold words of the text; none where the table is too small for the index."""
+        if not any("caption" in index.columns for index in self._now.list_indices()):
+            return []
+        search = self._now.search(text, query_type="fts", fts_columns="caption").limit(k)
+        if where:
+            search = search.where(where, prefilter=True)
+        return search.select(["content_id", "_score"]).to_arrow()["content_id"].to_pylist()
+
+    def _similarities(self, column: str, query: np.ndarray, ids: set[str]) -> dict[str, float]:
+        rows = rows_by_id(self._dataset, sorted(ids), ["content_id", column], f"{column} IS NOT NULL")
+        return {row["content_id"]: float(np.asarray(row[column], np.float32) @ query) for row in rows}
+
     def _sample(self, column: str) -> np.ndarray:
         if column not in self._samples:
-            batches = self._store.dataset("contents").to_batches(
+            batches = self._dataset.to_batches(
                 columns=[column], filter=f"{column} IS NOT NULL", limit=_CALIBRATION_ROWS
             )
             parts = [nan_rows(batch[column], self._store.dims()[column]) for batch in batches]
@@ -203,7 +226,7 @@ class Catalog:
                 raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
             clip = OpenClip(self._config.clip)
             column = "clip_image" if "clip_image" in dims else "clip_text"
-            row = self._store.dataset("contents").to_table(columns=["clip_fp"], filter=f"{column} IS NOT NULL", limit=1)
+            row = self._dataset.to_table(columns=["clip_fp"], filter=f"{column} IS NOT NULL", limit=1)
             stored = row["clip_fp"][0].as_py() if row.num_rows else clip.fingerprint
             if stored != clip.fingerprint:
                 raise FingerprintMismatch(
@@ -214,7 +237,7 @@ class Catalog:
         return self._clip
 
     def _table(self, rows: list[dict[str, Any]], columns: Sequence[str]) -> pa.Table:
-        schema = self._store.table("contents").schema
+        schema = self._now.schema
         fields = []
         for name in columns:
             kind = schema.field(name).type

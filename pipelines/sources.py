@@ -260,7 +260,7 @@ def _without_surrogates(caption: str | None) -> str | None:
 
 
 def _canonical(attributes: dict[str, Any]) -> str:
-    """JSON that equals itself when read back from the store: no NaN, which JSON has not, and no lone surrogates."""
+    """JSON that equals itself when read back from the store: no NaN, no number beyond 64 bits, no half characters."""
     return _storable(json.dumps(_finite(attributes), sort_keys=True, ensure_ascii=False, default=str)) or "{}"
 
 
@@ -269,6 +269,8 @@ def _finite(value: Any) -> Any:
         return {str(name): _finite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

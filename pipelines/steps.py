@@ -142,16 +142,17 @@ class EncodeStep:
         rows = batch.drop_columns(["frames", "frames_shape", "path"]).to_pylist()
         live = [i for i, row in enumerate(rows) if not row["error_class"]]
         with_frames = [i for i in live if frames[i] is not None]
-        if self._clip is not None:
-            self._fill(rows, with_frames, "clip_image", lambda i: _pooled(self._clip, [frames[j] for j in i]))
+        clip, vlm = self._clip, self._vlm
+        if clip is not None:
+            self._fill(rows, with_frames, "clip_image", lambda i: _pooled(clip, [frames[j] for j in i]))
             captioned = [i for i in live if rows[i]["want_text"] and rows[i]["caption"] is not None]
-            self._fill(rows, captioned, "clip_text", lambda i: self._clip.encode_texts([rows[j]["caption"] for j in i]))
-        if self._vlm is not None:
+            self._fill(rows, captioned, "clip_text", lambda i: clip.encode_texts([rows[j]["caption"] for j in i]))
+        if vlm is not None:
             # A caption edit must not cost a decode, so the caption speaks for an item only where it has no frames.
             wanted = [i for i in live if frames[i] is not None or (rows[i]["want_text"] and rows[i]["uri"] is None)]
             wanted = [i for i in wanted if frames[i] is not None or rows[i]["caption"] is not None]
             items = [(() if frames[i] is None else frames[i], row["caption"]) for i, row in enumerate(rows)]
-            self._fill(rows, wanted, "vlm", lambda which: self._vlm.encode_items([items[i] for i in which]))
+            self._fill(rows, wanted, "vlm", lambda which: vlm.encode_items([items[i] for i in which]))
         share = (time.perf_counter() - started) / max(len(rows), 1)
         for row in rows:
             row["seconds_encode"] = share
@@ -182,7 +183,8 @@ class EncodeStep:
                 fail(rows[i], "encode", EncodeFailed(f"{modality} vector is zero or not finite"))
 
 
-def _frames_of(batch: pa.RecordBatch) -> list[np.ndarray | None]:
+def _frames_of(batch: pa.RecordBatch) -> list[Any]:
+    """Per row its frames uint8 [T, H, W, 3], or None."""
     frames, shapes = batch.column("frames"), batch.column("frames_shape").to_pylist()
     return [
         None if shape is None else np.frombuffer(value.as_buffer(), dtype=np.uint8).reshape(shape)

@@ -116,7 +116,9 @@ class Store:
         update: a fragment -> content_id and the new values of the rows that change, or None. Returns the rows changed.
         """
         dataset = self.dataset("contents")
-        fragments, fields, rows = [], [], 0
+        fragments: list[Any] = []
+        fields: list[int] = []
+        rows = 0
         for fragment in dataset.get_fragments():
             values = update(fragment)
             if values is None or not values.num_rows:

@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -31,16 +32,16 @@ class RayRunner:
     def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]:
         # Planned batches are small, name no frames, and lie in the object store, which spills.
         connect()
-        refs = [ray.put(pa.Table.from_batches([batch])) for batch in work]
+        refs: list[Any] = [ray.put(pa.Table.from_batches([batch])) for batch in work]
         if not refs:
             return
         sizes = self._sizes or cluster_sizes(config.decode.workers)
         context = DataContext.get_current()
         context.enable_progress_bars = False
         # Blocks pass as they are: one planned batch is one decode task and one call of the encoder.
-        planned = ray.data.from_arrow_refs(refs)
-        decoded = planned.map_batches(
-            _decode,
+        decode: Any = _decode
+        decoded = ray.data.from_arrow_refs(refs).map_batches(
+            decode,
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
@@ -58,7 +59,8 @@ class RayRunner:
             compute=ActorPoolStrategy(size=sizes.encoders, max_tasks_in_flight_per_actor=4),
             fn_constructor_args=(config.model_dump_json(), sizes.encoder_threads, self._load),
         )
-        for table in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+        tables: Iterator[Any] = iter(done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1))
+        for table in tables:
             yield from table.combine_chunks().to_batches()
 
 
@@ -80,7 +82,8 @@ def connect() -> None:
         ray.init(logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
 
 
-def _decode(table: pa.Table, config: str) -> pa.Table:
+def _decode(table: Any, config: str) -> Any:
+    """A pyarrow.Table of WORK -> the same with frames."""
     if config not in _decode_steps:
         for step in _decode_steps.values():
             step.close()

@@ -99,7 +99,8 @@ class RQKMeans:
     def decode(self, codes_NL: np.ndarray) -> np.ndarray:
         """int [N, L'] with L' <= L (a prefix gives its coarse vector) -> float32 [N, D]."""
         codes = torch.from_numpy(np.asarray(codes_NL, dtype=np.int64))
-        return sum(book[codes[:, level]] for level, book in enumerate(self.codebooks[: codes.shape[1]])).numpy()
+        parts = [book[codes[:, level]] for level, book in enumerate(self.codebooks[: codes.shape[1]])]
+        return torch.stack(parts).sum(0).numpy()
 
     def save(self, directory: Path) -> None:
         tensors = {f"codebook.{level}": book.numpy() for level, book in enumerate(self.codebooks)}

@@ -1,0 +1,22 @@
+"""Retry: rejected items are skipped while they stay as they are; this makes the next ingest try them again."""
+
+from __future__ import annotations
+
+from fuseid.core.config import Config
+from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.runs import Run, recorded
+from fuseid.pipelines.store import Store, sql_string
+
+
+def retry(uri: str, config: Config, error_class: str | None = None) -> Run:
+    """Marks the rejected items of one class, or all, for another try by the next ingest that lists them."""
+    store = Store.open(uri)
+    with Lease(store, config.run.lease_seconds) as lease, recorded(store, "retry", config) as run:
+        where = "fingerprint <> ''" + (f" AND error_class = {sql_string(error_class)}" if error_class else "")
+        table = store.table("rejected")
+        run.counts["marked"] = table.count_rows(where)
+        if run.counts["marked"]:
+            lease.check()
+            table.update(where=where, values={"fingerprint": ""})
+        run.notes.append("the next ingest that lists them tries them again")
+    return run
