@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,11 @@ _COLUMNS = ("score", "content_id", "kind", "sid", "caption")
 
 
 def sample_directory() -> Path:
-    """The bundled sample: `manifest.jsonl`, its media, and the `fuseid.yaml` that the demo runs with."""
-    return Path(str(files("fuseid.sample") / "manifest.jsonl")).parent
+    """The bundled sample: `manifest.jsonl` and its media."""
+    spec = find_spec("fuseid.sample")
+    # Of an editable install one location is a placeholder.
+    found = [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+    return next(place for place in found if (place / "manifest.jsonl").is_file())
 
 
 def run_demo(directory: Path, runner_name: str) -> None:
@@ -38,7 +41,8 @@ def run_demo(directory: Path, runner_name: str) -> None:
     directory.mkdir(parents=True)
     (directory / _MARK).touch()
     sample = sample_directory()
-    config_path, manifest, db = sample / "fuseid.yaml", sample / "manifest.jsonl", str(directory / "db")
+    config_path = Path(__file__).with_name("demo.yaml")
+    manifest, db = sample / "manifest.jsonl", str(directory / "db")
     config = load_config(config_path)
 
     _say(f"ingest {manifest} --db {db} --config {config_path}", "decode and encode pictures, videos and captions")

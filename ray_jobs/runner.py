@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -76,10 +77,23 @@ def connect() -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _silent_stderr():
         # Ray forks and at once executes another program, which Lance's and LanceDB's fork warnings do not mean.
         warnings.filterwarnings("ignore", message=".*fork.*")
         ray.init(logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Ray's C++ says on file descriptor 2 that it was told to be quiet; what goes wrong comes as an exception."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 def _decode(table: Any, config: str) -> Any:
