@@ -256,7 +256,7 @@ def demo(
 def main() -> None:
     """Entry point: one line and an exit status for what is wrong, never a stack trace (FUSEID_DEBUG=1 shows it)."""
     try:
-        if app(standalone_mode=False) == _INTERRUPTED:
+        if app(prog_name="fuseid", standalone_mode=False) == _INTERRUPTED:
             _stop(KeyboardInterrupt(), "interrupted; run the same command again to go on", _INTERRUPTED)
     except FuseidError as error:
         _stop(error, str(error), error.exit_status)

@@ -18,7 +18,7 @@ from fuseid.pipelines.store import Store, below_prefix, rows_by_id, sql_string
 from fuseid.pipelines.vectors import nan_rows
 
 RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
-_PREFIX = re.compile(r"^\d+(-\d+)*-?(\.\d+)?$")
+_PREFIX = re.compile(r"[0-9]+(-[0-9]+)*(-|\.[0-9]+)?")
 _CALIBRATION_ROWS = 1024
 
 
@@ -103,7 +103,7 @@ class Catalog:
         return {row["content_id"]: row for row in rows_by_id(self._dataset, ids, ["content_id", *_but_id(columns)])}
 
     def _by_prefix(self, sid: str, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
-        if not _PREFIX.match(sid):
+        if not _PREFIX.fullmatch(sid):
             raise BadInput(f"not an ID or ID prefix: {sid!r}; the form is 12, 12-240, 12-240-7 or 12-240-7.1")
         stem = sid.rstrip("-")
         condition = below_prefix(stem) + (f" AND ({where})" if where else "")

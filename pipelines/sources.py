@@ -95,7 +95,7 @@ class Manifest:
                 value = json.loads(value)
             except (ValueError, RecursionError):
                 raise BadInput(f"{self.path}, row {number}: attributes are no JSON object: {value[:80]!r}") from None
-        if isinstance(value, list):  # a Parquet map
+        if isinstance(value, list) and all(isinstance(pair, tuple) for pair in value):  # a Parquet map
             value = dict(value)
         if value and not isinstance(value, dict):
             raise BadInput(f"{self.path}, row {number}: attributes must be an object, got {value!r}")

@@ -1,0 +1,98 @@
+"""An artifact is named by what it holds, and anything else in its place is refused in one line."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fuseid.core.artifacts import artifact_id, read_artifact, write_artifact
+from fuseid.core.errors import ArtifactError
+
+META = {"version": 1, "weights": {"a": 0.5}, "metrics": {"sample": 10}}
+TENSORS = {"codebook.0": np.arange(6, dtype=np.float32).reshape(2, 3), "mean": np.zeros(3, np.float32)}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    write_artifact(tmp_path / "artifact", "fusion", META, TENSORS)
+    return tmp_path / "artifact"
+
+
+def refusal(directory, kind="fusion") -> str:
+    with pytest.raises(ArtifactError) as caught:
+        read_artifact(directory, kind)
+    assert "\n" not in str(caught.value)
+    assert str(directory) in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_was_written_is_read_back(saved):
+    name, meta, tensors = read_artifact(saved, "fusion")
+    assert (name, meta) == (artifact_id("fusion", META, TENSORS), META)
+    assert tensors.keys() == TENSORS.keys()
+    assert all(np.array_equal(tensors[key], TENSORS[key]) for key in TENSORS)
+
+
+def test_two_writes_give_the_same_bytes(saved, tmp_path):
+    write_artifact(tmp_path / "again", "fusion", META, TENSORS)
+    for path in saved.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_figures_are_no_part_of_the_name_but_everything_else_is():
+    name = artifact_id("fusion", META, TENSORS)
+    assert artifact_id("fusion", {**META, "metrics": {}}, TENSORS) == name
+    assert artifact_id("fusion", {**META, "version": 2}, TENSORS) != name
+    assert artifact_id("fusion", META, {**TENSORS, "mean": np.ones(3, np.float32)}) != name
+
+
+def test_altered_numbers(saved):
+    blob = bytearray((saved / "tensors.safetensors").read_bytes())
+    blob[-1] ^= 1
+    (saved / "tensors.safetensors").write_bytes(blob)
+    assert "was altered" in refusal(saved)
+
+
+def test_altered_meta(saved):
+    document = json.loads((saved / "artifact.json").read_text())
+    document["meta"]["weights"]["a"] = 0.75
+    (saved / "artifact.json").write_text(json.dumps(document))
+    assert "was altered" in refusal(saved)
+
+
+def test_another_kind(saved):
+    assert "no rq-kmeans" in refusal(saved, "rq-kmeans")
+
+
+def test_another_format(saved):
+    document = json.loads((saved / "artifact.json").read_text())
+    (saved / "artifact.json").write_text(json.dumps({**document, "format": 99}))
+    assert "format 1" in refusal(saved)
+
+
+def test_missing_directory(tmp_path):
+    assert "cannot read the fusion" in refusal(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["artifact.json", "tensors.safetensors"])
+def test_missing_file(saved, name):
+    (saved / name).unlink()
+    assert "cannot read the fusion" in refusal(saved)
+
+
+@pytest.mark.parametrize("name", ["artifact.json", "tensors.safetensors"])
+@pytest.mark.parametrize("keep", [0, 9, -1])
+def test_truncated_file(saved, name, keep):
+    blob = (saved / name).read_bytes()
+    text = blob.rstrip()
+    (saved / name).write_bytes(text[:keep])
+    refusal(saved)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [[], "x", None, {}, {"kind": "fusion", "format": 1}, {"kind": "fusion", "format": 1, "id": "x", "meta": []}],
+)
+def test_json_of_another_shape(saved, document):
+    (saved / "artifact.json").write_text(json.dumps(document))
+    refusal(saved)

@@ -1,0 +1,68 @@
+"""Makes the goldens that tests compare with: `python tests/data/make_goldens.py`, after a change that is meant.
+
+rq_kmeans.json: codes of a seeded data set whose clusters lie so far apart that no rounding can move a code.
+cli_surface.json: every command and option, which are an interface to keep.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+CODEBOOK_SIZES = (4, 3)
+
+
+def two_level_clusters(rows: int = 96) -> np.ndarray:
+    """float32 [N, 8]: 4 centres 100 apart, each with 3 places 10 apart, noise of 0.1."""
+    generator = np.random.default_rng(20_240_607)
+    coarse, fine = np.arange(rows) % 4, np.arange(rows) // 4 % 3
+    vectors = 0.1 * generator.standard_normal((rows, 8))
+    vectors[np.arange(rows), coarse] += 100
+    vectors[np.arange(rows), 4 + fine] += 10
+    return vectors.astype(np.float32)
+
+
+def rq_kmeans_golden() -> dict[str, Any]:
+    from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+    vectors = two_level_clusters()
+    tokenizer = RQKMeans.fit(vectors, CODEBOOK_SIZES, iterations=20, seed=1)
+    return {"codebook_sizes": list(CODEBOOK_SIZES), "seed": 1, "codes": tokenizer.encode(vectors).tolist()}
+
+
+def cli_surface() -> dict[str, Any]:
+    """Per command, groups by their path: each parameter's names, whether it must be given, and its default."""
+    import typer
+
+    from fuseid.apps.cli import app
+
+    def walk(command: Any, path: str) -> dict[str, Any]:
+        children = getattr(command, "commands", None)
+        if children is None:
+            return {path: {p.name: _parameter(p) for p in sorted(command.params, key=lambda p: p.name)}}
+        found: dict[str, Any] = {}
+        for name, child in sorted(children.items()):
+            found |= walk(child, f"{path} {name}".strip())
+        return found
+
+    return walk(typer.main.get_command(app), "")
+
+
+def _parameter(parameter: Any) -> dict[str, Any]:
+    flags = [*parameter.opts, *parameter.secondary_opts]
+    default = parameter.default
+    out = {"flags": [f for f in flags if f.startswith("-")] or "argument", "required": parameter.required}
+    return out if parameter.required else {**out, "default": default if default is None else str(default)}
+
+
+def main() -> None:
+    for name, golden in (("rq_kmeans.json", rq_kmeans_golden()), ("cli_surface.json", cli_surface())):
+        (FOLDER / name).write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Fusion joins what an item has into one unit vector, the same whoever else is in the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fuseid.core.errors import BadInput, FingerprintMismatch
+from fuseid.encoders.fusion import Fusion
+
+DIMS = {"clip_image": 24, "clip_text": 24, "vlm": 10}
+WEIGHTS = {"clip_image": 1.0, "clip_text": 0.5, "vlm": 0.5, "external": 1.0}
+ENCODERS = {"clip_image": "clip-1", "clip_text": "clip-1", "vlm": "vlm-1"}
+ROWS = 700  # more than two blocks, with a tail
+
+
+def made(rows: int = ROWS, seed: int = 0) -> dict[str, np.ndarray]:
+    """Vectors around a few centres; some rows lack a modality, the row 5 all of them."""
+    generator = np.random.default_rng(seed)
+    which = generator.integers(0, 8, rows)
+    out = {}
+    for modality, dim in DIMS.items():
+        centres = generator.normal(size=(8, dim))
+        out[modality] = (centres[which] + 0.3 * generator.normal(size=(rows, dim))).astype(np.float32)
+        out[modality][generator.random(rows) < 0.2] = np.nan
+        out[modality][5] = np.nan
+    return out
+
+
+def taken(vectors: dict[str, np.ndarray], rows) -> dict[str, np.ndarray]:
+    return {modality: values[rows] for modality, values in vectors.items()}
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.array_equal(a, b, equal_nan=True)
+
+
+VECTORS = made()
+FUSION = Fusion.fit(VECTORS, WEIGHTS, 16, ENCODERS)
+FUSED = FUSION.transform(VECTORS)
+
+
+def test_saved_and_loaded_it_is_identical(tmp_path):
+    FUSION.save(tmp_path / "fusion")
+    loaded = Fusion.load(tmp_path / "fusion")
+    assert loaded.id == FUSION.id
+    assert loaded.id.startswith("fusion-")
+    assert (loaded.dims, loaded.dim, loaded.encoders, loaded.meta) == (DIMS, 16, ENCODERS, FUSION.meta)
+    assert same(loaded.transform(VECTORS), FUSED)
+
+
+def test_a_second_fit_on_the_same_sample_is_the_same_artifact(tmp_path):
+    again = Fusion.fit(made(), WEIGHTS, 16, ENCODERS)
+    again.save(tmp_path / "again")
+    FUSION.save(tmp_path / "first")
+    assert again.id == FUSION.id
+    for path in (tmp_path / "first").iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_another_sample_weight_size_or_encoder_is_another_artifact(tmp_path):
+    others = [
+        Fusion.fit(made(seed=1), WEIGHTS, 16, ENCODERS),
+        Fusion.fit(VECTORS, {**WEIGHTS, "vlm": 0.25}, 16, ENCODERS),
+        Fusion.fit(VECTORS, WEIGHTS, 15, ENCODERS),
+        Fusion.fit(VECTORS, WEIGHTS, 16, {**ENCODERS, "vlm": "vlm-2"}),
+    ]
+    for number, fusion in enumerate([FUSION, *others]):
+        fusion.save(tmp_path / str(number))
+    assert len({fusion.id for fusion in [FUSION, *others]}) == 1 + len(others)
+
+
+def test_vectors_are_unit_float32_and_an_item_with_nothing_has_none():
+    assert FUSED.dtype == np.float32
+    assert FUSED.shape == (ROWS, 16)
+    nothing = np.all([np.isnan(values[:, 0]) for values in VECTORS.values()], axis=0)
+    assert nothing[5]
+    assert np.isnan(FUSED[nothing]).all()
+    assert np.allclose(np.linalg.norm(FUSED[~nothing], axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("modality", DIMS)
+def test_an_item_with_a_single_modality_has_a_finite_unit_vector(modality):
+    whole = next(i for i in range(ROWS) if all(np.isfinite(VECTORS[m][i]).all() for m in DIMS))
+    only = {m: np.full_like(v[[whole]], np.nan) for m, v in VECTORS.items()} | {modality: VECTORS[modality][[whole]]}
+    fused = FUSION.transform(only)
+    assert np.linalg.norm(fused) == pytest.approx(1)
+    # A column that is not there at all is the same as one without values.
+    assert same(FUSION.transform({modality: VECTORS[modality][[whole]]}), fused)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.permutations(range(40)), st.integers(1, 39))
+def test_order_and_partition_do_not_change_a_bit(order, cut):
+    assert same(FUSION.transform(taken(VECTORS, order)), FUSED[order])
+    assert same(FUSION.transform(taken(VECTORS, order[:cut])), FUSED[order[:cut]])
+
+
+@pytest.mark.parametrize("row", [0, 1, 255, 256, 511, 699])
+def test_an_item_has_the_same_bits_alone_and_among_all(row):
+    assert same(FUSION.transform(taken(VECTORS, [row])), FUSED[[row]])
+
+
+def test_length_of_an_input_vector_does_not_matter():
+    # Powers of two, so that scaling itself costs no bit.
+    scaled = {modality: values * np.float32(4) for modality, values in VECTORS.items()}
+    assert same(FUSION.transform(scaled), FUSED)
+
+
+def test_components_are_orthonormal_and_have_the_sign_that_the_rule_gives():
+    components = FUSION.tensors["components"].astype(np.float64)
+    assert np.allclose(components.T @ components, np.eye(16), atol=1e-5)
+    largest = components[np.abs(components).argmax(0), np.arange(16)]
+    assert (largest > 0).all()
+
+
+def test_size_is_no_larger_than_the_joined_vectors():
+    fusion = Fusion.fit({"vlm": VECTORS["vlm"]}, WEIGHTS, 256, ENCODERS)
+    assert fusion.dim == fusion.transform({"vlm": VECTORS["vlm"]}).shape[1] == DIMS["vlm"]
+
+
+def test_a_modality_of_weight_zero_has_no_say():
+    fusion = Fusion.fit(VECTORS, {**WEIGHTS, "vlm": 0.0}, 16, ENCODERS)
+    assert "vlm" not in fusion.dims
+    shuffled = VECTORS | {"vlm": VECTORS["vlm"][::-1]}
+    assert same(fusion.transform(shuffled), fusion.transform(VECTORS))
+
+
+@pytest.mark.parametrize("weights", [{}, {"clip_image": 0.0}, {"external": 1.0}])
+def test_nothing_to_fuse_is_refused(weights):
+    with pytest.raises(BadInput, match="nothing to fuse"):
+        Fusion.fit(VECTORS, weights, 16, ENCODERS)
+
+
+def test_modalities_without_a_single_vector_are_refused():
+    with pytest.raises(BadInput, match="nothing to fuse"):
+        Fusion.fit({"vlm": np.full((9, 4), np.nan, np.float32)}, WEIGHTS, 16, ENCODERS)
+
+
+def test_one_item_is_enough_to_be_finite():
+    fusion = Fusion.fit(taken(VECTORS, [0]), WEIGHTS, 4, ENCODERS)
+    assert np.isfinite(fusion.transform(taken(VECTORS, [1, 2]))).all()
+
+
+def test_vectors_of_another_encoder_are_refused_and_both_are_named():
+    with pytest.raises(FingerprintMismatch) as caught:
+        FUSION.check_encoders({**ENCODERS, "vlm": "vlm-2"})
+    assert "vlm-1" in str(caught.value)
+    assert "vlm-2" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_same_encoders_and_switched_off_ones_pass():
+    FUSION.check_encoders(ENCODERS)
+    FUSION.check_encoders({**ENCODERS, "vlm": None})
+    FUSION.check_encoders({"external": None})

@@ -1,0 +1,209 @@
+"""A workspace: one folder of media made by the test, real databases beside it, the real bundled CLIP loaded once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from fuseid.core.config import Config
+from fuseid.pipelines.assign import assign
+from fuseid.pipelines.fit import fit
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.lookup import Catalog
+from fuseid.pipelines.runners import LocalRunner
+from fuseid.pipelines.runs import Run
+from fuseid.pipelines.sources import Vectors, open_source
+from fuseid.pipelines.steps import EncodeStep, load_encoders
+from fuseid.pipelines.store import Store
+from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+SETTINGS = {
+    "clip": {"batch_size": 8, "device": "cpu"},
+    "decode": {"workers": 1, "sampling": {"frames": 2}},
+    "tokenizer": {"codebook_sizes": [4, 3], "iterations": 5},
+    "fusion": {"dim": 16},
+    "run": {"block_rows": 8, "wave_rows": 16},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Batches of eight small pictures gain nothing from more threads, and on a busy machine lose much."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def encode_step() -> EncodeStep:
+    return load_encoders(Config.model_validate(SETTINGS))
+
+
+def no_model(config: Config) -> EncodeStep:
+    raise AssertionError("a model was loaded, although there is nothing to encode")
+
+
+def settings(**changes: dict[str, Any]) -> Config:
+    """The small settings, with keys of sections changed; a section set to None is switched off."""
+    sections = {**SETTINGS}
+    for name, keys in changes.items():
+        sections[name] = None if keys is None else {**sections.get(name, {}), **keys}
+    return Config.model_validate(sections)
+
+
+class Workspace:
+    """`uri` names a database by its short name; `media` is where manifests and their media lie."""
+
+    def __init__(self, root: Path, encode_step: EncodeStep) -> None:
+        self.root = root
+        self.media = root / "media"
+        self.media.mkdir()
+        self.settings = settings
+        self.no_model = no_model
+        self._encode_step = encode_step
+
+    def uri(self, db: str = "db") -> str:
+        return str(self.root / db)
+
+    def store(self, db: str = "db") -> Store:
+        return Store.open(self.uri(db))
+
+    def catalog(self, db: str = "db") -> Catalog:
+        return Catalog.open(self.uri(db))
+
+    # Sources
+
+    def manifest(self, rows: Sequence[dict[str, Any]], name: str = "manifest.jsonl") -> Path:
+        path = self.media / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    def picture(self, name: str, seed: int, size: tuple[int, int] = (64, 48)) -> str:
+        """A file of a few coloured shapes, another for each seed; returns its uri."""
+        generator = np.random.default_rng(seed)
+        image = Image.new("RGB", size, tuple(map(int, generator.integers(0, 256, 3))))
+        draw = ImageDraw.Draw(image)
+        for _ in range(3):
+            x, y = np.sort(generator.integers(0, size[0], 2)), np.sort(generator.integers(0, size[1], 2))
+            colour = tuple(map(int, generator.integers(0, 256, 3)))
+            draw.rectangle((int(x[0]), int(y[0]), int(x[1]), int(y[1])), fill=colour)
+        image.save(self.media / name)
+        return name
+
+    def video(self, name: str, seed: int = 0, frames: int = 12) -> str:
+        generator = np.random.default_rng(seed)
+        with av.open(str(self.media / name), "w") as output:
+            stream = output.add_stream("mpeg4", rate=12)
+            stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 6
+            stream.codec_context.thread_count = 1
+            for number in range(frames):
+                pixels = np.full((48, 64, 3), generator.integers(0, 256, 3), np.uint8)
+                frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 12)
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode())
+        return name
+
+    def vectors(self, rows: dict[str, Sequence[float] | np.ndarray], name: str = "vectors.npy") -> Vectors:
+        path = self.media / name
+        np.save(path, np.asarray(list(rows.values()), dtype=np.float32))
+        path.with_suffix(".ids.txt").write_text("".join(f"{content_id}\n" for content_id in rows), encoding="utf-8")
+        return Vectors(path)
+
+    # Jobs
+
+    def ingest(self, rows: Any, db: str = "db", config: Config | None = None, load: Any = None, **more: Any) -> Run:
+        """rows: of a manifest, or a path of a source. load: what loads the models, by default those that are loaded."""
+        source = open_source(rows if isinstance(rows, Path) else self.manifest(rows))
+        runner = LocalRunner(load or (lambda _: self._encode_step))
+        return ingest(self.uri(db), source, config or settings(), runner, **more)
+
+    def ingest_vectors(self, rows: dict[str, Any], db: str = "db", config: Config | None = None, **more: Any) -> Run:
+        source = self.vectors(rows)
+        return ingest(self.uri(db), source, config or settings(clip=None), LocalRunner(), **more)
+
+    def fit(self, db: str = "db", **changes: Any) -> Run:
+        return fit(self.uri(db), settings(**changes))
+
+    def assign_with(self, tokenizer: RQKMeans, db: str = "db", champion: bool = False) -> int:
+        """The assigning of a run, without the upkeep that follows it there."""
+        store = self.store(db)
+        with Lease(store) as lease:
+            return assign(store, tokenizer, lease, "test-run", champion=champion)
+
+    # What is in a database
+
+    def rows(self, table: str = "contents", db: str = "db") -> dict[str, dict[str, Any]]:
+        store = self.store(db)
+        if table == "contents" and not store.has_contents():
+            return {}
+        rows = store.dataset(table).to_table().to_pylist()
+        found = {row["content_id"]: row for row in rows}
+        assert len(found) == len(rows), f"{table} holds a content_id twice"
+        return found
+
+    def ids(self, db: str = "db") -> dict[str, str | None]:
+        return {name: row["sid"] for name, row in self.rows("contents", db).items()}
+
+    def ledger(self, tokenizer_id: str | None = None, db: str = "db") -> dict[str, str]:
+        store = self.store(db)
+        tokenizer_id = tokenizer_id or store.setting("champion")
+        rows = store.dataset("assignments").to_table(filter=f"tokenizer_id = '{tokenizer_id}'").to_pylist()
+        found = {row["content_id"]: row["sid"] for row in rows}
+        assert len(found) == len(rows) == len(set(found.values())), "the ledger gave an item or an ID twice"
+        return found
+
+    def captions(self, count: int, prefix: str = "t") -> list[dict[str, Any]]:
+        words = ("apple", "dog", "bicycle", "house", "tree", "fish", "cloud")
+        return [
+            {"content_id": f"{prefix}{i:03d}", "caption": f"a {words[i % 7]} number {i // 3}"} for i in range(count)
+        ]
+
+
+@pytest.fixture(scope="session")
+def make_workspace(encode_step: EncodeStep) -> Callable[[Path], Workspace]:
+    return lambda root: Workspace(root, encode_step)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, make_workspace: Callable[[Path], Workspace]) -> Workspace:
+    return make_workspace(tmp_path)
+
+
+def clusters(count: int, dim: int = 8, seed: int = 0, prefix: str = "v") -> dict[str, np.ndarray]:
+    """Ready-made vectors around a few centres, by content_id."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(5, dim))
+    return {
+        f"{prefix}{i:03d}": (centres[i % 5] + 0.2 * generator.normal(size=dim)).astype(np.float32) for i in range(count)
+    }
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Workspace:
+    """A workspace for ready-made vectors: nothing in it can load a model."""
+    return Workspace(tmp_path, None)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def cluster() -> Any:
+    return clusters
+
+
+@pytest.fixture
+def fitted(bare: Workspace) -> Workspace:
+    """Sixty ready-made vectors with IDs in the database `db`."""
+    bare.ingest_vectors(clusters(60))
+    bare.fit()
+    return bare

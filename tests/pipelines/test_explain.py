@@ -1,0 +1,66 @@
+"""Explain: all that the store knows of an item, be it good, rejected or gone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fuseid.core.errors import BadInput, StoreError
+from fuseid.pipelines.explain import explain
+
+
+def test_a_good_item_with_its_ids_and_who_shares_its_prefixes(fitted):
+    facts = explain(fitted.uri(), "v007", examples=2)
+    ids = fitted.ids()
+    assert (facts["state"], facts["sid"], facts["kind"]) == ("in contents", ids["v007"], "text")
+    assert facts["vectors"] == {"external": 8, "fused": 8}
+    assert facts["pinned"] == {
+        "fusion": fitted.store().setting("fusion"),
+        "champion": fitted.store().setting("champion"),
+    }
+    (entry,) = facts["ids"]
+    assert (entry["sid"], entry["champion"]) == (ids["v007"], True)
+    long, short = facts["prefixes"]
+    codes = ids["v007"].partition(".")[0]
+    assert (long["prefix"], short["prefix"]) == (codes, codes.split("-")[0])
+    assert short["items"] == sum(sid.split("-")[0] == short["prefix"] for sid in ids.values())
+    assert long["items"] == sum(sid.partition(".")[0] == codes for sid in ids.values())
+    assert len(short["examples"]) == 2
+    assert "v007" not in {example["content_id"] for example in short["examples"]}
+    json.dumps(facts)  # for machines as it is
+
+
+def test_media_facts_and_fingerprints(workspace):
+    workspace.ingest([{"content_id": "a", "uri": workspace.picture("a.png", 1), "attributes": {"n": 1}}])
+    facts = explain(workspace.uri(), "a")
+    assert (facts["media"]["width"], facts["media"]["height"], facts["media"]["decoder"]) == (64, 48, "pillow")
+    assert facts["attributes"] == {"n": 1}
+    assert facts["vectors"].keys() == {"clip_image"}
+    assert facts["fingerprints"]["clip_fp"] == workspace.rows()["a"]["clip_fp"]
+    assert (facts["sid"], facts["ids"], facts["prefixes"]) == (None, [], [])
+
+
+def test_a_rejected_item_with_the_reason_and_the_ids_it_had(workspace):
+    rows = [{"content_id": "a'b", "uri": workspace.picture("a.png", 1)}, *workspace.captions(8)]
+    workspace.ingest(rows)
+    workspace.fit()
+    sid = workspace.ids()["a'b"]
+    (workspace.media / "a.png").unlink()
+    workspace.ingest(rows)
+    facts = explain(workspace.uri(), "a'b")
+    assert facts["state"] == "rejected"
+    assert facts["rejected"]["error_class"] == "MissingFile"
+    assert [entry["sid"] for entry in facts["ids"]] == [sid]
+
+
+@pytest.mark.parametrize("name", ["nobody", "' OR '1'='1", ""])
+def test_an_unknown_item_is_named(fitted, name):
+    with pytest.raises(BadInput, match="no item") as caught:
+        explain(fitted.uri(), name)
+    assert repr(name) in str(caught.value)
+
+
+def test_there_must_be_a_database(tmp_path):
+    with pytest.raises(StoreError, match="no database"):
+        explain(tmp_path / "nowhere", "a")

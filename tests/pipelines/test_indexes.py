@@ -1,0 +1,116 @@
+"""Indexes: made when due, and writing IDs drops no row out of a vector index."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fuseid.pipelines.assign import project
+from fuseid.pipelines.fit import promote
+from fuseid.pipelines.indexes import maintain, unindexed_rows
+
+INDEX = {"external": "external_idx", "fused": "fused_idx"}
+
+
+def names(workspace) -> set[str]:
+    return {column for index in workspace.store().table("contents").list_indices() for column in index.columns}
+
+
+@pytest.fixture
+def indexed(bare, cluster):
+    bare.ingest_vectors(cluster(80))
+    bare.fit()
+    maintain(bare.store(), vector_rows=10, fts_rows=10)
+    return bare
+
+
+def test_a_small_table_has_key_indexes_only(fitted):
+    assert names(fitted) == {"content_id", "sid"}
+
+
+def test_a_table_that_is_large_enough_has_them_all(indexed):
+    assert names(indexed) == {"content_id", "sid", "caption", "external", "fused"}
+    assert set(unindexed_rows(indexed.store()).values()) == {0}
+
+
+def test_after_an_ingest_that_assigns_no_row_is_unindexed(indexed, cluster):
+    indexed.ingest_vectors(cluster(30, seed=7, prefix="w"))
+    assert None not in indexed.ids().values()
+    assert set(unindexed_rows(indexed.store()).values()) == {0}
+
+
+def test_writing_ids_drops_no_vector_out_of_its_index_even_before_the_upkeep(indexed):
+    indexed.fit(tokenizer={"codebook_sizes": [2, 2]})
+    store = indexed.store()
+    champion = store.setting("champion")
+    (candidate,) = set(store.dataset("assignments").to_table()["tokenizer_id"].to_pylist()) - {champion}
+    assert project(store, candidate) == 80
+    assert indexed.ids() == indexed.ledger(candidate)
+    left = unindexed_rows(indexed.store())
+    assert (left["external_idx"], left["fused_idx"]) == (0, 0)
+
+
+def test_after_a_promote_the_index_on_ids_finds_the_new_ones(indexed):
+    indexed.fit(tokenizer={"codebook_sizes": [2, 2]})
+    store = indexed.store()
+    (candidate,) = set(store.dataset("assignments").to_table()["tokenizer_id"].to_pylist()) - {
+        store.setting("champion")
+    }
+    promote(indexed.uri(), candidate, indexed.settings())
+    assert set(unindexed_rows(indexed.store()).values()) == {0}
+    ids = indexed.ids()
+    for prefix in {sid.split("-")[0] for sid in ids.values()}:
+        found = indexed.catalog().search(sid=prefix, k=100)["content_id"].to_pylist()
+        assert set(found) == {name for name, sid in ids.items() if sid.split("-")[0] == prefix}
+
+
+def test_the_index_finds_what_an_exact_scan_finds_first(indexed, cluster):
+    # The nearest item of an item's own vector is that item, in whichever partition it lies.
+    for name, vector in list(indexed.rows().items())[::16]:
+        hits = indexed.catalog().search(vector=np.array(vector["fused"], np.float32), k=1)
+        assert hits["score"][0].as_py() == pytest.approx(1, abs=1e-5)
+        assert hits["sid"][0].as_py().partition(".")[0] == indexed.ids()[name].partition(".")[0]
+
+
+def test_upkeep_of_an_empty_database_and_twice_in_a_row_is_harmless(bare, cluster):
+    from fuseid.pipelines.store import Store
+
+    maintain(Store.create(bare.uri()))
+    bare.ingest_vectors(cluster(20))
+    for _ in range(2):
+        maintain(bare.store(), vector_rows=10, fts_rows=10)
+    assert len(bare.rows()) == 20
+
+
+TEXTS = [
+    '"unclosed',
+    "a AND (",
+    "+must -not",
+    "caption:dog",
+    "dog~2 OR *",
+    "'; DROP TABLE contents; --",
+    "\\",
+    "?!",
+    "x" * 5000,
+]
+
+
+def test_with_a_full_text_index_any_words_are_words(workspace):
+    workspace.ingest([*workspace.captions(20), {"content_id": "rare", "caption": "zanzibar"}])
+    maintain(workspace.store(), vector_rows=10, fts_rows=10)
+    catalog = workspace.catalog()
+    assert "rare" in catalog.search(text="zanzibar", k=5)["content_id"].to_pylist()
+    for text in TEXTS:
+        found = catalog.search(text=text, k=3, where="kind = 'text'")
+        assert found.num_rows == 3
+        assert found["score"].null_count == 0
+
+
+def test_captions_that_arrive_later_are_in_the_full_text_index_too(workspace):
+    workspace.ingest(workspace.captions(20))
+    maintain(workspace.store(), fts_rows=10)
+    workspace.ingest([{"content_id": "rare", "caption": "zanzibar"}])
+    assert set(unindexed_rows(workspace.store()).values()) == {0}
+    table = workspace.store().table("contents")
+    found = table.search("zanzibar", query_type="fts", fts_columns="caption").select(["content_id"]).to_list()
+    assert [row["content_id"] for row in found] == ["rare"]

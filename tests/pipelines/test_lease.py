@@ -1,0 +1,151 @@
+"""One writer at a time; a dead one is replaced at once, a silent one once its lease has run out."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fuseid.core.errors import LeaseHeld, LeaseLost
+from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.store import Store
+
+HOLDER = """
+import sys
+from fuseid.core.errors import LeaseLost
+from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.store import Store
+
+with Lease(Store.open(sys.argv[1]), float(sys.argv[2])) as lease:
+    print("held", flush=True)
+    sys.stdin.readline()
+    try:
+        lease.check()
+        print("still held", flush=True)
+    except LeaseLost as error:
+        print("lost:", error, flush=True)
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.create(tmp_path / "db")
+
+
+@pytest.fixture
+def holder(store):
+    """Starts another process that holds the lease and waits; to be ended by the test."""
+    started = []
+
+    def start(seconds: float) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, store.uri, str(seconds)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_lease_is_free_again_after_its_block(store):
+    for _ in range(3):
+        with Lease(store, 30) as lease:
+            lease.check()
+    assert store.table("lease").count_rows() == 1
+
+
+def test_a_lease_is_free_again_after_a_block_that_raised(store):
+    with pytest.raises(ZeroDivisionError), Lease(store, 30):
+        raise ZeroDivisionError
+    with Lease(store, 30) as lease:
+        lease.check()
+
+
+def test_a_second_writer_is_told_who_holds_it(store):
+    with Lease(store, 30) as first:
+        with pytest.raises(LeaseHeld, match=r"process \d+ on .* valid for (30|29) s") as caught, Lease(store, 30):
+            pass
+        assert caught.value.exit_status == 3
+        assert "\n" not in str(caught.value)
+        first.check()
+
+
+def test_a_writer_renews_its_lease(store):
+    with Lease(store, 1.2) as lease:
+        time.sleep(2)
+        with pytest.raises(LeaseHeld), Lease(store, 1.2):
+            pass
+        lease.check()
+
+
+def test_the_lease_of_a_killed_process_on_this_host_is_free_at_once(store, holder):
+    process = holder(3600)
+    with pytest.raises(LeaseHeld, match=f"process {process.pid} "), Lease(store, 30):
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with Lease(store, 30) as lease:
+        lease.check()
+
+
+def test_a_silent_writer_loses_its_lease_and_finds_out(store, holder):
+    process = holder(2)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(LeaseHeld), Lease(store, 30):
+            pass
+        time.sleep(2.2)
+        with Lease(store, 30) as lease:
+            process.send_signal(signal.SIGCONT)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert "lost: another run took over" in process.stdout.readline()
+            process.wait(timeout=20)
+            # Its end did not free what is not its own any more.
+            lease.check()
+            with pytest.raises(LeaseHeld), Lease(store, 30):
+                pass
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def test_a_run_that_lost_its_lease_commits_nothing_further(bare, cluster):
+    vectors = cluster(24)
+    config = bare.settings(clip=None, run={"block_rows": 4, "wave_rows": 8})
+
+    def taken_over(wave: int) -> None:
+        row = bare.store().table("lease").to_arrow().to_pylist()[0]
+        row |= {"epoch": row["epoch"] + 1, "holder": "another"}
+        bare.store().upsert("lease", _table(bare, row), key="name")
+
+    with pytest.raises(LeaseLost):
+        bare.ingest_vectors(vectors, config=config, after_wave=taken_over)
+    assert len(bare.rows()) == 8
+
+
+def _table(workspace, row):
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([row], schema=workspace.store().table("lease").schema)
+
+
+def test_a_second_ingest_is_refused_while_one_runs(bare, cluster):
+    refused = []
+
+    def meanwhile(wave: int) -> None:
+        with pytest.raises(LeaseHeld):
+            bare.ingest_vectors({"other": [1.0] * 8})
+        refused.append(wave)
+
+    # The one that runs lists its own file: the other writes another under the same name only after it was read.
+    bare.ingest_vectors(cluster(8), after_wave=meanwhile)
+    assert refused == [1]
+    assert bare.rows().keys() == cluster(8).keys()

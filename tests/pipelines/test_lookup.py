@@ -1,0 +1,265 @@
+"""Look-up: six kinds of query, exactly one at a time, and nothing in them is ever run as code but `where`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fuseid.core.errors import BadInput, FingerprintMismatch, StoreError
+from fuseid.core.records import SemanticId
+from fuseid.pipelines.lookup import RESULT_COLUMNS, Catalog
+from fuseid.pipelines.store import Store
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory, make_workspace):
+    """A fitted catalogue of pictures, a film and captions that all tests of this file only read."""
+    workspace = make_workspace(tmp_path_factory.mktemp("lookup"))
+    rows = [{"content_id": f"p{i}", "uri": workspace.picture(f"{i}.png", i), "attributes": {"n": i}} for i in range(6)]
+    rows.append({"content_id": "film", "uri": workspace.video("film.mp4"), "caption": "a film"})
+    rows += [*workspace.captions(12), {"content_id": "it's", "caption": "a quoted thing"}]
+    workspace.ingest(rows)
+    workspace.fit()
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def catalog(words):
+    return words.catalog()
+
+
+def ids(table) -> list[str]:
+    return table["content_id"].to_pylist()
+
+
+def test_words_find_at_most_k_rows_best_first(catalog):
+    found = catalog.search(text="a quoted thing", k=7)
+    assert found.column_names == [*RESULT_COLUMNS, "score"]
+    assert found.num_rows == len(set(ids(found))) == 7
+    scores = found["score"].to_pylist()
+    assert scores == sorted(scores, reverse=True)
+    # Its own words have the highest similarity that there is.
+    assert ids(catalog.search(text="a quoted thing", k=1, where="kind = 'text'")) == ["it's"]
+
+
+def test_words_find_pictures_and_captions_alike(catalog):
+    assert set(catalog.search(text="a dog", k=100)["kind"].to_pylist()) == {"image", "video", "text"}
+
+
+def test_of_all_media_a_picture_and_a_film_find_themselves_first(words, catalog):
+    # How captions rank among them is the model's affair.
+    media = "kind <> 'text'"
+    assert ids(catalog.search(image=words.media / "3.png", k=2, where=media))[0] == "p3"
+    assert ids(catalog.search(image=str(words.media / "3.png"), k=1, where=media)) == ["p3"]
+    assert ids(catalog.search(video=words.media / "film.mp4", k=1, where="kind = 'video'")) == ["film"]
+    assert catalog.search(video=words.media / "film.mp4", k=5).num_rows == 5
+
+
+def test_a_vector_of_an_item_finds_it_and_like_leaves_it_out(words, catalog):
+    fused = words.rows()["p2"]["fused"]
+    by_vector, like = catalog.search(vector=fused, k=4), catalog.search(like="p2", k=3)
+    assert ids(by_vector)[0] == "p2"
+    assert by_vector["score"][0].as_py() == pytest.approx(1, abs=1e-5)
+    assert ids(like) == ids(by_vector)[1:]
+
+
+def test_a_prefix_finds_exactly_what_lies_below_it_in_the_order_of_ids(words, catalog):
+    held = {name: SemanticId.parse(sid) for name, sid in words.ids().items()}
+    for first in {sid.codes[0] for sid in held.values()}:
+        found = catalog.search(sid=str(first), k=100)
+        below = [name for name, sid in held.items() if sid.codes[0] == first]
+        assert ids(found) == sorted(below, key=lambda name: (held[name].codes, held[name].suffix or 0))
+        assert found["score"].null_count == found.num_rows
+    name, sid = next((n, s) for n, s in held.items() if s.suffix)
+    assert ids(catalog.search(sid=str(sid))) == [name]
+    assert name in ids(catalog.search(sid=str(sid).partition(".")[0], k=100))
+
+
+def test_a_prefix_ends_where_a_code_ends(bare, cluster):
+    # IDs 12-24 and 12-240 and their kin, written into a real database in place of small ones.
+    bare.ingest_vectors(cluster(8))
+    bare.fit()
+    wanted = ["12-24-1", "12-24-1.1", "12-24-30", "12-240-1", "12-2-4", "1-24-1", "112-24-1", "12-24"]
+    store = bare.store()
+    for row, sid in zip(sorted(bare.rows()), wanted, strict=True):
+        store.table("contents").update(where=f"content_id = '{row}'", values={"sid": sid})
+    catalog = bare.catalog()
+
+    def below(prefix: str) -> list[str]:
+        return catalog.search(sid=prefix, k=100)["sid"].to_pylist()
+
+    assert below("12-24") == ["12-24", "12-24-1", "12-24-1.1", "12-24-30"]
+    assert below("12-24-") == below("12-24")
+    assert below("12-240") == ["12-240-1"]
+    assert below("12-24-1") == ["12-24-1", "12-24-1.1"]
+    assert below("12-24-1.1") == ["12-24-1.1"]
+    assert below("12-2") == ["12-2-4"]
+    assert below("1") == ["1-24-1"]
+    assert below("2") == below("12-24-3") == below("12-24-1.2") == []
+    assert catalog.search(sid="12", k=2)["sid"].to_pylist() == ["12-2-4", "12-24"]
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ({}, "none"),
+        ({"text": "a", "sid": "1"}, "text, sid"),
+        ({"image": "x", "video": "y", "like": "z"}, "image, video"),
+    ],
+)
+def test_exactly_one_query_is_taken(catalog, query, named):
+    with pytest.raises(BadInput, match=rf"exactly one of .*; got {named}"):
+        catalog.search(**query)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_k_is_at_least_one(catalog, k):
+    with pytest.raises(BadInput, match=f"got {k}"):
+        catalog.search(text="a", k=k)
+
+
+def test_k_beyond_the_catalogue_gives_all_of_it(words, catalog):
+    everything = len(words.rows())
+    assert catalog.search(text="a", k=10_000).num_rows == everything
+    assert catalog.search(like="p1", k=10_000).num_rows == everything - 1
+
+
+@pytest.mark.parametrize("query", [{"text": "a dog"}, {"like": "p1"}, {"sid": "0"}], ids=lambda q: next(iter(q)))
+def test_where_narrows_every_kind_of_query(catalog, query):
+    found = catalog.search(**query, k=100, where="kind = 'text' AND content_id <> 't001'")
+    everything = catalog.search(**query, k=100)
+    assert set(ids(found)) == {
+        row["content_id"] for row in everything.to_pylist() if row["kind"] == "text" and row["content_id"] != "t001"
+    }
+
+
+@pytest.mark.parametrize("query", [{"text": "a dog"}, {"like": "p1"}, {"sid": "0"}, {"vector": [0.5] * 16}], ids=str)
+@pytest.mark.parametrize("where", ["kind =", "colour = 'red'", "'", "kind = 'text' ORDER BY", "(", "kind"])
+def test_sql_that_the_database_refuses_is_one_line(catalog, query, where):
+    with pytest.raises(BadInput, match="--where") as caught:
+        catalog.search(**query, where=where)
+    assert "\n" not in str(caught.value)
+
+
+INJECTIONS = ["' OR '1'='1", "x'); DELETE FROM contents; --", "1' OR sid IS NOT NULL --", "%", "*", "\\'"]
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_what_is_no_id_is_refused_as_a_prefix_and_unknown_as_an_item(words, catalog, text):
+    with pytest.raises(BadInput, match="not an ID or ID prefix"):
+        catalog.search(sid=text)
+    with pytest.raises(BadInput, match="no item"):
+        catalog.search(like=text)
+    assert catalog.items([text]) == []
+    assert catalog.search(text=text, k=1).num_rows == 1
+    assert len(words.rows()) == 20
+
+
+@pytest.mark.parametrize("sid", ["", "-", "1.", "a", "1,2", "1--2", "1 2", "1-2\n", ".1", "1-.1", "١"])
+def test_other_texts_are_no_prefix(catalog, sid):
+    with pytest.raises(BadInput, match="the form is"):
+        catalog.search(sid=sid)
+
+
+def test_an_id_with_a_quote_is_an_id(catalog):
+    assert catalog.items(["it's"])[0]["caption"] == "a quoted thing"
+    assert "it's" not in ids(catalog.search(like="it's", k=100))
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"text": " \n"}, "empty"),
+        ({"text": "x" * 1_000_000}, "TooLarge"),
+        ({"image": "/nowhere/a.png"}, "MissingFile"),
+        ({"video": "/nowhere/a.mp4"}, "MissingFile"),
+        ({"vector": [1.0, 2.0]}, "16 finite numbers"),
+        ({"vector": [float("nan")] * 16}, "16 finite numbers"),
+        ({"vector": [0.0] * 16}, "not all zero"),
+        ({"vector": ["a"] * 16}, "holds numbers"),
+        ({"like": "nobody"}, "no item 'nobody'"),
+    ],
+)
+def test_a_query_that_cannot_be_used_is_one_line(catalog, query, said):
+    with pytest.raises(BadInput, match=said) as caught:
+        catalog.search(**query)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_picture_is_refused_as_a_query(words, catalog):
+    with pytest.raises(BadInput, match="Unrecognised"):
+        catalog.search(image=words.media / "film.mp4")
+
+
+def test_columns_may_be_chosen(catalog):
+    found = catalog.search(like="p1", k=2, columns=("content_id", "clip_image", "attributes"))
+    assert found.column_names == ["content_id", "clip_image", "attributes", "score"]
+
+
+def test_a_search_sees_what_was_committed_since_the_last_one(bare, cluster):
+    bare.ingest_vectors(cluster(10))
+    catalog = bare.catalog()
+    assert catalog.search(like="v001", k=100).num_rows == 9
+    bare.ingest_vectors({"new": [1.0] * 8})
+    assert catalog.search(like="v001", k=100).num_rows == 10
+
+
+def test_there_must_be_a_database(tmp_path):
+    with pytest.raises(StoreError, match="no database at"):
+        Catalog.open(tmp_path / "nowhere")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match="no fuseid database at"):
+        Catalog.open(tmp_path / "folder")
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="is a file"):
+        Catalog.open(tmp_path / "file")
+    # Looking makes nothing.
+    assert not (tmp_path / "nowhere").exists()
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "query", [{"text": "a"}, {"image": "a.png"}, {"like": "a"}, {"sid": "1"}, {"vector": [1.0]}], ids=str
+)
+def test_an_empty_database_is_said_to_be_empty(tmp_path, query):
+    Store.create(tmp_path / "db")
+    with pytest.raises(StoreError, match=r"is empty; `fuseid ingest"):
+        Catalog.open(tmp_path / "db").search(**query)
+
+
+def test_a_database_whose_every_item_was_rejected_is_empty(bare):
+    bare.ingest_vectors({"zero": [0.0] * 8})
+    assert bare.rows("rejected")["zero"]["error_class"] == "BadVector"
+    with pytest.raises(StoreError, match="is empty"):
+        bare.catalog().search(like="zero")
+
+
+def test_before_the_fit_there_are_no_prefixes(bare, cluster):
+    bare.ingest_vectors(cluster(10))
+    with pytest.raises(StoreError, match="fuseid fit"):
+        bare.catalog().search(sid="1")
+
+
+def test_without_clip_vectors_words_cannot_be_looked_up(fitted):
+    with pytest.raises(BadInput, match="no CLIP vectors"):
+        fitted.catalog().search(text="a")
+
+
+def test_another_model_than_the_catalogues_is_refused_and_both_are_named(words):
+    config = words.settings(clip={"precision": "bf16"})
+    with pytest.raises(FingerprintMismatch, match=r"encoded by CLIP \w+, the query would be by \w+"):
+        Catalog.open(words.uri(), config).search(text="a dog")
+
+
+def test_ready_made_vectors_alone_go_the_whole_way(bare, cluster):
+    vectors = cluster(30)
+    bare.ingest_vectors(vectors)
+    before = bare.catalog()
+    assert ids(before.search(vector=vectors["v004"], k=1)) == ["v004"]
+    bare.fit()
+    after = bare.catalog()
+    neighbour = after.search(like="v004", k=1).to_pylist()[0]
+    assert neighbour["content_id"] in {"v009", "v014", "v019", "v024", "v029"}  # of the same centre
+    fused = np.array(bare.rows()["v004"]["fused"], np.float32)
+    assert ids(after.search(vector=fused, k=1)) == ["v004"]
+    assert "v004" in ids(after.search(sid=bare.ids()["v004"].split("-")[0], k=100))

@@ -1,0 +1,188 @@
+"""RQ-KMeans: coarse to fine, deterministic, and the same for a vector alone or among many."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fuseid.core.errors import ArtifactError, BadInput
+from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+DATA = Path(__file__).parents[1] / "data"
+SIZES = (8, 8, 4)
+
+
+def cloud(rows: int = 1500, dim: int = 12, seed: int = 0) -> np.ndarray:
+    """A cloud without gaps: the hard case for quantizing. More than one block, with a tail."""
+    generator = np.random.default_rng(seed)
+    return (generator.normal(size=(rows, dim)) * np.linspace(2, 0.2, dim)).astype(np.float32)
+
+
+VECTORS = cloud()
+TOKENIZER = RQKMeans.fit(VECTORS, SIZES, iterations=8, seed=3, fusion="fusion-0123")
+CODES = TOKENIZER.encode(VECTORS)
+
+
+def test_codes_are_int32_of_one_column_a_level_within_the_codebooks():
+    assert (CODES.dtype, CODES.shape) == (np.int32, (len(VECTORS), len(SIZES)))
+    assert (CODES >= 0).all()
+    assert (CODES < SIZES).all()
+    # Every code of the first level has members: none died.
+    assert set(CODES[:, 0]) == set(range(SIZES[0]))
+
+
+def test_each_level_takes_the_nearest_centroid_of_what_is_left():
+    rows = slice(0, 50)
+    residual = VECTORS[rows].astype(np.float64)
+    for level, book in enumerate(TOKENIZER.codebooks):
+        book = book.numpy().astype(np.float64)
+        distances = np.linalg.norm(residual[:, None] - book, axis=2)
+        chosen = distances[np.arange(50), CODES[rows, level]]
+        assert (chosen <= distances.min(1) + 1e-5).all()
+        residual -= book[CODES[rows, level]]
+
+
+def test_residual_energy_never_grows_from_level_to_level():
+    energies = [float(np.square(VECTORS).sum())]
+    for level in range(1, len(SIZES) + 1):
+        energies.append(float(np.square(VECTORS - TOKENIZER.decode(CODES[:, :level])).sum()))
+    assert all(after <= before * (1 + 1e-6) for before, after in itertools.pairwise(energies))
+    assert energies[-1] < 0.5 * energies[0]
+
+
+def test_the_recorded_r2_is_that_of_the_fitting_data():
+    total = np.square(VECTORS - VECTORS.mean(0)).sum()
+    for level, r2 in enumerate(TOKENIZER.meta["metrics"]["r2_per_level"], 1):
+        left = np.square(VECTORS - TOKENIZER.decode(CODES[:, :level])).sum()
+        assert r2 == pytest.approx(1 - left / total, abs=1e-4)
+
+
+def test_saved_and_loaded_it_gives_identical_codes(tmp_path):
+    TOKENIZER.save(tmp_path / "tokenizer")
+    loaded = RQKMeans.load(tmp_path / "tokenizer")
+    assert loaded.id == TOKENIZER.id
+    assert loaded.id.startswith("rq-kmeans-")
+    assert (loaded.codebook_sizes, loaded.dim, loaded.meta) == (SIZES, 12, TOKENIZER.meta)
+    assert np.array_equal(loaded.encode(VECTORS), CODES)
+    assert np.array_equal(loaded.decode(CODES), TOKENIZER.decode(CODES))
+
+
+def test_a_second_fit_is_the_same_artifact_and_another_seed_is_another(tmp_path):
+    TOKENIZER.save(tmp_path / "first")
+    again = RQKMeans.fit(cloud(), SIZES, iterations=8, seed=3, fusion="fusion-0123")
+    again.save(tmp_path / "again")
+    other = RQKMeans.fit(cloud(), SIZES, iterations=8, seed=4, fusion="fusion-0123")
+    other.save(tmp_path / "other")
+    assert again.id == TOKENIZER.id != other.id
+
+
+def test_the_fusion_that_it_was_fitted_on_is_part_of_its_identity(tmp_path):
+    TOKENIZER.save(tmp_path / "first")
+    other = RQKMeans({**TOKENIZER.meta, "fusion": "fusion-4567"}, [book.numpy() for book in TOKENIZER.codebooks])
+    other.save(tmp_path / "other")
+    assert other.id != TOKENIZER.id
+
+
+def test_an_altered_artifact_is_refused(tmp_path):
+    TOKENIZER.save(tmp_path / "tokenizer")
+    tensors = tmp_path / "tokenizer" / "tensors.safetensors"
+    blob = bytearray(tensors.read_bytes())
+    blob[-2] ^= 4
+    tensors.write_bytes(blob)
+    with pytest.raises(ArtifactError, match="was altered"):
+        RQKMeans.load(tmp_path / "tokenizer")
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, len(VECTORS) - 1), min_size=1, max_size=60))
+def test_any_selection_in_any_order_gets_the_same_codes(rows):
+    assert np.array_equal(TOKENIZER.encode(VECTORS[rows]), CODES[rows])
+
+
+@pytest.mark.parametrize("row", [0, 1023, 1024, 1499])
+def test_a_vector_has_the_same_codes_alone_and_among_all(row):
+    assert np.array_equal(TOKENIZER.encode(VECTORS[row : row + 1]), CODES[row : row + 1])
+
+
+def test_a_prefix_decodes_to_the_coarse_vector():
+    books = [book.numpy() for book in TOKENIZER.codebooks]
+    assert np.array_equal(TOKENIZER.decode(CODES[:5, :1]), books[0][CODES[:5, 0]])
+    assert np.allclose(TOKENIZER.decode(CODES[:5, :2]), books[0][CODES[:5, 0]] + books[1][CODES[:5, 1]])
+
+
+def test_golden_codes():
+    golden = json.loads((DATA / "rq_kmeans.json").read_text(encoding="utf-8"))
+    vectors = runpy.run_path(str(DATA / "make_goldens.py"))["two_level_clusters"]()
+    tokenizer = RQKMeans.fit(vectors, golden["codebook_sizes"], iterations=20, seed=golden["seed"])
+    assert tokenizer.encode(vectors).tolist() == golden["codes"]
+
+
+def test_where_clusters_lie_apart_codes_name_them_and_decoding_is_stable():
+    vectors = runpy.run_path(str(DATA / "make_goldens.py"))["two_level_clusters"]()
+    tokenizer = RQKMeans.fit(vectors, (4, 3), iterations=20, seed=1)
+    codes = tokenizer.encode(vectors)
+    coarse, fine = np.arange(len(vectors)) % 4, np.arange(len(vectors)) // 4 % 3
+    assert len({(int(c), int(k)) for c, k in zip(coarse, codes[:, 0], strict=True)}) == 4
+    assert len({(int(c), int(f), tuple(k)) for c, f, k in zip(coarse, fine, codes.tolist(), strict=True)}) == 12
+    assert np.array_equal(tokenizer.encode(tokenizer.decode(codes)), codes)
+
+
+def test_one_code_is_the_mean():
+    tokenizer = RQKMeans.fit(VECTORS, (1,), iterations=2)
+    assert not tokenizer.encode(VECTORS).any()
+    assert np.allclose(tokenizer.codebooks[0].numpy(), VECTORS.mean(0), atol=1e-4)
+
+
+def test_as_many_codes_as_vectors_reproduces_them():
+    few = VECTORS[:6]
+    tokenizer = RQKMeans.fit(few, (6,), iterations=5)
+    assert np.allclose(tokenizer.decode(tokenizer.encode(few)), few, atol=1e-5)
+
+
+def test_levels_below_an_exact_one_stay_finite():
+    tokenizer = RQKMeans.fit(VECTORS[:4], (4, 4, 4), iterations=3)
+    assert np.isfinite(tokenizer.decode(tokenizer.encode(VECTORS[:4]))).all()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (VECTORS[:7], "7 distinct vectors cannot fill a codebook of 8"),
+        (np.repeat(VECTORS[:7], 9, axis=0), "7 distinct vectors"),
+        (np.full((20, 4), np.nan, np.float32), "NaN"),
+        (np.full((20, 4), np.inf, np.float32), "infinite"),
+        (np.empty((0, 4), np.float32), "not empty"),
+        (np.empty((4, 0), np.float32), "not empty"),
+        (VECTORS[0], "N, D"),
+    ],
+)
+def test_vectors_that_cannot_be_fitted_on_are_refused(vectors, said):
+    with pytest.raises(BadInput, match=said) as caught:
+        RQKMeans.fit(vectors, SIZES)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (VECTORS[:, :11], "12 numbers, got 11"),
+        (np.full((1, 12), np.nan, np.float32), "NaN"),
+        (np.empty((0, 12), np.float32), "not empty"),
+    ],
+)
+def test_vectors_that_cannot_be_encoded_are_refused(vectors, said):
+    with pytest.raises(BadInput, match=said):
+        TOKENIZER.encode(vectors)
+
+
+def test_progress_is_told_level_by_level():
+    told = []
+    RQKMeans.fit(VECTORS[:50], (2, 2, 2), iterations=1, progress=lambda done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
