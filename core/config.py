@@ -96,7 +96,6 @@ class RunConfig(Section):
 
 class SourceConfig(Section):
     allow: tuple[str, ...] = Field((), description="further path prefixes that uris may point below")
-    schemes: tuple[str, ...] = Field(("file",), description="uri schemes that may be opened")
 
 
 class Config(Section):

@@ -91,5 +91,9 @@ class BadVector(ItemError):
     """A ready-made vector that is zero, not finite, or of the wrong size."""
 
 
+class BadSidecar(ItemError):
+    """The file with a medium's caption cannot be read, is too large, or lies outside the folder."""
+
+
 class EncodeFailed(ItemError):
     """The encoder raised on this item, or returned a vector that is not finite."""

@@ -24,6 +24,7 @@ from fuseid.core.records import SemanticId
 from fuseid.core.schemas import ASSIGNMENTS
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.runs import Run
 from fuseid.pipelines.store import Store, rows_by_id, sql_list
 from fuseid.pipelines.vectors import fused_fingerprints, nan_rows, to_fixed
 from fuseid.tokenizers.rq_kmeans import RQKMeans
@@ -86,6 +87,17 @@ def assign(
         lease.check()
         project(store, tokenizer.id)
     return new
+
+
+def note_without_id(store: Store, run: Run) -> None:
+    """Counts items that have none of the modalities which the fusion knows, and says so: they can have no ID."""
+    missing = store.table("contents").count_rows("sid IS NULL")
+    if missing:
+        run.counts["without_id"] = missing
+        run.notes.append(
+            f"{missing} items have no ID: they have no vector of a modality that the fusion was fitted on "
+            "(their sid is null)"
+        )
 
 
 def project(store: Store, tokenizer_id: str) -> int:

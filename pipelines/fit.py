@@ -14,7 +14,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.core.records import MODALITIES
 from fuseid.encoders.fusion import Fusion
-from fuseid.pipelines.assign import assign, check_fusion, fuse_missing
+from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, note_without_id
 from fuseid.pipelines.commit import reconcile
 from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.ingest import Progress, Silent
@@ -74,6 +74,8 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
         maintain(store)
         run.seconds["maintain"] = time.perf_counter() - started
         run.notes.append(f"{'champion' if champion == tokenizer.id else 'candidate'} {tokenizer.id} on {fusion.id}")
+        if champion == tokenizer.id:
+            note_without_id(store, run)
         run.counts["sample"] = len(sample)
         r2 = tokenizer.meta["metrics"]["r2_per_level"]
         run.notes.append("R² by level: " + ", ".join(f"{value:.3f}" for value in r2))

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from fuseid.core.config import Config
 from fuseid.core.errors import FingerprintMismatch
 from fuseid.encoders.fusion import Fusion
-from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, project
+from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, note_without_id, project
 from fuseid.pipelines.commit import WaveCommitter, reconcile
 from fuseid.pipelines.indexes import ensure_key_index, maintain
 from fuseid.pipelines.lease import Lease
@@ -58,9 +58,9 @@ def ingest(
     FingerprintMismatch where the models are not those the database was fitted on.
     """
     progress = progress or Silent()
-    fingerprints = stage_fingerprints(config)
     with tempfile.TemporaryDirectory(prefix="fuseid-keys-") as scratch:
         total = count_distinct(source, Path(scratch))
+    fingerprints = stage_fingerprints(config)
     store = Store.create(uri)
     with Lease(store, config.run.lease_seconds) as lease, recorded(store, "ingest", config) as run:
         started = time.perf_counter()
@@ -99,20 +99,24 @@ def ingest(
             rows += batch.num_rows
             for stage in ("decode", "encode"):
                 seconds[stage] += pc.sum(batch[f"seconds_{stage}"]).as_py() or 0.0
-            passed = plan.counts["unchanged"] + plan.counts["rejected_before"]
+            passed = plan.counts["listed"] - plan.counts["planned"]
             progress.advance("ingest", batch.num_rows + passed - skipped)
             skipped = passed
             if rows >= config.run.wave_rows or time.perf_counter() - last > config.run.wave_seconds:
                 commit()
         if buffer:
             commit()
-        progress.advance("ingest", plan.counts["unchanged"] + plan.counts["rejected_before"] - skipped)
+        progress.advance("ingest", plan.counts["listed"] - plan.counts["planned"] - skipped)
         run.counts |= plan.counts | totals
         run.seconds |= seconds
         _remember_clip(store, config)
         if store.has_contents():
             finish(store, fusion, tokenizer, lease, run, progress)
         run.seconds["total"] = time.perf_counter() - started
+        if plan.counts["missing_kept"]:
+            run.notes.append(
+                f"the files of {plan.counts['missing_kept']} known items cannot be read now; their rows stay"
+            )
         ignored = getattr(source, "ignored", ())
         if ignored:
             run.notes.append(f"columns of the manifest that were not read: {', '.join(ignored)}")
@@ -134,6 +138,7 @@ def finish(
         run.counts["assigned"] = assign(
             store, tokenizer, lease, run.run_id, champion=True, progress=lambda n: progress.advance("assign", n)
         )
+        note_without_id(store, run)
     run.seconds["assign"] = time.perf_counter() - started
     started = time.perf_counter()
     lease.check()

@@ -16,7 +16,6 @@ class Locator:
     def __init__(self, base: Path, config: SourceConfig) -> None:
         self._base = base.resolve()
         self._roots = (self._base, *(Path(prefix).resolve() for prefix in config.allow))
-        self._schemes = config.schemes
 
     def path(self, uri: str) -> str:
         """Raises NotAllowed, with what to configure."""
@@ -26,8 +25,8 @@ class Locator:
                 parts = urlsplit(uri)
             except ValueError as error:
                 raise NotAllowed(f"{uri!r} is no uri: {error}") from None
-            if parts.scheme not in self._schemes or parts.scheme != "file":
-                raise NotAllowed(f"scheme {parts.scheme!r} of {uri!r} is not in source.schemes {list(self._schemes)}")
+            if parts.scheme != "file":
+                raise NotAllowed(f"only local files are opened, not {uri!r}; copy the media here and name its path")
             if parts.netloc not in ("", "localhost"):
                 raise NotAllowed(f"{uri!r} names another host")
             uri = unquote(parts.path)

@@ -56,9 +56,9 @@ class Catalog:
     ) -> pa.Table:
         """Exactly one of the six kinds of query -> at most k rows, best first, with `columns` and a `score`.
 
-        text, image, video: in CLIP space, against pictures and captions alike. An item's score is the better of its
-        two similarities, each as standard deviations above what the catalogue gives this query, since cosines between
-        a caption and a picture and between two captions are not on one scale.
+        text: in CLIP space, against pictures and captions alike; image, video: against pictures and videos. An item's
+        score is the better of its similarities, each as standard deviations above what the catalogue gives this
+        query, since cosines between a caption and a picture and between two captions are not on one scale.
         vector, like: cosine in the fused space; before the first fit in that of the vectors that there are.
         sid: all items below an ID prefix such as `12-240`, ordered by ID; their score is null.
         where: an SQL condition on the columns of `contents`, for example `kind = 'video'`.
@@ -151,6 +151,9 @@ class Catalog:
         words = self._full_text(text, 2 * k + 10, where) if text is not None else []
         dims = self._store.dims()
         spaces = [name for name in ("clip_image", "clip_text") if name in dims]
+        if text is None and "clip_image" in dims:
+            # A picture finds pictures and videos; captions would crowd out its own copies.
+            spaces = ["clip_image"]
         best: dict[str, float] = {}
         for space in spaces:
             sample = self._sample(space)

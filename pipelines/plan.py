@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from fuseid.core.config import Config
-from fuseid.core.errors import BadVector, ItemError
+from fuseid.core.errors import BadInput, BadVector, ItemError
 from fuseid.core.fingerprints import fingerprint, text_hash
 from fuseid.core.records import MODALITIES
 from fuseid.core.schemas import WORK
@@ -23,7 +23,10 @@ from fuseid.pipelines.stages import StageFingerprints
 from fuseid.pipelines.steps import fail
 from fuseid.pipelines.store import Store, rows_by_id
 
+# missing_kept: known items whose file cannot be looked at now; their rows stay.
+COUNTS = ("listed", "unchanged", "missing_kept", "rejected_before", "planned")
 _LOOKUP = 1000
+_READY = "vector="
 _STATE = ("content_id", "kind", "uri", "attributes", "source_stat", "caption_hash", "decode_fp", "clip_fp", "vlm_fp")
 _FACTS = ("thumbnail", "media_hash", "decoder", "width", "height", "duration", "timestamps")
 
@@ -36,9 +39,12 @@ class Plan:
     source: Source
     config: Config
     fingerprints: StageFingerprints
-    counts: dict[str, int] = field(
-        default_factory=lambda: {"listed": 0, "unchanged": 0, "rejected_before": 0, "planned": 0}
-    )
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+
+    def __post_init__(self) -> None:
+        # A raised limit or a newly allowed folder gives rejected items another try.
+        limits = self.config.decode.model_dump(exclude={"workers", "items_per_process"}, mode="json")
+        self._limits = [limits, list(self.config.source.allow)]
 
     def work(self) -> Iterator[pa.RecordBatch]:
         """WORK batches of `run.block_rows` rows, of the items that need anything done."""
@@ -71,7 +77,12 @@ class Plan:
                     self.counts["rejected_before"] += 1
                     continue
                 row["attempts"] = before["attempts"] if before else 0
-                keep = self._compare(row, stored.get(item.content_id))
+                known = stored.get(item.content_id)
+                if known is not None and row["path"] is not None and row["source_stat"] is None:
+                    # A disk that is not mounted tonight must not cost the catalogue: what is there stays as it is.
+                    self.counts["missing_kept"] += 1
+                    continue
+                keep = self._compare(row, known)
                 if keep is None:
                     self.counts["unchanged"] += 1
                     continue
@@ -87,11 +98,13 @@ class Plan:
             want_media=False, want_text=False,
         )  # fmt: skip
         try:
+            if item.problem is not None:
+                raise item.problem
             for modality, vector in (item.vectors or {}).items():
                 if not is_usable_vector(vector):
                     raise BadVector(f"{modality} vector is zero or not finite")
                 row[modality] = vector
-                row["source_stat"] = hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
+                row["source_stat"] = _READY + hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
             if item.uri is not None and item.vectors is None:
                 row["path"] = locator.path(item.uri)
                 row["source_stat"] = stat_of(row["path"])
@@ -104,6 +117,7 @@ class Plan:
             stat=row["source_stat"],
             caption=text_hash(row["caption"]),
             stages=[self.fingerprints.decode, self.fingerprints.clip, self.fingerprints.vlm],
+            limits=self._limits,
         )
         return row
 
@@ -112,6 +126,16 @@ class Plan:
         new = self.fingerprints
         has_media = row["path"] is not None
         if stored is None or row["error_class"]:
+            row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None
+            return []
+        ready = (stored["source_stat"] or "").startswith(_READY)
+        if ready != (row["external"] is not None):
+            here, there = ("with a ready-made vector", "from a manifest")[:: 1 if ready else -1]
+            raise BadInput(
+                f"{row['content_id']!r} is in {self.store.uri} {here} and cannot also come {there}; use another --db"
+            )
+        if (stored["uri"] is not None) != (row["uri"] is not None):
+            # From words to a medium or back: nothing that is stored still stands.
             row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None
             return []
         same_models = stored["clip_fp"] == new.clip and stored["vlm_fp"] == new.vlm

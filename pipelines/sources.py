@@ -17,16 +17,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, BadSidecar, ItemError
 
 IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp"])
 VIDEO_SUFFIXES = frozenset([".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".ogv"])
+_SIDECAR_BYTES = 16 << 20
 COLUMNS = ("content_id", "uri", "caption", "kind", "attributes")
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One line of a source, not yet looked at. `vectors`: ready-made vectors by modality."""
+    """One line of a source, not yet looked at. `vectors`: ready-made ones by modality; `problem`: why it is refused."""
 
     content_id: str
     uri: str | None = None
@@ -34,6 +35,7 @@ class Listed:
     kind: str | None = None
     attributes: str = "{}"
     vectors: dict[str, np.ndarray] | None = None
+    problem: ItemError | None = None
 
 
 class Source(Protocol):
@@ -85,9 +87,12 @@ class Manifest:
             if row.get(name) is not None and not isinstance(row[name], str):
                 raise BadInput(f"{self.path}, row {number}: {name} must be text, got {row[name]!r}")
         return Listed(
-            _storable(content_id), _storable(row.get("uri")) or None, _without_surrogates(row.get("caption")) or None,
-            _storable(row.get("kind")) or None, self._attributes(number, row.get("attributes")),
-        )  # fmt: skip
+            _storable(content_id),
+            _storable(row.get("uri") or "") or None,
+            _without_surrogates(row.get("caption")) or None,
+            _storable(row.get("kind") or "") or None,
+            self._attributes(number, row.get("attributes")),
+        )
 
     def _attributes(self, number: int, value: Any) -> str:
         if isinstance(value, str) and value:
@@ -165,16 +170,25 @@ class Folder:
         kind = "video" if media.suffix.lower() in VIDEO_SUFFIXES else "image"
         caption, attributes = None, "{}"
         text, sidecar = media.with_suffix(".txt"), media.with_suffix(".json")
+        problem = None
         try:
             if sidecar.is_file():
-                fields = json.loads(sidecar.read_text(encoding="utf-8-sig"))
-                caption, kind = _without_surrogates(fields.get("caption")), _storable(fields.get("kind")) or kind
+                fields = json.loads(self._read(sidecar))
+                caption, kind = _without_surrogates(fields.get("caption")), _storable(fields.get("kind") or kind)
                 attributes = _canonical(dict(fields.get("attributes") or {}))
             elif text.is_file():
-                caption = text.read_text(encoding="utf-8")
+                caption = self._read(text)
         except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise BadInput(f"cannot read the sidecar of {media}: {error}") from None
-        return Listed(content_id, content_id, caption, kind, attributes)
+            problem = BadSidecar(f"cannot read the sidecar of {content_id}: {error}")
+        return Listed(content_id, content_id, caption, kind, attributes, problem=problem)
+
+    def _read(self, sidecar: Path) -> str:
+        """Raises ValueError for what leads out of the folder or is larger than any caption."""
+        if not sidecar.resolve().is_relative_to(self.base):
+            raise ValueError(f"{sidecar.name} leads outside the folder")
+        if sidecar.stat().st_size > _SIDECAR_BYTES:
+            raise ValueError(f"{sidecar.name} is larger than {_SIDECAR_BYTES} bytes")
+        return sidecar.read_text(encoding="utf-8-sig")
 
 
 class Vectors:
@@ -250,9 +264,9 @@ def _is_list_of_numbers(kind: pa.DataType) -> bool:
     return is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
 
 
-def _storable(text: str | None) -> str | None:
+def _storable(text: str) -> str:
     """Lone surrogates, which no store takes (half an emoji, a file name that is not UTF-8), as escapes."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _without_surrogates(caption: str | None) -> str | None:
@@ -261,7 +275,7 @@ def _without_surrogates(caption: str | None) -> str | None:
 
 def _canonical(attributes: dict[str, Any]) -> str:
     """JSON that equals itself when read back from the store: no NaN, no number beyond 64 bits, no half characters."""
-    return _storable(json.dumps(_finite(attributes), sort_keys=True, ensure_ascii=False, default=str)) or "{}"
+    return _storable(json.dumps(_finite(attributes), sort_keys=True, ensure_ascii=False, default=str))
 
 
 def _finite(value: Any) -> Any:

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.config import Config, DecodeConfig
-from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile
+from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile, Unrecognised
 from fuseid.core.protocols import ClipLike, VlmLike
-from fuseid.core.records import Decoded
+from fuseid.core.records import KINDS, Decoded
 from fuseid.core.schemas import DONE, WORK
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
@@ -67,6 +67,8 @@ class DecodeStep:
             return False
         try:
             row["caption"] = normalise_caption(row["caption"], self._config.max_caption_chars)
+            if row["kind"] not in (None, *KINDS):
+                raise Unrecognised(f"kind {row['kind']!r} is none of {', '.join(KINDS)}")
             if row["path"] is None:
                 if row["caption"] is None and row["external"] is None:
                     raise EmptyItem("the item has neither media nor caption")
@@ -86,7 +88,7 @@ class DecodeStep:
                         row["want_media"] = False
                         return False
             if row["kind"] not in ("image", "video"):
-                raise EmptyItem(f"kind {row['kind']!r} with a uri; kinds with media are image and video")
+                raise Unrecognised(f"kind {row['kind']!r} with a uri; kinds with media are image and video")
         except ItemError as error:
             fail(row, "decode", error)
             return False

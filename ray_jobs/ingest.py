@@ -11,12 +11,11 @@ from fuseid.core.errors import FuseidError
 from fuseid.pipelines.ingest import Progress, ingest
 from fuseid.pipelines.runs import Run
 from fuseid.pipelines.sources import Source, open_source
-from fuseid.ray_jobs.runner import RayRunner, connect
+from fuseid.ray_jobs.runner import RayRunner
 
 
 def ray_ingest(uri: str, source: Source, config: Config, progress: Progress | None = None) -> Run:
     """`pipelines.ingest.ingest` on the cluster that RAY_ADDRESS names, or on one of this machine's own."""
-    connect()
     return ingest(uri, source, config, RayRunner(), progress)
 
 

@@ -46,11 +46,11 @@ def test_a_rejected_item_with_the_reason_and_the_ids_it_had(workspace):
     workspace.ingest(rows)
     workspace.fit()
     sid = workspace.ids()["a'b"]
-    (workspace.media / "a.png").unlink()
+    (workspace.media / "a.png").write_bytes(b"no picture any more")
     workspace.ingest(rows)
     facts = explain(workspace.uri(), "a'b")
     assert facts["state"] == "rejected"
-    assert facts["rejected"]["error_class"] == "MissingFile"
+    assert facts["rejected"]["error_class"] == "Unrecognised"
     assert [entry["sid"] for entry in facts["ids"]] == [sid]
 
 

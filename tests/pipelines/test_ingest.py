@@ -63,7 +63,7 @@ def mixed(workspace: Any) -> tuple[list[dict[str, Any]], dict[str, tuple[str, st
         "blank": ({"caption": " \n\t "}, "decode", "EmptyItem"),
         "long words": ({"caption": "x" * 1_000_000}, "decode", "TooLarge"),
         "long name": ({"uri": "n" * 100_000}, "decode", "MissingFile"),
-        "strange kind": ({"uri": "a.png", "kind": "audio"}, "decode", "EmptyItem"),
+        "strange kind": ({"uri": "a.png", "kind": "audio"}, "decode", "Unrecognised"),
         "it's bad": ({"uri": "it's; DROP TABLE rejected.jpg"}, "decode", "MissingFile"),
     }
     rows = good[:]
@@ -402,3 +402,15 @@ def test_the_run_is_recorded_with_its_counts_and_outcome(workspace):
     assert done["finished_at"] >= done["started_at"]
     assert failed["outcome"].startswith("failed: ")
     assert "fp16" in failed["outcome"]
+
+
+def test_a_known_item_whose_file_is_gone_tonight_stays_as_it_is(workspace):
+    rows = [{"content_id": "a", "uri": workspace.picture("a.png", 1)}, *workspace.captions(8)]
+    workspace.ingest(rows)
+    before = workspace.rows()
+    (workspace.media / "a.png").unlink()
+    run = workspace.ingest(rows, load=workspace.no_model)
+    assert (run.counts["missing_kept"], run.counts["planned"], run.counts["rejected"]) == (1, 0, 0)
+    assert any("1 known items cannot be read" in note for note in run.notes)
+    assert workspace.rows() == before
+    assert workspace.rows("rejected") == {}

@@ -58,10 +58,10 @@ def test_what_leads_outside_is_refused(base, uri):
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("http://example.org/a.png", "scheme 'http'"),
-        ("s3://bucket/key", "scheme 's3'"),
-        ("ftp://x/y", "scheme 'ftp'"),
-        ("://x", "scheme ''"),
+        ("http://example.org/a.png", "only local files"),
+        ("s3://bucket/key", "only local files"),
+        ("ftp://x/y", "only local files"),
+        ("://x", "only local files"),
         ("file://otherhost/etc/passwd", "another host"),
         ("a\0.png", "NUL"),
         ("file:///a%00.png", "NUL"),

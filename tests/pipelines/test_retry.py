@@ -18,10 +18,15 @@ def with_rejects(workspace):
     return workspace
 
 
-def test_all_are_tried_again_and_those_that_are_good_now_arrive(with_rejects):
-    # A limit was raised: the item itself is as it was.
-    assert with_rejects.ingest(with_rejects.rejects).counts["rejected_before"] == 2
+def test_all_are_tried_again(with_rejects):
+    assert with_rejects.ingest(with_rejects.rejects, config=with_rejects.strict).counts["rejected_before"] == 2
     assert retry(with_rejects.uri(), with_rejects.settings()).counts["marked"] == 2
+    run = with_rejects.ingest(with_rejects.rejects, config=with_rejects.strict)
+    assert (run.counts["planned"], run.counts["rejected"]) == (2, 2)
+    assert [row["attempts"] for row in with_rejects.rows("rejected").values()] == [2, 2]
+
+
+def test_a_raised_limit_is_a_new_try_by_itself(with_rejects):
     run = with_rejects.ingest(with_rejects.rejects)
     assert (run.counts["planned"], run.counts["committed"], run.counts["rejected"]) == (2, 1, 1)
     (left,) = with_rejects.rows("rejected").values()
@@ -31,14 +36,15 @@ def test_all_are_tried_again_and_those_that_are_good_now_arrive(with_rejects):
 
 def test_one_class_only(with_rejects):
     assert retry(with_rejects.uri(), with_rejects.settings(), "TooLarge").counts["marked"] == 1
-    run = with_rejects.ingest(with_rejects.rejects)
+    run = with_rejects.ingest(with_rejects.rejects, config=with_rejects.strict)
     assert (run.counts["planned"], run.counts["rejected_before"]) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["Nothing", "' OR '1'='1"])
 def test_a_class_that_no_item_has_marks_none(with_rejects, name):
     assert retry(with_rejects.uri(), with_rejects.settings(), name).counts["marked"] == 0
-    assert with_rejects.ingest(with_rejects.rejects, load=with_rejects.no_model).counts["planned"] == 0
+    again = with_rejects.ingest(with_rejects.rejects, config=with_rejects.strict, load=with_rejects.no_model)
+    assert again.counts["planned"] == 0
 
 
 def test_there_must_be_a_database(tmp_path):

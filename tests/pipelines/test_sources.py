@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, BadSidecar
 from fuseid.pipelines.sources import Folder, Listed, Vectors, count_distinct, open_source
 
 
@@ -204,12 +204,25 @@ def test_a_folder_lists_its_media_with_their_sidecars(tmp_path):
         ("a.txt", b"\xff\xfe"),
     ],
 )
-def test_a_sidecar_that_cannot_be_read_names_its_medium(tmp_path, name, text):
+def test_a_sidecar_that_cannot_be_read_costs_its_medium_alone(tmp_path, name, text):
     (tmp_path / "a.png").touch()
+    (tmp_path / "b.png").touch()
     wrote(tmp_path / name, text)
-    message = refusal(tmp_path)
-    assert "sidecar" in message
-    assert "a.png" in message
+    bad, good = open_source(tmp_path)
+    assert isinstance(bad.problem, BadSidecar)
+    assert "the sidecar of a.png" in str(bad.problem)
+    assert good.problem is None
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.txt"])
+def test_a_sidecar_that_leads_outside_is_not_read(tmp_path, name):
+    (tmp_path / "secret").write_text('{"caption": "secret"}')
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").touch()
+    (tmp_path / "in" / name).symlink_to(tmp_path / "secret")
+    (item,) = open_source(tmp_path / "in")
+    assert item.caption is None
+    assert "outside" in str(item.problem)
 
 
 def test_a_folder_does_not_follow_a_link_to_a_folder(tmp_path):
