@@ -13,8 +13,43 @@ COMPONENT_GROUP = 2  # skin tones and hair, no pictures of their own
 FLAG_GROUP = 9
 GENDER = {"man", "woman", "men", "women", "person", "people", "boy", "girl", "male", "female", "mrs", "mr", "mx"}
 # Heads that say nothing alone ("dog face", "A button"): the whole phrase is the key then.
-VAGUE = {"face", "sign", "button", "symbol", "mark", "hand", "hands", "gesture", "arrow", "arrows", "square", "circle",
-         "flag", "suit", "moon", "eyes", "finger", "way", "triangle", "paper", "out", "up", "down", "right", "left"}
+VAGUE = {
+    "face",
+    "sign",
+    "button",
+    "symbol",
+    "mark",
+    "hand",
+    "gesture",
+    "arrow",
+    "square",
+    "circle",
+    "flag",
+    "suit",
+    "moon",
+    "eye",
+    "finger",
+    "way",
+    "triangle",
+    "paper",
+    "out",
+    "up",
+    "down",
+    "right",
+    "left",
+    "decoration",
+    "place",
+    "done",
+    "worker",
+    "hair",
+    "light",
+    "room",
+    "ball",
+    "number",
+    "picture",
+    "thing",
+    "m",
+}
 CUTS = re.compile(r"\b(?:with|without|in|of|on|at|and|behind|over|from|for|holding|facing|wearing)\b")
 
 
@@ -54,8 +89,9 @@ def base_key(label: str, group: int) -> str:
     words = [w for w in words_of(text) if w not in GENDER]
     if not words:
         words = [w for w in words_of(label) if w not in GENDER][-1:] or ["person"]
-    vague = {v.removesuffix("s") for v in VAGUE} | VAGUE
-    return " ".join(words) if words[-1] in vague else words[-1]
+    if words[-1] not in VAGUE:
+        return words[-1]
+    return " ".join(words) if len(words) > 1 else " ".join(w for w in words_of(label) if w not in GENDER)
 
 
 def _groups(keys: list[str], synonyms: dict[str, set[str]]) -> dict[str, str]:
@@ -98,7 +134,7 @@ def load_concepts(emojibase: Path, synonyms: dict[str, set[str]]) -> tuple[list[
         if is_held_out(bases[key]):
             banned.add(key)
             banned.update(" ".join(words_of(s)) for s in synonyms.get(key, ()))
-    banned = {phrase for phrase in banned if len(phrase) > 1}
+    banned = {phrase for phrase in banned if len(phrase) > 1 and phrase not in VAGUE | GENDER}
     concepts = []
     for entry, key in zip(entries, keys, strict=True):
         held_out = is_held_out(bases[key])

@@ -1,19 +1,21 @@
-"""WordNet's nouns: which words mean the same, and a wide list of words and glosses for the text side."""
+"""WordNet's nouns: which words mean the same, and a wide list of words for the text side."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Lexicographer files of things that can be drawn (animal, artifact, body, food, object, person, ...); see lexnames(5WN).
+# Lexicographer files (lexnames(5WN)) of things that can be drawn: animal, artifact, body, food, object, person, ...
 DRAWABLE_FILES = {"05", "06", "08", "13", "15", "17", "18", "19", "20", "25", "27"}
 
 
 @dataclass
 class WordNet:
-    """`synonyms[word]`: words that share one of the word's first two noun senses. `texts`: words and glosses."""
+    """`synonyms[word]`: words that share the word's first (most used) noun sense.
+
+    `texts`: nouns that WordNet's authors met in tagged text, and other single words for things that can be drawn.
+    """
 
     synonyms: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     texts: list[str] = field(default_factory=list)
@@ -24,25 +26,20 @@ def read_wordnet(root: Path) -> WordNet:
     folder = root / "usr" / "share" / "wordnet"
     net = WordNet()
     lemmas_at: dict[str, list[str]] = {}
+    drawable: set[str] = set()
     for line in (folder / "data.noun").read_text(encoding="utf-8").splitlines():
         if line.startswith("  "):
             continue
-        left, _, gloss = line.partition(" | ")
-        fields = left.split()
-        count = int(fields[3], 16)
-        lemmas = [fields[4 + 2 * i].replace("_", " ").lower() for i in range(count)]
-        lemmas_at[fields[0]] = lemmas
+        fields = line.partition(" | ")[0].split()
+        lemmas_at[fields[0]] = [fields[4 + 2 * i].replace("_", " ").lower() for i in range(int(fields[3], 16))]
         if fields[1] in DRAWABLE_FILES:
-            net.texts.extend(lemmas)
-            definition = re.sub(r'; ".*', "", gloss).strip()
-            net.texts.append(f"{lemmas[0]}: {definition}"[:120])
+            drawable.add(fields[0])
     for line in (folder / "index.noun").read_text(encoding="utf-8").splitlines():
         if line.startswith("  "):
             continue
         fields = line.split()
-        senses = fields[-int(fields[2]) :][:2]
-        word = fields[0].replace("_", " ")
-        for sense in senses:
-            net.synonyms[word].update(lemma for lemma in lemmas_at[sense] if lemma != word)
-    net.texts = list(dict.fromkeys(net.texts))
+        word, senses, tagged = fields[0].replace("_", " "), fields[-int(fields[2]) :], int(fields[-int(fields[2]) - 1])
+        net.synonyms[word].update(lemma for lemma in lemmas_at[senses[0]] if lemma != word)
+        if tagged or (senses[0] in drawable and word.isalpha()):
+            net.texts.append(word)
     return net

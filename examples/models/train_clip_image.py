@@ -1,0 +1,118 @@
+"""The mini CLIP's image tower learns against fixed vectors of the words beside the pictures.
+
+No text tower is in the loop, so all arithmetic goes to pictures. The loss is open_clip's own. In the first round the
+vectors are a sentence encoder's and pass through one learned matrix; in the last they are the finished text tower's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import open_clip
+import torch
+from augment import plain_views, shrunk, views
+from batches import CONCEPTS_PER_STEP, Sampler
+from clip_model import SIDE, normalise_pixels
+from data import PictureSet
+from optim import Average, Schedule, new_optimizer, save_weights
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STAGE_1 = "stage1.safetensors"
+# The tower takes any size: most of the time goes to small pictures, of which more fit into the budget.
+SMALL_SIDE, SMALL_SHARE = 64, 0.6
+
+
+def principal_axes(vectors: Tensor, count: int) -> Tensor:
+    """The `count` main axes of unit vectors [N, D] as a projection [count, D], scaled towards equal spread."""
+    centred = vectors - vectors.mean(0)
+    _, spread, axes = torch.linalg.svd(centred, full_matrices=False)
+    weight = axes[:count] / spread[:count, None].sqrt()
+    return weight / weight.norm(dim=1).mean()
+
+
+@torch.no_grad()
+def quick_look(tower: nn.Module, data: PictureSet, queries: Tensor, style: str, device: str) -> str:
+    """R@1 and R@10 of label vectors [C, E] against one style's pictures; a progress line, never used to choose."""
+    rows = data.rows(style)
+    concepts = torch.tensor(sorted(rows))
+    pictures = torch.from_numpy(data.pictures[[rows[int(c)] for c in concepts]])
+    found = []
+    for part in pictures.split(256):
+        pixels = normalise_pixels(plain_views(part, SIDE)).to(device, memory_format=torch.channels_last)
+        found.append(F.normalize(tower(pixels), dim=-1).cpu())
+    scores = F.normalize(queries[concepts], dim=-1) @ torch.cat(found).T
+    rank = (scores > scores.diagonal()[:, None]).sum(1)
+    seen = torch.tensor([data.concepts[int(c)].in_training for c in concepts])
+    held = torch.tensor([data.concepts[int(c)].held_out for c in concepts])
+    return " ".join(
+        f"{name} {(rank[m] < 1).float().mean():.3f}/{(rank[m] < 10).float().mean():.3f}"
+        for name, m in (("seen", seen), ("held-out", held))
+    )
+
+
+@dataclass
+class Round:
+    """One pass of training: how long, how fast, and the share of its time that goes to small pictures."""
+
+    minutes: float
+    rate: float
+    small_share: float
+    file: str  # where its averaged weights go, in the work folder
+
+
+def train_image(
+    data: PictureSet,
+    tower: nn.Module,
+    projection: nn.Module,
+    vectors: Tensor,
+    sampler: Sampler,
+    plan: Round,
+    args: argparse.Namespace,
+) -> nn.ModuleList:
+    """Train the tower (and the projection, where it has weights) against fixed `vectors` [T, D] of `sampler.texts`.
+
+    Returns averaged copies of tower and projection, which also stand in the work folder every few minutes.
+    """
+    tower = tower.to(args.device, memory_format=torch.channels_last).train()
+    projection.to(args.device)
+    logit_scale = nn.Parameter(torch.tensor(math.log(30.0), device=args.device))
+    optimizer = new_optimizer([(tower, 1.0), (projection, 0.3)])
+    optimizer.add_param_group({"params": [logit_scale], "weight_decay": 0.0, "factor": 3.0})
+    loss_of, average = open_clip.ClipLoss(), Average(nn.ModuleList([tower, projection]), 0.998)
+    schedule, rng = Schedule(optimizer, plan.rate, plan.minutes), torch.Generator().manual_seed(args.seed)
+    drawings = torch.from_numpy(np.array(data.pictures))
+    small, full, n = shrunk(drawings, SMALL_SIDE), shrunk(drawings, SIDE), CONCEPTS_PER_STEP
+    step, last_save = 0, time.monotonic()
+    while (spent := schedule.step()) < 1:
+        pictures = small if spent < plan.small_share else full
+        drawn = sampler.draw()
+        pixels = views(pictures[drawn.pictures_a + drawn.pictures_b], pictures.shape[1], rng, args.strength)
+        pixels = normalise_pixels(pixels).to(args.device, memory_format=torch.channels_last)
+        image = F.normalize(tower(pixels), dim=-1)
+        image_a, image_b = image[: len(drawn.pictures_a)], image[len(drawn.pictures_a) :]
+        rows = drawn.texts_a + drawn.texts_b + sampler.gallery()
+        words = F.normalize(projection(vectors[rows].to(args.device)), dim=-1)
+        words_a, words_b, gallery = words.split([len(image_a), len(image_b), len(sampler.spans)])
+        scale = logit_scale.exp().clamp(max=100)
+        # Texts cost nothing here, so besides open_clip's loss each picture is told from every class there is.
+        wanted = torch.tensor(drawn.classes_a + drawn.classes_b, device=args.device)
+        loss = (loss_of(image_a, words_a, scale) + loss_of(image_b, words_b, scale)) / 2
+        loss = loss + F.cross_entropy(scale * image @ gallery.T, wanted) + 0.3 * loss_of(image_a[:n], image_b, scale)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(tower.parameters(), 2.0)
+        optimizer.step()
+        average.update(nn.ModuleList([tower, projection]))
+        step += 1
+        if step % 100 == 0:
+            print(f"image step {step} spent {spent:.3f} loss {loss.item():.3f} scale {scale.item():.1f}", flush=True)
+        if time.monotonic() - last_save > 240:
+            last_save = time.monotonic()
+            save_weights(average.module, args.work / plan.file)
+    save_weights(average.module, args.work / plan.file)
+    return average.module
