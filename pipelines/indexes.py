@@ -15,6 +15,8 @@ VECTOR_ROWS = 50_000
 PQ_ROWS = 1_000_000
 FTS_ROWS = 5_000
 _COMPACT_BYTES = 2 << 30
+# Exports and readers that began before a run may still need its older versions.
+_KEEP_VERSIONS = timedelta(days=7)
 
 
 def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_ROWS) -> None:
@@ -34,7 +36,8 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
             if column not in have and table.count_rows():
                 table.create_index(column, config=BTree())
         store.dataset(name).optimize.optimize_indices()
-        store.dataset(name).cleanup_old_versions(older_than=timedelta(days=7))
+    for name in store.versions() | {"runs": 0}:
+        store.dataset(name).cleanup_old_versions(older_than=_KEEP_VERSIONS)
 
 
 def ensure_key_index(store: Store) -> None:
