@@ -1,0 +1,53 @@
+"""The page of thumbnails by ID prefix: what is from outside stays text, and every item is shown once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fuseid.apps.page import write_page
+from fuseid.core.config import Config, TokenizerConfig
+from fuseid.core.errors import StoreError
+from fuseid.pipelines.fit import fit
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.runners import LocalRunner
+from fuseid.pipelines.sources import Vectors
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> str:
+    vectors = np.random.default_rng(3).standard_normal((20, 8)).astype(np.float32)
+    captions = [HOSTILE if number == 4 else f"words {number}" for number in range(20)]
+    table = {"content_id": [f'item-{number}"' for number in range(20)], "vector": list(vectors), "caption": captions}
+    pq.write_table(pa.table(table), tmp_path / "mine.parquet")
+    config = Config(clip=None, tokenizer=TokenizerConfig(codebook_sizes=(4, 3)))
+    uri = str(tmp_path / "db")
+    ingest(uri, Vectors(tmp_path / "mine.parquet"), config, LocalRunner())
+    fit(uri, config)
+    return uri
+
+
+def test_captions_and_ids_are_escaped(db: str, tmp_path: Path) -> None:
+    assert write_page(db, tmp_path / "page.html", HOSTILE, HOSTILE) == 20
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert HOSTILE not in page
+    assert "&lt;script&gt;alert" in page
+    assert page.count("<figure") == 20
+    assert 'item-4"' not in page
+
+
+def test_no_more_items_than_the_limit(db: str, tmp_path: Path) -> None:
+    assert write_page(db, tmp_path / "page.html", "title", "", limit=7) == 7
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<figure") == 7
+
+
+def test_before_a_fit_there_is_nothing_to_show(tmp_path: Path, db: str) -> None:
+    ingest(str(tmp_path / "other"), Vectors(tmp_path / "mine.parquet"), Config(clip=None), LocalRunner())
+    with pytest.raises(StoreError, match="no semantic IDs yet"):
+        write_page(str(tmp_path / "other"), tmp_path / "page.html", "title", "")
