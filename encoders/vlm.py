@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging as transformers_logging
 
 from fuseid.core.config import VlmConfig
 from fuseid.core.errors import ModelError
@@ -35,6 +36,7 @@ class TransformersVlm:
         self.block = config.batch_size
         self.device = pick_device(config.device)
         name, files_hash = resolve(config)
+        transformers_logging.disable_progress_bar()
         options: dict[str, Any] = {"revision": config.revision} if config.revision else {}
         try:
             self._processor = AutoProcessor.from_pretrained(name, trust_remote_code=False, **options)

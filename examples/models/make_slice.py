@@ -52,8 +52,12 @@ def main() -> None:
         {
             "hexcode": data.concepts[c].hexcode,
             "text": label_text(data.concepts[c]),
-            "named_by": sorted({" ".join(words_of(label_text(data.concepts[c]))),
-                                base_key(data.concepts[c].label, data.concepts[c].group)}),
+            "named_by": sorted(
+                {
+                    " ".join(words_of(label_text(data.concepts[c]))),
+                    base_key(data.concepts[c].label, data.concepts[c].group),
+                }
+            ),
             "unseen_concept": data.concepts[c].held_out,
         }
         for c in chosen
@@ -64,18 +68,27 @@ def main() -> None:
     to_image = ranks(clip.texts([item["text"] for item in items]), unseen, right)
     across = ranks(unseen, clip.pictures(pictures[KNOWN_STYLE]), right)
     vlm_across = ranks(vlm.vectors(pictures[HELD_OUT_STYLE]), vlm.vectors(pictures[KNOWN_STYLE]), right)
-    replies = [f" {' '.join(words_of(r))} " for r in vlm.replies(pictures[HELD_OUT_STYLE], CAPTION_PROMPT)]
-    named = [any(f" {n} " in r for n in item["named_by"]) for item, r in zip(items, replies, strict=True)]
+    named: dict[str, float] = {}
+    for style in rows:
+        replies = [f" {' '.join(words_of(r))} " for r in vlm.replies(pictures[style], CAPTION_PROMPT)]
+        hits = [any(f" {n} " in r for n in item["named_by"]) for item, r in zip(items, replies, strict=True)]
+        named[style] = sum(hits) / len(hits)
     recorded = {
         "clip_text_to_image_r1": recall(to_image, 1),
         "clip_text_to_image_r10": recall(to_image, 10),
         "clip_image_to_image_r1": recall(across, 1),
-        "vlm_caption_names": sum(named) / len(named),
+        "vlm_caption_names": named[HELD_OUT_STYLE],
+        "vlm_caption_names_known_style": named[KNOWN_STYLE],
         "vlm_image_to_image_r1": recall(vlm_across, 1),
     }
     licences = {s.name: f"{s.package} {s.version}, {s.credit}, {s.licence}" for s in STYLES if s.name in rows}
-    slice_file = {"unseen_style": HELD_OUT_STYLE, "known_style": KNOWN_STYLE, "sources": licences, "recorded": recorded,
-                  "items": items}
+    slice_file = {
+        "unseen_style": HELD_OUT_STYLE,
+        "known_style": KNOWN_STYLE,
+        "sources": licences,
+        "recorded": recorded,
+        "items": items,
+    }
     (args.out / "slice.json").write_text(json.dumps(slice_file, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(recorded, indent=1))
 

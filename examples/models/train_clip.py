@@ -26,7 +26,7 @@ from sources import HELD_OUT_STYLE
 from texts import label_text, teacher_vectors, wide_texts
 from torch import Tensor, nn
 from torch.nn import functional as F
-from train_clip_image import STAGE_1, Round, principal_axes, quick_look, train_image
+from train_clip_image import SMALL_SHARE, STAGE_1, Round, principal_axes, quick_look, train_image
 
 TEXTS_PER_STEP = 384
 SHARPNESS = 20.0  # inverse temperature of the text-to-text contrast
@@ -54,8 +54,12 @@ class WideText:
         """
         if not self.queue:
             half = 4 * count
-            rows = np.concatenate([self.rng.choice(self.near, half, replace=False),
-                                   self.near + self.rng.choice(self.total - self.near, half, replace=False)])
+            rows = np.concatenate(
+                [
+                    self.rng.choice(self.near, half, replace=False),
+                    self.near + self.rng.choice(self.total - self.near, half, replace=False),
+                ]
+            )
             rows = rows[np.argsort(self.lengths[rows], kind="stable")]
             self.queue = [rows[i * count : (i + 1) * count] for i in self.rng.permutation(8)]
         rows = self.queue.pop()
@@ -123,12 +127,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".cache"), help="where downloads, renders and states go")
     parser.add_argument("--out", type=Path, default=Path("../../encoders/checkpoints/mini-clip"))
     parser.add_argument("--minutes", type=float, default=30, help="time budget of stage 1")
-    parser.add_argument("--resume", action="store_true", help="go on from the last stage 1 and text side")
+    parser.add_argument("--resume", action="store_true", help="skip stage 1 and go on from the checkpoint in --out")
     parser.add_argument("--text-minutes", type=float, default=6, help="time budget of stage 2")
     parser.add_argument("--last-minutes", type=float, default=15, help="time budget of stage 3; 0 leaves it out")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of stage 1")
     parser.add_argument("--last-rate", type=float, default=1e-3, help="peak learning rate of stage 3")
     parser.add_argument("--strength", type=float, default=0.6, help="strength of the augmentation, 0 to 1")
+    parser.add_argument("--pair-weight", type=float, default=0.3, help="weight of the loss between two styles")
+    parser.add_argument("--top-scale", type=float, default=100, help="largest inverse temperature")
+    parser.add_argument("--soft", type=float, default=0.0, help="share of the answer for words of like meaning")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=20260)
     args = parser.parse_args()
@@ -140,7 +147,8 @@ def main() -> None:
     sampler = Sampler(data, args.work, args.seed)
     net, concepts, _ = load_words(args.work)
     near, wide = wide_texts(concepts, net)
-    train_tokenizer(near * 5 + wide, args.out)
+    if not args.resume:  # ties make its numbering differ from run to run, so it stays with the weights it came with
+        train_tokenizer(near * 5 + wide, args.out)
     model = new_model(args.out)
     tokens_of = open_clip.get_tokenizer(f"local-dir:{args.out}")
     projection = nn.Linear(sampler.vectors.shape[1], EMBED_DIM, bias=False)
@@ -148,13 +156,15 @@ def main() -> None:
     if args.resume:
         saved = load_file(args.out / "open_clip_model.safetensors")
         model.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in saved.items()})
+        projection.weight.data.copy_(load_file(args.work / STAGE_1)["1.weight"])
     else:
-        plan = Round(args.minutes, args.rate, 0.6, STAGE_1)
+        plan = Round(args.minutes, args.rate, SMALL_SHARE, STAGE_1)
         train_image(data, model.visual, projection, sampler.vectors, sampler, plan, args)
-    nn.ModuleList([model.visual, projection]).load_state_dict(load_file(args.work / STAGE_1))
+        nn.ModuleList([model.visual, projection]).load_state_dict(load_file(args.work / STAGE_1))
     texts = WideText(args.work, tokens_of, projection.weight.detach(), args.seed + 2)
-    train_text(model, texts, args.text_minutes, args.device)
-    finish(model, data, tokens_of, args.out)
+    if args.text_minutes > 0:
+        train_text(model, texts, args.text_minutes, args.device)
+        finish(model, data, tokens_of, args.out)
     if args.last_minutes > 0:
         vectors = text_vectors(model, sampler.texts, tokens_of)
         plan = Round(args.last_minutes, args.last_rate, 0.0, "stage3.safetensors")

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 STAGE_1 = "stage1.safetensors"
 # The tower takes any size: most of the time goes to small pictures, of which more fit into the budget.
 SMALL_SIDE, SMALL_SHARE = 64, 0.6
+NEARNESS = 15.0  # inverse temperature of the likeness between words in soft answers
 
 
 def principal_axes(vectors: Tensor, count: int) -> Tensor:
@@ -98,11 +99,16 @@ def train_image(
         rows = drawn.texts_a + drawn.texts_b + sampler.gallery()
         words = F.normalize(projection(vectors[rows].to(args.device)), dim=-1)
         words_a, words_b, gallery = words.split([len(image_a), len(image_b), len(sampler.spans)])
-        scale = logit_scale.exp().clamp(max=100)
+        scale = logit_scale.exp().clamp(max=args.top_scale)
         # Texts cost nothing here, so besides open_clip's loss each picture is told from every class there is.
         wanted = torch.tensor(drawn.classes_a + drawn.classes_b, device=args.device)
         loss = (loss_of(image_a, words_a, scale) + loss_of(image_b, words_b, scale)) / 2
-        loss = loss + F.cross_entropy(scale * image @ gallery.T, wanted) + 0.3 * loss_of(image_a[:n], image_b, scale)
+        answers = F.one_hot(wanted, len(gallery)).float()
+        if args.soft:  # words of like meaning share the answer, for the sake of things never seen
+            near = F.softmax(NEARNESS * words[: len(image)].detach() @ gallery.detach().T, dim=-1)
+            answers = (1 - args.soft) * answers + args.soft * near
+        loss = loss + F.cross_entropy(scale * image @ gallery.T, answers)
+        loss = loss + args.pair_weight * loss_of(image_a[:n], image_b, scale)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(tower.parameters(), 2.0)

@@ -57,16 +57,25 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=specials, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="</s>", padding_side="left",
-        extra_special_tokens={"image_token": "<image>", "answer_token": "<answer>"}, model_max_length=96,
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="</s>",
+        padding_side="left",
+        extra_special_tokens={"image_token": "<image>", "answer_token": "<answer>"},
+        model_max_length=96,
     )
 
 
 def new_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
     """Pictures are squeezed to a square, so that nothing at the edge of a wide one is lost."""
     images = CLIPImageProcessor(
-        do_resize=True, size={"height": SIDE, "width": SIDE}, do_center_crop=False, image_mean=[0.5] * 3,
-        image_std=[0.5] * 3, do_convert_rgb=True,
+        do_resize=True,
+        size={"height": SIDE, "width": SIDE},
+        do_center_crop=False,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+        do_convert_rgb=True,
     )
     # The processor counts cells as pixels // patch_size; 80 / 3 rounded down gives the map's 3 a side.
     return LlavaProcessor(
@@ -77,16 +86,31 @@ def new_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
 def new_model() -> FastVlmForConditionalGeneration:
     """Untrained; 5.5 million parameters, 1.2 of them in layers of the trunk that are not used here."""
     vision = {
-        "model_type": "timm_wrapper", "architecture": "mobilenetv4_conv_small", "do_pooling": False,
-        "hidden_size": FEATURES, "num_labels": 0,
+        "model_type": "timm_wrapper",
+        "architecture": "mobilenetv4_conv_small",
+        "do_pooling": False,
+        "hidden_size": FEATURES,
+        "num_labels": 0,
     }
     text = {
-        "model_type": "qwen2", "vocab_size": VOCABULARY, "hidden_size": 256, "intermediate_size": 768,
-        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 128,
-        "tie_word_embeddings": True, "bos_token_id": None, "eos_token_id": EOS, "pad_token_id": PAD,
+        "model_type": "qwen2",
+        "vocab_size": VOCABULARY,
+        "hidden_size": 256,
+        "intermediate_size": 768,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 128,
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": EOS,
+        "pad_token_id": PAD,
     }
     config = FastVlmConfig(
-        vision_config=vision, text_config=text, image_token_index=IMAGE, image_seq_length=CELLS * CELLS,
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE,
+        image_seq_length=CELLS * CELLS,
         tie_word_embeddings=True,
     )
     model = FastVlmForConditionalGeneration(config)
