@@ -72,7 +72,7 @@ class VlmConfig(Section):
 class FusionConfig(Section):
     weights: dict[Modality, Annotated[float, Field(ge=0)]] = {
         "clip_image": 1.0,
-        "clip_text": 0.5,
+        "clip_text": 1.0,
         "vlm": 0.5,
         "external": 1.0,
     }
