@@ -1,8 +1,8 @@
 """Ray ingest against the same steps in one process, on the same cores: `python benchmarks/ingest.py [--json OUT]`.
 
 Two shapes: many pictures through mini CLIP, where decoding is the bottleneck, and fewer through ViT-B-32 with random
-weights, where encoding is. Start-up and model load are told apart by doubling: with T(N) = start + N * per_item, an ingest
-of N and one of 2N give both. (Seconds after the first batch would flatter Ray, which decodes while its actor loads.)
+weights, where encoding is. Start-up and model load are told apart by doubling: with T(N) = start + N * per_item, an
+ingest of N and one of 2N give both. (Seconds after the first batch would flatter Ray, which decodes while its actor loads.)
 """
 
 from __future__ import annotations
@@ -76,6 +76,10 @@ def main() -> None:
             once.write_text("\n".join(lines[:count]) + "\n")
             twice.write_text("\n".join(lines[: 2 * count]) + "\n")
             config = load_config(None, {"clip.model": model})
+            # What this process imports, it imports before the clock runs.
+            few = pictures / "few.jsonl"
+            few.write_text("\n".join(lines[:32]) + "\n")
+            seconds(few, config, LocalRunner(), scratch)
             # The runners alternate, so that a slow minute of the machine falls on both.
             found: dict[str, list[tuple[float, float]]] = {"local": [], "ray": []}
             for _ in range(arguments.repeats):
