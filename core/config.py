@@ -90,7 +90,7 @@ class TokenizerConfig(Section):
 class RunConfig(Section):
     wave_rows: int = Field(5_000, ge=1, description="rows per commit; a crash loses at most one wave's work")
     wave_seconds: float = Field(120.0, gt=0, description="commit at least this often")
-    block_rows: int = Field(32, ge=1, description="rows per block that travels between processes")
+    block_rows: int = Field(128, ge=1, description="rows per block between processes; a video counts as its frames")
     lease_seconds: float = Field(30.0, gt=1, description="a writer silent for this long has lost its lease")
 
 

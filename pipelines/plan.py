@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from fuseid.core.records import MODALITIES
 from fuseid.core.schemas import WORK
 from fuseid.encoders.captions import normalise_caption
 from fuseid.pipelines.locate import Locator, stat_of
-from fuseid.pipelines.sources import Listed, Source, is_usable_vector
+from fuseid.pipelines.sources import VIDEO_SUFFIXES, Listed, Source, is_usable_vector
 from fuseid.pipelines.stages import StageFingerprints
 from fuseid.pipelines.steps import fail
 from fuseid.pipelines.store import Store, rows_by_id
@@ -47,14 +48,16 @@ class Plan:
         self._limits = [limits, list(self.config.source.allow)]
 
     def work(self) -> Iterator[pa.RecordBatch]:
-        """WORK batches of `run.block_rows` rows, of the items that need anything done."""
+        """WORK batches of `run.block_rows` rows, a video counted as its frames, of the items that need anything done."""
         rows: list[dict[str, Any]] = []
-        size = self.config.run.block_rows
+        weight = 0
         for row in self._rows():
             rows.append(row)
-            if len(rows) == size:
+            is_video = row["kind"] == "video" or Path(row["path"] or "").suffix.lower() in VIDEO_SUFFIXES
+            weight += self.config.decode.sampling.frames if is_video else 1
+            if weight >= self.config.run.block_rows:
                 yield pa.RecordBatch.from_pylist(rows, schema=WORK)
-                rows = []
+                rows, weight = [], 0
         if rows:
             yield pa.RecordBatch.from_pylist(rows, schema=WORK)
 

@@ -98,7 +98,7 @@ def test_bad_items_are_rejected_each_with_its_reason_and_all_others_arrive(works
         assert (row["attempts"], row["first_run"], row["last_run"]) == (1, run.run_id, run.run_id)
     listed = len(rows)
     assert run.counts == {
-        "listed": listed, "unchanged": 0, "rejected_before": 0, "planned": listed,
+        "listed": listed, "unchanged": 0, "missing_kept": 0, "rejected_before": 0, "planned": listed,
         "committed": listed - len(bad), "rejected": len(bad),
     }  # fmt: skip
 
