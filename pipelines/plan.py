@@ -48,7 +48,7 @@ class Plan:
         self._limits = [limits, list(self.config.source.allow)]
 
     def work(self) -> Iterator[pa.RecordBatch]:
-        """WORK batches of `run.block_rows` rows, a video counted as its frames, of the items that need anything done."""
+        """WORK batches of `run.block_rows` rows (a video counts as its frames) of the items that need anything done."""
         rows: list[dict[str, Any]] = []
         weight = 0
         for row in self._rows():
