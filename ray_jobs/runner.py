@@ -47,7 +47,7 @@ class RayRunner:
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=sizes.decode_cpus,
-            compute=TaskPoolStrategy(size=sizes.decode_tasks),
+            compute=TaskPoolStrategy(size=min(sizes.decode_tasks, len(refs))),
             fn_args=(config.decode.model_dump_json(),),
         )
         done = decoded.map_batches(
