@@ -52,4 +52,5 @@ class Tokenizer(Protocol):
 class Committer(Protocol):
     """Makes a wave of finished rows durable. Replaying a wave is harmless."""
 
-    def commit(self, contents: pa.Table, rejected: pa.Table) -> None: ...
+    def commit(self, wave: pa.Table) -> tuple[int, int]:
+        """A table of DONE rows -> (rows committed, rows rejected)."""
