@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fuseid.core.errors import ConfigError
 
 MIB = 1 << 20
+_FORM = re.compile(r"[\[(]|^constrained-")
 Modality = Literal["clip_image", "clip_text", "vlm", "external"]
 
 
@@ -21,7 +23,7 @@ class Section(BaseModel):
 class SamplingConfig(Section):
     """How frames of a video are chosen; always by time stamp, never by average frame rate."""
 
-    method: Literal["keyframe", "uniform", "fps"] = "keyframe"
+    method: Literal["keyframe", "uniform", "fps", "scene"] = "keyframe"
     frames: int = Field(8, ge=1, le=256, description="frames per video (the most, for fps)")
     fps: float = Field(1.0, gt=0, description="frames per second, for method fps")
 
@@ -43,39 +45,59 @@ class DecodeConfig(Section):
     items_per_process: int = Field(2000, ge=1, description="a decode process is replaced after this many items")
 
 
-class ClipConfig(Section):
-    """`model`: `builtin:mini-clip`, `ViT-B-32/laion2b_s34b_b79k` and its like, `hf-hub:ORG/REPO`, or `local-dir:PATH`.
+BatchSize = Annotated[int, Field(ge=1)] | Literal["auto"]
 
-    `batch_size` is that of every forward pass, tails padded; another one changes vectors by about 1e-6, so keep it.
+
+class ClipConfig(Section):
+    """`model`: `builtin:mini-clip`, `ViT-B-32/laion2b_s34b_b79k` and its like, `hf-hub:ORG/REPO`, `local-dir:PATH`, or
+    `fake` for tests.
+
+    `batch_size` is that of every forward pass, tails padded; `auto` goes by device and free memory. Another one changes
+    vectors by about 1e-6, so set a number where runs on different machines have to agree to the last bit.
     """
 
     model: str = "builtin:mini-clip"
-    revision: str | None = Field(None, description="pinned commit of an hf-hub model")
+    revision: str | None = Field(None, description="commit of an hf-hub model; a branch is looked up at each run")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    batch_size: int = Field(32, ge=1, description="frames or captions per forward pass")
+    batch_size: BatchSize = Field("auto", description="frames or captions per forward pass")
     device: str = "auto"
 
 
 class VlmConfig(Section):
-    """`model`: `builtin:mini-vlm`, or a transformers image-text-to-text checkpoint, by name or directory."""
+    """`model`: `builtin:mini-vlm`, a transformers image-text-to-text checkpoint, by name or directory, or `fake` for
+    tests.
+
+    `prompt`, `system` and `pooling` are by default what the model's card asks for where fuseid knows it, else
+    "Describe the picture.", none and the mean. With a prompt that holds `{caption}` the model reads an item's caption
+    beside its frames.
+    """
 
     model: str | None = None
-    revision: str | None = None
-    prompt: str = "Describe the picture."
-    pooling: Literal["mean", "last"] = "mean"
+    revision: str | None = Field(None, description="commit of a model on the hub; a branch is looked up at each run")
+    prompt: str | None = None
+    system: str | None = None
+    pooling: Literal["auto", "mean", "last"] = "auto"
+    dim: int | None = Field(None, ge=1, description="keep the first numbers only, of a model trained for that")
     frames: int = Field(1, ge=1, le=32, description="frames of a video that the VLM sees, spread evenly")
+    caption: str | None = Field(None, description="prompt for a generated caption; without it there is none")
+    tags: str | None = Field(None, description="prompt for generated tags; without it there are none")
+    max_new_tokens: int = Field(64, ge=1, le=1024, description="tokens of a generated caption or list of tags")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    batch_size: int = Field(8, ge=1)
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    batch_size: BatchSize = Field("auto", description="items per forward pass; auto bounds their tokens")
     device: str = "auto"
 
 
 class FusionConfig(Section):
-    weights: dict[Modality, Annotated[float, Field(ge=0)]] = {
+    """`weights`: per modality, or `auto`: taken from the data. `fill`: what stands for an absent modality."""
+
+    weights: Literal["auto"] | dict[Modality, Annotated[float, Field(ge=0)]] = {
         "clip_image": 1.0,
         "clip_text": 1.0,
         "vlm": 0.5,
         "external": 1.0,
     }
+    fill: Literal["linear", "renormalise", "mean", "zero"] = "linear"
     dim: int = Field(256, ge=1, description="D of the fused vector; fewer where the joined vectors have fewer")
     sample: int = Field(200_000, ge=2, description="items that fusion and tokenizer are fitted on, at most")
 
@@ -83,7 +105,10 @@ class FusionConfig(Section):
 class TokenizerConfig(Section):
     kind: Literal["rq-kmeans"] = "rq-kmeans"
     codebook_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256, 256), min_length=1)
-    iterations: int = Field(20, ge=1)
+    iterations: int = Field(10, ge=1, description="of k-means, per level")
+    beam: int = Field(5, ge=1, le=64, description="paths that encoding keeps from level to level; 1 is greedy")
+    refinements: int = Field(1, ge=0, description="times that all codebooks are fitted together after k-means")
+    balanced: bool = Field(False, description="make every code of a level serve about as many items")
     seed: int = 0
 
 
@@ -95,7 +120,14 @@ class RunConfig(Section):
 
 
 class SourceConfig(Section):
-    allow: tuple[str, ...] = Field((), description="further path prefixes that uris may point below")
+    """What uris may name. By default: local files below the manifest's folder, nothing else."""
+
+    allow: tuple[str, ...] = Field((), description="further folders and uris, such as s3://bucket/dir/")
+    schemes: tuple[Literal["s3", "gs", "https", "http"], ...] = Field((), description="remote schemes that are opened")
+    private_hosts: bool = Field(False, description="http may connect to private and loopback addresses")
+    timeout_seconds: float = Field(60.0, gt=0, description="for one remote file, retries included")
+    concurrency: int = Field(16, ge=1, description="remote files that one decoding process fetches at a time")
+    shard_in_id: bool = Field(False, description="members of tar shards are named SHARD/KEY, for keys that repeat")
 
 
 class Config(Section):
@@ -134,12 +166,21 @@ def load_config(path: str | Path | None = None, overrides: dict[str, object] | N
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        known = ""
-        if first["type"] == "extra_forbidden":
-            known = f"; known keys here: {', '.join(_keys_at(first['loc'][:-1]))}"
-        raise ConfigError(f"config {path or 'options'}: {where}: {first['msg']}{known}") from None
+        raise ConfigError(f"config {path or 'options'}: {_told(error)}") from None
+
+
+def _told(error: ValidationError) -> str:
+    """The first bad key and what is wrong with it, in one line."""
+    found = error.errors(include_url=False)
+    if found[0]["type"] == "extra_forbidden":
+        *above, key = found[0]["loc"]
+        known = ", ".join(_keys_at(tuple(above)))
+        return f"{'.'.join(map(str, [*above, key]))}: {found[0]['msg']}; known keys here: {known}"
+    # A key that takes `auto` or something else has an error of each form; the form is no part of the key's name.
+    named = [([part for part in map(str, one["loc"]) if not _FORM.search(part)], one["msg"]) for one in found]
+    first = [one for one in named if one[0][:2] == named[0][0][:2]]
+    where = max((key for key, _ in first), key=len)
+    return f"{'.'.join(where)}: {' or: '.join(message for key, message in first if key == where)}"
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

@@ -56,7 +56,15 @@ class MissingFile(ItemError):
 
 
 class NotAllowed(ItemError):
-    """The uri's scheme or path is outside what the configuration allows."""
+    """The uri is outside what the configuration allows, or its server refuses to show it (401, 403)."""
+
+
+class FetchFailed(ItemError):
+    """A remote file did not come over whole and in time. That may pass, so the next ingest tries it again by itself."""
+
+
+class BadShard(ItemError):
+    """A tar shard is no tar, or is damaged; what was read before the damage is kept."""
 
 
 class Unrecognised(ItemError):

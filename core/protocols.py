@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from fuseid.core.records import Description
+
 Step = Callable[[pa.RecordBatch], pa.RecordBatch]
 """One stage of the way: a pure function of a batch; bad items leave with their error columns set."""
 
@@ -27,13 +29,16 @@ class ClipLike(Protocol):
 
 
 class VlmLike(Protocol):
-    """Encodes the frames of an item, or its caption where it has none, into one vector."""
+    """Encodes the frames and the caption of an item into one vector, and puts frames into words."""
 
     dim: int
     fingerprint: str
 
     def encode_items(self, items: Sequence[tuple[Sequence[np.ndarray], str | None]]) -> np.ndarray:
         """(frames, caption) each -> float32 [N, dim], unit norm."""
+
+    def describe(self, frames: Sequence[Sequence[np.ndarray]]) -> Sequence[Description]:
+        """Frames of each item -> its generated caption and tags."""
 
 
 class Tokenizer(Protocol):

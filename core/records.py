@@ -56,6 +56,14 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Description:
+    """What a VLM says of one item; each is None where it was not asked for, or the model said nothing."""
+
+    caption: str | None
+    tags: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class SemanticId:
     """Codes coarse to fine, and the collision digit where an earlier item holds the same codes.
 

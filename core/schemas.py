@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from fuseid.core.records import MODALITIES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Lance refuses a second row of the same key, also from concurrent writers, only where the field carries this.
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
@@ -18,9 +18,9 @@ def _key(name: str) -> pa.Field:
     return pa.field(name, pa.string(), nullable=False, metadata=_KEY)
 
 
-# What a source tells of an item, and what the store already knows of it. `want_media`, `want_text`: recompute the
-# vectors of that side; where false the vectors come along from the store. `item_fp`: what decides whether a rejected
-# item is worth another try.
+# What a source tells of an item, and what the store already knows of it. `want_media`: its frames are wanted, for all
+# that is made of them but `stands`, the columns that came along from the store and stay. `want_text`: the same of its
+# caption. `item_fp`: what decides whether a rejected item is worth another try.
 WORK = pa.schema(
     [
         pa.field("content_id", pa.string(), nullable=False),
@@ -33,6 +33,7 @@ WORK = pa.schema(
         ("item_fp", pa.string()),
         ("want_media", pa.bool_()),
         ("want_text", pa.bool_()),
+        ("stands", pa.list_(pa.string())),
         ("thumbnail", pa.binary()),
         ("media_hash", pa.string()),
         ("decoder", pa.string()),
@@ -41,6 +42,8 @@ WORK = pa.schema(
         ("duration", pa.float64()),
         ("timestamps", pa.list_(pa.float64())),
         *((modality, pa.list_(pa.float32())) for modality in MODALITIES),
+        ("vlm_caption", pa.string()),
+        ("vlm_tags", pa.list_(pa.string())),
         ("frames", pa.large_binary()),
         ("frames_shape", pa.list_(pa.int32())),
         ("attempts", pa.int32()),
@@ -65,6 +68,7 @@ def contents_schema(dims: Mapping[str, int]) -> pa.Schema:
             ("uri", pa.string()),
             ("caption", pa.string()),
             ("vlm_caption", pa.string()),
+            ("vlm_tags", pa.list_(pa.string())),
             ("attributes", pa.json_()),
             ("thumbnail", pa.binary()),
             ("media_hash", pa.string()),
@@ -79,6 +83,7 @@ def contents_schema(dims: Mapping[str, int]) -> pa.Schema:
             ("decode_fp", pa.string()),
             ("clip_fp", pa.string()),
             ("vlm_fp", pa.string()),
+            ("describe_fp", pa.string()),
             ("fused_fp", pa.string()),
             ("run_id", pa.string()),
             ("updated_at", pa.timestamp("us", tz="UTC")),
@@ -122,6 +127,7 @@ RUNS = pa.schema(
     [
         _key("run_id"),
         ("job", pa.string()),
+        ("source", pa.string()),
         ("started_at", pa.timestamp("us", tz="UTC")),
         ("finished_at", pa.timestamp("us", tz="UTC")),
         ("config", pa.string()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
@@ -41,17 +41,17 @@ class DecodePool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def decode_many(self, items: Sequence[tuple[str, str]]) -> Iterator[Decoded | ItemError]:
+    def decode_many(self, items: Iterable[tuple[str, str]]) -> Iterator[Decoded | ItemError]:
         """One result per (path, kind) of `items`, in their order. An item's error is yielded, never raised.
 
-        Work runs a few items ahead of the consumer and no further. Raises RuntimeError after `close`, and where
-        child processes cannot be started at all.
+        Items are drawn, and work runs, a few ahead of the consumer and no further. Raises RuntimeError after `close`,
+        and where child processes cannot be started at all.
         """
         if self._closed:
             raise RuntimeError("this DecodePool is closed")
         return self._decode_many(items)
 
-    def _decode_many(self, items: Sequence[tuple[str, str]]) -> Iterator[Decoded | ItemError]:
+    def _decode_many(self, items: Iterable[tuple[str, str]]) -> Iterator[Decoded | ItemError]:
         waiting: deque[Future[Decoded | ItemError]] = deque()
         try:
             for path, kind in items:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
 from typing import BinaryIO
 
 import numpy as np
@@ -25,6 +27,12 @@ _UNDO_ORIENTATION = {
 }
 _THUMBNAIL_QUALITY = 80
 
+# Where the size of an AVIF is looked for.
+_HEADER_BYTES = 1 << 16
+
+# How Pillow's messages begin where texts or a colour profile within a PNG unpack to more than it allows.
+_UNPACKS_TOO_FAR = ("Decompressed data too large", "Too much memory used in text chunks")
+
 
 def decode_image(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
     """Decodes an open file; the first frame where there are several. `path` is only for messages.
@@ -45,6 +53,8 @@ def decode_image(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
     except Image.DecompressionBombError as error:
         raise TooLarge(f"{path!r}: {error}") from None
     except Exception as error:
+        if str(error).startswith(_UNPACKS_TOO_FAR):
+            raise TooLarge(f"{path!r} is packed to unpack without bound: {error}") from None
         # Pillow's readers let almost any exception type out of hostile bytes (struct.error, KeyError, SyntaxError...).
         raise CorruptMedia(f"{path!r} cannot be decoded as {name}: {error or type(error).__name__}") from None
     return Decoded(
@@ -81,10 +91,10 @@ def _what_instead(head: bytes, name: str | None) -> str:
 
 
 def _open(data: bytes, name: str, path: str, config: DecodeConfig) -> Image.Image:
+    _check_size(*_size_before_opening(data, name), path, config)
     image = Image.open(io.BytesIO(data), formats=[name])
     width, height = image.size
-    if width * height > config.max_pixels:
-        raise TooLarge(f"{path!r} is {width}x{height} pixels, the limit decode.max_pixels is {config.max_pixels}")
+    _check_size(width, height, path, config)
     # The JPEG decoder can reduce by 2, 4 or 8 while decoding, which is fast but a box filter: leave the final
     # factor of two or more to the better filter.
     if name == "JPEG":
@@ -93,6 +103,26 @@ def _open(data: bytes, name: str, path: str, config: DecodeConfig) -> Image.Imag
     # `draft` changes what `size` says; the medium keeps the size of its header.
     image.info["fuseid_size"] = (width, height)
     return image
+
+
+def _check_size(width: int, height: int, path: str, config: DecodeConfig) -> None:
+    if width * height > config.max_pixels:
+        raise TooLarge(f"{path!r} is {width}x{height} pixels, the limit decode.max_pixels is {config.max_pixels}")
+
+
+def _size_before_opening(data: bytes, name: str) -> tuple[int, int]:
+    """(width, height) for the formats whose decoders take memory for the canvas when they open; (0, 0) if not told."""
+    if name == "WEBP" and data[12:16] == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if name == "WEBP" and data[12:16] == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if name == "AVIF":
+        # Each item has a box `ispe` with its size; the picture is the largest of them.
+        places = [match.end() + 4 for match in re.finditer(b"ispe", data[:_HEADER_BYTES])]
+        sizes = [struct.unpack_from(">II", data, place) for place in places if place + 8 <= len(data)]
+        return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    return 0, 0
 
 
 def _to_bounded_rgb(image: Image.Image, long_side: int) -> tuple[int, int, Image.Image]:

@@ -17,7 +17,7 @@ HEAD_BYTES = 1024
 # ISO-BMFF brands of still pictures; everything else that begins with `ftyp` is a film.
 _STILL_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
 # "BM" alone begins many a text; a bitmap's second header follows it, and its length is one of these.
-_BMP_HEADER_SIZES = [bytes([size]) for size in (12, 16, 40, 52, 56, 64, 108, 124)]
+_BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
 _QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 
 
@@ -72,14 +72,15 @@ def image_format(head: bytes) -> str | None:
         return "GIF"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
-    if (
-        head[:2] == b"BM"
-        and len(head) > 17
-        and head[15:18] == b"\0\0\0"
-        and head[14] in (12, 16, 40, 52, 56, 64, 108, 124)
-    ):
+    if head[:2] == b"BM" and len(head) > 17 and head[15:18] == b"\0\0\0" and head[14] in _BMP_HEADER_SIZES:
         return "BMP"
     if head[4:8] == b"ftyp":
+        # The general brands say no more than that it is a still; the compatible ones say how it is coded.
+        compatible = head[16 : int.from_bytes(head[:4], "big")]
+        if head[8:12] in (b"mif1", b"msf1") and b"avif" in (
+            compatible[i : i + 4] for i in range(0, len(compatible), 4)
+        ):
+            return "AVIF"
         return _STILL_BRANDS.get(head[8:12])
     return None
 

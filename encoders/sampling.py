@@ -12,6 +12,7 @@ def target_times(duration_seconds: float, sampling: SamplingConfig) -> np.ndarra
 
     `keyframe` and `uniform`: `frames` moments in the middle of as many equal parts of the duration, so that fades
     and black at either end weigh little. `fps`: every 1/fps seconds from 0; beyond `frames` of them, evenly thinned.
+    `scene`: as `keyframe`, for videos in which no scenes can be told (see `video_scenes`).
     """
     if sampling.method == "fps":
         count = max(1, int(np.ceil(duration_seconds * sampling.fps - 1e-9)))

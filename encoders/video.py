@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import BinaryIO
 
 from PIL import Image
@@ -24,7 +23,7 @@ _DECORD_FORMATS = frozenset({"mov", "matroska", "avi"})
 def decode_video(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
     """Decodes an open file. Raises Unrecognised, CorruptMedia and TooLarge.
 
-    `path` is opened again by decord (which takes no file object), and stands in messages.
+    `path` is only for messages.
     """
     sampled = sample_frames(file, path, config)
     middle = Image.fromarray(sampled.frames[len(sampled.frames) // 2])
@@ -49,10 +48,12 @@ def sample_frames(file: BinaryIO, path: str, config: DecodeConfig) -> Sampled:
         raise Unrecognised(f"{path!r} is not a video in a known container{hint}")
     file.seek(0)
     with VideoSource(file, path, demuxer, config) as source:
-        if may_use_decord(config) and demuxer in _DECORD_FORMATS:
+        if may_use_decord(config) and demuxer in _DECORD_FORMATS and source.can_be_counted():
             facts = facts_with_pyav(source, path, config)
             try:
-                return sample_with_decord(os.path.abspath(path), facts, config)
+                # By descriptor: the file that was checked, under a name that no part of FFmpeg can read a meaning into
+                # (its image sequences, for one, take a % in a name for a pattern of further files).
+                return sample_with_decord(f"/proc/self/fd/{file.fileno()}", facts, config)
             except (ItemError, MemoryError):
                 raise
             except Exception:
@@ -62,7 +63,12 @@ def sample_frames(file: BinaryIO, path: str, config: DecodeConfig) -> Sampled:
 
 
 def may_use_decord(config: DecodeConfig) -> bool:
-    """`auto`: PyAV where it seeks to key frames, decord elsewhere (docs/decisions/0003-video-decoding.md)."""
+    """`auto`: PyAV where it seeks to key frames, decord elsewhere (docs/decisions/0003-video-decoding.md).
+
+    Scenes are always PyAV's: it is the one that can look at key frames without reading the rest.
+    """
+    if config.sampling.method == "scene":
+        return False
     if config.video_decoder == "auto":
         return config.sampling.method != "keyframe"
     return config.video_decoder == "decord"

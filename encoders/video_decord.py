@@ -14,7 +14,7 @@ _BATCH_FRAMES = 8
 
 
 def sample_with_decord(path: str, facts: Facts, config: DecodeConfig) -> Sampled:
-    """`path` must be absolute and already recognised as a self-contained video; `facts` come from PyAV.
+    """`path` must lead to what was already recognised as a self-contained video; `facts` come from PyAV.
 
     decord turns rotated videos by itself, but then its scaling fails, so those come at full size and are scaled here.
     Raises CorruptMedia where it finds no frame, and decord's own errors (DECORDError is a RuntimeError) for what it

@@ -59,7 +59,12 @@ def scale_rgb(frame: np.ndarray, facts: Facts) -> np.ndarray:
     width, height = facts.shown_size
     if frame.shape[:2] == (height, width):
         return frame
-    return av.VideoFrame.from_ndarray(frame, "rgb24").reformat(width, height, interpolation="AREA").to_ndarray()
+    return scaled(av.VideoFrame.from_ndarray(frame, "rgb24"), width, height)
+
+
+def scaled(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+    """uint8 [height, width, 3]. One thread: by default there would be one per core, started anew for every frame."""
+    return frame.reformat(width, height, "rgb24", interpolation="AREA", threads=1).to_ndarray()
 
 
 def to_rgb_stack(frames: Sequence[av.VideoFrame], facts: Facts) -> np.ndarray:
@@ -68,6 +73,5 @@ def to_rgb_stack(frames: Sequence[av.VideoFrame], facts: Facts) -> np.ndarray:
     stacked = np.empty((len(frames), height, width, 3), np.uint8)
     stored_width, stored_height = facts.stored_size
     for index, frame in enumerate(frames):
-        rgb = frame.reformat(stored_width, stored_height, "rgb24", interpolation="AREA").to_ndarray()
-        stacked[index] = np.rot90(rgb, facts.quarter_turns)
+        stacked[index] = np.rot90(scaled(frame, stored_width, stored_height), facts.quarter_turns)
     return stacked

@@ -9,6 +9,7 @@ from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia
 from fuseid.encoders.sampling import target_times
 from fuseid.encoders.video_frames import Facts, Sampled, facts_of, to_rgb_stack
+from fuseid.encoders.video_scenes import scene_times
 from fuseid.encoders.video_source import Key, VideoSource
 
 # Frames decoded beyond key frames for one video under `keyframe` sampling: about two seconds of one core at 720p.
@@ -26,8 +27,12 @@ def sample_with_pyav(source: VideoSource, path: str, config: DecodeConfig) -> Sa
     Raises CorruptMedia where no frame decodes.
     """
     targets = [source.ticks(time) for time in target_times(source.duration_seconds, config.sampling)]
-    at_key_frames = config.sampling.method == "keyframe"
-    found = _key_frames(source, targets) if at_key_frames else _exactly(source, targets, None)
+    method = config.sampling.method
+    scenes = scene_times(source, config.sampling.frames) if method == "scene" else []
+    if scenes or method in ("uniform", "fps"):
+        found = _exactly(source, scenes or targets, None)
+    else:
+        found = _key_frames(source, targets)
     if not found:
         found = _walk(source, source.first_seek(), targets, ONWARD_FRAMES)
     if not found:

@@ -34,11 +34,12 @@ class VideoSource:
     """The first video stream of a file. All times are integers in `tick` seconds, the stream's own time base:
     rounded seconds would seek one key frame too early.
 
-    start: time of the first frame. duration_seconds: as the container says. Opening raises CorruptMedia or TooLarge.
+    start: time of the first frame. duration_seconds: as the container says. expected_frames: about how many; good for
+    guessing what a pass over them costs, and for nothing else. Opening raises CorruptMedia or TooLarge.
     """
 
     def __init__(self, file: BinaryIO, path: str, demuxer: str, config: DecodeConfig) -> None:
-        self._path = path
+        self._path, self._config = path, config
         try:
             # The demuxer is named, the bytes come from our own file object, and nothing else may be opened: FFmpeg
             # cannot be talked into reading another file or address.
@@ -50,7 +51,7 @@ class VideoSource:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise CorruptMedia(f"{path!r} cannot be opened as {demuxer}: {reason}") from None
         try:
-            self._open_stream(config)
+            self._open_stream()
         except BaseException:
             self._container.close()
             raise
@@ -61,7 +62,7 @@ class VideoSource:
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
-    def _open_stream(self, config: DecodeConfig) -> None:
+    def _open_stream(self) -> None:
         cover_picture = av.stream.Disposition.attached_pic
         streams = [stream for stream in self._container.streams.video if not stream.disposition & cover_picture]
         if not streams:
@@ -71,26 +72,36 @@ class VideoSource:
         if context is None:
             raise CorruptMedia(f"{self._path!r} holds video of a codec that FFmpeg does not know")
         context.thread_count = 1
-        size = f"{context.width}x{context.height}"
-        if context.width * context.height > config.max_pixels:
-            limit = f"the limit decode.max_pixels is {config.max_pixels}"
-            raise TooLarge(f"{self._path!r} is {size} pixels, {limit}")
+        self.width, self.height = context.width, context.height
+        self._check_size(self.width, self.height)
         self.tick = stream.time_base or Fraction(1, av.time_base)
         self.start = stream.start_time or 0
+        if stream.start_time is None:
+            first = next(self._all_packets()[1], None)
+            self.start = (_time(first) if first else None) or 0
         self.pixel_aspect = stream.sample_aspect_ratio
         self.duration_seconds = self._find_duration()
-        if self.duration_seconds > config.max_duration_seconds:
-            limit = f"the limit decode.max_duration_seconds is {config.max_duration_seconds:g}"
+        self.expected_frames = stream.frames or round(self.duration_seconds * float(stream.average_rate or 0))
+        most = self._config.max_duration_seconds
+        if self.duration_seconds > most:
+            limit = f"the limit decode.max_duration_seconds is {most:g}"
             raise TooLarge(f"{self._path!r} lasts {self.duration_seconds:.0f} seconds, {limit}")
 
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self._config.max_pixels:
+            limit = f"the limit decode.max_pixels is {self._config.max_pixels}"
+            raise TooLarge(f"{self._path!r} is {width}x{height} pixels, {limit}")
+
     def _find_duration(self) -> float:
-        if self._stream.duration:
-            return max(0.0, float(self._stream.duration * self.tick))
-        if self._container.duration:
-            return max(0.0, self._container.duration / av.time_base)
-        # Streamed files do not say; the time stamp of the last packet does.
-        last = max((packet.pts or packet.dts or 0 for packet in self._all_packets()[1]), default=self.start)
-        return max(0.0, self.seconds(last))
+        said = float((self._stream.duration or 0) * self.tick) or (self._container.duration or 0) / av.time_base
+        if said > 0 and self.start == 0:
+            return said
+        # Streamed files do not say, and where time does not begin at 0, some writers count from 0 and some from the
+        # first frame: the last packets know.
+        packets = self._packets(self.start + round(said / self.tick)) if said > 0 else self._all_packets()[1]
+        ends = (at + (packet.duration or 0) for packet in packets if (at := _time(packet)) is not None)
+        measured = self.seconds(max(ends, default=self.start))
+        return min(said, measured) if said > 0 and measured > 0 else max(said, measured, 0.0)
 
     def seconds(self, at: int) -> float:
         """Seconds from the first frame."""
@@ -132,9 +143,25 @@ class VideoSource:
                 _pass_on_memory_error(error)
                 continue
             for frame in frames:
+                self._check_size(frame.width, frame.height)  # it may be another than the container's
                 at = frame.pts if frame.pts is not None else frame.dts
                 last = at if at is not None else last + 1
                 yield last, frame
+
+    def can_be_counted(self) -> bool:
+        """Whether a decoder that starts at any key frame shows every packet from there on.
+
+        It does not in open groups of pictures (frames that follow a key frame and are shown before it need the group
+        before), nor where an edit list hides frames. Reads all packets, decodes none.
+        """
+        key = None
+        for packet in self._all_packets()[1]:
+            at = _time(packet)
+            if packet.is_discard or (key is not None and at is not None and at < key):
+                return False
+            if packet.is_keyframe:
+                key = at
+        return True
 
     def decode_alone(self, packet: av.Packet) -> av.VideoFrame | None:
         """The picture of one key packet, or None where it does not decode."""
@@ -146,7 +173,10 @@ class VideoSource:
         except _DAMAGE as error:
             _pass_on_memory_error(error)
             return None
-        return frames[0] if frames else None
+        for frame in frames[:1]:
+            self._check_size(frame.width, frame.height)
+            return frame
+        return None
 
     def _packets(self, seek: int, backward: bool = True) -> Iterator[av.Packet]:
         """Packets with data from the key frame before (or after) `seek`; ends early where the file is damaged."""
@@ -155,7 +185,9 @@ class VideoSource:
             for packet in self._container.demux(self._stream):
                 if packet.size:
                     yield packet
-        except _DAMAGE:  # MemoryError too: here it means a packet that claims an absurd length
+        # MemoryError is among them, and here means a packet that claims an absurd length. IndexError is PyAV's own, at
+        # the end of a file in whose middle a stream appears.
+        except (*_DAMAGE, IndexError):
             return
 
     def _all_packets(self) -> tuple[int, Iterator[av.Packet]]:
@@ -171,12 +203,16 @@ class VideoSource:
 
     def _first_key(self, seek: int, backward: bool) -> Key | None:
         for count, packet in enumerate(self._packets(seek, backward)):
-            at = packet.pts if packet.pts is not None else packet.dts
+            at = _time(packet)
             if packet.is_keyframe and at is not None:
                 return Key(at, seek, packet)
             if count > _KEY_SEARCH_PACKETS:
                 break
         return None
+
+
+def _time(packet: av.Packet) -> int | None:
+    return packet.pts if packet.pts is not None else packet.dts
 
 
 def _refuse_to_open(url: object, *_: object) -> None:

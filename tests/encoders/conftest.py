@@ -12,23 +12,35 @@ import numpy as np
 import pytest
 
 BITS = 10
+_BLOCKS = BITS + 4
+
+
+def _checked(number: int) -> int:
+    """The number with four check bits above it: the sum of its three-bit digits, so that a torn pattern is seen."""
+    digits = sum(number >> shift & 7 for shift in range(0, BITS, 3))
+    return number | (digits * 5 + 3 & 15) << BITS
 
 
 def numbered_frame(number: int, width: int, height: int) -> np.ndarray:
-    """Grey levels drift; the top row of blocks is `number` in binary, readable after any compression."""
+    """Grey and red below; the top row of blocks is `number` in binary, readable after any compression."""
     frame = np.full((height, width, 3), 96, np.uint8)
     frame[height // 2 :, : width // 2] = (200, 30, 30)
-    block = width // BITS
-    for bit in range(BITS):
-        frame[: height // 4, bit * block : (bit + 1) * block] = 255 if number >> bit & 1 else 0
+    for bit in range(_BLOCKS):
+        columns = slice(round(bit * width / _BLOCKS), round((bit + 1) * width / _BLOCKS))
+        frame[: height // 4, columns] = 255 if _checked(number) >> bit & 1 else 0
     return frame
 
 
 def read_number(frame: np.ndarray) -> int:
-    """The inverse of `numbered_frame`, for a frame [H, W, 3] of any size."""
+    """The inverse of `numbered_frame`, for a frame [H, W, 3] of any size. Raises ValueError where it is damaged."""
     height, width = frame.shape[:2]
-    block = width / BITS
-    return sum(int(frame[height // 8, int((bit + 0.5) * block)].mean() > 127) << bit for bit in range(BITS))
+    block = width / _BLOCKS
+    bits = [frame[height // 8, int((bit + 0.5) * block)].mean() > 127 for bit in range(_BLOCKS)]
+    code = sum(int(bit) << place for place, bit in enumerate(bits))
+    number = code & (1 << BITS) - 1
+    if code != _checked(number):
+        raise ValueError(f"the frame shows no number: {code:0{_BLOCKS}b}")
+    return number
 
 
 def make_video(
@@ -42,17 +54,19 @@ def make_video(
     pixels: str = "yuv420p",
     options: dict[str, str] | None = None,
     container: str | None = None,
+    container_options: dict[str, str] | None = None,
     pixel_aspect: Fraction | None = None,
+    time_base: Fraction = Fraction(1, 1000),
 ) -> Path:
     """Frame number i is shown at `times[i]` seconds (default: 30 per second)."""
     times = [i / 30 for i in range(count)] if times is None else times
     if codec == "libx264":
         options = {"preset": "ultrafast", "sc_threshold": "0", "bf": "2", **(options or {})}
-    with av.open(str(path), "w", format=container) as output:
+    with av.open(str(path), "w", format=container, options=container_options or {}) as output:
         stream = output.add_stream(codec, rate=30)
         stream.width, stream.height = size
         stream.pix_fmt, stream.gop_size, stream.options = pixels, gop, options or {}
-        stream.codec_context.time_base = Fraction(1, 1000) if codec not in ("mpeg4", "mpeg2video") else Fraction(1, 30)
+        stream.codec_context.time_base = time_base if codec not in ("mpeg4", "mpeg2video") else Fraction(1, 30)
         stream.codec_context.thread_count = 1
         if pixel_aspect:
             stream.codec_context.sample_aspect_ratio = pixel_aspect

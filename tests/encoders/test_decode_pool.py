@@ -16,6 +16,8 @@ from fuseid.core.records import Decoded
 from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.media import decode
 
+from ..data.make_hostile import hostile  # noqa: TID252  (the tests are no package that could be named)
+
 CONFIG = DecodeConfig(timeout_seconds=30)
 
 
@@ -117,6 +119,23 @@ def test_a_picture_that_needs_more_memory_than_allowed(tmp_path, picture):
         large, good = pool.decode_many([(str(path), "image"), (picture, "image")])
     assert isinstance(large, OutOfMemory)
     assert isinstance(good, Decoded)
+
+
+def test_a_video_that_needs_more_memory_than_allowed(tmp_path, picture):
+    (table,) = [item for item in hostile() if item.name == "videos/times.mp4"]
+    table.write(tmp_path)
+    with DecodePool(DecodeConfig(memory_bytes=256 * MIB)) as pool:
+        large, good = pool.decode_many([(str(tmp_path / table.name), "video"), (picture, "image")])
+    assert isinstance(large, OutOfMemory)
+    assert isinstance(good, Decoded)
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_time_is_limited_for_pictures_and_videos(tmp_path, plain_mp4, kind):
+    path = tmp_path / "large.png"
+    Image.new("RGB", (6000, 6000)).save(path, compress_level=1)
+    with DecodePool(DecodeConfig(timeout_seconds=0.02)) as pool:
+        assert isinstance(only(pool, str(path if kind == "image" else plain_mp4), kind), DecodeTimeout)
 
 
 def test_prints_of_libraries_do_not_disturb_the_pipe(picture):

@@ -190,6 +190,13 @@ def test_the_name_does_not_matter_the_bytes_do(tmp_path):
         decode(str(tmp_path / "text.jpg"), "image", CONFIG)
 
 
+def test_avif_under_the_general_brand(tmp_path):
+    data = io.BytesIO()
+    quadrants().save(data, "AVIF", quality=95)
+    (tmp_path / "general.avif").write_bytes(data.getvalue().replace(b"ftypavif", b"ftypmif1", 1))
+    assert np.abs(corners(frame_of(str(tmp_path / "general.avif"))) - QUADRANTS).max() <= 8
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP"])
 @pytest.mark.parametrize("share", [0.02, 0.5])
 def test_truncated(tmp_path, format, share):

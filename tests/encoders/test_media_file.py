@@ -85,5 +85,7 @@ def test_containers_are_told_by_their_bytes(head, demuxer):
 
 def test_pictures_are_not_taken_for_videos():
     assert image_format(b"\0\0\0\x18ftypavif") == "AVIF"
+    assert image_format(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf") == "AVIF"
+    assert image_format(b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf") == "HEIC"
     assert image_format(b"\0\0\0\x18ftypisom") is None
     assert image_format(b"RIFF\0\0\0\0AVI LIST") is None

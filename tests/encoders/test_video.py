@@ -1,4 +1,5 @@
 import io
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from fuseid.core.errors import CorruptMedia, ItemError, TooLarge, Unrecognised
 from fuseid.encoders import video_pyav
 from fuseid.encoders.media import decode
 from fuseid.encoders.media_file import hash_bytes
+from fuseid.encoders.video_frames import scaled
 
-from .conftest import make_video, read_number, turn_mp4
+from .conftest import read_number, turn_mp4
 
 
 def config(method: str = "keyframe", frames: int = 4, decoder: str = "auto", **how) -> DecodeConfig:
@@ -79,20 +81,6 @@ def test_fps(plain_mp4, decoder):
     assert decoded.timestamps == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 89 / 30], abs=0.01)
 
 
-@pytest.mark.parametrize("decoder", ["decord", "pyav"])
-@pytest.mark.parametrize("name", ["video.mp4", "video.mkv"])
-def test_variable_frame_rate_goes_by_time_stamp(video, decoder, name):
-    # One second at 60 per second, then eight at 4 per second: by average rate the middle would be frame 46, not 74.
-    times = [i / 60 for i in range(60)] + [1 + i / 4 for i in range(32)]
-    decoded = decode(str(video(name, times=times, gop=20)), "video", config("uniform", 9, decoder))
-    found = [read_number(frame) for frame in decoded.frames]
-    assert decoded.decoder == decoder
-    assert decoded.timestamps == pytest.approx([times[number] for number in found], abs=0.003)
-    targets = (np.arange(9) + 0.5) / 9 * decoded.duration
-    gaps = [min(abs(time - target) for time in times) for target in targets]
-    assert np.abs(decoded.timestamps - targets) == pytest.approx(gaps, abs=0.02)
-
-
 def test_variable_frame_rate_at_key_frames(video):
     times = [i / 60 for i in range(60)] + [1 + i / 4 for i in range(36)]
     # Key frames at 0, 0.17 ... 1.0, 3.5, 6.0 and 8.5 seconds; moments near 1.6, 4.9 and 8.2.
@@ -100,35 +88,6 @@ def test_variable_frame_rate_at_key_frames(video):
     found = [read_number(frame) for frame in decoded.frames]
     assert found == [60, 80, 90]
     assert decoded.timestamps == pytest.approx([times[number] for number in found], abs=0.003)
-
-
-@pytest.mark.parametrize("method", ["keyframe", "uniform"])
-@pytest.mark.parametrize(
-    ("name", "how"),
-    [
-        ("v.mkv", {}),
-        ("v.ts", {}),
-        ("v.flv", {}),
-        ("v.mov", {}),
-        ("v.avi", {"codec": "mpeg4"}),
-        ("v.mpg", {"codec": "mpeg2video", "options": {"bf": "0"}}),
-        ("v.webm", {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}}),
-        ("v.mp4", {"codec": "libx265", "options": {"preset": "ultrafast", "x265-params": "log-level=none:pools=1"}}),
-        ("v.mp4", {"codec": "libsvtav1", "options": {"preset": "12", "svtav1-params": "lp=1"}}),
-    ],
-    ids=["mkv", "ts", "flv", "mov", "avi-mpeg4", "mpg", "webm-vp9", "hevc", "av1"],
-)
-def test_containers_and_codecs(tmp_path, name, how, method):
-    path = make_video(tmp_path / name, count=60, gop=15, **how)
-    decoded = decode(str(path), "video", config(method, 4))
-    found = np.array([read_number(frame) for frame in decoded.frames])
-    assert decoded.duration == pytest.approx(2.0, abs=0.15)
-    assert (decoded.width, decoded.height) == (320, 240)
-    assert len(found) == 4
-    assert (np.diff(found) > 0).all()
-    assert np.abs(decoded.timestamps * 30 - found).max() <= 1.6
-    targets = (np.arange(4) + 0.5) * decoded.duration / 4
-    assert np.abs(decoded.timestamps - targets).max() <= (0.06 if method == "uniform" else 0.56)
 
 
 @pytest.mark.parametrize("pixels", ["yuv444p", "yuv422p10le", "gray"])
@@ -161,14 +120,6 @@ def test_pixels_that_are_not_square(video):
     decoded = decode(str(video(pixel_aspect=Fraction(2, 1), count=10)), "video", config(long_side=320))
     assert (decoded.width, decoded.height) == (640, 240)
     assert decoded.frames.shape[1:] == (120, 320, 3)
-
-
-@pytest.mark.parametrize("method", ["keyframe", "uniform", "fps"])
-@pytest.mark.parametrize("decoder", ["decord", "pyav"])
-def test_one_frame(video, method, decoder):
-    decoded = decode(str(video(count=1)), "video", config(method, 8, decoder))
-    assert decoded.frames.shape[0] == 1
-    assert decoded.timestamps.tolist() == [0.0]
 
 
 def test_fewer_frames_than_asked(video):
@@ -273,3 +224,11 @@ def test_the_same_file_gives_the_same_frames(plain_mp4):
         first, second = (decode(str(plain_mp4), "video", config(method)) for _ in range(2))
         assert (first.frames == second.frames).all()
         assert first.thumbnail == second.thumbnail
+
+
+def test_scaling_starts_no_threads():
+    """Their stacks would count against the memory limit of a decode process, on a machine of many cores most of all."""
+    frame = av.VideoFrame(1280, 720, "yuv420p")
+    before = len(os.listdir("/proc/self/task"))
+    assert scaled(frame, 512, 288).shape == (288, 512, 3)
+    assert len(os.listdir("/proc/self/task")) == before  # the frame keeps its scaler
