@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.errors import FingerprintMismatch
+from fuseid.core.errors import FetchFailed, FingerprintMismatch
 from fuseid.core.fingerprints import text_hash
 from fuseid.core.records import MODALITIES
 from fuseid.core.schemas import DONE, REJECTED, contents_schema
@@ -41,9 +41,12 @@ class WaveCommitter:
         self._fusion = fusion
 
     def commit(self, wave: pa.Table) -> tuple[int, int]:
-        """-> (rows committed, rows rejected). Raises LeaseLost, and FingerprintMismatch for vectors of another size."""
+        """-> (rows committed, rows rejected); the store's rows of all others stay as they are.
+
+        Raises LeaseLost, and FingerprintMismatch for vectors of another size.
+        """
         good = wave.filter(pc.is_null(wave["error_class"]))
-        bad = wave.filter(pc.is_valid(wave["error_class"]))
+        bad = self._but_known_unfetched(wave.filter(pc.is_valid(wave["error_class"])))
         self._lease.check()
         if good.num_rows:
             self._ensure_columns(good)
@@ -54,6 +57,15 @@ class WaveCommitter:
         if good.num_rows:
             self._forget_rejected(good["content_id"].to_pylist())
         return good.num_rows, bad.num_rows
+
+    def _but_known_unfetched(self, bad: pa.Table) -> pa.Table:
+        """A network that fails tonight must not cost the catalogue: the row of a known item stays as it is."""
+        failed = pc.equal(bad["error_class"], FetchFailed.__name__)
+        ids = bad.filter(failed)["content_id"].to_pylist()
+        if not ids or not self._store.has_contents():
+            return bad
+        known = [row["content_id"] for row in rows_by_id(self._store.dataset("contents"), ids, ["content_id"])]
+        return bad.filter(pc.invert(pc.and_(failed, pc.is_in(bad["content_id"], pa.array(known, pa.string())))))
 
     def _ensure_columns(self, good: pa.Table) -> None:
         """Vectors of another size than the rest of their database end the run: the model or the file is at fault."""
@@ -82,6 +94,7 @@ class WaveCommitter:
         columns["decode_fp"] = pc.if_else(has_media, pa.scalar(new.decode), pa.scalar(None, pa.string()))
         columns["clip_fp"] = pa.array([new.clip] * rows, pa.string())
         columns["vlm_fp"] = pa.array([new.vlm] * rows, pa.string())
+        columns["describe_fp"] = pa.array([new.describe] * rows, pa.string())
         columns["run_id"] = pa.array([self._run_id] * rows, pa.string())
         columns["updated_at"] = pa.array([datetime.now(UTC)] * rows, pa.timestamp("us", tz="UTC"))
         if self._fusion is not None:

@@ -29,8 +29,9 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
         if name == "contents":
             store.dataset(name).optimize.compact_files(max_source_bytes=_COMPACT_BYTES)
             table.checkout_latest()
-            if table.count_rows() >= fts_rows and "caption" not in have:
-                table.create_index("caption", config=FTS())
+            for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
+                if column not in have and table.count_rows(rows) >= fts_rows:
+                    table.create_index(column, config=FTS())
             _vector_indexes(store, have, vector_rows)
         for column in columns:
             if column not in have and table.count_rows():

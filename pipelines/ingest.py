@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from fuseid.core.config import Config
 from fuseid.core.errors import FingerprintMismatch
 from fuseid.encoders.fusion import Fusion
+from fuseid.encoders.models import is_fake, pinned
 from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, note_without_id, project
 from fuseid.pipelines.commit import WaveCommitter, reconcile
 from fuseid.pipelines.indexes import ensure_key_index, maintain
@@ -60,9 +61,10 @@ def ingest(
     progress = progress or Silent()
     with tempfile.TemporaryDirectory(prefix="fuseid-keys-") as scratch:
         total = count_distinct(source, Path(scratch))
+    config = pinned(config)
     fingerprints = stage_fingerprints(config)
     store = Store.create(uri)
-    with Lease(store, config.run.lease_seconds) as lease, recorded(store, "ingest", config) as run:
+    with Lease(store, config.run.lease_seconds) as lease, recorded(store, "ingest", config, str(source.base)) as run:
         started = time.perf_counter()
         _pin_precision(store, config)
         fusion, tokenizer = load_champion(store)
@@ -84,6 +86,7 @@ def ingest(
             good, bad = committer.commit(pa.Table.from_batches(buffer))
             totals["committed"] += good
             totals["rejected"] += bad
+            plan.counts["missing_kept"] += rows - good - bad
             buffer, rows, waves = [], 0, waves + 1
             if waves == 1:
                 _remember_clip(store, config)
@@ -117,6 +120,9 @@ def ingest(
             run.notes.append(
                 f"the files of {plan.counts['missing_kept']} known items cannot be read now; their rows stay"
             )
+        if is_fake(config.clip.model if config.clip else None) or is_fake(config.vlm.model):
+            run.notes.append("FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another --db")
+        run.notes += getattr(source, "notes", ())
         ignored = getattr(source, "ignored", ())
         if ignored:
             run.notes.append(f"columns of the manifest that were not read: {', '.join(ignored)}")

@@ -14,6 +14,7 @@ from fuseid.core.config import ClipConfig, Config
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
+from fuseid.encoders.models import load_clip
 from fuseid.pipelines.store import Store, below_prefix, rows_by_id, sql_string
 from fuseid.pipelines.vectors import nan_rows
 
@@ -179,13 +180,18 @@ class Catalog:
         return search.to_arrow().to_pylist()
 
     def _full_text(self, text: str, k: int, where: str | None) -> list[str]:
-        """Ids of items whose captions hold words of the text; none where the table is too small for the index."""
-        if not any("caption" in index.columns for index in self._now.list_indices()):
-            return []
-        search = self._now.search(text, query_type="fts", fts_columns="caption").limit(k)
-        if where:
-            search = search.where(where, prefilter=True)
-        return search.select(["content_id", "_score"]).to_arrow()["content_id"].to_pylist()
+        """Ids of items whose captions, their own or generated, hold words of the text; none while there are too few
+        captions for an index."""
+        indexed = {column for index in self._now.list_indices() for column in index.columns}
+        found: dict[str, None] = {}
+        for column in ("caption", "vlm_caption"):
+            if column in indexed:
+                search = self._now.search(text, query_type="fts", fts_columns=column).limit(k)
+                if where:
+                    search = search.where(where, prefilter=True)
+                hits = search.select(["content_id", "_score"]).to_arrow()
+                found |= dict.fromkeys(hits["content_id"].to_pylist())
+        return list(found)
 
     def _similarities(self, column: str, query: np.ndarray, ids: set[str]) -> dict[str, float]:
         rows = rows_by_id(self._dataset, sorted(ids), ["content_id", column], f"{column} IS NOT NULL")
@@ -223,11 +229,9 @@ class Catalog:
 
     def _load_clip(self, dims: dict[str, int]) -> Any:
         if self._clip is None:
-            from fuseid.encoders.clip import OpenClip
-
             if self._config.clip is None:
                 raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
-            clip = OpenClip(self._config.clip)
+            clip = load_clip(self._config.clip)
             column = "clip_image" if "clip_image" in dims else "clip_text"
             row = self._dataset.to_table(columns=["clip_fp"], filter=f"{column} IS NOT NULL", limit=1)
             stored = row["clip_fp"][0].as_py() if row.num_rows else clip.fingerprint

@@ -13,13 +13,14 @@ from typing import Any
 import pyarrow as pa
 
 from fuseid.core.config import Config
-from fuseid.core.errors import BadInput, BadVector, ItemError
+from fuseid.core.errors import BadInput, BadVector, FetchFailed, ItemError
 from fuseid.core.fingerprints import fingerprint, text_hash
 from fuseid.core.records import MODALITIES
 from fuseid.core.schemas import WORK
 from fuseid.encoders.captions import normalise_caption
-from fuseid.pipelines.locate import Locator, stat_of
-from fuseid.pipelines.sources import VIDEO_SUFFIXES, Listed, Source, is_usable_vector
+from fuseid.pipelines.fetch import Fetcher
+from fuseid.pipelines.listed import VIDEO_SUFFIXES, Listed, Source, is_usable_vector
+from fuseid.pipelines.locate import Locator, Place
 from fuseid.pipelines.stages import StageFingerprints
 from fuseid.pipelines.steps import fail
 from fuseid.pipelines.store import Store, rows_by_id
@@ -28,8 +29,13 @@ from fuseid.pipelines.store import Store, rows_by_id
 COUNTS = ("listed", "unchanged", "missing_kept", "rejected_before", "planned")
 _LOOKUP = 1000
 _READY = "vector="
-_STATE = ("content_id", "kind", "uri", "attributes", "source_stat", "caption_hash", "decode_fp", "clip_fp", "vlm_fp")
+_STATE = (
+    "content_id", "kind", "uri", "attributes", "source_stat", "caption_hash",
+    "decode_fp", "clip_fp", "vlm_fp", "describe_fp",
+)  # fmt: skip
 _FACTS = ("thumbnail", "media_hash", "decoder", "width", "height", "duration", "timestamps")
+# What is made of an item's frames; the VLM's vector also of its caption, where it has no frames or the prompt reads it.
+_FROM_FRAMES = ("clip_image", "vlm", "vlm_caption", "vlm_tags")
 
 
 @dataclass
@@ -45,7 +51,7 @@ class Plan:
     def __post_init__(self) -> None:
         # A raised limit or a newly allowed folder gives rejected items another try.
         limits = self.config.decode.model_dump(exclude={"workers", "items_per_process"}, mode="json")
-        self._limits = [limits, list(self.config.source.allow)]
+        self._limits = [limits, self.config.source.model_dump(include={"allow", "schemes", "private_hosts"})]
 
     def work(self) -> Iterator[pa.RecordBatch]:
         """WORK batches of `run.block_rows` rows (a video counts as its frames) of the items that need anything done."""
@@ -53,7 +59,8 @@ class Plan:
         weight = 0
         for row in self._rows():
             rows.append(row)
-            is_video = row["kind"] == "video" or Path(row["path"] or "").suffix.lower() in VIDEO_SUFFIXES
+            suffix = Path((row["uri"] or "").partition("?")[0]).suffix.lower()
+            is_video = row["kind"] == "video" or suffix in VIDEO_SUFFIXES
             weight += self.config.decode.sampling.frames if is_video else 1
             if weight >= self.config.run.block_rows:
                 yield pa.RecordBatch.from_pylist(rows, schema=WORK)
@@ -62,25 +69,28 @@ class Plan:
             yield pa.RecordBatch.from_pylist(rows, schema=WORK)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
+        with Fetcher(self.config.source, self.config.decode.max_bytes) as fetcher:
+            yield from self._planned(fetcher)
+
+    def _planned(self, fetcher: Fetcher) -> Iterator[dict[str, Any]]:
         items = iter(self.source)
         locator = Locator(self.source.base, self.config.source)
         while chunk := list(islice(items, _LOOKUP)):
             ids = [item.content_id for item in chunk]
             stored = self._stored(ids)
-            rejected = {
-                row["content_id"]: row
-                for row in rows_by_id(self.store.dataset("rejected"), ids, ["content_id", "fingerprint", "attempts"])
-            }
+            columns = ["content_id", "fingerprint", "attempts", "error_class"]
+            rejected = {row["content_id"]: row for row in rows_by_id(self.store.dataset("rejected"), ids, columns)}
             changed: list[tuple[dict[str, Any], list[str]]] = []
-            for item in chunk:
+            for row in self._looked_at([self._row(item, locator) for item in chunk], fetcher):
                 self.counts["listed"] += 1
-                row = self._row(item, locator)
-                before = rejected.get(item.content_id)
-                if before and before["fingerprint"] == row["item_fp"]:
+                before = rejected.get(row["content_id"])
+                # A network that failed may be back; all else is tried again when something about the item changes.
+                passing = before is not None and before["error_class"] == FetchFailed.__name__
+                if before and before["fingerprint"] == row["item_fp"] and not passing:
                     self.counts["rejected_before"] += 1
                     continue
                 row["attempts"] = before["attempts"] if before else 0
-                known = stored.get(item.content_id)
+                known = stored.get(row["content_id"])
                 if known is not None and row["path"] is not None and row["source_stat"] is None:
                     # A disk that is not mounted tonight must not cost the catalogue: what is there stays as it is.
                     self.counts["missing_kept"] += 1
@@ -109,20 +119,32 @@ class Plan:
                 row[modality] = vector
                 row["source_stat"] = _READY + hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
             if item.uri is not None and item.vectors is None:
-                row["path"] = locator.path(item.uri)
-                row["source_stat"] = stat_of(row["path"])
+                row["path"] = str(locator.place(item.uri))
         except ItemError as error:
             fail(row, "source", error)
-        row["item_fp"] = fingerprint(
+        return row
+
+    def _looked_at(self, rows: list[dict[str, Any]], fetcher: Fetcher) -> list[dict[str, Any]]:
+        """Sets what tells whether a row's file, or anything else about it, has changed."""
+        with_media = [row for row in rows if row["path"] is not None]
+        stats = fetcher.stats([Place.parse(row["path"]) for row in with_media])
+        for row, stat in zip(with_media, stats, strict=True):
+            row["source_stat"] = stat
+        for row in rows:
+            row["item_fp"] = self._fingerprint(row)
+        return rows
+
+    def _fingerprint(self, row: dict[str, Any]) -> str:
+        stages = self.fingerprints
+        return fingerprint(
             "item",
             uri=row["uri"],
             kind=row["kind"],
             stat=row["source_stat"],
             caption=text_hash(row["caption"]),
-            stages=[self.fingerprints.decode, self.fingerprints.clip, self.fingerprints.vlm],
+            stages=[stages.decode, stages.clip, stages.vlm, stages.describe],
             limits=self._limits,
         )
-        return row
 
     def _compare(self, row: dict[str, Any], stored: dict[str, Any] | None) -> list[str] | None:
         """Sets what the row wants; returns the columns to carry over from the store, None for nothing to do."""
@@ -141,7 +163,7 @@ class Plan:
             # From words to a medium or back: nothing that is stored still stands.
             row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None
             return []
-        same_models = stored["clip_fp"] == new.clip and stored["vlm_fp"] == new.vlm
+        same_clip, same_vlm = stored["clip_fp"] == new.clip, stored["vlm_fp"] == new.vlm
         same_media = stored["uri"] == row["uri"] and stored["source_stat"] == row["source_stat"]
         same_decode = stored["decode_fp"] == new.decode or not has_media
         same_text = stored["caption_hash"] == self._caption_hash(row)
@@ -151,22 +173,32 @@ class Plan:
         )
         if row["external"] is not None:
             return None if same_media and same_text and same_facts else []
-        row["want_media"] = has_media and not (same_models and same_media and same_decode)
-        row["want_text"] = not (same_models and same_text)
+        stands = []
+        if same_clip:
+            stands += ["clip_image"] * has_media + ["clip_text"] * same_text
+        if same_vlm and (same_text or (has_media and not new.vlm_reads_caption)):
+            stands.append("vlm")
+        # Switched off, describing leaves what was said before.
+        if has_media and new.describe in (None, stored["describe_fp"]):
+            stands += ["vlm_caption", "vlm_tags"]
+        all_of_frames = set(_FROM_FRAMES) <= set(stands)
+        row["want_media"] = has_media and not (all_of_frames and same_media and same_decode)
+        row["want_text"] = "clip_text" not in stands or not (has_media or "vlm" in stands)
         if not row["want_media"] and not row["want_text"] and same_facts and same_media:
             return None
         if has_media and not row["want_media"]:
             # Media that is looked at again may have become of another kind; only what stands keeps its kind.
             row["kind"] = row["kind"] or stored["kind"]
-        keep: list[str] = []
-        if has_media and not row["want_media"]:
-            keep += [*_FACTS, "clip_image", "vlm"]
-        elif has_media and same_models and same_decode:
-            # The file was touched; with its stored hash along, the decode step sees whether its bytes changed.
-            keep += [*_FACTS, "clip_image", "vlm"]
-        if not row["want_text"]:
-            keep += ["clip_text"] if has_media else ["clip_text", "vlm"]
-        return keep
+        if not has_media or not row["want_media"]:
+            row["stands"] = stands
+            return [*stands, *_FACTS] if has_media else stands
+        if same_media and same_decode:
+            # Some of what is made of the frames: they are decoded again, the rest stays.
+            row["stands"] = stands
+            return stands
+        row["stands"] = [name for name in stands if name not in _FROM_FRAMES]
+        # The file was touched; with its stored hash along, the decode step sees whether its bytes changed.
+        return [*stands, *_FACTS] if all_of_frames and same_decode else row["stands"]
 
     def _caption_hash(self, row: dict[str, Any]) -> str | None:
         try:
@@ -184,7 +216,7 @@ class Plan:
         if not by_id:
             return
         dims = self.store.dims()
-        columns = ["content_id", *_FACTS, *(m for m in MODALITIES if m in dims)]
+        columns = ["content_id", *_FACTS, "vlm_caption", "vlm_tags", *(m for m in MODALITIES if m in dims)]
         for stored in rows_by_id(self.store.dataset("contents"), list(by_id), columns):
             row, keep = by_id[stored["content_id"]]
             row.update({name: stored.get(name) for name in keep})

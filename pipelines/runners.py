@@ -32,7 +32,7 @@ class LocalRunner:
         self._encode: Step | None = None
 
     def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]:
-        decode = DecodeStep(config.decode, config.decode.workers)
+        decode = DecodeStep(config, config.decode.workers)
         ahead: deque[Future[pa.RecordBatch]] = deque()
         # Two threads: while one batch drains its last children, the next one already keeps the others busy.
         threads = ThreadPoolExecutor(2, thread_name_prefix="fuseid-decode-ahead")

@@ -1,291 +1,182 @@
-"""Where contents come from: a manifest, a folder of media with sidecar captions, or ready-made vectors."""
+"""Sources: a manifest, a folder of media, tar shards or ready-made vectors, here or at a remote uri."""
 
 from __future__ import annotations
 
-import csv
+import glob
 import hashlib
-import json
-import math
 import os
-import sys
+import re
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput, BadSidecar, ItemError
+from fuseid.core.config import SourceConfig
+from fuseid.core.errors import BadInput, ItemError
+from fuseid.pipelines.folder import Folder
+from fuseid.pipelines.listed import Listed, Source, is_usable_vector
+from fuseid.pipelines.manifest import SUFFIXES, Manifest
+from fuseid.pipelines.uris import RemoteUri, parse_remote
+from fuseid.pipelines.vector_files import Vectors
+from fuseid.pipelines.webdataset import WebDataset
 
-IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp"])
-VIDEO_SUFFIXES = frozenset([".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".ogv"])
-_SIDECAR_BYTES = 16 << 20
-COLUMNS = ("content_id", "uri", "caption", "kind", "attributes")
+__all__ = [
+    "Folder", "Listed", "Manifest", "Source", "Vectors", "WebDataset", "count_distinct",
+    "is_usable_vector", "open_source",
+]  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One line of a source, not yet looked at. `vectors`: ready-made ones by modality; `problem`: why it is refused."""
-
-    content_id: str
-    uri: str | None = None
-    caption: str | None = None
-    kind: str | None = None
-    attributes: str = "{}"
-    vectors: dict[str, np.ndarray] | None = None
-    problem: ItemError | None = None
+_WHAT = "a manifest is .parquet, .jsonl or .csv; else name a folder of media, or tar shards: .tar, a folder, a pattern"
+_MOST_SHARDS = 1_000_000
 
 
-class Source(Protocol):
-    """`base` is the directory that relative uris start from, and that uris may not leave."""
+def open_source(path: str | Path, config: SourceConfig | None = None) -> Source:
+    """A manifest, a folder of media, or WebDataset shards: one `.tar`, a folder that holds them, or a pattern like
+    `shards/{00000..00012}.tar`; also at s3://, gs://, https:// where `source.schemes` says so.
 
-    base: Path
-
-    def __iter__(self) -> Iterator[Listed]: ...
-
-
-def open_source(path: str | Path) -> Source:
-    """A folder, or a manifest by its suffix. Raises BadInput for anything else."""
-    path = Path(path)
+    Raises BadInput for anything else.
+    """
+    config = config or SourceConfig()
+    text = str(path)
+    if "://" in text:
+        return _open_remote(text, config)
+    path = Path(text)
     if path.is_dir():
-        return Folder(path)
+        return _folder(path, config)
     if not path.exists():
-        raise BadInput(f"no such manifest or folder: {path}")
-    if path.suffix not in (".parquet", ".jsonl", ".csv"):
-        raise BadInput(f"{path}: a manifest is .parquet, .jsonl or .csv, or a folder of media")
+        if not re.search(r"[{*?\[]", text):
+            raise BadInput(f"no such manifest or folder: {path}")
+        return _local_shards(text, config)
+    if path.suffix == ".tar":
+        return WebDataset([path.resolve().name], path.resolve().parent, config, text)
+    if path.suffix not in SUFFIXES:
+        raise BadInput(f"{path}: {_WHAT}")
     return Manifest(path)
 
 
-class Manifest:
-    """Parquet, JSONL or CSV with `content_id`, `uri` and/or `caption`, optional `kind` and `attributes`.
-
-    Iterating raises BadInput, with the line, for a missing column, a line that cannot be read, or an empty content_id.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.base = path.resolve().parent
-        self.ignored: tuple[str, ...] = ()
-
-    def __iter__(self) -> Iterator[Listed]:
-        read = {".parquet": self._parquet, ".jsonl": self._jsonl, ".csv": self._csv}[self.path.suffix]
-        try:
-            for number, row in enumerate(read(), 1):
-                yield self._listed(number, row)
-        except (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
-            raise BadInput(f"cannot read manifest {self.path}: {str(error).splitlines()[0]}") from None
-
-    def _listed(self, number: int, row: dict[str, Any]) -> Listed:
-        content_id = row.get("content_id")
-        if isinstance(content_id, int) and not isinstance(content_id, bool):
-            content_id = str(content_id)
-        if not isinstance(content_id, str) or not content_id:
-            raise BadInput(f"{self.path}, row {number}: content_id is {content_id!r}; every row needs one, as text")
-        for name in ("uri", "caption", "kind"):
-            if row.get(name) is not None and not isinstance(row[name], str):
-                raise BadInput(f"{self.path}, row {number}: {name} must be text, got {row[name]!r}")
-        return Listed(
-            _storable(content_id),
-            _storable(row.get("uri") or "") or None,
-            _without_surrogates(row.get("caption")) or None,
-            _storable(row.get("kind") or "") or None,
-            self._attributes(number, row.get("attributes")),
+def _folder(path: Path, config: SourceConfig) -> Source:
+    shards = sorted(entry.name for entry in path.iterdir() if entry.name.endswith(".tar") and not entry.is_dir())
+    if not shards:
+        return Folder(path)
+    loose = next(iter(Folder(path)), None)
+    if loose is not None:
+        raise BadInput(
+            f"{path} holds tar shards ({shards[0]}) and loose media ({loose.content_id}); ingest them one by one"
         )
-
-    def _attributes(self, number: int, value: Any) -> str:
-        if isinstance(value, str) and value:
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                raise BadInput(f"{self.path}, row {number}: attributes are no JSON object: {value[:80]!r}") from None
-        if isinstance(value, list) and all(isinstance(pair, tuple) for pair in value):  # a Parquet map
-            value = dict(value)
-        if value and not isinstance(value, dict):
-            raise BadInput(f"{self.path}, row {number}: attributes must be an object, got {value!r}")
-        return _canonical(value or {})
-
-    def _check_columns(self, names: list[str]) -> None:
-        if "content_id" not in names or not {"uri", "caption"} & set(names):
-            missing = "content_id" if "content_id" not in names else "uri or caption"
-            raise BadInput(f"{self.path} has no column {missing}; it has {', '.join(names) or 'none'}")
-        self.ignored = tuple(name for name in names if name not in COLUMNS)
-
-    def _parquet(self) -> Iterator[dict[str, Any]]:
-        file = pq.ParquetFile(self.path)
-        names = file.schema_arrow.names
-        self._check_columns(names)
-        for batch in file.iter_batches(batch_size=4096, columns=[name for name in COLUMNS if name in names]):
-            yield from batch.to_pylist()
-
-    def _jsonl(self) -> Iterator[dict[str, Any]]:
-        checked = False
-        with self.path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise BadInput(f"{self.path}, line {number} is not JSON: {error}") from None
-                if not isinstance(row, dict):
-                    raise BadInput(f"{self.path}, line {number} must be a JSON object, got {type(row).__name__}")
-                if not checked:
-                    self._check_columns(list(row))
-                    checked = True
-                yield row
-
-    def _csv(self) -> Iterator[dict[str, Any]]:
-        csv.field_size_limit(sys.maxsize)
-        with self.path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, restkey="")
-            self._check_columns(list(reader.fieldnames or []))
-            for row in reader:
-                if "" in row:
-                    raise BadInput(f"{self.path}, line {reader.line_num} has more fields than the header")
-                yield row
+    return WebDataset(shards, path.resolve(), config, str(path))
 
 
-class Folder:
-    """Every image and video below a folder; content_id is the path below it.
-
-    A sidecar of the same stem holds the caption: `.txt` as it is, or `.json` with `caption`, `kind` and `attributes`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.base = path.resolve()
-
-    def __iter__(self) -> Iterator[Listed]:
-        for directory, folders, names in os.walk(self.path):
-            folders.sort()
-            for name in sorted(names):
-                media = Path(directory) / name
-                if media.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-                    yield self._listed(media)
-
-    def _listed(self, media: Path) -> Listed:
-        content_id = _storable(media.relative_to(self.path).as_posix())
-        kind = "video" if media.suffix.lower() in VIDEO_SUFFIXES else "image"
-        caption, attributes = None, "{}"
-        text, sidecar = media.with_suffix(".txt"), media.with_suffix(".json")
-        problem = None
-        try:
-            if sidecar.is_file():
-                fields = json.loads(self._read(sidecar))
-                caption, kind = _without_surrogates(fields.get("caption")), _storable(fields.get("kind") or kind)
-                attributes = _canonical(dict(fields.get("attributes") or {}))
-            elif text.is_file():
-                caption = self._read(text)
-        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-            problem = BadSidecar(f"cannot read the sidecar of {content_id}: {error}")
-        return Listed(content_id, content_id, caption, kind, attributes, problem=problem)
-
-    def _read(self, sidecar: Path) -> str:
-        """Raises ValueError for what leads out of the folder or is larger than any caption."""
-        if not sidecar.resolve().is_relative_to(self.base):
-            raise ValueError(f"{sidecar.name} leads outside the folder")
-        if sidecar.stat().st_size > _SIDECAR_BYTES:
-            raise ValueError(f"{sidecar.name} is larger than {_SIDECAR_BYTES} bytes")
-        return sidecar.read_text(encoding="utf-8-sig")
+def _local_shards(pattern: str, config: SourceConfig) -> Source:
+    paths: list[str] = []
+    for text in braces(pattern):
+        paths += sorted(glob.glob(text)) if glob.has_magic(text) else [text]
+    _check_shards(pattern, paths)
+    if not any(map(os.path.exists, paths)):
+        raise BadInput(f"no such shards: {pattern}")
+    # Links are not followed here: the folder that was named is what they may not lead out of.
+    paths = [os.path.abspath(path) for path in paths]
+    base = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return WebDataset([os.path.relpath(path, base) for path in paths], Path(base).resolve(), config, pattern)
 
 
-class Vectors:
-    """Ready-made vectors that enter at fusion, as modality `external`.
-
-    `.parquet` with `content_id` and `vector` (and any manifest columns), or `.npy` float [N, D] beside a
-    `.ids.txt` of the same stem with one content_id a line.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.base = self.path.resolve().parent
-        if not self.path.is_file():
-            raise BadInput(f"no such file of vectors: {path}")
-        if self.path.suffix not in (".parquet", ".npy"):
-            raise BadInput(f"{path}: ready-made vectors are .parquet or .npy")
-
-    def __iter__(self) -> Iterator[Listed]:
-        try:
-            yield from self._parquet() if self.path.suffix == ".parquet" else self._npy()
-        except (OSError, EOFError, ValueError, pa.ArrowException) as error:
-            raise BadInput(f"cannot read vectors {self.path}: {str(error).splitlines()[0]}") from None
-
-    def _parquet(self) -> Iterator[Listed]:
-        manifest = Manifest(self.path)
-        file = pq.ParquetFile(self.path)
-        names = file.schema_arrow.names
-        for needed in ("content_id", "vector"):
-            if needed not in names:
-                raise BadInput(f"{self.path} has no column {needed}; it has {', '.join(names)}")
-        kind = file.schema_arrow.field("vector").type
-        if not _is_list_of_numbers(kind):
-            raise BadInput(f"{self.path}: column vector must hold lists of floats, got {kind}")
-        number = 0
-        for batch in file.iter_batches(batch_size=4096, columns=[n for n in (*COLUMNS, "vector") if n in names]):
-            vectors = batch.column("vector")
-            for position, row in enumerate(batch.drop_columns(["vector"]).to_pylist()):
-                number += 1
-                value = vectors[position].values
-                if value is None or value.null_count:
-                    raise BadInput(f"{self.path}, row {number}: vector is null or holds null")
-                listed = manifest._listed(number, row)
-                yield _with_vector(listed, value.to_numpy(zero_copy_only=False))
-
-    def _npy(self) -> Iterator[Listed]:
-        ids_path = self.path.with_suffix(".ids.txt")
-        if not ids_path.is_file():
-            raise BadInput(f"{self.path} needs {ids_path.name} beside it, one content_id a line")
-        vectors = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        if vectors.ndim != 2 or vectors.dtype.kind != "f":
-            raise BadInput(f"{self.path} must hold floats [N, D], got {vectors.dtype} {list(vectors.shape)}")
-        with ids_path.open(encoding="utf-8") as lines:
-            ids = (line.rstrip("\n") for line in lines)
-            for position in range(len(vectors)):
-                content_id = next(ids, None)
-                if not content_id:
-                    raise BadInput(f"{ids_path} has fewer ids than the {len(vectors)} rows of {self.path.name}")
-                yield _with_vector(Listed(content_id), np.asarray(vectors[position]))
-            if next(ids, None):
-                raise BadInput(f"{ids_path} has more ids than the {len(vectors)} rows of {self.path.name}")
+def _open_remote(text: str, config: SourceConfig) -> Source:
+    uris = [_remote(text, spelled, config) for spelled in braces(text)]
+    last = uris[0].path.rpartition("/")[2]
+    if len(uris) == 1 and last.endswith(SUFFIXES):
+        return _remote_manifest(uris[0], config)
+    if uris[0].is_http and re.search(r"[*\[]", last):
+        raise BadInput(f"{text}: a web server does not tell its files; name them, as in {{00000..00012}}.tar")
+    if not uris[0].is_http and (not last or glob.has_magic(last)):
+        uris = [uri for pattern in uris for uri in _listed_shards(pattern, config)]
+    _check_shards(text, [uri.path for uri in uris])
+    return WebDataset([str(uri) for uri in uris], str(_common_folder(uris)), config, text)
 
 
-def _with_vector(listed: Listed, vector: np.ndarray) -> Listed:
-    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which costs that item
-        vector = vector.astype(np.float32)
-    return Listed(
-        listed.content_id, listed.uri, listed.caption, listed.kind, listed.attributes, {"external": vector}
-    )  # fmt: skip
+def _common_folder(uris: list[RemoteUri]) -> RemoteUri:
+    """What the user named may be read; where that is several hosts, all but the first have to be in `source.allow`."""
+    first = uris[0].folder
+    paths = {uri.folder.path for uri in uris if uri.authority == first.authority}
+    return RemoteUri(first.scheme, first.authority, f"{os.path.commonpath(paths).rstrip('/')}/")
 
 
-def _is_list_of_numbers(kind: pa.DataType) -> bool:
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
+def _remote(text: str, spelled: str, config: SourceConfig) -> RemoteUri:
+    try:
+        uri = parse_remote(spelled)
+    except ValueError as error:
+        raise BadInput(f"cannot read from {text!r}: {error}") from None
+    if uri.scheme not in config.schemes:
+        raise BadInput(f"cannot read from {text!r}: add {uri.scheme} to source.schemes in the configuration")
+    return uri
 
 
-def _storable(text: str) -> str:
-    """Lone surrogates, which no store takes (half an emoji, a file name that is not UTF-8), as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _remote_manifest(uri: RemoteUri, config: SourceConfig) -> Manifest:
+    """A copy: the two readings of a source must find the same, and Parquet is read from its end."""
+    from fuseid.pipelines.fetch import Fetcher
+
+    folder = tempfile.mkdtemp(prefix="fuseid-manifest-")
+    copy = Path(folder) / f"manifest{Path(uri.path).suffix}"
+    try:
+        with Fetcher(config, max_bytes=0) as fetcher:
+            fetcher.download(uri, copy)
+        manifest = Manifest(copy, uri)
+    except BaseException as error:
+        shutil.rmtree(folder)
+        if isinstance(error, ItemError):
+            raise BadInput(f"cannot read manifest {uri}: {error}") from None
+        raise
+    weakref.finalize(manifest, shutil.rmtree, folder, ignore_errors=True)
+    return manifest
 
 
-def _without_surrogates(caption: str | None) -> str | None:
-    return None if caption is None else caption.encode("utf-8", "ignore").decode("utf-8")
+def _listed_shards(pattern: RemoteUri, config: SourceConfig) -> list[RemoteUri]:
+    from fuseid.pipelines.remote import Remote
+
+    wanted = pattern.path.rpartition("/")[2] or "*.tar"
+    folder = pattern.folder
+    try:
+        with Remote(config) as remote:
+            names = remote.names(folder)
+    except ItemError as error:
+        raise BadInput(f"cannot list {folder}: {error}") from None
+    return [parse_remote(f"{folder}{name}") for name in names if fnmatchcase(name, wanted)]
 
 
-def _canonical(attributes: dict[str, Any]) -> str:
-    """JSON that equals itself when read back from the store: no NaN, no number beyond 64 bits, no half characters."""
-    return _storable(json.dumps(_finite(attributes), sort_keys=True, ensure_ascii=False, default=str))
+def _check_shards(shown: str, paths: list[str]) -> None:
+    if not paths:
+        raise BadInput(f"no such shards: {shown}")
+    if not all(path.endswith(".tar") for path in paths):
+        raise BadInput(f"{shown}: {_WHAT}")
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(name): _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return str(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def braces(text: str) -> Iterator[str]:
+    """`{00..12}` and `{a,b}` written out, as shells do. Raises BadInput for more than a million."""
+    texts = [text]
+    while match := re.search(r"\{([^{}]*)\}", texts[0]):
+        inner = match[1]
+        ends = re.fullmatch(r"([0-9]+)\.\.([0-9]+)", inner)
+        if ends is None and "," not in inner:
+            break
+        if ends is not None:
+            first, last = int(ends[1]), int(ends[2])
+            width = max(len(ends[1]), len(ends[2])) if "0" in (ends[1][0], ends[2][0]) else 0
+            if abs(last - first) >= _MOST_SHARDS:
+                raise BadInput(f"{text} names more than {_MOST_SHARDS} shards")
+            step = 1 if first <= last else -1
+            parts = [str(number).zfill(width) for number in range(first, last + step, step)]
+        else:
+            parts = inner.split(",")
+        if len(parts) * len(texts) > _MOST_SHARDS:
+            raise BadInput(f"{text} names more than {_MOST_SHARDS} shards")
+        # Every text has its next braces at the same place counted from the left, but not in the same column.
+        texts = [_put(spelled, part) for spelled in texts for part in parts]
+    yield from texts
+
+
+def _put(text: str, part: str) -> str:
+    return re.sub(r"\{([^{}]*)\}", lambda _: part, text, count=1)
 
 
 def count_distinct(source: Source, scratch: Path, partitions: int = 64) -> int:
@@ -323,16 +214,6 @@ def count_distinct(source: Source, scratch: Path, partitions: int = 64) -> int:
             # numpy's S type drops trailing zero bytes: pad them back before comparing.
             wanted = bytes(twice[0]).ljust(16, b"\0")
             name = next(item.content_id for item in source if digest(item.content_id) == wanted)
-            raise BadInput(
-                f"content_id {name!r} occurs more than once in {getattr(source, 'path', source)}; ids must be unique"
-            )
+            mend = getattr(source, "mend", "ids must be unique")
+            raise BadInput(f"content_id {name!r} occurs more than once in {getattr(source, 'path', source)}; {mend}")
     return count
-
-
-def is_usable_vector(vector: np.ndarray) -> bool:
-    """Finite and not zero."""
-    return (
-        bool(np.isfinite(vector).all())
-        and math.isfinite(float(np.square(vector, dtype=np.float64).sum()))
-        and bool(vector.any())
-    )

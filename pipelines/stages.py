@@ -6,15 +6,22 @@ from dataclasses import dataclass
 
 from fuseid.core.config import Config
 from fuseid.core.fingerprints import fingerprint
+from fuseid.encoders.models import clip_fingerprint, describe_fingerprint, vlm_fingerprint
+from fuseid.encoders.vlm_reading import reading_of
 
 
 @dataclass(frozen=True, slots=True)
 class StageFingerprints:
-    """`clip` and `vlm` are None where the model is switched off."""
+    """`clip` and `vlm` are None where the model is switched off, `describe` where no caption or tag is generated.
+
+    vlm_reads_caption: a caption edit then changes the VLM's vector of an item with media.
+    """
 
     decode: str
     clip: str | None
     vlm: str | None
+    describe: str | None = None
+    vlm_reads_caption: bool = False
 
     def encoders(self) -> dict[str, str | None]:
         """The encoder behind each modality's vectors."""
@@ -29,13 +36,8 @@ def stage_fingerprints(config: Config) -> StageFingerprints:
         long_side=config.decode.long_side,
         video_decoder=config.decode.video_decoder,
     )
-    clip = vlm = None
-    if config.clip is not None:
-        from fuseid.encoders.clip import clip_fingerprint
-
-        clip = clip_fingerprint(config.clip)
-    if config.vlm.model is not None:
-        from fuseid.encoders.vlm import vlm_fingerprint
-
-        vlm = vlm_fingerprint(config.vlm)
-    return StageFingerprints(decode, clip, vlm)
+    clip = clip_fingerprint(config.clip) if config.clip is not None else None
+    if config.vlm.model is None:
+        return StageFingerprints(decode, clip, None)
+    vlm, describe = vlm_fingerprint(config.vlm), describe_fingerprint(config.vlm)
+    return StageFingerprints(decode, clip, vlm, describe, reading_of(config.vlm).reads_caption)

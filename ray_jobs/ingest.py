@@ -21,12 +21,13 @@ def ray_ingest(uri: str, source: Source, config: Config, progress: Progress | No
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuseid.ray_jobs.ingest", description=__doc__)
-    parser.add_argument("source", help="manifest (.parquet, .jsonl, .csv) or folder of media")
+    parser.add_argument("source", help="manifest (.parquet, .jsonl, .csv), folder of media, or tar shards")
     parser.add_argument("--db", required=True, help="directory or object-store URI of the database")
     parser.add_argument("--config", help="fuseid.yaml")
     arguments = parser.parse_args()
     try:
-        run = ray_ingest(arguments.db, open_source(arguments.source), load_config(arguments.config))
+        config = load_config(arguments.config)
+        run = ray_ingest(arguments.db, open_source(arguments.source, config.source), config)
     except FuseidError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

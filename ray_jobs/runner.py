@@ -13,7 +13,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-from fuseid.core.config import Config, DecodeConfig
+from fuseid.core.config import Config
 from fuseid.pipelines.steps import DecodeStep, EncodeStep, load_encoders
 from fuseid.ray_jobs.sizing import Sizes, cluster_sizes
 
@@ -48,7 +48,7 @@ class RayRunner:
             zero_copy_batch=True,
             num_cpus=sizes.decode_cpus,
             compute=TaskPoolStrategy(size=min(sizes.decode_tasks, len(refs))),
-            fn_args=(config.decode.model_dump_json(),),
+            fn_args=(config.model_dump_json(include={"decode", "source"}),),
         )
         done = decoded.map_batches(
             _Encoder,
@@ -102,7 +102,7 @@ def _decode(table: Any, config: str) -> Any:
         for step in _decode_steps.values():
             step.close()
         _decode_steps.clear()
-        _decode_steps[config] = DecodeStep(DecodeConfig.model_validate_json(config), workers=1)
+        _decode_steps[config] = DecodeStep(Config.model_validate_json(config), workers=1)
     step = _decode_steps[config]
     return pa.Table.from_batches([step(batch) for batch in table.combine_chunks().to_batches()])
 

@@ -1,0 +1,87 @@
+"""Ready-made vectors, which enter at fusion: nothing is decoded or encoded for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.listed import Listed
+from fuseid.pipelines.manifest import COLUMNS, Manifest
+
+
+class Vectors:
+    """Ready-made vectors that enter at fusion, as modality `external`.
+
+    `.parquet` with `content_id` and `vector` (and any manifest columns), or `.npy` float [N, D] beside a
+    `.ids.txt` of the same stem with one content_id a line.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.base = self.path.resolve().parent
+        if not self.path.is_file():
+            raise BadInput(f"no such file of vectors: {path}")
+        if self.path.suffix not in (".parquet", ".npy"):
+            raise BadInput(f"{path}: ready-made vectors are .parquet or .npy")
+
+    def __iter__(self) -> Iterator[Listed]:
+        try:
+            yield from self._parquet() if self.path.suffix == ".parquet" else self._npy()
+        except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+            raise BadInput(f"cannot read vectors {self.path}: {str(error).splitlines()[0]}") from None
+
+    def _parquet(self) -> Iterator[Listed]:
+        manifest = Manifest(self.path)
+        file = pq.ParquetFile(self.path)
+        names = file.schema_arrow.names
+        for needed in ("content_id", "vector"):
+            if needed not in names:
+                raise BadInput(f"{self.path} has no column {needed}; it has {', '.join(names)}")
+        kind = file.schema_arrow.field("vector").type
+        if not _is_list_of_numbers(kind):
+            raise BadInput(f"{self.path}: column vector must hold lists of floats, got {kind}")
+        number = 0
+        for batch in file.iter_batches(batch_size=4096, columns=[n for n in (*COLUMNS, "vector") if n in names]):
+            vectors = batch.column("vector")
+            for position, row in enumerate(batch.drop_columns(["vector"]).to_pylist()):
+                number += 1
+                value = vectors[position].values
+                if value is None or value.null_count:
+                    raise BadInput(f"{self.path}, row {number}: vector is null or holds null")
+                listed = manifest.listed(number, row)
+                yield _with_vector(listed, value.to_numpy(zero_copy_only=False))
+
+    def _npy(self) -> Iterator[Listed]:
+        ids_path = self.path.with_suffix(".ids.txt")
+        if not ids_path.is_file():
+            raise BadInput(f"{self.path} needs {ids_path.name} beside it, one content_id a line")
+        vectors = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        if vectors.ndim != 2 or vectors.dtype.kind != "f":
+            raise BadInput(f"{self.path} must hold floats [N, D], got {vectors.dtype} {list(vectors.shape)}")
+        with ids_path.open(encoding="utf-8") as lines:
+            ids = (line.rstrip("\n") for line in lines)
+            for position in range(len(vectors)):
+                content_id = next(ids, None)
+                if not content_id:
+                    raise BadInput(f"{ids_path} has fewer ids than the {len(vectors)} rows of {self.path.name}")
+                yield _with_vector(Listed(content_id), np.asarray(vectors[position]))
+            if next(ids, None):
+                raise BadInput(f"{ids_path} has more ids than the {len(vectors)} rows of {self.path.name}")
+
+
+def _with_vector(listed: Listed, vector: np.ndarray) -> Listed:
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which costs that item
+        vector = vector.astype(np.float32)
+    return Listed(
+        listed.content_id, listed.uri, listed.caption, listed.kind, listed.attributes, {"external": vector}
+    )  # fmt: skip
+
+
+def _is_list_of_numbers(kind: pa.DataType) -> bool:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))

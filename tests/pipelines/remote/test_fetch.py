@@ -1,0 +1,250 @@
+"""Remote media become local files of bounded size in bounded time, and one bad host costs its own items only."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from fuseid.core.errors import CorruptMedia, FetchFailed, ItemError, MissingFile, NotAllowed, TooLarge
+from fuseid.pipelines.fetch import Fetcher
+from fuseid.pipelines.locate import Place, member_uri
+from fuseid.pipelines.tar import members
+
+
+def test_bytes_arrive_as_they_are(site, fetch):
+    data = bytes(range(256)) * 4000
+    assert fetch(site.put("a b.png".replace(" ", "%20"), data), max_bytes=len(data)) == data
+    assert fetch(site.put("empty", b"")) == b""
+    assert fetch(site.put("a.png?sig=a%2Fb", b"signed")) == b"signed"
+
+
+def test_what_announces_more_bytes_than_allowed_is_not_begun(site, fetch, say):
+    outcome = fetch(site.answer("a.png", say(200, b"x" * 10, 5000)), max_bytes=4999)
+    assert isinstance(outcome, TooLarge)
+    assert "decode.max_bytes" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("status", "part", "outcome"), [(200, False, TooLarge), (400, False, FetchFailed), (400, True, FetchFailed)]
+)
+def test_what_has_no_announced_end_is_cut_at_the_limit(site, fetch, status, part, outcome):
+    sent = []
+
+    def endless(handler):
+        handler.send_response(status)
+        handler.end_headers()
+        handler.close_connection = True
+        for _ in range(10_000):
+            handler.wfile.write(b"x" * 65536)
+            sent.append(65536)
+
+    place = site.answer("0.tar", endless) + "#a.png@512+9" * part
+    assert isinstance(fetch(place, max_bytes=1 << 20), outcome)
+    time.sleep(0.2)
+    assert sum(sent) < 64 << 20  # what fits into the buffers between the two, not the 655 MB
+
+
+def test_a_body_that_ends_early_is_no_file(site, fetch, say):
+    def ends_early(handler):
+        say(200, b"x" * 10, 20)(handler)
+        handler.close_connection = True
+
+    assert isinstance(fetch(site.answer("a.png", ends_early)), FetchFailed)
+
+
+def test_compressed_transfer_is_not_taken_for_the_file(site, fetch, say):
+    bomb = gzip.compress(b"\0" * (8 << 20))
+    outcome = fetch(site.answer("a.png", say(200, bomb, **{"Content-Encoding": "gzip"})))
+    assert isinstance(outcome, FetchFailed)
+    assert "gzip" in str(outcome)
+
+
+@pytest.mark.parametrize("trouble", [503, 500, 429, "reset", "short"])
+def test_what_passes_is_tried_again(site, fetch, say, trouble):
+    site.files["/a.png"] = b"in the end"
+    tries = []
+
+    def first_troubled(handler):
+        tries.append(1)
+        if len(tries) > 1:
+            site._file(handler)
+        elif trouble == "reset":
+            handler.close_connection = True
+        elif trouble == "short":
+            say(200, b"x", 10)(handler)
+            handler.close_connection = True
+        else:
+            say(trouble, b"later")(handler)
+
+    assert fetch(site.answer("a.png", first_troubled)) == b"in the end"
+    assert len(tries) == 2
+
+
+def test_what_does_not_pass_is_given_up_and_what_is_no_accident_is_not_repeated(site, fetch, say):
+    outcome = fetch(site.answer("a.png", say(503, b"later")))
+    assert isinstance(outcome, FetchFailed)
+    assert "503" in str(outcome)
+    assert len(site.requests) == 3
+    site.requests.clear()
+    assert isinstance(fetch(site.uri("none.png")), MissingFile)
+    assert isinstance(fetch(site.answer("no.png", say(403, b"no"))), NotAllowed)
+    assert len(site.requests) == 2
+
+
+def slow(handler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    for _ in range(100):
+        handler.wfile.write(b"x")
+        handler.wfile.flush()
+        time.sleep(0.1)
+
+
+def test_a_drop_at_a_time_ends_at_the_time_limit(site, config, fetch):
+    started = time.perf_counter()
+    outcome = fetch(site.answer("a.png", slow), source=config(timeout_seconds=0.5))
+    assert isinstance(outcome, FetchFailed)
+    assert "source.timeout_seconds" in str(outcome)
+    assert time.perf_counter() - started < 3
+
+
+def test_one_slow_host_holds_up_nobody_for_long(site, config):
+    site.put("good.png", b"good")
+    site.answer("slow", slow)
+    places = [site.uri("slow", host="localhost")] * 40 + [site.uri("good.png")] * 3
+    source = config(timeout_seconds=0.5, concurrency=4)
+    started = time.perf_counter()
+    with Fetcher(source, 1 << 20) as fetcher, fetcher.files(places) as files:
+        outcomes = list(files)
+        good = [Path(file.path).read_bytes() for file in outcomes[40:]]
+    assert good == [b"good"] * 3
+    assert all(isinstance(file, FetchFailed) for file in outcomes[:40])
+    assert "failed too often in a row" in str(outcomes[39])
+    assert time.perf_counter() - started < 4  # not 40 * 0.5 / 4
+
+
+def test_files_come_in_order_a_few_ahead_and_go_when_they_are_released(site, config):
+    places = [site.put(f"{number}.png", b"%d" % number) for number in range(12)]
+    seen = []
+    with Fetcher(config(concurrency=3), 1 << 20) as fetcher, fetcher.files(places) as files:
+        for number, file in enumerate(files):
+            assert not isinstance(file, ItemError)
+            folder = Path(file.path).parent
+            seen.append(Path(file.path).read_bytes())
+            assert len(list(folder.iterdir())) <= 4
+            assert len(site.requests) <= number + 4
+            file.release()
+            assert not Path(file.path).exists()
+    assert seen == [b"%d" % number for number in range(12)]
+    assert not folder.exists()
+
+
+def test_what_did_not_come_whole_takes_no_room(site, config, say, shard, tmp_path):
+    site.answer("long", say(200, b"x" * 500_000, None))
+    site.answer("short", say(200, b"x" * 50_000, 99_999))
+    local = member_uri(str(tmp_path / "0.tar"), "a.png", 2048, 10)
+    places = [site.uri("long"), site.uri("short"), local, site.put("good.png", b"x")]
+    with Fetcher(config(timeout_seconds=1), 100_000) as fetcher, fetcher.files(places) as files:
+        *failed, good = files
+        assert [path.name for path in Path(good.path).parent.iterdir()] == ["3"]
+    assert [type(error) for error in failed] == [TooLarge, FetchFailed, MissingFile]
+
+
+def test_what_is_not_waited_for_is_given_up(site, config):
+    site.answer("slow", slow)
+    started = time.perf_counter()
+    with Fetcher(config(), 1 << 20) as fetcher, fetcher.files([site.uri("slow")] * 3) as files:
+        assert files is not None
+    assert time.perf_counter() - started < 3
+
+
+def test_a_plain_local_file_is_opened_where_it_lies(tmp_path, config):
+    (tmp_path / "a.png").write_bytes(b"x")
+    with Fetcher(config(), 0) as fetcher, fetcher.files([str(tmp_path / "a.png")]) as files:
+        (file,) = files
+        assert (file.path, file.is_copy) == (str(tmp_path / "a.png"), False)
+        file.release()
+    assert (tmp_path / "a.png").exists()
+
+
+# Members of shards
+
+
+@pytest.fixture
+def shard(tmp_path):
+    """A tar of three members, and where each lies."""
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for name in ("a.png", "b.png", "empty.png"):
+            info = tarfile.TarInfo(name)
+            info.size = 0 if name == "empty.png" else 70_000
+            tar.addfile(info, io.BytesIO(name[:1].encode() * info.size))
+    data = (tmp_path / "0.tar").read_bytes()
+    return data, {member.name: member for member in members(io.BytesIO(data), len(data))}
+
+
+@pytest.mark.parametrize("where", ["local", "http"])
+def test_a_member_is_fetched_alone(shard, site, fetch, tmp_path, where):
+    data, found = shard
+    file = str(tmp_path / "0.tar") if where == "local" else site.put("0.tar", data)
+    for name, content in {"b.png": b"b" * 70_000, "a.png": b"a" * 70_000, "empty.png": b""}.items():
+        assert fetch(member_uri(file, name, found[name].offset, found[name].size)) == content
+    assert where == "local" or all("range" in headers for _, _, headers in site.requests)
+
+
+@pytest.mark.parametrize("where", ["local", "http"])
+def test_a_span_that_is_no_member_is_not_read(shard, site, fetch, tmp_path, where):
+    data, found = shard
+    file = str(tmp_path / "0.tar") if where == "local" else site.put("0.tar", data)
+    member = found["a.png"]
+    for offset, size in (
+        (member.offset, 60_000),
+        (member.offset, 140_000),
+        (member.offset + 512, 5),
+        (0, 5),
+        (0, 70_000),
+        (10**9, 5),
+    ):
+        outcome = fetch(member_uri(file, "a.png", offset, size))
+        assert isinstance(outcome, MissingFile | FetchFailed | CorruptMedia), outcome
+    assert isinstance(fetch(member_uri(file, "a.png", member.offset, 10**15)), TooLarge)
+    assert isinstance(fetch(member_uri(file + "x.tar", "a.png", member.offset, member.size)), MissingFile)
+
+
+# Looks
+
+
+def test_a_look_tells_when_a_file_changes_and_nothing_where_it_cannot(site, config, say, shard, tmp_path):
+    site.put("a.png", b"one")
+    site.answer("sized", say(200, b"123", **{"Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}))
+    site.answer("bare", say(200, b"123"))
+    site.answer("refused", say(403, b"no"))
+    place = Place(str(tmp_path / "0.tar"), ("a.png", 512, 70_000))
+    names = ("a.png", "sized", "bare", "refused", "none")
+    places = [Place.parse(site.uri(name)) for name in names] + [place]
+    with Fetcher(config(), 0) as fetcher:
+        tag, sized, bare, refused, none, member = fetcher.stats(places)
+        site.put("a.png", b"two")
+        assert fetcher.stats(places[:1]) != [tag]
+    assert tag.startswith('"')
+    assert sized == "3:Sat, 01 Jan 2022 00:00:00 GMT"
+    assert (bare, refused, none) == (None, None, None)
+    assert member.endswith("+512+70000")
+
+
+def test_each_file_is_looked_at_once_and_a_dead_host_is_not_asked_for_long(site, config):
+    uri = site.put("0.tar", b"x")
+    shards = [Place.parse(member_uri(uri, f"{i}.png", 512 * i, 1)) for i in range(200)]
+    dead = [Place.parse(f"http://localhost:1/{i}") for i in range(200)]
+    started = time.perf_counter()
+    with Fetcher(config(), 0) as fetcher:
+        found = fetcher.stats(shards + dead)
+    assert len(set(found[:200])) == 200
+    assert found[200:] == [None] * 200
+    assert len(site.requests) == 1
+    assert time.perf_counter() - started < 3

@@ -1,0 +1,269 @@
+"""An ingest from the web, S3 or Cloud Storage ends as one from this disk does, and is repeated as cheaply."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fuseid.core.config import SourceConfig
+from fuseid.core.errors import BadInput, FetchFailed, MissingFile, NotAllowed
+from fuseid.pipelines.fetch import Fetcher
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.runners import LocalRunner
+from fuseid.pipelines.sources import open_source
+
+Put = Callable[[str, bytes], Any]
+
+
+def send(method: str, where: str, data: bytes = b"") -> None:
+    headers = {"Content-Type": "application/octet-stream"}
+    urllib.request.urlopen(urllib.request.Request(where, data, headers, method=method)).close()
+
+
+@pytest.fixture
+def on_s3(s3_port, monkeypatch) -> tuple[str, Put]:
+    """-> (the uri of a folder, what puts a file into it)."""
+    server = f"http://127.0.0.1:{s3_port}"
+    for name, value in {"ENDPOINT_URL_S3": server, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test",
+                        "DEFAULT_REGION": "us-east-1", "EC2_METADATA_DISABLED": "true"}.items():  # fmt: skip
+        monkeypatch.setenv(f"AWS_{name}", value)
+    send("PUT", f"{server}/bucket")
+    return "s3://bucket/dir/", lambda key, data: send("PUT", f"{server}/bucket/dir/{key}", data)
+
+
+@pytest.fixture
+def on_gs(gs_port, monkeypatch) -> tuple[str, Put]:
+    server = f"http://127.0.0.1:{gs_port}"
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
+    upload = f"{server}/upload/storage/v1/b/bucket/o?uploadType=media&name=dir/"
+    return "gs://bucket/dir/", lambda key, data: send("POST", f"{upload}{key}", data)
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def run(workspace, encode_step):
+    """Ingests a remote source into a database."""
+
+    def ran(source: str, load: Any = None, db: str = "db", **settings: Any) -> Any:
+        scheme = source.partition(":")[0]
+        web = {"schemes": [scheme], "private_hosts": True, "timeout_seconds": 20, **settings}
+        config = workspace.settings(source=web)
+        opened = open_source(source, config.source)
+        return ingest(workspace.uri(db), opened, config, LocalRunner(load or (lambda _: encode_step)))
+
+    return ran
+
+
+def test_a_manifest_on_the_web_with_its_media_beside_it(workspace, site, run):
+    for number in range(3):
+        site.put(f"media/{number}.png", (workspace.media / workspace.picture(f"{number}.png", number)).read_bytes())
+    site.put("media/f.mp4", (workspace.media / workspace.video("f.mp4")).read_bytes())
+    site.put("media/bad.png", b"no picture")
+    rows = [
+        {"content_id": "0", "uri": "media/0.png", "caption": "a picture"},
+        {"content_id": "1", "uri": site.uri("media/1.png")},
+        {"content_id": "f", "uri": "media/f.mp4"},
+        {"content_id": "w", "caption": "only words"},
+        {"content_id": "bad", "uri": "media/bad.png"},
+        {"content_id": "none", "uri": "media/none.png"},
+        {"content_id": "up", "uri": "../x.png"},
+        {"content_id": "local", "uri": "/etc/passwd"},
+    ]
+    site.put("items.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    first = run(site.uri("items.jsonl"))
+    contents, rejected = workspace.rows(), workspace.rows("rejected")
+    assert contents.keys() == {"0", "1", "f", "w"}
+    assert {name: (row["stage"], row["error_class"]) for name, row in rejected.items()} == {
+        "bad": ("decode", "Unrecognised"), "none": ("fetch", "MissingFile"),
+        "up": ("source", "NotAllowed"), "local": ("source", "NotAllowed"),
+    }  # fmt: skip
+    assert "'media/bad.png'" in rejected["bad"]["message"]
+    assert first.counts["planned"] == len(rows)
+    assert contents["f"]["kind"] == "video"
+
+    # The same files from this disk give the same vectors.
+    local = [{**row, "uri": Path(row["uri"]).name} for row in rows if "uri" in row and row["content_id"] in contents]
+    workspace.ingest(local, db="local")
+    for name, row in workspace.rows(db="local").items():
+        assert (row["clip_image"], row["media_hash"]) == (contents[name]["clip_image"], contents[name]["media_hash"])
+
+    again = run(site.uri("items.jsonl"), load=workspace.no_model)
+    assert (again.counts["unchanged"], again.counts["rejected_before"], again.counts["planned"]) == (4, 4, 0)
+
+    site.put("media/0.png", (workspace.media / "2.png").read_bytes())
+    changed = run(site.uri("items.jsonl"))
+    assert (changed.counts["planned"], changed.counts["committed"]) == (1, 1)
+    assert workspace.rows()["0"]["media_hash"] != contents["0"]["media_hash"]
+
+
+def test_shards_on_the_web(workspace, site, run):
+    for number in range(2):
+        picture = (workspace.media / workspace.picture(f"{number}.png", number)).read_bytes()
+        film = (workspace.media / workspace.video(f"{number}.mp4", number)).read_bytes()
+        files = {f"p{number}.png": picture, f"p{number}.txt": b"words", f"f{number}.mp4": film}
+        site.put(f"shards/{number}.tar", tar_of(files))
+    site.put("shards/2.tar", b"no tar" * 500)
+    pattern = site.uri("shards/{0..3}.tar")
+    run(pattern)
+    contents, rejected = workspace.rows(), workspace.rows("rejected")
+    assert contents.keys() == {"p0", "f0", "p1", "f1"}
+    assert contents["p1"]["caption"] == "words"
+    assert contents["p1"]["uri"].startswith(site.uri("shards/1.tar#p1.png@"))
+    assert {row["uri"]: row["error_class"] for row in rejected.values()} == {
+        site.uri("shards/2.tar"): "BadShard", site.uri("shards/3.tar"): "MissingFile"
+    }  # fmt: skip
+    again = run(pattern, load=workspace.no_model)
+    assert (again.counts["unchanged"], again.counts["planned"]) == (4, 0)
+
+
+@pytest.mark.parametrize("store", ["on_s3", "on_gs"])
+def test_an_object_store_holds_a_manifest_media_and_shards(workspace, request, run, store):
+    uri, put = request.getfixturevalue(store)
+    picture = (workspace.media / workspace.picture("a.png", 1)).read_bytes()
+    put("media/a.png", picture)
+    put("0.tar", tar_of({"m.png": picture}))
+    shard = open_source(f"{uri}0.tar", SourceConfig(schemes=(uri[:2],)))
+    (member,) = shard
+    rows = [{"content_id": "a", "uri": "media/a.png"}, {"content_id": "m", "uri": member.uri}]
+    rows += [{"content_id": "none", "uri": "media/none.png"}, {"content_id": "other", "uri": f"{uri[:5]}other/a.png"}]
+    put("items.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    run(f"{uri}items.jsonl")
+    contents, rejected = workspace.rows(), workspace.rows("rejected")
+    assert contents["a"]["media_hash"] == contents["m"]["media_hash"]
+    assert {name: row["error_class"] for name, row in rejected.items()} == {
+        "none": "MissingFile",
+        "other": "NotAllowed",
+    }
+    again = run(f"{uri}items.jsonl", load=workspace.no_model)
+    assert (again.counts["unchanged"], again.counts["rejected_before"]) == (2, 2)
+
+
+@pytest.mark.parametrize("store", ["on_s3", "on_gs"])
+def test_shards_of_a_bucket_are_found_by_folder_and_pattern(request, store, tmp_path):
+    uri, put = request.getfixturevalue(store)
+    large = bytes(range(256)) * 40_000  # more than one range
+    for name in ("00", "01", "10"):
+        put(f"found/{name}.tar", tar_of({f"{name}.png": b"x", f"{name}l.png": large}))
+    put("found/notes.txt", b"x")
+    config = SourceConfig(schemes=(uri[:2],))
+    keys = {p: [item.content_id for item in open_source(f"{uri}found/{p}", config)] for p in ("0*.tar", "", "1?.tar")}
+    assert keys == {
+        "0*.tar": ["00", "00l", "01", "01l"],
+        "": ["00", "00l", "01", "01l", "10", "10l"],
+        "1?.tar": ["10", "10l"],
+    }
+    with pytest.raises(BadInput, match="no such shards"):
+        open_source(f"{uri}found/x*.tar", config)
+    _, item = open_source(f"{uri}found/10.tar", config)
+    with Fetcher(config, len(large)) as fetcher, fetcher.files([item.uri, item.uri.replace("+", "+1")]) as files:
+        whole, wrong = files
+        assert Path(whole.path).read_bytes() == large
+        assert not hasattr(wrong, "path")
+
+
+def test_a_store_that_is_down_fails_in_time(monkeypatch, fetch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    assert isinstance(fetch("s3://bucket/a.png", source=SourceConfig(timeout_seconds=0.5)), FetchFailed)
+
+
+def test_a_host_that_is_down_tonight_costs_no_row_and_new_items_are_tried_again(workspace, site, run, say):
+    site.put("a.png", (workspace.media / workspace.picture("a.png", 1)).read_bytes())
+    rows = [{"content_id": "a", "uri": "a.png"}]
+    site.put("items.jsonl", json.dumps(rows[0]).encode())
+    run(site.uri("items.jsonl"))
+    before = workspace.rows()
+
+    rows += [{"content_id": "b", "uri": "b.png"}]
+    site.put("items.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    for name in ("a.png", "b.png"):
+        site.answer(name, say(503, b"later"))
+    night = run(site.uri("items.jsonl"))
+    assert night.counts["missing_kept"] == 1
+    assert workspace.rows() == before
+    assert workspace.rows("rejected")["b"]["error_class"] == "FetchFailed"
+
+    # Still down, and nothing about it has changed: it is asked for all the same.
+    assert run(site.uri("items.jsonl")).counts["rejected_before"] == 0
+    assert workspace.rows("rejected")["b"]["attempts"] == 2
+
+    # It answers a look, and the file has changed, but not a word of it comes.
+    del site.answers["/a.png"]
+    site.put("a.png", (workspace.media / workspace.picture("c.png", 3)).read_bytes())
+    site.answer("a.png", lambda handler: (site._file if handler.command == "HEAD" else say(503, b"later"))(handler))
+    assert run(site.uri("items.jsonl")).counts["missing_kept"] == 1
+    assert workspace.rows() == before
+
+    site.answers.clear()
+    site.put("b.png", site.files["/a.png"])
+    run(site.uri("items.jsonl"))
+    assert workspace.rows().keys() == {"a", "b"}
+    assert workspace.rows()["a"]["media_hash"] != before["a"]["media_hash"]
+    assert workspace.rows("rejected") == {}
+
+
+def test_nothing_remote_is_opened_unless_configured(workspace, site, encode_step):
+    site.put("a.png", (workspace.media / workspace.picture("a.png", 1)).read_bytes())
+    rows = [{"content_id": "a", "uri": site.uri("a.png")}, {"content_id": "s", "uri": "s3://bucket/a.png"}]
+    workspace.ingest(rows)
+    assert {row["error_class"] for row in workspace.rows("rejected").values()} == {"NotAllowed"}
+    assert site.requests == []
+    # Once the configuration allows it, the same item is tried again by itself.
+    allowed = workspace.settings(source={"schemes": ["http"], "allow": [site.uri()], "private_hosts": True})
+    workspace.ingest(rows, config=allowed)
+    assert workspace.rows().keys() == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("s3://bucket/items.jsonl", "add s3 to source.schemes"),
+        ("ftp://host/items.jsonl", "cannot read from"),
+        ("simplecache::http://127.0.0.1/items.jsonl", "cannot read from"),
+        ("http://user@127.0.0.1/items.jsonl", "cannot read from"),
+        ("{site}none.jsonl", "no such file"),
+        ("{site}items.txt", "a manifest is"),
+        ("{site}shards/*.tar", "does not tell its files"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_one_line(site, config, source, said):
+    with pytest.raises(BadInput, match=said) as caught:
+        open_source(source.format(site=site.uri()), config())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_source_at_a_private_address_is_refused(site, config):
+    site.put("items.jsonl", b"{}")
+    with pytest.raises(BadInput, match="private_hosts"):
+        open_source(site.uri("items.jsonl"), config(private_hosts=False))
+    source = open_source(site.uri("0.tar"), config(private_hosts=False))
+    assert [type(item.problem) for item in source] == [NotAllowed]
+    assert [type(item.problem) for item in open_source(site.uri("0.tar"), config())] == [MissingFile]
+
+
+def test_the_copy_of_a_manifest_goes_with_its_source(site, config, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    site.put("items.csv", b"content_id,caption\na,x\n")
+    source = open_source(site.uri("items.csv"), config())
+    assert [item.content_id for item in source] == ["a"]
+    assert len(site.requests) == 1
+    assert len(list(Path(tmp_path).iterdir())) == 1
+    del source
+    assert list(tmp_path.iterdir()) == []
