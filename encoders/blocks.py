@@ -5,18 +5,28 @@ Measured: a matrix product over a tail of another size takes another kernel and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-def blocks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Consecutive runs of at most `size` items."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def blocks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Consecutive runs of at most `size` items, drawn as they are asked for."""
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def filled(items: Sequence[T], size: int) -> list[T]:
+    """`items` and its last one over again, `size` in all."""
+    return [*items, *[items[-1]] * (size - len(items))]
 
 
 def in_blocks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, size: int) -> np.ndarray:
@@ -30,6 +40,24 @@ def in_blocks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, si
         padded = np.concatenate([block, np.repeat(block[-1:], missing, axis=0)]) if missing else block
         parts.append(function(padded)[: len(block)])
     return np.concatenate(parts)
+
+
+def ahead(function: Callable[[T], R], items: Iterable[T], threads: Executor | None, count: int) -> Iterator[R]:
+    """`map` whose next `count` results are made by `threads` while the caller works on this one; None: no threads."""
+    if threads is None:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            waiting.append(threads.submit(function, item))
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def unit_rows(vectors_ND: np.ndarray) -> np.ndarray:

@@ -1,10 +1,22 @@
-"""Which device a model runs on."""
+"""Which device a model runs on, how many rows at once, and what happens when its memory runs out."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
 from fuseid.core.errors import ConfigError
+from fuseid.encoders.blocks import blocks, filled
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Preparing inputs on one thread leaves an accelerator waiting; on the CPU the model needs the cores itself.
+_PREPARING_THREADS = 4
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -18,3 +30,60 @@ def pick_device(wanted: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device {wanted} was asked for, but no CUDA device is here; use auto or cpu")
     return device
+
+
+def rows_that_fit(device: torch.device, bytes_per_row: int, on_cpu: int, most: int) -> int:
+    """A power of two of rows that a quarter of the device's free memory holds, at most `most`; `on_cpu` on the CPU."""
+    if device.type != "cuda":
+        return on_cpu
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(most, power_of_two_below(free // 4 // bytes_per_row))
+
+
+def power_of_two_below(number: int) -> int:
+    """The largest power of two that is at most `number`; 1 below that."""
+    return 1 << max(number.bit_length() - 1, 0)
+
+
+def preparing_threads(device: torch.device) -> Executor | None:
+    """Threads that prepare the next inputs while an accelerator works on these; None on the CPU."""
+    return None if device.type == "cpu" else ThreadPoolExecutor(_PREPARING_THREADS, thread_name_prefix="fuseid-prepare")
+
+
+class Passes:
+    """Forward passes in blocks of one size; a block that memory cannot hold is halved, for good.
+
+    limit: the most rows that memory held so far, once it ran out; None before.
+    """
+
+    def __init__(self) -> None:
+        self.limit: int | None = None
+
+    def run(self, forward: Callable[[list[T]], Iterable[R]], items: Sequence[T], size: int) -> list[R]:
+        """Applies `forward` to blocks of exactly `size` items, the last one padded by repeating its last item.
+
+        Raises what `forward` raises; running out of memory only where a single item does not fit.
+        """
+        while True:
+            rows = size if self.limit is None else min(size, self.limit)
+            try:
+                return [
+                    result
+                    for block in blocks(items, rows)
+                    for result in list(forward(filled(block, rows)))[: len(block)]
+                ]
+            except (RuntimeError, MemoryError) as error:
+                if rows == 1 or not is_out_of_memory(error):
+                    raise
+            # Outside of the handler: until it ends, the exception's frames keep the tensors alive.
+            self.limit = rows // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the device or the machine has no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The CPU's allocator and cuBLAS raise plain RuntimeErrors.
+    return any(words in str(error) for words in ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED"))

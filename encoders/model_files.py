@@ -1,8 +1,9 @@
-"""Where a model's files are, and the hash of what they hold; knows neither torch nor a model library."""
+"""Where a model's files are, and what pins them; imports neither torch nor a model library."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from fuseid.core.errors import ModelError
 
 BUILTIN = "builtin:"
 _ROOT = Path(__file__).parent / "checkpoints"
-_HASHED = (".json", ".safetensors", ".txt", ".model", ".bin", ".pt")
+_HASHED = (".json", ".jinja", ".safetensors", ".txt", ".model", ".bin", ".pt", ".pth")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_SECONDS = 10.0
 
 
 def builtin_directory(name: str) -> Path:
@@ -36,3 +39,51 @@ def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def hub_commit(repository: str, revision: str | None) -> str:
+    """The commit that a hub name stands for: `revision` where it is one; else what the hub says its branch or tag is
+    now; where the hub cannot be asked, what the local cache took it for.
+
+    Raises ModelError where neither knows, for then nobody could say later which weights made a vector.
+    """
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    branch = revision or "main"
+    why = "the hub cannot be asked"
+    try:
+        if not constants.HF_HUB_OFFLINE:
+            commit = HfApi().model_info(repository, revision=branch, timeout=_HUB_SECONDS).sha
+            if commit is not None:
+                return commit
+    except HFValidationError:
+        raise ModelError(f"{repository} is neither a directory nor a name on the hub, which is ORG/REPO") from None
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        why = f"the hub answers {_first_line(error)!r}"
+    except Exception as error:
+        # Whatever HTTP library the hub's client uses has errors of its own.
+        why = f"the hub cannot be asked ({type(error).__name__})"
+    noted = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "refs", branch)
+    if noted.is_file():
+        return noted.read_text(encoding="ascii").strip()
+    raise ModelError(
+        f"cannot tell which commit {repository} at {branch} is: {why}, and the local cache holds none; "
+        "set `revision` to a commit, or name a directory"
+    )
+
+
+def load_failure(error: Exception) -> str:
+    """One line for a library's error on loading a model."""
+    if type(error).__name__ == "UnpicklingError":
+        return "its weights are pickled objects, not data, and are never run; use a checkpoint with safetensors"
+    if "trust_remote_code" in str(error):
+        return "it asks for code of its own, which is never run; use a checkpoint of a family that the library knows"
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

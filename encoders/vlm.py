@@ -1,127 +1,141 @@
-"""A vision-language model through transformers: an item's frames, or its caption, to one unit vector."""
+"""A vision-language model through transformers: an item's frames and caption to one unit vector, and to words."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
-from transformers.utils import logging as transformers_logging
 
 from fuseid.core.config import VlmConfig
 from fuseid.core.errors import ModelError
-from fuseid.core.fingerprints import fingerprint
-from fuseid.encoders.blocks import blocks, unit_rows
-from fuseid.encoders.devices import pick_device
-from fuseid.encoders.model_files import BUILTIN, builtin_directory, directory_hash
+from fuseid.core.records import Description
+from fuseid.encoders.blocks import ahead, unit_rows
+from fuseid.encoders.devices import Passes, pick_device, power_of_two_below, preparing_threads, rows_that_fit
+from fuseid.encoders.model_files import load_failure
+from fuseid.encoders.models import resolve_vlm, vlm_fingerprint
+from fuseid.encoders.vlm_captions import caption_of, tags_of
+from fuseid.encoders.vlm_checkpoint import load_checkpoint
+from fuseid.encoders.vlm_inputs import InputMaker, Inputs, bucket, collate, pool, shape_class
+from fuseid.encoders.vlm_reading import reading_of
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+R = TypeVar("R")
+
+# For `batch_size: auto`. A long sequence keeps the device busy by itself: further rows would gain little, and cost
+# padding where few items share a shape.
+_ROWS_CPU, _TOKENS_CPU = 8, 256
+_ROWS_CUDA, _TOKENS_CUDA, _BYTES_PER_TOKEN = 64, 2048, 256 << 10
+# Prepared items that wait for the device; one of many tiles takes 50 MB.
+_AHEAD = 16
 
 
 class TransformersVlm:
     """Any image-text-to-text checkpoint as a `VlmLike`: the last hidden states given frames and prompt, pooled.
 
-    Items whose inputs have the same shapes run together in padded blocks of one size, so no item ever sees padding
-    tokens and its bits do not depend on its neighbours. Only safetensors weights, never remote code.
+    Items run together by shape class: token sequences are padded to one of few lengths, whatever else is equal, and a
+    block always has the number of rows that its class has. So an item's bits do not depend on its neighbours.
     Raises ModelError, in one line, for a checkpoint that cannot be loaded.
     """
 
     def __init__(self, config: VlmConfig) -> None:
         self._config = config
-        self.block = config.batch_size
+        self._reading = reading_of(config)
         self.device = pick_device(config.device)
-        name, files_hash = resolve(config)
-        transformers_logging.disable_progress_bar()
-        options: dict[str, Any] = {"revision": config.revision} if config.revision else {}
+        name, commit, pinned = resolve_vlm(config)
+        self._processor, self._model = load_checkpoint(name, commit, config, self.device)
+        self._inputs = InputMaker(self._processor, config.frames)
+        self._tokens = rows_that_fit(self.device, _BYTES_PER_TOKEN, _TOKENS_CPU, _TOKENS_CUDA)
+        self._threads = preparing_threads(self.device)
+        self._passes = Passes()
+        self.fingerprint = vlm_fingerprint(config, pinned)
         try:
-            self._processor = AutoProcessor.from_pretrained(name, trust_remote_code=False, **options)
-            model = AutoModelForImageTextToText.from_pretrained(
-                name, trust_remote_code=False, use_safetensors=True, dtype=_DTYPES[config.precision], **options
-            )
+            # A template or processor that does not work is the checkpoint's fault, not every item's.
+            self._to_read(([np.zeros((64, 64, 3), np.uint8)], "a"))
+            self.dim = int(self.encode_items([((), "a")]).shape[1])
         except Exception as error:
-            raise ModelError(
-                f"cannot load VLM {config.model}: {(str(error) or type(error).__name__).splitlines()[0][:300]}"
-            ) from error
-        self._model = model.eval().to(self.device)
-        self.fingerprint = vlm_fingerprint(config, files_hash)
-        self.dim = int(self.encode_items([((), "a")]).shape[1])
+            raise ModelError(f"VLM {config.model} cannot read a prompt: {load_failure(error)}") from error
+        if config.dim is not None and config.dim != self.dim:
+            raise ModelError(f"vlm.dim is {config.dim}, but {config.model} gives vectors of {self.dim} numbers")
 
     def encode_items(self, items: Sequence[tuple[Sequence[np.ndarray], str | None]]) -> np.ndarray:
         """(frames uint8 [T, H, W, 3] or none, caption) each -> float32 [N, dim], unit norm.
 
-        At most `vlm.frames` frames are used, spread evenly. The caption speaks only for an item without frames.
+        At most `vlm.frames` frames are used, spread evenly. The caption is read beside them where the prompt holds
+        `{caption}`, else only for an item without frames.
         """
-        prepared = [self._prepare(frames, caption) for frames, caption in items]
-        groups: dict[tuple, list[int]] = defaultdict(list)
-        for index, inputs in enumerate(prepared):
-            groups[tuple((key, tuple(value.shape)) for key, value in sorted(inputs.items()))].append(index)
-        out: list[np.ndarray | None] = [None] * len(items)
-        for indices in groups.values():
-            for group in blocks(indices, self.block):
-                padded = [*group, *[group[-1]] * (self.block - len(group))]
-                pooled = self._forward([prepared[index] for index in padded])
-                for index, vector in zip(group, pooled, strict=False):
-                    out[index] = vector
-        return unit_rows(np.stack([vector for vector in out if vector is not None]))
+        vectors: list[np.ndarray] = self._in_classes(self._to_read, items, self._embed)
+        return unit_rows(np.stack(vectors)[:, : self._config.dim])
 
-    def _prepare(self, frames: Sequence[np.ndarray], caption: str | None) -> dict[str, torch.Tensor]:
-        chosen: list[Image.Image] = []
-        if len(frames):
-            count = min(self._config.frames, len(frames))
-            middle = (np.arange(count) * 2 + 1) * len(frames) // (2 * count)
-            chosen = [Image.fromarray(frames[int(index)]) for index in middle]
-        text = self._prompt(len(chosen), self._config.prompt if chosen else f"{self._config.prompt} {caption or ''}")
-        arguments: dict[str, Any] = {"text": [text], "return_tensors": "pt"}
-        if chosen:
-            arguments["images"] = [chosen]
-        return {key: value for key, value in self._processor(**arguments).items() if isinstance(value, torch.Tensor)}
+    def describe(self, frames: Sequence[Sequence[np.ndarray]]) -> list[Description]:
+        """uint8 [T, H, W, 3] each -> what the model says to `vlm.caption` and `vlm.tags`, greedily."""
+        captions = self._answers(frames, self._config.caption)
+        tags = self._answers(frames, self._config.tags)
+        return [
+            Description(caption_of(said or ""), tags_of(listed or ""))
+            for said, listed in zip(captions, tags, strict=True)
+        ]
 
-    def _prompt(self, pictures: int, text: str) -> str:
-        if getattr(self._processor, "chat_template", None):
-            content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": text}]
-            return self._processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True
-            )
-        token = getattr(self._processor, "image_token", "<image>")
-        return token * pictures + text
+    def _answers(self, frames: Sequence[Sequence[np.ndarray]], prompt: str | None) -> Sequence[str | None]:
+        if prompt is None:
+            return [None] * len(frames)
+        return self._in_classes(lambda item: self._inputs(item, prompt), frames, self._generate)
+
+    def _to_read(self, item: tuple[Sequence[np.ndarray], str | None]) -> Inputs:
+        frames, caption = item
+        reading = self._reading
+        text = reading.text(len(frames) > 0, self._inputs.words(caption))
+        return self._inputs(frames, text, reading.system, reading.suffix)
+
+    def _in_classes(
+        self, prepare: Callable[..., Inputs], items: Iterable, forward: Callable[[list[Inputs]], Iterable[R]]
+    ) -> list[R]:
+        """`forward` over the prepared items, a block of one shape class at a time, in the order of the items."""
+        waiting: dict[tuple, list[tuple[int, Inputs]]] = defaultdict(list)
+        out: dict[int, R] = {}
+
+        def run(group: list[tuple[int, Inputs]], rows: int) -> None:
+            results = self._passes.run(forward, [inputs for _, inputs in group], rows)
+            out.update(zip((index for index, _ in group), results, strict=True))
+
+        for index, inputs in enumerate(ahead(prepare, items, self._threads, _AHEAD)):
+            group = waiting[shape_class(inputs)]
+            group.append((index, inputs))
+            rows = self._rows(inputs)
+            if len(group) == rows:
+                run(group, rows)
+                group.clear()
+        for group in waiting.values():
+            if group:
+                run(group, self._rows(group[0][1]))
+        return [out[index] for index in range(len(out))]
+
+    def _rows(self, inputs: Inputs) -> int:
+        """Rows of a block of this item's class: `vlm.batch_size`, or by `auto` what a bound on tokens allows."""
+        if self._config.batch_size != "auto":
+            return self._config.batch_size
+        most = _ROWS_CPU if self.device.type == "cpu" else _ROWS_CUDA
+        return min(most, power_of_two_below(self._tokens // bucket(inputs["input_ids"].shape[1])))
+
+    def _batch(self, items: Sequence[Inputs], side: str) -> Inputs:
+        batch = {key: value.to(self.device) for key, value in collate(items, self._inputs.pad_id, side).items()}
+        return {key: v.to(self._model.dtype) if v.is_floating_point() else v for key, v in batch.items()}
 
     @torch.inference_mode()
-    def _forward(self, items: Sequence[dict[str, torch.Tensor]]) -> np.ndarray:
-        inputs = {key: torch.cat([item[key] for item in items]).to(self.device) for key in items[0]}
-        if "pixel_values" in inputs:
-            inputs["pixel_values"] = inputs["pixel_values"].to(self._model.dtype)
-        states = self._model(**inputs, output_hidden_states=True, use_cache=False).hidden_states[-1]
-        pooled = states[:, -1] if self._config.pooling == "last" else states.mean(1)
-        return pooled.float().cpu().numpy()
+    def _embed(self, items: list[Inputs]) -> np.ndarray:
+        batch = self._batch(items, "right")
+        body = self._model.base_model
+        if body is self._model:
+            states = self._model(**batch, output_hidden_states=True, use_cache=False).hidden_states[-1]
+        else:
+            # Without the head: scores over a vocabulary of 150,000 would cost as much as several layers.
+            states = body(**batch, use_cache=False).last_hidden_state
+        return pool(states, batch["attention_mask"], self._reading.pooling).cpu().numpy()
 
-
-def resolve(config: VlmConfig) -> tuple[str, str]:
-    """-> (what transformers loads, the hash or revision that pins it). Raises ModelError."""
-    model = config.model or ""
-    if model.startswith(BUILTIN):
-        directory = builtin_directory(model)
-        return str(directory), directory_hash(directory)
-    if Path(model).is_dir():
-        return model, directory_hash(Path(model))
-    return model, config.revision or "unpinned"
-
-
-def vlm_fingerprint(config: VlmConfig, files_hash: str | None = None) -> str:
-    """The fingerprint that a `TransformersVlm` of this config has."""
-    if files_hash is None:
-        files_hash = resolve(config)[1]
-    local = (config.model or "").startswith(BUILTIN) or Path(config.model or "").is_dir()
-    return fingerprint(
-        "vlm",
-        model="local" if local else config.model,
-        files=files_hash,
-        prompt=config.prompt,
-        pooling=config.pooling,
-        frames=config.frames,
-        precision=config.precision,
-    )
+    @torch.inference_mode()
+    def _generate(self, items: list[Inputs]) -> list[str]:
+        batch = self._batch(items, "left")
+        tokens = self._model.generate(**batch, max_new_tokens=self._config.max_new_tokens)
+        answers = tokens[:, batch["input_ids"].shape[1] :]
+        return self._processor.batch_decode(answers, skip_special_tokens=True)

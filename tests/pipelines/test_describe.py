@@ -1,0 +1,212 @@
+"""Generated captions and tags, and what a change of models or words makes a run compute again; with fake encoders."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fuseid.core.config import Config
+from fuseid.encoders.fake import FakeClip, FakeVlm
+from fuseid.pipelines.explain import explain
+from fuseid.pipelines.indexes import maintain, unindexed_rows
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.lookup import Catalog
+from fuseid.pipelines.runners import LocalRunner
+from fuseid.pipelines.sources import open_source
+from fuseid.pipelines.steps import EncodeStep
+
+ASKED = {"caption": "What is it?", "tags": "Name tags."}
+
+
+class Counted:
+    """An encoder that counts the items it is given, by method."""
+
+    def __init__(self, encoder: Any, counts: Counter[str]) -> None:
+        self._encoder = encoder
+        self._counts = counts
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._encoder, name)
+        if not callable(found):
+            return found
+
+        def call(items: Any) -> Any:
+            self._counts[name] += len(items)
+            return found(items)
+
+        return call
+
+
+class Shop:
+    """A catalogue of two pictures, a video of two frames and a caption alone, and what a run over it computes."""
+
+    def __init__(self, workspace: Any) -> None:
+        self.workspace = workspace
+        self.rows = [
+            {"content_id": "one", "uri": workspace.picture("one.png", 1), "caption": "the first"},
+            {"content_id": "two", "uri": workspace.picture("two.png", 2)},
+            {"content_id": "film", "uri": workspace.video("film.mp4", 3), "caption": "a film"},
+            {"content_id": "words", "caption": "only words"},
+        ]
+
+    def run(self, **vlm: Any) -> dict[str, int]:
+        """-> the items that each encoder was given."""
+        counts: Counter[str] = Counter()
+        config = self.workspace.settings(clip={"model": "fake:8"}, vlm={"model": "fake:8", **vlm})
+
+        def load(config: Config) -> EncodeStep:
+            counts["loads"] += 1
+            encoders = Counted(FakeClip(8), counts), Counted(FakeVlm(8, config.vlm), counts)
+            return EncodeStep(*encoders, describes=config.vlm.caption is not None)
+
+        run = self.workspace.ingest(self.rows, config=config, load=load)
+        assert run.counts["rejected"] == 0
+        return dict(counts)
+
+    def stored(self, *columns: str) -> dict[str, list[Any]]:
+        rows = self.workspace.rows()
+        return {name: [row[column] for column in columns] for name, row in rows.items()}
+
+
+@pytest.fixture
+def shop(bare: Any) -> Shop:
+    return Shop(bare)
+
+
+ALL = {"loads": 1, "encode_frames": 4, "encode_texts": 3, "encode_items": 3}
+
+
+def test_a_new_catalogue_is_encoded_and_described_in_one_pass(shop: Shop) -> None:
+    assert shop.run(**ASKED) == ALL | {"describe": 3}
+    said = shop.stored("vlm_caption", "vlm_tags")
+    assert said["words"] == [None, None]
+    for name in ("one", "two", "film"):
+        caption, tags = said[name]
+        assert caption.startswith("something ")
+        assert len(tags) == 2
+    assert shop.stored("caption")["one"] == ["the first"], "the user's own stays beside it"
+
+
+def test_descriptions_switched_on_later_cost_a_decode_but_no_vector(shop: Shop) -> None:
+    assert shop.run() == ALL
+    before = shop.stored("clip_image", "clip_text", "vlm")
+    assert shop.stored("vlm_caption", "vlm_tags")["one"] == [None, None]
+    assert shop.run(**ASKED) == {"loads": 1, "describe": 3}
+    assert shop.stored("clip_image", "clip_text", "vlm") == before
+    assert all(shop.stored("vlm_caption")[name][0] for name in ("one", "two", "film"))
+    assert shop.run(**ASKED) == {}
+
+
+def test_another_question_describes_again_and_none_leaves_what_was_said(shop: Shop) -> None:
+    shop.run(**ASKED)
+    said = shop.stored("vlm_caption", "vlm_tags")
+    assert shop.run() == {}
+    assert shop.run(**ASKED, max_new_tokens=5) == {"loads": 1, "describe": 3}
+    assert shop.stored("vlm_caption", "vlm_tags") == said
+
+
+def test_a_caption_edit_decodes_nothing_unless_the_vlm_reads_it(shop: Shop) -> None:
+    shop.run(**ASKED)
+    before = shop.stored("vlm", "vlm_caption")
+    shop.rows[0]["caption"] = "another"
+    assert shop.run(**ASKED) == {"loads": 1, "encode_texts": 1}
+    assert shop.stored("vlm", "vlm_caption") == before
+
+
+def test_a_caption_edit_reaches_a_vlm_that_reads_it_beside_the_frames(shop: Shop) -> None:
+    reads = {**ASKED, "prompt": "It is {caption}."}
+    shop.run(**reads)
+    before = shop.stored("clip_image", "vlm", "vlm_caption")
+    shop.rows[0]["caption"] = "another"
+    assert shop.run(**reads) == {"loads": 1, "encode_texts": 1, "encode_items": 1}
+    after = shop.stored("clip_image", "vlm", "vlm_caption")
+    assert (before["two"], before["film"]) == (after["two"], after["film"])
+    assert before["one"][::2] == after["one"][::2]
+    assert before["one"][1] != after["one"][1]
+
+
+def test_another_vlm_prompt_leaves_clip_alone(shop: Shop) -> None:
+    shop.run(**ASKED)
+    before = shop.stored("clip_image", "clip_text", "vlm_caption")
+    assert shop.run(**ASKED, prompt="Other.") == {"loads": 1, "encode_items": 3}
+    assert shop.stored("clip_image", "clip_text", "vlm_caption") == before
+
+
+def test_a_touched_file_keeps_everything_and_a_changed_one_nothing(shop: Shop) -> None:
+    shop.run(**ASKED)
+    before = shop.stored("clip_image", "vlm", "vlm_caption", "vlm_tags")
+    os.utime(shop.workspace.media / "one.png", ns=(1, 1))
+    assert shop.run(**ASKED) == {"loads": 1}
+    assert shop.stored("clip_image", "vlm", "vlm_caption", "vlm_tags") == before
+    shop.workspace.picture("one.png", 99)
+    assert shop.run(**ASKED) == {"loads": 1, "encode_frames": 1, "encode_items": 1, "describe": 1}
+    assert shop.stored("clip_image")["one"] != before["one"][:1]
+
+
+def test_models_are_loaded_once_for_all_batches(shop: Shop) -> None:
+    shop.rows += [{"content_id": f"more-{i}", "caption": f"word {i}"} for i in range(40)]
+    assert shop.run()["loads"] == 1
+
+
+def test_an_item_that_cannot_be_described_costs_its_own_row(shop: Shop) -> None:
+    class Speechless(FakeVlm):
+        def describe(self, frames: Any) -> Any:
+            if any(len(item) == 2 for item in frames):
+                raise RuntimeError("no words for this")
+            return super().describe(frames)
+
+    config = shop.workspace.settings(clip={"model": "fake:8"}, vlm={"model": "fake:8", **ASKED})
+    step = EncodeStep(FakeClip(8), Speechless(8, config.vlm), describes=True)
+    run = shop.workspace.ingest(shop.rows, config=config, load=lambda _: step)
+    assert (run.counts["committed"], run.counts["rejected"]) == (3, 1)
+    (row,) = shop.workspace.rows("rejected").values()
+    assert (row["content_id"], row["error_class"]) == ("film", "EncodeFailed")
+    assert "no words" in row["message"]
+
+
+def test_a_block_that_memory_cannot_hold_item_by_item_costs_only_what_does_not_fit(shop: Shop) -> None:
+    class Narrow(FakeVlm):
+        def encode_items(self, items: Any) -> np.ndarray:
+            if any(len(frames) == 2 for frames, _ in items):
+                raise MemoryError
+            return super().encode_items(items)
+
+    config = shop.workspace.settings(clip={"model": "fake:8"}, vlm={"model": "fake:8"})
+    run = shop.workspace.ingest(shop.rows, config=config, load=lambda _: EncodeStep(FakeClip(8), Narrow(8, config.vlm)))
+    assert (run.counts["committed"], run.counts["rejected"]) == (3, 1)
+
+
+def test_fakes_by_name_from_ingest_to_look_up_and_explain(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = shop.workspace
+    config = workspace.settings(clip={"model": "fake:24"}, vlm={"model": "fake:24", **ASKED})
+    run = ingest(workspace.uri(), open_source(workspace.manifest(shop.rows)), config, LocalRunner())
+    assert any("FAKE" in note for note in run.notes)
+    workspace.fit()
+    catalog = Catalog.open(workspace.uri())
+    assert catalog.search(text="a film", k=1)["content_id"].to_pylist() == ["film"]
+    assert catalog.search(image=workspace.media / "two.png", k=1)["content_id"].to_pylist() == ["two"]
+    found = explain(workspace.uri(), "two")
+    assert found["vlm_caption"].startswith("something ")
+    assert found["vlm_tags"]
+    assert found["fingerprints"]["describe_fp"]
+
+
+def test_words_that_only_the_vlm_said_are_in_the_full_text_index(shop: Shop) -> None:
+    shop.run(**ASKED)
+    store = shop.workspace.store()
+    maintain(store, fts_rows=3)
+    assert unindexed_rows(store)["vlm_caption_idx"] == 0
+    colours = {name: row[0].split()[1] for name, row in shop.stored("vlm_caption").items() if row[0]}
+    hits = store.table("contents").search(colours["one"], query_type="fts", fts_columns="vlm_caption").to_arrow()
+    assert set(hits["content_id"].to_pylist()) == {name for name, said in colours.items() if said == colours["one"]}
+    catalog = Catalog.open(shop.workspace.uri())
+    assert "one" in catalog.search(text=colours["one"], k=4)["content_id"].to_pylist()
+
+
+def test_no_note_where_nothing_is_fake(bare: Any, cluster: Callable[..., Any]) -> None:
+    assert not any("FAKE" in note for note in bare.ingest_vectors(cluster(5)).notes)
