@@ -40,14 +40,17 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
         fusion_id = store.setting("fusion")
         fusion = _fit_fusion(store, config) if fusion_id is None else store.get_artifact(Fusion, fusion_id)
         sample = _sample(store, config, fusion)
-        progress.begin("fit levels", len(config.tokenizer.codebook_sizes))
+        progress.begin("fit", len(config.tokenizer.codebook_sizes) + config.tokenizer.refinements)
         tokenizer = RQKMeans.fit(
             sample,
             config.tokenizer.codebook_sizes,
             iterations=config.tokenizer.iterations,
+            beam=config.tokenizer.beam,
+            refinements=config.tokenizer.refinements,
+            balanced=config.tokenizer.balanced,
             seed=config.tokenizer.seed,
             fusion=fusion.id or None,
-            progress=lambda done, total: progress.advance("fit levels", 1),
+            progress=lambda done, total: progress.advance("fit", 1),
         )
         lease.check()
         if fusion_id is None:
@@ -111,8 +114,9 @@ def _fit_fusion(store: Store, config: Config) -> Fusion:
     dims = {m: size for m, size in store.dims().items() if m in MODALITIES}
     table = _sampled_rows(store, config.fusion.sample, list(dims), "content_id IS NOT NULL")
     vectors = {m: nan_rows(table[m], size) for m, size in dims.items()}
-    weights = {str(modality): weight for modality, weight in config.fusion.weights.items()}
-    return Fusion.fit(vectors, weights, config.fusion.dim, _encoders_of(store, dims))
+    chosen = config.fusion.weights
+    weights = None if chosen == "auto" else {str(modality): weight for modality, weight in chosen.items()}
+    return Fusion.fit(vectors, weights, config.fusion.dim, _encoders_of(store, dims), fill=config.fusion.fill)
 
 
 def _encoders_of(store: Store, dims: dict[str, int]) -> dict[str, str | None]:

@@ -1,4 +1,5 @@
-"""RQ-KMeans: residual quantization, one k-means codebook a level (Chen et al. 2010; QARM, Luo et al. 2024, 3.2)."""
+"""RQ-KMeans: residual quantization, one k-means codebook a level (Chen et al. 2010; QARM, Luo et al. 2024, 3.2),
+whose codebooks are then fitted together to the codes that a beam search finds (Babenko and Lempitsky 2014)."""
 
 from __future__ import annotations
 
@@ -10,28 +11,35 @@ import numpy as np
 import torch
 
 from fuseid.core.artifacts import read_artifact, write_artifact
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import ArtifactError, BadInput
 from fuseid.core.fingerprints import STEP_VERSIONS
+from fuseid.tokenizers.kmeans import kmeans, raised_prices
+from fuseid.tokenizers.residual_search import ResidualSearch, refine
 
-# Rows per matrix product. One size always, the tail padded, so that a row's codes never depend on its neighbours.
-_BLOCK = 1024
+# Rows that encoding holds on the device at a time; a multiple of the search's own blocks.
+_ENCODE_ROWS = 1 << 16
+_SETTLING_ROUNDS = 20
 
 
 class RQKMeans:
-    """Level l quantizes what levels before it left over; `codes[l]` is the nearest centroid of codebook l.
+    """Level l quantizes what levels before it left over; a code is an index into codebook l, a vector the sum of L.
 
     meta carries `fusion` (the id of the fusion whose vectors it was fitted on, or None), config and metrics.
     """
 
     KIND = "rq-kmeans"
 
-    def __init__(self, meta: dict[str, Any], codebooks: Sequence[np.ndarray], name: str = "") -> None:
+    def __init__(
+        self, meta: dict[str, Any], codebooks: Sequence[np.ndarray], prices: Sequence[np.ndarray], name: str = ""
+    ) -> None:
         self.id = name
         self.meta = meta
         self.codebooks = [torch.from_numpy(np.ascontiguousarray(book, dtype=np.float32)) for book in codebooks]
+        self.prices = [torch.from_numpy(np.ascontiguousarray(price, dtype=np.float32)) for price in prices]
         self.codebook_sizes = tuple(len(book) for book in self.codebooks)
         self.dim = int(self.codebooks[0].shape[1])
-        self._half_norms = [book.square().sum(1) / 2 for book in self.codebooks]
+        self.beam: int = meta["beam"]
+        self._searches: dict[torch.device, ResidualSearch] = {}
 
     @classmethod
     def fit(
@@ -39,62 +47,74 @@ class RQKMeans:
         vectors_ND: np.ndarray,
         codebook_sizes: Sequence[int],
         *,
-        iterations: int = 20,
+        iterations: int = 10,
+        beam: int = 5,
+        refinements: int = 1,
+        balanced: bool = False,
         seed: int = 0,
         fusion: str | None = None,
+        device: torch.device | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> RQKMeans:
-        """Learns one codebook a level by Lloyd's algorithm from k-means++ seeds, dead codes restarted.
+        """Learns one codebook a level, then `refinements` times all of them together.
 
-        vectors_ND: float32 [N, D], finite. progress is called with (levels done, levels).
-        Raises BadInput for vectors that are not finite, and for fewer distinct vectors than codes at the first level.
+        vectors_ND: float32 [N, D], finite. beam: paths that encoding keeps, 1 is greedy; the artifact holds it.
+        balanced: prices make every code of a level serve about as many vectors. progress is called with (steps done,
+        steps). Raises BadInput for vectors that are not finite, and for fewer distinct vectors than codes at a level.
         """
         vectors_ND = _checked(vectors_ND)
-        distinct = len(np.unique(vectors_ND, axis=0)) if len(vectors_ND) < 100_000 else len(vectors_ND)
-        if distinct < codebook_sizes[0]:
-            raise BadInput(
-                f"{distinct} distinct vectors cannot fill a codebook of {codebook_sizes[0]} codes; "
-                f"ingest more items or set tokenizer.codebook_sizes to smaller ones"
-            )
-        residual = torch.from_numpy(vectors_ND).clone()
-        variance = float((residual - residual.mean(0)).square().sum())
+        _check_enough(vectors_ND, max(codebook_sizes))
+        vectors = torch.from_numpy(vectors_ND).to(device or torch.device("cpu"))
         generator = torch.Generator().manual_seed(seed)
-        books: list[np.ndarray] = []
-        r2_per_level = []
-        utilisation = []
+        residual = vectors.clone()
+        books: list[torch.Tensor] = []
+        prices: list[torch.Tensor] = []
         for level, size in enumerate(codebook_sizes):
-            book = _lloyd(residual, size, iterations, generator)
-            codes = _nearest(residual, book, book.square().sum(1) / 2)
-            residual -= book[codes]
-            books.append(book.numpy())
-            r2_per_level.append(1 - float(residual.square().sum()) / variance if variance > 0 else 1.0)
-            utilisation.append(len(torch.unique(codes)) / size)
+            book, price = kmeans(residual, size, iterations, generator, balanced)
+            residual -= book[ResidualSearch([book], [price]).codes(residual)[:, 0]]
+            books.append(book)
+            prices.append(price)
             if progress:
-                progress(level + 1, len(codebook_sizes))
+                progress(level + 1, len(codebook_sizes) + refinements)
+        for step in range(refinements):
+            books = refine(vectors, ResidualSearch(books, prices).codes(vectors, beam), books)
+            if progress:
+                progress(len(codebook_sizes) + step + 1, len(codebook_sizes) + refinements)
+        if balanced:
+            prices = _settled(vectors, books, prices, beam)
+        codes = ResidualSearch(books, prices).codes(vectors, beam)
         meta = {
             "version": STEP_VERSIONS["rq-kmeans"],
             "codebook_sizes": [int(size) for size in codebook_sizes],
             "iterations": iterations,
+            "beam": beam,
+            "refinements": refinements,
+            "balanced": balanced,
             "seed": seed,
             "fusion": fusion,
-            "metrics": {"sample": len(vectors_ND), "r2_per_level": r2_per_level, "utilisation_per_level": utilisation},
+            "metrics": {"sample": len(vectors)} | _metrics(vectors, codes, books),
         }
-        return cls(meta, books)
+        return cls(meta, [book.cpu().numpy() for book in books], [price.cpu().numpy() for price in prices])
 
-    def encode(self, vectors_ND: np.ndarray) -> np.ndarray:
-        """float32 [N, D] -> int32 [N, L], greedy; ties go to the lower code. Raises BadInput for another D or NaN."""
+    def encode(self, vectors_ND: np.ndarray, beam: int | None = None, device: torch.device | None = None) -> np.ndarray:
+        """float32 [N, D] -> int32 [N, L], by the beam of the fit; ties go to the lower code.
+
+        Raises BadInput for another D or NaN.
+        """
         vectors_ND = _checked(vectors_ND)
         if vectors_ND.shape[1] != self.dim:
             raise BadInput(
                 f"{self.id or 'this tokenizer'} quantizes vectors of {self.dim} numbers, got {vectors_ND.shape[1]}"
             )
-        residual = torch.from_numpy(vectors_ND).clone()
-        levels = []
-        for book, half_norms in zip(self.codebooks, self._half_norms, strict=True):
-            codes = _nearest(residual, book, half_norms)
-            residual -= book[codes]
-            levels.append(codes.to(torch.int32))
-        return torch.stack(levels, 1).numpy()
+        device = device or torch.device("cpu")
+        if device not in self._searches:
+            books, prices = ([part.to(device) for part in parts] for parts in (self.codebooks, self.prices))
+            self._searches[device] = ResidualSearch(books, prices)
+        out = np.empty((len(vectors_ND), len(self.codebooks)), dtype=np.int32)
+        for start in range(0, len(vectors_ND), _ENCODE_ROWS):
+            rows = torch.from_numpy(vectors_ND[start : start + _ENCODE_ROWS]).to(device)
+            out[start : start + len(rows)] = self._searches[device].codes(rows, beam or self.beam).cpu().numpy()
+        return out
 
     def decode(self, codes_NL: np.ndarray) -> np.ndarray:
         """int [N, L'] with L' <= L (a prefix gives its coarse vector) -> float32 [N, D]."""
@@ -104,12 +124,20 @@ class RQKMeans:
 
     def save(self, directory: Path) -> None:
         tensors = {f"codebook.{level}": book.numpy() for level, book in enumerate(self.codebooks)}
+        tensors |= {f"price.{level}": price.numpy() for level, price in enumerate(self.prices)}
         self.id = write_artifact(directory, self.KIND, self.meta, tensors)
 
     @classmethod
     def load(cls, directory: Path) -> RQKMeans:
+        """Raises ArtifactError for one that is missing, altered, or of another version's form."""
         name, meta, tensors = read_artifact(directory, cls.KIND)
-        return cls(meta, [tensors[f"codebook.{level}"] for level in range(len(tensors))], name)
+        if meta.get("version") != STEP_VERSIONS[cls.KIND]:
+            raise ArtifactError(
+                f"{name} is of version {meta.get('version')} of {cls.KIND}, this fuseid has version "
+                f"{STEP_VERSIONS[cls.KIND]}; fit again"
+            )
+        levels = range(len(meta["codebook_sizes"]))
+        return cls(meta, [tensors[f"codebook.{n}"] for n in levels], [tensors[f"price.{n}"] for n in levels], name)
 
 
 def _checked(vectors_ND: np.ndarray) -> np.ndarray:
@@ -121,50 +149,40 @@ def _checked(vectors_ND: np.ndarray) -> np.ndarray:
     return vectors_ND
 
 
-def _nearest(vectors: torch.Tensor, book: torch.Tensor, half_norms: torch.Tensor) -> torch.Tensor:
-    """[N, D], [K, D], [K] -> int64 [N]: argmin of |x - c|^2, that is argmax of x.c - |c|^2 / 2."""
-    codes = torch.empty(len(vectors), dtype=torch.int64)
-    padded = torch.zeros(_BLOCK, vectors.shape[1])
-    for start in range(0, len(vectors), _BLOCK):
-        rows = vectors[start : start + _BLOCK]
-        if len(rows) < _BLOCK:
-            padded[: len(rows)] = rows
-            block = padded
-        else:
-            block = rows
-        codes[start : start + len(rows)] = (block @ book.T - half_norms).argmax(1)[: len(rows)]
-    return codes
+def _check_enough(vectors_ND: np.ndarray, size: int) -> None:
+    distinct: set[bytes] = set()
+    for row in vectors_ND:
+        distinct.add(row.tobytes())
+        if len(distinct) >= size:
+            return
+    raise BadInput(
+        f"{len(distinct)} distinct vectors cannot fill a codebook of {size} codes; "
+        f"ingest more items or set tokenizer.codebook_sizes to smaller ones"
+    )
 
 
-def _lloyd(vectors: torch.Tensor, size: int, iterations: int, generator: torch.Generator) -> torch.Tensor:
-    book = _kmeans_plus_plus(vectors, size, generator)
-    for _ in range(iterations):
-        codes = _nearest(vectors, book, book.square().sum(1) / 2)
-        counts = torch.bincount(codes, minlength=size)
-        sums = torch.zeros_like(book).index_add_(0, codes, vectors)
-        alive = counts > 0
-        book = torch.where(alive[:, None], sums / counts.clamp(min=1)[:, None], book)
-        dead = (~alive).nonzero().flatten()
-        if len(dead):
-            # A dead code restarts on a vector that its own code serves worst.
-            error = (vectors - book[codes]).square().sum(1)
-            worst = error.topk(min(len(dead), len(vectors))).indices
-            book[dead[: len(worst)]] = vectors[worst]
-    return book
+def _settled(
+    vectors: torch.Tensor, books: Sequence[torch.Tensor], prices: list[torch.Tensor], beam: int
+) -> list[torch.Tensor]:
+    """Prices that balance the codes which the search finds with these codebooks."""
+    for done in range(_SETTLING_ROUNDS):
+        codes = ResidualSearch(books, prices).codes(vectors, beam)
+        left = vectors.clone()
+        for level, book in enumerate(books):
+            left -= book[codes[:, level]]
+            counts = torch.bincount(codes[:, level], minlength=len(book))
+            step = float(left.square().sum(1).mean()) * 0.1 * 0.05 ** (done / _SETTLING_ROUNDS)
+            prices[level] = raised_prices(prices[level], counts, step)
+    return prices
 
 
-def _kmeans_plus_plus(vectors: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    """D^2 seeding (Arthur & Vassilvitskii 2007, sec. 2.2) on a sample of at most 64 vectors a code."""
-    if len(vectors) > 64 * size:
-        vectors = vectors[torch.randperm(len(vectors), generator=generator)[: 64 * size]]
-    chosen = [int(torch.randint(len(vectors), (1,), generator=generator))]
-    distance = (vectors - vectors[chosen[0]]).square().sum(1).double()
-    for _ in range(size - 1):
-        total = distance.cumsum(0)
-        if total[-1] <= 0:
-            chosen.append(int(torch.randint(len(vectors), (1,), generator=generator)))
-            continue
-        point = torch.rand(1, generator=generator, dtype=torch.float64) * total[-1]
-        chosen.append(min(int(torch.searchsorted(total, point)), len(vectors) - 1))
-        distance = torch.minimum(distance, (vectors - vectors[chosen[-1]]).square().sum(1).double())
-    return vectors[chosen].clone()
+def _metrics(vectors: torch.Tensor, codes: torch.Tensor, books: Sequence[torch.Tensor]) -> dict[str, list[float]]:
+    """By level: R^2 of the prefix, and the share of codes that are used."""
+    variance = float((vectors - vectors.mean(0)).square().sum())
+    left = vectors.clone()
+    r2, used = [], []
+    for level, book in enumerate(books):
+        left -= book[codes[:, level]]
+        r2.append(1.0 - float(left.square().sum()) / variance if variance > 0 else 1.0)
+        used.append(len(torch.unique(codes[:, level])) / len(book))
+    return {"r2_per_level": r2, "utilisation_per_level": used}

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuseid.core.errors import ArtifactError, BadInput
+from fuseid.tokenizers.residual_search import ResidualSearch, refine
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 DATA = Path(__file__).parents[1] / "data"
@@ -28,6 +30,9 @@ def cloud(rows: int = 1500, dim: int = 12, seed: int = 0) -> np.ndarray:
 VECTORS = cloud()
 TOKENIZER = RQKMeans.fit(VECTORS, SIZES, iterations=8, seed=3, fusion="fusion-0123")
 CODES = TOKENIZER.encode(VECTORS)
+# As level after level leaves it, before the codebooks are fitted together.
+GREEDY = RQKMeans.fit(VECTORS, SIZES, iterations=8, seed=3, beam=1, refinements=0)
+GREEDY_CODES = GREEDY.encode(VECTORS)
 
 
 def test_codes_are_int32_of_one_column_a_level_within_the_codebooks():
@@ -38,21 +43,21 @@ def test_codes_are_int32_of_one_column_a_level_within_the_codebooks():
     assert set(CODES[:, 0]) == set(range(SIZES[0]))
 
 
-def test_each_level_takes_the_nearest_centroid_of_what_is_left():
+def test_greedy_each_level_takes_the_nearest_centroid_of_what_is_left():
     rows = slice(0, 50)
     residual = VECTORS[rows].astype(np.float64)
-    for level, book in enumerate(TOKENIZER.codebooks):
+    for level, book in enumerate(GREEDY.codebooks):
         book = book.numpy().astype(np.float64)
         distances = np.linalg.norm(residual[:, None] - book, axis=2)
-        chosen = distances[np.arange(50), CODES[rows, level]]
+        chosen = distances[np.arange(50), GREEDY_CODES[rows, level]]
         assert (chosen <= distances.min(1) + 1e-5).all()
-        residual -= book[CODES[rows, level]]
+        residual -= book[GREEDY_CODES[rows, level]]
 
 
 def test_residual_energy_never_grows_from_level_to_level():
     energies = [float(np.square(VECTORS).sum())]
     for level in range(1, len(SIZES) + 1):
-        energies.append(float(np.square(VECTORS - TOKENIZER.decode(CODES[:, :level])).sum()))
+        energies.append(float(np.square(VECTORS - GREEDY.decode(GREEDY_CODES[:, :level])).sum()))
     assert all(after <= before * (1 + 1e-6) for before, after in itertools.pairwise(energies))
     assert energies[-1] < 0.5 * energies[0]
 
@@ -85,7 +90,8 @@ def test_a_second_fit_is_the_same_artifact_and_another_seed_is_another(tmp_path)
 
 def test_the_fusion_that_it_was_fitted_on_is_part_of_its_identity(tmp_path):
     TOKENIZER.save(tmp_path / "first")
-    other = RQKMeans({**TOKENIZER.meta, "fusion": "fusion-4567"}, [book.numpy() for book in TOKENIZER.codebooks])
+    books, prices = ([part.numpy() for part in parts] for parts in (TOKENIZER.codebooks, TOKENIZER.prices))
+    other = RQKMeans({**TOKENIZER.meta, "fusion": "fusion-4567"}, books, prices)
     other.save(tmp_path / "other")
     assert other.id != TOKENIZER.id
 
@@ -135,7 +141,7 @@ def test_where_clusters_lie_apart_codes_name_them_and_decoding_is_stable():
 
 
 def test_one_code_is_the_mean():
-    tokenizer = RQKMeans.fit(VECTORS, (1,), iterations=2)
+    tokenizer = RQKMeans.fit(VECTORS, (1,), iterations=2, refinements=0)
     assert not tokenizer.encode(VECTORS).any()
     assert np.allclose(tokenizer.codebooks[0].numpy(), VECTORS.mean(0), atol=1e-4)
 
@@ -182,7 +188,105 @@ def test_vectors_that_cannot_be_encoded_are_refused(vectors, said):
         TOKENIZER.encode(vectors)
 
 
-def test_progress_is_told_level_by_level():
+def test_progress_is_told_step_by_step():
     told = []
-    RQKMeans.fit(VECTORS[:50], (2, 2, 2), iterations=1, progress=lambda done, of: told.append((done, of)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    RQKMeans.fit(
+        VECTORS[:50], (2, 2, 2), iterations=1, refinements=1, progress=lambda done, of: told.append((done, of))
+    )
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+# --- search and refinement ---
+
+
+def all_codes(sizes) -> np.ndarray:
+    return np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), axis=-1).reshape(-1, len(sizes))
+
+
+def error_of(tokenizer: RQKMeans, codes: np.ndarray, vectors: np.ndarray = VECTORS) -> np.ndarray:
+    return np.square(vectors.astype(np.float64) - tokenizer.decode(codes)).sum(1)
+
+
+def test_a_beam_that_holds_every_path_finds_the_best_of_all_codes():
+    rows = VECTORS[:200].astype(np.float64)
+    every = all_codes(SIZES)
+    squared = ((rows[:, None] - TOKENIZER.decode(every)[None]) ** 2).sum(2)
+    codes = TOKENIZER.encode(VECTORS[:200], beam=SIZES[0] * SIZES[1])
+    assert np.allclose(error_of(TOKENIZER, codes, VECTORS[:200]), squared.min(1), atol=1e-4)
+
+
+def test_a_wider_beam_serves_better_and_a_beam_of_one_is_greedy():
+    errors = [error_of(TOKENIZER, TOKENIZER.encode(VECTORS, beam=beam)).mean() for beam in (1, 2, 5, 64)]
+    assert all(after <= before for before, after in itertools.pairwise(errors))
+    assert errors[2] < 0.99 * errors[0]
+
+
+def test_codebooks_fitted_together_serve_the_same_codes_better():
+    vectors, codes = torch.from_numpy(VECTORS), torch.from_numpy(GREEDY_CODES).long()
+    books = refine(vectors, codes, GREEDY.codebooks)
+    after = sum(book[codes[:, level]] for level, book in enumerate(books))
+    assert float((vectors - after).square().sum()) < 0.998 * error_of(GREEDY, GREEDY_CODES).sum()
+    # The normal equations: what is left over is orthogonal to every code, but for the pull towards where it stood.
+    left = (vectors - after).double()
+    for level, book in enumerate(books):
+        sums = torch.zeros(len(book), left.shape[1], dtype=torch.float64).index_add_(0, codes[:, level], left)
+        pulled = 0.01 * (book - GREEDY.codebooks[level]).double()
+        assert torch.allclose(sums, pulled, atol=2e-2)
+
+
+def test_a_code_without_members_stays_where_it_was():
+    vectors = torch.from_numpy(VECTORS[:40])
+    books = [torch.randn(4, 12, generator=torch.Generator().manual_seed(level)) for level in range(2)]
+    codes = torch.randint(0, 3, (40, 2), generator=torch.Generator().manual_seed(9))
+    for before, after in zip(books, refine(vectors, codes, books), strict=True):
+        assert torch.allclose(before[3], after[3], atol=1e-5)
+
+
+def test_refinements_and_beam_raise_r2():
+    assert TOKENIZER.meta["metrics"]["r2_per_level"][-1] > GREEDY.meta["metrics"]["r2_per_level"][-1] + 0.005
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_seed_hardly_matters_and_no_code_is_dead(seed):
+    """In many dimensions, where seeds that lie on vectors keep them for themselves."""
+    generator = np.random.default_rng(7)
+    vectors = generator.normal(size=(2000, 96)).astype(np.float32) + 2 * generator.normal(size=(12, 96))[
+        generator.integers(0, 12, 2000)
+    ].astype(np.float32)
+    metrics = RQKMeans.fit(vectors, (32, 32), seed=seed).meta["metrics"]
+    assert metrics["utilisation_per_level"] == [1.0, 1.0]
+    assert metrics["r2_per_level"][-1] == pytest.approx(0.805, abs=0.01)
+
+
+def test_prices_make_codes_serve_evenly():
+    generator = np.random.default_rng(3)
+    centres = generator.normal(size=(8, 12)) * 3
+    weights = 0.6 ** np.arange(8)
+    which = generator.choice(8, 4000, p=weights / weights.sum())
+    vectors = (centres[which] + generator.normal(size=(4000, 12))).astype(np.float32)
+
+    def entropies(tokenizer: RQKMeans) -> list[float]:
+        shares = [np.bincount(level, minlength=8) / 4000 for level in tokenizer.encode(vectors).T]
+        return [float(-(p[p > 0] * np.log(p[p > 0])).sum() / np.log(8)) for p in shares]
+
+    plain, even = (RQKMeans.fit(vectors, (8, 8), balanced=balanced, seed=1) for balanced in (False, True))
+    assert min(entropies(plain)) < 0.98
+    assert min(entropies(even)) > 0.99
+    assert not any(price.any() for price in plain.prices)
+
+
+def test_prices_are_saved_with_the_codebooks(tmp_path):
+    tokenizer = RQKMeans.fit(VECTORS, SIZES, iterations=4, balanced=True)
+    tokenizer.save(tmp_path / "even")
+    assert np.array_equal(RQKMeans.load(tmp_path / "even").encode(VECTORS), tokenizer.encode(VECTORS))
+
+
+def test_search_by_tables_is_search_by_residuals():
+    prices = [torch.linspace(0, 0.5, size) for size in SIZES]
+    codes = ResidualSearch(GREEDY.codebooks, prices).codes(torch.from_numpy(VECTORS)).numpy()
+    residual = VECTORS.astype(np.float64)
+    for level, (book, price) in enumerate(zip(GREEDY.codebooks, prices, strict=True)):
+        cost = np.square(residual[:, None] - book.numpy()[None]).sum(2) / 2 + price.numpy()
+        chosen = cost[np.arange(len(cost)), codes[:, level]]
+        assert (chosen <= cost.min(1) + 1e-4).all()
+        residual -= book.numpy()[codes[:, level]]
