@@ -1,8 +1,9 @@
 """Ray ingest against the same steps in one process, on the same cores: `python benchmarks/ingest.py [--json OUT]`.
 
 Two shapes: many pictures through mini CLIP, where decoding is the bottleneck, and fewer through ViT-B-32 with random
-weights, where encoding is. Start-up and model load stand apart: per_item_ms is the slope between an ingest of two blocks,
-which sets every worker going, and one of 2,000 (300) pictures more; start_s is where that line meets no pictures at all.
+weights, where encoding is. Start-up and model load stand apart: per_item_ms is the slope between an ingest of two
+blocks, which sets every worker going, and one of 2,000 (300) pictures more; start_s is where that line meets no
+pictures at all.
 """
 
 from __future__ import annotations

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from fuseid.core.artifacts import read_artifact, write_artifact
-from fuseid.core.errors import BadInput, FingerprintMismatch
+from fuseid.core.errors import ArtifactError, BadInput, FingerprintMismatch
 from fuseid.core.fingerprints import STEP_VERSIONS
 from fuseid.core.records import MODALITIES
 from fuseid.encoders.blocks import in_blocks, unit_rows
+from fuseid.encoders.fusion_fill import Pattern, learn_fill, patterns
 
 _BLOCK = 256
+Fill = Literal["linear", "renormalise", "mean", "zero"]
 
 
 class Fusion:
-    """Normalise, centre, weight and join the modalities that are there, then reduce by principal components.
+    """Normalise, centre, weight and join the modalities, fill in what is absent, reduce by principal components.
 
-    For modality m with unit vector v_m, mean mu_m over the sample and weight w_m, the joint vector holds
-    s * w_m * (v_m - mu_m), zeros where m is absent, with s = sqrt(sum_all w^2 / sum_present w^2), so that an item
-    with few modalities is not shorter than one with many. The fused vector is the unit-norm projection of the joint
-    vector on the first D principal components of the sample (Pearson 1901).
+    For modality m with unit vector v_m, mean mu_m over the sample and weight w_m, the joint vector x holds
+    w_m * (v_m - mu_m); the fused vector is the unit-norm projection of x on the first D principal components of the
+    sample (Pearson 1901). An item that lacks modalities is filled, by `fill`:
+
+    - `linear`: with the linear prediction from those it has (`fusion_fill`), so that it lands near where it would;
+    - `mean`: with mu_m; `zero`: with the zero vector; `renormalise`: with mu_m, and x is scaled by
+      sqrt(sum_all w^2 / sum_present w^2), so that an item with few modalities is not shorter than one with many.
+
+    Each is affine, so the artifact holds one matrix per pattern of presence, from present vectors to the fused space.
     """
 
     KIND = "fusion"
@@ -41,58 +48,87 @@ class Fusion:
     def fit(
         cls,
         vectors: Mapping[str, np.ndarray],
-        weights: Mapping[str, float],
+        weights: Mapping[str, float] | None,
         dim: int,
         encoders: Mapping[str, str | None],
         pairs: np.ndarray | None = None,
+        fill: Fill = "linear",
     ) -> Fusion:
-        """Learns means and components on a sample.
+        """Learns means, predictions and components on a sample.
 
-        vectors: per modality float32 [N, D_m], a row of NaN where the item lacks it. encoders: the fingerprint that
-        made each modality's vectors. pairs: int [P, 2] rows of co-engaged items, for learned fusions; not used here.
+        vectors: per modality float32 [N, D_m], a row of NaN where the item lacks it. weights: None takes them from the
+        data: the inverse of each modality's largest singular value, so that none rules the first component alone
+        (multiple factor analysis, Escofier and Pagès 1994). encoders: the fingerprint that made each modality's
+        vectors. pairs: int [P, 2] rows of co-engaged items, for learned fusions; not used here.
         Raises BadInput when no modality has a positive weight and at least one vector.
         """
-        used = [m for m in MODALITIES if m in vectors and weights.get(m, 0) > 0 and present(vectors[m]).any()]
-        if not used:
-            raise BadInput(
-                f"nothing to fuse: no item has a vector of a modality with a weight above 0 ({dict(weights)})"
-            )
-        tensors = {f"mean.{m}": unit_rows(vectors[m][present(vectors[m])]).mean(0, dtype=np.float64).astype(np.float32)
-                   for m in used}  # fmt: skip
+        there = {m: present(vectors[m]) for m in MODALITIES if m in vectors and (weights is None or weights.get(m, 0))}
+        there = {m: rows for m, rows in there.items() if rows.any()}
+        if not there:
+            chosen = "" if weights is None else f" ({dict(weights)})"
+            raise BadInput(f"nothing to fuse: no item has a vector of a modality with a weight above 0{chosen}")
+        any_there = np.any(list(there.values()), axis=0)
+        there = {m: rows[any_there] for m, rows in there.items()}
+        unit = {m: unit_rows(vectors[m][any_there][rows]) for m, rows in there.items()}
+        means = {m: rows.mean(0, dtype=np.float64).astype(np.float32) for m, rows in unit.items()}
+        used = {m: 1.0 / _largest_singular_value(unit[m] - means[m]) for m in there} if weights is None else weights
+        top = max(used[m] for m in there) if weights is None else 1.0
         meta: dict[str, Any] = {
             "version": STEP_VERSIONS["fusion"],
-            "dims": {m: int(vectors[m].shape[1]) for m in used},
-            "weights": {m: float(weights[m]) for m in used},
-            "encoders": {m: encoders.get(m) for m in used},
+            "dims": {m: int(vectors[m].shape[1]) for m in there},
+            "weights": {m: float(used[m] / top) for m in there},
+            "encoders": {m: encoders.get(m) for m in there},
+            "fill": fill,
         }
-        joint_dim = sum(vectors[m].shape[1] for m in used)
+        centred = {}
+        for m, rows in there.items():
+            centred[m] = np.zeros((len(rows), unit[m].shape[1]), dtype=np.float32)
+            centred[m][rows] = meta["weights"][m] * (unit[m] - means[m])
+        offsets = {m: -meta["weights"][m] * means[m].astype(np.float64) for m in there}
+        fills, explained = {}, {}
+        for pattern in patterns(tuple(there)):
+            fills[pattern], explained[pattern] = _fill(fill, pattern, centred, there, offsets, meta["weights"])
+        joint_dim = sum(meta["dims"].values())
         meta["dim"] = min(dim, joint_dim)
-        fusion = cls(meta, tensors)
-        joint = fusion._join(vectors)
-        mean = joint.mean(0, dtype=np.float64)
-        covariance = np.zeros((joint_dim, joint_dim))
-        for start in range(0, len(joint), 8192):
-            centred = joint[start : start + 8192].astype(np.float64) - mean
-            covariance += centred.T @ centred
-        values, components = np.linalg.eigh(covariance)
-        order = np.argsort(values)[::-1][: meta["dim"]]
-        components = components[:, order]
-        # Eigenvectors have no sign of their own: fix it, so that the same sample gives the same artifact.
-        components *= np.where(components[np.abs(components).argmax(0), np.arange(components.shape[1])] < 0, -1.0, 1.0)
-        tensors["mean"] = mean.astype(np.float32)
+        mean, components, kept = _principal_components(_completed(centred, there, fills), meta["dim"])
+        tensors = {f"mean.{m}": means[m] for m in there}
         tensors["components"] = np.ascontiguousarray(components.astype(np.float32))
-        total = float(values.clip(min=0).sum())
+        for pattern, (scale, maps, fixed) in fills.items():
+            blocks = dict(zip(there, np.split(components, np.cumsum(list(meta["dims"].values()))[:-1]), strict=True))
+            matrix = np.concatenate([blocks[m] for m in pattern]) * scale
+            matrix = matrix + sum(maps[m] @ blocks[m] for m in maps)
+            shift = sum((fixed[m] @ blocks[m] for m in fixed), -mean @ components)
+            tensors[f"map.{'+'.join(pattern)}"] = np.ascontiguousarray(matrix.astype(np.float32))
+            tensors[f"shift.{'+'.join(pattern)}"] = shift.astype(np.float32)
         meta["metrics"] = {
-            "sample": len(joint),
-            "variance_kept": float(values[order].clip(min=0).sum()) / total if total > 0 else 1.0,
+            "sample": len(any_there),
+            "complete": int(np.all(list(there.values()), axis=0).sum()),
+            "variance_kept": kept,
+            "fill_explains": {"+".join(pattern): shares for pattern, shares in explained.items() if shares},
         }
-        return fusion
+        return cls(meta, tensors)
 
     def transform(self, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
         """vectors as in `fit` -> float32 [N, dim], unit norm; a row of NaN for an item with none of the modalities."""
-        fused = in_blocks(self._project, self._join(vectors), _BLOCK)
-        fused[~self._any_present(vectors)] = np.nan
+        rows = len(next(iter(vectors.values())))
+        there = {m: present(vectors[m]) if m in vectors else np.zeros(rows, dtype=bool) for m in self.dims}
+        fused = np.full((rows, self.dim), np.nan, dtype=np.float32)
+        for pattern in patterns(tuple(self.dims)):
+            which = np.all([there[m] == (m in pattern) for m in self.dims], axis=0)
+            if which.any():
+                fused[which] = self._of_pattern(pattern, {m: vectors[m][which] for m in pattern})
         return fused
+
+    def _of_pattern(self, pattern: Pattern, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
+        weights, name = self.meta["weights"], "+".join(pattern)
+        centred = [weights[m] * (unit_rows(vectors[m]) - self.tensors[f"mean.{m}"]) for m in pattern]
+        matrix, shift = torch.from_numpy(self.tensors[f"map.{name}"]), torch.from_numpy(self.tensors[f"shift.{name}"])
+
+        def project(block: np.ndarray) -> np.ndarray:
+            # torch's product, not numpy's: OpenBLAS gives a row other bits at another place in the block.
+            return (torch.from_numpy(block) @ matrix + shift).numpy()
+
+        return unit_rows(in_blocks(project, np.concatenate(centred, axis=1).astype(np.float32), _BLOCK))
 
     def check_encoders(self, encoders: Mapping[str, str | None]) -> None:
         """Raises FingerprintMismatch, naming both, when vectors come from other encoders than the fit's own."""
@@ -109,32 +145,81 @@ class Fusion:
 
     @classmethod
     def load(cls, directory: Path) -> Fusion:
+        """Raises ArtifactError for one that is missing, altered, or of another version's form."""
         name, meta, tensors = read_artifact(directory, cls.KIND)
+        if meta.get("version") != STEP_VERSIONS["fusion"]:
+            raise ArtifactError(
+                f"{name} is of version {meta.get('version')} of the fusion, this fuseid has version "
+                f"{STEP_VERSIONS['fusion']}; ingest into another --db and fit there"
+            )
         return cls(meta, tensors, name)
 
-    def _any_present(self, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.any([present(vectors[m]) for m in self.dims if m in vectors], axis=0)
 
-    def _join(self, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
-        rows = len(next(iter(vectors.values())))
-        weights = self.meta["weights"]
-        joint = np.zeros((rows, sum(self.dims.values())), dtype=np.float32)
-        energy = np.zeros(rows)
-        start = 0
-        for modality, size in self.dims.items():
-            if modality in vectors:
-                there = present(vectors[modality])
-                centred = unit_rows(vectors[modality][there]) - self.tensors[f"mean.{modality}"]
-                joint[there, start : start + size] = weights[modality] * centred
-                energy[there] += weights[modality] ** 2
-            start += size
-        scale = np.sqrt(sum(w**2 for w in weights.values()) / np.where(energy > 0, energy, 1.0))
-        return joint * scale[:, None].astype(np.float32)
+Filled = tuple[float, dict[str, np.ndarray], dict[str, np.ndarray]]
+"""How a pattern is completed: scale of what is there; maps to what is absent; fixed values of what is absent."""
 
-    def _project(self, joint: np.ndarray) -> np.ndarray:
-        # torch's product, not numpy's: OpenBLAS gives a row other bits at another place in the block.
-        centred = torch.from_numpy(joint - self.tensors["mean"])
-        return unit_rows((centred @ torch.from_numpy(self.tensors["components"])).numpy())
+
+def _fill(
+    fill: Fill,
+    pattern: Pattern,
+    centred: Mapping[str, np.ndarray],
+    there: Mapping[str, np.ndarray],
+    offsets: Mapping[str, np.ndarray],
+    weights: Mapping[str, float],
+) -> tuple[Filled, dict[str, float]]:
+    absent = [m for m in centred if m not in pattern]
+    if fill == "linear":
+        maps, explained = learn_fill(centred, there, pattern)
+        return (1.0, maps, {}), explained
+    scale = 1.0
+    if fill == "renormalise":
+        scale = float(np.sqrt(sum(w**2 for w in weights.values()) / sum(weights[m] ** 2 for m in pattern)))
+    return (scale, {}, {m: offsets[m] for m in absent} if fill == "zero" else {}), {}
+
+
+def _completed(
+    centred: Mapping[str, np.ndarray], there: Mapping[str, np.ndarray], fills: Mapping[Pattern, Filled]
+) -> np.ndarray:
+    """float32 [N, sum of D_m]: the joint vectors of the sample, filled."""
+    ends = np.cumsum([0, *(values.shape[1] for values in centred.values())])
+    joint = np.concatenate(list(centred.values()), axis=1)
+    for pattern, (scale, maps, fixed) in fills.items():
+        which = np.flatnonzero(np.all([there[m] == (m in pattern) for m in centred], axis=0))
+        known = np.concatenate([centred[m][which] for m in pattern], axis=1)
+        joint[which] *= np.float32(scale)
+        for start, end, modality in zip(ends, ends[1:], centred, strict=False):
+            if modality in maps:
+                joint[which, start:end] = known @ maps[modality].astype(np.float32)
+            elif modality in fixed:
+                joint[which, start:end] = fixed[modality]
+    return joint
+
+
+def _principal_components(joint: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """-> (mean [J], components [J, dim], the share of variance that they keep), float64."""
+    mean = joint.mean(0, dtype=np.float64)
+    values, components = np.linalg.eigh(_scatter(joint, mean))
+    order = np.argsort(values)[::-1][:dim]
+    components = components[:, order]
+    # Eigenvectors have no sign of their own: fix it, so that the same sample gives the same artifact.
+    components = components * np.where(components[np.abs(components).argmax(0), np.arange(dim)] < 0, -1.0, 1.0)
+    total = float(values.clip(min=0).sum())
+    return mean, components, float(values[order].clip(min=0).sum()) / total if total > 0 else 1.0
+
+
+def _largest_singular_value(centred: np.ndarray) -> float:
+    """Of the centred vectors, per square root of their number; 1 where they do not vary."""
+    largest = float(np.linalg.eigvalsh(_scatter(centred, np.zeros(centred.shape[1])))[-1])
+    return float(np.sqrt(largest / len(centred))) if largest > 0 else 1.0
+
+
+def _scatter(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Sum of outer products of rows - mean, float64, by blocks: a float64 copy of the sample is never made."""
+    scatter = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, len(rows), 8192):
+        centred = rows[start : start + 8192].astype(np.float64) - mean
+        scatter += centred.T @ centred
+    return scatter
 
 
 def present(vectors_ND: np.ndarray) -> np.ndarray:

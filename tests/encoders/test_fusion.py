@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuseid.core.errors import BadInput, FingerprintMismatch
-from fuseid.encoders.fusion import Fusion
+from fuseid.core import fingerprints
+from fuseid.core.errors import ArtifactError, BadInput, FingerprintMismatch
+from fuseid.encoders.fusion import Fusion, present
+from fuseid.encoders.fusion_fill import MIN_ROWS, learn_fill, patterns
 
 DIMS = {"clip_image": 24, "clip_text": 24, "vlm": 10}
 WEIGHTS = {"clip_image": 1.0, "clip_text": 0.5, "vlm": 0.5, "external": 1.0}
@@ -156,3 +158,116 @@ def test_the_same_encoders_and_switched_off_ones_pass():
     FUSION.check_encoders(ENCODERS)
     FUSION.check_encoders({**ENCODERS, "vlm": None})
     FUSION.check_encoders({"external": None})
+
+
+# --- absent modalities ---
+
+FILLS = ("linear", "renormalise", "mean", "zero")
+
+
+def related(rows: int, seed: int, noise: float = 0.2) -> dict[str, np.ndarray]:
+    """Complete items whose modalities are three views of one hidden vector."""
+    views = np.random.default_rng(99)
+    generator = np.random.default_rng(seed)
+    hidden = generator.normal(size=(rows, 6))
+    return {
+        m: (hidden @ views.normal(size=(6, dim)) + noise * generator.normal(size=(rows, dim)) + 1.0).astype(np.float32)
+        for m, dim in DIMS.items()
+    }
+
+
+def without(vectors: dict[str, np.ndarray], *absent: str) -> dict[str, np.ndarray]:
+    return {m: np.full_like(v, np.nan) if m in absent else v for m, v in vectors.items()}
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_every_pattern_is_projected_as_the_filled_joint_vector_would_be(fill):
+    """Against the definition: fill the joint vector, project it on the components, normalise."""
+    sample = made(400, seed=3)
+    fusion = Fusion.fit(sample, WEIGHTS, 12, ENCODERS, fill=fill)
+    there = {m: present(v) for m, v in sample.items()}
+    centred = {m: WEIGHTS[m] * (unit(v.astype(np.float64)) - fusion.tensors[f"mean.{m}"]) for m, v in sample.items()}
+    joint = np.full((400, sum(DIMS.values())), np.nan)
+    filled = {m: np.nan_to_num(v).astype(np.float32) for m, v in centred.items()}
+    for pattern in patterns(tuple(DIMS)):
+        which = np.all([there[m] == (m in pattern) for m in DIMS], axis=0)
+        maps = learn_fill(filled, there, pattern)[0]
+        known = np.concatenate([centred[m][which] for m in pattern], axis=1)
+        scale = np.sqrt(sum(WEIGHTS[m] ** 2 for m in DIMS) / sum(WEIGHTS[m] ** 2 for m in pattern))
+        parts = []
+        for m in DIMS:
+            if m in pattern:
+                parts.append(centred[m][which] * (scale if fill == "renormalise" else 1.0))
+            elif fill == "linear":
+                parts.append(known @ maps[m])
+            else:
+                value = -WEIGHTS[m] * fusion.tensors[f"mean.{m}"] if fill == "zero" else np.zeros(DIMS[m])
+                parts.append(np.tile(value, (which.sum(), 1)))
+        joint[which] = np.concatenate(parts, axis=1)
+    there_at_all = np.any(list(there.values()), axis=0)
+    joint = joint[there_at_all]
+    expected = unit((joint - joint.mean(0)) @ fusion.tensors["components"])
+    assert np.abs(fusion.transform(sample)[there_at_all] - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "absent", [("clip_text",), ("clip_image",), ("vlm",), ("clip_image", "vlm"), ("clip_text", "vlm")]
+)
+def test_an_item_that_lacks_something_lands_nearest_to_where_it_would_with_the_linear_fill(absent):
+    sample, others = related(600, seed=1), related(200, seed=2)
+    cosine = {}
+    for fill in FILLS:
+        fusion = Fusion.fit(sample, WEIGHTS, 16, ENCODERS, fill=fill)
+        cosine[fill] = float((fusion.transform(others) * fusion.transform(without(others, *absent))).sum(1).mean())
+    assert cosine["linear"] > 0.95
+    assert all(cosine["linear"] > cosine[fill] + 0.01 for fill in FILLS[1:])
+
+
+def test_modalities_that_say_nothing_of_each_other_are_filled_with_the_mean():
+    generator = np.random.default_rng(5)
+    sample = {m: generator.normal(size=(300, dim)).astype(np.float32) for m, dim in DIMS.items()}
+    linear, mean = (Fusion.fit(sample, WEIGHTS, 16, ENCODERS, fill=fill) for fill in ("linear", "mean"))
+    assert all(share < 0.01 for shares in linear.meta["metrics"]["fill_explains"].values() for share in shares.values())
+    there = without(sample, "vlm")
+    assert (linear.transform(there) * mean.transform(there)).sum(1).min() > 0.98
+
+
+def test_too_few_complete_items_teach_nothing():
+    rows = MIN_ROWS - 1
+    sample = related(200, seed=1)
+    sample["clip_text"][rows:] = np.nan
+    fusion = Fusion.fit(sample, WEIGHTS, 16, ENCODERS)
+    explains = fusion.meta["metrics"]["fill_explains"]
+    assert explains["clip_image+vlm"]["clip_text"] == explains["clip_image"]["clip_text"] == 0
+    assert explains["clip_image"]["vlm"] > 0.8
+    assert fusion.meta["metrics"]["complete"] == rows
+
+
+def test_modalities_that_never_meet_are_fused_all_the_same():
+    sample = {m: v.copy() for m, v in related(100, seed=1).items() if m != "vlm"}
+    sample["clip_image"][50:] = np.nan
+    sample["clip_text"][:50] = np.nan
+    fused = Fusion.fit(sample, WEIGHTS, 8, ENCODERS).transform(sample)
+    assert np.allclose(np.linalg.norm(fused, axis=1), 1, atol=1e-5)
+
+
+def test_weights_from_the_data_give_every_modality_the_same_largest_singular_value():
+    sample = related(500, seed=1)
+    fusion = Fusion.fit(sample, None, 16, ENCODERS)
+    largest = [
+        fusion.meta["weights"][m] * np.linalg.svd(unit(v) - unit(v).mean(0), compute_uv=False)[0]
+        for m, v in sample.items()
+    ]
+    assert np.allclose(largest, largest[0], rtol=1e-3)
+    assert max(fusion.meta["weights"].values()) == 1.0
+
+
+def test_an_artifact_of_another_version_is_refused_with_the_mend(tmp_path, monkeypatch):
+    FUSION.save(tmp_path / "fusion")
+    monkeypatch.setitem(fingerprints.STEP_VERSIONS, "fusion", 99)
+    with pytest.raises(ArtifactError, match="fit there"):
+        Fusion.load(tmp_path / "fusion")

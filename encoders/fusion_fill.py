@@ -1,0 +1,84 @@
+"""What an item's present modalities say of its absent ones: linear predictions, learned on items that have both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+# Fewer items than this that have both sides teach nothing: the absent side stays at its mean.
+MIN_ROWS = 16
+# More would not change a linear map by much.
+MAX_ROWS = 50_000
+# Ridge penalties tried, in units of the mean variance of the predictors; the largest all but predicts the mean.
+_PENALTIES = tuple(10.0**power for power in np.arange(-3.0, 4.5, 0.5))
+_VALIDATION = 4  # every fourth row judges the penalties
+
+Pattern = tuple[str, ...]
+"""The modalities that an item has, in the order of fusion."""
+
+
+def patterns(modalities: Sequence[str]) -> list[Pattern]:
+    """Every way of having at least one of `modalities`, the complete one last."""
+    return [p for size in range(1, len(modalities) + 1) for p in combinations(modalities, size)]
+
+
+def learn_fill(
+    centred: Mapping[str, np.ndarray], there: Mapping[str, np.ndarray], pattern: Pattern
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Ridge regression (Hoerl and Kennard 1970) of each absent modality on the present ones.
+
+    Where a present modality has as many dimensions as the absent one, the map is drawn towards a multiple of identity
+    rather than towards zero: the two sides of CLIP share a space, which a small sample could not teach.
+
+    centred: per modality [N, D_m] of mean zero; there: bool [N]. -> (per absent modality a map float64
+    [sum of present D, D_m], and the share of its variance that the map explains on rows kept out of its learning).
+    An absent modality that cannot be learned, or not better than its mean, has a map of zeros and a share of 0.
+    """
+    maps, explained = {}, {}
+    size = sum(centred[m].shape[1] for m in pattern)
+    for absent in (m for m in centred if m not in pattern):
+        rows = np.flatnonzero(np.all([there[m] for m in (*pattern, absent)], axis=0))
+        rows = rows[:: max(1, len(rows) // MAX_ROWS)]
+        maps[absent], explained[absent] = np.zeros((size, centred[absent].shape[1])), 0.0
+        if len(rows) < MIN_ROWS:
+            continue
+        known = [centred[m][rows].astype(np.float64) for m in pattern]
+        wanted = centred[absent][rows].astype(np.float64)
+        judges = np.arange(len(rows)) % _VALIDATION == _VALIDATION - 1
+        trial = _Ridge([part[~judges] for part in known], wanted[~judges])
+        judged = np.concatenate([part[judges] for part in known], axis=1)
+        total = float(np.square(wanted[judges]).sum())
+        left = [float(np.square(wanted[judges] - judged @ trial.map(penalty)).sum()) for penalty in _PENALTIES]
+        best = int(np.argmin(left))
+        if left[best] < total:
+            maps[absent], explained[absent] = _Ridge(known, wanted).map(_PENALTIES[best]), 1.0 - left[best] / total
+    return maps, explained
+
+
+class _Ridge:
+    """One decomposition, any penalty."""
+
+    def __init__(self, parts: Sequence[np.ndarray], wanted: np.ndarray) -> None:
+        known = np.concatenate(parts, axis=1)
+        self._prior = _multiples_of_identity(parts, wanted)
+        self._values, self._axes = np.linalg.eigh(known.T @ known)
+        self._right = self._axes.T @ (known.T @ (wanted - known @ self._prior))
+        self._unit = max(float(self._values.mean()), np.finfo(float).tiny)
+
+    def map(self, penalty: float) -> np.ndarray:
+        shrunk = self._right / (self._values.clip(min=0) + penalty * self._unit)[:, None]
+        return self._prior + self._axes @ shrunk
+
+
+def _multiples_of_identity(parts: Sequence[np.ndarray], wanted: np.ndarray) -> np.ndarray:
+    """The least-squares map that scales each part of the size of `wanted` and ignores the others."""
+    size = wanted.shape[1]
+    same = [part for part in parts if part.shape[1] == size]
+    gram = np.array([[np.vdot(one, other) for other in same] for one in same]).reshape(len(same), len(same))
+    scales = iter(np.linalg.lstsq(gram, np.array([np.vdot(part, wanted) for part in same]))[0] if same else ())
+    blocks = [
+        next(scales) * np.eye(size) if part.shape[1] == size else np.zeros((part.shape[1], size)) for part in parts
+    ]
+    return np.concatenate(blocks)
