@@ -49,7 +49,9 @@ def _off(model: str | None) -> str | None:
 @app.command()
 def ingest(
     db: Db,
-    source: Annotated[Path | None, typer.Argument(help="manifest (.parquet, .jsonl, .csv) or folder of media")] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="manifest (.parquet, .jsonl, .csv), folder of media, tar shards; or uri")
+    ] = None,
     vectors: Annotated[Path | None, typer.Option(help="ready-made vectors (.parquet, or .npy with .ids.txt)")] = None,
     runner: Annotated[str, typer.Option(help="ray, or local for small jobs")] = "ray",
     config: ConfigFile = None,
@@ -78,7 +80,7 @@ def ingest(
             runner = "local"
             listed: Source = Vectors(vectors)
         elif source is not None:
-            listed = open_source(source)
+            listed = open_source(source, settings.source)
         if runner == "ray":
             from fuseid.ray_jobs.ingest import ray_ingest
 
@@ -193,20 +195,26 @@ def lookup(
 def explain(
     db: Db,
     content_id: Annotated[str, typer.Argument(help="content_id of an item")],
+    page: Annotated[Path | None, typer.Option(help="also draw it, with its frames, as an HTML file")] = None,
     json: Json = False,
 ) -> None:
     """Show all that is known of one item and how its ID came about."""
-    from fuseid.apps.show import print_facts, print_json, print_rows
+    from fuseid.apps.show import flat, print_facts, print_json, print_rows
     from fuseid.pipelines.explain import explain as run_explain
 
     facts = run_explain(db, content_id)
+    if page is not None:
+        from fuseid.apps.item_page import write_item_page
+
+        write_item_page(db, content_id, page)
     if json:
         print_json(facts)
         return
     prefixes = facts.pop("prefixes", [])
     ids = facts.pop("ids", [])
-    for name in ("media", "fingerprints", "pinned", "vectors", "rejected"):
-        facts.update({f"{name}.{key}": value for key, value in (facts.pop(name, None) or {}).items()})
+    nested = ("media", "models", "vectors", "fingerprints", "pinned", "rejected")
+    facts.update(dict(flat(facts, nested)))
+    facts = {name: value for name, value in facts.items() if name not in nested}
     print_facts(facts, title=content_id)
     print_rows(ids, ("sid", "tokenizer_id", "champion", "run_id"), title="IDs in the ledger")
     shown = [

@@ -10,38 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fuseid.core.errors import StoreError
 from fuseid.pipelines.store import Store, rows_by_id
 
 _COLUMNS = ("content_id", "kind", "sid", "codes", "caption", "thumbnail")
-_COMMON = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "at",
-        "by",
-        "for",
-        "from",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "of",
-        "on",
-        "or",
-        "over",
-        "the",
-        "to",
-        "under",
-        "with",
-        "one",
-        "two",
-    ]
-)
+_COMMON = frozenset("a an and at by for from in into is it its of on or over the to under with one two".split())  # noqa: SIM905
 
 
 def write_page(
@@ -61,18 +36,17 @@ def write_page(
     rows = dataset.to_table(columns=list(_COLUMNS), filter="sid IS NOT NULL", limit=limit).to_pylist()
     if not rows:
         raise StoreError(f"{uri} has no semantic IDs yet; `fuseid fit --db {uri}` gives them")
-    shown = {row["content_id"]: _tile(row) for row in rows}
+    shown = {row["content_id"]: tile(row) for row in rows}
     wanted = [i for search in searches for i in search["ids"] if i not in shown]
-    shown_more = {row["content_id"]: _tile(row) for row in rows_by_id(dataset, wanted, _COLUMNS)}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string((Path(__file__).parent / "templates" / "prefixes.html.j2").read_text("utf-8"))
+    shown_more = {row["content_id"]: tile(row) for row in rows_by_id(dataset, wanted, _COLUMNS)}
     kinds = Counter(row["kind"] for row in rows)
     facts = [(f"{kind}s" if count != 1 else kind, count) for kind, count in sorted(kinds.items())]
     facts += [
         ("distinct IDs without suffix", len({tuple(row["codes"]) for row in rows})),
         ("first-level codes used", len({row["codes"][0] for row in rows})),
     ]
-    page = template.render(
+    page = render(
+        "prefixes.html.j2",
         title=title,
         subtitle=subtitle,
         facts=facts,
@@ -89,11 +63,24 @@ def write_page(
     return len(rows)
 
 
-def _tile(row: Mapping[str, Any]) -> dict[str, Any]:
+def render(template: str, **values: Any) -> str:
+    """One of the templates beside this module; what is from outside is escaped."""
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template(template).render(**values)
+
+
+def tile(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `contents` as the template's tile."""
     thumbnail = row["thumbnail"]
-    kind = "webp" if thumbnail and thumbnail[8:12] == b"WEBP" else "jpeg"
-    source = f"data:image/{kind};base64,{base64.b64encode(thumbnail).decode()}" if thumbnail else None
+    source = picture_source(thumbnail) if thumbnail else None
     return {**{name: row[name] for name in ("content_id", "kind", "sid", "caption")}, "thumbnail": source}
+
+
+def picture_source(encoded: bytes) -> str:
+    """WebP or JPEG bytes as an address that holds the picture itself."""
+    kind = "webp" if encoded[8:12] == b"WEBP" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 
 
 def _groups(rows: Sequence[Mapping[str, Any]], tiles: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:

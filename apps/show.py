@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -76,6 +76,20 @@ def print_facts(facts: Mapping[str, Any], title: str | None = None) -> None:
     for name, value in facts.items():
         table.add_row(name, _cell(value))
     out.print(table)
+
+
+def flat(facts: Mapping[str, Any], parts: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of the nested mappings under `parts`."""
+
+    def below(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                yield from below(f"{name}.{key}", inner)
+        elif value is not None:
+            yield name, value
+
+    for part in parts:
+        yield from below(part, facts.get(part))
 
 
 def print_run(run: Any, as_json: bool) -> None:

@@ -6,14 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fuseid.core.errors import BadInput
+from fuseid.core.config import Config
+from fuseid.core.errors import BadInput, StoreError
 from fuseid.core.records import SemanticId
 from fuseid.pipelines.store import Store, below_prefix, rows_by_id, sql_string
 
+_VLM_FACTS = {"model", "revision", "precision", "prompt", "system", "pooling", "dim", "frames", "caption", "tags"}
+
 
 def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, Any]:
-    """A plain dictionary: media facts, captions, vectors present, fingerprints, every ID in the ledger, and for each
-    prefix of the ID how many items share it, with examples. A rejected item is explained by its row in `rejected`.
+    """A plain dictionary: media facts, captions, vectors present, models, fingerprints, every ID in the ledger, and for
+    each prefix of the ID how many items share it, with examples. A rejected item is explained by its row in `rejected`.
 
     Raises BadInput for an id that the store does not know.
     """
@@ -35,6 +38,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
         return {"content_id": content_id, "state": "rejected", "rejected": rejected[0], "ids": ids}
     row = rows[0]
     champion = store.setting("champion")
+    config = run_of(store, row["run_id"])[0]
     return {
         "content_id": content_id,
         "state": "in contents",
@@ -42,12 +46,19 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
         "uri": row["uri"],
         "caption": row["caption"],
         "vlm_caption": row["vlm_caption"],
+        "vlm_tags": row["vlm_tags"],
         "attributes": json.loads(row["attributes"] or "{}"),
         "media": {
             name: row[name] for name in ("media_hash", "decoder", "width", "height", "duration", "timestamps")
-        } if row["media_hash"] else None,
+        } | {"sampling": config.decode.sampling.model_dump()} if row["media_hash"] else None,
         "vectors": {name: size for name, size in dims.items() if row[f"has_{name}"]},
-        "fingerprints": {name: row[name] for name in ("decode_fp", "clip_fp", "vlm_fp", "fused_fp", "caption_hash")},
+        "fingerprints": {
+            name: row[name] for name in ("decode_fp", "clip_fp", "vlm_fp", "describe_fp", "fused_fp", "caption_hash")
+        },
+        "models": {
+            "clip": config.clip.model_dump(include={"model", "revision", "precision"}) if config.clip else None,
+            "vlm": config.vlm.model_dump(include=_VLM_FACTS, exclude_none=True) if config.vlm.model else None,
+        },
         "pinned": {"fusion": store.setting("fusion"), "champion": champion},
         "run_id": row["run_id"],
         "updated_at": row["updated_at"].isoformat(),
@@ -55,6 +66,15 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
         "ids": [{**entry, "champion": entry["tokenizer_id"] == champion} for entry in ids],
         "prefixes": _prefixes(store, row["sid"], content_id, examples) if row["sid"] else [],
     }  # fmt: skip
+
+
+def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
+    """The configuration of a run, and the folder that its relative uris started from. Raises StoreError."""
+    rows = store.dataset("runs").to_table(columns=["config", "source"], filter=f"run_id = {sql_string(run_id)}")
+    if not rows.num_rows:
+        raise StoreError(f"{store.uri} has no run {run_id}, which its rows name; was the table altered?")
+    row = rows.to_pylist()[0]
+    return Config.model_validate_json(row["config"]), row["source"]
 
 
 def _with_presence(store: Store, content_id: str, plain: list[str], present: dict[str, str]) -> list[dict[str, Any]]:

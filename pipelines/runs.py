@@ -33,15 +33,18 @@ class Run:
 
 
 @contextmanager
-def recorded(store: Store, job: str, config: Config) -> Iterator[Run]:
-    """The row says `running` until the block ends, then `done`, or the error that ended it."""
+def recorded(store: Store, job: str, config: Config, source: str | None = None) -> Iterator[Run]:
+    """The row says `running` until the block ends, then `done`, or the error that ended it.
+
+    source: the folder that relative uris start from, of a job that reads media.
+    """
     started = datetime.now(UTC)
     run = Run(f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", job)
     before = store.versions()
 
     def write(outcome: str) -> None:
         row = {
-            "run_id": run.run_id, "job": job, "started_at": started,
+            "run_id": run.run_id, "job": job, "source": source, "started_at": started,
             "finished_at": None if outcome == "running" else datetime.now(UTC),
             "config": config.model_dump_json(), "counts": json.dumps(run.counts), "seconds": json.dumps(run.seconds),
             "device_seconds": run.seconds.get("encode", 0.0), "versions_before": json.dumps(before),
