@@ -9,17 +9,21 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+sys.path[0] = str(Path(__file__).parents[1])
+
 import numpy as np
 import torch
 from PIL import Image
-from random_models import work_of
 
 import fuseid.sample
+from benchmarks.random_models import work_of
 from fuseid.apps.show import print_rows
 from fuseid.core.config import VlmConfig
 from fuseid.encoders.vlm import TransformersVlm

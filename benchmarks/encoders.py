@@ -11,17 +11,21 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+sys.path[0] = str(Path(__file__).parents[1])
+
 import numpy as np
 import pyarrow as pa
 import torch
-from random_models import siglip2_so400m, vlm_2b, vlm_small, work_of
 
+from benchmarks.random_models import siglip2_so400m, vlm_2b, vlm_small, work_of
 from fuseid.apps.show import print_rows
 from fuseid.core.config import ClipConfig, VlmConfig
 from fuseid.encoders.clip import OpenClip

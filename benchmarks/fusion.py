@@ -14,6 +14,9 @@ import json
 import sys
 from pathlib import Path
 
+# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+sys.path[0] = str(Path(__file__).parents[1])
+
 import numpy as np
 from PIL import Image
 

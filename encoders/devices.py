@@ -15,8 +15,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Preparing inputs on one thread leaves an accelerator waiting; on the CPU the model needs the cores itself.
-_PREPARING_THREADS = 4
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -46,8 +44,11 @@ def power_of_two_below(number: int) -> int:
 
 
 def preparing_threads(device: torch.device) -> Executor | None:
-    """Threads that prepare the next inputs while an accelerator works on these; None on the CPU."""
-    return None if device.type == "cpu" else ThreadPoolExecutor(_PREPARING_THREADS, thread_name_prefix="fuseid-prepare")
+    """As many threads as torch has, to prepare the next inputs while an accelerator works on these; None on the CPU,
+    where the model needs the cores itself."""
+    if device.type == "cpu":
+        return None
+    return ThreadPoolExecutor(max(2, torch.get_num_threads()), thread_name_prefix="fuseid-prepare")
 
 
 class Passes:

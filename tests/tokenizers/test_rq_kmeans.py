@@ -290,3 +290,25 @@ def test_search_by_tables_is_search_by_residuals():
         chosen = cost[np.arange(len(cost)), codes[:, level]]
         assert (chosen <= cost.min(1) + 1e-4).all()
         residual -= book.numpy()[codes[:, level]]
+
+
+def test_greedy_codes_are_those_of_faiss_on_the_same_codebooks():
+    """But for vectors that lie between two codes to the last digits."""
+    import faiss
+
+    vectors = cloud(800, 12, seed=11)
+    tokenizer = RQKMeans.fit(vectors, (16, 16, 16), beam=1, refinements=0)
+    quantizer = faiss.ResidualQuantizer(12, 3, 4)
+    quantizer.train_type = faiss.ResidualQuantizer.Skip_codebook_tables
+    quantizer.max_beam_size = 1
+    faiss.copy_array_to_vector(
+        np.concatenate([book.numpy() for book in tokenizer.codebooks]).ravel(), quantizer.codebooks
+    )
+    quantizer.is_trained = True
+    packed = quantizer.compute_codes(vectors).astype(np.int64)
+    number = packed[:, 0] | packed[:, 1] << 8
+    theirs = np.stack([number >> 4 * level & 15 for level in range(3)], axis=1)
+    differ = (theirs != tokenizer.encode(vectors)).any(1)
+    assert differ.mean() < 0.005
+    ours, their_errors = (error_of(tokenizer, codes, vectors) for codes in (tokenizer.encode(vectors), theirs))
+    assert np.allclose(ours[differ], their_errors[differ], rtol=1e-3)
