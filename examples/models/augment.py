@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -56,13 +57,19 @@ def _colours(rgb: Tensor, rng: torch.Generator, strength: float) -> Tensor:
     return (rgb * tint).clamp(0, 1)
 
 
-def views(pictures: Tensor, side: int, rng: torch.Generator, strength: float = 1.0) -> Tensor:
+def views(
+    pictures: Tensor, side: int, rng: torch.Generator, strength: float = 1.0, one_colour: Tensor | None = None
+) -> Tensor:
     """Augmented views, float [B, 3, side, side] in 0..1, of RGBA drawings uint8 [B, S, S, 4].
 
-    Mirror images are left out: left and right arrows, letters and flags would change their meaning.
+    Drawings marked in `one_colour` (bool [B]) are painted in a colour drawn at random, dark ones more often. Mirror
+    images are left out: left and right arrows, letters and flags would change their meaning.
     """
     count = len(pictures)
     rgba = pictures.permute(0, 3, 1, 2).float() / 255
+    if one_colour is not None:
+        painted = torch.rand(int(one_colour.sum()), 3, 1, 1, generator=rng) ** 2
+        rgba[one_colour, :3] = painted.expand(-1, 3, *rgba.shape[2:])
     # Premultiplied, so that the colour hidden under full transparency does not bleed into the edges.
     rgba = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], 1)
     grid = F.affine_grid(_places(count, rng, strength), [count, 4, side, side], align_corners=False)
@@ -78,11 +85,12 @@ def views(pictures: Tensor, side: int, rng: torch.Generator, strength: float = 1
     return out
 
 
-def shrunk(pictures: Tensor, side: int) -> Tensor:
+def shrunk(pictures: np.ndarray, side: int) -> Tensor:
     """Cached drawings at the training resolution, uint8 [N, side, side, 4], once: views are then cheap to sample."""
     parts = []
-    for part in pictures.split(1024):
-        small = F.interpolate(part.permute(0, 3, 1, 2).float(), (side, side), mode="bilinear", antialias=True)
+    for start in range(0, len(pictures), 1024):  # the drawings are mapped from a file that is larger than what is kept
+        part = torch.from_numpy(np.array(pictures[start : start + 1024])).permute(0, 3, 1, 2).float()
+        small = F.interpolate(part, (side, side), mode="bilinear", antialias=True)
         parts.append(small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous())
     return torch.cat(parts)
 

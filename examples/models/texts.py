@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from concepts import FLAG_GROUP, Concept, mentions
 from sources import sentence_encoder_dir
+from torch import Tensor
+from torch.nn import functional as F
 from words import WordNet
 
+TAGS_LEANT_ON, LOOK_WEIGHT = 8, 2
 TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "an icon of {}", "{} emoji", "a small {}")
 
 
@@ -19,32 +22,68 @@ def label_text(concept: Concept) -> str:
     return f"flag of {label.removeprefix('flag: ')}" if concept.group == FLAG_GROUP else label
 
 
+def concept_tags(concept: Concept, banned: set[str]) -> list[str]:
+    """Keywords other than the label itself; none that names one of `banned`, and no country codes."""
+    label = label_text(concept).lower()
+    tags = [t for t in concept.tags if not mentions(t, banned) and len(t) > 1 and t.lower() != label]
+    return [t for t in tags if not t.isupper() and t != "flag"] if concept.group == FLAG_GROUP else tags
+
+
 def concept_texts(concept: Concept, banned: set[str]) -> list[str]:
     """Texts that stand beside a concept's pictures in training: the label first, then wordings and keywords.
 
     Keywords that name a held-out concept are dropped.
     """
-    label = label_text(concept)
-    tags = [t for t in concept.tags if not mentions(t, banned) and len(t) > 1 and t.lower() != label.lower()]
-    if concept.group == FLAG_GROUP:
-        tags = [t for t in tags if not t.isupper() and t != "flag"]
+    label, tags = label_text(concept), concept_tags(concept, banned)
     texts = [template.format(label) for template in TEMPLATES]
     if tags:
         texts += [", ".join(tags[:6]), f"{label}, {', '.join(tags[:4])}", f"{label}: {', '.join(tags[-3:])}"]
     return texts
 
 
-def wide_texts(concepts: list[Concept], net: WordNet) -> tuple[list[str], list[str]]:
-    """(near, wide): texts about the concepts, held-out ones included, and WordNet's words.
+def wide_texts(concepts: list[Concept], captions: list[str], net: WordNet) -> tuple[list[str], list[int], int]:
+    """(texts, owners, near): texts about the concepts and the other pictures' captions, then WordNet's words.
 
-    Held-out names may stand here: the text side has to know words that it never sees beside a picture.
+    `owners` are concept indices, or -1; the first `near` texts are about pictures. Held-out names may stand here: the
+    text side has to know words that it never sees beside a picture.
     """
-    near: list[str] = []
+    owner_of: dict[str, int] = {}
+    for index, concept in enumerate(concepts):
+        owner_of.setdefault(label_text(concept), index)
+    for index, concept in enumerate(concepts):
+        for text in concept_texts(concept, set()):
+            owner_of.setdefault(text, index)
     for concept in concepts:
-        near += concept_texts(concept, set())
-        near += [t for t in concept.tags if len(t) > 1]
-        near += [template.format(t) for t in concept.tags[:3] for template in TEMPLATES[1:3] if len(t) > 1]
-    return list(dict.fromkeys(near)), net.texts
+        for tag in concept_tags(concept, set()):
+            owner_of.setdefault(tag, -1)
+    for caption in captions:
+        owner_of.setdefault(caption, -1)
+    near = len(owner_of)
+    for word in net.texts:
+        owner_of.setdefault(word, -1)
+    return list(owner_of), list(owner_of.values()), near
+
+
+def meanings(concepts: list[Concept], looks: dict[int, str], banned: set[str], cache: Path) -> Tensor:
+    """What the target vectors of each concept's texts lean towards, float32 [C + 1, 384]: its keywords and its look.
+
+    The last row is zero, for texts that belong to no concept (owner -1). Pictures of unseen things were found to lie
+    where their keywords lie, more than where the label alone does. Beside pictures no keyword names a held-out concept.
+    """
+    texts: list[str] = []
+    owners: list[int] = []
+    for index, concept in enumerate(concepts):
+        tags = concept_tags(concept, banned if concept.in_training else set())[:TAGS_LEANT_ON]
+        own = [", ".join(tags) or label_text(concept), *([looks[index]] * LOOK_WEIGHT if index in looks else [])]
+        texts += own
+        owners += [index] * len(own)
+    vectors = torch.from_numpy(teacher_vectors(texts, cache))
+    return torch.zeros(len(concepts) + 1, vectors.shape[1]).index_add_(0, torch.tensor(owners), vectors)
+
+
+def target_vectors(texts: list[str], owners: list[int], leant: Tensor, cache: Path) -> Tensor:
+    """Unit vectors [N, 384] that `texts` shall have: the teacher's, leaning towards what their concept means."""
+    return F.normalize(torch.from_numpy(teacher_vectors(texts, cache)) + leant[owners], dim=-1)
 
 
 @torch.inference_mode()

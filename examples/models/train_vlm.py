@@ -17,7 +17,7 @@ from augment import plain_views, shrunk, views
 from batches import Sampler
 from clip_model import normalise_pixels
 from concepts import Concept, mentions
-from data import PictureSet, build
+from data import CLIPART, PictureSet, build
 from optim import Average, Schedule, new_optimizer
 from process import restart_with_settings
 from texts import label_text
@@ -55,7 +55,7 @@ def tags_answer(concept: Concept, banned: set[str]) -> str:
 
 def trunk_maps(data: PictureSet, trunk: nn.Module, rows: list[int], count: int, args: argparse.Namespace) -> Tensor:
     """Frozen maps of `count` views of each picture: float16 [rows, count, CELLS * CELLS, FEATURES]; view 0 is plain."""
-    pictures = shrunk(torch.from_numpy(np.array(data.pictures[rows])), SIDE)
+    pictures = shrunk(data.pictures[rows], SIDE)
     maps = torch.empty(len(rows), count, CELLS * CELLS, FEATURES, dtype=torch.float16)
     rng = torch.Generator().manual_seed(args.seed)
     trunk.to(args.device).eval()
@@ -147,7 +147,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     started, data = time.monotonic(), build(args.work)
-    sampler = Sampler(data, args.work, args.seed)
+    sampler = Sampler(data, args.seed, PAIRS_PER_STEP * 3 // 4, PAIRS_PER_STEP // 4, (CLIPART,))
     answers = [tags_answer(c, data.banned) for c in data.concepts if c.in_training]
     tokenizer = train_tokenizer([*(t.lower() for t in sampler.texts), *answers, *CAPTION_ASKED, *TAGS_ASKED])
     processor, model = new_processor(tokenizer), new_model()
