@@ -22,6 +22,8 @@ check: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/encoders.py
+	$(BIN)/python benchmarks/captions.py
 
 # uv rather than pip: it resolves torch and torchvision from one registry, and installs the stack in about a minute.
 .venv/ready: requirements.lock requirements-bootstrap.lock pyproject.toml

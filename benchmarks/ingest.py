@@ -1,9 +1,9 @@
 """Ray ingest against the same steps in one process, on the same cores: `python benchmarks/ingest.py [--json OUT]`.
 
 Two shapes: many pictures through mini CLIP, where decoding is the bottleneck, and fewer through ViT-B-32 with random
-weights, where encoding is. Start-up and model load stand apart: per_item_ms is the slope between an ingest of two
-blocks, which sets every worker going, and one of 2,000 (300) pictures more; start_s is where that line meets no
-pictures at all.
+weights, where encoding is. Start-up and model load stand apart: per_item_ms is the slope between two ingests, of which
+the smaller sets every worker going and gives Ray what it decodes while its encoder loads; start_s is where that line
+meets no pictures at all.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from fuseid.pipelines.runners import LocalRunner, Runner
 from fuseid.pipelines.sources import open_source
 from fuseid.ray_jobs.runner import RayRunner, connect
 
+# Model, pictures of the smaller ingest, and how many more the larger one has.
 CASES = {
-    "decode-bound": ("builtin:mini-clip", 2000),
-    "encode-bound": ("ViT-B-32/random", 300),
+    "decode-bound": ("builtin:mini-clip", 2000, 2000),
+    "encode-bound": ("ViT-B-32/random", 2 * Config().run.block_rows, 300),
 }
-FEW = 2 * Config().run.block_rows
 
 
 def write_pictures(folder: Path, count: int) -> Path:
@@ -75,12 +75,12 @@ def main() -> None:
         pictures = scratch / "pictures"
         pictures.mkdir()
         cases = arguments.case or list(CASES)
-        lines = write_pictures(pictures, FEW + max(CASES[case][1] for case in cases)).read_text().splitlines()
+        lines = write_pictures(pictures, max(sum(CASES[case][1:]) for case in cases)).read_text().splitlines()
         for case in cases:
-            model, count = CASES[case]
+            model, few_count, count = CASES[case]
             few, all_of_them = pictures / "few.jsonl", pictures / f"{case}.jsonl"
-            few.write_text("\n".join(lines[:FEW]) + "\n")
-            all_of_them.write_text("\n".join(lines[: FEW + count]) + "\n")
+            few.write_text("\n".join(lines[:few_count]) + "\n")
+            all_of_them.write_text("\n".join(lines[: few_count + count]) + "\n")
             config = load_config(None, {"clip.model": model})
             # What this process imports, it imports before the clock runs.
             seconds(few, config, LocalRunner(), scratch)
@@ -94,8 +94,8 @@ def main() -> None:
                 few_s, total = (statistics.median(column) for column in zip(*pairs, strict=True))
                 per_item = (total - few_s) / count
                 rows.append({
-                    "case": case, "model": model, "pictures": FEW + count, "runner": runner,
-                    "start_s": few_s - FEW * per_item, "per_item_ms": 1000 * per_item, "total_s": total,
+                    "case": case, "model": model, "pictures": few_count + count, "runner": runner,
+                    "start_s": few_s - few_count * per_item, "per_item_ms": 1000 * per_item, "total_s": total,
                 })  # fmt: skip
             rows[-1]["ray_over_local"] = rows[-1]["per_item_ms"] / rows[-2]["per_item_ms"]
     shown = [{k: f"{v:.2f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows]
