@@ -24,6 +24,11 @@ from fuseid.pipelines.fetch import Fetcher
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that hang up in mid-answer are what these tests are about; nobody needs their traces."""
+
+
 class Site:
     """`files` are served with ETag and ranges; `answers` say what else happens at a path; `requests` were made."""
 
@@ -48,7 +53,7 @@ class Site:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
