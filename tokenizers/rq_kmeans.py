@@ -13,7 +13,7 @@ import torch
 from fuseid.core.artifacts import read_artifact, write_artifact
 from fuseid.core.errors import ArtifactError, BadInput
 from fuseid.core.fingerprints import STEP_VERSIONS
-from fuseid.tokenizers.kmeans import kmeans, raised_prices
+from fuseid.tokenizers.kmeans import kmeans, nearest, raised_prices
 from fuseid.tokenizers.residual_search import ResidualSearch, refine
 
 # Rows that encoding holds on the device at a time; a multiple of the search's own blocks.
@@ -71,7 +71,7 @@ class RQKMeans:
         prices: list[torch.Tensor] = []
         for level, size in enumerate(codebook_sizes):
             book, price = kmeans(residual, size, iterations, generator, balanced)
-            residual -= book[ResidualSearch([book], [price]).codes(residual)[:, 0]]
+            residual -= book[nearest(residual, book, price)]
             books.append(book)
             prices.append(price)
             if progress:

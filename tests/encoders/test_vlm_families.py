@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,10 @@ from fuseid.encoders.vlm_inputs import bucket, shape_class
 from . import tiny_vlms
 
 # PaliGemma's processor, about torch's tensors, at the pinned versions.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 SYSTEM = "Represent the user's input."
 PROMPT = "Say it: {caption}"
@@ -30,14 +32,6 @@ WORDS = ["a red apple", "three dogs run along the beach at noon with a ball"]
 REPLY_TOKENS = 6
 
 Item = tuple[Any, str | None]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageDraw
 
 from fuseid.core.config import Config
@@ -37,12 +36,8 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Batches of eight small pictures gain nothing from more threads, and on a busy machine lose much."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def small_batches(one_thread: None) -> None:
+    pass
 
 
 @pytest.fixture(scope="session")
