@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from fuseid.core.records import MODALITIES
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # Lance refuses a second row of the same key, also from concurrent writers, only where the field carries this.
 _KEY = {"lance-schema:unenforced-primary-key": "true"}

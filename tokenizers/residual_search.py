@@ -8,6 +8,7 @@ last do not depend on x, so one product [N, D] x [D, sum K] and tables [K_j, K_l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -35,9 +36,19 @@ class ResidualSearch:
         out = torch.empty(len(vectors), len(self._sizes), dtype=torch.int64, device=vectors.device)
         search = self._greedy if beam == 1 else self._beam
         for start, rows, count in padded_blocks(vectors, _GREEDY_BLOCK if beam == 1 else _BEAM_BLOCK):
-            added = torch.addmm(self._offsets, rows, self._across, alpha=-1).split(self._sizes, dim=1)
-            out[start : start + count] = search(added, beam)[:count]
+            out[start : start + count] = search(self._added(rows), beam)[:count]
         return out
+
+    def candidates(self, vectors: torch.Tensor, beam: int, count: int) -> torch.Tensor:
+        """float32 [N, D] -> int64 [N, C, L], cheapest first: `count` complete paths, or all that the beam reaches."""
+        reached = min(count, min(beam, math.prod(self._sizes[:-1])) * self._sizes[-1])
+        out = torch.empty(len(vectors), reached, len(self._sizes), dtype=torch.int64, device=vectors.device)
+        for start, rows, there in padded_blocks(vectors, _BEAM_BLOCK):
+            out[start : start + there] = self._paths(self._added(rows), beam, reached)[:there]
+        return out
+
+    def _added(self, rows: torch.Tensor) -> Sequence[torch.Tensor]:
+        return torch.addmm(self._offsets, rows, self._across, alpha=-1).split(self._sizes, dim=1)
 
     def _greedy(self, added: Sequence[torch.Tensor], beam: int) -> torch.Tensor:
         codes: list[torch.Tensor] = []
@@ -48,6 +59,9 @@ class ResidualSearch:
         return torch.stack(codes, 1)
 
     def _beam(self, added: Sequence[torch.Tensor], beam: int) -> torch.Tensor:
+        return self._paths(added, beam, 1)[:, 0]
+
+    def _paths(self, added: Sequence[torch.Tensor], beam: int, count: int) -> torch.Tensor:
         rows = len(added[0])
         cost = added[0].new_zeros(rows, 1)
         paths = torch.zeros(rows, 1, 0, dtype=torch.int64, device=cost.device)
@@ -56,13 +70,11 @@ class ResidualSearch:
             for place, table in enumerate(self._tables[level]):
                 total += table[paths[:, :, place]]
             flat = total.flatten(1)
-            if level == len(added) - 1:
-                cost, kept = flat.min(1, keepdim=True)
-            else:
-                cost, kept = flat.topk(min(beam, flat.shape[1]), dim=1, largest=False)
+            keep = count if level == len(added) - 1 else min(beam, flat.shape[1])
+            cost, kept = flat.min(1, keepdim=True) if keep == 1 else flat.topk(keep, dim=1, largest=False)
             parent, code = kept // self._sizes[level], kept % self._sizes[level]
             paths = torch.cat([paths.gather(1, parent[:, :, None].expand(-1, -1, level)), code[:, :, None]], dim=2)
-        return paths[:, 0]
+        return paths
 
 
 def refine(

@@ -101,26 +101,46 @@ class RQKMeans:
 
         Raises BadInput for another D or NaN.
         """
-        vectors_ND = _checked(vectors_ND)
-        if vectors_ND.shape[1] != self.dim:
-            raise BadInput(
-                f"{self.id or 'this tokenizer'} quantizes vectors of {self.dim} numbers, got {vectors_ND.shape[1]}"
-            )
+        vectors_ND = self._of_our_size(vectors_ND)
         device = device or torch.device("cpu")
-        if device not in self._searches:
-            books, prices = ([part.to(device) for part in parts] for parts in (self.codebooks, self.prices))
-            self._searches[device] = ResidualSearch(books, prices)
+        search = self._search(device)
         out = np.empty((len(vectors_ND), len(self.codebooks)), dtype=np.int32)
         for start in range(0, len(vectors_ND), _ENCODE_ROWS):
             rows = torch.from_numpy(vectors_ND[start : start + _ENCODE_ROWS]).to(device)
-            out[start : start + len(rows)] = self._searches[device].codes(rows, beam or self.beam).cpu().numpy()
+            out[start : start + len(rows)] = search.codes(rows, beam or self.beam).cpu().numpy()
         return out
+
+    def candidates(self, vectors_ND: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """float32 [N, D] -> (codes int32 [N, C, L], squared errors float32 [N, C]), cheapest first; C is `count`, or
+        as many as there are. The first is what `encode` gives, or serves better: the beam is at least `count` wide.
+
+        Raises BadInput for another D or NaN.
+        """
+        vectors_ND = self._of_our_size(vectors_ND)
+        vectors = torch.from_numpy(vectors_ND)
+        codes = self._search(torch.device("cpu")).candidates(vectors, max(self.beam, count), count).numpy()
+        decoded = self.decode(codes.reshape(-1, codes.shape[2])).reshape(*codes.shape[:2], self.dim)
+        return codes.astype(np.int32), np.square(vectors_ND[:, None] - decoded).sum(2)
 
     def decode(self, codes_NL: np.ndarray) -> np.ndarray:
         """int [N, L'] with L' <= L (a prefix gives its coarse vector) -> float32 [N, D]."""
         codes = torch.from_numpy(np.asarray(codes_NL, dtype=np.int64))
         parts = [book[codes[:, level]] for level, book in enumerate(self.codebooks[: codes.shape[1]])]
         return torch.stack(parts).sum(0).numpy()
+
+    def _of_our_size(self, vectors_ND: np.ndarray) -> np.ndarray:
+        vectors_ND = _checked(vectors_ND)
+        if vectors_ND.shape[1] != self.dim:
+            raise BadInput(
+                f"{self.id or 'this tokenizer'} quantizes vectors of {self.dim} numbers, got {vectors_ND.shape[1]}"
+            )
+        return vectors_ND
+
+    def _search(self, device: torch.device) -> ResidualSearch:
+        if device not in self._searches:
+            books, prices = ([part.to(device) for part in parts] for parts in (self.codebooks, self.prices))
+            self._searches[device] = ResidualSearch(books, prices)
+        return self._searches[device]
 
     def save(self, directory: Path) -> None:
         tensors = {f"codebook.{level}": book.numpy() for level, book in enumerate(self.codebooks)}
