@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from fuseid.tokenizers.products import Products
+
 # Rows per matrix product. One size always, the tail padded, so that a row's codes never depend on its neighbours.
 BLOCK = 1024
 # Shrunk seeds lie this far from the mean, as a share of the way to the vector they come from; see `_start`.
@@ -48,10 +50,10 @@ def nearest(vectors: torch.Tensor, book: torch.Tensor, prices: torch.Tensor | No
     offsets = book.square().sum(1) / 2
     if prices is not None:
         offsets = offsets + prices
-    across = book.T.contiguous()
+    products = Products(-book, offsets, BLOCK)
     codes = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
     for start, rows, count in padded_blocks(vectors, BLOCK):
-        codes[start : start + count] = torch.addmm(offsets, rows, across, alpha=-1).argmin(1)[:count]
+        codes[start : start + count] = products(rows).argmin(1)[:count]
     return codes
 
 

@@ -14,9 +14,13 @@ from collections.abc import Sequence
 import torch
 
 from fuseid.tokenizers.kmeans import padded_blocks
+from fuseid.tokenizers.products import Products
 
-# Rows at a time, a constant for the same reason as in kmeans: of a greedy search, and of one by beam.
-_GREEDY_BLOCK, _BEAM_BLOCK = 1024, 256
+# Rows of a matrix product, a constant for the same reason as in kmeans, and of them as many at a time as a beam's sums
+# fit a core's cache.
+_BLOCK, _BEAM_ROWS = 512, 128
+# torch selects the k smallest of n by a heap where n is at least this many times k, and much slower below.
+_HEAP = 64
 
 
 class ResidualSearch:
@@ -25,56 +29,88 @@ class ResidualSearch:
     def __init__(self, books: Sequence[torch.Tensor], prices: Sequence[torch.Tensor]) -> None:
         self._sizes = [len(book) for book in books]
         joined = torch.cat(list(books))
-        self._across = joined.T.contiguous()
-        self._offsets = joined.square().sum(1) / 2 + torch.cat(list(prices))
-        self._tables = [
-            [(before @ book.T).contiguous() for before in books[:level]] for level, book in enumerate(books)
-        ]
+        offsets = joined.square().sum(1) / 2 + torch.cat(list(prices))
+        self._products = Products(-joined, offsets, _BLOCK)
+        # Of level l: [K_1 + .. + K_{l-1}, K_l], and where each earlier level's rows begin.
+        self._tables = [torch.cat(list(books[:level])) @ book.T for level, book in enumerate(books) if level]
+        self._starts = torch.tensor([0, *self._sizes[:-1]], device=joined.device).cumsum(0)
 
     def codes(self, vectors: torch.Tensor, beam: int = 1) -> torch.Tensor:
         """float32 [N, D] -> int64 [N, L]; `beam` paths are kept from level to level, the best one is returned."""
+        if beam > 1:
+            return self.candidates(vectors, beam, 1)[:, 0]
         out = torch.empty(len(vectors), len(self._sizes), dtype=torch.int64, device=vectors.device)
-        search = self._greedy if beam == 1 else self._beam
-        for start, rows, count in padded_blocks(vectors, _GREEDY_BLOCK if beam == 1 else _BEAM_BLOCK):
-            out[start : start + count] = search(self._added(rows), beam)[:count]
+        for start, rows, count in padded_blocks(vectors, _BLOCK):
+            out[start : start + count] = self._greedy(self._products(rows))[:count]
         return out
 
     def candidates(self, vectors: torch.Tensor, beam: int, count: int) -> torch.Tensor:
         """float32 [N, D] -> int64 [N, C, L], cheapest first: `count` complete paths, or all that the beam reaches."""
         reached = min(count, min(beam, math.prod(self._sizes[:-1])) * self._sizes[-1])
         out = torch.empty(len(vectors), reached, len(self._sizes), dtype=torch.int64, device=vectors.device)
-        for start, rows, there in padded_blocks(vectors, _BEAM_BLOCK):
-            out[start : start + there] = self._paths(self._added(rows), beam, reached)[:there]
+        for start, rows, there in padded_blocks(vectors, _BLOCK):
+            added = self._products(rows)
+            for low in range(0, there, _BEAM_ROWS):
+                found = self._paths(added[low : low + _BEAM_ROWS], beam, reached)
+                out[start + low : start + min(low + _BEAM_ROWS, there)] = found[: there - low]
         return out
 
-    def _added(self, rows: torch.Tensor) -> Sequence[torch.Tensor]:
-        return torch.addmm(self._offsets, rows, self._across, alpha=-1).split(self._sizes, dim=1)
+    def _greedy(self, added: torch.Tensor) -> torch.Tensor:
+        """[B, sum K] -> [B, L]."""
+        first, *others = added.split(self._sizes, dim=1)
+        codes = first.argmin(1, keepdim=True)
+        for costs in others:
+            codes = torch.cat([codes, self._across(codes).add_(costs).argmin(1, keepdim=True)], dim=1)
+        return codes
 
-    def _greedy(self, added: Sequence[torch.Tensor], beam: int) -> torch.Tensor:
-        codes: list[torch.Tensor] = []
-        for level, costs in enumerate(added):
-            for table, before in zip(self._tables[level], codes, strict=True):
-                costs = costs + table[before]
-            codes.append(costs.argmin(1))
-        return torch.stack(codes, 1)
-
-    def _beam(self, added: Sequence[torch.Tensor], beam: int) -> torch.Tensor:
-        return self._paths(added, beam, 1)[:, 0]
-
-    def _paths(self, added: Sequence[torch.Tensor], beam: int, count: int) -> torch.Tensor:
-        rows = len(added[0])
-        cost = added[0].new_zeros(rows, 1)
-        paths = torch.zeros(rows, 1, 0, dtype=torch.int64, device=cost.device)
-        for level, costs in enumerate(added):
-            total = costs[:, None, :] + cost[:, :, None]
-            for place, table in enumerate(self._tables[level]):
-                total += table[paths[:, :, place]]
-            flat = total.flatten(1)
-            keep = count if level == len(added) - 1 else min(beam, flat.shape[1])
-            cost, kept = flat.min(1, keepdim=True) if keep == 1 else flat.topk(keep, dim=1, largest=False)
-            parent, code = kept // self._sizes[level], kept % self._sizes[level]
+    def _paths(self, added: torch.Tensor, beam: int, count: int) -> torch.Tensor:
+        """[B, sum K] -> [B, count, L], cheapest first."""
+        levels = added.split(self._sizes, dim=1)
+        last = len(levels) - 1
+        cost = added.new_zeros(len(added), 1)
+        paths = torch.zeros(len(added), 1, 0, dtype=torch.int64, device=added.device)
+        for level, costs in enumerate(levels):
+            if level:
+                total = self._across(paths.flatten(0, 1)).view(len(added), -1, self._sizes[level]).add_(costs[:, None])
+            else:
+                total = costs[:, None]
+            if level == last and count == 1:
+                parent, code = _least(total, cost)
+            else:
+                cost, kept = _smallest((total + cost[:, :, None]).flatten(1), count if level == last else beam)
+                parent, code = kept // self._sizes[level], kept % self._sizes[level]
             paths = torch.cat([paths.gather(1, parent[:, :, None].expand(-1, -1, level)), code[:, :, None]], dim=2)
         return paths
+
+    def _across(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes of the first l levels, [P, l] -> their products with those of the next level, summed: [P, K]."""
+        level = codes.shape[1]
+        table, at = self._tables[level - 1], codes + self._starts[:level]
+        if level == 1:
+            return table.index_select(0, at[:, 0])
+        return torch.nn.functional.embedding_bag(at, table, mode="sum")
+
+
+def _least(total: torch.Tensor, cost: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """[B, P, K], and a cost of each path [B, P] -> the path and the code, [B, 1] each, of the least sum."""
+    parent = (total.amin(2) + cost).argmin(1, keepdim=True)
+    rows = torch.arange(0, total.shape[0] * total.shape[1], total.shape[1], device=total.device)
+    return parent, total.flatten(0, 1).index_select(0, rows + parent[:, 0]).argmin(1, keepdim=True)
+
+
+def _smallest(costs: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """[B, n] -> the `count` smallest of each row, or all, and where they are; as topk, but for the time it takes."""
+    width, count = costs.shape[1], min(count, costs.shape[1])
+    if width % _HEAP or width < 2 * _HEAP * count:
+        padded = torch.nn.functional.pad(costs, (0, max(_HEAP * count - width, 0)), value=torch.inf)
+        return padded.topk(count, dim=1, largest=False)
+    # The smallest numbers lie in the groups whose least are the smallest.
+    groups = costs.view(-1, _HEAP)
+    kept = groups.amin(1).view(len(costs), -1).topk(count, dim=1, largest=False, sorted=False).indices
+    starts = torch.arange(0, len(groups), width // _HEAP, device=costs.device)
+    inside = groups.index_select(0, (kept + starts[:, None]).flatten()).view(len(costs), -1)
+    values, at = inside.topk(count, dim=1, largest=False)
+    return values, kept.gather(1, at // _HEAP) * _HEAP + at % _HEAP
 
 
 def refine(

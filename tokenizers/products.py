@@ -1,0 +1,28 @@
+"""Inner products of many vectors with the same weights, the one costly operation of quantizing."""
+
+from __future__ import annotations
+
+import torch
+
+
+class Products:
+    """rows [B, D] -> rows @ weights.T + offsets, float32 [B, K]; for rows of one B, a row's bits do not depend on the
+    other rows.
+
+    On the CPU by oneDNN's kernel where this build of torch has one: on AMD's cores with AVX-512 it is 2.3 times as fast
+    as the MKL behind `addmm`, which keeps to AVX2 there.
+    """
+
+    def __init__(self, weights: torch.Tensor, offsets: torch.Tensor, rows: int) -> None:
+        """weights: float32 [K, D]; offsets: float32 [K]; rows: the B that calls will have."""
+        self._offsets = offsets
+        self._packed = self._across = None
+        if weights.device.type == "cpu" and torch.backends.mkldnn.is_available():
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weights.contiguous(), rows)
+        else:
+            self._across = weights.T.contiguous()
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        if self._packed is None:
+            return torch.addmm(self._offsets, rows, self._across)
+        return torch.ops.mkldnn._linear_pointwise(rows, self._packed, self._offsets, "none", [], "")
