@@ -1,8 +1,11 @@
 """RQ-KMeans beside FAISS and `semantic-id` on the same vectors and threads:
-`python benchmarks/tokenizers.py --vectors FILE.npy [--levels 3] [--codes 256] [--json OUT]`.
+`python benchmarks/tokenizers.py --vectors FILE.npy [--codebooks 256,256,256] [--json OUT]`.
 
 FILE holds floats [N, D]. Peers that are not installed are left out, and named: `uv pip install faiss-cpu semantic-id`.
-R^2 is 1 - squared error / variance over the same vectors. Each figure is the median over the seeds; the systems take
+R^2 is 1 - squared error / variance over the same vectors; collision B the share of distinct vectors whose codes another
+one has. `fuseid-reassign` is `fuseid` with other codes for what collides; moved_r2 is that of the moved items alone.
+FAISS encodes with look-up tables or without: the row is the better of the two in R^2, the faster where they are equal,
+and `encode_per_s_plain` and `encode_per_s_tables` hold both. Each figure is the median over the seeds; the systems take
 turns within a seed, so that a slow minute of the machine falls on all of them.
 """
 
@@ -21,6 +24,8 @@ import numpy as np
 import torch
 
 from fuseid.apps.show import print_rows
+from fuseid.tokenizers.collisions import reassigned
+from fuseid.tokenizers.quality import code_measures
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 Figures = dict[str, float | str | list[float] | None]
@@ -36,65 +41,104 @@ def timed(function: Callable, *arguments, **options):
 class Judge:
     """What every system is measured by."""
 
-    def __init__(self, vectors: np.ndarray) -> None:
-        self.vectors = vectors
-        self._variance = float(np.square(vectors - vectors.mean(0), dtype=np.float64).sum())
+    def __init__(self, vectors: np.ndarray, sizes: tuple[int, ...]) -> None:
+        self.vectors, self.sizes = vectors, sizes
+        self.centred = vectors - vectors.mean(0)
+        self.variance = float(np.square(self.centred, dtype=np.float64).sum())
+        self.distinct = np.unique(vectors, axis=0, return_inverse=True)[1].ravel()
 
     def r2(self, decoded: np.ndarray) -> float:
-        return 1.0 - float(np.square(self.vectors - decoded, dtype=np.float64).sum()) / self._variance
+        return 1.0 - float(np.square(self.vectors - decoded, dtype=np.float64).sum()) / self.variance
 
-    def figures(self, system: str, fit_s: float, encode_s: float, codes: np.ndarray, decoded: np.ndarray) -> Figures:
-        used = [len(np.unique(level)) / (int(level.max()) + 1) for level in codes.T]
+    def figures(self, system: str, codes: np.ndarray, decoded: np.ndarray, **seconds: float) -> Figures:
+        measures = code_measures(codes, self.sizes, shared_with=self.distinct, permutations=0)
+
+        def of(name: str) -> list[float]:
+            return [measure.value for measure in measures if measure.name == name]
+
         return {
             "system": system,
-            "fit_s": fit_s,
             "r2": self.r2(decoded),
-            "encode_per_s": len(codes) / encode_s,
-            "unique": len(np.unique(codes, axis=0)) / len(codes),
-            "least_used_level": min(used),
-        }
+            "unique": 1 - of("collision_a")[0],
+            "collision_b": of("collision_b_distinct")[0],
+            "least_used_level": min(of("utilisation")),
+            "least_entropy": min(of("normalised_entropy")),
+        } | dict(seconds)
 
 
-def ours(judge: Judge, sizes: tuple[int, ...], seed: int) -> Iterator[Figures]:
+def ours(judge: Judge, seed: int) -> Iterator[Figures]:
     vectors = judge.vectors
-    for system, beams, options in (
-        ("fuseid-greedy", (1,), {"beam": 1, "refinements": 0}),
-        ("fuseid", (5,), {}),
-        ("fuseid-quality", (5,), {"refinements": QUALITY_REFINEMENTS}),
-        ("fuseid-balanced", (5,), {"balanced": True}),
+    for system, options in (
+        ("fuseid-greedy", {"beam": 1, "refinements": 0}),
+        ("fuseid", {}),
+        ("fuseid-quality", {"refinements": QUALITY_REFINEMENTS}),
+        ("fuseid-balanced", {"balanced": True}),
     ):
-        tokenizer, fit_s = timed(RQKMeans.fit, vectors, sizes, seed=seed, **options)
-        for beam in beams:
-            tokenizer.encode(vectors[:4096], beam=beam)
-            codes, encode_s = timed(tokenizer.encode, vectors, beam=beam)
-            found = judge.figures(system, fit_s, encode_s, codes, tokenizer.decode(codes))
-            found["least_entropy"] = min(_entropy(level, size) for level, size in zip(codes.T, sizes, strict=True))
-            found["r2_by_level"] = [judge.r2(tokenizer.decode(codes[:, : n + 1])) for n in range(len(sizes))]
-            yield found
-            if system == "fuseid":
-                yield found | {"system": "fuseid-beam5"}
+        tokenizer, fit_s = timed(RQKMeans.fit, vectors, judge.sizes, seed=seed, **options)
+        codes, per_s = encoding(tokenizer.encode, vectors)
+        found = judge.figures(system, codes, tokenizer.decode(codes), fit_s=fit_s, encode_per_s=per_s)
+        found["r2_by_level"] = [judge.r2(tokenizer.decode(codes[:, : n + 1])) for n in range(len(judge.sizes))]
+        yield found
+        if system == "fuseid":
+            yield found | {"system": "fuseid-beam5"}
+            yield _reassigned(judge, tokenizer, codes, fit_s)
 
 
-def faiss_rq(judge: Judge, sizes: tuple[int, ...], seed: int, threads: int) -> Iterator[Figures]:
+def _reassigned(judge: Judge, tokenizer: RQKMeans, codes: np.ndarray, fit_s: float) -> Figures:
+    (given, extra, no_room), seconds = timed(reassigned, tokenizer, judge.vectors, codes)
+    moved = extra != 0
+    before, after = (np.square(judge.vectors - tokenizer.decode(c)).sum(1) for c in (codes, given))
+    found = judge.figures("fuseid-reassign", given, tokenizer.decode(given), fit_s=fit_s, reassign_s=seconds)
+    return found | {
+        "moved": float(moved.mean()),
+        "no_room": float(no_room.mean()),
+        "distortion_all": float(after.sum() / before.sum() - 1),
+        "distortion_moved": float(after[moved].sum() / before[moved].sum() - 1),
+        "moved_r2": 1 - float(after[moved].sum() / np.square(judge.centred[moved]).sum()),
+    }
+
+
+def encoding(encode: Callable, vectors: np.ndarray) -> tuple[np.ndarray, float]:
+    """-> codes, vectors per second of the fastest of three passes."""
+    encode(vectors[:4096])
+    passes = [timed(encode, vectors) for _ in range(3)]
+    return passes[0][0], len(vectors) / min(seconds for _, seconds in passes)
+
+
+def faiss_rq(judge: Judge, seed: int, threads: int) -> Iterator[Figures]:
     import faiss
 
     faiss.omp_set_num_threads(threads)
-    bits = [int(size).bit_length() - 1 for size in sizes]
+    bits = faiss.UInt64Vector()
+    for size in judge.sizes:
+        bits.push_back(int(size).bit_length() - 1)
     for beam in (1, 5):
         found = []
-        quantizer = faiss.ResidualQuantizer(judge.vectors.shape[1], len(bits), bits[0])
+        quantizer = faiss.ResidualQuantizer(judge.vectors.shape[1], bits)
         quantizer.max_beam_size = beam
         quantizer.cp.seed = 1234 + seed
         _, fit_s = timed(quantizer.train, judge.vectors)
         for tables in (0, 1):
             quantizer.use_beam_LUT = tables
-            quantizer.compute_codes(judge.vectors[:4096])
-            packed, encode_s = timed(quantizer.compute_codes, judge.vectors)
-            figures = judge.figures(f"faiss-beam{beam}", fit_s, encode_s, packed, quantizer.decode(packed))
+            packed, per_s = encoding(quantizer.compute_codes, judge.vectors)
+            codes = _unpacked(packed, judge.sizes)
+            figures = judge.figures(
+                f"faiss-beam{beam}", codes, quantizer.decode(packed), fit_s=fit_s, encode_per_s=per_s
+            )
             found.append(figures | {"tables": str(tables)})
         plain, tabled = found
-        best = max(found, key=lambda figures: (figures["r2"], figures["encode_per_s"]))
+        best = max(found, key=lambda figures: (round(figures["r2"], 5), figures["encode_per_s"]))
         yield best | {"encode_per_s_plain": plain["encode_per_s"], "encode_per_s_tables": tabled["encode_per_s"]}
+
+
+def _unpacked(packed: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    """FAISS's bit strings, lowest bits first -> codes [N, L]."""
+    number = sum(packed[:, byte].astype(np.int64) << 8 * byte for byte in range(packed.shape[1]))
+    codes = []
+    for size in sizes:
+        codes.append(number % size)
+        number = number // size
+    return np.stack(codes, axis=1)
 
 
 def _fit_semantic_id(vectors: np.ndarray, sizes: tuple[int, ...], seed: int, threads: int, out) -> None:
@@ -106,11 +150,13 @@ def _fit_semantic_id(vectors: np.ndarray, sizes: tuple[int, ...], seed: int, thr
     out.put((fit_s, encode_s, np.asarray(codes), np.asarray(peer.decode(codes))))
 
 
-def semantic_id(judge: Judge, sizes: tuple[int, ...], seed: int, threads: int, limit: float) -> Figures:
+def semantic_id(judge: Judge, seed: int, threads: int, limit: float) -> Figures:
     """In a process of its own, which is ended after `limit` seconds: then fit_s is that bound and R^2 is unknown."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
-    process = context.Process(target=_fit_semantic_id, args=(judge.vectors, sizes, seed, threads, out), daemon=True)
+    process = context.Process(
+        target=_fit_semantic_id, args=(judge.vectors, judge.sizes, seed, threads, out), daemon=True
+    )
     process.start()
     try:
         fit_s, encode_s, codes, decoded = out.get(timeout=limit)
@@ -118,46 +164,40 @@ def semantic_id(judge: Judge, sizes: tuple[int, ...], seed: int, threads: int, l
         process.kill()
         return {"system": "semantic-id", "fit_s": limit, "r2": None, "note": f"not done after {limit:g} s"}
     process.join()
-    return judge.figures("semantic-id", fit_s, encode_s, codes, decoded)
+    per_s = len(codes) / encode_s
+    return judge.figures("semantic-id", codes, decoded, fit_s=fit_s, encode_per_s=per_s)
 
 
-def product(judge: Judge, sizes: tuple[int, ...]) -> Figures:
-    """The float32 product [N, D] x [D, sum K] alone, in the blocks that encoding uses."""
-    vectors, across = torch.from_numpy(judge.vectors), torch.randn(judge.vectors.shape[1], sum(sizes))
+def product(judge: Judge) -> Figures:
+    """The float32 product [N, D] x [D, sum K] alone, by torch's `@`, in blocks."""
+    across = torch.randn(judge.vectors.shape[1], sum(judge.sizes))
 
-    def run() -> None:
-        for start in range(0, len(vectors), 1024):
-            vectors[start : start + 1024] @ across
+    def run(vectors: np.ndarray) -> None:
+        rows = torch.from_numpy(vectors)
+        for start in range(0, len(rows), 1024):
+            rows[start : start + 1024] @ across
 
-    run()
-    return {"system": "product", "encode_per_s": len(vectors) / timed(run)[1]}
-
-
-def _entropy(codes: np.ndarray, size: int) -> float:
-    shares = np.bincount(codes, minlength=size) / len(codes)
-    shares = shares[shares > 0]
-    return float(-(shares * np.log(shares)).sum() / np.log(size))
+    return {"system": "product", "encode_per_s": encoding(run, judge.vectors)[1]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, required=True)
     parser.add_argument("--json", type=Path, help="also write the table as JSON")
-    parser.add_argument("--levels", type=int, default=3)
-    parser.add_argument("--codes", type=int, default=256)
+    parser.add_argument("--codebooks", default="256,256,256", help="codes per level")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--semantic-id-limit", type=float, default=500.0, help="seconds; 0 leaves it out")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     vectors = np.ascontiguousarray(np.load(arguments.vectors, allow_pickle=False), dtype=np.float32)
-    judge, sizes = Judge(vectors), (arguments.codes,) * arguments.levels
+    judge = Judge(vectors, tuple(map(int, arguments.codebooks.split(","))))
     runs: dict[str, list[Figures]] = defaultdict(list)
     missing = []
     for seed in range(arguments.seeds):
-        found = [*ours(judge, sizes, seed), product(judge, sizes)]
+        found = [*ours(judge, seed), product(judge)]
         try:
-            found += faiss_rq(judge, sizes, seed, arguments.threads)
+            found += faiss_rq(judge, seed, arguments.threads)
         except ImportError:
             missing.append("faiss")
         for figures in found:
@@ -166,15 +206,19 @@ def main() -> None:
         try:
             import semantic_id as _  # noqa: F401
 
-            runs["semantic-id"].append(semantic_id(judge, sizes, 0, arguments.threads, arguments.semantic_id_limit))
+            runs["semantic-id"].append(semantic_id(judge, 0, arguments.threads, arguments.semantic_id_limit))
         except ImportError:
             missing.append("semantic-id")
     rows = [_median(figures) for figures in runs.values()]
-    print(f"{len(vectors)} x {vectors.shape[1]}, {arguments.levels} x {arguments.codes} codes, "
+    print(f"{len(vectors)} x {vectors.shape[1]}, codebooks {arguments.codebooks}, "
           f"{arguments.threads} threads, median of {arguments.seeds} seeds")  # fmt: skip
-    columns = ("system", "fit_s", "r2", "r2_spread", "encode_per_s", "unique", "least_used_level", "least_entropy")
-    shown = [{name: _shown(name, row.get(name)) for name in columns} for row in rows]
-    print_rows(shown, columns)
+    for columns in (
+        ("system", "fit_s", "r2", "r2_spread", "encode_per_s", "encode_per_s_plain", "encode_per_s_tables"),
+        ("system", "unique", "collision_b", "least_used_level", "least_entropy"),
+        ("system", "reassign_s", "moved", "no_room", "distortion_all", "distortion_moved", "moved_r2"),
+    ):
+        some = [row for row in rows if any(row.get(name) is not None for name in columns[1:])]
+        print_rows([{name: _shown(name, row.get(name)) for name in columns} for row in some], columns)
     if missing:
         print(f"left out, not installed: {', '.join(sorted(set(missing)))}")
     if arguments.json:
@@ -192,7 +236,9 @@ def _median(figures: list[Figures]) -> Figures:
 def _shown(name: str, value: object) -> object:
     if not isinstance(value, float):
         return value
-    return f"{value:,.0f}" if name == "encode_per_s" else f"{value:.1f}" if name == "fit_s" else f"{value:.4f}"
+    if name.startswith("encode_per_s"):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if name.endswith("_s") else f"{value:.4f}"
 
 
 if __name__ == "__main__":

@@ -152,6 +152,32 @@ def test_as_many_codes_as_vectors_reproduces_them():
     assert np.allclose(tokenizer.decode(tokenizer.encode(few)), few, atol=1e-5)
 
 
+def test_one_vector_and_one_code():
+    tokenizer = RQKMeans.fit(VECTORS[:1], (1, 1))
+    assert tokenizer.encode(VECTORS[:1]).tolist() == [[0, 0]]
+    assert np.allclose(tokenizer.decode(np.array([[0, 0]])), VECTORS[:1], atol=1e-5)
+    assert tokenizer.meta["metrics"]["r2_per_level"] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_constant_columns_change_nothing_but_their_own_numbers(balanced):
+    wide = np.concatenate([VECTORS, np.full((len(VECTORS), 3), 2.5, np.float32)], axis=1)
+    tokenizer = RQKMeans.fit(wide, SIZES, iterations=8, balanced=balanced)
+    decoded = tokenizer.decode(tokenizer.encode(wide))
+    assert np.allclose(decoded[:, -3:], 2.5, atol=0.02)
+    assert tokenizer.meta["metrics"]["r2_per_level"][-1] > 0.6
+
+
+def test_zero_vectors_are_vectors_like_others():
+    vectors = np.concatenate([VECTORS, np.zeros((200, 12), np.float32)])
+    codes = RQKMeans.fit(vectors, SIZES, iterations=8).encode(vectors)
+    assert len(np.unique(codes[-200:], axis=0)) == 1
+    with pytest.raises(BadInput, match="1 distinct vectors cannot fill a codebook of 8"):
+        RQKMeans.fit(np.zeros((50, 12), np.float32), SIZES)
+    alone = RQKMeans.fit(np.zeros((50, 12), np.float32), (1,))
+    assert not alone.decode(alone.encode(np.zeros((2, 12), np.float32))).any()
+
+
 def test_levels_below_an_exact_one_stay_finite():
     tokenizer = RQKMeans.fit(VECTORS[:4], (4, 4, 4), iterations=3)
     assert np.isfinite(tokenizer.decode(tokenizer.encode(VECTORS[:4]))).all()
@@ -290,6 +316,53 @@ def test_search_by_tables_is_search_by_residuals():
         chosen = cost[np.arange(len(cost)), codes[:, level]]
         assert (chosen <= cost.min(1) + 1e-4).all()
         residual -= book.numpy()[codes[:, level]]
+
+
+@pytest.mark.parametrize("count", [1, 7, 40, 256])
+def test_candidates_are_the_cheapest_codes_in_order(count):
+    rows = VECTORS[:300]
+    codes, errors = TOKENIZER.candidates(rows, count)
+    every = all_codes(SIZES)
+    squared = ((rows.astype(np.float64)[:, None] - TOKENIZER.decode(every)[None]) ** 2).sum(2)
+    assert codes.shape == (300, count, len(SIZES))
+    assert len(np.unique(codes.reshape(300, count, -1)[0], axis=0)) == count
+    assert (np.diff(errors, axis=1) >= -1e-4).all()
+    flat = codes.astype(np.int64) @ [32, 4, 1]
+    assert np.allclose(errors, np.take_along_axis(squared, flat, axis=1), atol=1e-4)
+    if count >= SIZES[0] * SIZES[1]:  # as wide as all paths of the first two levels, the beam misses none
+        assert np.allclose(errors, np.sort(squared, axis=1)[:, :count], atol=1e-4)
+
+
+def test_more_candidates_than_codes_are_all_codes():
+    codes, _ = TOKENIZER.candidates(VECTORS[:3], 10_000)
+    assert [sorted(map(tuple, row)) for row in codes.tolist()] == [sorted(map(tuple, all_codes(SIZES).tolist()))] * 3
+
+
+@pytest.mark.parametrize("sizes", [(128, 256, 32), (640, 5), (7,), (1, 9, 1)])
+def test_the_search_is_exact_whatever_the_sizes(sizes):
+    """Wide, narrow and odd levels are selected from in different ways."""
+    generator = torch.Generator().manual_seed(1)
+    books = [torch.randn(size, 6, generator=generator) / (1 + level) for level, size in enumerate(sizes)]
+    vectors = torch.randn(70, 6, generator=generator)
+    search = ResidualSearch(books, [torch.zeros(size) for size in sizes])
+    sums, paths = torch.zeros(70, 1, 6), torch.zeros(70, 1, 0, dtype=torch.int64)
+    for book in books:
+        sums = (sums[:, :, None] + book).flatten(1, 2)
+        codes = torch.arange(len(book)).expand(70, paths.shape[1], -1)
+        paths = torch.cat([paths[:, :, None].expand(-1, -1, len(book), -1), codes[..., None]], 3).flatten(1, 2)
+        cost = (vectors[:, None] - sums).square().sum(2)
+        order = cost.argsort(dim=1)[:, :3]
+        sums = sums.gather(1, order[..., None].expand(-1, -1, 6))
+        paths = paths.gather(1, order[..., None].expand(-1, -1, paths.shape[2]))
+    assert torch.equal(search.codes(vectors, beam=3), paths[:, 0])
+
+
+def test_what_was_decoded_is_encoded_to_itself():
+    decoded = TOKENIZER.decode(CODES)
+    everywhere = TOKENIZER.encode(decoded, beam=SIZES[0] * SIZES[1])
+    assert np.allclose(TOKENIZER.decode(everywhere), decoded, atol=1e-4)
+    by_beam = TOKENIZER.decode(TOKENIZER.encode(decoded))
+    assert np.isclose(by_beam, decoded, atol=1e-4).all(axis=1).mean() > 0.97
 
 
 def test_greedy_codes_are_those_of_faiss_on_the_same_codebooks():
