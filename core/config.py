@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fuseid.core.errors import ConfigError
 
 MIB = 1 << 20
+_LIMIT = re.compile(r"[0-9]+(\.[0-9]+)?%|[0-9]+")
 _FORM = re.compile(r"[\[(]|^constrained-")
 Modality = Literal["clip_image", "clip_text", "vlm", "external"]
 
@@ -110,6 +111,30 @@ class TokenizerConfig(Section):
     refinements: int = Field(1, ge=0, description="times that all codebooks are fitted together after k-means")
     balanced: bool = Field(False, description="make every code of a level serve about as many items")
     seed: int = 0
+    collisions: Literal["suffix", "reassign", "none"] = Field(
+        "suffix", description="what items of the same codes get: a digit, other codes nearby, or one ID together"
+    )
+    bucket_capacity: int = Field(1, ge=1, description="items with the same codes that reassign leaves together")
+    alternatives: int = Field(32, ge=2, le=256, description="codes that reassign searches for one with room")
+    drift_error: float = Field(1.2, gt=1, description="mean error of new items over the fit's; more is told as drift")
+    drift_divergence: float = Field(0.1, gt=0, description="bits between first codes of new items and the fit's")
+    duplicates: Literal["separate", "share"] = Field("separate", description="whether equal content has one ID")
+
+
+def _is_limit(value: object) -> object:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _LIMIT.fullmatch(text):
+        raise ValueError("is a share like 5% or a number of items like 100")
+    return text
+
+
+# A share of the items, `5%`, or a number of them, `100`.
+Limit = Annotated[str, BeforeValidator(_is_limit)]
+
+
+def allowed(limit: str, items: int) -> float:
+    """How many of `items` a limit allows."""
+    return items * float(limit[:-1]) / 100 if limit.endswith("%") else float(limit)
 
 
 class RunConfig(Section):
@@ -117,6 +142,9 @@ class RunConfig(Section):
     wave_seconds: float = Field(120.0, gt=0, description="commit at least this often")
     block_rows: int = Field(128, ge=1, description="rows per block between processes; a video counts as its frames")
     lease_seconds: float = Field(30.0, gt=1, description="a writer silent for this long has lost its lease")
+    drain_seconds: float = Field(20.0, ge=0, description="a run that is told to stop finishes what it can in this time")
+    max_rejected: Limit | None = Field(None, description="of the items that a run works on; more stop it, status 4")
+    max_prune: Limit = Field("20%", description="of the items in the database; --prune refuses to remove more")
 
 
 class SourceConfig(Section):

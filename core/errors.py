@@ -47,6 +47,16 @@ class TooManyRejected(FuseidError):
     exit_status = 4
 
 
+class Stopped(FuseidError):
+    """The run was told to stop, and has kept what was finished. Its exit status is that of the signal, plus 128."""
+
+    exit_status = 143
+
+    def __init__(self, message: str, signal_number: int = 15) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal_number
+
+
 class ItemError(Exception):
     """Costs one item: it becomes one row in `rejected`, and its class name is the row's `error_class`."""
 

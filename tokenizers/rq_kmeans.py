@@ -13,6 +13,7 @@ import torch
 from fuseid.core.artifacts import read_artifact, write_artifact
 from fuseid.core.errors import ArtifactError, BadInput
 from fuseid.core.fingerprints import STEP_VERSIONS
+from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.kmeans import kmeans, nearest, raised_prices
 from fuseid.tokenizers.residual_search import ResidualSearch, refine
 
@@ -53,13 +54,15 @@ class RQKMeans:
         balanced: bool = False,
         seed: int = 0,
         fusion: str | None = None,
+        held_out_ND: np.ndarray | None = None,
         device: torch.device | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> RQKMeans:
         """Learns one codebook a level, then `refinements` times all of them together.
 
         vectors_ND: float32 [N, D], finite. beam: paths that encoding keeps, 1 is greedy; the artifact holds it.
-        balanced: prices make every code of a level serve about as many vectors. progress is called with (steps done,
+        balanced: prices make every code of a level serve about as many vectors. held_out_ND: float32 [M, D], not
+        fitted on; how they are served is kept among the metrics, for `drift`. progress is called with (steps done,
         steps). Raises BadInput for vectors that are not finite, and for fewer distinct vectors than codes at a level.
         """
         vectors_ND = _checked(vectors_ND)
@@ -94,7 +97,10 @@ class RQKMeans:
             "fusion": fusion,
             "metrics": {"sample": len(vectors)} | _metrics(vectors, codes, books),
         }
-        return cls(meta, [book.cpu().numpy() for book in books], [price.cpu().numpy() for price in prices])
+        fitted = cls(meta, [book.cpu().numpy() for book in books], [price.cpu().numpy() for price in prices])
+        if held_out_ND is not None and len(held_out_ND):
+            meta["metrics"]["held_out"] = fitted.use_of(held_out_ND).document()
+        return fitted
 
     def encode(self, vectors_ND: np.ndarray, beam: int | None = None, device: torch.device | None = None) -> np.ndarray:
         """float32 [N, D] -> int32 [N, L], by the beam of the fit; ties go to the lower code.
@@ -141,6 +147,13 @@ class RQKMeans:
             books, prices = ([part.to(device) for part in parts] for parts in (self.codebooks, self.prices))
             self._searches[device] = ResidualSearch(books, prices)
         return self._searches[device]
+
+    def use_of(self, vectors_ND: np.ndarray, codes_NL: np.ndarray | None = None) -> CodeUse:
+        """How these vectors are served; codes_NL: theirs, where they are known."""
+        codes = self.encode(vectors_ND) if codes_NL is None else codes_NL
+        use = CodeUse(self.codebook_sizes)
+        use.add(vectors_ND, self.decode(codes), codes)
+        return use
 
     def save(self, directory: Path) -> None:
         tensors = {f"codebook.{level}": book.numpy() for level, book in enumerate(self.codebooks)}

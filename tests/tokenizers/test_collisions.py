@@ -1,0 +1,193 @@
+"""Collision policies: room is respected, the first keeps what it has, and what moving costs is what is said."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fuseid.core.config import TokenizerConfig
+from fuseid.tokenizers.collisions import Policy, alternatives, bucket_ids, digits, placed, reassigned, squared_errors
+from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+VECTORS = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
+TOKENIZER = RQKMeans.fit(VECTORS, (12, 10, 8), iterations=5)
+CODES = TOKENIZER.encode(VECTORS)
+
+codes_arrays = st.integers(1, 3).flatmap(
+    lambda levels: st.lists(st.lists(st.integers(0, 3), min_size=levels, max_size=levels), min_size=1, max_size=30)
+)
+quick = settings(deadline=None, derandomize=True, max_examples=100)
+
+
+def sharing(codes: np.ndarray) -> float:
+    """The share of items whose codes another item has too."""
+    ids, _ = bucket_ids(codes)
+    return float((np.bincount(ids)[ids] > 1).mean())
+
+
+@quick
+@given(codes_arrays)
+def test_buckets_have_one_number_each_and_name_one_of_their_rows(rows):
+    codes = np.array(rows, np.int32)
+    ids, first = bucket_ids(codes)
+    assert sorted(set(ids.tolist())) == list(range(len(first)))
+    assert np.array_equal(codes[first][ids], codes)
+    assert len(first) == len(set(map(tuple, rows)))
+
+
+def test_codes_beyond_what_one_integer_can_hold_have_their_own_buckets():
+    codes = np.full((3, 12), 60_000, np.int32)
+    codes[1, 0] -= 1
+    ids, _ = bucket_ids(codes)
+    assert ids[0] == ids[2] != ids[1]
+
+
+@quick
+@given(st.lists(st.integers(0, 4), max_size=40), st.lists(st.integers(0, 3), min_size=5, max_size=5))
+def test_digits_count_on_in_each_bucket_in_the_order_of_the_rows(buckets, following):
+    found = digits(np.array(buckets, np.int64), np.array(following)).tolist()
+    for bucket in range(5):
+        mine = [digit for digit, other in zip(found, buckets, strict=True) if other == bucket]
+        assert mine == list(range(following[bucket], following[bucket] + len(mine)))
+
+
+@st.composite
+def places(draw):
+    buckets = draw(st.integers(1, 8))
+    number = st.integers(0, buckets - 1)
+    items, options = draw(st.integers(1, 25)), draw(st.integers(1, 4))
+    own = draw(st.lists(number, min_size=items, max_size=items))
+    others = draw(st.lists(st.lists(number, min_size=options, max_size=options), min_size=items, max_size=items))
+    following = draw(st.lists(st.integers(0, 4), min_size=buckets, max_size=buckets))
+    return np.array(own), np.array(others), np.array(following), draw(st.integers(1, 3))
+
+
+@quick
+@given(places())
+def test_an_item_takes_the_first_option_with_room_and_only_then_stays_over_capacity(case):
+    own, options, following, capacity = case
+    chosen, found = placed(own, options, following, capacity)
+    held = {bucket: int(digit) for bucket, digit in enumerate(following)}
+    for item, (option, digit) in enumerate(zip(chosen.tolist(), found.tolist(), strict=True)):
+        with_room = [place for place, bucket in enumerate(options[item].tolist()) if held[bucket] < capacity]
+        assert option == (with_room[0] if with_room else -1)
+        bucket = int(own[item] if option < 0 else options[item, option])
+        # A digit is never given twice, and is over capacity only for who found no room.
+        assert digit == held[bucket]
+        assert digit < capacity or option < 0
+        held[bucket] += 1
+
+
+@quick
+@given(places(), st.integers(0, 25))
+def test_items_placed_in_two_parts_get_what_they_get_in_one(case, cut):
+    own, options, following, capacity = case
+    chosen, found = placed(own, options, following, capacity)
+    parts, held = [], following.copy()
+    for rows in (slice(None, cut), slice(cut, None)):
+        part = placed(own[rows], options[rows], held, capacity)
+        taken = np.where(part[0] < 0, own[rows], options[rows][np.arange(len(part[0])), part[0]])
+        held = held + np.bincount(taken, minlength=len(held))
+        parts.append(part)
+    assert np.array_equal(np.concatenate([part[0] for part in parts]), chosen)
+    assert np.array_equal(np.concatenate([part[1] for part in parts]), found)
+
+
+def test_placing_leaves_the_callers_digits_alone():
+    following = np.array([1, 0])
+    placed(np.array([0]), np.array([[1]]), following, 1)
+    assert following.tolist() == [1, 0]
+
+
+@pytest.fixture(scope="module")
+def line() -> RQKMeans:
+    """On a line: codes (a, b) stand for 10 a + b, with b of 0, 1 and 3."""
+    books = [np.array([[0], [10]], np.float32), np.array([[0], [1], [3]], np.float32)]
+    return RQKMeans({"beam": 6}, books, [np.zeros(2, np.float32), np.zeros(3, np.float32)])
+
+
+def test_by_hand_on_a_line(line):
+    vectors = np.array([[0.1], [0.2], [0.3], [0.4], [10.0], [10.0]], np.float32)
+    codes = line.encode(vectors)
+    assert codes.tolist() == [[0, 0]] * 4 + [[1, 0]] * 2
+    out, extra, no_room = reassigned(line, vectors, codes, capacity=1, count=6)
+    # 0.2 goes to 1, 0.3 to 3, 0.4 over the gap to 11, since the first 10.0 keeps 10; the second one goes to 13.
+    assert out.tolist() == [[0, 0], [0, 1], [0, 2], [1, 1], [1, 0], [1, 2]]
+    assert extra == pytest.approx([0, 0.64 - 0.04, 7.29 - 0.09, 10.6**2 - 0.16, 0, 9], rel=1e-4)
+    assert not no_room.any()
+
+    # With three alternatives 0.4 knows of 0, 1 and 3 only.
+    out, extra, no_room = reassigned(line, vectors, codes, capacity=1, count=3)
+    assert out.tolist() == [[0, 0], [0, 1], [0, 2], [0, 0], [1, 0], [1, 1]]
+    assert no_room.tolist() == [False, False, False, True, False, False]
+    assert extra[3] == 0
+
+    out, extra, no_room = reassigned(line, vectors, codes, capacity=2, count=3)
+    assert out.tolist() == [[0, 0], [0, 0], [0, 1], [0, 1], [1, 0], [1, 0]]
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 5])
+def test_reassigning_leaves_nobody_over_capacity_but_who_found_no_room(capacity):
+    out, extra, no_room = reassigned(TOKENIZER, VECTORS, CODES, capacity, 16)
+    assert (out.dtype, extra.dtype, no_room.dtype) == (np.int32, np.float32, bool)
+    ids, _ = bucket_ids(out)
+    assert np.bincount(ids[~no_room]).max() <= capacity
+    # The first of each bucket stays, as many as there is room for, and so does who found none.
+    ranks = digits(bucket_ids(CODES)[0], np.zeros(len(CODES), np.int64))
+    stays = (ranks < capacity) | no_room
+    assert np.array_equal(out[stays], CODES[stays])
+    assert (out[~stays] != CODES[~stays]).any(1).all()
+    assert not extra[stays].any()
+
+
+def test_reassigning_leaves_few_items_that_share_codes_and_costs_what_it_says():
+    out, extra, no_room = reassigned(TOKENIZER, VECTORS, CODES)
+    assert sharing(CODES) > 0.4
+    assert sharing(out) < 0.1 * sharing(CODES)
+    assert no_room.mean() < 0.02
+    own, given_ = squared_errors(TOKENIZER, VECTORS, CODES), squared_errors(TOKENIZER, VECTORS, out)
+    assert extra == pytest.approx(given_ - own, abs=1e-4)
+    assert own.sum() < given_.sum() < 1.5 * own.sum()
+    # More alternatives never leave fewer items a place.
+    assert no_room.sum() <= reassigned(TOKENIZER, VECTORS, CODES, 1, 4)[2].sum()
+
+
+def test_with_room_for_all_nobody_moves():
+    out, extra, no_room = reassigned(TOKENIZER, VECTORS, CODES, capacity=len(CODES))
+    assert np.array_equal(out, CODES)
+    assert not extra.any()
+    assert not no_room.any()
+
+
+def test_who_moves_where_does_not_depend_on_who_comes_later():
+    whole = reassigned(TOKENIZER, VECTORS[:400], CODES[:400])[0]
+    ranks = digits(bucket_ids(CODES)[0], np.zeros(len(CODES), np.int64))
+    # Items with room in their own bucket come before those without, so only those stand whoever follows.
+    settled = np.flatnonzero(ranks[:400] < 1)
+    assert np.array_equal(whole[settled], reassigned(TOKENIZER, VECTORS, CODES)[0][settled])
+
+
+def test_alternatives_come_cheapest_first_and_are_as_dear_as_they_say():
+    codes, extra = alternatives(TOKENIZER, VECTORS, CODES, 20)
+    assert codes.shape == (600, 20, 3)
+    assert (np.diff(extra, axis=1) >= -1e-4).all()
+    errors = squared_errors(TOKENIZER, np.repeat(VECTORS, 20, axis=0), codes.reshape(-1, 3)).reshape(600, 20)
+    assert extra == pytest.approx(errors - squared_errors(TOKENIZER, VECTORS, CODES)[:, None], abs=1e-4)
+    assert all(len(set(map(tuple, rows))) == 20 for rows in codes[:50].tolist())
+    alone = alternatives(TOKENIZER, VECTORS[7:8], CODES[7:8], 20)
+    assert np.array_equal(alone[0][0], codes[7])
+
+
+def test_a_policy_is_told_by_what_has_an_effect():
+    texts = [
+        str(Policy.of(TokenizerConfig(collisions=c, bucket_capacity=b, duplicates=d)))
+        for c, b, d in itertools.product(("suffix", "reassign", "none"), (1, 2), ("separate", "share"))
+    ]
+    assert len(set(texts)) == 8
+    assert str(Policy("suffix", bucket_capacity=3, alternatives=9)) == str(Policy())
+    assert str(Policy("reassign", 3, 9)) != str(Policy("reassign", 3, 8))
+    assert Policy.of(TokenizerConfig()) == Policy()
