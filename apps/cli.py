@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,6 +59,13 @@ def ingest(
     config: ConfigFile = None,
     clip: Clip = None,
     vlm: Vlm = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="remove what SOURCE, the whole catalogue, no longer lists")
+    ] = False,
+    max_prune: Annotated[str | None, typer.Option(help="refuse to prune more; overrides run.max_prune (20%)")] = None,
+    max_rejected: Annotated[
+        str | None, typer.Option(help="stop where more fail, e.g. 5% or 100; overrides run.max_rejected (off)")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Decode and encode what is new or changed; give IDs once a tokenizer is fitted."""
@@ -66,7 +75,8 @@ def ingest(
         raise BadInput("name one source: a manifest or folder, or --vectors FILE")
     if runner not in ("ray", "local"):
         raise BadInput(f"unknown runner {runner!r}; there are ray and local")
-    settings = _config(config, clip__model=clip, vlm__model=_off(vlm))
+    limits = {"run__max_prune": max_prune, "run__max_rejected": max_rejected}
+    settings = _config(config, clip__model=clip, vlm__model=_off(vlm), **limits)
     if vlm == "none":
         settings = settings.model_copy(update={"vlm": settings.vlm.model_copy(update={"model": None})})
     from fuseid.pipelines.sources import Source, Vectors, open_source
@@ -84,12 +94,12 @@ def ingest(
         if runner == "ray":
             from fuseid.ray_jobs.ingest import ray_ingest
 
-            run = ray_ingest(db, listed, settings, bars)
+            run = ray_ingest(db, listed, settings, bars, prune)
         else:
             from fuseid.pipelines.ingest import ingest as local_ingest
             from fuseid.pipelines.runners import LocalRunner
 
-            run = local_ingest(db, listed, settings, LocalRunner(), bars)
+            run = local_ingest(db, listed, settings, LocalRunner(), bars, prune=prune)
     print_run(run, json)
 
 
@@ -154,6 +164,7 @@ def retry(
     error_class: Annotated[
         str | None, typer.Option("--class", help="only this error class, e.g. DecodeTimeout")
     ] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="leave alone what was tried as often")] = None,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
@@ -161,7 +172,30 @@ def retry(
     from fuseid.apps.show import print_run
     from fuseid.pipelines.retry import retry as run_retry
 
-    print_run(run_retry(db, _config(config), error_class), json)
+    print_run(run_retry(db, _config(config), error_class, max_attempts), json)
+
+
+@app.command()
+def rejected(
+    db: Db,
+    error_class: Annotated[
+        str | None, typer.Option("--class", help="only this error class, e.g. DecodeTimeout")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="items shown at most")] = 20,
+    json: Json = False,
+) -> None:
+    """Show which items were rejected, and why."""
+    from fuseid.apps.show import print_json, print_rows
+    from fuseid.pipelines.rejected import rejected as run_rejected
+
+    found = run_rejected(db, error_class, limit)
+    if json:
+        print_json(found)
+        return
+    print_rows(found["classes"], ("error_class", "stage", "items"), title=f"{found['items']} rejected")
+    if found["rows"]:
+        columns = ("content_id", "error_class", "attempts", "last_run", "message")
+        print_rows(found["rows"], columns, title=f"the first {len(found['rows'])}")
 
 
 @app.command()
@@ -228,6 +262,39 @@ def explain(
     print_rows(shown, ("prefix", "items", "examples"), title="who shares each prefix")
 
 
+@app.command()
+def report(
+    db: Db,
+    tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
+    compare: Annotated[str | None, typer.Option(help="id of a second one, shown beside it")] = None,
+    popularity: Annotated[str | None, typer.Option(help="numeric attribute: tell head and tail apart by it")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="attribute: tell its values apart; may be repeated")] = None,
+    page: Annotated[Path | None, typer.Option(help="draw it, with examples, as an HTML file")] = None,
+    sample: Annotated[int, typer.Option(help="items whose vectors are looked at")] = 20_000,
+    json: Json = False,
+) -> None:
+    """Tell how good the IDs are: collisions, use of codes, what they keep, neighbours, and what stands out."""
+    from fuseid.apps.show import Bars, out, print_json
+    from fuseid.pipelines.report import report as run_report
+
+    with Bars(quiet=json) as bars:
+        document = run_report(
+            db, tokenizer, compare=compare, popularity=popularity, attributes=by or (), sample=sample, progress=bars
+        )
+    if page is not None:
+        from fuseid.apps.report_page import write_report_page
+
+        write_report_page(document, page)
+    if json:
+        print_json(document)
+        return
+    from fuseid.apps.report_text import print_report
+
+    print_report(document)
+    if page is not None:
+        out.print(f"\nopen {page}", markup=False)
+
+
 @export_app.command("ids")
 def export_ids(
     db: Db,
@@ -263,6 +330,9 @@ def demo(
 
 def main() -> None:
     """Entry point: one line and an exit status for what is wrong, never a stack trace (FUSEID_DEBUG=1 shows it)."""
+    # An exit, not a death: what a command has open is closed, and its row in `runs` says that it was stopped.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    _log()
     try:
         if app(prog_name="fuseid", standalone_mode=False) == _INTERRUPTED:
             _stop(KeyboardInterrupt(), "interrupted; run the same command again to go on", _INTERRUPTED)
@@ -273,6 +343,17 @@ def main() -> None:
             _stop_usage(error)
         first = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
         _stop(error, f"{type(error).__name__}: {first} (FUSEID_DEBUG=1 shows where)", 1)
+
+
+def _log() -> None:
+    """FUSEID_LOG=INFO shows on standard error what runs log: a line for each run and for each rejected item."""
+    level = os.environ.get("FUSEID_LOG", "").upper()
+    if not level:
+        return
+    if level not in logging.getLevelNamesMapping():
+        _stop(BadInput(), f"FUSEID_LOG is a level like INFO, not {level!r}", 1)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("fuseid").setLevel(level)
 
 
 def _stop_usage(error: Any) -> None:

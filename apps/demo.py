@@ -10,6 +10,8 @@ from typing import Any
 from rich.text import Text
 
 from fuseid.apps.page import write_page
+from fuseid.apps.report_page import write_report_page
+from fuseid.apps.report_text import print_findings
 from fuseid.apps.show import Bars, out, print_rows, print_run
 from fuseid.core.config import load_config
 from fuseid.core.errors import BadInput
@@ -17,6 +19,7 @@ from fuseid.pipelines.export import export_ids
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.lookup import Catalog
+from fuseid.pipelines.report import report
 from fuseid.pipelines.runners import LocalRunner, Runner
 from fuseid.pipelines.sources import open_source
 
@@ -33,8 +36,9 @@ def sample_directory() -> Path:
 
 
 def run_demo(directory: Path, runner_name: str) -> None:
-    """Leaves `db`, `ids` and `semantic-ids.html` in `directory`, which is made anew. Raises BadInput for a folder that
-    is not a demo's own."""
+    """Leaves `db`, `ids`, `semantic-ids.html` and `report.html` in `directory`, which is made anew.
+
+    Raises BadInput for a folder that is not a demo's own."""
     if directory.exists() and not (directory / _MARK).exists():
         raise BadInput(f"{directory} exists and was not made by the demo; choose another --out")
     shutil.rmtree(directory, ignore_errors=True)
@@ -85,8 +89,15 @@ def run_demo(directory: Path, runner_name: str) -> None:
     shown = write_page(
         db, page, "fuseid demo: semantic IDs", "The bundled sample, encoded by the bundled models.", searches
     )
+    quality = directory / "report.html"
+    _say(f"report --db {db} --by style --page {quality}", "how good the IDs are")
+    document = report(db, attributes=["style"])
+    write_report_page(document, quality)
+    print_findings(document)
+
     out.print()
     out.print(Text(f"{shown} items by ID prefix: open {page}", style="bold"))
+    out.print(Text(f"how good the IDs are: open {quality}", style="bold"))
 
 
 def _runner(name: str) -> Runner:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import math
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fuseid.core.errors import StoreError
 from fuseid.pipelines.store import Store, rows_by_id
+from fuseid.pipelines.words import telling_words, words_of
 
 _COLUMNS = ("content_id", "kind", "sid", "codes", "caption", "thumbnail")
-_COMMON = frozenset("a an and at by for from in into is it its of on or over the to under with one two".split())  # noqa: SIM905
 
 
 def write_page(
@@ -87,7 +85,7 @@ def _groups(rows: Sequence[Mapping[str, Any]], tiles: Mapping[str, dict[str, Any
     by_first: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         by_first[row["codes"][0]].append(row)
-    everywhere = Counter(word for row in rows for word in _words(row["caption"]))
+    everywhere = Counter(word for row in rows for word in words_of(row["caption"]))
     groups = []
     for first, members in sorted(by_first.items()):
         by_second: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
@@ -102,19 +100,6 @@ def _groups(rows: Sequence[Mapping[str, Any]], tiles: Mapping[str, dict[str, Any
             }
             for code, subset in sorted(by_second.items())
         ]
-        words = _telling_words(members, everywhere, len(rows))
+        words = telling_words((row["caption"] for row in members), everywhere, len(rows))
         groups.append({"code": first, "count": len(members), "rows": subs, "words": ", ".join(words)})
     return groups
-
-
-def _telling_words(
-    members: Iterable[Mapping[str, Any]], everywhere: Counter[str], total: int, most: int = 5
-) -> list[str]:
-    """Words that at least two captions of the group hold, by tf-idf."""
-    here = Counter(word for row in members for word in _words(row["caption"]))
-    scored = {word: count * math.log(total / everywhere[word]) for word, count in here.items() if count > 1}
-    return sorted(scored, key=lambda word: (-scored[word], word))[:most]
-
-
-def _words(caption: str | None) -> set[str]:
-    return {word for word in re.findall(r"[a-z]{3,}", (caption or "").lower()) if word not in _COMMON}

@@ -95,7 +95,8 @@ def contents_schema(dims: Mapping[str, int]) -> pa.Schema:
     )
 
 
-# The ledger. `base` is the text form of the codes without the suffix.
+# The ledger. `base` is the text form of the codes without the suffix. `moved_error`: of an item that was given other
+# codes than its own, the squared error that this added.
 ASSIGNMENTS = pa.schema(
     [
         pa.field("content_id", pa.string(), nullable=False),
@@ -105,6 +106,7 @@ ASSIGNMENTS = pa.schema(
         ("suffix", pa.int32()),
         pa.field("base", pa.string(), nullable=False),
         pa.field("sid", pa.string(), nullable=False),
+        ("moved_error", pa.float32()),
         ("run_id", pa.string()),
     ]
 )
@@ -132,8 +134,10 @@ RUNS = pa.schema(
         ("finished_at", pa.timestamp("us", tz="UTC")),
         ("config", pa.string()),
         ("counts", pa.string()),
+        ("rejected", pa.string()),
         ("seconds", pa.string()),
         ("device_seconds", pa.float64()),
+        ("drift", pa.string()),
         ("versions_before", pa.string()),
         ("versions_after", pa.string()),
         ("outcome", pa.string()),

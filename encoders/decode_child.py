@@ -20,6 +20,7 @@ from PIL import Image
 
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia, ItemError, OutOfMemory
+from fuseid.core.faults import reached
 from fuseid.core.records import Decoded
 from fuseid.encoders.decode_wire import LENGTH, header_of, header_of_error, pack
 from fuseid.encoders.media import decode
@@ -53,6 +54,7 @@ def _answer(answers: BinaryIO, path: str, kind: str, config: DecodeConfig) -> No
     try:
         decoded = _misbehave(kind) if kind.startswith("test:") else decode(path, kind, config)
         head = pack(header_of(decoded))
+        reached("decode.item", path)
     except ItemError as error:
         answers.write(pack(header_of_error(error)))
         return
@@ -114,7 +116,9 @@ def _die_with_parent(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above took effect
         os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    # Ctrl-C and what stops a service reach the whole group; the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _claim_pipes() -> tuple[BinaryIO, BinaryIO]:

@@ -1,39 +1,40 @@
 """Assignment: codes become semantic IDs, in one serial step at the end of a run.
 
-The ledger's rule: an ID once given never moves to another item and never goes to another one, also after a deletion.
-Of items with the same codes the first, in the order of their content_ids within a run, keeps the bare ID; each later
-one gets the next collision digit. Suffixes only depend on items of the same codes, so the work is done in hash
-partitions of the codes, and all of it becomes visible in one commit.
+The ledger's rule: an ID once given never moves, and never goes to other content, also after a deletion. Which ID an
+item gets is the collision policy's affair, pinned per tokenizer by the first IDs under it; items are treated in the
+order of their content_ids. All of it becomes visible in one commit.
 """
 
 from __future__ import annotations
 
 import tempfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from lancedb.index import BTree
 
 from fuseid.core.errors import FingerprintMismatch
-from fuseid.core.records import SemanticId
+from fuseid.core.faults import reached
 from fuseid.core.schemas import ASSIGNMENTS
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.ledger import GrowingLedger, Ledger, pin_policy, pinned_policy
+from fuseid.pipelines.places import NEW, Places, base_texts, lists
 from fuseid.pipelines.runs import Run
-from fuseid.pipelines.store import Store, rows_by_id, sql_list
+from fuseid.pipelines.store import Store
 from fuseid.pipelines.vectors import fused_fingerprints, nan_rows, to_fixed
+from fuseid.tokenizers.collisions import Policy, squared_errors
+from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 _BATCH = 4096
+_SPILLED = 1 << 14
 _ROWS_PER_PARTITION = 500_000
-_SPILL = pa.schema(
-    [("content_id", pa.string()), ("fused_fp", pa.string()), ("codes", pa.list_(pa.int32())), ("base", pa.string())]
-)
 
 
 def check_fusion(tokenizer: RQKMeans, fusion: Fusion) -> None:
@@ -64,29 +65,63 @@ def fuse_missing(store: Store, fusion: Fusion, lease: Lease) -> int:
         return pa.concat_tables(parts) if parts else None
 
     lease.check()
-    return store.rewrite_columns(update)
+    reached("fuse.begun")
+    filled = store.rewrite_columns(update)
+    reached("fuse.done")
+    return filled
 
 
 def assign(
     store: Store, tokenizer: RQKMeans, lease: Lease, run_id: str, *, champion: bool,
+    policy: Policy | None = None, notes: list[str] | None = None, served: CodeUse | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> int:  # fmt: skip
     """Gives an ID to every row with a fused vector that has none under this tokenizer. Returns how many.
 
-    champion: also write the IDs into `contents`.
+    champion: also write the IDs into `contents`. policy: of the first IDs under this tokenizer, and so of all later
+    ones. notes: takes what a run should say of it. served: takes how their vectors are quantized.
     """
-    with tempfile.TemporaryDirectory(prefix="fuseid-assign-") as scratch:
-        new = _spill_codes(store, tokenizer, Path(scratch), champion, progress)
+    notes = [] if notes is None else notes
+    with tempfile.TemporaryDirectory(prefix="fuseid-assign-") as directory:
+        scratch = Path(directory)
+        ledger = Ledger(store, tokenizer.id)
+        given = GrowingLedger(ledger, scratch)
+        policy = _in_force(store, tokenizer, ledger, policy or Policy(), notes)
+        new = _spill_codes(store, tokenizer, ledger, policy, scratch, champion, served, progress)
         if new:
+            reached("assign.spilled")
+            places = Places(given, policy, tokenizer, lambda rows: _vectors_of(store, rows), scratch)
+            places.give(sorted(scratch.glob("*.parquet")))
+            notes += places.notes()
             lease.check()
-            stream = pa.RecordBatchReader.from_batches(
-                ASSIGNMENTS, _ledger_rows(store, tokenizer.id, Path(scratch), run_id)
-            )
-            store.table("assignments").add(stream)
+            if ledger.empty:
+                pin_policy(store, tokenizer.id, policy)
+            reached("assign.ready")
+            store.table("assignments").add(given.reader(run_id))
+            reached("assign.appended")
+            _index_items(store)
+            reached("assign.indexed")
     if champion:
         lease.check()
         project(store, tokenizer.id)
+        reached("assign.projected")
     return new
+
+
+def _in_force(store: Store, tokenizer: RQKMeans, ledger: Ledger, wanted: Policy, notes: list[str]) -> Policy:
+    """The policy of the first IDs under this tokenizer; one that a killed run pinned without giving any does not bind.
+
+    Another one in the config is said and not an error: a nightly run goes on giving IDs that agree with those there.
+    """
+    if ledger.empty:
+        return wanted
+    pinned = pinned_policy(store, tokenizer.id)
+    if str(pinned) != str(wanted):
+        notes.append(
+            f"{tokenizer.id} goes on with {pinned}, as its IDs began, not with {wanted} of the config; for that fit "
+            "another tokenizer, by another tokenizer.seed for instance"
+        )
+    return pinned
 
 
 def note_without_id(store: Store, run: Run) -> None:
@@ -103,22 +138,39 @@ def note_without_id(store: Store, run: Run) -> None:
 def project(store: Store, tokenizer_id: str) -> int:
     """Copies the ledger's IDs under a tokenizer into `contents` where they are missing. Returns the rows changed."""
     stale = f"tokenizer_id IS NULL OR tokenizer_id <> '{tokenizer_id}'"
+    ledger = Ledger(store, tokenizer_id)
     columns = ["content_id", "codes", "sid"]
+    schema = pa.schema([ASSIGNMENTS.field(name).with_nullable(True) for name in [*columns, "tokenizer_id"]])
 
     def update(fragment: lance.LanceFragment) -> pa.Table | None:
-        ids = fragment.to_table(columns=["content_id"], filter=stale)["content_id"].to_pylist()
-        found = list(rows_by_id(store.dataset("assignments"), ids, columns, f"tokenizer_id = '{tokenizer_id}'"))
+        ids = fragment.to_table(columns=["content_id"], filter=stale)["content_id"].combine_chunks()
+        found = list(ledger.rows("content_id", ids, columns[1:]))
         if not found:
             return None
-        schema = pa.schema([ASSIGNMENTS.field(name).with_nullable(True) for name in columns])
-        table = pa.Table.from_pylist(found, schema=schema)
-        return table.append_column("tokenizer_id", pa.array([tokenizer_id] * len(found)))
+        table = pa.concat_tables(found).select(columns)
+        return table.append_column("tokenizer_id", pa.repeat(tokenizer_id, len(table))).cast(schema)
 
     return store.rewrite_columns(update)
 
 
+def _index_items(store: Store) -> None:
+    """Takes new rows into the ledger's index of items, which `project` looks them up by."""
+    table = store.table("assignments")
+    if any("content_id" in index.columns for index in table.list_indices()):
+        store.dataset("assignments").optimize.optimize_indices(index_names=["content_id_idx"])
+    else:
+        table.create_index("content_id", config=BTree())
+
+
 def _spill_codes(
-    store: Store, tokenizer: RQKMeans, scratch: Path, champion: bool, progress: Callable[[int], None] | None
+    store: Store,
+    tokenizer: RQKMeans,
+    ledger: Ledger,
+    policy: Policy,
+    scratch: Path,
+    champion: bool,
+    served: CodeUse | None,
+    progress: Callable[[int], None] | None,
 ) -> int:
     """Codes of all rows without an ID under this tokenizer, into Parquet files by hash of the codes."""
     dataset = store.dataset("contents")
@@ -129,30 +181,30 @@ def _spill_codes(
     partitions = 1 + dataset.count_rows(where) // _ROWS_PER_PARTITION
     writers: dict[int, pq.ParquetWriter] = {}
     new = 0
+    columns = ["content_id", "fused", "fused_fp"]
     try:
-        for batch in dataset.to_batches(columns=["content_id", "fused", "fused_fp"], filter=where, batch_size=_BATCH):
-            ids = batch["content_id"].to_pylist()
-            have = {
-                row["content_id"]
-                for row in rows_by_id(
-                    store.dataset("assignments"), ids, ["content_id"], f"tokenizer_id = '{tokenizer.id}'"
-                )
-            }
-            if have:
-                batch = batch.filter(pa.array([i not in have for i in ids]))
+        for batch in dataset.to_batches(columns=columns, filter=where, batch_size=_SPILLED, with_row_id=True):
+            for have in ledger.rows("content_id", batch["content_id"], []):
+                known = pc.is_in(batch["content_id"], value_set=have["content_id"].combine_chunks())
+                batch = batch.filter(pc.invert(known))
             if not batch.num_rows:
                 continue
-            codes = tokenizer.encode(nan_rows(batch["fused"], dim)).tolist()
-            bases = ["-".join(map(str, row)) for row in codes]
+            vectors = nan_rows(batch["fused"], dim)
+            codes = tokenizer.encode(vectors)
+            if served is not None:
+                served.add(vectors, tokenizer.decode(codes), codes)
+            error = pa.nulls(len(codes), pa.float32())
+            if policy.collisions == "reassign":
+                error = pa.array(squared_errors(tokenizer, vectors, codes))
             table = pa.table(
-                [batch["content_id"], batch["fused_fp"], pa.array(codes, pa.list_(pa.int32())), pa.array(bases)],
-                schema=_SPILL,
+                [batch["content_id"], batch["fused_fp"], lists(codes), base_texts(codes), batch["_rowid"], error],
+                schema=NEW,
             )
-            which = pa.array([zlib.crc32(base.encode()) % partitions for base in bases])
-            for partition in which.unique().to_pylist():
+            which = _hashed(codes) % np.uint64(partitions)
+            for partition in np.unique(which).tolist():
                 if partition not in writers:
-                    writers[partition] = pq.ParquetWriter(scratch / f"{partition:06d}.parquet", _SPILL)
-                writers[partition].write_table(table.filter(pc.equal(which, partition)))
+                    writers[partition] = pq.ParquetWriter(scratch / f"{partition:06d}.parquet", NEW)
+                writers[partition].write_table(table.filter(pa.array(which == partition)))
             new += batch.num_rows
             if progress:
                 progress(batch.num_rows)
@@ -162,28 +214,14 @@ def _spill_codes(
     return new
 
 
-def _ledger_rows(store: Store, tokenizer_id: str, scratch: Path, run_id: str) -> Iterator[pa.RecordBatch]:
-    for path in sorted(scratch.glob("*.parquet")):
-        table = pq.read_table(path).sort_by("content_id")
-        taken = _taken(store, tokenizer_id, table["base"].unique().to_pylist())
-        for batch in table.to_batches(max_chunksize=_BATCH):
-            rows: list[dict[str, Any]] = []
-            for row in batch.to_pylist():
-                digit = taken.get(row["base"], 0)
-                taken[row["base"]] = digit + 1
-                suffix = digit or None
-                sid = str(SemanticId(tuple(row["codes"]), suffix))
-                rows.append({**row, "tokenizer_id": tokenizer_id, "suffix": suffix, "sid": sid, "run_id": run_id})
-            yield pa.RecordBatch.from_pylist(rows, schema=ASSIGNMENTS)
-
-
-def _taken(store: Store, tokenizer_id: str, bases: list[str]) -> dict[str, int]:
-    """Per code tuple the next free collision digit: 0 where nobody holds it."""
-    dataset = store.dataset("assignments")
-    out: dict[str, int] = {}
-    for start in range(0, len(bases), 1000):
-        where = f"base IN ({sql_list(bases[start : start + 1000])}) AND tokenizer_id = '{tokenizer_id}'"
-        for batch in dataset.to_batches(columns=["base", "suffix"], filter=where):
-            for base, suffix in zip(batch["base"].to_pylist(), batch["suffix"].to_pylist(), strict=True):
-                out[base] = max(out.get(base, 0), (suffix or 0) + 1)
+def _hashed(codes_NL: np.ndarray) -> np.ndarray:
+    """uint64 [N], by the codes alone (steps of FNV-1a, whole codes at a time)."""
+    out = np.full(len(codes_NL), 0xCBF29CE484222325, np.uint64)
+    for codes in codes_NL.T:
+        out = (out ^ codes.astype(np.uint64)) * np.uint64(0x100000001B3)
     return out
+
+
+def _vectors_of(store: Store, rows: pa.Array) -> np.ndarray:
+    table = store.table("contents").take_row_ids(rows.to_pylist()).select(["content_id", "fused"]).to_arrow()
+    return nan_rows(table.sort_by("content_id")["fused"], store.dims()["fused"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import FetchFailed, FingerprintMismatch
+from fuseid.core.faults import reached
 from fuseid.core.fingerprints import text_hash
 from fuseid.core.records import MODALITIES
 from fuseid.core.schemas import DONE, REJECTED, contents_schema
@@ -17,6 +20,8 @@ from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.stages import StageFingerprints
 from fuseid.pipelines.store import Store, rows_by_id
 from fuseid.pipelines.vectors import fused_fingerprints, nan_rows, to_fixed
+
+log = logging.getLogger("fuseid")
 
 
 class WaveCommitter:
@@ -40,27 +45,34 @@ class WaveCommitter:
         self._fingerprints = fingerprints
         self._fusion = fusion
 
-    def commit(self, wave: pa.Table) -> tuple[int, int]:
-        """-> (rows committed, rows rejected); the store's rows of all others stay as they are.
+    def commit(self, wave: pa.Table, keep_known: bool = False) -> tuple[int, Counter[str]]:
+        """-> (rows committed, rows rejected by error class); the store's rows of all others stay as they are.
 
-        Raises LeaseLost, and FingerprintMismatch for vectors of another size.
+        keep_known: no row of `contents` gives way to a rejection. Raises LeaseLost, and FingerprintMismatch for vectors
+        of another size.
         """
         good = wave.filter(pc.is_null(wave["error_class"]))
-        bad = self._but_known_unfetched(wave.filter(pc.is_valid(wave["error_class"])))
+        bad = self._but_known(wave.filter(pc.is_valid(wave["error_class"])), any_class=keep_known)
         self._lease.check()
+        reached("wave.ready")
         if good.num_rows:
             self._ensure_columns(good)
             rows = self._contents_rows(good)
             self._store.upsert("contents", rows)
+            reached("wave.contents")
         if bad.num_rows:
             self._reject(bad)
+            reached("wave.rejected")
         if good.num_rows:
             self._forget_rejected(good["content_id"].to_pylist())
-        return good.num_rows, bad.num_rows
+        reached("wave.done")
+        return good.num_rows, Counter(bad["error_class"].to_pylist())
 
-    def _but_known_unfetched(self, bad: pa.Table) -> pa.Table:
+    def _but_known(self, bad: pa.Table, any_class: bool) -> pa.Table:
         """A network that fails tonight must not cost the catalogue: the row of a known item stays as it is."""
         failed = pc.equal(bad["error_class"], FetchFailed.__name__)
+        if any_class:
+            failed = pc.is_valid(bad["error_class"])
         ids = bad.filter(failed)["content_id"].to_pylist()
         if not ids or not self._store.has_contents():
             return bad
@@ -125,6 +137,7 @@ class WaveCommitter:
         ids = bad["content_id"].to_pylist()
         if self._store.has_contents():
             self._store.delete("contents", ids)
+            reached("wave.removed")
         first = {
             row["content_id"]: row["first_run"]
             for row in rows_by_id(self._store.dataset("rejected"), ids, ["content_id", "first_run"])
@@ -144,6 +157,11 @@ class WaveCommitter:
             for row in bad.drop_columns(["thumbnail", "timestamps"]).to_pylist()
         ]
         self._store.upsert("rejected", pa.Table.from_pylist(rows, schema=REJECTED))
+        for row in rows:
+            log.info(
+                "run %s: rejected %r at %s, attempt %d: %s: %s",
+                self._run_id, row["content_id"], row["stage"], row["attempts"], row["error_class"], row["message"],
+            )  # fmt: skip
 
     def _forget_rejected(self, ids: list[str]) -> None:
         if self._store.table("rejected").count_rows():

@@ -22,7 +22,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
     """
     store = Store.open(uri)
     dims = store.dims()
-    ledger = ["tokenizer_id", "codes", "suffix", "sid", "run_id"]
+    ledger = ["tokenizer_id", "codes", "suffix", "sid", "moved_error", "run_id"]
     ids = [
         {name: row[name] for name in ledger} for row in rows_by_id(store.dataset("assignments"), [content_id], ledger)
     ]

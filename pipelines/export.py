@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.ledger import pinned_policy
 from fuseid.pipelines.store import Store, rows_by_id, sql_string
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
@@ -69,6 +71,7 @@ def export_ids(uri: str, out: str | Path, tokenizer_id: str | None = None) -> di
             "items_without_id": contents.count_rows() - count,
             "tokenizer_id": tokenizer.id,
             "codebook_sizes": list(tokenizer.codebook_sizes),
+            "collisions": asdict(pinned_policy(store, tokenizer.id)),
             "fusion_id": fusion.id,
             "encoders": fusion.encoders,
             "versions": {"contents": contents.version, "assignments": ledger.version},

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.faults import reached
 from fuseid.core.records import MODALITIES
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, note_without_id
@@ -22,7 +23,10 @@ from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.runs import Run, recorded
 from fuseid.pipelines.store import Store
 from fuseid.pipelines.vectors import nan_rows
+from fuseid.tokenizers.collisions import Policy
 from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+_HELD_OUT, _HELD_OUT_PER_CODE = 20_000, 10
 
 
 def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
@@ -39,7 +43,7 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
         reconcile(store)
         fusion_id = store.setting("fusion")
         fusion = _fit_fusion(store, config) if fusion_id is None else store.get_artifact(Fusion, fusion_id)
-        sample = _sample(store, config, fusion)
+        sample, held_out = _sample(store, config, fusion)
         progress.begin("fit", len(config.tokenizer.codebook_sizes) + config.tokenizer.refinements)
         tokenizer = RQKMeans.fit(
             sample,
@@ -50,14 +54,17 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
             balanced=config.tokenizer.balanced,
             seed=config.tokenizer.seed,
             fusion=fusion.id or None,
+            held_out_ND=held_out,
             progress=lambda done, total: progress.advance("fit", 1),
         )
         lease.check()
         if fusion_id is None:
             store.put_artifact(fusion)
+            reached("fit.fusion")
             tokenizer.meta["fusion"] = fusion.id
             store.put_settings({"fusion": fusion.id})
         store.put_artifact(tokenizer)
+        reached("fit.tokenizer")
         run.seconds["fit"] = time.perf_counter() - started
         started = time.perf_counter()
         fuse_missing(store, fusion, lease)
@@ -67,10 +74,11 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
         if champion is None:
             store.put_settings({"champion": tokenizer.id})
             champion = tokenizer.id
+            reached("fit.champion")
         progress.begin("assign", store.table("contents").count_rows())
         run.counts["assigned"] = assign(
             store, tokenizer, lease, run.run_id, champion=champion == tokenizer.id,
-            progress=lambda n: progress.advance("assign", n),
+            policy=Policy.of(config.tokenizer), notes=run.notes, progress=lambda n: progress.advance("assign", n),
         )  # fmt: skip
         run.seconds["assign"] = time.perf_counter() - started
         started = time.perf_counter()
@@ -97,7 +105,10 @@ def promote(uri: str, tokenizer_id: str, config: Config) -> Run:
         _check_fits_here(store, tokenizer)
         before = store.setting("champion")
         store.put_settings({"champion": tokenizer.id, "champion_before": before})
-        run.counts["assigned"] = assign(store, tokenizer, lease, run.run_id, champion=True)
+        reached("promote.champion")
+        run.counts["assigned"] = assign(
+            store, tokenizer, lease, run.run_id, champion=True, policy=Policy.of(config.tokenizer), notes=run.notes
+        )
         maintain(store)
         run.notes.append(f"champion is {tokenizer.id}, before it was {before}")
     return run
@@ -138,11 +149,19 @@ def _encoders_of(store: Store, dims: dict[str, int]) -> dict[str, str | None]:
     return out
 
 
-def _sample(store: Store, config: Config, fusion: Fusion) -> np.ndarray:
+def _sample(store: Store, config: Config, fusion: Fusion) -> tuple[np.ndarray, np.ndarray | None]:
+    """Fused vectors to fit on, and every tenth held out, by which drift is judged; None where fewer than ten per code
+    would be left to fit on."""
     used = [m for m in fusion.dims if m in store.dims()]
     where = " OR ".join(f"{m} IS NOT NULL" for m in used)
     table = _sampled_rows(store, config.fusion.sample, used, where)
-    return fusion.transform({m: nan_rows(table[m], fusion.dims[m]) for m in used})
+    fused = fusion.transform({m: nan_rows(table[m], fusion.dims[m]) for m in used})
+    shuffled = np.random.default_rng(config.tokenizer.seed).permutation(len(fused))
+    held = np.zeros(len(fused), dtype=bool)
+    held[shuffled[: min(len(fused) // 10, _HELD_OUT)]] = True
+    if (~held).sum() < _HELD_OUT_PER_CODE * max(config.tokenizer.codebook_sizes):
+        return fused, None
+    return fused[~held], fused[held]
 
 
 def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> pa.Table:
@@ -183,7 +202,7 @@ def assign_all(uri: str, config: Config, tokenizer_id: str | None = None, progre
         progress.begin("assign", None)
         run.counts["assigned"] = assign(
             store, tokenizer, lease, run.run_id, champion=tokenizer_id == champion,
-            progress=lambda n: progress.advance("assign", n),
+            policy=Policy.of(config.tokenizer), notes=run.notes, progress=lambda n: progress.advance("assign", n),
         )  # fmt: skip
         run.seconds["assign"] = time.perf_counter() - started
         maintain(store)

@@ -28,9 +28,22 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.base = path.resolve()
+        self._unread: list[OSError] = []
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why the list lacks items, once it was iterated."""
+        if not self._unread:
+            return None
+        return f"{len(self._unread)} folders below {self.path} cannot be read, {self._unread[0].filename!r} for one"
+
+    @property
+    def notes(self) -> list[str]:
+        return [self.incomplete] if self.incomplete else []
 
     def __iter__(self) -> Iterator[Listed]:
-        for directory, folders, names in os.walk(self.path):
+        self._unread = []
+        for directory, folders, names in os.walk(self.path, onerror=self._unread.append):
             folders.sort()
             for name in sorted(names):
                 media = Path(directory) / name

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from lancedb.index import FTS, BTree, IvfFlat, IvfPq
 
+from fuseid.core.faults import reached
 from fuseid.core.records import MODALITIES
 from fuseid.pipelines.store import Store
 
@@ -21,6 +22,7 @@ _KEEP_VERSIONS = timedelta(days=7)
 
 def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_ROWS) -> None:
     """Compacts small fragments within a memory bound, makes the indexes that are due, and takes new rows into all."""
+    reached("index.begun")
     for name, columns in (("contents", ("content_id", "sid")), ("assignments", ("content_id", "base"))):
         if name == "contents" and not store.has_contents():
             continue
@@ -29,6 +31,7 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
         if name == "contents":
             store.dataset(name).optimize.compact_files(max_source_bytes=_COMPACT_BYTES)
             table.checkout_latest()
+            reached("index.compacted")
             for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
                 if column not in have and table.count_rows(rows) >= fts_rows:
                     table.create_index(column, config=FTS())
@@ -36,7 +39,9 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
         for column in columns:
             if column not in have and table.count_rows():
                 table.create_index(column, config=BTree())
+        reached("index.made")
         store.dataset(name).optimize.optimize_indices()
+    reached("index.done")
     for name in store.versions() | {"runs": 0}:
         store.dataset(name).cleanup_old_versions(older_than=_KEEP_VERSIONS)
 

@@ -5,27 +5,36 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FingerprintMismatch
 from fuseid.encoders.fusion import Fusion
 from fuseid.encoders.models import is_fake, pinned
+from fuseid.pipelines.ahead import Ahead
 from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, note_without_id, project
 from fuseid.pipelines.commit import WaveCommitter, reconcile
+from fuseid.pipelines.drift import record_drift
 from fuseid.pipelines.indexes import ensure_key_index, maintain
 from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.listing import Listing
 from fuseid.pipelines.plan import Plan
+from fuseid.pipelines.prune import Unlisted
 from fuseid.pipelines.runners import Runner
 from fuseid.pipelines.runs import Run, recorded
-from fuseid.pipelines.sources import Source, count_distinct
+from fuseid.pipelines.sources import Source
 from fuseid.pipelines.stages import stage_fingerprints
+from fuseid.pipelines.stopping import stoppable
 from fuseid.pipelines.store import Store
+from fuseid.pipelines.waves import Waves
+from fuseid.tokenizers.collisions import Policy
+from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+# How soon a run sees that it was told to stop.
+_POLL_SECONDS = 0.2
 
 
 class Progress(Protocol):
@@ -51,89 +60,115 @@ def ingest(
     runner: Runner,
     progress: Progress | None = None,
     after_wave: Callable[[int], None] | None = None,
+    prune: bool = False,
 ) -> Run:
     """Decodes and encodes what is new or changed, commits it wave by wave, then gives IDs.
 
     after_wave: called with the number of waves committed so far, after each commit; for tests and for watching.
+    prune: afterwards removes what `source`, the whole catalogue, does not list.
     Raises BadInput for a source that cannot be read or names an id twice, LeaseHeld while another run writes,
-    FingerprintMismatch where the models are not those the database was fitted on.
+    FingerprintMismatch where the models are not those the database was fitted on, TooManyRejected beyond
+    `run.max_rejected`, Stopped when a signal ends it; what was committed stays in each case.
     """
     progress = progress or Silent()
-    with tempfile.TemporaryDirectory(prefix="fuseid-keys-") as scratch:
-        total = count_distinct(source, Path(scratch))
-    config = pinned(config)
-    fingerprints = stage_fingerprints(config)
-    store = Store.create(uri)
-    with Lease(store, config.run.lease_seconds) as lease, recorded(store, "ingest", config, str(source.base)) as run:
-        started = time.perf_counter()
-        _pin_precision(store, config)
-        fusion, tokenizer = load_champion(store)
-        if fusion is not None:
-            fusion.check_encoders(fingerprints.encoders())
-        reconcile(store)
-        plan = Plan(store, source, config, fingerprints)
-        committer = WaveCommitter(store, lease, run.run_id, fingerprints, fusion)
-        progress.begin("ingest", total)
-        skipped = 0
-        buffer: list[pa.RecordBatch] = []
-        rows, last, waves = 0, time.perf_counter(), 0
-        totals = {"committed": 0, "rejected": 0}
-        seconds = {"decode": 0.0, "encode": 0.0, "commit": 0.0}
-
-        def commit() -> None:
-            nonlocal buffer, rows, last, waves
-            begun = time.perf_counter()
-            good, bad = committer.commit(pa.Table.from_batches(buffer))
-            totals["committed"] += good
-            totals["rejected"] += bad
-            plan.counts["missing_kept"] += rows - good - bad
-            buffer, rows, waves = [], 0, waves + 1
-            if waves == 1:
-                _remember_clip(store, config)
-            if waves % 20 == 1:
-                ensure_key_index_if_any(store)
-            last = time.perf_counter()
-            seconds["commit"] += last - begun
-            if after_wave is not None:
-                after_wave(waves)
-
-        for batch in runner.stream(plan.work(), config):
-            buffer.append(batch)
-            rows += batch.num_rows
-            for stage in ("decode", "encode"):
-                seconds[stage] += pc.sum(batch[f"seconds_{stage}"]).as_py() or 0.0
-            passed = plan.counts["listed"] - plan.counts["planned"]
-            progress.advance("ingest", batch.num_rows + passed - skipped)
-            skipped = passed
-            if rows >= config.run.wave_rows or time.perf_counter() - last > config.run.wave_seconds:
-                commit()
-        if buffer:
-            commit()
-        progress.advance("ingest", plan.counts["listed"] - plan.counts["planned"] - skipped)
-        run.counts |= plan.counts | totals
-        run.seconds |= seconds
-        _remember_clip(store, config)
-        if store.has_contents():
-            finish(store, fusion, tokenizer, lease, run, progress)
-        run.seconds["total"] = time.perf_counter() - started
-        if plan.counts["missing_kept"]:
-            run.notes.append(
-                f"the files of {plan.counts['missing_kept']} known items cannot be read now; their rows stay"
-            )
-        if is_fake(config.clip.model if config.clip else None) or is_fake(config.vlm.model):
-            run.notes.append("FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another --db")
-        run.notes += getattr(source, "notes", ())
-        ignored = getattr(source, "ignored", ())
-        if ignored:
-            run.notes.append(f"columns of the manifest that were not read: {', '.join(ignored)}")
-        if fusion is None and store.has_contents():
-            run.notes.append(f"vectors are stored; `fuseid fit --db {uri}` learns the tokenizer and gives IDs")
+    with tempfile.TemporaryDirectory(prefix="fuseid-listing-") as scratch:
+        listing = Listing(source, Path(scratch))
+        config = pinned(config)
+        fingerprints = stage_fingerprints(config)
+        store = Store.create(uri)
+        with (
+            Lease(store, config.run.lease_seconds) as lease,
+            recorded(store, "ingest", config, str(source.base)) as run,
+        ):
+            started = time.perf_counter()
+            _pin_precision(store, config)
+            fusion, tokenizer = load_champion(store)
+            if fusion is not None:
+                fusion.check_encoders(fingerprints.encoders())
+            reconcile(store)
+            whole = getattr(source, "incomplete", None) is None
+            unlisted = Unlisted(store, listing.keys, Path(scratch), config.run.max_prune) if prune and whole else None
+            plan = Plan(store, listing, config, fingerprints)
+            committer = WaveCommitter(store, lease, run.run_id, fingerprints, fusion)
+            waves = Waves(committer, config.run, run, partial(_committed, store, config, after_wave))
+            progress.begin("ingest", listing.keys.count)
+            try:
+                _stream(plan, runner, waves, progress)
+            finally:
+                run.counts |= plan.counts
+                run.counts["missing_kept"] += waves.kept
+                run.seconds["total"] = time.perf_counter() - started
+            _remember_clip(store, config)
+            if prune:
+                run.counts["pruned"] = unlisted.remove(lease) if unlisted else 0
+            if store.has_contents():
+                finish(store, fusion, tokenizer, config, lease, run, progress)
+            run.seconds["total"] = time.perf_counter() - started
+            _note(run, store, source, config, prune)
     return run
 
 
+def _stream(plan: Plan, runner: Runner, waves: Waves, progress: Progress) -> None:
+    """Runs what is planned and commits it. When told to stop, plans no more and commits what comes in time."""
+    shown = 0
+
+    def show(rows: int) -> None:
+        nonlocal shown
+        passed = plan.counts["listed"] - plan.counts["planned"]
+        progress.advance("ingest", rows + passed - shown)
+        shown = passed
+
+    with stoppable(plan.config.run.drain_seconds) as stop:
+        plan.go_on = lambda: not stop.told
+        with Ahead(runner.stream(plan.work(), plan.config), room=1, name="fuseid-stream") as done:
+            try:
+                while not done.ended and not stop.overdue:
+                    batch = done.get(_POLL_SECONDS)
+                    if batch is not None:
+                        waves.add(batch)
+                    show(0 if batch is None else batch.num_rows)
+                    waves.commit_if_due()
+                if stop.told:
+                    waves.commit()
+                else:
+                    waves.end()
+            finally:
+                if not done.ended:
+                    runner.halt()
+    if stop.told:
+        raise stop.error(f"{waves.finished} items of this run are finished and in the database")
+
+
+def _committed(store: Store, config: Config, after_wave: Callable[[int], None] | None, waves: int) -> None:
+    if waves == 1:
+        _remember_clip(store, config)
+    if waves % 20 == 1:
+        ensure_key_index_if_any(store)
+    if after_wave is not None:
+        after_wave(waves)
+
+
+def _note(run: Run, store: Store, source: Source, config: Config, prune: bool) -> None:
+    """What whoever reads the end of a run should know."""
+    if run.counts["missing_kept"]:
+        run.notes.append(f"the files of {run.counts['missing_kept']} known items cannot be read now; their rows stay")
+    incomplete = getattr(source, "incomplete", None)
+    if prune and incomplete:
+        run.notes.append(f"nothing was pruned: {incomplete}, so its list may lack items")
+    if is_fake(config.clip.model if config.clip else None) or is_fake(config.vlm.model):
+        run.notes.append("FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another --db")
+    run.notes += getattr(source, "notes", ())
+    ignored = getattr(source, "ignored", ())
+    if ignored:
+        run.notes.append(f"columns of the manifest that were not read: {', '.join(ignored)}")
+    if store.setting("fusion") is None and store.has_contents():
+        run.notes.append(f"vectors are stored; `fuseid fit --db {store.uri}` learns the tokenizer and gives IDs")
+
+
 def finish(
-    store: Store, fusion: Fusion | None, tokenizer: RQKMeans | None, lease: Lease, run: Run, progress: Progress
-) -> None:
+    store: Store, fusion: Fusion | None, tokenizer: RQKMeans | None, config: Config, lease: Lease, run: Run,
+    progress: Progress,
+) -> None:  # fmt: skip
     """The serial end of a run: vectors that a killed run left unfused, IDs, indexes."""
     started = time.perf_counter()
     if fusion is not None and tokenizer is not None:
@@ -141,9 +176,12 @@ def finish(
         fuse_missing(store, fusion, lease)
         project(store, tokenizer.id)
         progress.begin("assign", None)
+        served = CodeUse(tokenizer.codebook_sizes)
         run.counts["assigned"] = assign(
-            store, tokenizer, lease, run.run_id, champion=True, progress=lambda n: progress.advance("assign", n)
-        )
+            store, tokenizer, lease, run.run_id, champion=True, policy=Policy.of(config.tokenizer), notes=run.notes,
+            served=served, progress=lambda n: progress.advance("assign", n),
+        )  # fmt: skip
+        record_drift(store, tokenizer, served, config.tokenizer, run)
         note_without_id(store, run)
     run.seconds["assign"] = time.perf_counter() - started
     started = time.perf_counter()

@@ -19,6 +19,7 @@ import psutil
 import pyarrow as pa
 
 from fuseid.core.errors import LeaseHeld, LeaseLost
+from fuseid.core.faults import reached
 from fuseid.core.schemas import LEASE
 from fuseid.pipelines.store import Store
 
@@ -50,6 +51,7 @@ class Lease:
             raise LeaseHeld(f"another run has just begun to write to {self._store.uri}; wait for it")
         self._beat = threading.Thread(target=self._renew, name="fuseid-lease", daemon=True)
         self._beat.start()
+        reached("lease.taken")
         return self
 
     def __exit__(
@@ -59,6 +61,7 @@ class Lease:
         if self._beat is not None:
             self._beat.join()
         if not self._lost:
+            reached("lease.releasing")
             self._epoch += 1
             self._swap("")
             self._store.dataset("lease").cleanup_old_versions(older_than=timedelta(seconds=1))

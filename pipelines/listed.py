@@ -35,7 +35,8 @@ class Listed:
 class Source(Protocol):
     """`base` is the local folder, or the remote uri of one, that relative uris start from and may not leave.
 
-    It is iterated twice, once to count. A source may also have `notes`, for the run, once it was iterated.
+    A source may also have, once it was iterated, `notes` for the run, and in `incomplete` a reason why it lacks items
+    that belong to it.
     """
 
     @property

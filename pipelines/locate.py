@@ -19,6 +19,8 @@ _MEMBER = re.compile(r"(?P<file>.+?\.tar)#(?P<name>.+)@(?P<offset>[0-9]{1,18})\+
 # `data:` and its like need no slashes; a colon in the name of a local file is fine otherwise.
 _KNOWN_SCHEMES = frozenset(available_protocols()) | {"jar", "javascript", "gopher", "dict", "tftp", "ldap"}
 
+_MOST_FOLDERS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -56,6 +58,7 @@ class Locator:
     def __init__(self, base: Path | str, config: SourceConfig) -> None:
         self._config = config
         self._remote = allowed_prefixes(config)
+        self._folders: dict[str, str] = {}
         roots = [Path(prefix).resolve() for prefix in config.allow if "://" not in prefix]
         self._remote_base: RemoteUri | None = None
         if "://" in str(base):
@@ -64,7 +67,8 @@ class Locator:
         else:
             self._base = Path(base).resolve()
             roots = [self._base, *roots]
-        self._roots = tuple(roots)
+        # With a separator at the end, so that /a/b is not taken to hold /a/bc.
+        self._roots = tuple(os.path.join(root, "") for root in roots)
 
     def place(self, uri: str) -> Place:
         """Raises NotAllowed, with what to configure."""
@@ -83,13 +87,26 @@ class Locator:
         check_remote(remote, self._remote, self._config)
         return Place(remote, member)
 
+    def _real(self, path: str) -> str:
+        """os.path.realpath; the folders of a catalogue are resolved once each, not once for each of their files."""
+        folder, name = os.path.split(path)
+        if name in ("", ".", ".."):
+            return os.path.realpath(path)
+        real = self._folders.get(folder)
+        if real is None:
+            if len(self._folders) >= _MOST_FOLDERS:
+                self._folders.clear()
+            real = self._folders[folder] = os.path.realpath(folder)
+        inside = os.path.join(real, name)
+        return os.path.realpath(inside) if os.path.islink(inside) else inside
+
     def _local(self, uri: str, path: str) -> str:
         if "\0" in path:
             raise NotAllowed(f"uri holds a NUL character: {uri!r}")
         if self._remote_base is not None and not path.startswith("/"):
             raise NotAllowed(f"{uri!r} is relative, and the manifest is not a local file")
-        resolved = os.path.realpath(path if self._remote_base is not None else self._base / path)
-        if not any(Path(resolved).is_relative_to(root) for root in self._roots):
+        resolved = self._real(path if self._remote_base is not None else os.path.join(self._base, path))
+        if not any(f"{resolved}/".startswith(root) for root in self._roots):
             raise NotAllowed(f"{uri!r} leads outside the manifest's folder; if that is meant, add it to source.allow")
         if _split_member(resolved)[1] is not None:
             raise NotAllowed(f"{uri!r} is a file whose name reads like a member of a tar; rename it")

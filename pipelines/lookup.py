@@ -267,6 +267,6 @@ def _but_id(columns: Sequence[str]) -> list[str]:
     return [name for name in columns if name not in ("content_id", "score")]
 
 
-def _sid_order(item: tuple[str, str]) -> tuple[list[int], int]:
+def _sid_order(item: tuple[str, str]) -> tuple[list[int], int, str]:
     base, _, suffix = item[0].partition(".")
-    return [int(code) for code in base.split("-")], int(suffix or 0)
+    return [int(code) for code in base.split("-")], int(suffix or 0), item[1]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput, BadVector, FetchFailed, ItemError
@@ -23,11 +24,12 @@ from fuseid.pipelines.listed import VIDEO_SUFFIXES, Listed, Source, is_usable_ve
 from fuseid.pipelines.locate import Locator, Place
 from fuseid.pipelines.stages import StageFingerprints
 from fuseid.pipelines.steps import fail
-from fuseid.pipelines.store import Store, rows_by_id
+from fuseid.pipelines.store import Store, rows_by_id, table_by_id
 
 # missing_kept: known items whose file cannot be looked at now; their rows stay.
 COUNTS = ("listed", "unchanged", "missing_kept", "rejected_before", "planned")
-_LOOKUP = 1000
+# Items whose state is looked up at a time.
+_LOOKUP = 4096
 _READY = "vector="
 _STATE = (
     "content_id", "kind", "uri", "attributes", "source_stat", "caption_hash",
@@ -38,15 +40,28 @@ _FACTS = ("thumbnail", "media_hash", "decoder", "width", "height", "duration", "
 _FROM_FRAMES = ("clip_image", "vlm", "vlm_caption", "vlm_tags")
 
 
+@dataclass(slots=True)
+class _Look:
+    """What is known of an item's file without opening it; `stat` is None where it cannot be looked at."""
+
+    place: Place | None = None
+    stat: str | None = None
+    problem: ItemError | None = None
+
+
 @dataclass
 class Plan:
-    """Iterate `work()` once; the counts are complete when it ends."""
+    """Iterate `work()` once; the counts are complete when it ends.
+
+    go_on: asked every now and then; once it says no, nothing further is planned.
+    """
 
     store: Store
     source: Source
     config: Config
     fingerprints: StageFingerprints
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    go_on: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:
         # A raised limit or a newly allowed folder gives rejected items another try.
@@ -75,14 +90,20 @@ class Plan:
     def _planned(self, fetcher: Fetcher) -> Iterator[dict[str, Any]]:
         items = iter(self.source)
         locator = Locator(self.source.base, self.config.source)
-        while chunk := list(islice(items, _LOOKUP)):
-            ids = [item.content_id for item in chunk]
-            stored = self._stored(ids)
-            columns = ["content_id", "fingerprint", "attempts", "error_class"]
-            rejected = {row["content_id"]: row for row in rows_by_id(self.store.dataset("rejected"), ids, columns)}
+        while self.go_on() and (chunk := list(islice(items, _LOOKUP))):
+            self.counts["listed"] += len(chunk)
+            looked = self._looked_at(chunk, locator, fetcher)
+            stored = self._stored([item.content_id for item in chunk])
+            unchanged = self._unchanged(chunk, looked, stored)
+            self.counts["unchanged"] += sum(unchanged)
+            rest = [i for i, same in enumerate(unchanged) if not same]
+            if not rest:
+                continue
+            rejected = self._rejected([chunk[i].content_id for i in rest])
+            known = [row if row["content_id"] else None for row in stored.take(pa.array(rest)).to_pylist()]
             changed: list[tuple[dict[str, Any], list[str]]] = []
-            for row in self._looked_at([self._row(item, locator) for item in chunk], fetcher):
-                self.counts["listed"] += 1
+            for i, before_it in zip(rest, known, strict=True):
+                row = self._row(chunk[i], looked[i])
                 before = rejected.get(row["content_id"])
                 # A network that failed may be back; all else is tried again when something about the item changes.
                 passing = before is not None and before["error_class"] == FetchFailed.__name__
@@ -90,49 +111,85 @@ class Plan:
                     self.counts["rejected_before"] += 1
                     continue
                 row["attempts"] = before["attempts"] if before else 0
-                known = stored.get(row["content_id"])
-                if known is not None and row["path"] is not None and row["source_stat"] is None:
+                if before_it is not None and row["path"] is not None and row["source_stat"] is None:
                     # A disk that is not mounted tonight must not cost the catalogue: what is there stays as it is.
                     self.counts["missing_kept"] += 1
                     continue
-                keep = self._compare(row, known)
+                keep = self._compare(row, before_it)
                 if keep is None:
                     self.counts["unchanged"] += 1
                     continue
                 self.counts["planned"] += 1
                 changed.append((row, keep))
             self._carry_over(changed)
-            yield from (row for row, _ in changed)
+            for row, _ in changed:
+                if not self.go_on():
+                    return
+                yield row
 
-    def _row(self, item: Listed, locator: Locator) -> dict[str, Any]:
+    def _looked_at(self, items: list[Listed], locator: Locator, fetcher: Fetcher) -> list[_Look]:
+        """Where each item's file is, and what tells whether it has changed."""
+        looks: list[_Look] = []
+        for item in items:
+            look = _Look()
+            try:
+                if item.problem is not None:
+                    raise item.problem
+                for modality, vector in (item.vectors or {}).items():
+                    if not is_usable_vector(vector):
+                        raise BadVector(f"{modality} vector is zero or not finite")
+                    look.stat = _READY + hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
+                if item.uri is not None and item.vectors is None:
+                    look.place = locator.place(item.uri)
+            except ItemError as error:
+                look.problem = error
+            looks.append(look)
+        placed = [look for look in looks if look.place is not None]
+        stats = fetcher.stats([look.place for look in placed if look.place is not None])
+        for look, stat in zip(placed, stats, strict=True):
+            look.stat = stat
+        return looks
+
+    def _unchanged(self, items: list[Listed], looks: list[_Look], stored: pa.Table) -> list[bool]:
+        """Whether an item is in the store just as it is listed, under the same models: the short way of `_compare`."""
+        new = self.fingerprints
+        models = pc.and_(_is(stored["clip_fp"], new.clip), _is(stored["vlm_fp"], new.vlm))
+        if new.describe is not None:
+            models = pc.and_(models, _is(stored["describe_fp"], new.describe))
+        models = pc.and_(models, pc.or_(pc.is_null(stored["uri"]), _is(stored["decode_fp"], new.decode)))
+        columns = [stored[name].to_pylist() for name in ("uri", "kind", "source_stat", "caption_hash", "attributes")]
+        return [
+            same_models
+            and uri == item.uri
+            and (stat == look.stat and (stat is not None or uri is None))
+            and item.kind in (None, kind)
+            and look.problem is None
+            and item.vectors is None
+            and known is not None
+            and _same_json(attributes, item.attributes)
+            and caption_hash == self._caption_hash(item.caption)
+            for item, look, same_models, known, uri, kind, stat, caption_hash, attributes in zip(
+                items, looks, models.to_pylist(), stored["content_id"].to_pylist(), *columns, strict=True
+            )
+        ]
+
+    def _rejected(self, ids: list[str]) -> dict[str, dict[str, Any]]:
+        columns = ["content_id", "fingerprint", "attempts", "error_class"]
+        return {row["content_id"]: row for row in rows_by_id(self.store.dataset("rejected"), ids, columns)}
+
+    def _row(self, item: Listed, look: _Look) -> dict[str, Any]:
         row: dict[str, Any] = dict.fromkeys(WORK.names)
         row.update(
             content_id=item.content_id, kind=item.kind, uri=item.uri, caption=item.caption, attributes=item.attributes,
+            path=None if look.place is None else str(look.place), source_stat=look.stat,
             want_media=False, want_text=False,
         )  # fmt: skip
-        try:
-            if item.problem is not None:
-                raise item.problem
-            for modality, vector in (item.vectors or {}).items():
-                if not is_usable_vector(vector):
-                    raise BadVector(f"{modality} vector is zero or not finite")
-                row[modality] = vector
-                row["source_stat"] = _READY + hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
-            if item.uri is not None and item.vectors is None:
-                row["path"] = str(locator.place(item.uri))
-        except ItemError as error:
-            fail(row, "source", error)
+        if look.problem is None:
+            row.update(item.vectors or {})
+        else:
+            fail(row, "source", look.problem)
+        row["item_fp"] = self._fingerprint(row)
         return row
-
-    def _looked_at(self, rows: list[dict[str, Any]], fetcher: Fetcher) -> list[dict[str, Any]]:
-        """Sets what tells whether a row's file, or anything else about it, has changed."""
-        with_media = [row for row in rows if row["path"] is not None]
-        stats = fetcher.stats([Place.parse(row["path"]) for row in with_media])
-        for row, stat in zip(with_media, stats, strict=True):
-            row["source_stat"] = stat
-        for row in rows:
-            row["item_fp"] = self._fingerprint(row)
-        return rows
 
     def _fingerprint(self, row: dict[str, Any]) -> str:
         stages = self.fingerprints
@@ -166,11 +223,8 @@ class Plan:
         same_clip, same_vlm = stored["clip_fp"] == new.clip, stored["vlm_fp"] == new.vlm
         same_media = stored["uri"] == row["uri"] and stored["source_stat"] == row["source_stat"]
         same_decode = stored["decode_fp"] == new.decode or not has_media
-        same_text = stored["caption_hash"] == self._caption_hash(row)
-        same_facts = json.loads(stored["attributes"] or "{}") == json.loads(row["attributes"]) and row["kind"] in (
-            None,
-            stored["kind"],
-        )
+        same_text = stored["caption_hash"] == self._caption_hash(row["caption"])
+        same_facts = _same_json(stored["attributes"], row["attributes"]) and row["kind"] in (None, stored["kind"])
         if row["external"] is not None:
             return None if same_media and same_text and same_facts else []
         stands = []
@@ -200,16 +254,20 @@ class Plan:
         # The file was touched; with its stored hash along, the decode step sees whether its bytes changed.
         return [*stands, *_FACTS] if all_of_frames and same_decode else row["stands"]
 
-    def _caption_hash(self, row: dict[str, Any]) -> str | None:
+    def _caption_hash(self, caption: str | None) -> str | None:
         try:
-            return text_hash(normalise_caption(row["caption"], self.config.decode.max_caption_chars))
+            return text_hash(normalise_caption(caption, self.config.decode.max_caption_chars))
         except ItemError:
             return "unusable"
 
-    def _stored(self, ids: list[str]) -> dict[str, dict[str, Any]]:
+    def _stored(self, ids: list[str]) -> pa.Table:
+        """The state of these items, in their order; nulls for one that is not there."""
+        schema = pa.schema([(name, pa.string()) for name in _STATE])
         if not self.store.has_contents():
-            return {}
-        return {row["content_id"]: row for row in rows_by_id(self.store.dataset("contents"), ids, _STATE)}
+            return pa.table([pa.nulls(len(ids), pa.string())] * len(_STATE), schema=schema)
+        found = table_by_id(self.store.dataset("contents"), ids, _STATE)
+        found = pa.table([found[name].cast(pa.string()) for name in _STATE], schema=schema)
+        return found.take(pc.index_in(pa.array(ids, pa.string()), found["content_id"].combine_chunks()))
 
     def _carry_over(self, changed: list[tuple[dict[str, Any], list[str]]]) -> None:
         by_id = {row["content_id"]: (row, keep) for row, keep in changed if keep}
@@ -220,3 +278,12 @@ class Plan:
         for stored in rows_by_id(self.store.dataset("contents"), list(by_id), columns):
             row, keep = by_id[stored["content_id"]]
             row.update({name: stored.get(name) for name in keep})
+
+
+def _is(column: pa.ChunkedArray, value: str | None) -> pa.ChunkedArray:
+    """Row by row whether it is the value, or null where that is None."""
+    return pc.is_null(column) if value is None else pc.fill_null(pc.equal(column, value), False)
+
+
+def _same_json(stored: str | None, new: str) -> bool:
+    return (stored or "{}") == new or json.loads(stored or "{}") == json.loads(new)

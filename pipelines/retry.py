@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from fuseid.core.config import Config
+from fuseid.core.errors import BadInput
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.runs import Run, recorded
 from fuseid.pipelines.store import Store, sql_string
 
 
-def retry(uri: str, config: Config, error_class: str | None = None) -> Run:
-    """Marks the rejected items of one class, or all, for another try by the next ingest that lists them."""
+def retry(uri: str, config: Config, error_class: str | None = None, max_attempts: int | None = None) -> Run:
+    """Marks the rejected items of one class, or all, for another try by the next ingest that lists them.
+
+    max_attempts: items that were tried as often are left alone. Raises BadInput where it is below 1.
+    """
+    if max_attempts is not None and max_attempts < 1:
+        raise BadInput(f"--max-attempts must be at least 1, got {max_attempts}")
     store = Store.open(uri)
     with Lease(store, config.run.lease_seconds) as lease, recorded(store, "retry", config) as run:
         where = "fingerprint <> ''" + (f" AND error_class = {sql_string(error_class)}" if error_class else "")
         table = store.table("rejected")
+        candidates = table.count_rows(where)
+        if max_attempts is not None:
+            where += f" AND attempts < {max_attempts}"
         run.counts["marked"] = table.count_rows(where)
+        run.counts["left_alone"] = candidates - run.counts["marked"]
         if run.counts["marked"]:
             lease.check()
             table.update(where=where, values={"fingerprint": ""})

@@ -21,6 +21,9 @@ class Runner(Protocol):
 
     def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]: ...
 
+    def halt(self) -> None:
+        """From another thread: the stream ends soon, and what it has not finished is dropped."""
+
 
 class LocalRunner:
     """This process: child processes decode the next batches while the models encode this one."""
@@ -30,9 +33,10 @@ class LocalRunner:
     def __init__(self, load: Callable[[Config], EncodeStep] = load_encoders) -> None:
         self._load = load
         self._encode: Step | None = None
+        self._decode: DecodeStep | None = None
 
     def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]:
-        decode = DecodeStep(config, config.decode.workers)
+        decode = self._decode = DecodeStep(config, config.decode.workers)
         ahead: deque[Future[pa.RecordBatch]] = deque()
         # Two threads: while one batch drains its last children, the next one already keeps the others busy.
         threads = ThreadPoolExecutor(2, thread_name_prefix="fuseid-decode-ahead")
@@ -48,6 +52,10 @@ class LocalRunner:
                 future.cancel()
             decode.close()
             threads.shutdown(wait=True)
+
+    def halt(self) -> None:
+        if self._decode is not None:
+            self._decode.close()
 
     def _encoded(self, batch: pa.RecordBatch, config: Config) -> pa.RecordBatch:
         if self._encode is None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 
 from fuseid.core.config import Config
-from fuseid.core.errors import FuseidError
+from fuseid.core.errors import FuseidError, Stopped
+from fuseid.core.faults import reached
 from fuseid.core.schemas import RUNS
 from fuseid.pipelines.store import Store
+
+log = logging.getLogger("fuseid")
 
 
 @dataclass
@@ -24,19 +30,25 @@ class Run:
     run_id: str
     job: str
     counts: dict[str, int] = field(default_factory=dict)
+    rejected: Counter[str] = field(default_factory=Counter)  # items by error class
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    drift: dict[str, Any] | None = None
 
     def summary(self) -> dict[str, object]:
         seconds = {name: round(value, 3) for name, value in self.seconds.items()}
-        return {"run_id": self.run_id, "job": self.job, "counts": self.counts, "seconds": seconds, "notes": self.notes}
+        return {
+            "run_id": self.run_id, "job": self.job, "counts": self.counts, "rejected": dict(self.rejected),
+            "seconds": seconds, "notes": self.notes, "drift": None if self.drift is None else self.drift.get("figures"),
+        }  # fmt: skip
 
 
 @contextmanager
 def recorded(store: Store, job: str, config: Config, source: str | None = None) -> Iterator[Run]:
-    """The row says `running` until the block ends, then `done`, or the error that ended it.
+    """Under the lease: the row says `running` until the block ends, then `done`, `stopped`, or the error that ended it.
 
-    source: the folder that relative uris start from, of a job that reads media.
+    A row that another run left `running` becomes `killed`: that run no longer holds the lease. source: the folder that
+    relative uris start from, of a job that reads media.
     """
     started = datetime.now(UTC)
     run = Run(f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", job)
@@ -46,17 +58,39 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
         row = {
             "run_id": run.run_id, "job": job, "source": source, "started_at": started,
             "finished_at": None if outcome == "running" else datetime.now(UTC),
-            "config": config.model_dump_json(), "counts": json.dumps(run.counts), "seconds": json.dumps(run.seconds),
-            "device_seconds": run.seconds.get("encode", 0.0), "versions_before": json.dumps(before),
+            "config": config.model_dump_json(), "counts": json.dumps(run.counts),
+            "rejected": json.dumps(run.rejected), "seconds": json.dumps(run.seconds),
+            "device_seconds": run.seconds.get("encode", 0.0),
+            "drift": None if run.drift is None else json.dumps(run.drift), "versions_before": json.dumps(before),
             "versions_after": None if outcome == "running" else json.dumps(store.versions()), "outcome": outcome,
         }  # fmt: skip
         store.upsert("runs", pa.Table.from_pylist([row], schema=RUNS), key="run_id")
 
+    _mark_killed(store)
     write("running")
+    reached("run.begun")
+    log.info("run %s: %s of %s begins", run.run_id, job, store.uri)
     try:
         yield run
     except BaseException as error:
-        message = str(error).splitlines()[0] if isinstance(error, FuseidError) else type(error).__name__
-        write(f"failed: {message}")
+        outcome = _outcome(error)
+        log.info("run %s: %s", run.run_id, outcome)
+        # What ended the run is to be told, a full disk say, not that its row could not be written either.
+        with suppress(OSError, RuntimeError, ValueError):
+            write(outcome)
         raise
+    reached("run.ending")
     write("done")
+    log.info("run %s: done, %s", run.run_id, json.dumps(run.counts))
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
+        return "stopped"
+    return f"failed: {str(error).splitlines()[0] if isinstance(error, FuseidError) else type(error).__name__}"
+
+
+def _mark_killed(store: Store) -> None:
+    running = "outcome = 'running'"
+    if store.table("runs").count_rows(running):
+        store.table("runs").update(where=running, values={"outcome": "killed"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import re
 import shutil
@@ -12,8 +11,6 @@ import weakref
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-
-import numpy as np
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput, ItemError
@@ -25,7 +22,7 @@ from fuseid.pipelines.vector_files import Vectors
 from fuseid.pipelines.webdataset import WebDataset
 
 __all__ = [
-    "Folder", "Listed", "Manifest", "Source", "Vectors", "WebDataset", "count_distinct",
+    "Folder", "Listed", "Manifest", "Source", "Vectors", "WebDataset",
     "is_usable_vector", "open_source",
 ]  # fmt: skip
 
@@ -177,43 +174,3 @@ def braces(text: str) -> Iterator[str]:
 
 def _put(text: str, part: str) -> str:
     return re.sub(r"\{([^{}]*)\}", lambda _: part, text, count=1)
-
-
-def count_distinct(source: Source, scratch: Path, partitions: int = 64) -> int:
-    """The number of items. Raises BadInput for none, and for a content_id that occurs twice.
-
-    Keys are compared as 16-byte hashes in partitions on disk, so memory does not grow with the catalogue.
-    """
-
-    def digest(content_id: str) -> bytes:
-        return hashlib.blake2b(content_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-    count = 0
-    buffers = [bytearray() for _ in range(partitions)]
-
-    def spill(index: int) -> None:
-        with (scratch / f"keys-{index}").open("ab") as file:
-            file.write(buffers[index])
-        buffers[index].clear()
-
-    for item in source:
-        key = digest(item.content_id)
-        buffer = buffers[key[0] % partitions]
-        buffer += key
-        if len(buffer) >= 1 << 20:
-            spill(key[0] % partitions)
-        count += 1
-    if count == 0:
-        raise BadInput(f"{getattr(source, 'path', source)} lists no items")
-    for index in range(partitions):
-        spill(index)
-        keys = np.sort(np.fromfile(scratch / f"keys-{index}", dtype="V16").view("S16"))
-        (scratch / f"keys-{index}").unlink()
-        twice = keys[1:][keys[1:] == keys[:-1]] if len(keys) > 1 else keys[:0]
-        if len(twice):
-            # numpy's S type drops trailing zero bytes: pad them back before comparing.
-            wanted = bytes(twice[0]).ljust(16, b"\0")
-            name = next(item.content_id for item in source if digest(item.content_id) == wanted)
-            mend = getattr(source, "mend", "ids must be unique")
-            raise BadInput(f"content_id {name!r} occurs more than once in {getattr(source, 'path', source)}; {mend}")
-    return count

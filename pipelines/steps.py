@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from fuseid.core.config import Config
 from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile, Unrecognised
+from fuseid.core.faults import reached
 from fuseid.core.protocols import ClipLike, VlmLike
 from fuseid.core.records import KINDS, Decoded, Description
 from fuseid.core.schemas import DONE, WORK
@@ -58,6 +59,7 @@ class DecodeStep:
                 else:
                     frames[id(row)] = result
                     _describe(row, result)
+        reached("decode.block")
         share = (time.perf_counter() - started) / max(len(rows), 1)
         for row in rows:
             row["seconds_decode"] = share
@@ -186,6 +188,7 @@ class EncodeStep:
         clip, vlm = self._clip, self._vlm
         if clip is not None:
             self._fill(rows, with_frames, "clip_image", lambda i: _pooled(clip, [frames[j] for j in i]))
+            reached("encode.block")
             captioned = [i for i in live if rows[i]["want_text"] and rows[i]["caption"] is not None]
             self._fill(rows, captioned, "clip_text", lambda i: clip.encode_texts([rows[j]["caption"] for j in i]))
         if vlm is not None:

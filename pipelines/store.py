@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from fuseid.core import schemas
 from fuseid.core.errors import ArtifactError, FingerprintMismatch, StoreError
+from fuseid.core.faults import reached
 from fuseid.core.records import MODALITIES
 
 _TABLES = {
@@ -87,6 +88,7 @@ class Store:
         """Makes `contents`, or adds the columns it lacks. Raises FingerprintMismatch for a column of another size."""
         if not self.has_contents():
             self._db.create_table("contents", schema=schemas.contents_schema(dict(dims)), exist_ok=True)
+            reached("contents.made")
         have = self.dims()
         for name, size in dims.items():
             if name not in have:
@@ -127,6 +129,7 @@ class Store:
             fragments.append(metadata)
             rows += values.num_rows
         if fragments:
+            reached("columns.written")
             operation = lance.LanceOperation.Update(updated_fragments=fragments, fields_modified=fields)
             lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
         return rows
@@ -212,11 +215,23 @@ def rows_by_id(
     dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequence[str], where: str = ""
 ) -> Iterator[dict]:
     """Rows of a table's version by content_id, through the key's index, as dictionaries."""
+    for part in _parts_by_id(dataset, ids, columns, where):
+        yield from part.to_pylist()
+
+
+def table_by_id(dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    """The same as one table, in no order. `ids` holds at least one."""
+    return pa.concat_tables(_parts_by_id(dataset, ids, columns, ""))
+
+
+def _parts_by_id(
+    dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequence[str], where: str
+) -> Iterator[pa.Table]:
     for start in range(0, len(ids), 1000):
         condition = f"content_id IN ({sql_list(ids[start : start + 1000])})"
         if where:
             condition = f"({condition}) AND ({where})"
-        yield from dataset.to_table(columns=list(columns), filter=condition).to_pylist()
+        yield dataset.to_table(columns=list(columns), filter=condition)
 
 
 def below_prefix(prefix: str) -> str:

@@ -73,6 +73,7 @@ class WebDataset:
         self._config = config
         self._locator = Locator(base, config)
         self._failed: dict[int, int] = {}
+        self._damaged: set[int] = set()
         self._kept = Path(tempfile.mkdtemp(prefix="fuseid-shards-"))
         weakref.finalize(self, shutil.rmtree, self._kept, ignore_errors=True)
 
@@ -80,6 +81,13 @@ class WebDataset:
     def notes(self) -> list[str]:
         failed = sum(self._failed.values())
         return [f"{failed} samples of the shards say that their download failed; they are no items"] if failed else []
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why the list lacks items, once it was iterated."""
+        if not self._damaged:
+            return None
+        return f"{len(self._damaged)} shards cannot be read to their end, {self._shards[min(self._damaged)]} for one"
 
     def __iter__(self) -> Iterator[Listed]:
         with self._remote() as remote, ThreadPoolExecutor(_SHARDS_AT_A_TIME, "fuseid-shards") as threads:
@@ -122,6 +130,7 @@ class WebDataset:
                 if group is not None:
                     yield from self._finished(number, group)
         except ItemError as error:
+            self._damaged.add(number)
             yield Listed(storable(shard), shard, problem=error)
 
     def _finished(self, number: int, group: _Group) -> Iterator[Listed]:

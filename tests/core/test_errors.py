@@ -15,6 +15,7 @@ STATUS = {
     "LeaseLost": 1,
     "LeaseHeld": 3,
     "TooManyRejected": 4,
+    "Stopped": 143,
 }
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fuseid.core.errors import StoreError
+from fuseid.core.errors import BadInput, StoreError
+from fuseid.pipelines.rejected import rejected
 from fuseid.pipelines.retry import retry
 
 
@@ -52,3 +53,32 @@ def test_there_must_be_a_database(tmp_path):
 
     with pytest.raises(StoreError, match="no database"):
         retry(str(tmp_path / "nowhere"), Config())
+
+
+def test_items_that_were_tried_often_are_left_alone_and_counted(with_rejects):
+    uri, rows, strict = with_rejects.uri(), with_rejects.rejects, with_rejects.strict
+    retry(uri, strict, "TooLarge")
+    with_rejects.ingest(rows, config=strict)
+    assert {name: row["attempts"] for name, row in with_rejects.rows("rejected").items()} == {"missing": 1, "long": 2}
+    counts = retry(uri, strict, max_attempts=2).counts
+    assert (counts["marked"], counts["left_alone"]) == (1, 1)
+    run = with_rejects.ingest(rows, config=strict)
+    assert (run.counts["planned"], run.counts["rejected_before"]) == (1, 1)
+    with pytest.raises(BadInput, match="--max-attempts"):
+        retry(uri, strict, max_attempts=0)
+
+
+def test_what_was_rejected_is_counted_by_class_and_listed(with_rejects):
+    found = rejected(with_rejects.uri())
+    assert found["items"] == 2
+    assert {(row["error_class"], row["stage"], row["items"]) for row in found["classes"]} == {
+        ("MissingFile", "decode", 1), ("TooLarge", "decode", 1),
+    }  # fmt: skip
+    assert {row["content_id"] for row in found["rows"]} == {"missing", "long"}
+    (only,) = rejected(with_rejects.uri(), "TooLarge")["rows"]
+    assert (only["content_id"], only["attempts"]) == ("long", 1)
+    assert rejected(with_rejects.uri(), "' OR '1'='1") == {"items": 0, "classes": [], "rows": []}
+    assert len(rejected(with_rejects.uri(), limit=1)["rows"]) == 1
+    assert rejected(with_rejects.uri(), limit=0)["rows"] == []
+    with pytest.raises(BadInput, match="--limit"):
+        rejected(with_rejects.uri(), limit=-1)

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fuseid.core.errors import BadInput, BadSidecar
-from fuseid.pipelines.sources import Folder, Listed, Vectors, count_distinct, open_source
+from fuseid.pipelines.listing import Listing
+from fuseid.pipelines.sources import Folder, Listed, Vectors, open_source
 
 
 def wrote(path: Path, text: str | bytes) -> Path:
@@ -315,28 +316,54 @@ def test_vectors_that_are_not_there_or_of_another_format(tmp_path):
 # Distinct ids
 
 
-def test_distinct_items_are_counted_and_nothing_is_left_in_the_scratch_folder(tmp_path):
+def test_distinct_items_are_counted_and_known_again(tmp_path):
     lines = "".join(f'{{"content_id": {i}, "caption": "x"}}\n' for i in range(1000))
     (tmp_path / "scratch").mkdir()
-    assert count_distinct(open_source(wrote(tmp_path / "m.jsonl", lines)), tmp_path / "scratch", 3) == 1000
-    assert list((tmp_path / "scratch").iterdir()) == []
+    listing = Listing(open_source(wrote(tmp_path / "m.jsonl", lines)), tmp_path / "scratch", 3)
+    assert listing.keys.count == 1000
+    asked = [str(i) for i in range(-5, 1005)] + ["", "é\n"]
+    assert sorted(listing.keys.missing(asked)) == sorted([*asked[:5], *asked[-7:]])
+
+
+def test_keys_of_few_items_have_empty_partitions(tmp_path):
+    manifest = wrote(tmp_path / "m.jsonl", '{"content_id": "a", "caption": "x"}')
+    asked = [str(i) for i in range(200)]
+    assert sorted(Listing(open_source(manifest), tmp_path).keys.missing([*asked, "a"])) == sorted(asked)
+
+
+def test_a_listing_stays_what_it_was_while_its_source_changes(tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        (tmp_path / "in" / f"{i}.png").touch()
+    wrote(tmp_path / "in" / "1.json", '{"caption": "l\\u00edne\\n", "attributes": {"n": 1}}')
+    wrote(tmp_path / "in" / "2.json", "{")
+    source = Folder(tmp_path / "in")
+    before = list(source)
+    (tmp_path / "scratch").mkdir()
+    listing = Listing(source, tmp_path / "scratch")
+    (tmp_path / "in" / "1.json").unlink()
+    (tmp_path / "in" / "0.png").unlink()
+    for _ in range(2):
+        *items, broken = listing
+        assert items == before[:2]
+        assert (type(broken.problem), str(broken.problem)) == (BadSidecar, str(before[2].problem))
 
 
 @pytest.mark.parametrize("again", ["0", "999"])
 def test_an_id_listed_twice_is_named(tmp_path, again):
     lines = "".join(f'{{"content_id": "{i}", "caption": "x"}}\n' for i in [*range(1000), again])
     with pytest.raises(BadInput, match=f"content_id '{again}' occurs more than once"):
-        count_distinct(open_source(wrote(tmp_path / "m.jsonl", lines)), tmp_path)
+        Listing(open_source(wrote(tmp_path / "m.jsonl", lines)), tmp_path)
 
 
 @pytest.mark.parametrize(("name", "text"), [("m.jsonl", ""), ("m.jsonl", "\n \n"), ("m.csv", "content_id,uri\n")])
 def test_a_manifest_without_items_is_refused(tmp_path, name, text):
     path = wrote(tmp_path / name, text)
     with pytest.raises(BadInput, match="lists no items"):
-        count_distinct(open_source(path), tmp_path)
+        Listing(open_source(path), tmp_path)
 
 
 def test_a_folder_without_media_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     with pytest.raises(BadInput, match="lists no items"):
-        count_distinct(open_source(tmp_path / "in"), tmp_path)
+        Listing(open_source(tmp_path / "in"), tmp_path)

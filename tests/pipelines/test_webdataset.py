@@ -15,8 +15,9 @@ from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput, BadShard, BadSidecar, CorruptMedia, MissingFile, NotAllowed
 from fuseid.pipelines.fetch import Fetcher
 from fuseid.pipelines.listed import Listed
+from fuseid.pipelines.listing import Listing
 from fuseid.pipelines.locate import Locator
-from fuseid.pipelines.sources import WebDataset, braces, count_distinct, open_source
+from fuseid.pipelines.sources import WebDataset, braces, open_source
 
 Files = dict[str, bytes | str | dict[str, Any]]
 
@@ -248,14 +249,14 @@ def test_braces_are_written_out_as_shells_do():
     assert list(braces("plain")) == ["plain"]
 
 
-def test_a_key_in_two_shards_is_refused_unless_the_shard_is_part_of_the_id(tmp_path):
+def test_a_key_in_two_shards_is_refused_unless_the_shard_is_part_of_the_id(tmp_path, tmp_path_factory):
     for name in ("0", "1"):
         shard(tmp_path / f"{name}.tar", downloaded("a", "a cat"))
     with pytest.raises(BadInput, match=r"'a' occurs more than once.*source\.shard_in_id"):
-        count_distinct(open_source(tmp_path), tmp_path)
+        Listing(open_source(tmp_path), tmp_path_factory.mktemp("keys"))
     source = open_source(tmp_path, SourceConfig(shard_in_id=True))
     assert [item.content_id for item in source] == ["0/a", "1/a"]
-    assert count_distinct(source, tmp_path) == 2
+    assert Listing(source, tmp_path).keys.count == 2
 
 
 # Through an ingest

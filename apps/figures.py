@@ -1,0 +1,73 @@
+"""Figures of a report as text, the same on the terminal and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fuseid.tokenizers.measures import Definition, definition
+
+# Not one of the tokenizers' measures: only slices have it.
+_SHARES_ID = "Items that share their ID with any other"
+
+
+def unit_of(name: str) -> str:
+    return "share" if name == "shares_id" else definition(name).unit
+
+
+def title_of(name: str) -> str:
+    """What a measure's name means, its k filled in."""
+    if name == "shares_id":
+        return _SHARES_ID
+    found: Definition = definition(name)
+    return found.title.replace(" k ", f" {name.partition('@')[2]} ")
+
+
+def short_names(columns: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a report's tokenizers are called beside each other: `champion`, `candidate`, or two candidates' ids."""
+    if len(columns) > 1 and not any(column["champion"] for column in columns):
+        return [str(column["id"]) for column in columns]
+    return ["champion" if column["champion"] else "candidate" for column in columns]
+
+
+def figure(value: float | None, unit: str) -> str:
+    """A share in percent, a count as a whole number where it is one, anything else with three digits."""
+    if value is None:
+        return ""
+    if unit == "share":
+        return f"{_digits(100 * value)}%"
+    if unit == "count" and value == round(value):
+        return f"{value:,.0f}"
+    return _digits(value)
+
+
+def interval(one: Mapping[str, Any], unit: str, low: str = "low", high: str = "high") -> str:
+    """`9.4 to 10.3%`, or nothing."""
+    if one[low] is None or one[high] is None:
+        return ""
+    return f"{figure(one[low], unit).removesuffix('%')} to {figure(one[high], unit)}"
+
+
+def told(one: Mapping[str, Any], where: str = "") -> str:
+    """A measure in one line, for the pointer: what it is, its value, its interval, its chance."""
+    unit = unit_of(one["name"])
+    parts = [f"{where or title_of(one['name'])}: {figure(one['value'], unit)}"]
+    if one["low"] is not None:
+        parts.append(f"95% interval {interval(one, unit)}")
+    if one["null"] is not None:
+        parts.append(f"by chance {figure(one['null'], unit)}")
+    return ", ".join(parts)
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, never in powers of ten; what is nothing at three decimals is 0."""
+    value = float(f"{value:.3g}")
+    size = abs(value)
+    if size >= 100:
+        return f"{value:,.0f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    if size >= 1:
+        return f"{value:.2f}"
+    text = f"{value:.3f}" if size >= 0.01 or size == 0 else f"{value:.2g}"
+    return "0" if size < 5e-5 else text if "e" not in text else f"{value:.4f}"

@@ -1,0 +1,217 @@
+"""The plots of a report's page: what is drawn of the measures of one tokenizer, or of two beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fuseid.apps.charts import Axis, Dot, Panel, Plot, Point, Series, dots, linear, logarithmic, named
+from fuseid.apps.figures import figure, told, unit_of
+from fuseid.pipelines.findings import measure, slice_title
+
+Column = Mapping[str, Any]
+Legend = list[tuple[str, str]]
+# A level's curve is drawn through at most so many codes.
+_CURVE = 200
+
+
+def plots(columns: Sequence[Column], names: Sequence[str]) -> list[dict[str, Any]]:
+    """{"title", "note", "legend", "svg", "wide"} each; those without anything to draw are left out."""
+    drawn = [_fidelity(columns, names), _neighbours(columns, names), _code_use(columns, names)]
+    drawn += [_levels(columns, names), _prefixes(columns, names), _buckets(columns, names)]
+    return [one for one in drawn if one]
+
+
+def _plot(title: str, note: str, legend: Legend, svg: Any, wide: bool = False) -> dict[str, Any]:
+    return {"title": title, "note": note, "legend": legend, "svg": svg, "wide": wide}
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:g}%"
+
+
+def _by_depth(column: Column, name: str, style: str, text: str) -> Series:
+    found = [one for one in column["measures"] if one["name"] == name]
+    points = [Point(one["level"] - 1, one["value"], one["low"], one["high"], told(one)) for one in found]
+    return Series(text, style, points)
+
+
+def _depths(columns: Sequence[Column]) -> Axis:
+    most = max(len(column["codebook_sizes"]) for column in columns)
+    return named("depth: how many codes of the ID are read", [str(depth) for depth in range(1, most + 1)])
+
+
+def _fidelity(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any] | None:
+    series = [
+        _by_depth(column, name, style + (" second" if number else ""), f"{text}{_of(names, number)}")
+        for number, column in enumerate(columns)
+        for name, style, text in (("r2", "s1", "R²"), ("cosine", "s3", "cosine"))
+    ]
+    if not any(one.points for one in series):
+        return None
+    low = min([0.0, *(point.y for one in series for point in one.points)])
+    plot = Plot("R² and cosine by depth", _depths(columns), linear("R², cosine", low, 1.0, "{:.1f}".format))
+    note = "Variance kept, and cosine with the vector, by the first codes. Each level should add to both."
+    return _plot("What the codes keep of the vectors", note, _legend(series), plot.lines(series).svg())
+
+
+def _neighbours(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any] | None:
+    shown = ("recall@10", "ndcg@10", "recall@100", "ndcg@100")
+    rows = [name for name in shown if measure(columns[0]["measures"], name)]
+    if not rows:
+        return None
+    lines = []
+    for name in rows:
+        found = [measure(column["measures"], name) for column in columns]
+        here = [_dot(one, f"s{number}") for number, one in enumerate(found, 1) if one]
+        lines.append(here + [_chance(one) for one in found[:1] if one and one["null"] is not None])
+    most = max(dot.high or dot.value for line in lines for dot in line)
+    axis = linear("share of exact neighbours found, with 95% interval", 0.0, min(1.0, most), _percent)
+    note = "Of an item's nearest by cosine, how many are also nearest by common prefix. NDCG counts the nearest more."
+    svg = dots("recall and NDCG of neighbours by ID", rows, [Panel(axis, lines)], names=96, row=57)
+    return _plot("Whether near IDs mean near content", note, _one_by_one(names), svg)
+
+
+def _code_use(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
+    series = []
+    for number, column in enumerate(columns):
+        for use in column["code_use"]:
+            style = f"s{(use['level'] - 1) % 4 + 1}{' second' if number else ''}"
+            even, used = column["items"] / use["size"], len(use["counts"])
+            ranks = sorted({round(n * (used - 1) / (_CURVE - 1)) for n in range(_CURVE)})
+            points = [Point((rank + 0.5) / use["size"], use["counts"][rank] / even) for rank in ranks]
+            series.append(Series(f"level {use['level']}{_of(names, number)}", style, points))
+    values = [point.y for one in series for point in one.points]
+    x = linear("codes, the most used first", 0.0, 1.0, _percent)
+    y = logarithmic("times even use", min(*values, 0.5), max(*values, 2.0), lambda value: f"{value:g}×")
+    plot = Plot("use of the codes of each level", x, y).rule(1.0, "even use").lines(series, marks=False)
+    note = "A line that ends early leaves codes unused; one that falls steeply uses few of them for most items."
+    return _plot("How evenly codes are used", note, _legend(series), plot.svg())
+
+
+_OF_LEVELS = (("utilisation", "codes in use"), ("normalised_entropy", "entropy, of the most"), ("gini_all", "Gini"))
+
+
+def _levels(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
+    most = max(len(column["codebook_sizes"]) for column in columns)
+    panels = []
+    for name, title in _OF_LEVELS:
+        lines = []
+        for level in range(1, most + 1):
+            found = [measure(column["measures"], name, level) for column in columns]
+            here = [_dot(one, f"s{number}") for number, one in enumerate(found, 1) if one]
+            lines.append(here + [_chance(one) for one in found[:1] if one and one["null"] is not None])
+        panels.append(Panel(Axis(title, 0.0, 1.0, [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")]), lines))
+    rows = [f"level {level}" for level in range(1, most + 1)]
+    svg = dots("codes in use, entropy and Gini by level", rows, panels, names=64, row=max(30, 228 // most))
+    note = "With 95% intervals, beside as many codes drawn evenly at random. Even use: entropy 100%, Gini 0%."
+    return _plot("How much each level carries", note, _one_by_one(names), svg)
+
+
+def _prefixes(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
+    series = []
+    for number, column in enumerate(columns, 1):
+        found = [one for one in column["measures"] if one["name"] == "prefix_collision"]
+        one = _by_depth(column, "prefix_collision", f"s{number}", "in the catalogue" + _of(names, number - 1))
+        chance = [Point(m["level"] - 1, m["null"], told="by chance: " + figure(m["null"], "share"))
+                  for m in found if m["null"] is not None]  # fmt: skip
+        # At depth 1 chance changes nothing, so its line begins at the same point.
+        start = [Point(one.points[0].x, one.points[0].y)] if chance else []
+        series += [one, Series("by chance" + _of(names, number - 1), "null", [*start, *chance])]
+    plot = Plot("items that share a prefix, by depth", _depths(columns), linear("items", 0.0, 1.0, _percent))
+    note = (
+        "Items that are not alone with their first codes; at the last depth, with their whole ID. "
+        "Above chance, where content clumps; high at the end, where codes are too few."
+    )
+    return _plot("Items that share a prefix", note, _legend(series), plot.lines(series).svg())
+
+
+def _buckets(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
+    classes = max((column["bucket_sizes"] for column in columns), key=len)
+    texts = [str(c["from"]) if c["from"] == c["to"] else f"{c['from']}–{c['to']}" for c in classes]
+    series = []
+    for number, column in enumerate(columns, 1):
+        points = [
+            Point(
+                at,
+                c["items"] / column["items"],
+                told=f"{c['items']:,} items with {c['buckets']:,} different codes, {text} each",
+                text=figure(c["items"] / column["items"], "share") if c["items"] else "",
+            )
+            for at, (c, text) in enumerate(zip(column["bucket_sizes"], texts, strict=False))
+        ]
+        series.append(Series(names[number - 1], f"s{number}", points))
+    most = max(point.y for one in series for point in one.points)
+    x = named("items that have the same codes", texts)
+    plot = Plot("items by how many have the same codes", x, linear("share of items", 0.0, most, _percent)).bars(series)
+    note = "At 1: nobody else has an item's codes. To the right: copies, or content that the codes do not tell apart."
+    return _plot("How many items have the same codes", note, _legend(series) if len(names) > 1 else [], plot.svg())
+
+
+_OF_SLICES = (
+    ("shares_id", None, "share their ID with any item"),
+    ("prefix_pairs", 1, "chance that two share code 1"),
+    ("r2", 0, "R², all levels"),
+    ("recall@10", None, "recall@10 by ID"),
+)
+_WHOLE = {"shares_id": "collision_b"}
+
+
+def slices_plot(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any] | None:
+    """A row a slice, a panel a measure; nothing where the only slice is the whole."""
+    slices = columns[0]["slices"]
+    if len(slices) < 2:
+        return None
+    rows = [f"{slice_title(part)} ({part['items']:,})" for part in slices]
+    panels = []
+    for name, level, title in _OF_SLICES:
+        lines = []
+        for part in slices:
+            found = [_same_slice(column, part) for column in columns]
+            taken = [each and measure(each["measures"], name, level) for each in found]
+            pale = " pale" if part["small"] else ""
+            where = f"{slice_title(part)}, {title}"
+            lines.append([_dot(one, f"s{n}{pale}", where) for n, one in enumerate(taken, 1) if one])
+        whole = measure(columns[0]["measures"], _WHOLE.get(name, name), level)
+        values = [end for line in lines for dot in line for end in (dot.low, dot.value, dot.high) if end is not None]
+        if not values:
+            continue
+        reference = whole["value"] if whole else None
+        most = max([*values, reference or 0.0])
+        text = "{:.2g}".format if unit_of(name) == "number" else _percent
+        panels.append(Panel(linear(title, min(0.0, *values), most, text, 3), lines, reference))
+    note = (
+        "With the number of items and 95% intervals; the dotted line is the whole catalogue. Slices of fewer than 50 "
+        "items are pale. R² is of the variance within the slice: lower where a slice is all alike."
+    )
+    svg = dots("measures by slice", rows, panels, width=1180, names=240)
+    legend = [(f"s{number}", name) for number, name in enumerate(names, 1)] if len(names) > 1 else []
+    return _plot("By kind, attribute and popularity", note, legend, svg, wide=True)
+
+
+def _same_slice(column: Column, part: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    named = ("by", "value", "rest")
+    return next((each for each in column["slices"] if all(each[name] == part[name] for name in named)), None)
+
+
+def _dot(one: Mapping[str, Any], style: str, where: str = "") -> Dot:
+    return Dot(one["value"], one["low"], one["high"], style, told(one, where))
+
+
+def _chance(one: Mapping[str, Any]) -> Dot:
+    text = f"{one['name']} by chance: {figure(one['null'], unit_of(one['name']))}"
+    return Dot(one["null"], one["null_low"], one["null_high"], "null", text)
+
+
+def _one_by_one(names: Sequence[str]) -> Legend:
+    known = [(f"s{number}", name) for number, name in enumerate(names, 1)] if len(names) > 1 else [("s1", "here")]
+    return [*known, ("null", "by chance")]
+
+
+def _legend(series: Sequence[Series]) -> Legend:
+    return [(one.style, one.name) for one in series]
+
+
+def _of(names: Sequence[str], number: int) -> str:
+    """Which tokenizer, where there are two."""
+    return f", {names[number]}" if len(names) > 1 else ""

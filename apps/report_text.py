@@ -1,0 +1,92 @@
+"""A report on the terminal: the figures by slice and by measure, and last what stands out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from fuseid.apps.figures import figure, interval, short_names, title_of, unit_of
+from fuseid.apps.show import out, print_facts, print_rows
+from fuseid.pipelines.findings import slice_title
+
+# These depend on how many items a slice has: slices are not to be compared in them.
+_OF_ITS_SIZE = ("collision_a", "collision_b", "prefix_collision")
+
+
+def print_report(document: Mapping[str, Any]) -> None:
+    columns = document["tokenizers"]
+    names = short_names(columns)
+    for name, column in zip(names, columns, strict=True):
+        facts = {
+            "items with an ID": f"{column['items']:,} of {document['items']:,}",
+            "with a suffix": f"{column['suffixed']:,}",
+            "edited since": f"{column['edited']:,}",
+            "codebook_sizes": column["codebook_sizes"],
+            "vectors looked at": f"{column['sampled']:,}, neighbours of {column['queries']:,}",
+        }
+        print_facts(facts, title=f"{name} {column['id']}")
+        out.print()
+        if len(column["slices"]) > 1:
+            rows = [_slice(part) for part in column["slices"]]
+            print_rows(rows, list(dict.fromkeys(key for row in rows for key in row)), title="slices")
+            out.print()
+        if len(columns) == 1:
+            columns_shown = ("measure", "level", "value", "95% interval", "by chance", "what it is")
+            print_rows(_measures(column), columns_shown, title="measures")
+    if len(columns) > 1:
+        print_rows(
+            _compared(document, names), ("measure", "level", *names, "better", "what it is"), title="side by side"
+        )
+    print_findings(document)
+
+
+def print_findings(document: Mapping[str, Any]) -> None:
+    columns = document["tokenizers"]
+    for name, column in zip(short_names(columns), columns, strict=True):
+        out.print()
+        out.print(Text("what stands out" + (f" of the {name}" if len(columns) > 1 else ""), style="bold"))
+        for row in column["stands_out"]:
+            style = "yellow" if row["weight"] == "warning" else ""
+            out.print(Text.assemble((f"{row['rule']}: ", style), row["text"]))
+        if not column["stands_out"]:
+            out.print(Text("nothing, by the rules of docs/quality.md"))
+
+
+def _measures(column: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for one in column["measures"]:
+        unit = unit_of(one["name"])
+        yield {
+            "measure": one["name"],
+            "level": str(one["level"] or ""),
+            "value": figure(one["value"], unit),
+            "95% interval": interval(one, unit),
+            "by chance": figure(one["null"], unit),
+            "what it is": title_of(one["name"]),
+        }
+
+
+def _slice(part: Mapping[str, Any]) -> dict[str, Any]:
+    row = {"slice": slice_title(part), "items": f"{part['items']:,}{' (few)' if part['small'] else ''}"}
+    for one in part["measures"]:
+        if one["name"] in _OF_ITS_SIZE:
+            continue
+        name = one["name"] if one["level"] is None else f"{one['name']} {one['level']}"
+        row[name] = figure(one["value"], unit_of(one["name"]))
+    return row
+
+
+def _compared(document: Mapping[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    called = dict(zip((column["id"] for column in document["tokenizers"]), names, strict=True))
+    for row in document["comparison"]:
+        unit = unit_of(row["name"])
+        cells = [f"{figure(one['value'], unit)} ({interval(one, unit)})" for one in (row["first"], row["second"])]
+        yield {
+            "measure": row["name"],
+            "level": str(row["first"]["level"] or ""),
+            names[0]: cells[0].removesuffix(" ()"),
+            names[1]: cells[1].removesuffix(" ()"),
+            "better": called.get(row["better"], ""),
+            "what it is": title_of(row["name"]),
+        }

@@ -1,0 +1,134 @@
+"""The tables of a database at one version, read for a report: every item's codes, and a sample with its vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fuseid.pipelines.ingest import Progress
+from fuseid.pipelines.slices import Slicing, popularity_border
+from fuseid.pipelines.store import sql_list, sql_string
+from fuseid.pipelines.vectors import nan_rows
+from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Both tables at the version they had when the report began."""
+
+    contents: lance.LanceDataset
+    ledger: lance.LanceDataset
+
+    def draw(self, limit: int) -> pa.Table:
+        """At most `limit` items with a fused vector, lowest hash of the content_id first."""
+        if "fused" not in self.contents.schema.names:
+            return self.contents.schema.empty_table()
+
+        def keyed() -> Iterator[tuple[bytes, str]]:
+            for batch in self.contents.to_batches(columns=["content_id"], filter="fused IS NOT NULL"):
+                for content_id in batch["content_id"].to_pylist():
+                    yield hashlib.blake2b(content_id.encode(), digest_size=8).digest(), content_id
+
+        ids = pa.array([content_id for _, content_id in heapq.nsmallest(limit, keyed())], pa.string())
+        columns = ["content_id", "kind", "caption", "vlm_caption", "attributes", "fused"]
+        rows = _by_id(self.contents, ids, columns)
+        return rows.take(pc.index_in(ids, value_set=rows["content_id"].combine_chunks()))
+
+    def ids(self, content_ids: pa.Array, tokenizer_id: str) -> pa.Table:
+        """The ledger's rows of these items under a tokenizer, one for each; null where an item has none."""
+        where = f"tokenizer_id = {sql_string(tokenizer_id)}"
+        rows = _by_id(self.ledger, content_ids, ["content_id", "codes", "suffix", "sid", "fused_fp"], where)
+        return rows.take(pc.index_in(content_ids, value_set=rows["content_id"].combine_chunks()))
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Of all items that have an ID, in the order of the table: codes int32 [N, L], the fingerprint of each vector
+    uint64 [N], the slices uint8 [N] by way of slicing, and the popularity above which an item is of the head."""
+
+    codes_NL: np.ndarray
+    vectors_N: np.ndarray
+    labels: dict[str, np.ndarray]
+    border: float
+    suffixed: int
+    edited: int
+    without: int
+
+
+def read_codes(pinned: Pinned, tokenizer: RQKMeans, slicing: Slicing, progress: Progress) -> Codes:
+    """By the ledger, of the items that are in the catalogue; those of deleted items do not count."""
+    total = pinned.contents.count_rows()
+    progress.begin(f"read {tokenizer.id}", total)
+    codes_NL = np.empty((total, len(tokenizer.codebook_sizes)), np.int32)
+    vectors_N = np.empty(total, np.uint64)
+    numbers_N = np.empty(total if slicing.popularity else 0)
+    labels = {by: np.empty(total, np.uint8) for by in slicing.ways}
+    done = suffixed = edited = 0
+    columns = ["content_id", "fused_fp", *slicing.columns]
+    for batch in pinned.contents.to_batches(columns=columns, batch_size=_BATCH):
+        ids = pinned.ids(batch["content_id"], tokenizer.id)
+        progress.advance(f"read {tokenizer.id}", batch.num_rows)
+        there = ids["sid"].combine_chunks().is_valid()
+        batch, ids = batch.filter(there), ids.filter(there)
+        if not batch.num_rows:
+            continue
+        rows = slice(done, done + batch.num_rows)
+        done = rows.stop
+        codes_NL[rows] = _matrix(ids["codes"])
+        now, then = batch["fused_fp"].to_pylist(), ids["fused_fp"].to_pylist()
+        vectors_N[rows] = [int((new or old or "0")[:16], 16) for new, old in zip(now, then, strict=True)]
+        edited += sum(new is not None and new != old for new, old in zip(now, then, strict=True))
+        suffixed += len(ids) - ids["suffix"].null_count
+        for by, values in slicing.labels(batch).items():
+            labels[by][rows] = values
+        if slicing.popularity:
+            numbers_N[rows] = slicing.numbers(batch)
+    labels = {by: values[:done] for by, values in labels.items()}
+    border = popularity_border(numbers_N[:done])
+    if slicing.popularity:
+        slicing.add_popularity(labels, numbers_N[:done], border)
+    return Codes(codes_NL[:done], vectors_N[:done], labels, border, suffixed, edited, total - done)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The drawn items that have an ID under the tokenizer, lowest hash first."""
+
+    rows: pa.Table
+    sids: list[str]
+    codes_SL: np.ndarray
+    vectors_SD: np.ndarray
+    labels: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, drawn: pa.Table, pinned: Pinned, tokenizer: RQKMeans, slicing: Slicing, border: float) -> Sample:
+        ids = pinned.ids(drawn["content_id"].combine_chunks(), tokenizer.id)
+        there = ids["sid"].combine_chunks().is_valid()
+        rows, ids = drawn.filter(there), ids.filter(there)
+        labels = slicing.labels(rows)
+        if slicing.popularity:
+            slicing.add_popularity(labels, slicing.numbers(rows), border)
+        return cls(rows, ids["sid"].to_pylist(), _matrix(ids["codes"]), nan_rows(rows["fused"], tokenizer.dim), labels)
+
+
+def _by_id(dataset: lance.LanceDataset, ids: pa.Array, columns: list[str], where: str = "") -> pa.Table:
+    """Rows of a table's version by content_id, through the key's index; without an order."""
+    parts = []
+    for start in range(0, max(len(ids), 1), 1000):
+        condition = f"content_id IN ({sql_list(ids[start : start + 1000].to_pylist() or [''])})"
+        parts.append(dataset.to_table(columns=columns, filter=f"({condition}) AND ({where})" if where else condition))
+    return pa.concat_tables(parts)
+
+
+def _matrix(codes: pa.ChunkedArray) -> np.ndarray:
+    flat = codes.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(codes), -1) if len(codes) else np.empty((0, 0), np.int32)

@@ -1,0 +1,68 @@
+"""Pruning: what the source no longer lists leaves `contents` and `rejected`; the ledger remembers its IDs.
+
+The source counts as the whole catalogue: what comes from other sources is unlisted too. Nothing goes while the list may
+be incomplete, and no large share of the items goes unless `run.max_prune` allows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from fuseid.core.config import allowed
+from fuseid.core.errors import BadInput
+from fuseid.core.faults import reached
+from fuseid.pipelines.keys import Keys
+from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.store import Store
+
+_TABLES = ("contents", "rejected")
+_BATCH = 16_384
+_PER_COMMIT = 10_000
+
+
+class Unlisted:
+    """The items of a store that a source does not list, their ids in a file per table."""
+
+    def __init__(self, store: Store, keys: Keys, scratch: Path, max_prune: str) -> None:
+        """Raises BadInput where `contents` would lose more than `max_prune` allows."""
+        self._store = store
+        self._scratch = scratch
+        self.counts = {table: self._find(table, keys) for table in _TABLES}
+        items = store.table("contents").count_rows() if store.has_contents() else 0
+        if self.counts["contents"] > allowed(max_prune, items):
+            raise BadInput(
+                f"--prune would remove {self.counts['contents']} of the {items} items in {store.uri}, more than "
+                f"run.max_prune allows ({max_prune}); nothing was changed. Is the source the whole catalogue? "
+                "If this is meant, allow it with --max-prune 100%"
+            )
+
+    def remove(self, lease: Lease) -> int:
+        """Deletes the rows. Returns how many."""
+        for table in _TABLES:
+            ids = self._ids(table)
+            while chunk := list(islice(ids, _PER_COMMIT)):
+                lease.check()
+                self._store.delete(table, chunk)
+                reached("prune.removed")
+        return sum(self.counts.values())
+
+    def _find(self, table: str, keys: Keys) -> int:
+        found = 0
+        with self._file(table).open("w", encoding="ascii") as file:
+            if table == "contents" and not self._store.has_contents():
+                return 0
+            for batch in self._store.dataset(table).to_batches(columns=["content_id"], batch_size=_BATCH):
+                for content_id in keys.missing(batch["content_id"].to_pylist()):
+                    file.write(json.dumps(content_id) + "\n")
+                    found += 1
+        return found
+
+    def _ids(self, table: str) -> Iterator[str]:
+        with self._file(table).open(encoding="ascii") as file:
+            yield from map(json.loads, file)
+
+    def _file(self, table: str) -> Path:
+        return self._scratch / f"unlisted-{table}"

@@ -1,0 +1,216 @@
+"""Report: how good a tokenizer's semantic IDs are, from one pinned version of the store."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.core.errors import BadInput, StoreError
+from fuseid.pipelines.findings import comparison, findings
+from fuseid.pipelines.ingest import Progress, Silent
+from fuseid.pipelines.pinned import Pinned, Sample, read_codes
+from fuseid.pipelines.prefixes import Buckets, first_codes
+from fuseid.pipelines.slices import Slicing
+from fuseid.pipelines.store import Store
+from fuseid.tokenizers.quality import DEFINITIONS, Measure, code_measures, neighbour_measures, vector_measures
+from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+# A slice of fewer items is marked: its figures say little.
+SMALL_SLICE = 50
+# What is told of a slice, and at which level or depth; 0 is the last.
+_OF_A_SLICE = (
+    ("collision_a", None), ("collision_b", None), ("prefix_collision", 1), ("prefix_pairs", 1),
+    ("normalised_entropy", 1), ("r2", 0), ("recall@10", None),
+)  # fmt: skip
+
+
+def report(
+    uri: str | Path,
+    tokenizer_id: str | None = None,
+    *,
+    compare: str | None = None,
+    sample: int = 20_000,
+    queries: int = 1_000,
+    popularity: str | None = None,
+    attributes: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """A plain dictionary, fit for JSON: what is known of the codes of all items that are in the catalogue now, and of
+    the vectors of a sample of them; for one tokenizer, by default the champion, or for `compare` beside it.
+
+    sample: items whose vectors are looked at, those with the lowest hash of their content_id. queries: of these the
+    first, whose neighbours are looked for among the sample. popularity: a numeric attribute, attributes: any others;
+    the figures are also told by slice. Held of every item: 4 bytes a level, 8 for its vector's fingerprint, 1 a way of
+    slicing, 8 for its popularity, and for a moment a few numbers to sort them by; no text, picture or vector.
+
+    Raises BadInput for an unknown attribute, StoreError where there are no IDs, ArtifactError for no such tokenizer.
+    """
+    progress = progress or Silent()
+    store = Store.open(uri)
+    pinned = Pinned(store.dataset("contents"), store.dataset("assignments"))
+    champion = store.setting("champion")
+    name = tokenizer_id or champion
+    if name is None:
+        raise StoreError(f"{uri} has no semantic IDs yet; `fuseid fit --db {uri}` gives them")
+    if sample < 2 or queries < 1:
+        raise BadInput(f"a report looks at 2 items and 1 query at least, got sample {sample} and queries {queries}")
+    if compare == name:
+        raise BadInput(f"--compare names {name}, the tokenizer that it is compared with; name another one")
+    tokenizers = [store.get_artifact(RQKMeans, each) for each in (name, compare) if each is not None]
+    drawn = pinned.draw(sample)
+    slicing = Slicing(drawn, attributes, popularity)
+    settings = _Settings(queries, seed, uri)
+    columns = [_column(pinned, each, each.id == champion, drawn, slicing, settings, progress) for each in tokenizers]
+    return {
+        "database": str(uri),
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"contents": pinned.contents.version, "assignments": pinned.ledger.version},
+        "items": pinned.contents.count_rows(),
+        "asked": {
+            "sample": sample, "queries": queries, "seed": seed, "popularity": popularity, "attributes": list(attributes)
+        },
+        "definitions": {key: asdict(definition) for key, definition in DEFINITIONS.items()},
+        "tokenizers": columns,
+        "comparison": comparison(*columns) if compare else [],
+        "drift": drift_history(store),
+    }  # fmt: skip
+
+
+def drift_history(store: Store) -> list[dict[str, Any]]:
+    """What the runs noted of drift, oldest first; nothing where the table has no such column."""
+    runs = store.dataset("runs")
+    if "drift" not in runs.schema.names:
+        return []
+    rows = runs.to_table(columns=["run_id", "started_at", "drift"], filter="drift IS NOT NULL").to_pylist()
+    rows.sort(key=lambda row: (row["started_at"], row["run_id"]))
+    return [
+        {"run_id": row["run_id"], "started_at": row["started_at"].isoformat(), "drift": json.loads(row["drift"])}
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    queries: int
+    seed: int
+    uri: str | Path
+
+
+def _column(
+    pinned: Pinned, tokenizer: RQKMeans, champion: bool, drawn: pa.Table, slicing: Slicing, settings: _Settings,
+    progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
+    """One tokenizer's part of the document."""
+    codes = read_codes(pinned, tokenizer, slicing, progress)
+    if not len(codes.codes_NL):
+        raise StoreError(
+            f"no item in {settings.uri} has an ID of {tokenizer.id}; "
+            f"`fuseid assign --db {settings.uri} --tokenizer {tokenizer.id}` gives them"
+        )
+    sample = Sample.of(drawn, pinned, tokenizer, slicing, codes.border)
+    sizes, seed = tokenizer.codebook_sizes, settings.seed
+    parts = list(slicing.slices(codes.labels))
+    stage = f"measure {tokenizer.id}"
+    progress.begin(stage, 3 + len(parts))
+    measures = code_measures(codes.codes_NL, sizes, shared_with=codes.vectors_N, seed=seed)
+    progress.advance(stage, 1)
+    if len(sample.codes_SL):
+        measures += vector_measures(sample.vectors_SD, tokenizer.decode, sample.codes_SL, seed=seed)
+    progress.advance(stage, 1)
+    everyone = np.arange(len(sample.codes_SL))
+    measures += _neighbours(sample, everyone, settings)
+    progress.advance(stage, 1)
+    buckets = Buckets.of(codes.codes_NL, sizes)
+    slices = []
+    for naming, label in parts:
+        rows_N = codes.labels[naming["by"]] == label
+        rows_S = np.flatnonzero(sample.labels[naming["by"]] == label)
+        taken = _slice_measures(
+            codes.codes_NL[rows_N], sizes, buckets.alone_N[rows_N], sample, rows_S, tokenizer, settings
+        )
+        count = int(rows_N.sum())
+        slices.append(
+            {**naming, "items": count, "sampled": len(rows_S), "small": count < SMALL_SLICE, "measures": taken}
+        )
+        progress.advance(stage, 1)
+    column = {
+        "id": tokenizer.id,
+        "champion": champion,
+        "codebook_sizes": list(sizes),
+        "config": {name: value for name, value in tokenizer.meta.items() if name != "metrics"},
+        "fit": tokenizer.meta["metrics"],
+        "items": len(codes.codes_NL),
+        "without_id": codes.without,
+        "suffixed": codes.suffixed,
+        "edited": codes.edited,
+        "sampled": len(sample.codes_SL),
+        "queries": min(settings.queries, len(sample.codes_SL)),
+        "measures": [_plain(one) for one in measures],
+        "slices": slices,
+        "prefixes": first_codes(codes.codes_NL, sizes, sample),
+        "bucket_sizes": buckets.histogram(),
+        "largest_ids": buckets.largest(codes),
+        "code_use": [
+            {"level": level, "size": size, "counts": _descending(np.bincount(codes.codes_NL[:, level - 1]))}
+            for level, size in enumerate(sizes, 1)
+        ],
+    }
+    return {**column, "stands_out": findings(column)}
+
+
+def _neighbours(
+    sample: Sample, rows_S: np.ndarray, settings: _Settings, ks: tuple[int, ...] = (10, 100), permutations: int = 20
+) -> list[Measure]:
+    """Of the first `queries` of the rows, among the whole sample."""
+    own = rows_S[: settings.queries]
+    ks = tuple(k for k in ks if k < len(sample.codes_SL))
+    if not len(own) or not ks:
+        return []
+    return neighbour_measures(
+        sample.vectors_SD[own], sample.codes_SL[own], sample.vectors_SD, sample.codes_SL,
+        ks=ks, own_rows=own, permutations=permutations, seed=settings.seed,
+    )  # fmt: skip
+
+
+def _slice_measures(
+    codes_NL: np.ndarray, sizes: Sequence[int], alone_N: np.ndarray, sample: Sample, rows_S: np.ndarray,
+    tokenizer: RQKMeans, settings: _Settings,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Those of `_OF_A_SLICE`. Collisions are those among the slice's own items, but for `shares_id`, which counts the
+    items that share their ID with any other: the only one of them that slices of different size compare in."""
+    found = code_measures(codes_NL, sizes, permutations=0)
+    if len(rows_S) > 1:
+        vectors_SD, codes_SL = sample.vectors_SD[rows_S], sample.codes_SL[rows_S]
+        found += vector_measures(vectors_SD, tokenizer.decode, codes_SL, permutations=0, seed=settings.seed)
+    found += _neighbours(sample, rows_S, settings, ks=(10,), permutations=0)
+    depth = len(sizes)
+    wanted = {(name, depth if level == 0 else level) for name, level in _OF_A_SLICE}
+    shares = _plain(Measure("shares_id", *_wilson(int((~alone_N).sum()), len(alone_N))))
+    return [shares, *(_plain(one) for one in found if (one.name, one.level) in wanted)]
+
+
+def _wilson(hits: int, count: int) -> tuple[float, None, float, float]:
+    """A share, no level, and its 95% interval (Wilson 1927)."""
+    share, z = hits / count, 1.959964
+    middle, scale = share + z * z / (2 * count), 1 + z * z / count
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return share, None, max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def _descending(counts: np.ndarray) -> list[int]:
+    """Of the codes in use."""
+    return sorted(counts[counts > 0].tolist(), reverse=True)
+
+
+def _plain(measure: Measure) -> dict[str, Any]:
+    """JSON knows no NaN."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(measure).items()}

@@ -1,0 +1,114 @@
+"""Slices of the catalogue, for figures beside each other: by kind, by the values of an attribute, by popularity."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.core.errors import BadInput
+
+MOST_VALUES = 10
+# Items among the most popular fifth; a tie with the rest belongs to the rest.
+HEAD = 0.2
+_OTHERS, _WITHOUT = 254, 255
+_BY_POPULARITY = "popularity"
+
+
+class Slicing:
+    """Ways to slice, each of them a partition: a slice for each value, then the others, then those without a value.
+
+    The values of an attribute are its most common ones in `sample`, a table with `kind` and `attributes`.
+    Raises BadInput for an attribute that no row of it has, and for a popularity that is no number.
+    """
+
+    def __init__(self, sample: pa.Table, attributes: Sequence[str] = (), popularity: str | None = None) -> None:
+        self.popularity = popularity
+        self._attributes = tuple(dict.fromkeys(attributes))
+        self.values = {"kind": ["image", "text", "video"]}
+        rows = _attributes_of(sample)
+        for name in (*self._attributes, *([popularity] if popularity else [])):
+            _check_known(rows, name)
+        for name in self._attributes:
+            counts = Counter(_text(row[name]) for row in rows if row.get(name) is not None)
+            common = sorted(counts, key=lambda value: (-counts[value], value))[:MOST_VALUES]
+            self.values[f"attributes.{name}"] = common
+        if popularity:
+            self.values[_BY_POPULARITY] = ["head", "tail"]
+            self.numbers(sample)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of `contents` that `labels` and `numbers` read."""
+        return ["kind", "attributes"] if self._attributes or self.popularity else ["kind"]
+
+    @property
+    def ways(self) -> list[str]:
+        """What `labels` tells."""
+        return [by for by in self.values if by != _BY_POPULARITY]
+
+    def labels(self, batch: Any) -> dict[str, np.ndarray]:
+        """uint8 [N] for each way but popularity, which `head_and_tail` tells once all numbers are known."""
+        out = {"kind": _positions(batch["kind"].to_pylist(), self.values["kind"])}
+        rows = _attributes_of(batch) if self._attributes else []
+        for name in self._attributes:
+            texts = [None if row.get(name) is None else _text(row[name]) for row in rows]
+            out[f"attributes.{name}"] = _positions(texts, self.values[f"attributes.{name}"])
+        return out
+
+    def numbers(self, batch: Any) -> np.ndarray:
+        """float64 [N], the popularity of each row; NaN where it has none."""
+        name = self.popularity or ""
+        values = [row.get(name) for row in _attributes_of(batch)]
+        wrong = next((v for v in values if v is not None and type(v) not in (int, float)), None)
+        if wrong is not None:
+            raise BadInput(f"popularity {name!r} must be a number, an item has {wrong!r}; name another attribute")
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+    def add_popularity(self, labels: dict[str, np.ndarray], numbers_N: np.ndarray, border: float) -> None:
+        """border: of `popularity_border`."""
+        out = np.where(numbers_N > border, 0, 1).astype(np.uint8)
+        out[np.isnan(numbers_N)] = _WITHOUT
+        labels[_BY_POPULARITY] = out
+
+    def slices(self, labels: dict[str, np.ndarray]) -> Iterator[tuple[dict[str, Any], int]]:
+        """(what names the slice, its label) of every slice that has items, in the order in which they are shown."""
+        for by, labels_N in labels.items():
+            there = np.bincount(labels_N, minlength=256)
+            names = [*enumerate(self.values[by]), (_OTHERS, None), (_WITHOUT, None)]
+            for label, value in names:
+                if there[label]:
+                    rest = {_OTHERS: "others", _WITHOUT: "without"}.get(label)
+                    yield {"by": by, "value": value, "rest": rest}, label
+
+
+def popularity_border(numbers_N: np.ndarray) -> float:
+    """The popularity above which an item is one of the most popular fifth; above it are never more than that."""
+    known = numbers_N[~np.isnan(numbers_N)]
+    outside = len(known) - int(len(known) * HEAD) - 1
+    return float(np.partition(known, outside)[outside]) if outside >= 0 else float("inf")
+
+
+def _attributes_of(batch: Any) -> list[dict[str, Any]]:
+    return [json.loads(text or "{}") for text in batch["attributes"].to_pylist()]
+
+
+def _check_known(rows: Sequence[dict[str, Any]], name: str) -> None:
+    if not any(row.get(name) is not None for row in rows):
+        known = sorted({key for row in rows for key in row})
+        have = f"they have {', '.join(known)}" if known else "they have none"
+        raise BadInput(f"no item of {len(rows)} looked at has an attribute {name!r}; {have}")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _positions(texts: Sequence[str | None], values: Sequence[str]) -> np.ndarray:
+    where: dict[str | None, int] = {value: position for position, value in enumerate(values)}
+    where[None] = _WITHOUT
+    return np.array([where.get(text, _OTHERS) for text in texts], dtype=np.uint8)

@@ -1,0 +1,95 @@
+"""Waves: finished batches gathered until a commit is due, and what came of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fuseid.core.config import RunConfig, allowed
+from fuseid.core.errors import TooManyRejected
+from fuseid.pipelines.commit import WaveCommitter
+from fuseid.pipelines.runs import Run
+
+# A share of fewer items says little.
+_ENOUGH = 100
+
+
+class Waves:
+    """Batches go in, commits come out; `run` is kept up to date with what is durable.
+
+    kept: failed items whose rows in the store stay as they are.
+    """
+
+    def __init__(
+        self, committer: WaveCommitter, config: RunConfig, run: Run, committed: Callable[[int], None]
+    ) -> None:
+        """committed: called after each commit with their number so far."""
+        self._committer = committer
+        self._config = config
+        self._run = run
+        self._committed = committed
+        self._buffer: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._waves = 0
+        self._last = time.perf_counter()
+        self.kept = 0
+        self._seen = 0
+        self._failed: Counter[str] = Counter()
+        run.counts |= dict.fromkeys(("committed", "rejected"), 0)
+        run.seconds |= dict.fromkeys(("decode", "encode", "commit"), 0.0)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Raises TooManyRejected, after a commit of what is good."""
+        self._buffer.append(batch)
+        self._rows += batch.num_rows
+        for stage in ("decode", "encode"):
+            self._run.seconds[stage] += pc.sum(batch[f"seconds_{stage}"]).as_py() or 0.0
+        self._seen += batch.num_rows
+        self._failed.update(pc.drop_null(batch["error_class"]).to_pylist())
+        self._judge(_ENOUGH)
+
+    def commit_if_due(self) -> None:
+        late = time.perf_counter() - self._last > self._config.wave_seconds
+        if self._rows >= self._config.wave_rows or late:
+            self.commit()
+
+    def commit(self, going_wrong: bool = False) -> None:
+        self._last = time.perf_counter()
+        if not self._buffer:
+            return
+        good, rejected = self._committer.commit(pa.Table.from_batches(self._buffer), keep_known=going_wrong)
+        bad = rejected.total()
+        self.kept += self._rows - good - bad
+        self._run.counts["committed"] += good
+        self._run.counts["rejected"] += bad
+        self._run.rejected.update(rejected)
+        self._buffer, self._rows, self._waves = [], 0, self._waves + 1
+        self._run.seconds["commit"] += time.perf_counter() - self._last
+        self._last = time.perf_counter()
+        self._committed(self._waves)
+
+    @property
+    def finished(self) -> int:
+        return self._run.counts["committed"] + self._run.counts["rejected"]
+
+    def end(self) -> None:
+        """Commits the rest. Raises TooManyRejected."""
+        self._judge(1)
+        self.commit()
+
+    def _judge(self, enough: int) -> None:
+        """A run that goes wrong must cost nothing that was good: what is in `contents` stays."""
+        failed, limit = self._failed.total(), self._config.max_rejected
+        if limit is None or failed <= allowed(limit, self._seen) or (limit.endswith("%") and self._seen < enough):
+            return
+        self.commit(going_wrong=True)
+        (commonest, times), *_ = self._failed.most_common(1)
+        raise TooManyRejected(
+            f"{failed} of {self._seen} items failed, more than run.max_rejected allows ({limit}), most often as "
+            f"{commonest} ({times}); what is good was kept. `fuseid rejected` shows why they failed: mend it, then "
+            "`fuseid retry` and run again"
+        )

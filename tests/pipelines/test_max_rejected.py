@@ -1,0 +1,89 @@
+"""Too many rejections stop a run; what is good is kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from fuseid.core.errors import TooManyRejected
+from fuseid.pipelines.retry import retry
+
+
+def catalogue(workspace, items, bad):
+    """`items` captions, every one with a number in `bad` far too long."""
+    rows = workspace.captions(items)
+    return [row | ({"caption": "x" * 500} if i in bad else {}) for i, row in enumerate(rows)]
+
+
+def config(workspace, limit, **run):
+    return workspace.settings(
+        decode={"max_caption_chars": 100}, run={"block_rows": 10, "wave_rows": 1000, "max_rejected": limit, **run}
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "bad", "stops"),
+    [
+        (None, range(30), False),
+        ("5%", range(5), False),  # no share is judged before 100 items are seen
+        ("5%", range(14), True),
+        ("5%", range(140, 148), True),
+        ("5%", range(140, 147), False),
+        ("7", range(7), False),
+        ("6", range(7), True),
+        (0, [149], True),
+    ],
+)
+def test_a_share_or_a_number_of_failures(workspace, limit, bad, stops):
+    rows, settings = catalogue(workspace, 150, set(bad)), config(workspace, limit)
+    if not stops:
+        counts = workspace.ingest(rows, config=settings).counts
+        assert (counts["committed"], counts["rejected"]) == (150 - len(bad), len(bad))
+        return
+    with pytest.raises(TooManyRejected, match=r"items failed.*run\.max_rejected.*TooLarge") as caught:
+        workspace.ingest(rows, config=settings)
+    assert caught.value.exit_status == 4
+    assert "\n" not in str(caught.value)
+    (run,) = workspace.store().dataset("runs").to_table().to_pylist()
+    assert run["outcome"].startswith("failed: ")
+    assert len(workspace.rows()) > 0
+    assert '"TooLarge"' in run["rejected"]
+
+
+def test_nothing_that_was_good_is_lost(workspace):
+    rows = [{"content_id": f"p{i}", "uri": workspace.picture(f"{i}.png", i)} for i in range(3)]
+    rows += workspace.captions(40)
+    workspace.ingest(rows)
+    workspace.fit()
+    before = workspace.rows()
+    # Tonight known and new items fail alike.
+    for i in range(3):
+        (workspace.media / f"{i}.png").write_bytes(b"")
+    rows += catalogue(workspace, 60, range(40, 45))[40:]
+    settings = config(workspace, "7")
+    with pytest.raises(TooManyRejected):
+        workspace.ingest(rows, config=settings)
+    after = workspace.rows()
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {"t045", "t046"}
+    assert workspace.rows("rejected").keys() == {f"t{i:03d}" for i in range(40, 45)}
+
+    # The cause is mended.
+    for i in range(3):
+        workspace.picture(f"{i}.png", i)
+    retry(workspace.uri(), settings)
+    run = workspace.ingest(rows, config=workspace.settings(decode={"max_caption_chars": 1000}))
+    assert (run.counts["rejected"], len(workspace.rows()), workspace.rows("rejected")) == (0, 63, {})
+
+
+def test_the_next_run_is_not_held_up_by_what_is_known_to_be_bad(workspace):
+    rows, settings = catalogue(workspace, 30, range(25, 29)), config(workspace, "10%")
+    with pytest.raises(TooManyRejected, match="4 of 30 items failed"):
+        workspace.ingest(rows, config=settings)
+    run = workspace.ingest(rows, config=settings, load=workspace.no_model)
+    assert (run.counts["rejected_before"], run.counts["unchanged"]) == (4, 26)
+
+
+@pytest.mark.parametrize("limit", ["5 %", "-1", "many", 0.05, -3, True, "5%%"])
+def test_a_limit_that_is_none_is_refused(workspace, limit):
+    with pytest.raises(ValueError, match="a share like 5% or a number of items like 100"):
+        config(workspace, limit)

@@ -1,0 +1,264 @@
+"""What the kill tests and the soak share: a changing catalogue, drivers that can be killed, and what must hold."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image
+
+from fuseid.pipelines.indexes import unindexed_rows
+from fuseid.pipelines.store import Store
+
+SETTINGS: dict[str, Any] = {
+    "clip": {"model": "fake:16", "device": "cpu"},
+    "decode": {"workers": 1, "sampling": {"frames": 2}},
+    "fusion": {"dim": 12},
+    "tokenizer": {"codebook_sizes": [4, 3], "iterations": 4},
+    "run": {"block_rows": 5, "wave_rows": 12, "max_prune": "100%"},
+}
+_NOTHING = b"\xff\xd8\xff\xe0 not a picture after all"
+_WORDS = ("apple", "dog", "bicycle", "house", "tree", "fish", "cloud")
+
+
+class Catalogue:
+    """Items with their media in a folder: captions, pictures, videos, and some that cannot be read."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.rows: dict[str, dict[str, Any]] = {}
+        self._rng = np.random.default_rng(seed)
+        self._made = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def add(self, kind: str, count: int = 1) -> None:
+        """kind: caption, picture, video or broken."""
+        for _ in range(count):
+            # Not in the order of their making, which is not that of their commits either.
+            name = f"{self._rng.integers(16**4):04x}-{kind}-{self._made}"
+            self._made += 1
+            row: dict[str, Any] = {"content_id": name}
+            if kind != "caption":
+                row["uri"] = f"{name}.{'mp4' if kind == 'video' else 'png'}"
+                self._write(row["uri"], kind)
+            if kind == "caption" or self._rng.random() < 0.5:
+                row["caption"] = self._caption()
+            self.rows[name] = row
+
+    def edit(self, captions: int = 0, pictures: int = 0, mend: int = 0, spoil: int = 0) -> None:
+        for name in self._some("caption", captions):
+            self.rows[name]["caption"] = self._caption()
+        for name in self._some("picture", pictures + spoil)[:pictures]:
+            self._write(self.rows[name]["uri"], "picture")
+        for name in self._some("picture", spoil):
+            self._write(self.rows[name]["uri"], "broken")
+        for name in self._some("broken", mend):
+            self._write(self.rows[name]["uri"], "picture")
+
+    def remove(self, kind: str, count: int) -> None:
+        for name in self._some(kind, count):
+            del self.rows[name]
+
+    def manifest(self) -> Path:
+        path = self.folder / "manifest.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in self.rows.values()), encoding="utf-8")
+        return path
+
+    def _some(self, kind: str, count: int) -> list[str]:
+        names = [name for name in self.rows if f"-{kind}-" in name]
+        return [names[i] for i in self._rng.permutation(len(names))[:count]]
+
+    def _caption(self) -> str:
+        return f"a {_WORDS[self._rng.integers(len(_WORDS))]} number {self._rng.integers(9)}"
+
+    def _write(self, uri: str, kind: str) -> None:
+        path = self.folder / uri
+        if kind == "broken":
+            path.write_bytes(_NOTHING)
+        elif kind == "picture":
+            coarse = Image.fromarray(self._rng.integers(0, 255, (3, 4, 3), dtype=np.uint8))
+            coarse.resize((64, 48), Image.Resampling.BICUBIC).save(path)
+        else:
+            self._write_video(path)
+
+    def _write_video(self, path: Path) -> None:
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("mpeg4", rate=12)
+            stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 6
+            stream.codec_context.thread_count = 1
+            for number in range(12):
+                pixels = np.full((48, 64, 3), self._rng.integers(0, 256, 3), np.uint8)
+                frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 12)
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode())
+
+
+@dataclass(frozen=True)
+class Ended:
+    """status: the exit status, or minus the signal that ended it."""
+
+    status: int
+    words: str
+
+
+class Drivers:
+    """Runs jobs one at a time, each in a process that can be killed; a context manager."""
+
+    def __enter__(self) -> Drivers:
+        script = Path(__file__).with_name("kill_driver.py")
+        # -P: this folder holds modules of its own.
+        command = [sys.executable, "-P", str(script)]
+        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.kill()
+        self._server.wait()
+        assert self._server.stdout is not None
+        self._server.stdout.close()
+
+    def start(
+        self, job: str, db: Path, settings: Mapping[str, Any] = SETTINGS, fault: str = "", marks: Path | None = None,
+        **more: Any,
+    ) -> int:  # fmt: skip
+        """Returns its process id. more: what the job needs, `manifest` or `tokenizer`, and `ray`."""
+        environment = {"FUSEID_FAULT": fault, "FUSEID_FAULT_MARKS": str(marks or "")}
+        request = {"job": job, "db": str(db), "settings": settings, "environment": environment, **more}
+        assert self._server.stdin is not None
+        self._server.stdin.write(json.dumps(request, default=str) + "\n")
+        self._server.stdin.flush()
+        return int(self._answer())
+
+    def wait(self) -> Ended:
+        return Ended(*json.loads(self._answer()))
+
+    def run(self, job: str, db: Path, **more: Any) -> Ended:
+        self.start(job, db, **more)
+        return self.wait()
+
+    def finish(self, job: str, db: Path, **more: Any) -> None:
+        """A run that has to come to its end."""
+        ended = self.run(job, db, **more)
+        if ended.status:
+            raise AssertionError(f"{job} of {db} ended with {ended.status}: {ended.words[-3000:]}")
+
+    def _answer(self) -> str:
+        assert self._server.stdout is not None
+        line = self._server.stdout.readline()
+        if not line:
+            raise RuntimeError("the process that starts drivers has ended")
+        return line
+
+
+@dataclass(frozen=True)
+class State:
+    """What a database holds, less what tells one run from another."""
+
+    contents: list[dict[str, Any]]
+    rejected: list[dict[str, Any]]
+    ledger: list[dict[str, Any]]
+    settings: dict[str, Any]
+    unindexed: dict[str, int]
+    outcomes: list[str]
+    lease_holder: str
+
+    @classmethod
+    def of(cls, db: Path) -> State:
+        store = Store.open(db)
+        contents = store.dataset("contents")
+        told = [name for name in contents.schema.names if name not in ("run_id", "updated_at")]
+        runs = store.dataset("runs").to_table(columns=["started_at", "outcome"]).sort_by("started_at")
+        return cls(
+            contents.to_table(columns=told).to_pylist(),
+            store.dataset("rejected").to_table().drop_columns(["first_run", "last_run"]).to_pylist(),
+            store.dataset("assignments").to_table().drop_columns(["run_id"]).to_pylist(),
+            {name: store.setting(name) for name in ("fusion", "champion", "champion_before", "clip", "precision")},
+            unindexed_rows(store),
+            runs["outcome"].to_pylist(),
+            store.dataset("lease").to_table()["holder"].to_pylist()[0],
+        )
+
+
+def violations(db: State, quiet: State, listed: Iterable[str], killed: int) -> list[str]:
+    """What does not hold after a run that came to its end, a sentence each.
+
+    quiet: of a database with the same runs, none of which was killed. killed: runs of `db` that left a row and no end.
+    """
+    return [
+        *_once(db, set(listed)),
+        *_as_in(quiet, db),
+        *_ids_agree(db),
+        *(f"{rows} rows are not in the index {name}" for name, rows in db.unindexed.items() if rows),
+        *_runs_are_told(db, killed),
+    ]
+
+
+def _once(db: State, listed: set[str]) -> list[str]:
+    times = Counter(row["content_id"] for row in (*db.contents, *db.rejected))
+    problems = [f"{name} is there {count} times" for name, count in times.items() if count > 1]
+    if times.keys() != listed:
+        problems.append(f"lost: {sorted(listed - times.keys())}; unlisted: {sorted(times.keys() - listed)}")
+    return problems
+
+
+def _as_in(quiet: State, db: State) -> list[str]:
+    problems = []
+    for table in ("contents", "rejected", "ledger"):
+        ours, theirs = (_by_key(getattr(state, table)) for state in (db, quiet))
+        for key in sorted(ours.keys() | theirs.keys()):
+            mine, other = ours.get(key), theirs.get(key)
+            if mine is None or other is None:
+                problems.append(f"{table}: {key} is only in the {'quiet' if mine is None else 'killed'} database")
+            elif mine != other:
+                columns = [name for name in mine if mine[name] != other.get(name)]
+                shown = {name: (mine[name], other.get(name)) for name in columns if name != "thumbnail"}
+                problems.append(f"{table}: {key} differs from a quiet run in {str(shown)[:300]}")
+    if db.settings != quiet.settings:
+        problems.append(f"settings are {db.settings}, of a quiet run {quiet.settings}")
+    if db.unindexed.keys() != quiet.unindexed.keys():
+        problems.append(f"indexes are {sorted(db.unindexed)}, of a quiet run {sorted(quiet.unindexed)}")
+    return problems
+
+
+def _by_key(rows: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(row["content_id"], row.get("base") and row["tokenizer_id"] or ""): row for row in rows}
+
+
+def _ids_agree(db: State) -> list[str]:
+    champion = db.settings["champion"]
+    mine = [row for row in db.ledger if row["tokenizer_id"] == champion]
+    times = Counter(row["content_id"] for row in mine) + Counter(row["sid"] for row in mine)
+    problems = [f"the ledger holds {name} {count} times" for name, count in times.items() if count > 1]
+    ledger = {row["content_id"]: row for row in mine}
+    for row in db.contents if champion else ():
+        given = ledger.get(row["content_id"], {})
+        for column in ("sid", "codes", "tokenizer_id"):
+            if row[column] is None or row[column] != given.get(column):
+                problems.append(f"{row['content_id']} shows {column} {row[column]}, the ledger {given.get(column)}")
+    return problems
+
+
+def _runs_are_told(db: State, killed: int) -> list[str]:
+    problems = [f"a run is told as {outcome!r}" for outcome in db.outcomes if outcome not in ("done", "killed")]
+    if db.outcomes[-1:] != ["done"] or db.outcomes.count("killed") != killed:
+        problems.append(f"{killed} runs were killed and the last one was not; told as {db.outcomes}")
+    if db.lease_holder:
+        problems.append("the lease is still held")
+    return problems

@@ -1,0 +1,88 @@
+"""Runs jobs in processes that may be killed: it forks one for every line of standard input, a job as JSON.
+
+Answers each with two lines: the process id at once, and how it ended. The imports are paid once; before a fork this
+process has opened no database, started no Ray and made no thread of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from typing import Any
+
+from fuseid.core import faults
+from fuseid.core.config import Config
+from fuseid.core.errors import FuseidError
+from fuseid.pipelines import indexes
+from fuseid.pipelines.fit import fit, promote
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.runners import LocalRunner, Runner
+from fuseid.pipelines.sources import open_source
+
+# The real ones would leave the few items of a test without any vector index to get wrong.
+indexes.maintain.__defaults__ = (20, 20)
+
+
+def run(job: dict[str, Any]) -> None:
+    os.environ.update(job["environment"])
+    faults.arm()
+    config = Config.model_validate(job["settings"])
+    if job["job"] == "fit":
+        fit(job["db"], config)
+    elif job["job"] == "promote":
+        promote(job["db"], job["tokenizer"], config)
+    else:
+        ingest(job["db"], open_source(job["manifest"]), config, _runner(job), prune=True)
+
+
+def _runner(job: dict[str, Any]) -> Runner:
+    if "ray" not in job:
+        return LocalRunner()
+    import ray
+
+    from fuseid.ray_jobs import flow
+    from fuseid.ray_jobs.runner import RayRunner
+    from fuseid.ray_jobs.sizing import Sizes
+
+    variables = {name: value for name, value in job["environment"].items() if name.startswith("FUSEID")}
+    # Workers and actors get the faults, too.
+    ray.init(job["ray"]["address"], runtime_env={"env_vars": variables}, log_to_driver=False)
+    flow._MOST_TRIES = job["ray"].get("tries", flow._MOST_TRIES)
+    return RayRunner(sizes=Sizes(*job["ray"]["sizes"]))
+
+
+def _forked(job: dict[str, Any], errors: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    os.dup2(0, 1)
+    os.dup2(errors, 2)
+    status = 0
+    try:
+        run(job)
+    except FuseidError as error:
+        print(error, file=sys.stderr)
+        status = error.exit_status
+    except BaseException:
+        traceback.print_exc()
+        status = 99
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        with tempfile.TemporaryFile() as errors:
+            process = os.fork()
+            if process == 0:
+                _forked(json.loads(line), errors.fileno())
+            print(process, flush=True)
+            _, status = os.waitpid(process, 0)
+            errors.seek(0)
+            words = errors.read().decode("utf-8", "replace")
+            print(json.dumps([os.waitstatus_to_exitcode(status), words]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
