@@ -1,12 +1,14 @@
-"""Plots as inline SVG: lines, bars, and dots with intervals. Colours and fonts are the page's, by class names."""
+"""Plots as inline SVG: lines, bars, and dots with intervals. Colours and fonts are the page's, by class names.
+
+What they return is markup, with all text from outside escaped: a template takes it as it is.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-
-from markupsafe import Markup
+from html import escape
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Plot:
         self.width, self.height = width, height
         self._left, self._right = _LEFT, width - _RIGHT
         self._top, self._bottom = _TOP, height - _BOTTOM
-        self._parts: list[Markup] = []
+        self._parts: list[str] = []
         self._axes()
 
     def lines(self, series: Iterable[Series], marks: bool = True) -> Plot:
@@ -129,7 +131,7 @@ class Plot:
         self._text(self._right, at - 5, text, "end")
         return self
 
-    def svg(self) -> Markup:
+    def svg(self) -> str:
         return _svg(self.width, self.height, self.label, self._parts)
 
     def _at(self, x: float, y: float) -> tuple[float, float]:
@@ -183,14 +185,14 @@ _GUTTER = 24
 
 def dots(
     label: str, rows: Sequence[str], panels: Sequence[Panel], width: int = 560, names: int = 120, row: int = 26
-) -> Markup:
+) -> str:
     """Dots with intervals: a line for each row, whose names stand at the left, and beside each other the panels.
 
     names: pixels for the names. row: pixels a row.
     """
     height = _TOP + 8 + row * len(rows) + _BOTTOM
     bottom = height - _BOTTOM
-    parts: list[Markup] = []
+    parts: list[str] = []
     for number, name in enumerate(rows):
         at = _TOP + 8 + row * (number + 0.5)
         shown = name if len(name) * 6.3 < names else name[: int(names / 6.3) - 1] + "…"
@@ -205,7 +207,7 @@ def dots(
     return _svg(width, height, label, parts)
 
 
-def _panel(panel: Panel, left: float, right: float, bottom: float, row: int) -> list[Markup]:
+def _panel(panel: Panel, left: float, right: float, bottom: float, row: int) -> list[str]:
     parts = []
     for value, text in panel.axis.ticks:
         at = panel.axis.place(value, left, right)
@@ -232,20 +234,16 @@ def _joined(points: Iterable[tuple[float, float]]) -> str:
     return " ".join(f"{x:g},{y:g}" for x, y in points)
 
 
-def _svg(width: int, height: float, label: str, parts: Iterable[Markup]) -> Markup:
-    inside = Markup("\n").join(parts)
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">\n{}\n</svg>').format(
-        width, height, label, inside
-    )
+def _svg(width: int, height: float, label: str, parts: Iterable[str]) -> str:
+    opening = f'<svg viewBox="0 0 {width} {height:g}" role="img" aria-label="{escape(label)}">'
+    return "\n".join([opening, *parts, "</svg>"])
 
 
 _NAMES = {"cls": "class", "anchor": "text-anchor"}
 
 
-def _tag(name: str, text: str = "", told: str = "", **attributes: str | float) -> Markup:
-    """told: what the pointer is told of it."""
-    written = Markup("").join(
-        Markup(' {}="{}"').format(_NAMES.get(key, key), value) for key, value in attributes.items()
-    )
-    title = Markup("<title>{}</title>").format(told) if told else Markup("")
-    return Markup("<{}{}>{}{}</{}>").format(name, written, title, text, name)
+def _tag(name: str, text: str = "", told: str = "", **attributes: str | float) -> str:
+    """An element, all of its text escaped. told: what the pointer is told of it."""
+    written = "".join(f' {_NAMES.get(key, key)}="{escape(str(value))}"' for key, value in attributes.items())
+    title = f"<title>{escape(told)}</title>" if told else ""
+    return f"<{name}{written}>{title}{escape(text)}</{name}>"

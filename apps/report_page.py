@@ -59,7 +59,7 @@ def _headline(columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         ("normalised_entropy", 1, "entropy of the first codes; 100% is even use"),
         ("r2", 0, "R²: share of the vectors' variance that the codes keep"),
         ("recall@10", None, "recall@10: exact neighbours that are near by ID too"),
-        ("lcp_ratio@10", None, "times the common prefix of any two items have neighbours"),
+        ("lcp_ratio@10", None, "times as long a common prefix among neighbours as among any two"),
     )
     for name, level, title in wanted:
         found = [one for column in columns if (one := measure(column["measures"], name, level))]

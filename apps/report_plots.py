@@ -13,17 +13,19 @@ Column = Mapping[str, Any]
 Legend = list[tuple[str, str]]
 # A level's curve is drawn through at most so many codes.
 _CURVE = 200
+# Runs that the plot of drift goes back, at most.
+_RUNS = 60
 
 
 def plots(columns: Sequence[Column], names: Sequence[str]) -> list[dict[str, Any]]:
-    """{"title", "note", "legend", "svg", "wide"} each; those without anything to draw are left out."""
+    """{"title", "note", "legend", "svg", "dots", "wide"} each; those without anything to draw are left out."""
     drawn = [_fidelity(columns, names), _neighbours(columns, names), _code_use(columns, names)]
-    drawn += [_levels(columns, names), _prefixes(columns, names), _buckets(columns, names)]
+    drawn += [_levels(columns, names), _prefixes(columns, names), _buckets(columns, names), _drift(columns, names)]
     return [one for one in drawn if one]
 
 
-def _plot(title: str, note: str, legend: Legend, svg: Any, wide: bool = False) -> dict[str, Any]:
-    return {"title": title, "note": note, "legend": legend, "svg": svg, "wide": wide}
+def _plot(title: str, note: str, legend: Legend, svg: str, dots: bool = False, wide: bool = False) -> dict[str, Any]:
+    return {"title": title, "note": note, "legend": legend, "svg": svg, "dots": dots, "wide": wide}
 
 
 def _percent(value: float) -> str:
@@ -69,7 +71,7 @@ def _neighbours(columns: Sequence[Column], names: Sequence[str]) -> dict[str, An
     axis = linear("share of exact neighbours found, with 95% interval", 0.0, min(1.0, most), _percent)
     note = "Of an item's nearest by cosine, how many are also nearest by common prefix. NDCG counts the nearest more."
     svg = dots("recall and NDCG of neighbours by ID", rows, [Panel(axis, lines)], names=96, row=57)
-    return _plot("Whether near IDs mean near content", note, _one_by_one(names), svg)
+    return _plot("Whether near IDs mean near content", note, _one_by_one(names), svg, dots=True)
 
 
 def _code_use(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
@@ -89,6 +91,29 @@ def _code_use(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]
     return _plot("How evenly codes are used", note, _legend(series), plot.svg())
 
 
+def _drift(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any] | None:
+    runs = [[run for run in column["drift"] if run["figures"]][-_RUNS:] for column in columns]
+    dates = sorted({run["started_at"][:16].replace("T", " ") for history in runs for run in history})
+    if not dates:
+        return None
+    series = []
+    for number, history in enumerate(runs):
+        points = [
+            Point(dates.index(run["started_at"][:16].replace("T", " ")), figures["error_ratio"], figures["error_low"],
+                  figures["error_high"], f"{run['run_id']}: {figures['error_ratio']:.2f}, {figures['items']:,} items")
+            for run in history for figures in [run["figures"]]
+        ]  # fmt: skip
+        series.append(Series(names[number] if len(names) > 1 else "new items", f"s{number + 1}", points))
+    most = max(point.high or point.y for one in series for point in one.points)
+    x = named(
+        "runs with new items", [date[5:10] if len(dates) <= 12 or not n % 6 else "" for n, date in enumerate(dates)]
+    )
+    y = linear("squared error, times the fit's", 0.0, max(most, 1.5), "{:.1f}".format)
+    plot = Plot("quantization error of new items by run", x, y).rule(1.0, "held out").lines(series)
+    note = "How badly new items are quantized, beside items that were held out from the fit. A rise asks for a new fit."
+    return _plot("Drift", note, _legend(series), plot.svg())
+
+
 _OF_LEVELS = (("utilisation", "codes in use"), ("normalised_entropy", "entropy, of the most"), ("gini_all", "Gini"))
 
 
@@ -105,7 +130,7 @@ def _levels(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
     rows = [f"level {level}" for level in range(1, most + 1)]
     svg = dots("codes in use, entropy and Gini by level", rows, panels, names=64, row=max(30, 228 // most))
     note = "With 95% intervals, beside as many codes drawn evenly at random. Even use: entropy 100%, Gini 0%."
-    return _plot("How much each level carries", note, _one_by_one(names), svg)
+    return _plot("How much each level carries", note, _one_by_one(names), svg, dots=True)
 
 
 def _prefixes(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
@@ -186,7 +211,7 @@ def slices_plot(columns: Sequence[Column], names: Sequence[str]) -> dict[str, An
     )
     svg = dots("measures by slice", rows, panels, width=1180, names=240)
     legend = [(f"s{number}", name) for number, name in enumerate(names, 1)] if len(names) > 1 else []
-    return _plot("By kind, attribute and popularity", note, legend, svg, wide=True)
+    return _plot("By kind, attribute and popularity", note, legend, svg, dots=True, wide=True)
 
 
 def _same_slice(column: Column, part: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -93,22 +93,28 @@ def flat(facts: Mapping[str, Any], parts: tuple[str, ...]) -> Iterator[tuple[str
 
 
 def print_run(run: Any, as_json: bool) -> None:
-    """The end of a job: counts, seconds and items per second by stage, and what to do next."""
+    """The end of a job: counts, rejections by class, what each stage took, and what to do next."""
     if as_json:
         print_json(run.summary())
         return
     print_facts(run.counts, title=f"{run.job} {run.run_id}")
-    items = run.counts.get("planned") or run.counts.get("assigned") or 0
-    rows = [
+    if run.rejected:
+        rejected = [{"error_class": name, "items": items} for name, items in run.rejected.most_common()]
+        print_rows(rejected, ("error_class", "items"), title="rejected")
+    stages = [
         {
-            "stage": stage,
-            "seconds": f"{seconds:.2f}",
-            "items/s": f"{items / seconds:,.0f}" if items and seconds > 0.005 else "",
+            "stage": row["stage"],
+            "seconds": f"{row['seconds']:.2f}",
+            "items": f"{row['items']:,}" if row["items"] else "",
+            "items/s": "" if row["items_per_second"] is None else f"{row['items_per_second']:,.0f}",
         }
-        for stage, seconds in run.seconds.items()
+        for row in run.stages()
     ]
-    if rows:
-        print_rows(rows, ("stage", "seconds", "items/s"))
+    if stages:
+        print_rows(stages, ("stage", "seconds", "items", "items/s"), title="stages")
+    device = run.device_seconds_per_thousand()
+    if device is not None:
+        out.print(Text(f"{device:.2f} device-seconds per thousand items"))
     for note in run.notes:
         out.print(Text(note))
 

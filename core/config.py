@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from fuseid.core.errors import ConfigError
 
@@ -124,7 +125,8 @@ class TokenizerConfig(Section):
 def _is_limit(value: object) -> object:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not _LIMIT.fullmatch(text):
-        raise ValueError("is a share like 5% or a number of items like 100")
+        said = "must be a share like 5% or a number of items like 100, not {value}"
+        raise PydanticCustomError("limit", said, {"value": repr(value)})
     return text
 
 

@@ -56,7 +56,7 @@ STEPS = {
     "encode.block": "the pictures of a block are encoded, its captions are not",
     "decode.item": "a decode child has an item's frames and has not said so",
 }
-_FORM = re.compile(r"([a-z.]+)(?:#([1-9][0-9]*)|@([^=]+))?(=hold)?")
+_FORM = re.compile(r"([a-z.]+)(?:#([1-9][0-9]*)|@([^=]*))?(=hold)?")
 
 
 @dataclass

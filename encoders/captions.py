@@ -26,6 +26,8 @@ def normalise_caption(text: str | None, max_chars: int) -> str | None:
     if len(text) > max_chars:
         raise TooLarge(f"caption has {len(text)} characters, the limit decode.max_caption_chars is {max_chars}")
     folded = _WHITE_SPACE.sub(" ", text)
+    if folded.isascii() and folded.isprintable():  # the common case, and nothing below would change it
+        return folded.strip() or None
     kept = "".join(filter(_is_kept, folded))
     # Removing a character can bring a base and its mark together, so NFC comes after it; and neighbours that were
     # parted by a removed character may both be spaces, so folding comes last.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -72,20 +73,24 @@ class DecodePool:
             self._idle.put(child)
 
     def _decode_in(self, child: DecodeProcess, path: str, kind: str) -> Decoded | ItemError:
+        killed = False
         while True:
-            was_fresh = child.is_fresh
+            was_fresh, by_chance = child.is_fresh, False
             try:
                 result = child.decode(path, kind)
             except ChildTimedOut:
                 return DecodeTimeout(f"decoding {path!r} took longer than {self._config.timeout_seconds:g} seconds")
             except ChildDied as death:
                 result = death.as_item_error(path, self._config)
+                # SIGKILL comes from outside, and for a machine short of memory any process will do.
+                by_chance = death.return_code == -signal.SIGKILL and not killed
+                killed = killed or by_chance
             if not isinstance(result, DecodeCrashed | OutOfMemory):
                 return result
             child.close()
             # What earlier items left behind in the child may be the cause: an item's fate must not depend on its
             # neighbours, so only a fresh child's word counts.
-            if was_fresh or self._closed:
+            if (was_fresh and not by_chance) or self._closed:
                 return result
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ def measure(measures: Sequence[Mapping[str, Any]], name: str, level: int | None 
 def findings(column: Mapping[str, Any]) -> list[dict[str, str]]:
     """Of one tokenizer's part of a report: {"rule", "weight": "warning" or "note", "text"} each, warnings first."""
     found = [*_code_use(column), *_collisions(column), *_fidelity(column), *_neighbours(column), *_slices(column)]
-    found += _items(column)
+    found += [*_drift(column), *_items(column)]
     rows = [{"rule": rule, "weight": weight, "text": text} for rule, weight, text in found]
     return sorted(rows, key=lambda row: row["weight"] != "warning")
 
@@ -80,10 +80,13 @@ _Found = Iterator[tuple[str, str, str]]
 def _code_use(column: Mapping[str, Any]) -> _Found:
     balanced = column["config"].get("balanced")
     mend = "fit with smaller tokenizer.codebook_sizes" if balanced else "fit with tokenizer.balanced: true"
-    for number, size in enumerate(column["codebook_sizes"], 1):
-        if column["items"] < ITEMS_PER_CODE * size:
-            text = f"{column['items']:,} items are few for the {size} codes of level {number}: read its use with care"
-            yield "few items", "note", text
+    sizes = list(enumerate(column["codebook_sizes"], 1))
+    few = [number for number, size in sizes if column["items"] < ITEMS_PER_CODE * size]
+    if few:
+        where = f"level {few[0]}" if len(few) == 1 else f"levels {', '.join(map(str, few))}"
+        yield "few items", "note", f"{column['items']:,} items are few for the codes of {where}: their use says little"
+    for number, size in sizes:
+        if number in few:
             continue
         use = measure(column["measures"], "utilisation", number)
         entropy = measure(column["measures"], "normalised_entropy", number)
@@ -164,6 +167,17 @@ def _slices(column: Mapping[str, Any]) -> _Found:
                 f"{_percent(shared['value'])} of all"
             )
             yield "slice collisions", "note", text
+
+
+def _drift(column: Mapping[str, Any]) -> _Found:
+    judged = [run for run in column["drift"] if run["figures"]]
+    if judged and judged[-1]["reasons"]:
+        reasons = "; ".join(judged[-1]["reasons"])
+        yield (
+            "drift",
+            "warning",
+            f"of the last {judged[-1]['figures']['items']:,} new items: {reasons}; fit a candidate",
+        )
 
 
 def _items(column: Mapping[str, Any]) -> _Found:

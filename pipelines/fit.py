@@ -104,6 +104,9 @@ def promote(uri: str, tokenizer_id: str, config: Config) -> Run:
         tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
         _check_fits_here(store, tokenizer)
         before = store.setting("champion")
+        if before == tokenizer.id:
+            # Promoted already, by a run that was killed perhaps: what was champion before stays known.
+            before = store.setting("champion_before")
         store.put_settings({"champion": tokenizer.id, "champion_before": before})
         reached("promote.champion")
         run.counts["assigned"] = assign(

@@ -107,6 +107,9 @@ def _is_free(row: dict) -> bool:
     if row["host"] != socket.gethostname():
         return False
     try:
-        return abs(psutil.Process(row["pid"]).create_time() - row["process_start"]) > 1.0
+        process = psutil.Process(row["pid"])
+        # A zombie is dead, whoever fails to ask for its exit status.
+        is_dead = process.status() == psutil.STATUS_ZOMBIE
+        return is_dead or abs(process.create_time() - row["process_start"]) > 1.0
     except psutil.NoSuchProcess:
         return True

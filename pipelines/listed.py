@@ -47,11 +47,13 @@ class Source(Protocol):
 
 def storable(text: str) -> str:
     """Lone surrogates, which no store takes (half an emoji, a file name that is not UTF-8), as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def without_surrogates(caption: str | None) -> str | None:
-    return None if caption is None else caption.encode("utf-8", "ignore").decode("utf-8")
+    if caption is None or caption.isascii():
+        return caption
+    return caption.encode("utf-8", "ignore").decode("utf-8")
 
 
 def canonical(attributes: dict[str, Any]) -> str:

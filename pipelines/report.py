@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,12 +13,15 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.errors import BadInput, StoreError
+from fuseid.pipelines.drift import drift_history
 from fuseid.pipelines.findings import comparison, findings
 from fuseid.pipelines.ingest import Progress, Silent
 from fuseid.pipelines.pinned import Pinned, Sample, read_codes
 from fuseid.pipelines.prefixes import Buckets, first_codes
 from fuseid.pipelines.slices import Slicing
 from fuseid.pipelines.store import Store
+from fuseid.tokenizers.drift import CodeUse
+from fuseid.tokenizers.estimates import wilson
 from fuseid.tokenizers.quality import DEFINITIONS, Measure, code_measures, neighbour_measures, vector_measures
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
@@ -69,7 +71,10 @@ def report(
     drawn = pinned.draw(sample)
     slicing = Slicing(drawn, attributes, popularity)
     settings = _Settings(queries, seed, uri)
-    columns = [_column(pinned, each, each.id == champion, drawn, slicing, settings, progress) for each in tokenizers]
+    columns = [
+        _column(pinned, each, each.id == champion, drawn, slicing, settings, progress, drift_history(store, each.id))
+        for each in tokenizers
+    ]
     return {
         "database": str(uri),
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -81,21 +86,7 @@ def report(
         "definitions": {key: asdict(definition) for key, definition in DEFINITIONS.items()},
         "tokenizers": columns,
         "comparison": comparison(*columns) if compare else [],
-        "drift": drift_history(store),
     }  # fmt: skip
-
-
-def drift_history(store: Store) -> list[dict[str, Any]]:
-    """What the runs noted of drift, oldest first; nothing where the table has no such column."""
-    runs = store.dataset("runs")
-    if "drift" not in runs.schema.names:
-        return []
-    rows = runs.to_table(columns=["run_id", "started_at", "drift"], filter="drift IS NOT NULL").to_pylist()
-    rows.sort(key=lambda row: (row["started_at"], row["run_id"]))
-    return [
-        {"run_id": row["run_id"], "started_at": row["started_at"].isoformat(), "drift": json.loads(row["drift"])}
-        for row in rows
-    ]
 
 
 @dataclass(frozen=True)
@@ -107,7 +98,7 @@ class _Settings:
 
 def _column(
     pinned: Pinned, tokenizer: RQKMeans, champion: bool, drawn: pa.Table, slicing: Slicing, settings: _Settings,
-    progress: Progress,
+    progress: Progress, history: list[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """One tokenizer's part of the document."""
     codes = read_codes(pinned, tokenizer, slicing, progress)
@@ -147,7 +138,8 @@ def _column(
         "champion": champion,
         "codebook_sizes": list(sizes),
         "config": {name: value for name, value in tokenizer.meta.items() if name != "metrics"},
-        "fit": tokenizer.meta["metrics"],
+        "fit": _fit_metrics(tokenizer.meta["metrics"]),
+        "drift": history,
         "items": len(codes.codes_NL),
         "without_id": codes.without,
         "suffixed": codes.suffixed,
@@ -194,16 +186,16 @@ def _slice_measures(
     found += _neighbours(sample, rows_S, settings, ks=(10,), permutations=0)
     depth = len(sizes)
     wanted = {(name, depth if level == 0 else level) for name, level in _OF_A_SLICE}
-    shares = _plain(Measure("shares_id", *_wilson(int((~alone_N).sum()), len(alone_N))))
+    shared = float((~alone_N).mean())
+    low, high = wilson(shared, len(alone_N))
+    shares = _plain(Measure("shares_id", shared, None, low, high))
     return [shares, *(_plain(one) for one in found if (one.name, one.level) in wanted)]
 
 
-def _wilson(hits: int, count: int) -> tuple[float, None, float, float]:
-    """A share, no level, and its 95% interval (Wilson 1927)."""
-    share, z = hits / count, 1.959964
-    middle, scale = share + z * z / (2 * count), 1 + z * z / count
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return share, None, max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+def _fit_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
+    held_out = metrics.get("held_out")
+    rest = {name: value for name, value in metrics.items() if name != "held_out"}
+    return rest | ({"held_out": held_out["items"], "held_out_error": CodeUse.of(held_out).error} if held_out else {})
 
 
 def _descending(counts: np.ndarray) -> list[int]:

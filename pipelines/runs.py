@@ -35,11 +35,34 @@ class Run:
     notes: list[str] = field(default_factory=list)
     drift: dict[str, Any] | None = None
 
+    def stages(self) -> list[dict[str, Any]]:
+        """Per stage its seconds, the items that went through it, and items per second; `total` is the last.
+
+        decode and encode run in several processes: their seconds are added up.
+        """
+        committed, assigned = self.counts.get("committed", 0), self.counts.get("assigned", 0)
+        finished = committed + self.counts.get("rejected", 0)
+        total = self.counts.get("listed", assigned)
+        items = {"decode": finished, "encode": committed, "commit": finished, "assign": assigned, "total": total}
+        rows = []
+        for stage in sorted(self.seconds, key=lambda name: name == "total"):
+            seconds, count = self.seconds[stage], items.get(stage, 0)
+            speed = round(count / seconds, 1) if count and seconds > 0.005 else None
+            rows.append({"stage": stage, "seconds": round(seconds, 3), "items": count, "items_per_second": speed})
+        return rows
+
+    def device_seconds_per_thousand(self) -> float | None:
+        """Seconds of encoders, on whatever device, for a thousand items."""
+        encoded = self.counts.get("committed", 0)
+        return round(1000 * self.seconds.get("encode", 0.0) / encoded, 3) if encoded else None
+
     def summary(self) -> dict[str, object]:
         seconds = {name: round(value, 3) for name, value in self.seconds.items()}
         return {
             "run_id": self.run_id, "job": self.job, "counts": self.counts, "rejected": dict(self.rejected),
-            "seconds": seconds, "notes": self.notes, "drift": None if self.drift is None else self.drift.get("figures"),
+            "seconds": seconds, "stages": self.stages(),
+            "device_seconds_per_thousand_items": self.device_seconds_per_thousand(), "notes": self.notes,
+            "drift": None if self.drift is None else self.drift.get("figures"),
         }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class Store:
     def open(cls, uri: str | Path) -> Store:
         """Raises StoreError where there is no database, or one of another schema version."""
         store = cls(str(uri), _connect(uri, must_exist=True))
-        if not set(_TABLES) <= store._names():
+        if not all(map(store._has, _TABLES)):
             raise StoreError(f"no fuseid database at {uri}; `fuseid ingest --db {uri} ...` makes one")
         store._check_version()
         return store
@@ -50,7 +50,7 @@ class Store:
         """Opens the database, making what is missing."""
         store = cls(str(uri), _connect(uri, must_exist=False))
         for name, schema in _TABLES.items():
-            if name not in store._names():
+            if not store._has(name):
                 store._db.create_table(name, schema=schema, exist_ok=True)
         store._check_version()
         return store
@@ -58,15 +58,13 @@ class Store:
     # Tables
 
     def has_contents(self) -> bool:
-        return "contents" in self._tables or "contents" in self._names()
+        return self._has("contents")
 
     def table(self, name: str) -> Any:
         """The newest version of a table. Raises StoreError for `contents` where nothing was ingested yet."""
-        if name not in self._tables:
-            if name == "contents" and not self.has_contents():
-                raise StoreError(f"the database {self.uri} is empty; `fuseid ingest --db {self.uri} ...` fills it")
-            self._tables[name] = self._db.open_table(name)
-        table = self._tables[name]
+        if name == "contents" and not self.has_contents():
+            raise StoreError(f"the database {self.uri} is empty; `fuseid ingest --db {self.uri} ...` fills it")
+        table = self._opened(name)
         table.checkout_latest()
         return table
 
@@ -175,8 +173,23 @@ class Store:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _names(self) -> set[str]:
-        return set(self._db.list_tables(limit=1000).tables)
+    def _has(self, name: str) -> bool:
+        """Whether a table has a version: who is killed while making one leaves a folder that is none."""
+        try:
+            self._opened(name)
+        except ValueError as error:
+            if "not found" not in str(error):
+                raise
+            fs, root = fsspec.url_to_fs(self.uri)
+            if fs.exists(f"{root}/{name}.lance/data"):
+                raise StoreError(f"{self.uri} is damaged: {name} has data and no version; restore a copy") from None
+            return False
+        return True
+
+    def _opened(self, name: str) -> Any:
+        if name not in self._tables:
+            self._tables[name] = self._db.open_table(name)
+        return self._tables[name]
 
     def _check_version(self) -> None:
         if not self.has_contents():

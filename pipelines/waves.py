@@ -24,9 +24,7 @@ class Waves:
     kept: failed items whose rows in the store stay as they are.
     """
 
-    def __init__(
-        self, committer: WaveCommitter, config: RunConfig, run: Run, committed: Callable[[int], None]
-    ) -> None:
+    def __init__(self, committer: WaveCommitter, config: RunConfig, run: Run, committed: Callable[[int], None]) -> None:
         """committed: called after each commit with their number so far."""
         self._committer = committer
         self._config = config

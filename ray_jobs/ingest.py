@@ -10,9 +10,7 @@ from fuseid.ray_jobs import command
 from fuseid.ray_jobs.runner import RayRunner
 
 
-def ray_ingest(
-    uri: str, source: Source, config: Config, progress: Progress | None = None, prune: bool = False
-) -> Run:
+def ray_ingest(uri: str, source: Source, config: Config, progress: Progress | None = None, prune: bool = False) -> Run:
     """`pipelines.ingest.ingest` on the cluster that RAY_ADDRESS names, or on one of this machine's own."""
     return ingest(uri, source, config, RayRunner(), progress, prune=prune)
 

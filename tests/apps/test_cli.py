@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import runpy
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -276,6 +278,46 @@ def test_a_database_that_another_run_writes_to_is_status_3(refused, folder):
 
     with Lease(Store.open(folder / "db"), 30):
         assert "another run is writing" in refused("fit", "--db", "db", status=3)
+        assert "another run is writing" in refused("ingest", "--db", "db", "--vectors", "vectors.npy", status=3)
+
+
+def test_a_run_in_which_too_much_fails_is_status_4(refused, fuseid, tmp_path):
+    (tmp_path / "fuseid.yaml").write_text(CONFIG.replace("batch_size: 8", "model: 'fake:8'"))
+    path = manifest(tmp_path, *({"content_id": f"t{i}", "caption": "words" if i % 2 else None} for i in range(8)))
+    command = ["ingest", path, "--db", "db", "--runner", "local", "--max-rejected"]
+    line = refused(*command, "5%", status=4)
+    assert "4 of 8 items failed" in line
+    assert "EmptyItem (4)" in line
+    assert "5 percent" in refused(*command, "5 percent")
+    status, out, _ = fuseid("rejected", "--db", "db", "--json")
+    assert (status, json.loads(out)["classes"]) == (0, [{"error_class": "EmptyItem", "stage": "decode", "items": 4}])
+    status, out, _ = fuseid("rejected", "--db", "db", "--class", "EmptyItem", "--limit", "2")
+    assert status == 0
+    assert "4 rejected" in out
+    assert out.count("neither media nor caption") == 2
+    assert fuseid("retry", "--db", "db", "--max-attempts", "1", "--json")[0] == 0
+
+
+def test_pruning_is_asked_for_and_a_large_share_allowed(refused, fuseid, folder):
+    np.save(folder / "vectors.npy", np.load(folder / "vectors.npy")[:30])
+    (folder / "vectors.ids.txt").write_text("".join(f"v{i:02d}\n" for i in range(30)))
+    command = ["ingest", "--db", "db", "--vectors", "vectors.npy", "--prune"]
+    assert "10 of the 40 items" in refused(*command)
+    status, out, _ = fuseid(*command, "--max-prune", "10", "--json")
+    assert (status, json.loads(out)["counts"]["pruned"]) == (0, 10)
+
+
+def test_the_log_tells_each_rejected_item_with_run_and_id(fuseid, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("FUSEID_LOG", "info")
+    (tmp_path / "fuseid.yaml").write_text(CONFIG.replace("batch_size: 8", "model: 'fake:8'"))
+    path = manifest(tmp_path, {"content_id": "c", "caption": "words"}, {"content_id": "a\nb"})
+    status, out, _ = fuseid("ingest", path, "--db", "db", "--runner", "local", "--json")
+    run_id = json.loads(out)["run_id"]
+    assert status == 0
+    (line,) = [record.getMessage() for record in caplog.records if "rejected " in record.getMessage()]
+    assert line.startswith(f"run {run_id}: rejected 'a\\nb' at decode, attempt 1: EmptyItem: ")
+    assert "\n" not in line
+    logging.getLogger("fuseid").setLevel(logging.NOTSET)
 
 
 # What works
@@ -325,7 +367,12 @@ def test_rejected_items_are_no_failure_and_words_from_outside_are_shown_as_they_
     path = manifest(tmp_path, {"content_id": "a", "uri": "red.png"}, {"content_id": "bad", "uri": "no.png"}, *rows)
     status, out, err = fuseid("ingest", path, "--db", "db", "--runner", "local", "--json")
     assert (status, err) == (0, "")
-    assert json.loads(out)["counts"] | {"committed": 6, "rejected": 1} == json.loads(out)["counts"]
+    run = json.loads(out)
+    assert run["counts"] | {"committed": 6, "rejected": 1} == run["counts"]
+    assert run["rejected"] == {"MissingFile": 1}
+    items = {row["stage"]: row["items"] for row in run["stages"]}
+    assert items | {"decode": 7, "encode": 6, "commit": 7, "total": 7} == items
+    assert run["device_seconds_per_thousand_items"] > 0
     status, out, err = fuseid("lookup", "--db", "db", "--text", "number 3")
     assert (status, err) == (0, "")
     assert "[bold]number[/]" in out
@@ -346,6 +393,32 @@ def test_the_database_may_be_named_by_the_environment(fuseid, folder, monkeypatc
 def in_process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("fuseid")), *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_command_that_is_told_to_stop_keeps_what_is_finished(tmp_path):
+    """SIGTERM, as a scheduler sends it: status 143, one line, and a run that the next one goes on with."""
+    (tmp_path / "fuseid.yaml").write_text("clip: {model: 'fake:8'}\nrun: {wave_rows: 50, block_rows: 10}\n")
+    lines = [{"content_id": f"t{i}", "caption": f"number {i}"} for i in range(100_000)]
+    path = manifest(tmp_path, *lines)
+    command = [Path(sys.executable).with_name("fuseid"), "ingest", path, "--db", "db", "--runner", "local"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "db" / "contents.lance").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, "")
+    assert err.startswith("error: stopped by SIGTERM: ")
+    assert err.count("\n") == 1
+    from fuseid.pipelines.store import Store
+
+    store = Store.open(tmp_path / "db")
+    (run,) = store.dataset("runs").to_table().to_pylist()
+    done = store.table("contents").count_rows()
+    assert run["outcome"] == "stopped"
+    assert 0 < done < 100_000
+    assert json.loads(run["counts"])["committed"] == done
+    assert f"{done} items" in err
 
 
 def test_the_installed_command_gives_status_and_one_line(made):

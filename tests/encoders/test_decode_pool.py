@@ -223,3 +223,22 @@ def test_children_die_with_their_parent(tmp_path, picture, kind):
     while time.monotonic() < deadline and child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.05)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE  # its new parent may not collect it
+
+
+def test_a_child_that_is_killed_once_costs_no_item_and_one_that_always_is_costs_its_item(
+    picture, tmp_path, monkeypatch
+):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    monkeypatch.setenv("FUSEID_FAULT_MARKS", str(marks))
+    monkeypatch.setenv("FUSEID_FAULT", "decode.item")
+    with DecodePool(CONFIG, workers=1) as pool:
+        assert isinstance(only(pool, picture, "image"), Decoded)
+    assert (marks / "decode.item").exists()
+
+    other = tmp_path / "poison.png"
+    other.write_bytes(Path(picture).read_bytes())
+    monkeypatch.setenv("FUSEID_FAULT", "decode.item@poison")
+    with DecodePool(CONFIG, workers=1) as pool:
+        good, poisoned, last = pool.decode_many([(picture, "image"), (str(other), "image"), (picture, "image")])
+    assert (type(good), type(poisoned), type(last)) == (Decoded, OutOfMemory, Decoded)

@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from fuseid.apps.report_page import write_report_page
 from fuseid.pipelines.drift import drift_history
+from fuseid.pipelines.report import report
 
 CENTRES = np.random.default_rng(99).normal(size=(6, 8)) * 2
 # Codebooks small enough that a tenth of the items can be held out.
@@ -53,6 +55,20 @@ def test_a_new_theme_is_told_with_figures_and_the_mend(older):
     assert "first codes differ from the fit's by" in said
     assert f"`fuseid fit --db {older.uri()}`" in said
     assert "\n" not in said
+
+
+def test_a_report_tells_of_drift_and_draws_it(older, tmp_path):
+    quiet = report(older.uri())
+    assert (quiet["tokenizers"][0]["drift"], quiet["tokenizers"][0]["fit"]["held_out"]) == ([], 150)
+    older.ingest_vectors(items("new", 1000, slice(5, 6), seed=1))
+    document = report(older.uri())
+    (run,) = document["tokenizers"][0]["drift"]
+    (found,) = [row for row in document["tokenizers"][0]["stands_out"] if row["rule"] == "drift"]
+    assert run["reasons"][0] in found["text"]
+    write_report_page(document, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h3>Drift</h3>" in page
+    assert f"{run['run_id']}: {run['figures']['error_ratio']:.2f}, 1,000 items" in page
 
 
 def test_small_runs_are_judged_together(older):

@@ -20,7 +20,7 @@ from fuseid.core.errors import ArtifactError, BadInput, StoreError
 from fuseid.pipelines.findings import comparison, findings, measure
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.report import drift_history, report
+from fuseid.pipelines.report import report
 from fuseid.pipelines.runners import LocalRunner
 from fuseid.pipelines.slices import popularity_border
 from fuseid.pipelines.sources import Vectors
@@ -124,7 +124,7 @@ def test_figures_are_those_of_a_direct_computation(made, tokenizers):
     assert (column["items"], column["without_id"], column["edited"]) == (ITEMS, 0, 0)
     assert column["suffixed"] == sum(row["suffix"] is not None for row in rows) > 0
     assert (column["sampled"], column["queries"]) == (100, 30)
-    assert column["fit"] == tokenizer.meta["metrics"]
+    assert column["fit"]["r2_per_level"] == tokenizer.meta["metrics"]["r2_per_level"]
     assert column["config"]["codebook_sizes"] == [4, 3]
 
 
@@ -294,7 +294,7 @@ def column_of(**measures: float) -> dict:
         rows.append({"name": base, "level": int(level) if level else None, "value": value} | around)
     return {
         "id": "rq-kmeans-a", "items": 10_000, "codebook_sizes": [256], "config": {}, "measures": rows,
-        "fit": {"r2_per_level": [0.4, 0.6]}, "slices": [], "largest_ids": [], "without_id": 0, "edited": 0,
+        "fit": {"r2_per_level": [0.4, 0.6]}, "drift": [], "slices": [], "largest_ids": [], "without_id": 0, "edited": 0,
     }  # fmt: skip
 
 
@@ -359,23 +359,6 @@ def test_words_that_tell_a_group_apart():
     everywhere = Counter(word for caption in captions for word in words_of(caption))
     assert telling_words(captions[:2], everywhere, len(captions)) == ["apple", "red"]
     assert telling_words([None], everywhere, len(captions)) == []
-
-
-# Drift
-
-
-def test_drift_is_empty_where_runs_have_no_such_column_and_else_in_order(db):
-    store = Store.open(db)
-    runs = store.table("runs")
-    if "drift" in runs.schema.names:
-        runs.drop_columns(["drift"])
-    assert drift_history(Store.open(db)) == []
-    runs = Store.open(db).table("runs")
-    runs.add_columns(pa.schema([pa.field("drift", pa.string())]))
-    runs.update(where="job = 'fit'", values={"drift": '{"mean": 0.5}'})
-    found = drift_history(Store.open(db))
-    assert [row["drift"] for row in found] == [{"mean": 0.5}] * 2
-    assert found[0]["started_at"] < found[1]["started_at"]
 
 
 # What cannot be answered

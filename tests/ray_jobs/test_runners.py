@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import ray
 from PIL import Image
 
 from fuseid.core.config import Config, load_config
+from fuseid.core.errors import ModelError, Stopped
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.runners import LocalRunner, Runner
@@ -123,10 +125,39 @@ def test_a_driver_killed_between_two_waves_loses_nothing(quiet: tuple[Path, Path
 
     run = ingest(str(db), open_source(manifest), config(), RayRunner())
     assert run.counts["planned"] == 68 - committed
+    assert store.dataset("runs").to_table().sort_by("started_at")["outcome"].to_pylist() == ["killed", "done"]
     fit(str(db), config())
     assert outcome(db) == outcome(expected)
     names = store.dataset("contents").to_table(columns=["content_id"])["content_id"].to_pylist()
     assert len(names) == len(set(names)) == 66
+
+
+def test_a_ray_run_that_is_told_to_stop_keeps_what_is_finished(quiet: tuple[Path, Path], tmp_path: Path) -> None:
+    manifest, _ = quiet
+    db, fake = tmp_path / "db", config(**{"clip.model": "fake:8", "run.wave_rows": 8})
+    with pytest.raises(Stopped) as caught:
+        ingest(
+            str(db), open_source(manifest), fake, RayRunner(),
+            after_wave=lambda waves: signal.raise_signal(signal.SIGTERM) if waves == 1 else None,
+        )  # fmt: skip
+    assert caught.value.exit_status == 143
+    store = Store.open(db)
+    finished = store.table("contents").count_rows() + store.table("rejected").count_rows()
+    assert 8 <= finished < 68
+    assert [row["outcome"] for row in store.dataset("runs").to_table().to_pylist()] == ["stopped"]
+    assert ingest(str(db), open_source(manifest), fake, RayRunner()).counts["planned"] == 68 - finished
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_own_error(
+    quiet: tuple[Path, Path], tmp_path: Path
+) -> None:
+    manifest, _ = quiet
+    with pytest.raises(ModelError, match=r"^no such weights$"):
+        ingest(str(tmp_path / "db"), open_source(manifest), config(), RayRunner(load=_broken))
+
+
+def _broken(config: Config) -> Any:
+    raise ModelError("no such weights")
 
 
 CLUSTERS = [

@@ -1,0 +1,193 @@
+"""Whatever is killed, and wherever: afterwards every item is there once, with the ID that a quiet run gives it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any
+
+import pytest
+
+from fuseid.core.faults import STEPS
+from fuseid.pipelines.store import Store
+
+from .exactly_once import SETTINGS, Catalogue, Drivers, State, violations
+from .three_nodes import SIZES, ThreeNodes
+
+CANDIDATE = {**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], "seed": 1}}
+
+# A job that reaches the step, and the time that it does so.
+INGEST = {
+    "lease.taken": 1, "run.begun": 1, "wave.ready": 1, "wave.contents": 2, "wave.removed": 1, "wave.rejected": 1,
+    "wave.done": 2, "prune.removed": 1, "fuse.begun": 1, "fuse.done": 1, "columns.written": 1, "assign.spilled": 1,
+    "assign.ready": 1, "assign.appended": 1, "assign.indexed": 1, "assign.projected": 1, "index.begun": 1,
+    "index.compacted": 1, "index.made": 1, "index.done": 1, "run.ending": 1, "lease.releasing": 1, "decode.block": 2,
+    "encode.block": 2,
+}  # fmt: skip
+FIT = {
+    "fit.fusion": 1,
+    "columns.written": 1,
+    "fit.tokenizer": 1,
+    "fit.champion": 1,
+    "assign.appended": 1,
+    "index.made": 2,
+}
+CASES = [
+    *(("ingest", step, nth) for step, nth in INGEST.items()),
+    *(("fit", step, nth) for step, nth in FIT.items()),
+    ("first ingest", "contents.made", 1),
+    ("first ingest", "wave.contents", 1),
+    ("promote", "promote.champion", 1),
+    ("promote", "columns.written", 1),
+]
+NO_ROW, DONE = ("lease.taken",), ("lease.releasing",)
+
+
+@dataclass(frozen=True)
+class Before:
+    """A database to copy, what a job would make of it undisturbed, and how that job is called."""
+
+    db: Path | None
+    job: str
+    call: dict[str, Any]
+    quiet: State
+    listed: set[str]
+
+
+@pytest.fixture(scope="module")
+def drivers() -> Iterator[Drivers]:
+    with Drivers() as drivers:
+        yield drivers
+
+
+@pytest.fixture(scope="module")
+def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Before]:
+    """Quiet runs of all jobs, once per session."""
+    root = tmp_path_factory.mktemp("quiet")
+
+    def copy(name: str, new: str) -> Path:
+        return Path(shutil.copytree(root / name, root / new))
+
+    (root / "media").mkdir()
+    catalogue = Catalogue(root / "media", seed=1)
+    for kind, count in (("caption", 22), ("picture", 18), ("video", 3), ("broken", 3)):
+        catalogue.add(kind, count)
+    first, listed = catalogue.manifest(), set(catalogue.rows)
+    drivers.finish("ingest", root / "ingested", manifest=first)
+    copy("ingested", "fitted")
+    drivers.finish("fit", root / "fitted")
+    copy("fitted", "candidate")
+    drivers.finish("fit", root / "candidate", settings=CANDIDATE)
+    copy("candidate", "promoted")
+    champion = Store.open(root / "fitted").setting("champion")
+    tokenizers = {path.name for path in (root / "candidate" / "artifacts").glob("rq-kmeans-*")}
+    promotion = {"tokenizer": (tokenizers - {champion}).pop()}
+    drivers.finish("promote", root / "promoted", **promotion)
+
+    shutil.copytree(root / "media", root / "media2")
+    catalogue.folder = root / "media2"
+    catalogue.add("caption", 9)
+    catalogue.add("picture", 5)
+    catalogue.add("video")
+    catalogue.edit(captions=3, pictures=2, mend=1, spoil=2)
+    catalogue.remove("picture", 2)
+    catalogue.remove("broken", 1)
+    second = {"manifest": catalogue.manifest()}
+    copy("fitted", "updated")
+    drivers.finish("ingest", root / "updated", **second)
+    made = {name: State.of(root / name) for name in ("ingested", "fitted", "promoted", "updated")}
+    return {
+        "first ingest": Before(None, "ingest", {"manifest": first}, made["ingested"], listed),
+        "fit": Before(root / "ingested", "fit", {}, made["fitted"], listed),
+        "promote": Before(root / "candidate", "promote", promotion, made["promoted"], listed),
+        "ingest": Before(root / "fitted", "ingest", second, made["updated"], set(catalogue.rows)),
+    }
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return tmp_path / "db"
+
+
+def copied(before: Before, db: Path) -> None:
+    if before.db is not None:
+        shutil.copytree(before.db, db)
+
+
+@pytest.mark.parametrize(("name", "step", "nth"), CASES)
+def test_a_driver_killed_at_any_step_costs_nothing_but_time(
+    name: str, step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+) -> None:
+    before = jobs[name]
+    copied(before, db)
+    process = drivers.start(before.job, db, fault=f"{step}#{nth}", marks=tmp_path, **before.call)
+    assert drivers.wait().status == -SIGKILL
+    assert (tmp_path / step).read_text() == str(process)
+    drivers.finish(before.job, db, **before.call)
+    assert violations(State.of(db), before.quiet, before.listed, killed=step not in NO_ROW + DONE) == []
+
+
+def test_every_step_of_a_driver_is_among_those_at_which_one_is_killed() -> None:
+    assert {step for _, step, _ in CASES} == STEPS.keys() - {"decode.item"}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ThreeNodes]:
+    with ThreeNodes() as cluster:
+        yield cluster
+
+
+def test_a_driver_that_is_killed_on_a_cluster_costs_nothing_but_time(
+    cluster: ThreeNodes, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+) -> None:
+    before = jobs["ingest"]
+    copied(before, db)
+    on_ray = {"ray": {"address": cluster.address, "sizes": SIZES}}
+    ended = drivers.run("ingest", db, fault="wave.contents#2", marks=tmp_path, **before.call, **on_ray)
+    assert ended.status == -SIGKILL, ended.words
+    assert (tmp_path / "wave.contents").exists()
+    drivers.finish("ingest", db, **before.call)
+    assert violations(State.of(db), before.quiet, before.listed, killed=1) == []
+
+
+def test_encoders_that_always_die_end_the_run_with_one_line_and_the_next_run_completes(
+    cluster: ThreeNodes, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+) -> None:
+    before = jobs["ingest"]
+    copied(before, db)
+    on_ray = {"ray": {"address": cluster.address, "sizes": SIZES, "tries": 1}}
+    ended = drivers.run("ingest", db, fault="encode.block@", marks=tmp_path, **before.call, **on_ray)
+    assert ended.status == 1, ended.words
+    told = ended.words.splitlines()[-1]
+    assert re.match(r"encoders died \d+ times|\d+ items were lost \d+ times", told)
+    assert (tmp_path / "encode.block").exists()
+    drivers.finish("ingest", db, **before.call)
+    state = State.of(db)
+    assert state.outcomes[-2] == f"failed: {told}"
+    state.outcomes.pop(-2)
+    assert violations(state, before.quiet, before.listed, killed=0) == []
+
+
+def test_a_run_outlives_a_decode_child_a_worker_an_encoder_and_a_whole_node(
+    cluster: ThreeNodes, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+) -> None:
+    """The driver waits after its first commit, blocks of it being under way everywhere, while a node dies."""
+    before = jobs["ingest"]
+    copied(before, db)
+    on_ray = {"ray": {"address": cluster.address, "sizes": SIZES}}
+    fault = "decode.item,decode.block,encode.block,wave.done=hold"
+    driver = drivers.start("ingest", db, fault=fault, marks=tmp_path, **before.call, **on_ray)
+    while not (tmp_path / "wave.done").exists():
+        time.sleep(0.02)
+    cluster.kill()
+    (tmp_path / "wave.done.go").touch()
+    ended = drivers.wait()
+    assert ended.status == 0, ended.words
+    died = {step: int((tmp_path / step).read_text()) for step in ("decode.item", "decode.block", "encode.block")}
+    assert len({*died.values(), driver}) == 4
+    assert violations(State.of(db), before.quiet, before.listed, killed=0) == []
