@@ -115,7 +115,7 @@ class DecodeProcess:
             self._stderr.close()
             self._stderr = None
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, again: bool = True) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **_QUIET_ENVIRONMENT}
         # Inside a Ray worker the package may come from a path that only this process knows.
         environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
@@ -148,6 +148,8 @@ class DecodeProcess:
             death = self._bury()
             if self._killed_for_good:
                 raise death from None
+            if again and death.return_code == -signal.SIGKILL:  # by chance, as in the pool
+                return self._start(again=False)
             # No item is to blame: this would reject the whole catalogue, one item after the other.
             raise RuntimeError(f"cannot start a decoding process: {death} {type(error).__name__}") from None
         return process

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from fuseid.core.errors import LeaseHeld, LeaseLost
@@ -65,6 +67,15 @@ def test_a_lease_is_free_again_after_its_block(store):
 def test_a_lease_is_free_again_after_a_block_that_raised(store):
     with pytest.raises(ZeroDivisionError), Lease(store, 30):
         raise ZeroDivisionError
+    with Lease(store, 30) as lease:
+        lease.check()
+
+
+def test_a_holder_that_is_dead_and_that_nobody_has_asked_after_is_replaced_at_once(store, holder):
+    dead = holder(30)
+    dead.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    assert psutil.Process(dead.pid).status() == psutil.STATUS_ZOMBIE
     with Lease(store, 30) as lease:
         lease.check()
 

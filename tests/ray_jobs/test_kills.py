@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fuseid.core.errors import StoreError
 from fuseid.core.faults import STEPS
 from fuseid.pipelines.store import Store
 
@@ -134,6 +136,61 @@ def test_a_driver_killed_at_any_step_costs_nothing_but_time(
 
 def test_every_step_of_a_driver_is_among_those_at_which_one_is_killed() -> None:
     assert {step for _, step, _ in CASES} == STEPS.keys() - {"decode.item"}
+
+
+def test_a_poisoned_video_costs_one_row(jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path) -> None:
+    before = jobs["first ingest"]
+    poison = next(row for row in before.quiet.contents if row["kind"] == "video")
+    drivers.finish("ingest", db, fault=f"decode.item@{poison['uri']}", marks=tmp_path, **before.call)
+    assert (tmp_path / "decode.item").exists()
+    state = State.of(db)
+    failed = {row["content_id"]: row["error_class"] for row in state.rejected}
+    assert failed.pop(poison["content_id"]) == "OutOfMemory"
+    assert failed.keys() == {row["content_id"] for row in before.quiet.rejected}
+    assert by_id(state) == {name: row for name, row in by_id(before.quiet).items() if name != poison["content_id"]}
+
+
+def by_id(state: State) -> dict[str, dict[str, Any]]:
+    return {row["content_id"]: row for row in state.contents}
+
+
+@pytest.mark.parametrize("table", ["lease", "runs", "contents"])
+def test_a_table_that_was_being_made_is_made_again(
+    table: str, jobs: dict[str, Before], drivers: Drivers, db: Path
+) -> None:
+    """A kill between two files of a table's first version leaves the folder, and no version."""
+    before = jobs["first ingest"]
+    Store.create(db)
+    shutil.rmtree(db / f"{table}.lance", ignore_errors=True)
+    (db / f"{table}.lance" / "_transactions").mkdir(parents=True)
+    if table == "contents":
+        assert not Store.open(db).has_contents()
+    else:
+        with pytest.raises(StoreError, match="no fuseid database"):
+            Store.open(db)
+    drivers.finish("ingest", db, **before.call)
+    assert violations(State.of(db), before.quiet, before.listed, killed=0) == []
+
+
+def test_a_table_with_data_and_no_version_is_no_new_one(db: Path) -> None:
+    Store.create(db)
+    shutil.rmtree(db / "runs.lance" / "_versions")
+    (db / "runs.lance" / "data").mkdir()
+    with pytest.raises(StoreError, match=r"damaged: runs has data and no version"):
+        Store.create(db)
+
+
+def test_random_kills_of_a_changing_catalogue(drivers: Drivers, tmp_path: Path) -> None:
+    """The soak, in small."""
+    spec = importlib.util.spec_from_file_location("soak", Path(__file__).parents[2] / "benchmarks" / "soak.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    found = script.soak(tmp_path, drivers, kills=4, seed=3)
+    assert found.violated == []
+    assert found.recovered == found.kills
+    assert found.kills.total() == 4
 
 
 @pytest.fixture(scope="module")

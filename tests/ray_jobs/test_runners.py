@@ -134,7 +134,7 @@ def test_a_driver_killed_between_two_waves_loses_nothing(quiet: tuple[Path, Path
 
 def test_a_ray_run_that_is_told_to_stop_keeps_what_is_finished(quiet: tuple[Path, Path], tmp_path: Path) -> None:
     manifest, _ = quiet
-    db, fake = tmp_path / "db", config(**{"clip.model": "fake:8", "run.wave_rows": 8})
+    db, fake = tmp_path / "db", config(**{"clip.model": "fake:8", "run.wave_rows": 8, "run.block_rows": 2})
     with pytest.raises(Stopped) as caught:
         ingest(
             str(db), open_source(manifest), fake, RayRunner(),
