@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from fuseid.tokenizers.blocks import each_block
 from fuseid.tokenizers.products import Products
 
-# Rows per matrix product. One size always, the tail padded, so that a row's codes never depend on its neighbours.
+# Rows per matrix product.
 BLOCK = 1024
 # Shrunk seeds lie this far from the mean, as a share of the way to the vector they come from; see `_start`.
 _SHRINK = 0.3
@@ -52,19 +53,12 @@ def nearest(vectors: torch.Tensor, book: torch.Tensor, prices: torch.Tensor | No
         offsets = offsets + prices
     products = Products(-book, offsets, BLOCK)
     codes = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
-    for start, rows, count in padded_blocks(vectors, BLOCK):
+
+    def find(start: int, rows: torch.Tensor, count: int) -> None:
         codes[start : start + count] = products(rows).argmin(1)[:count]
+
+    each_block(vectors, BLOCK, find)
     return codes
-
-
-def padded_blocks(vectors: torch.Tensor, size: int):
-    """(start, rows [size, D], how many of them count): the tail is padded with zeros."""
-    for start in range(0, len(vectors), size):
-        rows = vectors[start : start + size]
-        count = len(rows)
-        if count < size:
-            rows = torch.cat([rows, rows.new_zeros(size - count, rows.shape[1])])
-        yield start, rows, count
 
 
 def _start(vectors: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 
 import torch
 
-from fuseid.tokenizers.kmeans import padded_blocks
+from fuseid.tokenizers.blocks import each_block
 from fuseid.tokenizers.products import Products
 
-# Rows of a matrix product, a constant for the same reason as in kmeans, and of them as many at a time as a beam's sums
-# fit a core's cache.
+# Rows of a matrix product; and of them as many at a time as a beam's sums fit a core's cache.
 _BLOCK, _BEAM_ROWS = 512, 128
 # torch selects the k smallest of n by a heap where n is at least this many times k, and much slower below.
 _HEAP = 64
@@ -40,19 +39,25 @@ class ResidualSearch:
         if beam > 1:
             return self.candidates(vectors, beam, 1)[:, 0]
         out = torch.empty(len(vectors), len(self._sizes), dtype=torch.int64, device=vectors.device)
-        for start, rows, count in padded_blocks(vectors, _BLOCK):
+
+        def find(start: int, rows: torch.Tensor, count: int) -> None:
             out[start : start + count] = self._greedy(self._products(rows))[:count]
+
+        each_block(vectors, _BLOCK, find)
         return out
 
     def candidates(self, vectors: torch.Tensor, beam: int, count: int) -> torch.Tensor:
         """float32 [N, D] -> int64 [N, C, L], cheapest first: `count` complete paths, or all that the beam reaches."""
         reached = min(count, min(beam, math.prod(self._sizes[:-1])) * self._sizes[-1])
         out = torch.empty(len(vectors), reached, len(self._sizes), dtype=torch.int64, device=vectors.device)
-        for start, rows, there in padded_blocks(vectors, _BLOCK):
+
+        def find(start: int, rows: torch.Tensor, there: int) -> None:
             added = self._products(rows)
             for low in range(0, there, _BEAM_ROWS):
                 found = self._paths(added[low : low + _BEAM_ROWS], beam, reached)
                 out[start + low : start + min(low + _BEAM_ROWS, there)] = found[: there - low]
+
+        each_block(vectors, _BLOCK, find)
         return out
 
     def _greedy(self, added: torch.Tensor) -> torch.Tensor:

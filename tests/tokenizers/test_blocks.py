@@ -1,0 +1,65 @@
+"""Blocks: every row once, whatever the number of threads, which stays what it was."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from fuseid.tokenizers.blocks import each_block
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 1000])
+def test_every_row_once_and_the_tail_is_zeros(threads, number, rows):
+    threads(number)
+    vectors = torch.randn(rows, 3, generator=torch.Generator().manual_seed(rows))
+    seen = torch.zeros_like(vectors)
+    sizes = []
+
+    def work(start, block, count):
+        seen[start : start + count] += block[:count]
+        sizes.append(len(block))
+        assert not block[count:].any()
+
+    each_block(vectors, 16, work)
+    assert torch.equal(seen, vectors)
+    assert set(sizes) == {16}
+    assert torch.get_num_threads() == number
+
+
+def test_blocks_run_side_by_side_and_torch_is_alone_in_each(threads):
+    threads(3)
+    together = threading.Barrier(3, timeout=60)  # breaks unless three blocks are at work at once
+    inside = []
+
+    def work(start, block, count):
+        together.wait()
+        inside.append(torch.get_num_threads())
+
+    each_block(torch.zeros(6, 2), 1, work)
+    assert inside == [1] * 6
+    started = []
+    thread = threading.Thread(target=lambda: started.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert started == [3]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_what_goes_wrong_in_a_block_is_raised(threads, number):
+    threads(number)
+
+    def work(start, block, count):
+        raise ValueError(f"block {start}")
+
+    with pytest.raises(ValueError, match="block"):
+        each_block(torch.zeros(64, 2), 8, work)
