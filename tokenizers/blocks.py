@@ -39,13 +39,14 @@ def each_block(vectors: torch.Tensor, size: int, work: Callable[[int, torch.Tens
 
 @lru_cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads in each of which torch works alone. What a thread sets is its own but also the default of threads that
-    start later, which is put back."""
+    """Threads in each of which torch works alone. What a thread sets is also the default of those that torch has not
+    met yet: each is made known to it while that is one, and then the default is put back."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="fuseid-blocks")
     together = Barrier(threads)
 
     def alone(_: int) -> None:
         torch.set_num_threads(1)
+        torch.get_num_threads()
         together.wait()
 
     list(pool.map(alone, range(threads)))
