@@ -34,16 +34,16 @@ from exactly_once import SETTINGS, Catalogue, Drivers, Ended, State, violations,
 from fuseid.apps.show import print_rows
 from fuseid.core.faults import STEPS
 
-_IN_WORKERS = ("decode.item", "decode.block", "encode.block")
+_OF_CHILDREN = ["decode.start", "decode.item"]
 _OF_FIT, _OF_PROMOTE = ("fit.tokenizer", "fit.champion", "fit.fusion"), ("promote.champion",)
 _OF_ASSIGNING = [step for step in STEPS if step.split(".")[0] in ("lease", "run", "columns", "assign", "index", "fuse")]
 # Steps that a job can reach in its driver; one that it does not reach this time costs a quiet run and no kill.
 _DRIVER_STEPS = {
-    "ingest": [step for step in STEPS if step not in (*_IN_WORKERS, *_OF_FIT, *_OF_PROMOTE, "contents.made")],
+    "ingest": [step for step in STEPS if step not in (*_OF_CHILDREN, *_OF_FIT, *_OF_PROMOTE, "contents.made")],
     "fit": [*_OF_ASSIGNING, "fit.tokenizer"],
     "promote": [*(step for step in _OF_ASSIGNING if not step.startswith("fuse")), *_OF_PROMOTE],
 }
-_WORKER_STEPS = {"child": "decode.item", "worker": "decode.block", "encoder": "encode.block"}
+_STEPS = {"child": _OF_CHILDREN, "worker": ["decode.block"], "encoder": ["encode.block"]}
 # What the command line of a victim has in it.
 _NAMES = {"child": "fuseid.encoders.decode_child", "worker": "ray::_decode", "encoder": "ray::_EncoderActor"}
 _ANY_MOMENT = "any moment"
@@ -143,20 +143,24 @@ class Soak:
         if self._rng.random() < 0.25 and victim != "node":
             return _ANY_MOMENT, *self._killed_at_a_moment(victim, job, call)
         marks = Path(tempfile.mkdtemp(dir=self._folder))
-        step = _WORKER_STEPS.get(victim) or str(self._rng.choice(_DRIVER_STEPS[job]))
+        step = str(self._rng.choice(_STEPS.get(victim) or self._driver_steps(job)))
         form = "=hold" if victim == "node" else ""
         pid = self._start(job, call, fault=f"{step}#{self._rng.integers(1, 4)}{form}", marks=marks)
         if victim == "node":
-            while not (marks / step).exists() and psutil.pid_exists(pid):
+            while not (marks / step).exists() and self._drivers.is_running(pid):
                 time.sleep(0.02)
             if (marks / step).exists():
                 self._cluster.kill()
                 (marks / f"{step}.go").touch()
-                ended = self._drivers.wait()
+                ended = self._drivers.wait(pid)
                 self._cluster.add()
                 return step, ended, True
-        ended = self._drivers.wait()
+        ended = self._drivers.wait(pid)
         return step, ended, (marks / step).exists()
+
+    def _driver_steps(self, job: str) -> list[str]:
+        on_ray = self._cluster is not None and job == "ingest"
+        return [step for step in _DRIVER_STEPS[job] if not (on_ray and step in ("decode.block", "encode.block"))]
 
     def _killed_at_a_moment(self, victim: str, job: str, call: dict[str, Any]) -> tuple[Ended, bool]:
         pid = self._start(job, call)
@@ -167,10 +171,10 @@ class Soak:
             with suppress(ProcessLookupError):
                 os.kill(pid, SIGKILL)
         else:
-            while psutil.pid_exists(pid) and not died:
+            while self._drivers.is_running(pid) and not died:
                 time.sleep(0.01)
                 died = time.perf_counter() > until and self._kill_one(_NAMES[victim])
-        ended = self._drivers.wait()
+        ended = self._drivers.wait(pid)
         return ended, died or ended.status == -SIGKILL
 
     def _kill_one(self, name: str) -> bool:

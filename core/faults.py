@@ -22,8 +22,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# The last three are in the process that decodes or encodes: the driver, or a worker or actor of a cluster; a decode
-# child in both cases.
+# The last four are not always in the driver: a block is decoded and encoded by it, or by a worker and an actor of a
+# cluster, an item by a decode child in both cases.
 STEPS = {
     "lease.taken": "the lease is held, the run has no row yet",
     "run.begun": "the run's row says `running`",
@@ -54,6 +54,7 @@ STEPS = {
     "lease.releasing": "the row says how the run ended, the lease is still held",
     "decode.block": "a block is decoded, nobody has its frames",
     "encode.block": "the pictures of a block are encoded, its captions are not",
+    "decode.start": "a decode child runs and has not said that it is ready",
     "decode.item": "a decode child has an item's frames and has not said so",
 }
 _FORM = re.compile(r"([a-z.]+)(?:#([1-9][0-9]*)|@([^=]*))?(=hold)?")

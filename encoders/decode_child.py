@@ -43,6 +43,7 @@ def main() -> None:
     # Decoding writes no files, and what libraries print into the parent's scratch file stays small.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
     limits = _MemoryLimit(config)
+    reached("decode.start")
     answers.write(pack({"ready": True}))
     while (request := _read_block(requests)) is not None:
         path, kind = _path_and_kind(request)

@@ -97,7 +97,7 @@ def assign(
             if ledger.empty:
                 pin_policy(store, tokenizer.id, policy)
             reached("assign.ready")
-            store.table("assignments").add(given.reader(run_id))
+            store.append("assignments", given.reader(run_id), ledger.version)
             reached("assign.appended")
             _index_items(store)
             reached("assign.indexed")

@@ -41,6 +41,7 @@ class Ledger:
     def __init__(self, store: Store, tokenizer_id: str) -> None:
         self.tokenizer_id = tokenizer_id
         self._dataset = store.dataset("assignments")
+        self.version = self._dataset.version
         self._where = f"tokenizer_id = '{tokenizer_id}'"
         self._rows = self._dataset.count_rows()
         self._indexed = {column for index in store.table("assignments").list_indices() for column in index.columns}

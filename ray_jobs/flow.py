@@ -46,9 +46,8 @@ def _decode(batch: pa.RecordBatch, config: str) -> pa.RecordBatch:
     return _decode_steps[config](batch)
 
 
-@ray.remote
 class _EncoderActor:
-    """Loads the models once. Not in the constructor: what goes wrong there comes back as text only."""
+    """Loaded once, by a call: what goes wrong in the constructor of an actor comes back as text only."""
 
     def load(self, config: str, threads: int, load: Callable[[Config], EncodeStep]) -> None:
         import torch
@@ -58,6 +57,9 @@ class _EncoderActor:
 
     def encode(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return self._encode(batch)
+
+
+_new_encoder: Any = ray.remote(_EncoderActor)
 
 
 @dataclass(eq=False)
@@ -141,7 +143,7 @@ class Flow:
 
     def _start_encoder(self) -> None:
         sizes = self._sizes
-        actor = _EncoderActor.options(num_cpus=sizes.encoder_cpus, num_gpus=sizes.encoder_gpus).remote()
+        actor = _new_encoder.options(num_cpus=sizes.encoder_cpus, num_gpus=sizes.encoder_gpus).remote()
         ref = actor.load.remote(self._config.model_dump_json(), sizes.encoder_threads, self._load)
         self._loading[ref] = _Encoder(actor)
 

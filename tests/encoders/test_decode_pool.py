@@ -225,20 +225,36 @@ def test_children_die_with_their_parent(tmp_path, picture, kind):
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE  # its new parent may not collect it
 
 
-def test_a_child_that_is_killed_once_costs_no_item_and_one_that_always_is_costs_its_item(
-    picture, tmp_path, monkeypatch
-):
-    marks = tmp_path / "marks"
-    marks.mkdir()
-    monkeypatch.setenv("FUSEID_FAULT_MARKS", str(marks))
-    monkeypatch.setenv("FUSEID_FAULT", "decode.item")
+@pytest.fixture
+def fault(tmp_path, monkeypatch):
+    """Arms the children that are started from then on; returns the folder of the marks."""
+
+    def arm(text: str) -> Path:
+        monkeypatch.setenv("FUSEID_FAULT", text)
+        monkeypatch.setenv("FUSEID_FAULT_MARKS", str(tmp_path))
+        return tmp_path
+
+    return arm
+
+
+@pytest.mark.parametrize("step", ["decode.start", "decode.item"])
+def test_a_child_that_is_killed_once_costs_no_item(step, picture, fault):
+    marks = fault(step)
     with DecodePool(CONFIG, workers=1) as pool:
         assert isinstance(only(pool, picture, "image"), Decoded)
-    assert (marks / "decode.item").exists()
+    assert (marks / step).exists()
 
+
+def test_an_item_that_kills_every_child_costs_itself(picture, tmp_path, fault):
     other = tmp_path / "poison.png"
     other.write_bytes(Path(picture).read_bytes())
-    monkeypatch.setenv("FUSEID_FAULT", "decode.item@poison")
+    fault("decode.item@poison")
     with DecodePool(CONFIG, workers=1) as pool:
-        good, poisoned, last = pool.decode_many([(picture, "image"), (str(other), "image"), (picture, "image")])
-    assert (type(good), type(poisoned), type(last)) == (Decoded, OutOfMemory, Decoded)
+        results = list(pool.decode_many([(picture, "image"), (str(other), "image"), (picture, "image")]))
+    assert [type(result) for result in results] == [Decoded, OutOfMemory, Decoded]
+
+
+def test_children_that_cannot_be_started_are_no_items_fault(picture, fault):
+    fault("decode.start@")
+    with DecodePool(CONFIG, workers=1) as pool, pytest.raises(RuntimeError, match="cannot start a decoding process"):
+        only(pool, picture, "image")

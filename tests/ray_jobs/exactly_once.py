@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 from PIL import Image
 
 from fuseid.pipelines.indexes import unindexed_rows
@@ -115,7 +116,7 @@ class Ended:
 
 
 class Drivers:
-    """Runs jobs one at a time, each in a process that can be killed; a context manager."""
+    """Runs jobs, each in a process that can be killed; a context manager."""
 
     def __enter__(self) -> Drivers:
         script = Path(__file__).with_name("kill_driver.py")
@@ -141,17 +142,17 @@ class Drivers:
         """Returns its process id. more: what the job needs, `manifest` or `tokenizer`, and `ray`."""
         environment = {"FUSEID_FAULT": fault, "FUSEID_FAULT_MARKS": str(marks or "")}
         request = {"job": job, "db": str(db), "settings": settings, "environment": environment, **more}
-        assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(request, default=str) + "\n")
-        self._server.stdin.flush()
-        return int(self._answer())
+        return self._ask(request)
 
-    def wait(self) -> Ended:
-        return Ended(*json.loads(self._answer()))
+    def is_running(self, process: int) -> bool:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+
+    def wait(self, process: int) -> Ended:
+        """Once for each process."""
+        return Ended(*self._ask({"wait": process}))
 
     def run(self, job: str, db: Path, **more: Any) -> Ended:
-        self.start(job, db, **more)
-        return self.wait()
+        return self.wait(self.start(job, db, **more))
 
     def finish(self, job: str, db: Path, **more: Any) -> None:
         """A run that has to come to its end."""
@@ -159,12 +160,15 @@ class Drivers:
         if ended.status:
             raise AssertionError(f"{job} of {db} ended with {ended.status}: {ended.words[-3000:]}")
 
-    def _answer(self) -> str:
+    def _ask(self, request: dict[str, Any]) -> Any:
+        assert self._server.stdin is not None
         assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps(request, default=str) + "\n")
+        self._server.stdin.flush()
         line = self._server.stdout.readline()
         if not line:
             raise RuntimeError("the process that starts drivers has ended")
-        return line
+        return json.loads(line)
 
 
 @dataclass(frozen=True)

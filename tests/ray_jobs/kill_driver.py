@@ -1,7 +1,7 @@
-"""Runs jobs in processes that may be killed: it forks one for every line of standard input, a job as JSON.
+"""Runs jobs in processes that may be killed: each line of standard input is a job, or asks how one ended, in JSON.
 
-Answers each with two lines: the process id at once, and how it ended. The imports are paid once; before a fork this
-process has opened no database, started no Ray and made no thread of its own.
+It forks for every job and answers with the process id. The imports are paid once; before a fork this process has opened
+no database, started no Ray and made no thread of its own.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ indexes.maintain.__defaults__ = (20, 20)
 
 
 def run(job: dict[str, Any]) -> None:
+    # Who is killed leaves its scratch files.
+    tempfile.tempdir = os.path.dirname(job["db"])
     os.environ.update(job["environment"])
     faults.arm()
     config = Config.model_validate(job["settings"])
@@ -75,16 +77,22 @@ def _forked(job: dict[str, Any], errors: int) -> None:
 
 
 def main() -> None:
+    said = {}
     for line in sys.stdin:
-        with tempfile.TemporaryFile() as errors:
-            process = os.fork()
-            if process == 0:
-                _forked(json.loads(line), errors.fileno())
-            print(process, flush=True)
-            _, status = os.waitpid(process, 0)
-            errors.seek(0)
-            words = errors.read().decode("utf-8", "replace")
+        request = json.loads(line)
+        if "wait" in request:
+            _, status = os.waitpid(request["wait"], 0)
+            with said.pop(request["wait"]) as errors:
+                errors.seek(0)
+                words = errors.read().decode("utf-8", "replace")
             print(json.dumps([os.waitstatus_to_exitcode(status), words]), flush=True)
+            continue
+        errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed when it is read)
+        process = os.fork()
+        if process == 0:
+            _forked(request, errors.fileno())
+        said[process] = errors
+        print(process, flush=True)
 
 
 if __name__ == "__main__":

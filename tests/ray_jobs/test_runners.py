@@ -7,16 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import ray
 from PIL import Image
 
 from fuseid.core.config import Config, load_config
 from fuseid.core.errors import ModelError, Stopped
+from fuseid.core.schemas import WORK
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.runners import LocalRunner, Runner
@@ -146,6 +150,30 @@ def test_a_ray_run_that_is_told_to_stop_keeps_what_is_finished(quiet: tuple[Path
     assert 8 <= finished < 68
     assert [row["outcome"] for row in store.dataset("runs").to_table().to_pylist()] == ["stopped"]
     assert ingest(str(db), open_source(manifest), fake, RayRunner()).counts["planned"] == 68 - finished
+
+
+def test_no_more_is_planned_than_the_cluster_can_take() -> None:
+    """However long the plan, blocks enter as results leave: nothing grows with the catalogue."""
+    drawn = 0
+
+    def work() -> Iterator[pa.RecordBatch]:
+        nonlocal drawn
+        for number in range(300):
+            drawn += 1
+            row = dict.fromkeys(WORK.names) | {
+                "content_id": str(number), "caption": "words", "want_media": False, "want_text": True,
+            }  # fmt: skip
+            yield pa.RecordBatch.from_pylist([row], schema=WORK)
+
+    sizes = Sizes(2, 0.3, 1, 0.3, 0.0, 1)
+    stream = RayRunner(sizes=sizes).stream(work(), config(**{"clip.model": "fake:8"}))
+    seen = [next(stream) for _ in range(20)]
+    time.sleep(3)
+    # Four decoding, two decoded, three at the encoder, five planned ahead and one in the queue's hand.
+    assert drawn <= 20 + 4 + 2 + 3 + 6 + 2
+    seen += stream
+    assert sorted(int(batch["content_id"][0].as_py()) for batch in seen) == list(range(300))
+    assert drawn == 300
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_own_error(

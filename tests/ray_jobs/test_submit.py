@@ -19,10 +19,6 @@ import pytest
 
 from fuseid.pipelines.store import Store
 
-# Jobs need Ray's dashboard, which `ray[default]` brings.
-pytest.importorskip("aiohttp_cors")
-pytest.importorskip("opencensus")
-
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
