@@ -123,8 +123,9 @@ def _use_of_level(counts_K: np.ndarray, level: int, permutations: int, generator
     found = []
     for name, (value, error) in _use(counts_K).items():
         top = float(size) if name in ("dead_codes", "perplexity") else 1.0
-        interval = around(value, error, 1.0 if name == "perplexity" else 0.0, top) if items > 1 else (None, None)
-        found.append(Measure(name, value, level, *interval, *null_of([draw[name][0] for draw in draws])))
+        low, high = around(value, error, 1.0 if name == "perplexity" else 0.0, top) if items > 1 else (None, None)
+        null, null_low, null_high = null_of([draw[name][0] for draw in draws])
+        found.append(Measure(name, value, level, low, high, null, null_low, null_high))
     return found
 
 

@@ -16,13 +16,13 @@ class Products:
     def __init__(self, weights: torch.Tensor, offsets: torch.Tensor, rows: int) -> None:
         """weights: float32 [K, D]; offsets: float32 [K]; rows: the B that calls will have."""
         self._offsets = offsets
-        self._packed = self._across = None
-        if weights.device.type == "cpu" and torch.backends.mkldnn.is_available():
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(weights.contiguous(), rows)
+        self._by_onednn = weights.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        if self._by_onednn:
+            self._weights = torch.ops.mkldnn._reorder_linear_weight(weights.contiguous(), rows)
         else:
-            self._across = weights.T.contiguous()
+            self._weights = weights.T.contiguous()
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        if self._packed is None:
-            return torch.addmm(self._offsets, rows, self._across)
-        return torch.ops.mkldnn._linear_pointwise(rows, self._packed, self._offsets, "none", [], "")
+        if self._by_onednn:
+            return torch.ops.mkldnn._linear_pointwise(rows, self._weights, self._offsets, "none", [], "")
+        return torch.addmm(self._offsets, rows, self._weights)

@@ -86,6 +86,7 @@ class RQKMeans:
         if balanced:
             prices = _settled(vectors, books, prices, beam)
         codes = ResidualSearch(books, prices).codes(vectors, beam)
+        metrics = {"sample": len(vectors)} | _metrics(vectors, codes, books)
         meta = {
             "version": STEP_VERSIONS["rq-kmeans"],
             "codebook_sizes": [int(size) for size in codebook_sizes],
@@ -95,11 +96,11 @@ class RQKMeans:
             "balanced": balanced,
             "seed": seed,
             "fusion": fusion,
-            "metrics": {"sample": len(vectors)} | _metrics(vectors, codes, books),
+            "metrics": metrics,
         }
         fitted = cls(meta, [book.cpu().numpy() for book in books], [price.cpu().numpy() for price in prices])
         if held_out_ND is not None and len(held_out_ND):
-            meta["metrics"]["held_out"] = fitted.use_of(held_out_ND).document()
+            metrics["held_out"] = fitted.use_of(held_out_ND).document()
         return fitted
 
     def encode(self, vectors_ND: np.ndarray, beam: int | None = None, device: torch.device | None = None) -> np.ndarray:
@@ -209,7 +210,7 @@ def _settled(
     return prices
 
 
-def _metrics(vectors: torch.Tensor, codes: torch.Tensor, books: Sequence[torch.Tensor]) -> dict[str, list[float]]:
+def _metrics(vectors: torch.Tensor, codes: torch.Tensor, books: Sequence[torch.Tensor]) -> dict[str, Any]:
     """By level: R^2 of the prefix, and the share of codes that are used."""
     variance = float((vectors - vectors.mean(0)).square().sum())
     left = vectors.clone()

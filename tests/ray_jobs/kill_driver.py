@@ -23,8 +23,8 @@ from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.runners import LocalRunner, Runner
 from fuseid.pipelines.sources import open_source
 
-# What LanceDB warns of cannot be: it has opened nothing yet.
-warnings.filterwarnings("ignore", message="lancedb fork support")
+# What they warn of cannot be: neither has opened anything yet.
+warnings.filterwarnings("ignore", message="lance(db)? .*fork")
 # The real ones would leave the few items of a test without any vector index to get wrong.
 indexes.maintain.__defaults__ = (20, 20)
 
