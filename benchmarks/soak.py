@@ -34,6 +34,8 @@ from exactly_once import SETTINGS, Catalogue, Drivers, Ended, State, violations,
 from fuseid.apps.show import print_rows
 from fuseid.core.faults import STEPS
 
+# Parts of a run whose steps are reached again and again.
+_REPEATED = ("wave", "decode", "encode")
 _OF_CHILDREN = ["decode.start", "decode.item"]
 _OF_FIT, _OF_PROMOTE = ("fit.tokenizer", "fit.champion", "fit.fusion"), ("promote.champion",)
 _OF_ASSIGNING = [step for step in STEPS if step.split(".")[0] in ("lease", "run", "columns", "assign", "index", "fuse")]
@@ -92,7 +94,7 @@ class Soak:
             if ended.status != -SIGKILL:
                 self._violation(f"{job} ended with {ended.status} after a kill of {victim} at {step}: {ended.words}")
             state = State.of(self._killed)
-            self._killed_runs += state.outcomes.count("running")
+            self._killed_runs = state.outcomes.count("killed") + state.outcomes.count("running")
             for problem in violations_meanwhile(state):
                 self._violation(f"meanwhile, after {victim} at {step}: {problem}")
             if job == "ingest" and self._rng.random() < 0.3:
@@ -145,7 +147,8 @@ class Soak:
         marks = Path(tempfile.mkdtemp(dir=self._folder))
         step = str(self._rng.choice(_STEPS.get(victim) or self._driver_steps(job)))
         form = "=hold" if victim == "node" else ""
-        pid = self._start(job, call, fault=f"{step}#{self._rng.integers(1, 4)}{form}", marks=marks)
+        nth = self._rng.integers(1, 4) if step.split(".")[0] in _REPEATED else 1
+        pid = self._start(job, call, fault=f"{step}#{nth}{form}", marks=marks)
         if victim == "node":
             while not (marks / step).exists() and self._drivers.is_running(pid):
                 time.sleep(0.02)

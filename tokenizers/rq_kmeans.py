@@ -218,5 +218,5 @@ def _metrics(vectors: torch.Tensor, codes: torch.Tensor, books: Sequence[torch.T
     for level, book in enumerate(books):
         left -= book[codes[:, level]]
         r2.append(1.0 - float(left.square().sum()) / variance if variance > 0 else 1.0)
-        used.append(len(torch.unique(codes[:, level])) / len(book))
+        used.append(int((torch.bincount(codes[:, level]) > 0).sum()) / len(book))
     return {"r2_per_level": r2, "utilisation_per_level": used}
