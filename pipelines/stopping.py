@@ -62,8 +62,9 @@ def stoppable(seconds: float) -> Iterator[Stop]:
             if signal.getsignal(number) is note:
                 signal.signal(number, handler)
 
-    for number in _SIGNALS:
-        signal.signal(number, note)
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as a shell leaves Ctrl-C for what it starts in the background
+            signal.signal(number, note)
     try:
         yield stop
     finally:

@@ -98,6 +98,20 @@ def test_a_second_signal_ends_it_at_once(bare, cluster):
     assert len(bare.rows()) == 60
 
 
+def test_a_run_in_the_background_goes_on_ignoring_ctrl_c(bare, cluster):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        bare.ingest_vectors(
+            cluster(60),
+            config=bare.settings(clip=None, run=SMALL),
+            after_wave=lambda waves: signal.raise_signal(signal.SIGINT),
+        )
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert outcomes(bare) == ["done"]
+
+
 def test_other_threads_leave_signals_alone():
     before = signal.getsignal(signal.SIGTERM)
     seen = []
