@@ -36,6 +36,7 @@ from fuseid.core.faults import STEPS
 
 # Parts of a run whose steps are reached again and again.
 _REPEATED = ("wave", "decode", "encode")
+_OF_WAVES = [step for step in STEPS if step.startswith("wave.")]
 _OF_CHILDREN = ["decode.start", "decode.item"]
 _OF_FIT, _OF_PROMOTE = ("fit.tokenizer", "fit.champion", "fit.fusion"), ("promote.champion",)
 _OF_ASSIGNING = [step for step in STEPS if step.split(".")[0] in ("lease", "run", "columns", "assign", "index", "fuse")]
@@ -45,7 +46,7 @@ _DRIVER_STEPS = {
     "fit": [*_OF_ASSIGNING, "fit.tokenizer"],
     "promote": [*(step for step in _OF_ASSIGNING if not step.startswith("fuse")), *_OF_PROMOTE],
 }
-_STEPS = {"child": _OF_CHILDREN, "worker": ["decode.block"], "encoder": ["encode.block"]}
+_STEPS = {"child": _OF_CHILDREN, "worker": ["decode.block"], "encoder": ["encode.block"], "node": _OF_WAVES}
 # What the command line of a victim has in it.
 _NAMES = {"child": "fuseid.encoders.decode_child", "worker": "ray::_decode", "encoder": "ray::_EncoderActor"}
 _ANY_MOMENT = "any moment"
@@ -135,10 +136,9 @@ class Soak:
     def _victim(self, job: str) -> str:
         if job != "ingest":
             return "driver"
-        victims = ["driver", "child"] if self._cluster is None else ["driver", "child", "worker", "encoder", "node"]
         # The driver has the most steps.
-        weights = np.array([2.0 * len(victims), *[1.0] * (len(victims) - 1)])
-        return str(self._rng.choice(victims, p=weights / weights.sum()))
+        victims = ["driver", "driver", "child"] + ["worker", "encoder", "node"] * (self._cluster is not None)
+        return str(self._rng.choice(victims))
 
     def _attacked(self, victim: str, job: str, call: dict[str, Any]) -> tuple[str, Ended, bool]:
         """One run of a job with one kill: -> (where, how the run ended, whether the kill came about)."""
