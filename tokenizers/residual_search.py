@@ -17,7 +17,7 @@ from fuseid.tokenizers.blocks import each_block
 from fuseid.tokenizers.products import Products
 
 # Rows of a matrix product; and of them as many at a time as a beam's sums fit a core's cache.
-_BLOCK, _BEAM_ROWS = 512, 128
+_BLOCK, _BEAM_ROWS = 512, 256
 # torch selects the k smallest of n by a heap where n is at least this many times k, and much slower below.
 _HEAP = 64
 
