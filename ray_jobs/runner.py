@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import chain
 
@@ -51,11 +53,34 @@ class RayRunner:
 
 
 def connect() -> None:
-    """Joins the cluster that RAY_ADDRESS names, else starts one on this machine; harmless when repeated."""
-    # Started from another thread than the main one, Ray says that it leaves SIGTERM alone; so it should.
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    """Joins the cluster that RAY_ADDRESS names, else starts one on this machine; harmless when repeated.
+
+    The kernel ends a cluster with the thread that started it. Called from another than the main one, which may end long
+    before the process, that is a thread of its own, which never does.
+    """
     if ray.is_initialized():
         return
+    if threading.current_thread() is threading.main_thread():
+        _start()
+        return
+    started: Future[None] = Future()
+
+    def start_and_stay() -> None:
+        try:
+            _start()
+        except BaseException as error:
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        threading.Event().wait()
+
+    threading.Thread(target=start_and_stay, name="fuseid-ray", daemon=True).start()
+    started.result()
+
+
+def _start() -> None:
+    # Started from another thread than the main one, Ray says that it leaves SIGTERM alone; so it should.
+    logging.getLogger("ray").setLevel(logging.ERROR)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.ERROR)
         return
