@@ -143,6 +143,7 @@ class RunConfig(Section):
     wave_rows: int = Field(5_000, ge=1, description="rows per commit; a crash loses at most one wave's work")
     wave_seconds: float = Field(120.0, gt=0, description="commit at least this often")
     block_rows: int = Field(128, ge=1, description="rows per block between processes; a video counts as its frames")
+    encoders: int | None = Field(None, ge=1, description="encoder actors on Ray at most; default: one per GPU or node")
     lease_seconds: float = Field(30.0, gt=1, description="a writer silent for this long has lost its lease")
     drain_seconds: float = Field(20.0, ge=0, description="a run that is told to stop finishes what it can in this time")
     max_rejected: Limit | None = Field(None, description="of the items that a run works on; more stop it, status 4")

@@ -18,6 +18,8 @@ from fuseid.pipelines.listed import (
     without_surrogates,
 )  # fmt: skip
 
+_HERE = Path()
+
 
 class Folder:
     """Every image and video below a folder; content_id is the path below it.
@@ -45,25 +47,28 @@ class Folder:
         self._unread = []
         for directory, folders, names in os.walk(self.path, onerror=self._unread.append):
             folders.sort()
+            below = Path(directory).relative_to(self.path)
+            there = set(names)
             for name in sorted(names):
-                media = Path(directory) / name
-                if media.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-                    yield self._listed(media)
+                stem, _, suffix = name.rpartition(".")
+                suffix = f".{suffix.lower()}"
+                if stem and suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+                    sidecars = [Path(directory, f"{stem}{end}") for end in (".json", ".txt") if f"{stem}{end}" in there]
+                    # A name alone is no file: a link may lead nowhere.
+                    sidecar = next(filter(os.path.isfile, sidecars), None)
+                    content_id = storable(name if below == _HERE else f"{below}/{name}")
+                    yield self._listed(content_id, "video" if suffix in VIDEO_SUFFIXES else "image", sidecar)
 
-    def _listed(self, media: Path) -> Listed:
-        content_id = storable(media.relative_to(self.path).as_posix())
-        kind = "video" if media.suffix.lower() in VIDEO_SUFFIXES else "image"
+    def _listed(self, content_id: str, kind: str, sidecar: Path | None) -> Listed:
         caption, attributes = None, "{}"
-        text, sidecar = media.with_suffix(".txt"), media.with_suffix(".json")
         problem = None
         try:
-            # Not Path.is_file: a name of 255 bytes has no room for a sidecar's suffix, and that one raises.
-            if os.path.isfile(sidecar):
+            if sidecar is not None and sidecar.suffix == ".json":
                 fields = json.loads(self._read(sidecar))
                 caption, kind = without_surrogates(fields.get("caption")), storable(fields.get("kind") or kind)
                 attributes = canonical(dict(fields.get("attributes") or {}))
-            elif os.path.isfile(text):
-                caption = self._read(text)
+            elif sidecar is not None:
+                caption = self._read(sidecar)
         except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             problem = BadSidecar(f"cannot read the sidecar of {content_id}: {error}")
         return Listed(content_id, content_id, caption, kind, attributes, problem=problem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -84,16 +85,21 @@ class Plan:
             yield pa.RecordBatch.from_pylist(rows, schema=WORK)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        with Fetcher(self.config.source, self.config.decode.max_bytes) as fetcher:
-            yield from self._planned(fetcher)
+        # The store is read while files are looked at.
+        with (
+            Fetcher(self.config.source, self.config.decode.max_bytes) as fetcher,
+            ThreadPoolExecutor(1, "fuseid-stored") as reader,
+        ):
+            yield from self._planned(fetcher, reader)
 
-    def _planned(self, fetcher: Fetcher) -> Iterator[dict[str, Any]]:
+    def _planned(self, fetcher: Fetcher, reader: Executor) -> Iterator[dict[str, Any]]:
         items = iter(self.source)
         locator = Locator(self.source.base, self.config.source)
         while self.go_on() and (chunk := list(islice(items, _LOOKUP))):
             self.counts["listed"] += len(chunk)
+            coming = reader.submit(self._stored, [item.content_id for item in chunk])
             looked = self._looked_at(chunk, locator, fetcher)
-            stored = self._stored([item.content_id for item in chunk])
+            stored = coming.result()
             unchanged = self._unchanged(chunk, looked, stored)
             self.counts["unchanged"] += sum(unchanged)
             rest = [i for i, same in enumerate(unchanged) if not same]

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from fuseid.core.config import Config
 from fuseid.pipelines.ahead import Ahead
 from fuseid.pipelines.steps import EncodeStep, load_encoders
 from fuseid.ray_jobs.flow import Flow
+from fuseid.ray_jobs.pool import Pool
 from fuseid.ray_jobs.sizing import Sizes, cluster_sizes
 
 # Blocks that are planned before a decode task is free for them.
@@ -40,12 +42,15 @@ class RayRunner:
         if first is None:  # no cluster and no model for nothing
             return
         connect()
-        sizes = self._sizes or cluster_sizes(config.decode.workers)
         with (
             Ahead(chain([first], batches), room=_PLANNED_AHEAD, name="fuseid-plan") as planned,
-            Flow(config, sizes, self._load) as self._flow,
+            Pool(config, partial(self._measure, config), self._load) as pool,
         ):
+            self._flow = Flow(config, pool)
             yield from self._flow.run(planned)
+
+    def _measure(self, config: Config) -> Sizes:
+        return self._sizes or cluster_sizes(config.decode.workers, config.run.encoders)
 
     def halt(self) -> None:
         if self._flow is not None:

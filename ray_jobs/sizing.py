@@ -19,8 +19,11 @@ class Sizes:
     encoder_threads: int
 
 
-def sizes_of(resources: dict[str, float], nodes: int, decode_workers: int = 0) -> Sizes:
-    """resources: Ray's totals over all nodes. decode_workers: decode tasks per node, 0 for one per core.
+def sizes_of(
+    resources: dict[str, float], nodes: int, decode_workers: int = 0, most_encoders: int | None = None
+) -> Sizes:
+    """resources: Ray's totals over all nodes. nodes: those that have cores. decode_workers: decode tasks per node, 0
+    for one per core. most_encoders: instead of one per GPU or node; what the cluster lacks its autoscaler is asked for.
 
     With GPUs: one encoder per GPU, all cores but one per encoder for decoding. Without: one encoder per node that may
     use all its cores, while as many decode tasks as cores keep it fed; the operating system shares the cores between
@@ -30,16 +33,15 @@ def sizes_of(resources: dict[str, float], nodes: int, decode_workers: int = 0) -
     nodes = max(1, nodes)
     if gpus:
         tasks = decode_workers * nodes or max(1, cpus - gpus)
-        return Sizes(tasks, max(0.1, (cpus - gpus * 0.5) / (tasks + 1)), gpus, 0.5, 1.0, max(1, cpus // gpus))
+        decode_cpus, encoder_cpus = max(0.1, (cpus - gpus * 0.5) / (tasks + 1)), 0.5
+        return Sizes(tasks, decode_cpus, most_encoders or gpus, encoder_cpus, 1.0, max(1, cpus // gpus))
     tasks = decode_workers * nodes or cpus
     encoder_cpus = 0.25
-    # One more than there are tasks: Ray Data holds back part of the cluster for each operator.
-    return Sizes(
-        tasks, max(0.05, (cpus - nodes * encoder_cpus) / (tasks + 1)), nodes, encoder_cpus, 0.0, cpus // nodes or 1
-    )
+    decode_cpus = max(0.05, (cpus - nodes * encoder_cpus) / (tasks + 1))
+    return Sizes(tasks, decode_cpus, most_encoders or nodes, encoder_cpus, 0.0, cpus // nodes or 1)
 
 
-def cluster_sizes(decode_workers: int = 0) -> Sizes:
-    """Sizes for the cluster that this driver is connected to."""
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    return sizes_of(ray.cluster_resources(), len(alive), decode_workers)
+def cluster_sizes(decode_workers: int = 0, most_encoders: int | None = None) -> Sizes:
+    """Sizes for the cluster that this driver is connected to, as it is now."""
+    able = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    return sizes_of(ray.cluster_resources(), len(able), decode_workers, most_encoders)
