@@ -9,7 +9,7 @@ from typing import Any
 from fuseid.apps.figures import figure, interval, short_names, title_of, unit_of
 from fuseid.apps.page import render, tile
 from fuseid.apps.report_plots import plots, slices_plot
-from fuseid.pipelines.findings import measure
+from fuseid.pipelines.reports.findings import measure
 from fuseid.pipelines.store import Store, rows_by_id
 from fuseid.tokenizers.measures import DEFINITIONS, NULLS, definition
 

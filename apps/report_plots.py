@@ -7,7 +7,7 @@ from typing import Any
 
 from fuseid.apps.charts import Axis, Dot, Panel, Plot, Point, Series, dots, linear, logarithmic, named
 from fuseid.apps.figures import figure, told, unit_of
-from fuseid.pipelines.findings import measure, slice_title
+from fuseid.pipelines.reports.findings import measure, slice_title
 
 Column = Mapping[str, Any]
 Legend = list[tuple[str, str]]

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from fuseid.apps.figures import figure, interval, short_names, title_of, unit_of
 from fuseid.apps.show import out, print_facts, print_rows
-from fuseid.pipelines.findings import slice_title
+from fuseid.pipelines.reports.findings import slice_title
 
 # These depend on how many items a slice has: slices are not to be compared in them.
 _OF_ITS_SIZE = ("collision_a", "collision_b", "prefix_collision")

@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.pipelines.ledger import GrowingLedger, first_of_each
-from fuseid.tokenizers.collisions import Policy, Quantizer, alternatives, bucket_ids, digits, placed
+from fuseid.tokenizers.buckets import bucket_ids
+from fuseid.tokenizers.collisions import Policy, Quantizer, alternatives, digits, placed
 
 # A new item with its codes: `row` is its row id in `contents`, `error` the squared error of its codes, for
 # `reassign` alone.

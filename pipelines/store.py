@@ -156,8 +156,10 @@ class Store:
 
     # Settings: a few values that belong to the whole database, kept with `assignments`, which always exists.
 
-    def setting(self, key: str) -> Any:
-        value = self.dataset("assignments").config().get(_SETTING + key)
+    def setting(self, key: str, at: lance.LanceDataset | None = None) -> Any:
+        """at: the version of `assignments` to read it from, by default the newest."""
+        dataset = self.dataset("assignments") if at is None else at
+        value = dataset.config().get(_SETTING + key)
         return None if value is None else json.loads(value)
 
     def put_settings(self, values: Mapping[str, Any]) -> None:
@@ -254,9 +256,10 @@ def rows_by_id(
         yield from part.to_pylist()
 
 
-def table_by_id(dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
-    """The same as one table, in no order. `ids` holds at least one."""
-    return pa.concat_tables(_parts_by_id(dataset, ids, columns, ""))
+def table_by_id(dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequence[str], where: str = "") -> pa.Table:
+    """The same as one table, in no order."""
+    parts = list(_parts_by_id(dataset, ids, columns, where))
+    return pa.concat_tables(parts) if parts else dataset.schema.empty_table().select(list(columns))
 
 
 def _parts_by_id(

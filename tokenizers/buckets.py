@@ -88,6 +88,13 @@ def packed(columns: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
     return key
 
 
+def bucket_ids(codes_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int [N, L] -> (int64 [N], one number per bucket from 0 to G-1, and int64 [G], a row of each)."""
+    sizes = (codes_NL.max(0, initial=0).astype(np.int64) + 1).tolist()
+    _, first, ids = np.unique(packed(list(codes_NL.T), sizes), return_index=True, return_inverse=True)
+    return ids, first
+
+
 def prefix_buckets(columns: Sequence[np.ndarray], sizes: Sequence[int]) -> list[Buckets]:
     """Of depths 1..L, from one sort of the packed codes (one more wherever the radix product overflows)."""
     fits, bound = 0, 1

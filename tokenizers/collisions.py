@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from fuseid.core.config import TokenizerConfig
+from fuseid.tokenizers.buckets import bucket_ids
 
 # Vectors that finding candidates decodes at a time.
 _BLOCK = 1 << 14
@@ -45,15 +46,6 @@ class Policy:
         """All that has an effect: policies of equal texts give equal IDs."""
         searched = f" with bucket_capacity {self.bucket_capacity} and alternatives {self.alternatives}"
         return f"collisions {self.collisions}{searched * (self.collisions == 'reassign')}, duplicates {self.duplicates}"
-
-
-def bucket_ids(codes_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int [N, L] -> (int64 [N], one number per bucket from 0 to G-1, and int64 [G], a row of each)."""
-    ids = np.zeros(len(codes_NL), np.int64)
-    first = np.zeros(0, np.int64)
-    for codes in codes_NL.T.astype(np.int64):
-        _, first, ids = np.unique(ids * (codes.max(initial=0) + 1) + codes, return_index=True, return_inverse=True)
-    return ids, first
 
 
 def digits(buckets_N: np.ndarray, next_G: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fuseid.core.errors import BadInput
-from fuseid.tokenizers.buckets import packed
+from fuseid.tokenizers.buckets import bucket_ids
 from fuseid.tokenizers.estimates import bootstrap, checked_codes, checked_vectors, finite, null_of, ratio
 from fuseid.tokenizers.measures import Measure, in_order
 
@@ -154,11 +154,10 @@ def _common_prefix(codes_QL: np.ndarray, others_QKL: np.ndarray) -> np.ndarray:
 def _items_sharing(codes_QL: np.ndarray, gallery_codes_NL: np.ndarray) -> np.ndarray:
     """How many gallery items share the first 1..L codes of each query and each gallery item -> int64 [Q + N, L]."""
     joined = np.concatenate([codes_QL, gallery_codes_NL])
-    sizes = (joined.max(0).astype(np.int64) + 1).tolist()
     out = np.empty(joined.shape, dtype=np.int64)
     for depth in range(1, joined.shape[1] + 1):
-        _, prefix = np.unique(packed(list(joined.T[:depth]), sizes[:depth]), return_inverse=True)
-        counts = np.bincount(prefix[len(codes_QL) :], minlength=int(prefix.max()) + 1)
+        prefix, firsts = bucket_ids(joined[:, :depth])
+        counts = np.bincount(prefix[len(codes_QL) :], minlength=len(firsts))
         out[:, depth - 1] = counts[prefix]
     return out
 

@@ -18,6 +18,7 @@ import pictures
 from film import Recording
 from PIL import Image
 from sources import BUNNY_LONG, BUNNY_SHORT, EMOJI, FORENSICS, OPENCLIPART, Library, Source
+from stories import CLIPS
 from subjects import CLIPART, FRAMED, SEVERAL, singles
 from texts import TEXTS
 
@@ -140,7 +141,7 @@ def images(library: Library, out: Path) -> list[dict]:
 def videos(library: Library, out: Path) -> list[dict]:
     """Draws the clips and cuts the excerpts."""
     rows = []
-    for clip in clips.CLIPS:
+    for clip in CLIPS:
         path = out / "videos" / (clip.slug + clip.recording.suffix)
         frames: Iterable[Image.Image] = clip.frames(library)
         if clip.recording.rotated:

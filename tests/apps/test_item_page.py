@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from fuseid.apps.item_page import write_item_page
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.explain import explain
-from fuseid.pipelines.fit import fit
-from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sources import open_source
 
 HOSTILE = '<script>alert("x")</script>'
 CONFIG = Config.model_validate(
@@ -30,13 +24,10 @@ CONFIG = Config.model_validate(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, write_pictures, ingest_and_fit) -> Path:
     """Nine pictures, a film of one second whose caption is hostile, and a picture that is none, ingested and fitted."""
     folder = tmp_path_factory.mktemp("item-page")
-    rows = []
-    for number in range(9):
-        Image.new("RGB", (40, 30), (28 * number, 200 - 20 * number, 90)).save(folder / f"{number}.png")
-        rows.append({"content_id": f"p{number}", "uri": f"{number}.png", "caption": f"colour {number}"})
+    rows = write_pictures(folder, 9)
     with av.open(str(folder / "film.mp4"), "w") as output:
         stream = output.add_stream("mpeg4", rate=12)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -47,9 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows.append({"content_id": HOSTILE, "uri": "film.mp4", "caption": HOSTILE, "attributes": {HOSTILE: HOSTILE}})
     (folder / "bad.png").write_bytes(b"no picture")
     rows.append({"content_id": "bad", "uri": "bad.png"})
-    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    ingest(str(folder / "db"), open_source(folder / "manifest.jsonl"), CONFIG, LocalRunner())
-    fit(str(folder / "db"), CONFIG)
+    ingest_and_fit(folder, rows, CONFIG)
     return folder
 
 

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from fuseid.apps import cli
 from fuseid.apps.charts import Axis, Dot, Panel, Plot, Point, Series, dots, linear, logarithmic
 from fuseid.apps.figures import figure, interval
 from fuseid.apps.report_page import write_report_page
 from fuseid.core.config import Config
 from fuseid.pipelines.fit import fit
-from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.report import report
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sources import open_source
+from fuseid.pipelines.reports.document import report
 from fuseid.pipelines.store import Store
 
 HOSTILE = '</title></svg><script>alert("x")</script>'
@@ -36,22 +29,17 @@ CONFIG = Config.model_validate(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, write_pictures, ingest_and_fit) -> Path:
     """Pictures and captions in `db`, an id, a caption and an attribute hostile; a champion and a candidate."""
     folder = tmp_path_factory.mktemp("report-page")
-    rows = []
-    for number in range(20):
-        Image.new("RGB", (40, 30), (12 * number, 240 - 12 * number, 90)).save(folder / f"{number}.png")
-        rows.append({"content_id": f"p{number}", "uri": f"{number}.png", "caption": f"colour {number}"})
+    rows = write_pictures(folder, 20)
     rows += [
         {"content_id": f"t{number:02d}", "caption": f"words of kind {number % 9}, {number}"} for number in range(35)
     ]
     rows.append({"content_id": HOSTILE, "caption": HOSTILE})
     for number, row in enumerate(rows):
         row["attributes"] = {"style": HOSTILE if number % 2 else "plain", "views": number}
-    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    ingest(str(folder / "db"), open_source(folder / "manifest.jsonl"), CONFIG, LocalRunner())
-    fit(str(folder / "db"), CONFIG)
+    ingest_and_fit(folder, rows, CONFIG)
     fit(str(folder / "db"), CONFIG.model_copy(update={"tokenizer": CONFIG.tokenizer.model_copy(update={"seed": 5})}))
     return folder
 
@@ -64,23 +52,8 @@ def candidate(folder: Path) -> str:
 
 
 @pytest.fixture
-def fuseid(capsys, monkeypatch, folder):
-    """Runs a command in this process, in the folder; -> (exit status, standard output, standard error)."""
-    monkeypatch.chdir(folder)
-    for name in [name for name in os.environ if name.startswith("FUSEID_")]:
-        monkeypatch.delenv(name)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fuseid", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        written = capsys.readouterr()
-        return status, written.out, written.err
-
-    return run
+def directory(folder: Path) -> Path:
+    return folder
 
 
 class Balanced(HTMLParser):

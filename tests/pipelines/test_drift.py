@@ -9,7 +9,7 @@ import pytest
 
 from fuseid.apps.report_page import write_report_page
 from fuseid.pipelines.drift import drift_history
-from fuseid.pipelines.report import report
+from fuseid.pipelines.reports.document import report
 
 CENTRES = np.random.default_rng(99).normal(size=(6, 8)) * 2
 # Codebooks small enough that a tenth of the items can be held out.

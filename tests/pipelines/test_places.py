@@ -17,7 +17,7 @@ from fuseid.core.records import SemanticId
 from fuseid.pipelines import assign as assigning
 from fuseid.pipelines import ledger, places
 from fuseid.pipelines.explain import explain
-from fuseid.pipelines.export import export_ids
+from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.fit import assign_all
 from fuseid.pipelines.lease import Lease
 from fuseid.tokenizers.collisions import Policy, squared_errors

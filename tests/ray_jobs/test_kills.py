@@ -117,17 +117,17 @@ def db(tmp_path: Path) -> Path:
     return tmp_path / "db"
 
 
-def copied(before: Before, db: Path) -> None:
+def copied(before: Before, db: Path) -> Before:
     if before.db is not None:
         shutil.copytree(before.db, db)
+    return before
 
 
 @pytest.mark.parametrize(("name", "step", "nth"), CASES)
 def test_a_driver_killed_at_any_step_costs_nothing_but_time(
     name: str, step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
-    before = jobs[name]
-    copied(before, db)
+    before = copied(jobs[name], db)
     process = drivers.start(before.job, db, fault=f"{step}#{nth}", marks=tmp_path, **before.call)
     assert drivers.wait(process).status == -SIGKILL
     assert (tmp_path / step).read_text() == str(process)
@@ -144,8 +144,7 @@ def test_a_driver_that_slept_through_the_end_of_its_lease_adds_nothing_when_it_w
     step: str, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
     """It has just checked the lease, and stands right before a commit."""
-    before = jobs["ingest"]
-    copied(before, db)
+    before = copied(jobs["ingest"], db)
     settings = {**SETTINGS, "run": {**SETTINGS["run"], "lease_seconds": 1.5}}
     process = drivers.start("ingest", db, settings, f"{step}=hold", tmp_path, **before.call)
     wait_for(tmp_path / step)
@@ -227,13 +226,16 @@ def cluster() -> Iterator[ThreeNodes]:
         yield cluster
 
 
+@pytest.fixture
+def on_ray(cluster: ThreeNodes) -> dict[str, Any]:
+    return {"address": cluster.address, "sizes": SIZES}
+
+
 def test_a_driver_that_is_killed_on_a_cluster_costs_nothing_but_time(
-    cluster: ThreeNodes, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+    on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
-    before = jobs["ingest"]
-    copied(before, db)
-    on_ray = {"ray": {"address": cluster.address, "sizes": SIZES}}
-    ended = drivers.run("ingest", db, fault="wave.contents#2", marks=tmp_path, **before.call, **on_ray)
+    before = copied(jobs["ingest"], db)
+    ended = drivers.run("ingest", db, fault="wave.contents#2", marks=tmp_path, **before.call, ray=on_ray)
     assert ended.status == -SIGKILL, ended.words
     assert (tmp_path / "wave.contents").exists()
     drivers.finish("ingest", db, **before.call)
@@ -241,12 +243,10 @@ def test_a_driver_that_is_killed_on_a_cluster_costs_nothing_but_time(
 
 
 def test_encoders_that_always_die_end_the_run_with_one_line_and_the_next_run_completes(
-    cluster: ThreeNodes, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+    on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
-    before = jobs["ingest"]
-    copied(before, db)
-    on_ray = {"ray": {"address": cluster.address, "sizes": SIZES, "tries": 1}}
-    ended = drivers.run("ingest", db, fault="encode.block@", marks=tmp_path, **before.call, **on_ray)
+    before = copied(jobs["ingest"], db)
+    ended = drivers.run("ingest", db, fault="encode.block@", marks=tmp_path, **before.call, ray={**on_ray, "tries": 1})
     assert ended.status == 1, ended.words
     told = ended.words.splitlines()[-1]
     assert re.match(r"encoders died \d+ times|\d+ items were lost \d+ times", told)
@@ -259,14 +259,12 @@ def test_encoders_that_always_die_end_the_run_with_one_line_and_the_next_run_com
 
 
 def test_a_run_outlives_a_decode_child_a_worker_an_encoder_and_a_whole_node(
-    cluster: ThreeNodes, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+    cluster: ThreeNodes, on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
     """The driver waits after its first commit, blocks of it being under way everywhere, while a node dies."""
-    before = jobs["ingest"]
-    copied(before, db)
-    on_ray = {"ray": {"address": cluster.address, "sizes": SIZES}}
+    before = copied(jobs["ingest"], db)
     fault = "decode.item,decode.block,encode.block,wave.done=hold"
-    driver = drivers.start("ingest", db, fault=fault, marks=tmp_path, **before.call, **on_ray)
+    driver = drivers.start("ingest", db, fault=fault, marks=tmp_path, **before.call, ray=on_ray)
     wait_for(tmp_path / "wave.done")
     cluster.kill()
     (tmp_path / "wave.done.go").touch()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import ray
 from PIL import Image
 
 from fuseid.core.config import Config, load_config
@@ -112,28 +108,6 @@ def test_a_second_ray_ingest_plans_nothing(quiet: tuple[Path, Path], tmp_path: P
     assert again.counts["planned"] == 0
     assert again.counts["unchanged"] == 66
     assert again.counts["rejected_before"] == 2
-
-
-def test_a_driver_killed_between_two_waves_loses_nothing(quiet: tuple[Path, Path], tmp_path: Path) -> None:
-    manifest, expected = quiet
-    db = tmp_path / "db"
-    script = Path(__file__).with_name("killed_driver.py")
-    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
-    command = [sys.executable, script, db, manifest, "2"]
-    killed = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=240)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    store = Store.open(db)
-    committed = store.table("contents").count_rows() + store.table("rejected").count_rows()
-    assert 0 < committed < 68
-    assert [row["outcome"] for row in store.dataset("runs").to_table().to_pylist()] == ["running"]
-
-    run = ingest(str(db), open_source(manifest), config(), RayRunner())
-    assert run.counts["planned"] == 68 - committed
-    assert store.dataset("runs").to_table().sort_by("started_at")["outcome"].to_pylist() == ["killed", "done"]
-    fit(str(db), config())
-    assert outcome(db) == outcome(expected)
-    names = store.dataset("contents").to_table(columns=["content_id"])["content_id"].to_pylist()
-    assert len(names) == len(set(names)) == 66
 
 
 def test_a_ray_run_that_is_told_to_stop_keeps_what_is_finished(quiet: tuple[Path, Path], tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuseid.core.config import TokenizerConfig
-from fuseid.tokenizers.collisions import Policy, alternatives, bucket_ids, digits, placed, reassigned, squared_errors
+from fuseid.tokenizers.buckets import bucket_ids
+from fuseid.tokenizers.collisions import Policy, alternatives, digits, placed, reassigned, squared_errors
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 VECTORS = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fuseid.pipelines.pinned import Codes, Sample
+from fuseid.pipelines.reports.pinned import Codes, Sample
 from fuseid.pipelines.words import telling_words, words_of
-from fuseid.tokenizers.code_use import packed
+from fuseid.tokenizers.buckets import bucket_ids
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,9 @@ class Buckets:
     alone_N: np.ndarray
 
     @classmethod
-    def of(cls, codes_NL: np.ndarray, sizes: Sequence[int]) -> Buckets:
-        _, firsts, which, counts = np.unique(
-            packed(list(codes_NL.T), sizes), return_index=True, return_inverse=True, return_counts=True
-        )
+    def of(cls, codes_NL: np.ndarray) -> Buckets:
+        which, firsts = bucket_ids(codes_NL)
+        counts = np.bincount(which)
         return cls(firsts, counts, counts[which] == 1)
 
     def histogram(self) -> list[dict[str, int]]:

@@ -17,12 +17,12 @@ import pytest
 
 from fuseid.core.config import Config
 from fuseid.core.errors import ArtifactError, BadInput, StoreError
-from fuseid.pipelines.findings import comparison, findings, measure
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.report import report
+from fuseid.pipelines.reports.document import report
+from fuseid.pipelines.reports.findings import comparison, findings, measure
+from fuseid.pipelines.reports.slices import popularity_border
 from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.slices import popularity_border
 from fuseid.pipelines.sources import Vectors
 from fuseid.pipelines.store import Store
 from fuseid.pipelines.words import telling_words, words_of

@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.pipelines.drift import drift_history
-from fuseid.pipelines.findings import comparison, findings
 from fuseid.pipelines.ingest import Progress, Silent
-from fuseid.pipelines.pinned import Pinned, Sample, read_codes
-from fuseid.pipelines.prefixes import Buckets, first_codes
-from fuseid.pipelines.slices import Slicing
+from fuseid.pipelines.reports.findings import comparison, findings
+from fuseid.pipelines.reports.pinned import Pinned, Sample, read_codes
+from fuseid.pipelines.reports.prefixes import Buckets, first_codes
+from fuseid.pipelines.reports.slices import Slicing
 from fuseid.pipelines.store import Store
 from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.estimates import wilson
@@ -120,7 +120,7 @@ def _column(
     everyone = np.arange(len(sample.codes_SL))
     measures += _neighbours(sample, everyone, settings)
     progress.advance(stage, 1)
-    buckets = Buckets.of(codes.codes_NL, sizes)
+    buckets = Buckets.of(codes.codes_NL)
     slices = []
     for naming, label in parts:
         rows_N = codes.labels[naming["by"]] == label

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.pipelines.ingest import Progress
-from fuseid.pipelines.slices import Slicing, popularity_border
-from fuseid.pipelines.store import sql_list, sql_string
+from fuseid.pipelines.reports.slices import Slicing, popularity_border
+from fuseid.pipelines.store import sql_string, table_by_id
 from fuseid.pipelines.vectors import nan_rows
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
@@ -40,13 +40,14 @@ class Pinned:
 
         ids = pa.array([content_id for _, content_id in heapq.nsmallest(limit, keyed())], pa.string())
         columns = ["content_id", "kind", "caption", "vlm_caption", "attributes", "fused"]
-        rows = _by_id(self.contents, ids, columns)
+        rows = table_by_id(self.contents, ids.to_pylist(), columns)
         return rows.take(pc.index_in(ids, value_set=rows["content_id"].combine_chunks()))
 
     def ids(self, content_ids: pa.Array, tokenizer_id: str) -> pa.Table:
         """The ledger's rows of these items under a tokenizer, one for each; null where an item has none."""
         where = f"tokenizer_id = {sql_string(tokenizer_id)}"
-        rows = _by_id(self.ledger, content_ids, ["content_id", "codes", "suffix", "sid", "fused_fp"], where)
+        columns = ["content_id", "codes", "suffix", "sid", "fused_fp"]
+        rows = table_by_id(self.ledger, content_ids.to_pylist(), columns, where)
         return rows.take(pc.index_in(content_ids, value_set=rows["content_id"].combine_chunks()))
 
 
@@ -118,15 +119,6 @@ class Sample:
         if slicing.popularity:
             slicing.add_popularity(labels, slicing.numbers(rows), border)
         return cls(rows, ids["sid"].to_pylist(), _matrix(ids["codes"]), nan_rows(rows["fused"], tokenizer.dim), labels)
-
-
-def _by_id(dataset: lance.LanceDataset, ids: pa.Array, columns: list[str], where: str = "") -> pa.Table:
-    """Rows of a table's version by content_id, through the key's index; without an order."""
-    parts = []
-    for start in range(0, max(len(ids), 1), 1000):
-        condition = f"content_id IN ({sql_list(ids[start : start + 1000].to_pylist() or [''])})"
-        parts.append(dataset.to_table(columns=columns, filter=f"({condition}) AND ({where})" if where else condition))
-    return pa.concat_tables(parts)
 
 
 def _matrix(codes: pa.ChunkedArray) -> np.ndarray:
