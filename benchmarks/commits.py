@@ -149,10 +149,11 @@ def simulate(items: int, workers: int, folder: str) -> dict[str, Any]:
                 waves.add(finished(block, rng))
                 waves.commit_if_due()
             waves.end()
-            if run.counts["committed"] != items or store.table("contents").count_rows() != items:
-                raise RuntimeError(f"only {run.counts} of {items} arrived")
             peak_mib = own_peak_mib()
             dataset = store.dataset("contents")
+            ids = dataset.to_table(columns=["content_id"])["content_id"]
+            if not run.counts["committed"] == len(ids) == len(ids.unique()) == items:
+                raise RuntimeError(f"{len(ids)} rows for {items} items: {run.counts}")
             fragments, versions = len(dataset.get_fragments()), len(dataset.versions())
             mib = size_mib(scratch / "db")
             started = time.perf_counter()

@@ -5,6 +5,7 @@ A bad item never raises: it leaves with its `error_*` columns set and takes no f
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -242,11 +243,13 @@ class EncodeStep:
 
 
 def _frames_of(batch: pa.RecordBatch) -> list[Any]:
-    """Per row its frames uint8 [T, H, W, 3], or None."""
+    """Per row its frames uint8 [T, H, W, 3], or None: views of the batch's memory, where Arrow's scalars would copy."""
     frames, shapes = batch.column("frames"), batch.column("frames_shape").to_pylist()
+    _, offsets, data = frames.buffers()
+    starts = np.frombuffer(offsets, np.int64)[frames.offset :]
     return [
-        None if shape is None else np.frombuffer(value.as_buffer(), dtype=np.uint8).reshape(shape)
-        for value, shape in zip(frames, shapes, strict=True)
+        None if shape is None else np.frombuffer(data, np.uint8, math.prod(shape), start).reshape(shape)
+        for start, shape in zip(starts.tolist(), shapes, strict=False)
     ]
 
 
