@@ -1,0 +1,81 @@
+"""Rows for new tokens in a transformers model's embeddings, placed among the rows that it has learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import torch
+
+from fuseid.core.errors import BadInput
+
+# Rows whose squares are summed at a time.
+_ROWS = 1 << 14
+
+
+def rows_of(model: Any) -> int:
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def points(
+    init: str, codebooks: Sequence[np.ndarray] | None, codebook_sizes: Sequence[int], model: Any, seed: int
+) -> list[torch.Tensor]:
+    """Where a level's codes lie around the mean of the learned rows: float32 [K, E] a level; none for `mean`.
+
+    init: `mean`, every new row is the mean of those learned (Hewitt 2021); or `codebooks`, a code lies where a random
+    rotation into the embedding space takes its codebook's vector, less the level's mean, scaled so that a level's mean
+    squared length is 1. Distances within a level keep their ratios where the space has as many dimensions as the
+    codebooks, and nearly so below (Johnson and Lindenstrauss 1984). Raises BadInput for codebooks of other sizes.
+    """
+    if init == "mean":
+        return []
+    if init != "codebooks":
+        raise BadInput(f"new embeddings begin at `mean` or `codebooks`, got {init!r}")
+    if codebooks is None or [len(book) for book in codebooks] != list(codebook_sizes):
+        got = None if codebooks is None else [len(book) for book in codebooks]
+        raise BadInput(f"init `codebooks` takes the tokenizer's codebooks, of {list(codebook_sizes)} codes, got {got}")
+    size, dim = model.get_input_embeddings().weight.shape[1], codebooks[0].shape[1]
+    drawn = torch.randn(max(size, dim), min(size, dim), generator=torch.Generator().manual_seed(seed))
+    rotation = torch.linalg.qr(drawn)[0]
+    if dim > size:
+        rotation = rotation.T
+    placed = []
+    for book in codebooks:
+        vectors = torch.from_numpy(np.array(book, np.float32)) @ rotation.T
+        vectors = vectors - vectors.mean(0)
+        length = float(vectors.square().sum(1).mean())
+        placed.append(vectors / sqrt(length) if length > 0 else vectors)
+    return placed
+
+
+@torch.no_grad()
+def extend(model: Any, learned: int, rows: int, codes: Sequence[tuple[np.ndarray, torch.Tensor]]) -> None:
+    """Resizes input and output embeddings to `rows`; of either, each row from `learned` on becomes the mean of those
+    before it, plus what `codes` says of it in units of their spread, the root of their mean squared distance to it.
+
+    codes: by level, the rows int64 [K] and their places float32 [K, E], as `points` gives them. Tied embeddings stay
+    tied. A bias of the output becomes the mean of its learned values.
+    """
+    if rows > rows_of(model):
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    output = model.get_output_embeddings()
+    matrices = [model.get_input_embeddings().weight]
+    if output is not None and output.weight.data_ptr() != matrices[0].data_ptr():
+        matrices.append(output.weight)
+    for weight in matrices:
+        mean, spread = _mean_and_spread(weight[:learned])
+        weight[learned:] = mean.to(weight.dtype)
+        for ids, part in codes:
+            new = ids >= learned
+            placed = mean + spread * part[new].to(mean.device)
+            weight[torch.from_numpy(ids[new]).to(weight.device)] = placed.to(weight.dtype)
+    if output is not None and getattr(output, "bias", None) is not None:
+        output.bias[learned:] = output.bias[:learned].mean()
+
+
+def _mean_and_spread(weight: torch.Tensor) -> tuple[torch.Tensor, float]:
+    mean = weight.mean(0, dtype=torch.float32)
+    squares = sum(float((part.float() - mean).square().sum()) for part in weight.split(_ROWS))
+    return mean, sqrt(squares / len(weight))
