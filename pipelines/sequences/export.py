@@ -1,0 +1,146 @@
+"""Export of sequences: interactions, joined with the IDs of one pinned version, as a trainer's examples."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.folder import new_folder, write_manifest
+from fuseid.pipelines.exports.snapshot import Snapshot
+from fuseid.pipelines.ingest import Progress, Silent
+from fuseid.pipelines.sequences.clock import Clock, shown
+from fuseid.pipelines.sequences.events import Events
+from fuseid.pipelines.sequences.interactions import Interactions
+from fuseid.pipelines.sequences.items import Items
+from fuseid.pipelines.sequences.options import MOST_SHARDS, SPLITS, Options
+from fuseid.pipelines.sequences.registry import Format, format_named
+from fuseid.pipelines.sequences.shards import Job, LocalRunner, Runner
+
+# Of one shard, which a worker sorts at a time; some 50 MB.
+_SHARD_EVENTS = 500_000
+_LIBRARIES = ("fuseid", "pyarrow", "numpy", "protobuf")
+
+
+def export_sequences(
+    uri: str,
+    interactions: str | Path,
+    out: str | Path,
+    format: str = "parquet",
+    options: Options | None = None,
+    *,
+    tokenizer_id: str | None = None,
+    tag: str | None = None,
+    time_zone: str | None = None,
+    time_unit: str | None = None,
+    keep: Sequence[str] | None = None,
+    shards: int | None = None,
+    runner: Runner | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Writes examples of all users into a new folder `out`, and ends with `manifest.json`, which it returns.
+
+    interactions: see `Interactions.open`. tokenizer_id: whose IDs, by default the champion's; tag: of an earlier
+    export, whose version is read again. time_zone, time_unit: see `Clock`. shards: parts that users are put into by a
+    hash, each with files of its own; by default one for every 500,000 events. The same input, options and shards give
+    the same bytes, whoever runs it.
+    Nothing half-written is left. Raises BadInput for input that cannot be read, options that do not fit it, and a split
+    that no event is left for; StoreError where there are no IDs.
+    """
+    chosen = format_named(format)
+    options = options or Options()
+    progress = progress or Silent()
+    source = Interactions.open(Path(interactions), Clock(time_unit, time_zone), keep)
+    if taken := [name for name in source.kept.names if name in chosen.RESERVED]:
+        raise BadInput(f"{format} has a column {taken[0]!r} of its own; rename yours, or leave it out by --keep")
+    estimate = source.estimated_events()
+    if shards is None:
+        shards = min(max(1, -(-estimate // _SHARD_EVENTS)), MOST_SHARDS)
+    if not 1 <= shards <= MOST_SHARDS:
+        raise BadInput(f"--shards is 1 to {MOST_SHARDS}, got {shards}")
+    snapshot = Snapshot.open(uri, tokenizer_id, tag)
+    with new_folder(out) as folder:
+        items = Items.of(snapshot.items(chosen.EXTRA), snapshot.codebook_sizes, chosen.titles)
+        scratch = folder / ".events"
+        scratch.mkdir()
+        events = Events(_told(source, progress), items, source.kept, scratch, shards)
+        job = Job(chosen.NAME, _with_times(options, events), options.train or chosen.TRAIN, shards)
+        counts = _write(job, runner or LocalRunner(), items, events, folder, progress)
+        _check_splits(counts, job, events)
+        chosen.finish(folder, items)
+        unknown = events.write_unknown(folder)
+        shutil.rmtree(scratch)
+        snapshot.tag()
+        return write_manifest(
+            folder,
+            {**snapshot.facts(), **_facts(chosen, job, options, source, events, counts), "unknown_items": unknown},
+        )
+
+
+def _told(source: Interactions, progress: Progress) -> Any:
+    progress.begin("read", source.estimated_events())
+    for batch in source.batches():
+        yield batch
+        progress.advance("read", batch.num_rows)
+
+
+def _with_times(options: Options, events: Events) -> Options:
+    """Cuts that are shares become times."""
+    if not any(isinstance(cut, Fraction) for cut in options.cuts):
+        return options
+    times = [events.time_at(Fraction(cut)) for cut in options.cuts]
+    if times[0] == times[1]:
+        raise BadInput(f"both --cuts fall on {shown(times[0])}, so nothing validates; choose others")
+    return replace(options, cuts=tuple(times))
+
+
+def _write(job: Job, runner: Runner, items: Items, events: Events, folder: Path, progress: Progress) -> Counter[str]:
+    progress.begin("shards", job.shards)
+    counts: Counter[str] = Counter()
+    for done in runner.run(job, items, events.read(), folder):
+        counts.update(done)
+        progress.advance("shards", 1)
+    return counts
+
+
+def _check_splits(counts: Counter[str], job: Job, events: Events) -> None:
+    empty = [split for split in SPLITS if not counts[split]]
+    if not empty:
+        return
+    first, last = events.span
+    raise BadInput(
+        f"no example is left for {' and '.join(empty)}: {counts['users']} users have "
+        f"{events.count - events.unknown - counts['duplicates']} events with a known item, from {shown(first)} to "
+        f"{shown(last)}; choose other --cuts, or less --min-history and --min-events"
+    )
+
+
+def _facts(
+    chosen: Format, job: Job, asked: Options, source: Interactions, events: Events, counts: Counter[str]
+) -> dict[str, Any]:
+    told = asdict(asked) | {"train": job.train, "cuts": [str(cut) for cut in asked.cuts]}
+    if job.options.cuts:
+        told["cut_times"] = [shown(int(cut)) for cut in job.options.cuts]
+    return {
+        "format": chosen.NAME,
+        "options": told
+        | {
+            "kept": source.kept.names,
+            "time_unit": source.clock.unit,
+            "time_zone": source.clock.zone,
+            "shards": job.shards,
+        },
+        "interactions": source.facts(),
+        "events": events.count,
+        "dropped": {"unknown_item": events.unknown, "duplicate": counts["duplicates"]},
+        "users": counts["users"],
+        "users_without_example": counts["users_without_example"],
+        "examples": {split: counts[split] for split in SPLITS},
+        "written_by": {name: version(name) for name in _LIBRARIES},
+    }

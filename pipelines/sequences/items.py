@@ -1,0 +1,56 @@
+"""Items by number: their names and IDs, in the order in which every export numbers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.pipelines.exports.formats.columns import codes_of, column, digits_of
+
+Titles = Callable[[pa.Table], pa.Array]
+
+
+@dataclass(frozen=True)
+class Items:
+    """table: content_id, codes (L codes, then the collision digit, 0 where there is none), and titles where a format
+    has them. An item's number is its row; rows are sorted by content_id."""
+
+    table: pa.Table
+
+    @classmethod
+    def of(cls, batches: Iterable[pa.RecordBatch], codebook_sizes: tuple[int, ...], titles: Titles | None) -> Items:
+        """batches: of a snapshot's items. titles: what makes a title of each, of all columns."""
+        width = len(codebook_sizes) + 1
+        fields = [("content_id", pa.string()), ("codes", pa.list_(pa.int32(), width))]
+        schema = pa.schema([*fields, ("title", pa.string())] if titles else fields)
+        parts = []
+        for batch in batches:
+            rows = pa.Table.from_batches([batch])
+            codes_NL = codes_of(column(rows, "codes"), codebook_sizes)
+            codes_NM = np.column_stack([codes_NL, digits_of(column(rows, "suffix"))]).astype(np.int32)
+            columns = [column(rows, "content_id"), pa.FixedSizeListArray.from_arrays(codes_NM.reshape(-1), width)]
+            if titles:
+                columns.append(titles(rows).cast(pa.string()))
+            parts.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+        return cls(pa.Table.from_batches(parts, schema).combine_chunks())
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    @cached_property
+    def content_ids(self) -> pa.Array:
+        return column(self.table, "content_id")
+
+    @cached_property
+    def codes_NM(self) -> np.ndarray:
+        """int32 [N, L + 1]."""
+        lists = column(self.table, "codes")
+        return lists.flatten().to_numpy().reshape(len(lists), lists.type.list_size)
+
+    @cached_property
+    def titles(self) -> pa.Array:
+        return column(self.table, "title")

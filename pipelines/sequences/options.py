@@ -1,0 +1,95 @@
+"""What sequences are made of a user's events: the split, the training examples, how long histories are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from fuseid.core.errors import BadInput
+
+SPLITS = ("train", "valid", "test")
+METHODS = ("leave-one-out", "by-time")
+# `prefix`: every event is a target, what came before it is its history. `window`: the same, but only full histories,
+# and the whole of a shorter sequence. `last`: the last event alone, for trainers that cut sequences up themselves.
+TRAIN = ("prefix", "window", "last")
+# Each is an open file while events are read.
+MOST_SHARDS = 256
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Options:
+    """cuts: of the split by time, where validation and test begin, in microseconds since 1970 UTC; or, until they are
+    known, as shares of all events. train: None stands for what the format's trainer expects.
+
+    max_history: the newest events of a history that are kept. min_history: an event with fewer before it is no target.
+    min_events: a user with fewer has no example; by time, only events up to the end of the example's split count.
+    """
+
+    split: str = "leave-one-out"
+    cuts: tuple[int | Fraction, ...] = ()
+    train: str | None = None
+    max_history: int = 50
+    min_history: int = 1
+    min_events: int = 1
+
+    def __post_init__(self) -> None:
+        if self.split not in METHODS:
+            raise BadInput(f"unknown split {self.split!r}; there are {' and '.join(METHODS)}")
+        if self.train is not None and self.train not in TRAIN:
+            raise BadInput(f"unknown training examples {self.train!r}; there are {', '.join(TRAIN)}")
+        if not 1 <= self.min_history <= self.max_history:
+            raise BadInput(
+                f"histories of {self.min_history} to {self.max_history} events cannot be; "
+                "--min-history is at least 1 and at most --max-history"
+            )
+        if self.min_events < 1:
+            raise BadInput(f"--min-events is at least 1, got {self.min_events}")
+        if self.split != "by-time" and self.cuts:
+            raise BadInput(f"--cuts belong to --split by-time, not to {self.split}")
+        if self.split == "by-time":
+            _check_cuts(self.cuts)
+
+
+def _check_cuts(cuts: tuple[int | Fraction, ...]) -> None:
+    if len(cuts) != 2 or len({type(cut) for cut in cuts}) != 1:
+        raise BadInput(
+            "--split by-time takes two --cuts, where validation and test begin: time stamps "
+            "(2024-05-01T00:00Z,2024-06-01T00:00Z) or shares of all events (0.8,0.9)"
+        )
+    if cuts[0] >= cuts[1]:
+        raise BadInput("the first of the --cuts must lie before the second")
+
+
+def parse_cuts(text: str, zone: str | None) -> tuple[int | Fraction, ...]:
+    """`0.8,0.9` or two ISO time stamps; zone: of those that name none. Raises BadInput for anything else."""
+    return tuple(_cut(part.strip(), zone) for part in text.split(","))
+
+
+def _cut(text: str, zone: str | None) -> int | Fraction:
+    try:
+        share = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        pass
+    else:
+        if not 0 < share < 1:
+            raise BadInput(f"a share in --cuts lies between 0 and 1, got {text}")
+        return share
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(f"--cuts takes shares like 0.8 or time stamps like 2024-05-01T00:00Z, got {text!r}") from None
+    if when.tzinfo is None:
+        if zone is None:
+            raise BadInput(f"{text!r} in --cuts has no time zone; write it like 2024-05-01T00:00Z, or give --time-zone")
+        when = when.replace(tzinfo=zone_named(zone))
+    return (when - _EPOCH) // timedelta(microseconds=1)
+
+
+def zone_named(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise BadInput(f"unknown time zone {name!r}; names are like UTC or Europe/Berlin") from None

@@ -1,0 +1,66 @@
+"""One shard, the events of some users, into files: the work that runners hand out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.pipelines.sequences.examples import examples_of
+from fuseid.pipelines.sequences.histories import Histories
+from fuseid.pipelines.sequences.items import Items
+from fuseid.pipelines.sequences.options import SPLITS, Options
+from fuseid.pipelines.sequences.registry import format_named
+from fuseid.pipelines.sequences.splits import targets_of
+
+# A shard's events: item is a number, time counts microseconds. Kept columns follow.
+SHARD = pa.schema([("user_id", pa.string()), ("item", pa.int32()), ("time", pa.int64())])
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all shards. train: see `options.TRAIN`."""
+
+    format: str
+    options: Options
+    train: str
+    shards: int
+
+
+def write_shard(job: Job, items: Items, number: int, events: pa.Table, folder: Path) -> Counts:
+    """events: of all users of this shard, `SHARD` and kept columns, in the order of the files."""
+    histories = Histories.of(events)
+    targets = targets_of(histories, job.options, job.train)
+    kept = events.drop_columns(SHARD.names).combine_chunks()
+    chunks = examples_of(histories, targets, job.options.max_history, kept, number, job.shards)
+    format_named(job.format).write(chunks, items, folder, number)
+    with_example = np.unique(histories.user_E[np.concatenate(targets)])
+    return {
+        "users": len(histories.user_ids),
+        "users_without_example": len(histories.user_ids) - len(with_example),
+        "duplicates": histories.duplicates,
+        **{split: len(events) for split, events in zip(SPLITS, targets, strict=True)},
+    }
+
+
+class Runner(Protocol):
+    """Yields the counts of every shard, in any order; then its files are in `folder`."""
+
+    name: str
+
+    def run(self, job: Job, items: Items, shards: Iterable[tuple[int, pa.Table]], folder: Path) -> Iterator[Counts]: ...
+
+
+class LocalRunner:
+    """This process, one shard after the other."""
+
+    name = "local"
+
+    def run(self, job: Job, items: Items, shards: Iterable[tuple[int, pa.Table]], folder: Path) -> Iterator[Counts]:
+        for number, events in shards:
+            yield write_shard(job, items, number, events, folder)

@@ -1,0 +1,56 @@
+"""Rows in files on disk by the hash of a key, so that one part of them at a time is in memory."""
+
+from __future__ import annotations
+
+import zlib
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+
+class Spill:
+    """Rows that were written come back part by part, in the order in which they came."""
+
+    def __init__(self, folder: Path, name: str, parts: int, schema: pa.Schema) -> None:
+        self.parts = parts
+        self.schema = schema
+        self._stem = folder / name
+        self._files = ExitStack()
+        self._writers: dict[int, pa.RecordBatchWriter] = {}
+
+    def write(self, rows: pa.Table, key: str) -> None:
+        """Puts each row into the part that the CRC-32 of its text in the column `key` names."""
+        numbers = part_of(rows[key].combine_chunks(), self.parts)
+        rows = rows.take(pa.array(np.argsort(numbers, kind="stable")))
+        ends = np.cumsum(np.bincount(numbers, minlength=self.parts))
+        for part in np.flatnonzero(np.diff(ends, prepend=0)).tolist():
+            start = int(ends[part - 1]) if part else 0
+            if part not in self._writers:
+                self._writers[part] = self._files.enter_context(pa.ipc.new_stream(str(self._file(part)), self.schema))
+            self._writers[part].write_table(rows.slice(start, int(ends[part]) - start))
+
+    def close(self) -> None:
+        """After the last row, before the first is read."""
+        self._files.close()
+
+    def read(self, part: int) -> pa.Table:
+        """The rows of a part; their columns are mapped from the file, not read."""
+        if part not in self._writers:
+            return self.schema.empty_table()
+        with pa.memory_map(str(self._file(part))) as source:
+            return pa.ipc.open_stream(source).read_all()
+
+    def _file(self, part: int) -> Path:
+        return self._stem.with_name(f"{self._stem.name}-{part:05d}.arrow")
+
+
+def part_of(keys: pa.Array, parts: int) -> np.ndarray:
+    """uint16 [N]: the part of each key."""
+    if parts == 1:
+        return np.zeros(len(keys), np.uint16)
+    encoded = keys.dictionary_encode()
+    texts = encoded.dictionary.cast(pa.binary()).to_pylist()
+    numbers = np.fromiter(map(zlib.crc32, texts), np.uint32, len(texts)) % parts
+    return numbers.astype(np.uint16)[encoded.indices.to_numpy()]

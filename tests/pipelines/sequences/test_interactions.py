@@ -1,0 +1,152 @@
+"""Interactions: what is read of files, and what is refused, with where and how often."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.sequences import interactions as module
+from fuseid.pipelines.sequences.interactions import Interactions
+
+HEADER = "user_id,content_id,timestamp,event,weight,impressions"
+ROWS = [
+    ["007", "c1", 1714564800, "click", 0.5, "[1, 2]"],
+    ["8", "c2", 1714564801, "", "", ""],
+    ["NA", "null", 1714564802, "ü", -1, "x"],
+]
+
+
+def read(source: Interactions) -> list[dict]:
+    return [row for batch in source.batches() for row in batch.to_pylist()]
+
+
+def test_csv_and_parquet_read_alike(interactions, tmp_path):
+    from_csv = Interactions.open(interactions(ROWS, HEADER))
+    assert from_csv.kept.to_string() == "event: string\nweight: double\nimpressions: string"
+    rows = read(from_csv)
+    assert rows[0] == {
+        "user_id": "007", "content_id": "c1", "timestamp": datetime(2024, 5, 1, 12, tzinfo=UTC), "event": "click",
+        "weight": 0.5, "impressions": "[1, 2]",
+    }  # fmt: skip
+    assert (rows[1]["event"], rows[1]["weight"]) == (None, None)
+    assert (rows[2]["user_id"], rows[2]["content_id"]) == ("NA", "null")
+    columns = zip(*ROWS, strict=True)
+    table = pa.table(
+        {name: list(column) for name, column in zip(HEADER.split(","), columns, strict=True) if name != "weight"}
+    )
+    table = table.append_column("weight", pa.array([0.5, None, -1], pa.float32()))
+    table = table.set_column(0, "user_id", table["user_id"].dictionary_encode())
+    pq.write_table(table, tmp_path / "i.parquet")
+    from_parquet = read(Interactions.open(tmp_path / "i.parquet"))
+    assert [
+        {**row, "event": row["event"] or None, "impressions": row["impressions"] or None} for row in from_parquet
+    ] == rows
+
+
+def test_columns_keep_their_types_and_numbers_become_names(tmp_path):
+    table = pa.table(
+        {
+            "user_id": pa.array([7, 8]),
+            "content_id": ["a", "b"],
+            "timestamp": pa.array([1714564800] * 2),
+            "shown": pa.array([["a", "b"], None], pa.list_(pa.string())),
+        }
+    )
+    pq.write_table(table, tmp_path / "i.parquet")
+    source = Interactions.open(tmp_path / "i.parquet")
+    assert source.kept.field("shown").type == pa.list_(pa.string())
+    assert [(row["user_id"], row["shown"]) for row in read(source)] == [("7", ["a", "b"]), ("8", None)]
+
+
+def test_a_folder_is_read_by_name_and_in_batches(interactions, tmp_path, monkeypatch):
+    interactions([["u", "c", 1714564800 + number] for number in range(5)], name="b.csv")
+    interactions([["u", "a", 1714564800]], name="a.csv")
+    (tmp_path / "_SUCCESS.csv").write_text("")
+    monkeypatch.setattr(module, "_CSV_BLOCK", 64)
+    source = Interactions.open(tmp_path)
+    assert [file.name for file in source.files] == ["a.csv", "b.csv"]
+    batches = list(source.batches())
+    assert len(batches) > 2
+    assert sum(batch.num_rows for batch in batches) == 6
+    assert batches[0]["content_id"][0].as_py() == "a"
+
+
+def test_only_what_is_to_be_kept_comes_along(interactions):
+    path = interactions(ROWS, HEADER)
+    assert Interactions.open(path, keep=["weight", "event"]).kept.names == ["weight", "event"]
+    assert Interactions.open(path, keep=[]).kept.names == []
+    with pytest.raises(BadInput, match="no column likes to keep; there is user_id, content_id, timestamp, event"):
+        Interactions.open(path, keep=["likes"])
+
+
+def test_rows_without_a_user_an_item_or_a_time_are_counted_and_the_first_is_named(interactions, monkeypatch):
+    good = ["u", "c", 1714564800]
+    path = interactions([good, ["", "c", 1714564800], ["u", "", 1714564800], good, ["", "", "never"]])
+    monkeypatch.setattr(module, "_CSV_BLOCK", 64)
+    with pytest.raises(BadInput) as refused:
+        read(Interactions.open(path))
+    assert str(refused.value) == (
+        "no user_id in 2 rows, the first is row 2 of i.csv; no content_id in 2 rows, the first is row 3 of i.csv; "
+        "no readable timestamp in 1 row, the first is row 5 of i.csv ('never'); mend or remove them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty; a line with the names"),
+        ("user_id,content_id,timestamp\n", "has no interactions"),
+        ("user,content_id,time\nu,c,1714564800\n", "has no column user_id, timestamp, only user, content_id, time"),
+        ("user_id,content_id,timestamp,user_id\n", "two columns 'user_id'"),
+        ("user_id,content_id,timestamp\nu,c\n", "cannot read .*i.csv: CSV parse error"),
+        ("user_id,content_id,timestamp,weight\nu,c,1714564800,heavy\n", "cannot read .*i.csv: .*heavy"),
+        ("user_id,content_id,timestamp\nu,\udcff,1714564800\n", "cannot read .*i.csv: .*(UTF8|utf-8)"),
+        ("user_id,content_id,timestamp\nu,c,3\n", "time stamp 3 may count anything"),
+        ("user_id,content_id,timestamp\nu,c,2024-05-01 12:00\n", "have no time zone"),
+    ],
+)
+def test_bad_csv(tmp_path, text, said):
+    (tmp_path / "i.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BadInput, match=said):
+        read(Interactions.open(tmp_path / "i.csv"))
+
+
+def test_bad_places(interactions, tmp_path):
+    with pytest.raises(BadInput, match=r"no file .*nowhere.csv; --interactions names"):
+        Interactions.open(tmp_path / "nowhere.csv")
+    with pytest.raises(BadInput, match=r"has no .parquet or .csv file"):
+        Interactions.open(tmp_path)
+    (tmp_path / "i.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(BadInput, match=r"cannot read .*i.parquet"):
+        Interactions.open(tmp_path / "i.parquet")
+    interactions([], name="i.csv")
+    with pytest.raises(BadInput, match=r"not all .parquet or all .csv"):
+        Interactions.open(tmp_path)
+    (tmp_path / "i.txt").write_text("")
+    with pytest.raises(BadInput, match=r"not all .parquet or all .csv"):
+        Interactions.open(tmp_path / "i.txt")
+
+
+def test_files_with_other_columns_are_refused(interactions, tmp_path):
+    interactions([], name="a.csv")
+    interactions([], "user_id,content_id,timestamp,event", "b.csv")
+    with pytest.raises(BadInput, match=r"b.csv has other columns than .*a.csv: event \(string\), not none"):
+        Interactions.open(tmp_path)
+    assert Interactions.open(tmp_path, keep=[]).kept.names == []
+
+
+def test_a_file_that_is_damaged_behind_its_footer_is_one_line(tmp_path):
+    rows = 5000
+    table = pa.table(
+        {"user_id": [f"u{i}" for i in range(rows)], "content_id": ["c"] * rows, "timestamp": [1714564800] * rows}
+    )
+    pq.write_table(table, tmp_path / "i.parquet")
+    data = bytearray((tmp_path / "i.parquet").read_bytes())
+    data[100:2000] = bytes(1900)
+    (tmp_path / "i.parquet").write_bytes(data)
+    with pytest.raises(BadInput, match=r"cannot read .*i.parquet"):
+        read(Interactions.open(tmp_path / "i.parquet"))
