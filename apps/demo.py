@@ -15,11 +15,11 @@ from fuseid.apps.report_text import print_findings
 from fuseid.apps.show import Bars, out, print_rows, print_run
 from fuseid.core.config import load_config
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.export import export_ids
+from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.lookup import Catalog
-from fuseid.pipelines.report import report
+from fuseid.pipelines.reports.document import report
 from fuseid.pipelines.runners import LocalRunner, Runner
 from fuseid.pipelines.sources import open_source
 

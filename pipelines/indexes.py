@@ -43,7 +43,8 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
         store.dataset(name).optimize.optimize_indices()
     reached("index.done")
     for name in store.versions() | {"runs": 0}:
-        store.dataset(name).cleanup_old_versions(older_than=_KEEP_VERSIONS)
+        # What an export has tagged stays.
+        store.dataset(name).cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
 
 
 def ensure_key_index(store: Store) -> None:

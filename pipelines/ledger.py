@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,9 +26,9 @@ _FOLD_ROWS = 1 << 19
 _POLICY = "collisions."
 
 
-def pinned_policy(store: Store, tokenizer_id: str) -> Policy:
-    """The policy that the IDs under a tokenizer began with, and go on with."""
-    return Policy(**(store.setting(_POLICY + tokenizer_id) or {}))
+def pinned_policy(store: Store, tokenizer_id: str, at: lance.LanceDataset | None = None) -> Policy:
+    """The policy that the IDs under a tokenizer began with, and go on with. at: as of `Store.setting`."""
+    return Policy(**(store.setting(_POLICY + tokenizer_id, at) or {}))
 
 
 def pin_policy(store: Store, tokenizer_id: str, policy: Policy) -> None:

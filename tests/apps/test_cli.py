@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import runpy
 import shutil
 import subprocess
@@ -17,8 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fuseid.apps import cli
-
 DATA = Path(__file__).parents[1] / "data"
 SURFACE = json.loads((DATA / "cli_surface.json").read_text(encoding="utf-8"))
 CONFIG = """
@@ -27,26 +24,6 @@ decode: {workers: 1}
 tokenizer: {codebook_sizes: [4, 3], iterations: 5}
 fusion: {dim: 8}
 """
-
-
-@pytest.fixture
-def fuseid(capsys, monkeypatch, tmp_path):
-    """Runs a command in this process, in `tmp_path`; -> (exit status, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("FUSEID_")]:
-        monkeypatch.delenv(name)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fuseid", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        written = capsys.readouterr()
-        return status, written.out, written.err
-
-    return run
 
 
 @pytest.fixture
@@ -270,6 +247,31 @@ def test_an_unknown_item_and_tokenizer(refused, folder):
 
 def test_export_into_a_folder_that_is_not_empty(refused, folder):
     assert "not an empty folder" in refused("export", "ids", "--db", "db", "--out", ".")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ids", "--out", "ids", "--since", "yesterday"], "no export tagged 'yesterday'; there is none"),
+        (["ids", "--out", "ids", "--tokenizer", "rq-kmeans-00"], "holds no rq-kmeans-00"),
+        (["ids", "--out", "ids", "--manifest", "fuseid.yaml"], "cannot read the manifest fuseid.yaml"),
+        (["tags", "--remove", "yesterday"], "no export tagged 'yesterday'"),
+    ],
+)
+def test_an_export_that_cannot_be_made(refused, folder, arguments, said):
+    before = sorted(folder.iterdir())
+    assert said in refused("export", *arguments, "--db", "db")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_exports_are_listed_by_their_tags_until_these_are_removed(fuseid, folder):
+    status, out, _ = fuseid("export", "ids", "--db", "db", "--out", "ids", "--format", "grid", "--json")
+    tag = json.loads(out)["tag"]
+    status, out, err = fuseid("export", "tags", "--db", "db")
+    assert (status, err) == (0, "")
+    assert tag in out
+    status, out, err = fuseid("export", "tags", "--db", "db", "--remove", tag, "--json")
+    assert (status, json.loads(out)) == (0, {"tags": []})
 
 
 def test_a_database_that_another_run_writes_to_is_status_3(refused, folder):

@@ -1,0 +1,224 @@
+"""What an export of IDs costs beside writing the same files with the plain library:
+`python benchmarks/exports.py [--items 1000000] [--formats grid,parquet] [--repeats 3] [--json OUT]`.
+
+A database of `--items` rows is made directly with Lance: short captions, a title among the attributes, no vectors,
+random codes of three levels of 256 with digits where they collide; `contents`, with its copy of the champion's IDs, and
+the ledger in two orders, neither sorted. Then, for each format, in a process of its own each time, with all libraries
+loaded before the clock starts:
+
+- `export_s` is `export_ids`, from opening the database to the renamed folder: reading both tables, joining, sorting,
+  writing, hashing every file for the manifest, tagging. peak_mib: the process's own peak memory, of which it had
+  base_mib when the export began.
+- `plain_s` is writing the same files from memory. What is in memory is what the library gives when it reads the
+  exported file (an Arrow table for Parquet, a tensor, an array, the rows of a CSV as lists, the object of a JSON
+  document, the lines of a text), so no reading, joining, sorting or making of texts is in it. It is written by one call
+  each: `pyarrow.parquet.write_table` with the same compression, `torch.save`, `numpy.save`, `csv.writer.writerows`,
+  `json.dumps` and a write (faster than `json.dump`), `writelines`. Whitespace of JSON and row groups are the library's
+  own, so bytes differ slightly: plain_mib beside mib.
+
+ratio is export_s / plain_s, of the medians over `--repeats`; export and plain take turns. `read_s` is what reading,
+joining and sorting take alone, without any format. Files are written to the page cache, not synced, in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+sys.path[0] = str(Path(__file__).parents[1])
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from benchmarks.processes import own_peak_mib
+from fuseid.apps.show import print_rows
+from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.exports.ids import export_ids
+from fuseid.pipelines.exports.registry import FORMATS
+from fuseid.pipelines.exports.snapshot import Snapshot
+from fuseid.pipelines.places import base_texts, lists
+from fuseid.pipelines.store import Store
+from fuseid.tokenizers.buckets import bucket_ids
+from fuseid.tokenizers.collisions import digits
+from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+SIZES = (256, 256, 256)
+_CHUNK = 100_000
+
+
+def make_database(uri: str, count: int) -> None:
+    """Items and their IDs in two different orders, neither of them sorted."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((4 * max(SIZES), 8)).astype(np.float32)
+    store = Store.create(uri)
+    fusion = store.put_artifact(Fusion.fit({"external": vectors}, None, 8, {"external": None}))
+    tokenizer = store.put_artifact(RQKMeans.fit(vectors, SIZES, iterations=1, refinements=0, fusion=fusion))
+    store.ensure_vectors({})
+    contents, ledger = (store.dataset(name) for name in ("contents", "assignments"))
+    # Squared, so that low codes are held by more items and some collide.
+    codes_NL = (rng.random((count, len(SIZES))) ** 2 * SIZES).astype(np.int32)
+    buckets, first = bucket_ids(codes_NL)
+    digits_N = digits(buckets, np.zeros(len(first), np.int64))
+    for table, columns in ((contents, items), (ledger, given)):
+        order = rng.permutation(count)
+        for start in range(0, count, _CHUNK):
+            numbers = order[start : start + _CHUNK]
+            rows = ids(codes_NL[numbers], digits_N[numbers], tokenizer) | columns(numbers)
+            filled = [rows.get(field.name, pa.nulls(len(numbers), field.type)) for field in table.schema]
+            lance.write_dataset(pa.Table.from_arrays(filled, schema=table.schema), table.uri, mode="append")
+    store.put_settings({"fusion": fusion, "champion": tokenizer})
+
+
+def ids(codes_NL: np.ndarray, digits_N: np.ndarray, tokenizer_id: str) -> dict[str, pa.Array]:
+    base = base_texts(codes_NL)
+    sids = [f"{text}.{digit}" if digit else text for text, digit in zip(base.to_pylist(), digits_N, strict=True)]
+    return {
+        "tokenizer_id": pa.array([tokenizer_id] * len(codes_NL)),
+        "codes": lists(codes_NL),
+        "suffix": pa.array(digits_N, pa.int32(), mask=digits_N == 0),
+        "base": base,
+        "sid": pa.array(sids),
+    }
+
+
+def content_ids(numbers: np.ndarray) -> pa.Array:
+    return pa.array([f"item-{number:010d}" for number in numbers.tolist()])
+
+
+def given(numbers: np.ndarray) -> dict[str, pa.Array]:
+    return {"content_id": content_ids(numbers)}
+
+
+def items(numbers: np.ndarray) -> dict[str, pa.Array]:
+    return {
+        "content_id": content_ids(numbers),
+        "kind": pa.array(["image"] * len(numbers)),
+        "caption": pa.array([f"thing {n % 9973} beside thing {n % 7919}" for n in numbers.tolist()]),
+        "attributes": pa.array([json.dumps({"title": f"Thing {n}"}) for n in numbers.tolist()], pa.json_()),
+    }
+
+
+def timed_export(uri: str, out: str, name: str) -> dict[str, float]:
+    base_mib = own_peak_mib()
+    started = time.perf_counter()
+    manifest = export_ids(uri, out, name)
+    return {
+        "export_s": time.perf_counter() - started, "base_mib": base_mib, "peak_mib": own_peak_mib(),
+        "mib": sum(facts["bytes"] for facts in manifest["files"].values()) / (1 << 20),
+    }  # fmt: skip
+
+
+def timed_read(uri: str) -> float:
+    started = time.perf_counter()
+    for _ in Snapshot.open(uri).items():
+        pass
+    return time.perf_counter() - started
+
+
+def timed_plain(folder: str, out: str) -> dict[str, float]:
+    """Every file of an export, read before the clock starts, written anew while it runs."""
+    found = [path for path in sorted(Path(folder).rglob("*")) if path.is_file() and path.name != "manifest.json"]
+    writers = [plain(path) for path in found]
+    Path(out).mkdir()
+    started = time.perf_counter()
+    for number, write in enumerate(writers):
+        write(Path(out) / str(number))
+    seconds = time.perf_counter() - started
+    return {"plain_s": seconds, "plain_mib": sum(path.stat().st_size for path in Path(out).iterdir()) / (1 << 20)}
+
+
+def plain(path: Path) -> Callable[[Path], Any]:
+    """Reads a file; -> what writes the same with the library that it is of."""
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        return lambda out: pq.write_table(table, out, compression="zstd")
+    if path.suffix == ".pt":
+        tensor = torch.load(path, weights_only=True)
+        return lambda out: torch.save(tensor, out)
+    if path.suffix == ".npy":
+        array = np.load(path)
+        return lambda out: save_array(array, out)
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        return lambda out: save_rows(rows, out)
+    if path.suffix == ".json":
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return lambda out: out.write_text(json.dumps(document), encoding="utf-8")
+    if path.suffix == ".txt":
+        with path.open(newline="\n", encoding="utf-8") as file:
+            lines = file.readlines()
+        return lambda out: save_lines(lines, out)
+    raise ValueError(f"no plain library is named for {path.name}")
+
+
+def save_array(array: np.ndarray, out: Path) -> None:
+    with out.open("wb") as file:
+        np.save(file, array)
+
+
+def save_rows(rows: list[list[str]], out: Path) -> None:
+    with out.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+def save_lines(lines: list[str], out: Path) -> None:
+    with out.open("w", newline="\n", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """In a process of its own: its peak memory is that of this call."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
+
+
+def measured(uri: str, name: str, repeats: int, folder: Path) -> dict[str, Any]:
+    runs: list[dict[str, float]] = []
+    for number in range(repeats):
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            export = alone(timed_export, uri, f"{scratch}/{name}", name)
+            runs.append(export | alone(timed_plain, f"{scratch}/{name}", f"{scratch}/plain"))
+        print(f"{name} {number + 1}/{repeats}: {runs[-1]}", file=sys.stderr)
+    row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+    return {"format": name, "ratio": row["export_s"] / row["plain_s"], **row, "runs": runs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--work", type=Path, help="folder for the database and the exports, some 2 GB for a million")
+    parser.add_argument("--json", type=Path, help="also write the table as JSON")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fuseid-bench-", dir=arguments.work) as name:
+        folder = Path(name)
+        uri = str(folder / "db")
+        alone(make_database, uri, arguments.items)
+        read_s = statistics.median(alone(timed_read, uri) for _ in range(arguments.repeats))
+        rows = [measured(uri, name, arguments.repeats, folder) for name in arguments.formats.split(",")]
+    print(f"{arguments.items:,} items; reading, joining and sorting them alone: {read_s:.2f} s")
+    columns = ("format", "export_s", "plain_s", "ratio", "mib", "plain_mib", "base_mib", "peak_mib")
+    print_rows(rows, columns)
+    if arguments.json:
+        told = {"items": arguments.items, "codebook_sizes": SIZES, "read_s": read_s, "rows": rows}
+        arguments.json.write_text(json.dumps(told, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

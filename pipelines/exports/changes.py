@@ -1,0 +1,118 @@
+"""What has changed between two snapshots: items that came, went, or have another ID, and how their numbers moved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fuseid.pipelines.exports.ranges import rebatched
+from fuseid.pipelines.exports.snapshot import ITEM_ROWS
+
+_ID = ("sid", "codes", "suffix")
+_TYPES = (pa.string(), pa.list_(pa.int32()), pa.int32())
+_BOTH = [(f"{side}_{name}", type) for side in ("old", "new") for name, type in zip(_ID, _TYPES, strict=True)]
+_SIDE = pa.schema([("content_id", pa.string()), *zip(_ID, _TYPES, strict=True)])
+# change: `added`, `removed` or `changed`.
+CHANGES = pa.schema([("content_id", pa.string()), ("change", pa.string()), *_BOTH])
+# An item's place among the content_ids of an export, from 0 on, by which some formats name it.
+NUMBERS = pa.schema([("content_id", pa.string()), ("old_number", pa.int64()), ("new_number", pa.int64())])
+CHANGES_FILE, NUMBERS_FILE = "changes.parquet", "numbers.parquet"
+
+
+def write_changes(
+    old: Iterator[pa.RecordBatch], new: Iterator[pa.RecordBatch], folder: Path, numbers: bool
+) -> dict[str, int]:
+    """Writes `changes.parquet`, in the schema `CHANGES`, and, if told to, `numbers.parquet`, which maps the numbers of
+    all items, in the schema `NUMBERS`; both sorted by content_id. Memory holds a few batches.
+
+    old, new: as of `Snapshot.items`. Returns how many items were added, removed and changed.
+    """
+    counts: Counter[str] = Counter(added=0, removed=0, changed=0)
+
+    def changes() -> Iterator[pa.Table]:
+        for table in aligned(old, new):
+            if numbering is not None:
+                numbering.write_table(table.select(NUMBERS.names))
+            found = table.filter(table["change"].is_valid()).select(CHANGES.names)
+            counts.update(found["change"].to_pylist())
+            yield found
+
+    numbering = pq.ParquetWriter(folder / NUMBERS_FILE, NUMBERS, compression="zstd") if numbers else None
+    try:
+        with pq.ParquetWriter(folder / CHANGES_FILE, CHANGES, compression="zstd") as writer:
+            for batch in rebatched(changes(), CHANGES, ITEM_ROWS):
+                writer.write_batch(batch)
+    finally:
+        if numbering is not None:
+            numbering.close()
+    return dict(counts)
+
+
+def read_changes(folder: Path) -> Iterator[pa.RecordBatch]:
+    """What `write_changes` has written, in batches of `CHANGES`."""
+    with pq.ParquetFile(folder / CHANGES_FILE) as file:
+        yield from file.iter_batches(ITEM_ROWS)
+
+
+def aligned(old: Iterator[pa.RecordBatch], new: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The full outer join of two streams that are sorted by content_id, sorted: the columns of `CHANGES`, `change` null
+    where nothing changed, and both numbers. An ID counts as changed where its text differs, also between tokenizers.
+    """
+    sides = _Side(old), _Side(new)
+    while held := [side for side in sides if side.filled()]:
+        # Whatever comes later, on either side, lies above it.
+        border = min(side.last() for side in held)
+        yield _joined(*(side.until(border) for side in sides))
+
+
+class _Side:
+    """One stream, and its rows that the other has not caught up with yet."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self._held = _SIDE.empty_table()
+        self._number = 0
+
+    def filled(self) -> bool:
+        """Whether it holds rows, having drawn the next ones if it held none."""
+        while not len(self._held):
+            batch = next(self._batches, None)
+            if batch is None:
+                return False
+            self._held = pa.Table.from_batches([batch]).select(_SIDE.names)
+        return True
+
+    def last(self) -> str:
+        return self._held["content_id"][-1].as_py()
+
+    def until(self, border: str) -> pa.Table:
+        """Takes its rows up to the border out, with their numbers."""
+        rows = pc.sum(pc.less_equal(self._held["content_id"], border), min_count=0).as_py()
+        taken, self._held = self._held.slice(0, rows), self._held.slice(rows)
+        first, self._number = self._number, self._number + rows
+        return taken.append_column("number", pa.array(np.arange(first, self._number)))
+
+
+def _joined(old: pa.Table, new: pa.Table) -> pa.Table:
+    ids = pa.chunked_array([*old["content_id"].chunks, *new["content_id"].chunks], pa.string()).unique()
+    ids = ids.take(pc.sort_indices(ids))
+    rows = {"old": (old, _rows(ids, old)), "new": (new, _rows(ids, new))}
+    columns = {
+        f"{side}_{name}": table[name].take(found) for side, (table, found) in rows.items() for name in (*_ID, "number")
+    }
+    there = {side: found.is_valid() for side, (_, found) in rows.items()}
+    differs = pc.not_equal(columns["old_sid"], columns["new_sid"])
+    change = pc.if_else(there["new"], pc.if_else(differs, "changed", pa.scalar(None, pa.string())), "removed")
+    change = pc.if_else(there["old"], change, "added")
+    return pa.table({"content_id": ids, "change": change, **columns})
+
+
+def _rows(ids: pa.Array, table: pa.Table) -> pa.Array:
+    """int32 [N]: the row of each id, null where the table has none."""
+    return pc.index_in(ids, value_set=table["content_id"].combine_chunks())

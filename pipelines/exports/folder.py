@@ -1,0 +1,98 @@
+"""An export's folder: made under another name and renamed when it is whole, with a manifest that hashes its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from fuseid.core.errors import BadInput
+
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def new_folder(out: str | Path) -> Iterator[Path]:
+    """A scratch folder beside `out`, which becomes `out` when the block ends well, and is removed when it raises.
+
+    Raises BadInput where `out` exists and is not an empty folder.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"{out} exists and is not an empty folder; choose another --out or remove it")
+    out = out.resolve()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name[:100]}-", dir=out.parent))
+    except OSError as error:
+        raise BadInput(f"cannot make the folder {out}: {error.strerror or error}; choose another --out") from None
+    try:
+        yield scratch
+        # mkdtemp's folders are for their owner alone.
+        scratch.chmod(0o755)
+        if out.exists():
+            out.rmdir()
+        scratch.rename(out)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes `manifest.json`: `facts`, and under `files` the bytes and BLAKE2b-128 of every file there is, and the rows
+    of a Parquet file. The last thing to write. Returns the manifest.
+
+    facts: JSON values that are the same for the same export, so neither times nor paths.
+    """
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST):
+        facts_of_file: dict[str, Any] = {"bytes": path.stat().st_size, "blake2b": file_hash(path)}
+        if path.suffix == ".parquet":
+            facts_of_file["rows"] = pq.read_metadata(path).num_rows
+        files[path.relative_to(folder).as_posix()] = facts_of_file
+    manifest = json.loads(json.dumps({**facts, "files": files}, sort_keys=True))
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    return manifest
+
+
+def load_manifest(path: Path) -> dict[str, Any]:
+    """The manifest in a file, its files not looked at. Raises BadInput for what is none."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"cannot read the manifest {path}: {str(error).splitlines()[0]}") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise BadInput(f"{path} is no manifest of an export: it names no files")
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder, once every file that it names was found to be as it says.
+
+    Raises BadInput where the manifest or a file is missing, altered, or named outside the folder.
+    """
+    manifest = load_manifest(folder / MANIFEST)
+    for name, facts in manifest["files"].items():
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts or not isinstance(facts, dict):
+            raise BadInput(f"{folder / MANIFEST} names the file {name!r}, which no export writes")
+        path = folder / name
+        if not path.is_file():
+            raise BadInput(f"{folder} lacks {name}, which its manifest names; export again")
+        if path.stat().st_size != facts.get("bytes") or file_hash(path) != facts.get("blake2b"):
+            raise BadInput(f"{path} is not what its manifest says: it was altered or cut short; export again")
+    return manifest
+
+
+def file_hash(path: Path) -> str:
+    """BLAKE2b-128 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

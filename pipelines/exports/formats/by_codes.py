@@ -1,0 +1,98 @@
+"""Items in the order of their codes, for formats that are sorted or grouped by ID; in parts, for bounded memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.columns import chunks, codes_of, column, digits_of
+
+PART_ROWS = 1 << 21
+
+
+@dataclass(frozen=True)
+class Part:
+    """content_ids [N], codes int32 [N, L], digits int32 [N]."""
+
+    content_ids: pa.Array
+    codes_NL: np.ndarray
+    digits_N: np.ndarray
+
+
+def by_codes(items: Iterable[pa.RecordBatch], folder: Path, about: About, part_rows: int = PART_ROWS) -> Iterator[Part]:
+    """Sorted by codes, then digit, then content_id; items of equal codes are never in two parts.
+
+    A part has about `part_rows` items, and memory holds one: further ones lie in temporary files in `folder`. It has
+    more where more than that agree in their first two codes.
+    """
+    count = max(1, -(-about.items // part_rows))
+    tables = (chunk.select(["content_id", "codes", "suffix"]) for chunk in chunks(items, about))
+    if count == 1:
+        if held := list(tables):
+            yield _sorted(pa.concat_tables(held), about)
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as directory:
+        paths = [Path(directory) / f"{number}.arrow" for number in range(count)]
+        _spill(tables, paths, about)
+        for path in paths:
+            with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
+                if len(table := reader.read_all()):
+                    yield _sorted(table, about)
+
+
+def _spill(tables: Iterable[pa.Table], paths: list[Path], about: About) -> None:
+    """Each item into the file of its range of first two codes."""
+    schema = pa.schema([("content_id", pa.string()), ("codes", pa.list_(pa.int32())), ("suffix", pa.int32())])
+    first, second = (*about.codebook_sizes, 1)[:2]
+    with ExitStack() as files:
+        writers = [files.enter_context(pa.ipc.new_stream(str(path), schema)) for path in paths]
+        for table in tables:
+            codes_NL = codes_of(column(table, "codes"), about.codebook_sizes).astype(np.int64)
+            key_N = codes_NL[:, 0] * second + (codes_NL[:, 1] if about.levels > 1 else 0)
+            part_N = key_N * len(paths) // (first * second)
+            for number in np.unique(part_N).tolist():
+                writers[number].write_table(table.filter(pa.array(part_N == number)).cast(schema))
+
+
+def _sorted(table: pa.Table, about: About) -> Part:
+    codes_NL = codes_of(column(table, "codes"), about.codebook_sizes)
+    digits_N = digits_of(column(table, "suffix"))
+    if digits_N.max(initial=0) > about.largest_suffix:
+        raise ValueError(f"suffixes up to {about.largest_suffix} were announced, {digits_N.max()} came")
+    order = _order(np.column_stack([codes_NL, digits_N]), (*about.codebook_sizes, about.largest_suffix + 1))
+    return Part(
+        column(table, "content_id").take(pa.array(order)), codes_NL.take(order, axis=0), digits_N.take(order, axis=0)
+    )
+
+
+def _order(digits_NM: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    """int64 [N]: the rows as they sort, equal ones, which come sorted by content_id, as they come."""
+    keys, rows = _keys(digits_NM, sizes), len(digits_NM)
+    if len(keys) > 1 or prod(sizes) * rows >= 1 << 63:
+        return np.lexsort(keys)
+    # Sorting numbers that carry their row is several times faster than sorting rows by number.
+    carried = keys[0] * rows + np.arange(rows)
+    carried.sort()
+    return carried % rows
+
+
+def _keys(digits_NM: np.ndarray, sizes: tuple[int, ...]) -> list[np.ndarray]:
+    """As few int64 keys as hold all columns, the least significant first, as `np.lexsort` takes them."""
+    keys: list[np.ndarray] = []
+    room = 0
+    for values, size in zip(digits_NM.T[::-1], sizes[::-1], strict=True):
+        if keys and room * size < 1 << 63:
+            keys[-1] = keys[-1] + values.astype(np.int64) * room
+            room *= size
+        else:
+            keys.append(values.astype(np.int64))
+            room = size
+    return keys

@@ -1,0 +1,105 @@
+"""Between batches of items and what files hold: chunks of one size, code matrices, lines of text; Arrow and NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fuseid.pipelines.exports.formats.about import About
+
+CHUNK_ROWS = 1 << 16
+
+
+def chunks(items: Iterable[pa.RecordBatch], about: About, rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
+    """The same items in tables of `rows`, so that bytes do not depend on how they came; never an empty one.
+
+    Raises ValueError where they are not the `about.items` that were announced: some formats lay out their files by it.
+    """
+    held: list[pa.RecordBatch] = []
+    have = seen = 0
+    for batch in items:
+        seen += batch.num_rows
+        while have + batch.num_rows >= rows:
+            yield pa.Table.from_batches([*held, batch.slice(0, rows - have)]).combine_chunks()
+            batch, held, have = batch.slice(rows - have), [], 0
+        if batch.num_rows:
+            held.append(batch)
+            have += batch.num_rows
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+    if seen != about.items:
+        raise ValueError(f"{about.items} items were announced, {seen} came")
+
+
+def column(table: pa.Table, name: str) -> pa.Array:
+    """One array, of the storage where the column is of an extension type."""
+    parts = table[name]
+    whole = parts.chunk(0) if parts.num_chunks == 1 else parts.combine_chunks()
+    return whole.storage if isinstance(whole, pa.ExtensionArray) else whole
+
+
+def codes_of(lists: pa.Array, sizes: tuple[int, ...]) -> np.ndarray:
+    """int32 [N, L]. Raises ValueError where a row has not L codes, each below the size of its codebook."""
+    codes_NL = matrix(lists, len(sizes))
+    if len(codes_NL) and (codes_NL.min() < 0 or (codes_NL.max(axis=0) >= sizes).any()):
+        raise ValueError(f"codes up to {codes_NL.max(axis=0).tolist()} do not fit codebooks of {list(sizes)}")
+    return codes_NL
+
+
+def matrix(lists: pa.Array, width: int) -> np.ndarray:
+    """int32 [N, width]. Raises ValueError where a row has another number of values, or one that is no int32."""
+    if not isinstance(lists, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+        raise ValueError(f"codes are {lists.type}, not lists")
+    values = lists.flatten()
+    right = pc.all(pc.equal(pc.list_value_length(lists), width), skip_nulls=False, min_count=0).as_py()
+    if width < 1 or not right or values.null_count:
+        raise ValueError(f"not every row has {max(1, width)} codes")
+    return values.cast(pa.int32()).to_numpy(zero_copy_only=False).reshape(-1, width)
+
+
+def digits_of(suffixes: pa.Array) -> np.ndarray:
+    """int32 [N]: the collision digit, 0 for the bare ID."""
+    return suffixes.fill_null(0).to_numpy(zero_copy_only=False)
+
+
+def suffixes_of(digits_N: np.ndarray) -> pa.Array:
+    """The inverse of `digits_of`."""
+    return pa.array(digits_N, pa.int32(), mask=digits_N == 0)
+
+
+def lists_of(codes_NL: np.ndarray, of: pa.DataType | None = None) -> pa.ListArray:
+    """Rows of a matrix as lists, of int32 unless told otherwise."""
+    rows, width = codes_NL.shape
+    values = pa.array(codes_NL.reshape(-1)).cast(of or pa.int32())
+    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * np.int32(width)), values)
+
+
+# Text
+
+
+def joined(*pieces: Any) -> pa.Array:
+    """Pieces side by side, row by row: each a text for all rows, an integer array [N], or an Arrow text array [N]."""
+    return pc.binary_join_element_wise(*map(_text, pieces), pa.scalar("", pa.large_string()))
+
+
+def _text(piece: Any) -> Any:
+    if isinstance(piece, str):
+        return pa.scalar(piece, pa.large_string())
+    return pc.cast(pa.array(piece) if isinstance(piece, np.ndarray) else piece, pa.large_string())
+
+
+def spelled(codes_NL: np.ndarray, tables: Sequence[pa.Array]) -> pa.Array:
+    """The texts of each row's codes side by side, large_string [N]; tables: by level the text of each code."""
+    texts = (table.take(pa.array(codes)) for table, codes in zip(tables, codes_NL.T, strict=True))
+    return pc.binary_join_element_wise(*texts, pa.scalar("", pa.large_string()))
+
+
+def write_text(file: BinaryIO, lines: pa.Array) -> None:
+    """Writes the texts of a large_string array one after the other, as they lie in memory."""
+    offsets = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset : lines.offset + len(lines) + 1]
+    if offsets[0] != offsets[-1]:
+        file.write(memoryview(lines.buffers()[2])[int(offsets[0]) : int(offsets[-1])])

@@ -1,0 +1,78 @@
+"""The form of GRID: one tensor of codes whose columns are items, and the map of their numbers.
+
+Its configs/experiment/tiger_train_flat.yaml hands `torch.load(open(semantic_id_path, "rb"))` to the data set as
+`semantic_id_map`, and src/data/loading/components/pre_processing.py (`map_sparse_id_to_semantic_id`) looks the items of
+a sequence up in it as columns. Its own digit (src/utils/tensor_utils.py, `deduplicate_rows_in_tensor`) is 0 for an item
+alone and 1 to n for n items of equal codes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.columns import codes_of, column, digits_of
+from fuseid.pipelines.exports.formats.numbering import numbered, read_items
+from fuseid.pipelines.exports.formats.reading import ids_table, readable
+
+NAME = "grid"
+COLLISIONS = (
+    "The last row holds the digit, 0 for the bare ID, so that columns differ; unlike GRID's own digits, which count "
+    "from 1 where codes collide, an item's digit stays when others come. Items that share an ID are equal columns."
+)
+EXTRA: tuple[str, ...] = ()
+FILE = "semantic_ids.pt"
+
+
+def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
+    """`semantic_ids.pt`, int64 [L + 1, N], and `items.parquet`, the map of N numbers to content_ids.
+
+    The tensor is one array: it is filled in a memory-mapped file, whose pages the system can put aside, and saved from
+    there.
+    """
+    import torch
+
+    with tempfile.TemporaryFile(dir=folder) as scratch:
+        codes_MN = _zeros(scratch, about.levels + 1, about.items)
+        for numbers_N, chunk in numbered(items, folder, about):
+            at = slice(numbers_N[0], numbers_N[-1] + 1)
+            codes_MN[:-1, at] = codes_of(column(chunk, "codes"), about.codebook_sizes).T
+            codes_MN[-1, at] = digits_of(column(chunk, "suffix"))
+        torch.save(torch.from_numpy(codes_MN), folder / FILE)
+
+
+def read(folder: Path) -> pa.Table:
+    """Raises BadInput for a file that is no such tensor; nothing but tensors is unpickled."""
+    import torch
+
+    content_ids, _ = read_items(folder)
+    path = folder / FILE
+    with readable(path, "a tensor of semantic IDs"):
+        try:
+            with warnings.catch_warnings():
+                # Of other things than tensors, torch warns; here they are refused.
+                warnings.simplefilter("ignore")
+                codes_MN = torch.load(path, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:
+            # Torch names no class for all that damaged bytes make its readers raise.
+            raise ValueError(str(error) or type(error).__name__) from None
+        if type(codes_MN) is not torch.Tensor or codes_MN.layout is not torch.strided:
+            raise ValueError("it holds no plain tensor")
+        if codes_MN.dtype is not torch.int64 or codes_MN.dim() != 2 or len(codes_MN) < 2:
+            raise ValueError(f"its tensor is {codes_MN.dtype} {list(codes_MN.shape)}, not int64 [levels + 1, items]")
+        codes_NM = codes_MN.numpy().T
+        return ids_table(content_ids, codes_NM[:, :-1], codes_NM[:, -1])
+
+
+def _zeros(scratch: object, rows: int, columns: int) -> np.ndarray:
+    if columns == 0:
+        return np.zeros((rows, 0), np.int64)
+    return np.memmap(scratch, np.int64, "w+", shape=(rows, columns))  # type: ignore[call-overload]

@@ -1,0 +1,80 @@
+"""The form of OpenOneRec: Parquet of item numbers and codes, and of item numbers and captions.
+
+data/onerec_data/pretrain/item_understand.py (and every other script of data/onerec_data) reads `pid` and `sid` with
+`pandas.read_parquet`, takes an integer pid and the first three of a sid's codes, and writes the text that the column
+`text` holds; it reads `pid` and `dense_caption` likewise and drops empty captions. Each level has 8,192 tokens
+(pretrain/scripts/expand_qwen3_vocab.sh).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.columns import codes_of, column, digits_of, joined, lists_of, matrix, spelled
+from fuseid.pipelines.exports.formats.numbering import numbered, read_items
+from fuseid.pipelines.exports.formats.reading import ids_table, readable
+from fuseid.pipelines.exports.formats.tokens import token_tables
+from fuseid.tokenizers.vocabulary import BEGIN, END
+
+NAME = "openonerec"
+COLLISIONS = (
+    "The text of an ID has no place for a digit: items of equal codes have equal texts, and a generated text names all "
+    "of them. Each has its own pid, and `suffix`, which OpenOneRec does not read, keeps its digit."
+)
+EXTRA: tuple[str, ...] = ("caption", "vlm_caption")
+SIDS, CAPTIONS = "pid2sid.parquet", "pid2caption.parquet"
+_LEVELS, _CODES = 3, 8192
+_SIDS = pa.schema([("pid", pa.int64()), ("sid", pa.list_(pa.int32())), ("suffix", pa.int32()), ("text", pa.string())])
+_CAPTIONS = pa.schema([("pid", pa.int64()), ("dense_caption", pa.string())])
+
+
+def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
+    """`pid2sid.parquet`, `pid2caption.parquet` (the VLM's caption, else the item's own; items without one are left out)
+    and the map `items.parquet`. Memory holds one chunk.
+
+    Raises BadInput for another number of levels than three, or more than 8,192 codes: OpenOneRec would cut them off.
+    """
+    if about.levels != _LEVELS or max(about.codebook_sizes) > _CODES:
+        raise BadInput(
+            f"{NAME} holds {_LEVELS} levels of {_CODES} codes at most, this tokenizer has codebooks of "
+            f"{list(about.codebook_sizes)}; fit one that fits, or choose another --format"
+        )
+    tables = token_tables(NAME, about.codebook_sizes)
+    with (
+        pq.ParquetWriter(
+            folder / SIDS, _SIDS, compression="zstd", use_dictionary=["sid.list.element", "suffix"]
+        ) as sids,
+        pq.ParquetWriter(folder / CAPTIONS, _CAPTIONS, compression="zstd", use_dictionary=False) as captions,
+    ):
+        for numbers_N, chunk in numbered(items, folder, about):
+            codes_NL = codes_of(column(chunk, "codes"), about.codebook_sizes)
+            text = joined(BEGIN, spelled(codes_NL, tables), END)
+            pids = pa.array(numbers_N)
+            rows = [pids, lists_of(codes_NL), column(chunk, "suffix"), text.cast(pa.string())]
+            sids.write_table(pa.Table.from_arrays(rows, schema=_SIDS))
+            told = pc.coalesce(_filled(column(chunk, "vlm_caption")), _filled(column(chunk, "caption")))
+            captions.write_table(pa.Table.from_arrays([pids, told], schema=_CAPTIONS).filter(told.is_valid()))
+
+
+def read(folder: Path) -> pa.Table:
+    """From the codes and the map. Raises BadInput where they are not those of the same items."""
+    content_ids, levels = read_items(folder)
+    path = folder / SIDS
+    with readable(path, "a table of pid and sid"):
+        table = pq.ParquetFile(path).read(["pid", "sid", "suffix"]).combine_chunks()
+        if not table["pid"].combine_chunks().equals(pa.array(range(len(content_ids)), pa.int64())):
+            raise ValueError(f"its pids are not those of {len(content_ids)} items in order")
+        digits_N = digits_of(column(table, "suffix").cast(pa.int32()))
+        return ids_table(content_ids, matrix(column(table, "sid"), levels), digits_N)
+
+
+def _filled(texts: pa.Array) -> pa.Array:
+    """Null where a text is nothing but white space."""
+    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(texts), ""), pa.scalar(None, pa.string()), texts)

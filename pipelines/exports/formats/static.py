@@ -1,0 +1,73 @@
+"""The form of STATIC (youtube/static-constraint-decoding): a matrix of codes, sorted, from which it builds its index.
+
+static_decoding/csr_utils.py (`build_static_index`) takes it as `fresh_sids` [N, L] and counts on the order without
+looking: an unsorted array gives a wrong index. Codes are without offsets; its `vocab_size` is the largest codebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.by_codes import by_codes
+from fuseid.pipelines.exports.formats.numbering import ItemsWriter, read_items
+from fuseid.pipelines.exports.formats.reading import ids_table, readable
+
+NAME = "static"
+COLLISIONS = (
+    "Items of equal codes are equal rows of `sids.npy`, one leaf of the index, and `items.parquet` names them all. "
+    "`sids_digit.npy`, in the same order, has the digit as a last column, 0 for the bare ID, so that rows differ."
+)
+EXTRA: tuple[str, ...] = ()
+SIDS, DIGITS = "sids.npy", "sids_digit.npy"
+
+
+def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
+    """`sids.npy`, int32 [N, L], `sids_digit.npy`, int32 [N, L + 1], and `items.parquet`, their content_ids by row.
+
+    Rows ascend by codes, then digit, then content_id. Memory holds one part of the sort; the arrays are written as
+    they come.
+    """
+    with (
+        (folder / SIDS).open("wb") as sids,
+        (folder / DIGITS).open("wb") as digits,
+        ItemsWriter(folder, about) as content_ids,
+    ):
+        _write_header(sids, (about.items, about.levels))
+        _write_header(digits, (about.items, about.levels + 1))
+        for part in by_codes(items, folder, about):
+            sids.write(part.codes_NL.astype("<i4").tobytes())
+            digits.write(np.column_stack([part.codes_NL, part.digits_N]).astype("<i4").tobytes())
+            content_ids.write(part.content_ids)
+
+
+def read(folder: Path) -> pa.Table:
+    """Raises BadInput for arrays that are not sorted or not of the items that the map names; never unpickles."""
+    content_ids, levels = read_items(folder)
+    path = folder / DIGITS
+    with readable(path, "an array of semantic IDs"):
+        codes_NM = _load(path)
+        if codes_NM.shape != (len(content_ids), levels + 1):
+            raise ValueError(f"its shape is {codes_NM.shape}, not ({len(content_ids)}, {levels + 1})")
+        before, after = codes_NM[:-1], codes_NM[1:]
+        differ = before != after
+        where = differ.argmax(axis=1)[:, None]
+        below = np.take_along_axis(before, where, 1) > np.take_along_axis(after, where, 1)
+        if below.any():
+            raise ValueError("its rows are not sorted")
+        return ids_table(content_ids, codes_NM[:, :-1], codes_NM[:, -1])
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": shape})
+
+
+def _load(path: Path) -> np.ndarray:
+    # Mapped, so that a header which promises more than the file holds is found out before memory is taken for it.
+    with np.errstate(over="raise"):
+        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))

@@ -1,0 +1,22 @@
+"""The tokens of IDs as the vocabulary spells them, in tables of the texts of all codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import ascii_lowercase
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.pipelines.exports.formats.columns import joined
+from fuseid.tokenizers.vocabulary import STYLES
+
+
+def token_tables(style: str, sizes: Sequence[int], quote: str = "", between: str = "") -> list[pa.Array]:
+    """By level the token of each code, large_string [size]; all but the first level's with `between` before it."""
+    tables = []
+    for level, size in enumerate(sizes):
+        before, behind = STYLES[style].format(level=ascii_lowercase[level], code="\n").split("\n")
+        lead = (between if level else "") + quote
+        tables.append(joined(lead + before, np.arange(size), behind + quote))
+    return tables

@@ -1,0 +1,113 @@
+"""Export of semantic IDs: one pinned version of a database, in the format that a trainer reads, made again at will."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.changes import read_changes, write_changes
+from fuseid.pipelines.exports.folder import load_manifest, new_folder, write_manifest
+from fuseid.pipelines.exports.formats import grid, minionerec, openonerec
+from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.registry import DeltaFormat, Format, format_named
+from fuseid.pipelines.exports.snapshot import Snapshot
+from fuseid.pipelines.ingest import Progress, Silent
+
+# These name an item by its place among the content_ids, which moves when others come and go.
+_NUMBERED = (grid.NAME, minionerec.NAME, openonerec.NAME)
+# Other versions of these may write the same IDs in other bytes.
+_LIBRARIES = ("fuseid", "pyarrow", "torch")
+
+
+def export_ids(
+    uri: str,
+    out: str | Path,
+    format: str | None = None,
+    tokenizer_id: str | None = None,
+    since: str | None = None,
+    manifest: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Writes the IDs of all items that are in the catalogue now, in a format (`parquet` unless named), into a new
+    folder `out`, tags what it has read, and ends with `manifest.json`, which it returns. The same versions give the
+    same bytes.
+
+    tokenizer_id: whose IDs, by default the champion's. since: the tag of an earlier export; what has changed since then
+    is written too. manifest: of an earlier export, which is made again as it was; it names all else itself.
+    Nothing half-written is left. Raises BadInput where `out` exists and is not empty and for an unknown format, tag or
+    manifest, StoreError where there are no IDs, ArtifactError for an unknown tokenizer.
+    """
+    progress = progress or Silent()
+    if manifest is not None:
+        if format or tokenizer_id or since:
+            raise BadInput("a manifest names the format, the tokenizer and the tag itself; leave them out")
+        return _again(uri, out, manifest, progress)
+    chosen = format_named(format or "parquet")
+    now = Snapshot.open(uri, tokenizer_id)
+    before = None if since is None else Snapshot.open(uri, tag=since)
+    with new_folder(out) as folder:
+        facts = _write(folder, chosen, now, before, progress)
+        now.tag()
+        return write_manifest(folder, facts)
+
+
+def _again(uri: str, out: str | Path, path: Path, progress: Progress) -> dict[str, Any]:
+    wanted = load_manifest(path)
+    chosen = format_named(str(wanted.get("format")))
+    now = Snapshot.of_manifest(uri, wanted)
+    before = Snapshot.of_manifest(uri, wanted["since"]) if isinstance(wanted.get("since"), dict) else None
+    with new_folder(out) as folder:
+        made = write_manifest(folder, _write(folder, chosen, now, before, progress))
+        if differing := sorted(key for key in {*made, *wanted} if made.get(key) != wanted.get(key)):
+            raise BadInput(
+                f"the export cannot be made again as {path} says: its {', '.join(differing)} would differ. It was "
+                f"written by {_named(wanted.get('written_by'))}, this is {_named(made['written_by'])}"
+            )
+        now.tag()
+    return made
+
+
+def _write(folder: Path, chosen: Format, now: Snapshot, before: Snapshot | None, progress: Progress) -> dict[str, Any]:
+    """All but the manifest, whose facts it returns."""
+    progress.begin("read", now.contents.count_rows())
+    count, items = now.counted_items(chosen.EXTRA)
+    progress.advance("read", now.contents.count_rows())
+    about = About(now.codebook_sizes, count, now.largest_suffix(), now.tokenizer.id)
+    chosen.write(_told(items, f"write {chosen.NAME}", count, progress), folder, about)
+    facts = {
+        **now.facts(),
+        "format": chosen.NAME,
+        "items": count,
+        "items_without_id": now.contents.count_rows() - count,
+        "written_by": {name: version(name) for name in _LIBRARIES},
+    }
+    if before is not None:
+        facts |= {"since": before.facts(), "changes": _write_changes(folder, chosen, about, now, before, progress)}
+    return facts
+
+
+def _write_changes(
+    folder: Path, chosen: Format, about: About, now: Snapshot, before: Snapshot, progress: Progress
+) -> dict[str, int]:
+    items = _told(now.items(), "compare", about.items, progress)
+    counts = write_changes(before.items(), items, folder, chosen.NAME in _NUMBERED)
+    # Codes of two tokenizers have nothing in common: what a format keeps by codes is new as a whole.
+    if hasattr(chosen, "write_delta") and before.tokenizer.id == now.tokenizer.id:
+        cast(DeltaFormat, chosen).write_delta(read_changes(folder), folder, about)
+    return counts
+
+
+def _told(batches: Iterable[pa.RecordBatch], stage: str, total: int, progress: Progress) -> Iterator[pa.RecordBatch]:
+    progress.begin(stage, total)
+    for batch in batches:
+        yield batch
+        progress.advance(stage, batch.num_rows)
+
+
+def _named(libraries: Any) -> str:
+    return ", ".join(f"{name} {number}" for name, number in libraries.items()) if isinstance(libraries, dict) else "?"

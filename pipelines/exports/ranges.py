@@ -1,0 +1,120 @@
+"""Rows of a table in ranges of content_id, on disk where there is more than one range: a sort and a join whose memory
+does not grow with the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_SAMPLES_PER_RANGE = 256
+# Rows that are sorted into their ranges at a time.
+_SPLIT_ROWS = 1 << 17
+# Each open file is a range's; beyond it ranges grow.
+_MOST_RANGES = 256
+SCAN_ROWS = 1 << 15
+
+
+def borders(dataset: lance.LanceDataset, where: str | None, rows: int, rows_per_range: int) -> pa.Array:
+    """Where ranges begin, all but the first, ascending: quantiles of a sample of the content_ids that match `where`.
+
+    rows: how many match.
+    """
+    ranges = min(-(-rows // rows_per_range), _MOST_RANGES)
+    if ranges <= 1:
+        return pa.array([], pa.string())
+    step = max(1, rows // (ranges * _SAMPLES_PER_RANGE))
+    sample: list[str] = []
+    skip = 0
+    for batch in dataset.to_batches(columns=["content_id"], filter=where, batch_size=SCAN_ROWS):
+        sample += batch["content_id"].take(pa.array(range(skip, batch.num_rows, step), pa.int64())).to_pylist()
+        skip = (skip - batch.num_rows) % step
+    sample.sort()
+    return pa.array(sorted({sample[i * len(sample) // ranges] for i in range(1, ranges)}), pa.string())
+
+
+class Ranges:
+    """Batches with a column content_id, by range: range i holds content_ids from border i - 1 on, below border i."""
+
+    def __init__(self, batches: pa.RecordBatchReader, borders: pa.Array, scratch: Path, name: str) -> None:
+        """Takes all batches in. name: of the files in `scratch`, one a range."""
+        self._schema = batches.schema
+        self.count = len(borders) + 1
+        self._borders = borders
+        self._stem = scratch / name
+        self._held: list[pa.RecordBatch] = []
+        if self.count == 1:
+            self._held = [batch for batch in batches if batch.num_rows]
+        else:
+            self._spill(batches)
+
+    def read(self, number: int) -> pa.Table:
+        """The rows of a range, in the order in which they came; from files they are mapped, not read."""
+        batches = self._held
+        if (path := self._file(number)).exists():
+            with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
+                batches = list(reader)
+        return pa.Table.from_batches(batches, self._schema)
+
+    def _spill(self, batches: Iterable[pa.RecordBatch]) -> None:
+        writers: dict[int, pa.RecordBatchWriter] = {}
+        with ExitStack() as files:
+            for table in folded(batches, _SPLIT_ROWS):
+                numbers = self._numbers(table["content_id"].combine_chunks())
+                table = table.take(np.argsort(numbers, kind="stable"))
+                ends = np.cumsum(np.bincount(numbers, minlength=self.count))
+                for number, end in enumerate(ends.tolist()):
+                    start = int(ends[number - 1]) if number else 0
+                    if start == end:
+                        continue
+                    if number not in writers:
+                        writers[number] = files.enter_context(pa.ipc.new_stream(str(self._file(number)), table.schema))
+                    writers[number].write_table(table.slice(start, end - start))
+
+    def _numbers(self, content_ids: pa.Array) -> np.ndarray:
+        """uint16 [N]: how many borders are at or below each, by a binary search of all at once."""
+        found = np.zeros(len(content_ids), np.int64)
+        step = 1 << (len(self._borders).bit_length() - 1)
+        while step:
+            tried = found + step
+            border = self._borders.take(pa.array(np.minimum(tried, len(self._borders)) - 1))
+            above = pc.greater_equal(content_ids, border).to_numpy(zero_copy_only=False)
+            found = np.where(above & (tried <= len(self._borders)), tried, found)
+            step >>= 1
+        return found.astype(np.uint16)
+
+    def _file(self, number: int) -> Path:
+        return self._stem.with_name(f"{self._stem.name}-{number:03d}.arrow")
+
+
+def folded(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of at least `rows` rows, the last but for that."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        if batch.num_rows:
+            held.append(batch)
+            count += batch.num_rows
+        if count >= rows:
+            yield pa.Table.from_batches(held)
+            held, count = [], 0
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def rebatched(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of `rows`, the last smaller: files whose layout follows the batches stay the same."""
+    held = schema.empty_table()
+    for table in tables:
+        held = pa.concat_tables([held, table])
+        whole = len(held) // rows * rows
+        for start in range(0, whole, rows):
+            yield from held.slice(start, rows).combine_chunks().to_batches()
+        held = held.slice(whole)
+    if len(held):
+        yield from held.combine_chunks().to_batches()

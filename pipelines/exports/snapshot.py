@@ -1,0 +1,261 @@
+"""A snapshot: both tables of a database at one version, and the tokenizer whose IDs are read from them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lance
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fuseid.core.errors import BadInput, StoreError
+from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.exports.order import order_of
+from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders, rebatched
+from fuseid.pipelines.exports.tags import TABLES, put_tag, said, tag_of, tokenizer_of
+from fuseid.pipelines.ledger import pinned_policy
+from fuseid.pipelines.store import Store, sql_string
+from fuseid.tokenizers.collisions import Policy
+from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+ITEMS = pa.schema(
+    [
+        ("content_id", pa.string()),
+        ("kind", pa.string()),
+        ("sid", pa.string()),
+        ("codes", pa.list_(pa.int32())),
+        ("suffix", pa.int32()),
+    ]
+)
+_ID = ("sid", "codes", "suffix")
+# Rows of a batch of `items`, and those that are sorted and joined at a time; a quarter of these where captions and
+# the like come along.
+ITEM_ROWS = 1 << 16
+_RANGE_ROWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Nothing that is read here changes while jobs go on: neither items nor IDs, nor which tokenizer is champion."""
+
+    uri: str
+    contents: lance.LanceDataset
+    ledger: lance.LanceDataset
+    tokenizer: RQKMeans
+    policy: Policy
+    fusion: Fusion
+
+    @classmethod
+    def open(cls, uri: str, tokenizer_id: str | None = None, tag: str | None = None) -> Snapshot:
+        """The newest versions, or those of an earlier export; with the IDs of the champion, or of that export, unless a
+        tokenizer is named.
+
+        Raises StoreError where there are no IDs, ArtifactError for an unknown tokenizer, BadInput for an unknown tag.
+        """
+        store = Store.open(uri)
+        # The ledger after `contents`: IDs come after their items.
+        contents, ledger = (store.dataset(name) for name in TABLES)
+        if tag is not None:
+            tagged_with = tokenizer_of(uri, tag)
+            tokenizer_id = tokenizer_id or tagged_with
+            contents, ledger = contents.checkout_version(tag), ledger.checkout_version(tag)
+        return cls._of(store, contents, ledger, tokenizer_id)
+
+    @classmethod
+    def of_manifest(cls, uri: str, manifest: Mapping[str, Any]) -> Snapshot:
+        """What an export was made from, by the facts of its manifest.
+
+        Raises BadInput where a version is gone, and where the manifest is of another database.
+        """
+        store = Store.open(uri)
+        pinned: list[lance.LanceDataset] = []
+        for name in TABLES:
+            try:
+                version, commit = int(manifest["versions"][name]), manifest["commits"][name]
+            except (KeyError, TypeError, ValueError):
+                raise BadInput(f"the manifest names no version of {name}; is it of `fuseid export`?") from None
+            dataset = store.dataset(name)
+            try:
+                dataset = dataset.checkout_version(version)
+            except (OSError, OverflowError, ValueError):
+                raise BadInput(
+                    f"{uri} has no version {version} of {name}: it was cleaned up after its tag was removed, or the "
+                    "manifest is of another database"
+                ) from None
+            if _commit(dataset) != commit:
+                raise BadInput(
+                    f"the manifest is of another database than {uri}: their versions {version} of {name} differ"
+                )
+            pinned.append(dataset)
+        contents, ledger = pinned
+        return cls._of(store, contents, ledger, str(manifest.get("tokenizer_id")))
+
+    @classmethod
+    def _of(
+        cls, store: Store, contents: lance.LanceDataset, ledger: lance.LanceDataset, tokenizer_id: str | None
+    ) -> Snapshot:
+        tokenizer_id = tokenizer_id or store.setting("champion", ledger)
+        if tokenizer_id is None:
+            raise StoreError(f"{store.uri} has no semantic IDs yet; `fuseid fit --db {store.uri}` gives them")
+        tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
+        fusion = store.get_artifact(Fusion, tokenizer.meta["fusion"] or store.setting("fusion", ledger))
+        return cls(store.uri, contents, ledger, tokenizer, pinned_policy(store, tokenizer.id, ledger), fusion)
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        return self.tokenizer.codebook_sizes
+
+    @property
+    def levels(self) -> int:
+        return len(self.codebook_sizes)
+
+    def tag(self) -> str:
+        """Tags both versions, so that no cleaning up removes them, and returns the tag, always the same one.
+
+        Raises StoreError where the database cannot be written to.
+        """
+        put_tag(self.uri, self.contents, self.ledger, self._tag)
+        return self._tag
+
+    @property
+    def _tag(self) -> str:
+        return tag_of(self.contents, self.ledger, self.tokenizer.id)
+
+    def items(self, extra: Sequence[str] = (), where: str | None = None) -> Iterator[pa.RecordBatch]:
+        """Items with an ID, sorted by content_id (by its bytes in UTF-8), in batches of `ITEM_ROWS`, the last smaller.
+
+        Columns of `ITEMS`, then `extra` of `contents`. where: an SQL condition on columns of `contents`.
+        Memory holds a million items at most, with `extra` a quarter of that, two or three times over; more lie in
+        temporary files. Raises BadInput for an unknown column and for a condition that is none.
+        """
+        return self.counted_items(extra, where)[1]
+
+    def counted_items(
+        self, extra: Sequence[str] = (), where: str | None = None
+    ) -> tuple[int, Iterator[pa.RecordBatch]]:
+        """The same, and before the first of them how many there will be."""
+        have = self.contents.schema
+        if missing := [name for name in extra if name not in have.names]:
+            raise BadInput(f"{self.uri} has no column {', '.join(missing)}; there is {', '.join(have.names)}")
+        more = [have.field(name).remove_metadata() for name in extra if name not in ITEMS.names]
+        schema = pa.schema([*ITEMS, *more])
+        parts = self._parts(schema, where)
+        return next(parts), _ahead(rebatched(parts, schema, ITEM_ROWS))
+
+    def largest_suffix(self) -> int:
+        """The largest collision digit that the tokenizer has given, 0 where none; deleted items count."""
+        batches = self.ledger.to_batches(columns=["suffix"], filter=f"{self._ours} AND suffix IS NOT NULL")
+        return max((pc.max(batch["suffix"]).as_py() for batch in batches if batch.num_rows), default=0)
+
+    def facts(self) -> dict[str, Any]:
+        """What a manifest says of where its IDs come from."""
+        return {
+            "tag": self._tag,
+            "versions": {"contents": self.contents.version, "assignments": self.ledger.version},
+            "commits": {"contents": _commit(self.contents), "assignments": _commit(self.ledger)},
+            "tokenizer_id": self.tokenizer.id,
+            "codebook_sizes": list(self.codebook_sizes),
+            "collisions": asdict(self.policy),
+            "fusion_id": self.fusion.id,
+            "encoders": self.fusion.encoders,
+            "config": {
+                "tokenizer": {key: value for key, value in self.tokenizer.meta.items() if key != "metrics"},
+                "fusion": {key: value for key, value in self.fusion.meta.items() if key != "metrics"},
+            },
+        }
+
+    @property
+    def _ours(self) -> str:
+        return f"tokenizer_id = {sql_string(self.tokenizer.id)}"
+
+    def _parts(self, schema: pa.Schema, where: str | None) -> Iterator[Any]:
+        """First how many items there are, then tables of them, each sorted and all above those before it.
+
+        `contents` holds a copy of the champion's IDs: the ledger is read for the items that lack it, which are all of
+        them where the tokenizer is another one.
+        """
+        try:
+            rows = self.contents.count_rows(where)
+            lacking = rows - self.contents.count_rows(f"({where}) AND {self._ours}" if where else self._ours)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise BadInput(f"the database refused --where {where!r}: {said(error)}") from None
+        columns = [name for name in schema.names if name != "suffix"]
+        with tempfile.TemporaryDirectory(prefix="fuseid-export-") as directory:
+            at = borders(self.contents, where, rows, _RANGE_ROWS if len(schema) == len(ITEMS) else -(-_RANGE_ROWS // 4))
+            if not lacking:
+                items = Ranges(_reader(self.contents, columns, where), at, Path(directory), "items")
+                yield rows
+                for part in range(items.count):
+                    yield from _sorted(_with_suffixes(items.read(part)), schema)
+                return
+            columns = list(dict.fromkeys([*columns, "tokenizer_id"]))
+            items = Ranges(_reader(self.contents, columns, where), at, Path(directory), "items")
+            given = Ranges(_reader(self.ledger, ["content_id", *_ID], self._ours), at, Path(directory), "given")
+            parts = range(items.count)
+            yield rows - lacking + sum(_found(self._split(items.read(part))[1], given.read(part)) for part in parts)
+            for part in parts:
+                copied, without = self._split(items.read(part))
+                tables = [_with_suffixes(copied), _joined(without, given.read(part))]
+                yield from _sorted(pa.concat_tables(table.select(schema.names) for table in tables), schema)
+
+    def _split(self, items: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Those with a copy of their ID, and the others."""
+        copied = pc.fill_null(pc.equal(items["tokenizer_id"], self.tokenizer.id), False)
+        return items.filter(copied), items.filter(pc.invert(copied))
+
+
+def _reader(dataset: lance.LanceDataset, columns: list[str], where: str | None) -> pa.RecordBatchReader:
+    return dataset.scanner(columns=columns, filter=where, batch_size=SCAN_ROWS).to_reader()
+
+
+def _commit(dataset: lance.LanceDataset) -> str | None:
+    """The id of the commit that made a version: other databases have versions of the same number, never of this id."""
+    transaction = dataset.read_transaction(dataset.version)
+    return None if transaction is None else str(transaction.uuid)
+
+
+def _found(items: pa.Table, given: pa.Table) -> int:
+    """How many of these items have an ID in the ledger."""
+    ids = items["content_id"].combine_chunks()
+    return pc.sum(pc.is_in(given["content_id"], value_set=ids), min_count=0).as_py()
+
+
+def _joined(items: pa.Table, given: pa.Table) -> pa.Table:
+    """Items with their rows of the ledger; those without one are left out. Copies only what is of these items."""
+    ids = items["content_id"].combine_chunks()
+    rows = given.filter(pc.is_in(given["content_id"], value_set=ids)).combine_chunks()
+    found = pc.index_in(ids, value_set=rows["content_id"].combine_chunks())
+    items, rows = items.filter(found.is_valid()).drop_columns(["sid", "codes"]), rows.take(found.drop_null())
+    for name in _ID:
+        items = items.append_column(name, rows[name])
+    return items
+
+
+def _with_suffixes(items: pa.Table) -> pa.Table:
+    """The collision digit ends the text of an ID."""
+    sids = items["sid"].combine_chunks()
+    there = pc.match_substring(sids, ".")
+    digits = pc.list_element(pc.split_pattern(sids.filter(there), "."), 1).cast(pa.int32())
+    return items.append_column("suffix", pc.replace_with_mask(pa.nulls(len(sids), pa.int32()), there, digits))
+
+
+def _sorted(items: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
+    """In tables of `ITEM_ROWS`."""
+    items = items.select(schema.names).cast(schema).combine_chunks()
+    order = order_of(items["content_id"].combine_chunks())
+    for start in range(0, len(order), ITEM_ROWS):
+        yield items.take(pa.array(order[start : start + ITEM_ROWS]))
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The next batch is made while whoever asked works on this one."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch

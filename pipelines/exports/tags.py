@@ -1,0 +1,63 @@
+"""Tags of exports: names in both tables for the versions that an export was made from, which no cleaning up removes."""
+
+from __future__ import annotations
+
+import re
+
+import lance
+
+from fuseid.core.errors import BadInput, StoreError
+from fuseid.pipelines.store import Store
+
+TABLES = ("contents", "assignments")
+_TAG = re.compile(r"export-\d+-\d+-([\w.-]+)")
+
+
+def tag_of(contents: lance.LanceDataset, ledger: lance.LanceDataset, tokenizer_id: str) -> str:
+    return f"export-{contents.version}-{ledger.version}-{tokenizer_id}"
+
+
+def put_tag(uri: str, contents: lance.LanceDataset, ledger: lance.LanceDataset, tag: str) -> None:
+    """Tags both versions; what is tagged already stays. Raises StoreError where the database cannot be written to."""
+    for dataset in (contents, ledger):
+        try:
+            if tag not in dataset.tags.list():
+                dataset.tags.create(tag, dataset.version)
+        except (OSError, ValueError) as error:
+            # Another export of the same versions may have been faster.
+            if "already exists" not in str(error):
+                raise StoreError(
+                    f"cannot tag {tag} in {uri}: {said(error)}; an export writes there, though nothing but its tag"
+                ) from None
+
+
+def tags(uri: str) -> list[str]:
+    """The tags of all exports whose versions a database still holds, in the order of these versions."""
+    store = Store.open(uri)
+    if not store.has_contents():
+        return []
+    names = [set(store.dataset(name).tags.list()) for name in TABLES]
+    found = filter(_TAG.fullmatch, names[0] & names[1])
+    return sorted(found, key=lambda tag: (*map(int, tag.split("-")[1:3]), tag))
+
+
+def tokenizer_of(uri: str, tag: str) -> str:
+    """The tokenizer whose IDs a tagged export holds. Raises BadInput for an unknown tag."""
+    known = tags(uri)
+    if tag not in known:
+        raise BadInput(f"{uri} has no export tagged {tag!r}; there is {', '.join(known) or 'none'}")
+    return tag.split("-", 3)[3]
+
+
+def remove_tag(uri: str, tag: str) -> None:
+    """Lets both versions go at the next cleaning up; its export cannot be made again then. Raises BadInput for an
+    unknown tag."""
+    tokenizer_of(uri, tag)
+    store = Store.open(uri)
+    for name in TABLES:
+        store.dataset(name).tags.delete(tag)
+
+
+def said(error: Exception) -> str:
+    """The first line of what Lance says, without the place in its sources."""
+    return re.sub(r", /\S+\.rs:.*", "", str(error).splitlines()[0])[:300]

@@ -1,0 +1,87 @@
+"""The trie of a snapshot as a folder: its arrays, the items that they number, and a manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.folder import new_folder, read_manifest, write_manifest
+from fuseid.pipelines.exports.snapshot import Snapshot
+from fuseid.tokenizers.trie import Trie
+
+_ARRAYS, _ITEMS = "trie", "items.parquet"
+# What a filter may ask of an item, beside its content_id.
+_FACTS = ("content_id", "kind", "updated_at")
+
+
+def export_trie(
+    uri: str, out: str | Path, tokenizer_id: str | None = None, where: str | None = None, digit: bool = True
+) -> dict[str, Any]:
+    """Writes the folder `out`: `trie/`, `items.parquet` (content_id, kind, updated_at; row n is item n, sorted by
+    content_id) and `manifest.json`. The same versions give the same bytes. Returns the manifest.
+
+    where: an SQL condition on columns of `contents`; other items are left out. digit: the collision digit is the last
+    code, so that an ID has one item, or as many as share it by the policy; without it, all items of the same codes.
+    Memory grows with the number of items, by some 100 bytes each, not with what is known of them.
+    Raises BadInput where `out` is not empty, for a condition that is none, and where no item is left.
+    """
+    snapshot = Snapshot.open(uri, tokenizer_id)
+    with new_folder(out) as folder:
+        codes, writer = [], None
+        for batch in snapshot.items(extra=("updated_at",), where=where):
+            codes.append(_codes(batch, snapshot.levels, digit))
+            facts = batch.select(list(_FACTS))
+            writer = writer or pq.ParquetWriter(folder / _ITEMS, facts.schema, compression="zstd")
+            writer.write_batch(facts)
+        if writer is None:
+            chosen = f" where {where}" if where else ""
+            raise BadInput(f"{uri} has no item with an ID{chosen}: there is no trie to write")
+        writer.close()
+        trie = Trie.build(np.concatenate(codes), tokenizer_id=snapshot.tokenizer.id)
+        trie.save(folder / _ARRAYS)
+        facts = {"format": "trie", "items": trie.item_count, "ids": trie.id_count, "levels": trie.levels}
+        manifest = write_manifest(folder, {**snapshot.facts(), **facts, "digit": digit, "where": where})
+        snapshot.tag()
+    return manifest
+
+
+@dataclass(frozen=True)
+class ExportedTrie:
+    """An opened folder. The trie's arrays are mapped; the items are read when they are first asked for."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    trie: Trie
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """content_id, kind, updated_at; row n is the trie's item n. A mask of it is a filter of the trie."""
+        return pq.read_table(self.folder / _ITEMS)
+
+    def content_ids(self, items: np.ndarray) -> list[str]:
+        return self.items["content_id"].take(pa.array(items)).to_pylist()
+
+
+def open_trie(folder: str | Path) -> ExportedTrie:
+    """Raises BadInput for a folder that `export_trie` has not written, or that was altered since."""
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    if manifest.get("format") != "trie":
+        raise BadInput(f"{folder} holds no trie but an export of format {manifest.get('format')!r}")
+    return ExportedTrie(folder, manifest, Trie.open(folder / _ARRAYS))
+
+
+def _codes(batch: pa.RecordBatch, levels: int, digit: bool) -> np.ndarray:
+    """int32 [N, L], or [N, L + 1] with the digit, 0 where there is none."""
+    codes_NL = batch["codes"].flatten().to_numpy(zero_copy_only=False).reshape(-1, levels)
+    if not digit:
+        return codes_NL.astype(np.int32, copy=False)
+    suffix_N = batch["suffix"].fill_null(0).to_numpy(zero_copy_only=False)
+    return np.column_stack([codes_NL, suffix_N]).astype(np.int32, copy=False)

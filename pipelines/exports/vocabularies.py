@@ -1,0 +1,47 @@
+"""The vocabulary of a snapshot's IDs as a file, with room for collision digits that are still to come."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.snapshot import Snapshot
+from fuseid.tokenizers.vocabulary import STYLES, Vocabulary, digits_for
+
+
+def export_vocabulary(
+    uri: str, out: str | Path, tokenizer_id: str | None = None, style: str = "minionerec"
+) -> dict[str, Any]:
+    """Writes the JSON file `out`; returns what is in it, but for the tokens.
+
+    Digits: `digits_for` the largest that was ever given, so there are twice as many as are needed; a vocabulary with
+    more begins with the same tokens, at the same ids. Raises BadInput for a file that exists, and an unknown style.
+    """
+    out = Path(out)
+    if style not in STYLES:
+        raise BadInput(f"unknown style of tokens {style!r}; there are {', '.join(STYLES)}")
+    if out.exists():
+        raise BadInput(f"{out} exists; choose another --out or remove it")
+    snapshot = Snapshot.open(uri, tokenizer_id)
+    largest = snapshot.largest_suffix()
+    vocabulary = Vocabulary(snapshot.codebook_sizes, digits_for(largest), style, snapshot.tokenizer.id)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(prefix=f".{out.name[:100]}-", dir=out.parent)
+    except OSError as error:
+        raise BadInput(f"cannot write {out}: {error.strerror or error}; choose another --out") from None
+    os.close(handle)
+    try:
+        vocabulary.save(Path(scratch))
+        # mkstemp's files are for their owner alone.
+        os.chmod(scratch, 0o644)
+        os.rename(scratch, out)
+    except BaseException:
+        Path(scratch).unlink()
+        raise
+    document = vocabulary.document()
+    del document["tokens"]
+    return {**document, "largest_suffix": largest}

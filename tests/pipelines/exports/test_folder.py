@@ -1,0 +1,92 @@
+"""The folder of an export: whole or not there, and its manifest finds out what was altered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.folder import new_folder, read_manifest, write_manifest
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "part").mkdir()
+        (folder / "part" / "a.txt").write_text("abc")
+        pq.write_table(pa.table({"x": [1, 2]}), folder / "b.parquet")
+        write_manifest(folder, {"format": "test", "name": "ä"})
+    return tmp_path / "out"
+
+
+def test_the_manifest_names_every_file_with_its_size_hash_and_rows(written):
+    manifest = read_manifest(written)
+    assert list(manifest["files"]) == ["b.parquet", "part/a.txt"]
+    # printf abc | b2sum -l 128
+    assert manifest["files"]["part/a.txt"] == {"bytes": 3, "blake2b": "cf4ab791c62b8d2b2109c90275287816"}
+    assert manifest["files"]["b.parquet"]["rows"] == 2
+    assert (manifest["format"], manifest["name"]) == ("test", "ä")
+    assert (written.stat().st_mode & 0o777) == 0o755
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "part" / "a.txt").unlink(), "lacks part/a.txt"),
+        (lambda folder: (folder / "part" / "a.txt").write_text("abd"), "altered or cut short"),
+        (lambda folder: (folder / "part" / "a.txt").write_text("ab"), "altered or cut short"),
+        (lambda folder: (folder / "manifest.json").unlink(), "cannot read the manifest"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "cannot read the manifest"),
+        (lambda folder: (folder / "manifest.json").write_bytes(b"\xff"), "cannot read the manifest"),
+        (lambda folder: (folder / "manifest.json").write_text("[" * 100_000), "cannot read the manifest"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), "names no files"),
+        (lambda folder: (folder / "manifest.json").write_text('{"files": []}'), "names no files"),
+    ],
+)
+def test_what_is_missing_or_altered_is_named(written, damage, said):
+    damage(written)
+    with pytest.raises(BadInput, match=said):
+        read_manifest(written)
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/etc/hostname", "part/../../outside.txt"])
+def test_no_file_outside_the_folder_is_looked_at(written, name):
+    (written.parent / "outside.txt").write_text("abc")
+    manifest = read_manifest(written)
+    manifest["files"][name] = manifest["files"]["part/a.txt"]
+    (written / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BadInput, match="which no export writes"):
+        read_manifest(written)
+
+
+def half_written(out: Path) -> None:
+    with new_folder(out) as folder:
+        (folder / "half").write_text("half")
+        raise ZeroDivisionError
+
+
+def test_what_fails_leaves_nothing_and_an_empty_folder_stays(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        with pytest.raises(ZeroDivisionError):
+            half_written(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(BadInput, match="cannot make the folder"), new_folder(tmp_path / "file" / "out"):
+        pass
+
+
+def test_a_link_to_an_empty_folder_is_filled_where_it_leads(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    with new_folder(tmp_path / "link") as folder:
+        (folder / "a").write_text("a")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there" / "a").read_text() == "a"

@@ -1,0 +1,192 @@
+"""Goldens of the formats: files written by hand are what is written, and what trainers wrote themselves is read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from fuseid.pipelines.exports.formats import forge, grid, minionerec, openonerec, parquet, static, torcheasyrec
+
+from .format_items import export, ids_of, item, table_of
+
+DATA = Path(__file__).parents[2] / "data" / "exports"
+NAMES = ["clip,1", "clip-2", 'im"3', "item four", "z9"]
+CODES = [[12, 240, 7], [12, 240, 7], [0, 0, 255], [12, 3, 0], [12, 240, 7]]
+DIGITS = [0, 1, 0, 0, 3]
+TABLE = table_of(
+    [
+        item("clip,1", [12, 240, 7], caption='A "red" boat\ton the sea\nat dawn'),
+        item(
+            "clip-2",
+            [12, 240, 7],
+            1,
+            caption="",
+            vlm_caption="二 boats",
+            attributes='{"title": " Two boats ", "description": "Harbour\\nview", "brand": "x"}',
+        ),
+        item('im"3', [0, 0, 255]),
+        item("item four", [12, 3, 0], caption="Vier étages\u2028二", attributes='{"title": 4}'),
+        item("z9", [12, 240, 7], 3, caption="  ", vlm_caption="A late boat", attributes="[1]"),
+    ]
+)
+
+
+def map_of_numbers(folder: Path) -> None:
+    """`items.parquet` of the five items, by the plain library."""
+    schema = pa.schema([("number", pa.int64()), ("content_id", pa.string())], {"fuseid.levels": "3"})
+    pq.write_table(pa.table([range(5), NAMES], schema=schema), folder / "items.parquet")
+
+
+def assert_maps_numbers(folder: Path) -> None:
+    rows = pq.read_table(folder / "items.parquet").to_pylist()
+    assert rows == [{"number": number, "content_id": name} for number, name in enumerate(NAMES)]
+
+
+@pytest.mark.parametrize("form", [minionerec, forge], ids=lambda form: form.NAME)
+def test_texts_are_those_written_by_hand(form, tmp_path):
+    folder = export(form, TABLE, tmp_path / "out")
+    texts = sorted(path for path in folder.iterdir() if path.suffix != ".parquet")
+    assert [path.name for path in texts] == sorted(path.name for path in (DATA / form.NAME).iterdir())
+    for path in texts:
+        assert path.read_text(encoding="utf-8") == (DATA / form.NAME / path.name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("form", [minionerec, forge], ids=lambda form: form.NAME)
+def test_texts_written_by_hand_are_read(form, tmp_path):
+    folder = Path(shutil.copytree(DATA / form.NAME, tmp_path / "hand"))
+    map_of_numbers(folder)
+    assert form.read(folder).equals(ids_of(TABLE))
+
+
+def test_csv_is_what_python_reads_as_csv():
+    with (DATA / "forge" / "item_sid.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["item_id", "SID"], *([n, ",".join(map(str, c))] for n, c in zip(NAMES, CODES, strict=True))]
+
+
+def test_parquet(tmp_path):
+    folder = export(parquet, TABLE, tmp_path / "out")
+    rows = pq.read_table(folder / "ids-00000.parquet").to_pylist()
+    assert rows == [
+        {"content_id": "clip,1", "kind": "image", "sid": "12-240-7", "codes": [12, 240, 7], "suffix": None},
+        {"content_id": "clip-2", "kind": "image", "sid": "12-240-7.1", "codes": [12, 240, 7], "suffix": 1},
+        {"content_id": 'im"3', "kind": "image", "sid": "0-0-255", "codes": [0, 0, 255], "suffix": None},
+        {"content_id": "item four", "kind": "image", "sid": "12-3-0", "codes": [12, 3, 0], "suffix": None},
+        {"content_id": "z9", "kind": "image", "sid": "12-240-7.3", "codes": [12, 240, 7], "suffix": 3},
+    ]
+
+
+def test_grid(tmp_path):
+    wanted = torch.tensor([[12, 12, 0, 12, 12], [240, 240, 0, 3, 240], [7, 7, 255, 0, 7], [0, 1, 0, 0, 3]])
+    folder = export(grid, TABLE, tmp_path / "out")
+    assert torch.equal(torch.load(folder / "semantic_ids.pt", weights_only=True), wanted)
+    assert_maps_numbers(folder)
+    # As GRID itself saves: a transposed view, whose storage lies the other way round.
+    torch.save(wanted.T.contiguous().transpose(-2, -1), folder / "semantic_ids.pt")
+    assert grid.read(folder).equals(ids_of(TABLE))
+
+
+def test_openonerec(tmp_path):
+    folder = export(openonerec, TABLE, tmp_path / "out")
+    shared = "<|sid_begin|><s_a_12><s_b_240><s_c_7><|sid_end|>"
+    sids = pq.read_table(folder / "pid2sid.parquet")
+    assert sids.schema.types == [pa.int64(), pa.list_(pa.int32()), pa.int32(), pa.string()]
+    assert sids.to_pylist() == [
+        {"pid": 0, "sid": [12, 240, 7], "suffix": None, "text": shared},
+        {"pid": 1, "sid": [12, 240, 7], "suffix": 1, "text": shared},
+        {"pid": 2, "sid": [0, 0, 255], "suffix": None, "text": "<|sid_begin|><s_a_0><s_b_0><s_c_255><|sid_end|>"},
+        {"pid": 3, "sid": [12, 3, 0], "suffix": None, "text": "<|sid_begin|><s_a_12><s_b_3><s_c_0><|sid_end|>"},
+        {"pid": 4, "sid": [12, 240, 7], "suffix": 3, "text": shared},
+    ]
+    assert pq.read_table(folder / "pid2caption.parquet").to_pylist() == [
+        {"pid": 0, "dense_caption": 'A "red" boat\ton the sea\nat dawn'},
+        {"pid": 1, "dense_caption": "二 boats"},
+        {"pid": 3, "dense_caption": "Vier étages\u2028二"},
+        {"pid": 4, "dense_caption": "A late boat"},
+    ]
+    assert_maps_numbers(folder)
+    plain = {"pid": range(5), "sid": CODES, "suffix": [digit or None for digit in DIGITS]}
+    pq.write_table(pa.table({name: list(values) for name, values in plain.items()}), folder / "pid2sid.parquet")
+    assert openonerec.read(folder).equals(ids_of(TABLE))
+
+
+def test_torcheasyrec(tmp_path):
+    folder = export(torcheasyrec, TABLE, tmp_path / "out")
+    items = pq.read_table(folder / "v1" / "item_to_sid" / "part-0.parquet")
+    lists = pa.list_(pa.int64())
+    assert items.schema.types == [pa.string(), lists, lists, lists, pa.int64(), pa.int32()]
+    first = {"origin_codebook": [0, 0, 255], "codebook": [0, 0, 255], "offset_codebook": [0, 256, 767]}
+    second = {"origin_codebook": [12, 3, 0], "codebook": [12, 3, 0], "offset_codebook": [12, 259, 512]}
+    third = {"origin_codebook": [12, 240, 7], "codebook": [12, 240, 7], "offset_codebook": [12, 496, 519]}
+    assert items.to_pylist() == [
+        {"item_id": 'im"3', **first, "index": 1, "suffix": None},
+        {"item_id": "item four", **second, "index": 1, "suffix": None},
+        {"item_id": "clip,1", **third, "index": 1, "suffix": None},
+        {"item_id": "clip-2", **third, "index": 2, "suffix": 1},
+        {"item_id": "z9", **third, "index": 3, "suffix": 3},
+    ]
+    assert pq.read_table(folder / "v1" / "sid_to_items" / "part-0.parquet").to_pylist() == [
+        {"codebook": [0, 0, 255], "offset_codebook": [0, 256, 767], "itemids": ['im"3']},
+        {"codebook": [12, 3, 0], "offset_codebook": [12, 259, 512], "itemids": ["item four"]},
+        {"codebook": [12, 240, 7], "offset_codebook": [12, 496, 519], "itemids": ["clip,1", "clip-2", "z9"]},
+    ]
+    manifest = json.loads((folder / "v1" / "manifest.json").read_text())
+    assert len(manifest.pop("bundle_uuid")) == 32
+    assert manifest == {
+        "codebook": [256, 256, 256],
+        "capacity": 3,
+        "max_observed_items_per_sid": 3,
+        "artifacts": {
+            "item_to_sid": {"save_type": "parquet", "rows": 5, "location": "v1/item_to_sid"},
+            "sid_to_items": {"save_type": "parquet", "rows": 3, "location": "v1/sid_to_items"},
+        },
+        "item_id_type": "string",
+    }
+
+
+def test_a_generation_of_torcheasyrec_itself_is_read(tmp_path):
+    """Integer item ids, and a place from 1 on in place of a digit."""
+    path = tmp_path / "v1" / "item_to_sid" / "part-0.parquet"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "v1" / "manifest.json").write_text('{"codebook": [8, 8], "artifacts": {}}')
+    columns = {"item_id": [30, 4], "codebook": [[1, 2], [1, 2]], "index": [2, 1]}
+    pq.write_table(pa.table(columns), path)
+    assert torcheasyrec.read(tmp_path).to_pylist() == [
+        {"content_id": "30", "codes": [1, 2], "suffix": 1},
+        {"content_id": "4", "codes": [1, 2], "suffix": None},
+    ]
+
+
+def test_static(tmp_path):
+    folder = export(static, TABLE, tmp_path / "out")
+    rows = [[0, 0, 255], [12, 3, 0], [12, 240, 7], [12, 240, 7], [12, 240, 7]]
+    digits = [0, 0, 0, 1, 3]
+    order = ['im"3', "item four", "clip,1", "clip-2", "z9"]
+    assert np.load(folder / "sids.npy").tolist() == rows
+    assert np.load(folder / "sids_digit.npy").tolist() == [
+        [*row, digit] for row, digit in zip(rows, digits, strict=True)
+    ]
+    assert pq.read_table(folder / "items.parquet")["content_id"].to_pylist() == order
+    np.save(folder / "sids_digit.npy", np.column_stack([rows, digits]))
+    assert static.read(folder).equals(ids_of(TABLE))
+
+
+def test_other_layouts_of_text_are_read(tmp_path):
+    """JSON on one line and CSV with as few quotes as can be, as the trainers' own scripts write them."""
+    map_of_numbers(tmp_path)
+    index = json.loads((DATA / "minionerec" / "items.index.json").read_text())
+    (tmp_path / "items.index.json").write_text(json.dumps(index))
+    assert minionerec.read(tmp_path).equals(ids_of(TABLE))
+    for name in ("item_sid.csv", "item_words.csv"):
+        with (DATA / "forge" / name).open(newline="") as source, (tmp_path / name).open("w", newline="") as file:
+            csv.writer(file).writerows(csv.reader(source))
+    assert b'\r\nitem four,"12,3,0"\r\n' in (tmp_path / "item_sid.csv").read_bytes()
+    assert forge.read(tmp_path).equals(ids_of(TABLE))

@@ -1,0 +1,217 @@
+"""A snapshot: every item with its ID, sorted, from versions and a tokenizer that stay what they were."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fuseid.core.errors import BadInput, StoreError
+from fuseid.pipelines import indexes
+from fuseid.pipelines.exports import snapshot
+from fuseid.pipelines.exports.snapshot import ITEMS, Snapshot
+from fuseid.pipelines.exports.tags import remove_tag, tags
+from fuseid.pipelines.fit import promote
+from fuseid.pipelines.store import Store
+
+# In the order of their UTF-8 bytes, which is not that of any locale.
+NAMES = ["!", "0", "Z", "a", "a\n", "a b", "aa", "a" * 40, "b", "ä", "\u4e00", "\U0001f600"]
+
+
+@pytest.fixture
+def named(bare: Any) -> Any:
+    """Some fifty items, some of difficult names, two without an ID."""
+    generator = np.random.default_rng(3)
+    names = [*NAMES, *(f"v{i:03d}" for i in range(36))]
+    generator.shuffle(names)
+    bare.ingest_vectors({name: generator.normal(size=8) for name in names if "\n" not in name})
+    bare.fit()
+    store = bare.store()
+    contents = store.dataset("contents")
+    row = contents.to_table(limit=1).drop_columns(["content_id", "sid", "codes", "tokenizer_id"])
+    for name in ("a\n", "v"):
+        store.upsert("contents", row.append_column("content_id", pa.array([name])))
+    return bare
+
+
+def table_of(taken: Snapshot, *extra: str, where: str | None = None) -> pa.Table:
+    count, batches = taken.counted_items(extra, where)
+    table = pa.Table.from_batches(batches)
+    assert len(table) == count
+    return table
+
+
+@pytest.mark.parametrize(("range_rows", "item_rows"), [(1 << 18, 1 << 16), (7, 10), (2, 1), (49, 50)])
+def test_items_are_those_of_the_ledger_sorted_however_they_are_cut(named, monkeypatch, range_rows, item_rows):
+    monkeypatch.setattr(snapshot, "_RANGE_ROWS", range_rows)
+    monkeypatch.setattr(snapshot, "ITEM_ROWS", item_rows)
+    taken = Snapshot.open(named.uri())
+    batches = list(taken.items(["caption", "attributes"]))
+    assert [batch.num_rows for batch in batches[:-1]] == [item_rows] * (len(batches) - 1)
+    rows = pa.Table.from_batches(batches).select(ITEMS.names).to_pylist()
+    ids = [row["content_id"] for row in rows]
+    assert ids == sorted(named.ledger(), key=str.encode)
+    ledger, contents = named.rows("assignments"), named.rows()
+    assert rows == [
+        {"content_id": name, "kind": contents[name]["kind"]}
+        | {column: ledger[name][column] for column in ("sid", "codes", "suffix")}
+        for name in ids
+    ]
+    assert batches[0].schema.names == [*ITEMS.names, "caption", "attributes"]
+
+
+def test_the_order_is_that_of_bytes():
+    assert sorted(NAMES, key=str.encode) == NAMES
+
+
+@pytest.mark.parametrize("range_rows", [1 << 18, 5])
+def test_a_condition_selects_items_by_their_columns(named, monkeypatch, range_rows):
+    monkeypatch.setattr(snapshot, "_RANGE_ROWS", range_rows)
+    taken = Snapshot.open(named.uri())
+    found = table_of(taken, where="content_id >= 'v030' AND content_id < 'w'")["content_id"].to_pylist()
+    assert found == [f"v{i:03d}" for i in range(30, 36)]
+    count, batches = taken.counted_items(where="kind = 'nothing'")
+    assert (count, list(batches)) == (0, [])
+
+
+@pytest.mark.parametrize("asked", [{"where": "nope = 1"}, {"where": "kind ="}, {"extra": ["nope"]}])
+def test_a_condition_or_column_that_is_none_is_refused_in_one_line(fitted, asked):
+    with pytest.raises(BadInput) as caught:
+        Snapshot.open(fitted.uri()).items(**asked)
+    assert "\n" not in str(caught.value)
+    assert "/" not in str(caught.value).replace(fitted.uri(), "")
+
+
+@pytest.mark.parametrize("range_rows", [1 << 18, 5])
+def test_items_whose_copy_in_contents_is_missing_or_of_another_tokenizer_have_their_id_too(
+    fitted, monkeypatch, range_rows
+):
+    monkeypatch.setattr(snapshot, "_RANGE_ROWS", range_rows)
+    before = table_of(Snapshot.open(fitted.uri()))
+    store = fitted.store()
+    rows = store.dataset("contents").to_table(filter="content_id >= 'v020' AND content_id < 'v040'")
+    for copy in (
+        {"sid": None, "codes": None, "tokenizer_id": None},
+        {"sid": "9-9-9", "codes": [9, 9, 9], "tokenizer_id": "rq-kmeans-00"},
+    ):
+        for name, value in copy.items():
+            field = rows.schema.field(name)
+            rows = rows.set_column(rows.schema.names.index(name), field, pa.array([value] * len(rows), field.type))
+        store.upsert("contents", rows)
+        assert fitted.ids()["v020"] == copy["sid"]
+        assert table_of(Snapshot.open(fitted.uri())).equals(before)
+
+
+def test_a_ledger_that_is_mostly_of_deleted_items_changes_nothing(fitted, monkeypatch):
+    monkeypatch.setattr(snapshot, "_RANGE_ROWS", 4)
+    fitted.store().delete("contents", [f"v{i:03d}" for i in range(50)])
+    found = table_of(Snapshot.open(fitted.uri()))
+    assert found["content_id"].to_pylist() == [f"v{i:03d}" for i in range(50, 60)]
+    assert set(found["sid"].to_pylist()) <= set(fitted.ledger().values())
+
+
+# What stays
+
+
+def move_on(workspace: Any, cluster: Any) -> str:
+    """Items go, items come, another tokenizer is promoted, and the tables are looked after. -> that tokenizer."""
+    before = workspace.store().setting("champion")
+    workspace.store().delete("contents", ["v001"])
+    workspace.ingest_vectors(cluster(20, seed=4, prefix="w"))
+    workspace.fit(tokenizer={"codebook_sizes": [2, 2], "collisions": "none"})
+    every = set(workspace.store().dataset("assignments").to_table()["tokenizer_id"].to_pylist())
+    (candidate,) = every - {before}
+    promote(workspace.uri(), candidate, workspace.settings())
+    return candidate
+
+
+def test_a_champion_that_changes_between_opening_and_reading_changes_nothing(fitted, cluster):
+    before, ids = table_of(Snapshot.open(fitted.uri())), fitted.ledger()
+    taken = Snapshot.open(fitted.uri())
+    facts = taken.facts()
+    batches = taken.items()
+    candidate = move_on(fitted, cluster)
+    assert pa.Table.from_batches(batches).equals(before)
+    assert table_of(taken).equals(before)
+    assert taken.facts() == facts
+    assert dict(zip(before["content_id"].to_pylist(), before["sid"].to_pylist(), strict=True)) == ids
+    now = Snapshot.open(fitted.uri())
+    assert (now.tokenizer.id, now.policy.collisions, taken.policy.collisions) == (candidate, "none", "suffix")
+    assert len(table_of(now)) == 79
+
+
+def test_what_is_tagged_survives_any_cleaning_up_and_what_is_not_goes(fitted, cluster, monkeypatch):
+    taken = Snapshot.open(fitted.uri())
+    before = table_of(taken, "caption")
+    tag = taken.tag()
+    assert taken.tag() == Snapshot.open(fitted.uri()).tag() == tag
+    move_on(fitted, cluster)
+    monkeypatch.setattr(indexes, "_KEEP_VERSIONS", timedelta(0))
+    indexes.maintain(fitted.store())
+    for name in ("contents", "assignments"):
+        dataset = fitted.store().dataset(name)
+        assert [version["version"] for version in dataset.versions()] == [
+            taken.facts()["versions"][name],
+            dataset.version,
+        ]
+    again = Snapshot.open(fitted.uri(), tag=tag)
+    assert again.facts() == taken.facts()
+    assert again.tokenizer.id != fitted.store().setting("champion")
+    assert table_of(again, "caption").equals(before)
+    assert tags(fitted.uri()) == [tag]
+    remove_tag(fitted.uri(), tag)
+    assert tags(fitted.uri()) == []
+    indexes.maintain(fitted.store())
+    with pytest.raises(BadInput, match="there is none"):
+        Snapshot.open(fitted.uri(), tag=tag)
+
+
+def test_at_a_tag_another_tokenizer_may_be_read(fitted):
+    champion = fitted.store().setting("champion")
+    fitted.fit(tokenizer={"codebook_sizes": [2, 2]})
+    every = set(fitted.store().dataset("assignments").to_table()["tokenizer_id"].to_pylist())
+    (candidate,) = every - {champion}
+    tag = Snapshot.open(fitted.uri(), candidate).tag()
+    fitted.store().delete("contents", ["v001"])
+    assert Snapshot.open(fitted.uri(), tag=tag).tokenizer.id == candidate
+    there = Snapshot.open(fitted.uri(), champion, tag)
+    assert (there.tokenizer.id, there.counted_items()[0]) == (champion, 60)
+
+
+def test_tags_come_in_the_order_of_their_versions(fitted, cluster):
+    every = [Snapshot.open(fitted.uri()).tag()]
+    for number in range(2):
+        fitted.store().delete("contents", [f"v00{number}"])
+        every.append(Snapshot.open(fitted.uri()).tag())
+    assert tags(fitted.uri()) == every
+    with pytest.raises(BadInput, match="no export tagged 'nope'; there is export-"):
+        remove_tag(fitted.uri(), "nope")
+
+
+def test_the_largest_digit_counts_those_of_deleted_items(fitted):
+    suffixes = {name: row["suffix"] or 0 for name, row in fitted.rows("assignments").items()}
+    largest = max(suffixes.values())
+    assert Snapshot.open(fitted.uri()).largest_suffix() == largest > 0
+    fitted.store().delete("contents", [name for name, suffix in suffixes.items() if suffix == largest])
+    assert Snapshot.open(fitted.uri()).largest_suffix() == largest
+
+
+def test_without_a_digit_the_largest_is_0(bare, cluster):
+    bare.ingest_vectors(cluster(30))
+    bare.fit(tokenizer={"collisions": "none"})
+    taken = Snapshot.open(bare.uri())
+    assert taken.largest_suffix() == 0
+    assert taken.policy.collisions == "none"
+
+
+def test_before_the_fit_and_before_any_item_there_is_none(bare, cluster):
+    Store.create(bare.uri("empty"))
+    with pytest.raises(StoreError, match="is empty"):
+        Snapshot.open(bare.uri("empty"))
+    assert tags(bare.uri("empty")) == []
+    bare.ingest_vectors(cluster(5))
+    with pytest.raises(StoreError, match="no semantic IDs yet"):
+        Snapshot.open(bare.uri())
