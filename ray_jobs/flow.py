@@ -106,7 +106,7 @@ class Flow:
 
     def _start_decoding(self, block: _Block) -> None:
         told = self._config.model_dump_json(include={"decode", "source"})
-        task = _decode.options(num_cpus=self._pool.sizes.decode_cpus, num_returns=2, scheduling_strategy="SPREAD")
+        task: Any = _decode.options(num_cpus=self._pool.sizes.decode_cpus, num_returns=2, scheduling_strategy="SPREAD")
         block.decoded, block.node = task.remote(block.batch, told)
         self._decoding[block.decoded] = block
 

@@ -55,12 +55,16 @@ def test_every_module_opens_with_one_sentence_on_what_it_is_for() -> None:
     assert bare == []
 
 
-def test_mapped_folders_are_the_folders_with_code_and_none_has_an_init() -> None:
+def test_mapped_folders_are_the_folders_with_code_at_any_depth_and_none_has_an_init() -> None:
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert set(setup["packages"]) == set(setup["package-dir"]) == {f"fuseid.{name}" for name in (*ORDER, "sample")}
+    folders = {path.parent.relative_to(ROOT) for path in SOURCES}
+    mapped = {"fuseid." + ".".join(folder.parts): folder.as_posix() for folder in folders}
+    assert setup["package-dir"] == mapped | {"fuseid.sample": "examples/sample"}
+    assert sorted(setup["packages"]) == sorted(setup["package-dir"])
+    assert {folder.parts[0] for folder in folders} == set(ORDER)
     assert not (ROOT / "fuseid").exists()
     assert not list(ROOT.glob("tests/**/__init__.py"))
-    assert not [folder for folder in ORDER if (ROOT / folder / "__init__.py").exists()]
+    assert not [path for path in SOURCES if path.name == "__init__.py"]
 
 
 def test_the_library_tokenizers_is_not_shadowed_when_the_root_leads_the_path() -> None:
