@@ -1,0 +1,70 @@
+"""An evaluation as text for the terminal: what each kind of ID reaches, and by how much the semantic ones lead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.text import Text
+
+from fuseid.apps.show import out, print_facts, print_rows
+
+
+def print_evaluation(document: Mapping[str, Any]) -> None:
+    examples, setting = document["examples"], document["setting"]
+    facts = {
+        "items": f"{document['items']:,}",
+        "examples": f"{examples['train']:,} to train on, {examples['tested']:,} of {examples['users']:,} users tested",
+        "codebook_sizes": document["codebook_sizes"],
+        "setting": f"{setting['name']}, {document['seeds']} seeds",
+    }
+    print_facts(facts, title=f"semantic: {document['tokenizer_id']}")
+    measures = list(dict.fromkeys(row["measure"] for row in document["measures"]))
+    for part in document["slices"]:
+        out.print()
+        title = (
+            f"{part['slice']}: {part['examples']:,} examples of {part['users']:,} users among {part['ranked']:,} items"
+        )
+        print_rows(_measures(document, part["slice"]), ("IDs", *measures), title=f"{title}; % (95% interval)")
+    if document["differences"]:
+        out.print()
+        rows = list(_differences(document))
+        print_rows(rows, ("slice", "less", *measures), title="semantic less each control, points (95% interval)")
+    out.print()
+    print_rows(_about(document), ("IDs", "no item, free", "no item, trie", "with suffix", "steps", "loss", "s a seed"))
+    out.print(Text(f"{document['seconds']:,.0f} s in all; docs/evaluation.md says how to read this"))
+
+
+def _measures(document: Mapping[str, Any], part: str) -> Iterator[dict[str, str]]:
+    for name in dict.fromkeys(row["ids"] for row in document["measures"]):
+        rows = [row for row in document["measures"] if (row["slice"], row["ids"]) == (part, name)]
+        if rows:
+            yield {"IDs": name} | {row["measure"]: _figure(row) for row in rows}
+
+
+def _differences(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    for part in dict.fromkeys(row["slice"] for row in document["differences"]):
+        for name in dict.fromkeys(row["against"] for row in document["differences"]):
+            rows = [row for row in document["differences"] if (row["slice"], row["against"]) == (part, name)]
+            yield {"slice": part, "less": name} | {row["measure"]: _figure(row, "+") for row in rows}
+
+
+def _about(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    for one in document["ids"]:
+        yield {
+            "IDs": one["ids"],
+            "no item, free": f"{100 * one['invalid_free']:.1f}%",
+            "no item, trie": f"{100 * one['invalid_trie']:.1f}%",
+            "with suffix": f"{one['with_suffix']:,}",
+            "steps": f"{one['steps']:.0f}",
+            "loss": "" if one["valid_loss"] is None else f"{one['valid_loss']:.3f}",
+            "s a seed": f"{one['seconds']:.0f}",
+        }
+
+
+def _figure(row: Mapping[str, Any], sign: str = "") -> str:
+    """A share in percent, two digits after the point, and its interval."""
+    value = f"{100 * row['value']:{sign}.2f}"
+    if row["low"] is None:
+        return value
+    return f"{value} ({100 * row['low']:.2f} to {100 * row['high']:.2f})"

@@ -1,0 +1,130 @@
+"""Evaluate: how well a generative recommender learns the items by their IDs, beside IDs that mean nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
+from fuseid.pipelines.evaluation.examples import read_sequences
+from fuseid.pipelines.evaluation.settings import TINY, Setting
+from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, about
+from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial
+from fuseid.pipelines.evaluation.workers import run_trials
+from fuseid.pipelines.exports.folder import read_manifest
+from fuseid.pipelines.exports.snapshot import Snapshot
+from fuseid.pipelines.ingest import Progress, Silent
+from fuseid.pipelines.sequences.items import Items
+from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+
+def evaluate(
+    uri: str,
+    folder: Path,
+    tokenizer_id: str | None = None,
+    *,
+    against: Sequence[str] = (RANDOM, HASHED),
+    seeds: int = 5,
+    setting: Setting = TINY,
+    users: int | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """A plain dictionary, fit for JSON. One model is trained for every way of naming the items and every seed, on the
+    sequences in `folder`, and generates IDs for the test examples; docs/evaluation.md says what is measured.
+
+    against: `random`, `hashed`, or ids of other tokenizers. users: whose test examples are tried, at most; by default
+    the setting says. workers: trials side by side, by default one for each processor; they change nothing but the time.
+
+    Raises BadInput for a folder that is no export of sequences, or one of another tokenizer or database.
+    """
+    progress = progress or Silent()
+    started = time.perf_counter()
+    chosen = setting if users is None else replace(setting, users=users)
+    _check_counts(seeds, users, against)
+    manifest = read_manifest(folder)
+    if "interactions" not in manifest or manifest.get("format") != "parquet":
+        raise BadInput(f"{folder} holds no sequences as Parquet; `fuseid export sequences` writes them")
+    made_for = str(manifest.get("tokenizer_id"))
+    if tokenizer_id not in (None, made_for):
+        raise BadInput(f"{folder} holds sequences of {made_for}, not of {tokenizer_id}; export them with --tokenizer")
+    names, ids = read_ids(Snapshot.of_manifest(uri, manifest), SEMANTIC)
+    others = [_other(uri, manifest, name, names) for name in against if name not in (RANDOM, HASHED)]
+    sequences = read_sequences(
+        folder, names, history=chosen.history, train=chosen.steps * chosen.batch, valid=chosen.valid_examples,
+        users=chosen.users, progress=progress,
+    )  # fmt: skip
+    content_ids = names.to_pylist()
+    trials = [
+        Trial(_named(name, ids, others, content_ids, seed), seed)
+        for seed in range(seeds)
+        for name in (SEMANTIC, *against)
+    ]
+    outcomes = run_trials(Data(sequences, chosen), trials, workers or os.cpu_count() or 1, progress)
+    by_name: dict[str, list[Outcome]] = {name: [] for name in (SEMANTIC, *against)}
+    for trial, outcome in zip(trials, outcomes, strict=True):
+        by_name[trial.ids.name].append(outcome)
+    tables = Tables(sequences, by_name)
+    return {
+        "database": uri,
+        "sequences": str(folder),
+        "tokenizer_id": made_for,
+        "codebook_sizes": list(ids.codebook_sizes),
+        "versions": manifest["versions"],
+        "setting": asdict(chosen),
+        "seeds": seeds,
+        "items": len(names),
+        "examples": {**sequences.counts, "tested": len(sequences.test), "users": tables.users(ALL)},
+        "slices": [tables.slice(name) for name in tables.slices],
+        "measures": list(tables.measured()),
+        "differences": list(tables.differences()),
+        "ids": [about(trial.ids, by_name[trial.ids.name]) for trial in trials[: len(by_name)]],
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def read_ids(snapshot: Snapshot, name: str) -> tuple[pa.Array, Ids]:
+    """The content_ids of all items with an ID, sorted, and what they are called."""
+    items = Items.of(snapshot.items(), snapshot.codebook_sizes, None)
+    return items.content_ids, Ids(name, items.codes_NM, snapshot.codebook_sizes)
+
+
+def _other(uri: str, manifest: Mapping[str, Any], name: str, names: pa.Array) -> Ids:
+    """Another tokenizer's IDs of the same items, at the same version of the tables."""
+    if not name.startswith(f"{RQKMeans.KIND}-"):
+        raise BadInput(f"unknown control {name!r}; there are {RANDOM}, {HASHED} and the ids of tokenizers")
+    if name == manifest.get("tokenizer_id"):
+        raise BadInput(f"--against names {name}, the tokenizer that is evaluated; name another one")
+    found, ids = read_ids(Snapshot.of_manifest(uri, {**manifest, "tokenizer_id": name}), name)
+    rows = pc.index_in(names, value_set=found)
+    if rows.null_count:
+        raise BadInput(
+            f"{rows.null_count} items of the sequences have no ID of {name} in the version that they were exported "
+            f"from; run `fuseid assign --tokenizer {name}` and export the sequences again"
+        )
+    return Ids(name, ids.codes_NM[rows.to_numpy()], ids.codebook_sizes)
+
+
+def _named(name: str, ids: Ids, others: Sequence[Ids], content_ids: Sequence[str], seed: int) -> Ids:
+    if name == RANDOM:
+        return random_ids(ids, seed)
+    if name == HASHED:
+        return hashed_ids(content_ids, ids.codebook_sizes, seed)
+    return next(one for one in (ids, *others) if one.name == name)
+
+
+def _check_counts(seeds: int, users: int | None, against: Sequence[str]) -> None:
+    if seeds < 1:
+        raise BadInput(f"--seeds takes 1 or more, got {seeds}")
+    if users is not None and users < 2:
+        raise BadInput(f"--users takes 2 or more, got {users}")
+    if len(set(against)) < len(against):
+        raise BadInput("--against names a control twice")

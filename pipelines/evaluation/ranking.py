@@ -1,0 +1,68 @@
+"""Ranking measures at item level: what a ranked list of generated IDs is worth, on arrays alone.
+
+Items of one ID come together and are ranked among themselves at random; every measure is its expectation over that
+order, so that a tokenizer gains nothing from collisions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fuseid.tokenizers.buckets import bucket_ids
+
+
+class Buckets:
+    """The IDs of a catalogue, numbered from 0 to G-1. A bucket is all items of one ID: one item, if IDs are unique.
+
+    codes_NM: int [N, M], the codes and the collision digit of each item. of_N: int64 [N]. sizes_G: int64 [G], items.
+    """
+
+    def __init__(self, codes_NM: np.ndarray) -> None:
+        self.of_N, first_G = bucket_ids(codes_NM)
+        self.sizes_G = np.bincount(self.of_N)
+        rows = np.ascontiguousarray(codes_NM[first_G], dtype=np.int64)
+        self._numbers = {row.tobytes(): number for number, row in enumerate(rows)}
+
+    def find(self, codes_EBM: np.ndarray) -> np.ndarray:
+        """int [E, B, M] -> int64 [E, B], -1 where codes name no item."""
+        rows = np.ascontiguousarray(codes_EBM, dtype=np.int64).reshape(-1, codes_EBM.shape[2])
+        found = np.fromiter((self._numbers.get(row.tobytes(), -1) for row in rows), np.int64, len(rows))
+        return found.reshape(codes_EBM.shape[:2])
+
+
+def places(found_EB: np.ndarray, target_E: np.ndarray, sizes_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the target's ID stands in each list: (items before it, items that share its place), int64 [E] each.
+
+    found_EB: buckets, best first, -1 for what names no item, which takes no place. target_E: the target's bucket. Of a
+    bucket that is listed twice the first place counts. A target that is not listed has 0 items in its place.
+    """
+    before_E, same_E = np.zeros(len(target_E), np.int64), np.zeros(len(target_E), np.int64)
+    for row, (found, target) in enumerate(zip(found_EB.tolist(), target_E.tolist(), strict=True)):
+        listed = [bucket for bucket in dict.fromkeys(found) if bucket >= 0]
+        if target in listed:
+            before_E[row] = sizes_G[listed[: listed.index(target)]].sum()
+            same_E[row] = sizes_G[target]
+    return before_E, same_E
+
+
+def popularity_places(target_E: np.ndarray, counts_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of the list of all items by how often each was met in training; equal counts share a place."""
+    ascending = np.sort(counts_N)
+    upto = np.searchsorted(ascending, counts_N[target_E], "right")
+    return len(counts_N) - upto, upto - np.searchsorted(ascending, counts_N[target_E], "left")
+
+
+def recall(before_E: np.ndarray, same_E: np.ndarray, k: int) -> np.ndarray:
+    """float64 [E]: the chance that the target, one of the items of its place, is among the first k."""
+    return np.clip(k - before_E, 0, same_E) / np.maximum(same_E, 1)
+
+
+def ndcg(before_E: np.ndarray, same_E: np.ndarray, k: int) -> np.ndarray:
+    """float64 [E]: the expectation of 1 / log2(1 + rank) where the rank is at most k, else 0 (Järvelin and Kekäläinen
+    2002, with one relevant item, whose ideal is 1)."""
+    gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(k) + 2))])
+    first, last = np.minimum(before_E, k), np.minimum(before_E + same_E, k)
+    return (gains[last] - gains[first]) / np.maximum(same_E, 1)
+
+
+MEASURES = {"recall": recall, "ndcg": ndcg}

@@ -1,0 +1,53 @@
+"""Settings of an evaluation: the size of the model, how it is trained, and what it generates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fuseid.core.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Setting:
+    """layers: of the encoder, and of the decoder. history: items of a user's past that the model sees, the newest.
+    learning_rate: the peak, after `warmup` steps and before a cosine down to 0, for weights of size 1. check_every:
+    steps between looks at the loss of `valid_examples`; training ends after `patience` looks without a better one.
+    users: whose test examples are tried, at most. free_examples: those that are also tried without the trie."""
+
+    name: str
+    d_model: int
+    d_kv: int
+    d_ff: int
+    heads: int
+    layers: int
+    dropout: float
+    history: int
+    batch: int
+    steps: int
+    learning_rate: float
+    warmup: int
+    check_every: int
+    patience: int
+    valid_examples: int
+    beams: int
+    users: int
+    free_examples: int = 1_000
+
+
+# tiny is made for two cores and minutes: there many small steps teach more than few large ones, and one epoch leaves
+# nothing for dropout to do. small has the layers, heads and widths of Rajput et al. 2023, 4.
+TINY = Setting(
+    "tiny", d_model=96, d_kv=24, d_ff=384, heads=4, layers=1, dropout=0.0, history=5, batch=32, steps=4_500,
+    learning_rate=2e-2, warmup=100, check_every=500, patience=3, valid_examples=500, beams=20, users=1_000,
+)  # fmt: skip
+SMALL = Setting(
+    "small", d_model=128, d_kv=64, d_ff=1024, heads=6, layers=4, dropout=0.1, history=20, batch=256, steps=10_000,
+    learning_rate=1e-2, warmup=500, check_every=500, patience=5, valid_examples=2_000, beams=20, users=10_000,
+)  # fmt: skip
+_NAMED = {setting.name: setting for setting in (TINY, SMALL)}
+
+
+def setting_named(name: str) -> Setting:
+    if name not in _NAMED:
+        raise BadInput(f"unknown setting {name!r}; there are {' and '.join(_NAMED)}")
+    return _NAMED[name]

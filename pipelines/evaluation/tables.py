@@ -1,0 +1,107 @@
+"""Outcomes of trials by slice and measure, as rows of a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from fuseid.pipelines.evaluation.controls import Ids
+from fuseid.pipelines.evaluation.examples import Sequences
+from fuseid.pipelines.evaluation.intervals import Estimate, estimates
+from fuseid.pipelines.evaluation.ranking import MEASURES, popularity_places
+from fuseid.pipelines.evaluation.trial import Outcome, Ranks
+
+KS = (5, 10)
+SEMANTIC, POPULAR = "semantic", "most popular"
+# Targets of a slice, the last one ranked among cold items alone.
+ALL, HEAD, TAIL, COLD, COLD_ALONE = "all", "head", "tail", "cold", "cold among cold"
+
+
+class Tables:
+    """Outcomes by slice and measure."""
+
+    def __init__(self, sequences: Sequences, by_name: Mapping[str, Sequence[Outcome]]) -> None:
+        test = sequences.test
+        self._by_name = by_name
+        self._targets_N, self._seen_N, self._target_E = sequences.targets_N, sequences.seen_N, test.target_E
+        _, self._user_E = np.unique(test.user_E, return_inverse=True)
+        self._border = head_border(sequences.targets_N[sequences.seen_N])
+        self._cold_E = ~sequences.seen_N[test.target_E]
+        head_E = ~self._cold_E & (sequences.targets_N[test.target_E] > self._border)
+        masks = {ALL: np.ones(len(test), bool), HEAD: head_E, TAIL: ~self._cold_E & ~head_E, COLD: self._cold_E}
+        masks[COLD_ALONE] = self._cold_E
+        self.slices = {name: mask for name, mask in masks.items() if mask.any()}
+
+    def users(self, name: str) -> int:
+        return len(np.unique(self._user_E[self.slices[name]]))
+
+    def slice(self, name: str) -> dict[str, Any]:
+        """items: those of the slice. ranked: those that the target is ranked among."""
+        head_N = self._seen_N & (self._targets_N > self._border)
+        own_N = {HEAD: head_N, TAIL: self._seen_N & ~head_N, ALL: np.ones_like(self._seen_N)}.get(name, ~self._seen_N)
+        ranked = int((~self._seen_N).sum()) if name == COLD_ALONE else len(self._seen_N)
+        examples = int(self.slices[name].sum())
+        return {
+            "slice": name, "items": int(own_N.sum()), "ranked": ranked, "examples": examples, "users": self.users(name)
+        }  # fmt: skip
+
+    def measured(self) -> Iterator[dict[str, Any]]:
+        for part in self.slices:
+            for name in (POPULAR, *self._by_name):
+                if name == POPULAR and part == COLD_ALONE:
+                    continue
+                for measure, found in self._estimates(part, self._values(name, part)):
+                    yield {"slice": part, "ids": name, "measure": measure, **asdict(found)}
+
+    def differences(self) -> Iterator[dict[str, Any]]:
+        """SEMANTIC less each control: same user, same example, same seed."""
+        for part in self.slices:
+            own = self._values(SEMANTIC, part)
+            for name in self._by_name:
+                if name != SEMANTIC:
+                    for measure, found in self._estimates(part, own - self._values(name, part)):
+                        yield {"slice": part, "against": name, "measure": measure, **asdict(found)}
+
+    def _estimates(self, part: str, values_VSE: np.ndarray) -> Iterator[tuple[str, Estimate]]:
+        names = [f"{measure}@{k}" for measure in MEASURES for k in KS]
+        return zip(names, estimates(values_VSE, self._user_E[self.slices[part]]), strict=True)
+
+    def _values(self, name: str, part: str) -> np.ndarray:
+        """float64 [V, S, E] of the examples of a slice."""
+        mask = self.slices[part]
+        if name == POPULAR:
+            ranks = [Ranks(*popularity_places(self._target_E[mask], self._targets_N))]
+        elif part == COLD_ALONE:
+            ranks = [outcome.cold_ranks for outcome in self._by_name[name]]
+        else:
+            ranks = [Ranks(outcome.ranks.before_E[mask], outcome.ranks.same_E[mask]) for outcome in self._by_name[name]]
+        return np.array(
+            [[measure(one.before_E, one.same_E, k) for one in ranks] for measure in MEASURES.values() for k in KS]
+        )
+
+
+def head_border(targets_N: np.ndarray) -> int:
+    """The head is what was a target more often than this: the most popular fifth, less what ties with the rest."""
+    return int(np.sort(targets_N)[::-1][max(1, len(targets_N) // 5) :].max(initial=0))
+
+
+def about(ids: Ids, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Of one way of naming the items, means over seeds; `seconds` is what one trial took."""
+
+    def mean(name: str) -> float:
+        return float(np.mean([getattr(outcome, name) for outcome in outcomes]))
+
+    losses = [outcome.loss for outcome in outcomes if outcome.loss is not None]
+    return {
+        "ids": ids.name,
+        "codebook_sizes": list(ids.codebook_sizes),
+        "with_suffix": int((ids.codes_NM[:, -1] > 0).sum()),
+        "invalid_free": mean("invalid_free"),
+        "invalid_trie": mean("invalid_held"),
+        "steps": mean("steps"),
+        "valid_loss": float(np.mean(losses)) if losses else None,
+        "seconds": mean("seconds"),
+    }

@@ -1,0 +1,102 @@
+"""One trial: a model trained on one way of naming the items, by one seed, and the lists of items it generates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fuseid.pipelines.evaluation.controls import Ids
+from fuseid.pipelines.evaluation.examples import Examples, Sequences
+from fuseid.pipelines.evaluation.generation import Generated, generate
+from fuseid.pipelines.evaluation.model import Tokens, new_model
+from fuseid.pipelines.evaluation.ranking import Buckets, places
+from fuseid.pipelines.evaluation.settings import Setting
+from fuseid.pipelines.evaluation.training import train
+from fuseid.tokenizers.trie import Trie
+
+# Of each list so many IDs are looked at for those that name no item.
+INVALID_OF = 10
+
+
+@dataclass(frozen=True)
+class Trial:
+    ids: Ids
+    seed: int
+
+
+@dataclass(frozen=True)
+class Data:
+    """What all trials of an evaluation share."""
+
+    sequences: Sequences
+    setting: Setting
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where each target stands: items before it, items that share its place (0: not generated); int64 [E] each."""
+
+    before_E: np.ndarray
+    same_E: np.ndarray
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """ranks: of the test examples, among all items. cold_ranks: of those whose target is cold, among cold items alone.
+    invalid_held, invalid_free: the share of the first generated IDs that name no item, with the trie and without (of
+    the first `free_examples`). steps, loss: of `Trained`."""
+
+    ranks: Ranks
+    cold_ranks: Ranks
+    invalid_free: float
+    invalid_held: float
+    steps: int
+    loss: float | None
+    seconds: float
+
+
+def run_trial(data: Data, trial: Trial, told: Callable[[int], None]) -> Outcome:
+    """told: called with the steps of training that are done, `setting.steps` in all. The same seed gives the same
+    outcome on one kind of CPU, provided that torch has one thread."""
+    started = time.perf_counter()
+    sequences, setting, codes_NM = data.sequences, data.setting, trial.ids.codes_NM
+    tokens = Tokens(trial.ids)
+    left = setting.steps
+
+    def step_done() -> None:
+        nonlocal left
+        left -= 1
+        told(1)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(trial.seed)
+        model = new_model(setting, tokens)
+        trained = train(model, tokens, sequences.train, sequences.valid, setting, trial.seed, step_done)
+    told(left)
+    trie = Trie.build(codes_NM)
+    test, cold_N = sequences.test, ~sequences.seen_N
+
+    def ranked(examples: Examples, among_N: np.ndarray, held_to: Trie | None) -> tuple[Ranks, float]:
+        buckets = Buckets(codes_NM[among_N])
+        made = generate(model, tokens, examples.history_EH, setting.beams, held_to, lambda: told(0))
+        found_EB = buckets.find(made.codes_EBM)
+        targets_E = buckets.of_N[np.cumsum(among_N)[examples.target_E] - 1]
+        return Ranks(*places(found_EB, targets_E, buckets.sizes_G)), invalid_rate(found_EB, made)
+
+    everything_N = np.ones_like(cold_N)
+    some = test.rows(np.arange(min(len(test), setting.free_examples)))
+    ranks, invalid_held = ranked(test, everything_N, trie)
+    _, invalid_free = ranked(some, everything_N, None)
+    cold_ranks, _ = ranked(test.rows(cold_N[test.target_E]), cold_N, trie.filtered(cold_N))
+    seconds = time.perf_counter() - started
+    return Outcome(ranks, cold_ranks, invalid_free, invalid_held, trained.steps, trained.loss, seconds)
+
+
+def invalid_rate(found_EB: np.ndarray, made: Generated) -> float:
+    """The share of the first `INVALID_OF` IDs of each list that name no item; what the search did not fill is no ID."""
+    there_EB = made.there_EB[:, :INVALID_OF]
+    return float((there_EB & (found_EB[:, :INVALID_OF] < 0)).sum() / max(1, there_EB.sum()))

@@ -1,0 +1,51 @@
+"""A small world: items on a ring, whose users walk it one step at a time, and a setting that learns it in seconds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fuseid.pipelines.evaluation.controls import Ids
+from fuseid.pipelines.evaluation.examples import Examples, Sequences
+from fuseid.pipelines.evaluation.settings import Setting
+from fuseid.pipelines.evaluation.trial import Data
+
+ITEMS, COLD = 40, 4
+SIZES = (4, 5)
+QUICK = Setting(
+    "quick", d_model=32, d_kv=8, d_ff=64, heads=4, layers=1, dropout=0.0, history=3, batch=64, steps=150,
+    learning_rate=5e-2, warmup=10, check_every=50, patience=3, valid_examples=40, beams=10, users=1_000,
+)  # fmt: skip
+
+
+def walks(starts: np.ndarray) -> Examples:
+    """Histories of three steps on the ring, and the fourth."""
+    steps = (starts[:, None] + np.arange(4)) % (ITEMS - COLD)
+    return Examples(steps[:, :3].astype(np.int32), steps[:, 3], np.array([f"u{n}" for n in range(len(starts))], object))
+
+
+@pytest.fixture(scope="session")
+def quick() -> Setting:
+    return QUICK
+
+
+@pytest.fixture(scope="session")
+def ids() -> Ids:
+    """Two items for each of twenty pairs of codes, told apart by the digit."""
+    rows = np.arange(ITEMS)
+    return Ids("semantic", np.column_stack([rows % 4, rows // 4 % 5, rows // 20]).astype(np.int32), SIZES)
+
+
+@pytest.fixture(scope="session")
+def data() -> Data:
+    """The ring without its last four items: nobody met those in training, and four test examples ask for them."""
+    ring = ITEMS - COLD
+    test = walks(np.arange(ring))
+    cold = Examples(test.history_EH[:COLD], ring + np.arange(COLD), np.array(["x", "x", "y", "z"], object))
+    test = Examples(*(np.concatenate([getattr(test, name), getattr(cold, name)]) for name in Examples.__annotations__))
+    seen_N = np.arange(ITEMS) < ring
+    sequences = Sequences(
+        train=walks(np.tile(np.arange(ring), 4)), valid=walks(np.arange(ring)), test=test,
+        targets_N=4 * seen_N, seen_N=seen_N, counts={"train": 4 * ring, "valid": ring, "test": ring + COLD},
+    )  # fmt: skip
+    return Data(sequences, QUICK)
