@@ -44,9 +44,9 @@ def power_of_two_below(number: int) -> int:
 
 
 def preparing_threads(device: torch.device) -> Executor | None:
-    """As many threads as torch has, to prepare the next inputs while an accelerator works on these; None on the CPU,
-    where the model needs the cores itself."""
-    if device.type == "cpu":
+    """As many threads as torch has, to prepare the next inputs while the model works on these; None on the CPU where
+    the model has one thread, and would only share it."""
+    if device.type == "cpu" and torch.get_num_threads() == 1:
         return None
     return ThreadPoolExecutor(max(2, torch.get_num_threads()), thread_name_prefix="fuseid-prepare")
 

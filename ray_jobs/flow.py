@@ -1,14 +1,18 @@
-"""The flow of blocks through a cluster: decode tasks, then encoder actors, with no more blocks on the way than needed.
+"""The flow of blocks through a cluster: decoders, then encoders, with no more blocks on the way than needed.
 
 This process keeps each planned block, which names no frames, until its result is here: whatever dies on the way, a
-worker, an encoder or a node, the block is given out again. Frames lie in Ray's object store, never in this process.
+decoder, an encoder or a node, the block is given out again. Frames lie in Ray's object store, never in this process.
+Decoders are actors as encoders are: Ray ends the processes of idle tasks after a second, and each would start a Python,
+and a decode child, anew.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,123 +23,174 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayT
 from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
 from fuseid.pipelines.ahead import Ahead
-from fuseid.pipelines.steps import DecodeStep
-from fuseid.ray_jobs.pool import Encoder, Pool, cause, line
+from fuseid.pipelines.steps import DecodeStep, EncodeStep
+from fuseid.ray_jobs.pool import Pool, Worker, cause, line
+from fuseid.ray_jobs.sizing import Sizes
 
 log = logging.getLogger("fuseid")
 # How soon a flow sees that it was halted, or that there is more to do.
 _POLL_SECONDS = 0.2
+# How often the cluster is asked what it has.
+_LOOK_SECONDS = 10.0
+# Blocks per actor: one that it works on, and the next ones already there.
+_DECODER_DEPTH, _ENCODER_DEPTH = 2, 3
 # Decoded blocks per encoder that wait for any of them.
 _DECODED_AHEAD = 2
 _MOST_TRIES = 5
 
-# One warm decode child per Ray worker process, kept between tasks; the kernel ends it with the worker.
-_decode_steps: dict[str, DecodeStep] = {}
+
+class _DecoderActor:
+    """One warm decode child; the kernel ends it with the actor's process."""
+
+    def load(self, config: str) -> str:
+        """-> the node that it is on."""
+        self._decode = DecodeStep(Config.model_validate_json(config), workers=1)
+        return ray.get_runtime_context().get_node_id()
+
+    def decode(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
+        """WORK -> WORK with frames; and a small second result, which tells the driver how it went."""
+        return self._decode(batch), None
 
 
-@ray.remote
-def _decode(batch: pa.RecordBatch, config: str) -> tuple[pa.RecordBatch, str]:
-    """WORK -> WORK with frames, and the node where they are."""
-    if config not in _decode_steps:
-        for step in _decode_steps.values():
-            step.close()
-        _decode_steps.clear()
-        _decode_steps[config] = DecodeStep(Config.model_validate_json(config), workers=1)
-    return _decode_steps[config](batch), ray.get_runtime_context().get_node_id()
+class _EncoderActor:
+    """Loaded once, by a call: what goes wrong in the constructor of an actor comes back as text only."""
+
+    def load(self, config: str, threads: int, load: Callable[[Config], EncodeStep]) -> str:
+        """-> the node that it is on."""
+        # Before torch is there: its threads would spin while they wait, on the cores that decoders need.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        import torch
+
+        torch.set_num_threads(threads)
+        self._encode = load(Config.model_validate_json(config))
+        return ray.get_runtime_context().get_node_id()
+
+    def encode(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return self._encode(batch)
+
+
+_new_decoder: Any = ray.remote(_DecoderActor)
+_new_encoder: Any = ray.remote(_EncoderActor)
 
 
 @dataclass(eq=False)
 class _Block:
-    """decoded, node: references to what a decode task gives."""
+    """decoded: a reference to its frames. worker: who has it; then node: where it was decoded."""
 
     batch: pa.RecordBatch
     tries: int = 0
     decoded: Any = None
-    node: Any = None
-    encoder: Encoder | None = field(default=None, repr=False)
+    node: str = ""
+    worker: Worker | None = field(default=None, repr=False)
 
 
 class Flow:
-    """`run` yields the results in the order in which they are done."""
+    """A context manager; `run` yields the results in the order in which they are done.
 
-    def __init__(self, config: Config, pool: Pool) -> None:
+    measure: the sizes that fit the cluster, asked for again and again, since it grows and shrinks.
+    """
+
+    def __init__(self, config: Config, measure: Callable[[], Sizes], load: Callable[[Config], EncodeStep]) -> None:
         self._config = config
-        self._pool = pool
+        self._measure = measure
+        self._load = load
+        self._sizes, self._measured = measure(), time.monotonic()
+        self.decoders = Pool("a decoder", self._start_decoder, lambda: self._sizes.decode_tasks, _DECODER_DEPTH)
+        self.encoders = Pool("an encoder", self._start_encoder, lambda: self._sizes.encoders, _ENCODER_DEPTH)
+        self._planned: deque[_Block] = deque()
         self._decoding: dict[Any, _Block] = {}
         self._decoded: deque[_Block] = deque()
         self._encoding: dict[Any, _Block] = {}
         self.halted = False
 
+    def __enter__(self) -> Flow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.decoders.close()
+        self.encoders.close()
+
     def run(self, planned: Ahead[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """planned: WORK. Yields DONE. Raises what a step raised, and FuseidError for a block that nothing survives."""
-        pool = self._pool
         while not self.halted:
             self._draw(planned)
             self._hand_out()
-            on_the_way = len(self._decoding) + len(self._decoded) + len(self._encoding)
+            to_decode = len(self._planned) + len(self._decoding)
+            on_the_way = to_decode + len(self._decoded) + len(self._encoding)
             if not on_the_way:
                 if planned.ended:
                     return
                 continue
-            pool.resize(on_the_way, len(self._decoded))
-            going = [*self._encoding, *pool.loading, *self._decoding]
+            if time.monotonic() - self._measured >= _LOOK_SECONDS:
+                self._sizes, self._measured = self._measure(), time.monotonic()
+            self.decoders.resize(to_decode, len(self._planned))
+            self.encoders.resize(on_the_way, len(self._decoded))
+            going = [*self._encoding, *self.encoders.loading, *self._decoding, *self.decoders.loading]
             ready, _ = ray.wait(going, num_returns=1, timeout=_POLL_SECONDS, fetch_local=False)
             for ref in ready:
+                for pool in (self.decoders, self.encoders):
+                    if ref in pool.loading:
+                        pool.loaded(ref)
                 if ref in self._decoding:
-                    self._decoded.append(self._decoding.pop(ref))
-                elif ref in pool.loading:
-                    pool.loaded(ref)
-                else:
-                    result = self._encoded(ref)
-                    if result is not None:
-                        yield result
+                    self._took_decoded(ref)
+                elif ref in self._encoding and (result := self._encoded(ref)) is not None:
+                    yield result
 
     def _draw(self, planned: Ahead[pa.RecordBatch]) -> None:
-        """Starts decoding while tasks are free and encoders may run short."""
-        sizes = self._pool.sizes
+        """Takes planned blocks while decoders are free and encoders may run short."""
+        sizes = self._sizes
         while (
             not planned.ended
-            and len(self._decoding) < 2 * sizes.decode_tasks
+            and len(self._planned) + len(self._decoding) < _DECODER_DEPTH * sizes.decode_tasks
             and len(self._decoded) < _DECODED_AHEAD * sizes.encoders
         ):
-            idle = not (self._decoding or self._decoded or self._encoding)
+            idle = not (self._planned or self._decoding or self._decoded or self._encoding)
             batch = planned.get(_POLL_SECONDS if idle else 0)
             if batch is None:
                 return
-            self._start_decoding(_Block(batch))
-
-    def _start_decoding(self, block: _Block) -> None:
-        told = self._config.model_dump_json(include={"decode", "source"})
-        task: Any = _decode.options(num_cpus=self._pool.sizes.decode_cpus, num_returns=2, scheduling_strategy="SPREAD")
-        block.decoded, block.node = task.remote(block.batch, told)
-        self._decoding[block.decoded] = block
+            self._planned.append(_Block(batch))
 
     def _hand_out(self) -> None:
-        while self._decoded:
-            encoder = self._pool.free(_node_of(self._decoded[0]))
-            if encoder is None:
-                return
+        while self._planned and (decoder := self.decoders.free()) is not None:
+            block = self._planned.popleft()
+            block.worker = decoder
+            decoder.busy += 1
+            block.decoded, done = decoder.actor.decode.options(num_returns=2).remote(block.batch)
+            self._decoding[done] = block
+        while self._decoded and (encoder := self.encoders.free(self._decoded[0].node)) is not None:
             block = self._decoded.popleft()
-            block.encoder = encoder
+            block.worker = encoder
             encoder.busy += 1
             self._encoding[encoder.actor.encode.remote(block.decoded)] = block
 
+    def _took_decoded(self, ref: Any) -> None:
+        block = self._decoding.pop(ref)
+        if self._result(ref, block, self.decoders):
+            assert block.worker is not None
+            block.node = block.worker.node
+            self._decoded.append(block)
+
     def _encoded(self, ref: Any) -> pa.RecordBatch | None:
         block = self._encoding.pop(ref)
-        encoder = block.encoder
-        assert encoder is not None
+        found = self._result(ref, block, self.encoders)
+        return found[0] if found else None
+
+    def _result(self, ref: Any, block: _Block, pool: Pool) -> tuple[Any] | None:
+        """What a call gave; None where it, or what it was given, died: the block is on its way again."""
+        worker = block.worker
+        assert worker is not None
         try:
             result = ray.get(ref)
         except RayTaskError as error:
             raise cause(error) from None
         except RayError as error:
-            encoder.busy -= 1
+            worker.busy -= 1
             if isinstance(error, ActorDiedError | ActorUnavailableError):
-                self._pool.died(encoder, error)
+                pool.died(worker, error)
             self._again(block, error)
             return None
-        self._pool.finished(encoder)
-        return result
+        pool.finished(worker)
+        return (result,)
 
     def _again(self, block: _Block, error: RayError) -> None:
         """From the start: its frames may have gone with what died."""
@@ -143,11 +198,15 @@ class Flow:
         if block.tries >= _MOST_TRIES:
             raise FuseidError(f"{block.batch.num_rows} items were lost {block.tries} times over: {line(error)}")
         log.warning("a block of %d items is given out again: %s", block.batch.num_rows, line(error))
-        self._start_decoding(block)
+        block.decoded = None
+        self._planned.appendleft(block)
 
+    def _start_decoder(self) -> tuple[Any, Any]:
+        told = self._config.model_dump_json(include={"decode", "source"})
+        actor = _new_decoder.options(num_cpus=self._sizes.decode_cpus, scheduling_strategy="SPREAD").remote()
+        return actor, actor.load.remote(told)
 
-def _node_of(block: _Block) -> str:
-    try:
-        return ray.get(block.node)
-    except RayError:  # whoever encodes the block will hear of it
-        return ""
+    def _start_encoder(self) -> tuple[Any, Any]:
+        sizes = self._sizes
+        actor = _new_encoder.options(num_cpus=sizes.encoder_cpus, num_gpus=sizes.encoder_gpus).remote()
+        return actor, actor.load.remote(self._config.model_dump_json(), sizes.encoder_threads, self._load)

@@ -1,4 +1,4 @@
-"""The encoders of a flow: actors that load the models once, more of them while blocks wait, fewer once they idle."""
+"""A pool of actors of one kind: each is loaded once, more of them while blocks wait, fewer once they idle."""
 
 from __future__ import annotations
 
@@ -8,45 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
-from fuseid.pipelines.steps import EncodeStep
-from fuseid.ray_jobs.sizing import Sizes
 
 log = logging.getLogger("fuseid")
-# Blocks per encoder: one that it encodes, and the next ones already on its node.
-_DEPTH = 3
-# How long an encoder may have nothing to do before its device is left to others.
+# How long an actor may have nothing to do before its place is left to others.
 _IDLE_SECONDS = 60.0
-# How often the cluster is asked what it has.
-_LOOK_SECONDS = 10.0
 _MOST_DEATHS = 5
 
 
-class _EncoderActor:
-    """Loaded once, by a call: what goes wrong in the constructor of an actor comes back as text only."""
-
-    def load(self, config: str, threads: int, load: Callable[[Config], EncodeStep]) -> str:
-        """-> the node that it is on."""
-        import torch
-
-        torch.set_num_threads(threads)
-        self._encode = load(Config.model_validate_json(config))
-        return ray.get_runtime_context().get_node_id()
-
-    def encode(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return self._encode(batch)
-
-
-_new_encoder: Any = ray.remote(_EncoderActor)
-
-
 @dataclass(eq=False)
-class Encoder:
+class Worker:
     """busy: the blocks that it has. idle_since: when it last gave one back."""
 
     actor: Any
@@ -56,88 +30,79 @@ class Encoder:
 
 
 class Pool:
-    """A context manager. At most `Sizes.encoders`, which is asked for again and again: a cluster grows and shrinks."""
+    """kind: what its actors are called. start: makes an actor and calls it to load, whose result is its node.
+    most: how many there may be now, as the cluster grows and shrinks. depth: blocks that one has at a time."""
 
-    def __init__(self, config: Config, measure: Callable[[], Sizes], load: Callable[[Config], EncodeStep]) -> None:
-        self._config = config
-        self._measure = measure
-        self._load = load
-        self.sizes = measure()
-        self._measured = time.monotonic()
-        self.loading: dict[Any, Encoder] = {}
-        self._ready: list[Encoder] = []
+    def __init__(self, kind: str, start: Callable[[], tuple[Any, Any]], most: Callable[[], int], depth: int) -> None:
+        self._kind = kind
+        self._start = start
+        self._most = most
+        self._depth = depth
+        self.loading: dict[Any, Worker] = {}
+        self._ready: list[Worker] = []
         self._deaths = 0  # since one of them finished a block
 
-    def __enter__(self) -> Pool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for encoder in (*self._ready, *self.loading.values()):
-            ray.kill(encoder.actor)
+    def close(self) -> None:
+        for worker in (*self._ready, *self.loading.values()):
+            ray.kill(worker.actor)
 
     @property
     def ready(self) -> int:
-        """How many encoders work, or could."""
+        """How many work, or could."""
         return len(self._ready)
 
     def resize(self, on_the_way: int, waiting: int) -> None:
-        """on_the_way: all blocks between planning and result. waiting: those that are decoded and no encoder has.
+        """on_the_way: all blocks that it has or will have. waiting: those of them that no actor has.
 
-        An encoder takes long to load: at first there is one for each block on the way; later another one where blocks
-        wait for those that there are, and one less where one was idle for a minute.
+        Loading takes long: at first there is an actor for each block on the way; later another one where blocks wait
+        for those that there are, and one less where one was idle for a minute.
         """
-        now = time.monotonic()
-        if now - self._measured >= _LOOK_SECONDS:
-            self.sizes, self._measured = self._measure(), now
-        for ref in list(self.loading)[max(0, self.sizes.encoders - len(self._ready)) :]:
+        most = self._most()
+        for ref in list(self.loading)[max(0, most - len(self._ready)) :]:
             ray.kill(self.loading.pop(ref).actor)  # its place in the cluster is gone
-        room = self.sizes.encoders - len(self._ready) - len(self.loading)
+        room = most - len(self._ready) - len(self.loading)
         for _ in range(min((waiting if self._ready else on_the_way) - len(self.loading), room)):
-            self._start()
+            actor, ref = self._start()
+            self.loading[ref] = Worker(actor)
+        now = time.monotonic()
         idle = [each for each in self._ready if not each.busy and now - each.idle_since >= _IDLE_SECONDS]
-        for encoder in idle[: len(self._ready) - 1]:
-            self._ready.remove(encoder)
-            ray.kill(encoder.actor)
+        for worker in idle[: len(self._ready) - 1]:
+            self._ready.remove(worker)
+            ray.kill(worker.actor)
 
-    def free(self, node: str) -> Encoder | None:
-        """The encoder with least to do, rather one on `node`; None where all have enough."""
-        able = [encoder for encoder in self._ready if encoder.busy < _DEPTH]
+    def free(self, node: str = "") -> Worker | None:
+        """The actor with least to do, rather one on `node`; None where all have enough."""
+        able = [worker for worker in self._ready if worker.busy < self._depth]
         return min(able, key=lambda each: each.busy + (each.node != node), default=None)
 
     def loaded(self, ref: Any) -> None:
         """One of `loading` is done. Raises what its load raised."""
-        encoder = self.loading.pop(ref)
+        worker = self.loading.pop(ref)
         try:
-            encoder.node = ray.get(ref)
+            worker.node = ray.get(ref)
         except RayTaskError as error:
             raise cause(error) from None
         except RayError as error:
-            self.died(encoder, error)
+            self.died(worker, error)
         else:
-            encoder.idle_since = time.monotonic()
-            self._ready.append(encoder)
+            worker.idle_since = time.monotonic()
+            self._ready.append(worker)
 
-    def finished(self, encoder: Encoder) -> None:
+    def finished(self, worker: Worker) -> None:
         """It gave a block back."""
-        encoder.busy -= 1
-        encoder.idle_since = time.monotonic()
+        worker.busy -= 1
+        worker.idle_since = time.monotonic()
         self._deaths = 0
 
-    def died(self, encoder: Encoder, error: RayError) -> None:
+    def died(self, worker: Worker, error: RayError) -> None:
         """Another one takes its place where there is work. Raises FuseidError where none lives to finish a block."""
-        if encoder in self._ready:
-            self._ready.remove(encoder)
+        if worker in self._ready:
+            self._ready.remove(worker)
         self._deaths += 1
-        if self._deaths > _MOST_DEATHS * self.sizes.encoders:
-            raise FuseidError(f"encoders died {self._deaths} times and finished nothing: {line(error)}")
-        log.warning("an encoder died, another one takes its place: %s", line(error))
-        ray.kill(encoder.actor)
-
-    def _start(self) -> None:
-        sizes = self.sizes
-        actor = _new_encoder.options(num_cpus=sizes.encoder_cpus, num_gpus=sizes.encoder_gpus).remote()
-        ref = actor.load.remote(self._config.model_dump_json(), sizes.encoder_threads, self._load)
-        self.loading[ref] = Encoder(actor)
+        if self._deaths > _MOST_DEATHS * max(1, self._most()):
+            raise FuseidError(f"{self._kind}s died {self._deaths} times and finished nothing: {line(error)}")
+        log.warning("%s died, another one takes its place: %s", self._kind, line(error))
+        ray.kill(worker.actor)
 
 
 def cause(error: RayTaskError) -> Exception:

@@ -19,7 +19,6 @@ from fuseid.core.config import Config
 from fuseid.pipelines.ahead import Ahead
 from fuseid.pipelines.steps import EncodeStep, load_encoders
 from fuseid.ray_jobs.flow import Flow
-from fuseid.ray_jobs.pool import Pool
 from fuseid.ray_jobs.sizing import Sizes, cluster_sizes
 
 # Blocks that are planned before a decode task is free for them.
@@ -44,9 +43,8 @@ class RayRunner:
         connect()
         with (
             Ahead(chain([first], batches), room=_PLANNED_AHEAD, name="fuseid-plan") as planned,
-            Pool(config, partial(self._measure, config), self._load) as pool,
+            Flow(config, partial(self._measure, config), self._load) as self._flow,
         ):
-            self._flow = Flow(config, pool)
             yield from self._flow.run(planned)
 
     def _measure(self, config: Config) -> Sizes:

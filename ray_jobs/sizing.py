@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import ray
@@ -33,12 +34,17 @@ def sizes_of(
     nodes = max(1, nodes)
     if gpus:
         tasks = decode_workers * nodes or max(1, cpus - gpus)
-        decode_cpus, encoder_cpus = max(0.1, (cpus - gpus * 0.5) / (tasks + 1)), 0.5
+        decode_cpus, encoder_cpus = _share(cpus - gpus * 0.5, tasks), 0.5
         return Sizes(tasks, decode_cpus, most_encoders or gpus, encoder_cpus, 1.0, max(1, cpus // gpus))
     tasks = decode_workers * nodes or cpus
     encoder_cpus = 0.25
-    decode_cpus = max(0.05, (cpus - nodes * encoder_cpus) / (tasks + 1))
+    decode_cpus = _share(cpus - nodes * encoder_cpus, tasks)
     return Sizes(tasks, decode_cpus, most_encoders or nodes, encoder_cpus, 0.0, cpus // nodes or 1)
+
+
+def _share(cpus: float, tasks: int) -> float:
+    """What each of `tasks` may reserve of `cpus`, in Ray's ten-thousandths of a core."""
+    return max(0.05, math.floor(cpus / tasks * 10_000) / 10_000)
 
 
 def cluster_sizes(decode_workers: int = 0, most_encoders: int | None = None) -> Sizes:

@@ -17,9 +17,10 @@ from fuseid.core.schemas import WORK
 from fuseid.encoders.fake import FakeClip
 from fuseid.pipelines.ahead import Ahead
 from fuseid.pipelines.steps import EncodeStep
+from fuseid.ray_jobs import flow as flows
 from fuseid.ray_jobs import pool as pools
 from fuseid.ray_jobs.flow import Flow
-from fuseid.ray_jobs.pool import Encoder, Pool
+from fuseid.ray_jobs.pool import Pool, Worker
 from fuseid.ray_jobs.sizing import Sizes
 
 ONE = Sizes(2, 0.3, 1, 0.3, 0.0, 1)
@@ -58,10 +59,10 @@ def run(feed: Feed, measure: Callable[[], Sizes], log: Path, seconds: float = 0.
     """-> the blocks that came out, in order. seconds: what encoding one takes."""
     config = load_config(None, {"clip.model": "fake:8"})
     with (
-        Pool(config, measure, partial(slow, log, seconds)) as pool,
-        Ahead(feed(pool), room=4, name="plan") as planned,
+        Flow(config, measure, partial(slow, log, seconds)) as flow,
+        Ahead(feed(flow.encoders), room=4, name="plan") as planned,
     ):
-        return sorted(int(name.as_py()) for batch in Flow(config, pool).run(planned) for name in batch["content_id"])
+        return sorted(int(name.as_py()) for batch in flow.run(planned) for name in batch["content_id"])
 
 
 def encoded(log: Path) -> list[int]:
@@ -78,7 +79,7 @@ class TestOnRay:
     def test_encoders_come_with_the_cluster_and_the_work_and_go_when_they_idle(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(pools, "_LOOK_SECONDS", 0.1)
+        monkeypatch.setattr(flows, "_LOOK_SECONDS", 0.1)
         monkeypatch.setattr(pools, "_IDLE_SECONDS", 1.0)
         numbers = count()
 
@@ -102,8 +103,8 @@ class TestOnRay:
 
 
 def test_a_block_goes_to_an_encoder_of_its_node_unless_another_has_less_to_do() -> None:
-    pool = Pool(load_config(None, {}), lambda: TWO, slow)
-    here, there = (Encoder(SimpleNamespace(), node) for node in ("here", "there"))
+    here, there = (Worker(SimpleNamespace(), node) for node in ("here", "there"))
+    pool = Pool("an encoder", lambda: (SimpleNamespace(), None), lambda: 2, depth=3)
     pool._ready += [there, here]
     assert pool.free("here") is here
     here.busy = 2
