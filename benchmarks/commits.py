@@ -37,7 +37,7 @@ from fuseid.apps.show import print_rows
 from fuseid.core.config import load_config
 from fuseid.core.schemas import DONE
 from fuseid.pipelines.commit import WaveCommitter
-from fuseid.pipelines.indexes import ensure_key_index, maintain
+from fuseid.pipelines.indexes import compact, ensure_key_index, maintain
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.listed import Listed
 from fuseid.pipelines.listing import Listing
@@ -157,7 +157,7 @@ def simulate(items: int, workers: int, folder: str) -> dict[str, Any]:
             fragments, versions = len(dataset.get_fragments()), len(dataset.versions())
             mib = size_mib(scratch / "db")
             started = time.perf_counter()
-            dataset.optimize.compact_files(max_source_bytes=2 << 30)
+            compact(store)
             compact_s = time.perf_counter() - started
             started = time.perf_counter()
             maintain(store, vector_rows=items + 1)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from lancedb.index import FTS, BTree, IvfFlat, IvfPq
 
 from fuseid.core.faults import reached
+from fuseid.core.memory import give_back
 from fuseid.core.records import MODALITIES
 from fuseid.pipelines.store import Store
 
@@ -29,13 +30,15 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
         table = store.table(name)
         have = {column for index in table.list_indices() for column in index.columns}
         if name == "contents":
-            store.dataset(name).optimize.compact_files(max_source_bytes=_COMPACT_BYTES)
+            compact(store)
             table.checkout_latest()
             reached("index.compacted")
             for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
                 if column not in have and table.count_rows(rows) >= fts_rows:
                     table.create_index(column, config=FTS())
+            give_back()
             _vector_indexes(store, have, vector_rows)
+            give_back()
         for column in columns:
             if column not in have and table.count_rows():
                 table.create_index(column, config=BTree())
@@ -45,6 +48,14 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
     for name in store.versions() | {"runs": 0}:
         # What an export has tagged stays.
         store.dataset(name).cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
+
+
+def compact(store: Store) -> None:
+    """Joins small fragments of `contents`, by copying their pages where no row of them was deleted: to decode and write
+    them anew takes four times the memory."""
+    store.dataset("contents").optimize.compact_files(
+        max_source_bytes=_COMPACT_BYTES, compaction_mode="try_binary_copy", num_threads=1
+    )
 
 
 def ensure_key_index(store: Store) -> None:

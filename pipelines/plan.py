@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -75,7 +75,7 @@ class Plan:
         weight = 0
         for row in self._rows():
             rows.append(row)
-            suffix = Path((row["uri"] or "").partition("?")[0]).suffix.lower()
+            suffix = os.path.splitext((row["uri"] or "").partition("?")[0])[1].lower()
             is_video = row["kind"] == "video" or suffix in VIDEO_SUFFIXES
             weight += self.config.decode.sampling.frames if is_video else 1
             if weight >= self.config.run.block_rows:

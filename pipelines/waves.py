@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from fuseid.core.config import RunConfig, allowed
 from fuseid.core.errors import TooManyRejected
+from fuseid.core.memory import give_back
 from fuseid.pipelines.commit import WaveCommitter
 from fuseid.pipelines.runs import Run
 
@@ -66,6 +67,7 @@ class Waves:
         self._run.counts["rejected"] += bad
         self._run.rejected.update(rejected)
         self._buffer, self._rows, self._waves = [], 0, self._waves + 1
+        give_back()
         self._run.seconds["commit"] += time.perf_counter() - self._last
         self._last = time.perf_counter()
         self._committed(self._waves)
