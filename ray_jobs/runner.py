@@ -21,12 +21,12 @@ from fuseid.pipelines.steps import EncodeStep, load_encoders
 from fuseid.ray_jobs.flow import Flow
 from fuseid.ray_jobs.sizing import Sizes, cluster_sizes
 
-# Blocks that are planned before a decode task is free for them.
+# Blocks that are planned before a decoder is free for them.
 _PLANNED_AHEAD = 4
 
 
 class RayRunner:
-    """Decode runs as CPU tasks, encoding in actors that load the models once; this process plans and collects."""
+    """Decoding and encoding run in actors, which load what they need once; this process plans and collects."""
 
     name = "ray"
 

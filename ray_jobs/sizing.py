@@ -1,4 +1,4 @@
-"""How many decode tasks and encoder actors a cluster runs; the one place that knows."""
+"""How many decoders and encoders a cluster runs; the one place that knows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ray
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """cpus and gpus are what Ray reserves for one task or actor; threads is what torch may use in one encoder."""
+    """decode_tasks: decoders. cpus and gpus are what Ray reserves for one actor, threads what torch may use in one."""
 
     decode_tasks: int
     decode_cpus: float
@@ -23,11 +23,11 @@ class Sizes:
 def sizes_of(
     resources: dict[str, float], nodes: int, decode_workers: int = 0, most_encoders: int | None = None
 ) -> Sizes:
-    """resources: Ray's totals over all nodes. nodes: those that have cores. decode_workers: decode tasks per node, 0
+    """resources: Ray's totals over all nodes. nodes: those that have cores. decode_workers: decoders per node, 0
     for one per core. most_encoders: instead of one per GPU or node; what the cluster lacks its autoscaler is asked for.
 
     With GPUs: one encoder per GPU, all cores but one per encoder for decoding. Without: one encoder per node that may
-    use all its cores, while as many decode tasks as cores keep it fed; the operating system shares the cores between
+    use all its cores, while as many decoders as cores keep it fed; the operating system shares the cores between
     the two, whichever is the bottleneck. Reservations therefore stay below the cores that there are.
     """
     cpus, gpus = max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0))
