@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from fuseid.core.schemas import ASSIGNMENTS
+from fuseid.pipelines.batches import folded
 from fuseid.pipelines.store import Store, sql_list
 from fuseid.tokenizers.collisions import Policy
 
@@ -22,6 +23,7 @@ GIVEN = pa.schema([field for field in ASSIGNMENTS if field.name not in ("tokeniz
 # A look-up of so many keys by index costs about as much as scanning this many rows for each of them.
 _ROWS_PER_KEY = 100
 _KEYS = 1000
+# Each part of a look-up costs its user a hash table of all keys.
 _FOLD_ROWS = 1 << 19
 _POLICY = "collisions."
 
@@ -53,10 +55,12 @@ class Ledger:
         if self.empty or not len(keys):
             return iter(())
         if column in self._indexed and len(keys) * _ROWS_PER_KEY < self._rows:
-            return _folded(self._by_index(column, keys, columns))
+            return folded(self._by_index(column, keys, columns), _FOLD_ROWS)
         reader = self._dataset.scanner(columns=[column, *columns], filter=self._where).to_reader()
         matching = ds.field(column).isin(keys)
-        return _folded(ds.Scanner.from_batches(reader, columns=[column, *columns], filter=matching).to_batches())
+        return folded(
+            ds.Scanner.from_batches(reader, columns=[column, *columns], filter=matching).to_batches(), _FOLD_ROWS
+        )
 
     def _by_index(self, column: str, keys: pa.Array, columns: list[str]) -> Iterator[pa.RecordBatch]:
         for start in range(0, len(keys), _KEYS):
@@ -117,7 +121,7 @@ class GrowingLedger:
         if given and self._files:
             files = ds.dataset(self._files, schema=GIVEN)
             scanner = files.scanner(columns=[column, *columns], filter=ds.field(column).isin(keys))
-            yield from _folded(scanner.to_batches())
+            yield from folded(scanner.to_batches(), _FOLD_ROWS)
 
 
 def first_of_each(column: pa.Array) -> pa.Array:
@@ -126,18 +130,3 @@ def first_of_each(column: pa.Array) -> pa.Array:
     out = np.zeros(len(codes), bool)
     out[np.unique(codes, return_index=True)[1]] = True
     return pa.array(out)
-
-
-def _folded(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows in fewer parts: each part costs its user a hash table of all keys."""
-    held: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in batches:
-        if batch.num_rows:
-            held.append(batch)
-            rows += batch.num_rows
-        if rows >= _FOLD_ROWS:
-            yield pa.Table.from_batches(held)
-            held, rows = [], 0
-    if held:
-        yield pa.Table.from_batches(held)

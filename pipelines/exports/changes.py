@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fuseid.pipelines.exports.ranges import rebatched
+from fuseid.pipelines.batches import rebatched
 from fuseid.pipelines.exports.snapshot import ITEM_ROWS
 
 _ID = ("sid", "codes", "suffix")

@@ -3,7 +3,7 @@ does not grow with the catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from fuseid.pipelines.batches import folded
 
 _SAMPLES_PER_RANGE = 256
 # Rows that are sorted into their ranges at a time.
@@ -90,31 +92,3 @@ class Ranges:
 
     def _file(self, number: int) -> Path:
         return self._stem.with_name(f"{self._stem.name}-{number:03d}.arrow")
-
-
-def folded(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of at least `rows` rows, the last but for that."""
-    held: list[pa.RecordBatch] = []
-    count = 0
-    for batch in batches:
-        if batch.num_rows:
-            held.append(batch)
-            count += batch.num_rows
-        if count >= rows:
-            yield pa.Table.from_batches(held)
-            held, count = [], 0
-    if held:
-        yield pa.Table.from_batches(held)
-
-
-def rebatched(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `rows`, the last smaller: files whose layout follows the batches stay the same."""
-    held = schema.empty_table()
-    for table in tables:
-        held = pa.concat_tables([held, table])
-        whole = len(held) // rows * rows
-        for start in range(0, whole, rows):
-            yield from held.slice(start, rows).combine_chunks().to_batches()
-        held = held.slice(whole)
-    if len(held):
-        yield from held.combine_chunks().to_batches()

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.batches import rebatched
 from fuseid.pipelines.exports.order import order_of
-from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders, rebatched
+from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import TABLES, put_tag, said, tag_of, tokenizer_of
 from fuseid.pipelines.ledger import pinned_policy
 from fuseid.pipelines.store import Store, sql_string

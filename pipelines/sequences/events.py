@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.exports.ranges import folded
+from fuseid.pipelines.batches import folded
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.quantiles import quantile
 from fuseid.pipelines.sequences.shards import SHARD
