@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -196,9 +197,18 @@ def cluster() -> Any:
     return clusters
 
 
+@pytest.fixture(scope="session")
+def fitted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fitted") / "db"
+
+
 @pytest.fixture
-def fitted(bare: Workspace) -> Workspace:
-    """Sixty ready-made vectors with IDs in the database `db`."""
-    bare.ingest_vectors(clusters(60))
-    bare.fit()
+def fitted(bare: Workspace, fitted_once: Path) -> Workspace:
+    """Sixty ready-made vectors, v000 to v059, with IDs in the database `db`; made once and copied."""
+    if fitted_once.exists():
+        shutil.copytree(fitted_once, bare.uri())
+    else:
+        bare.ingest_vectors(clusters(60))
+        bare.fit()
+        shutil.copytree(bare.uri(), fitted_once)
     return bare

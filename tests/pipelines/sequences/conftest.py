@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,20 +55,3 @@ def interactions(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def fitted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fitted") / "db"
-
-
-@pytest.fixture
-def fitted(bare: Any, cluster: Any, fitted_once: Path) -> Any:
-    """Sixty ready-made vectors, v000 to v059, with IDs in the database `db`."""
-    if fitted_once.exists():
-        shutil.copytree(fitted_once, bare.uri())
-    else:
-        bare.ingest_vectors(cluster(60))
-        bare.fit()
-        shutil.copytree(bare.uri(), fitted_once)
-    return bare
