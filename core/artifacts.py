@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from safetensors import SafetensorError
@@ -13,6 +14,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from fuseid.core.errors import ArtifactError
+from fuseid.core.fingerprints import STEP_VERSIONS
 
 FORMAT = 1
 _META, _TENSORS = "artifact.json", "tensors.safetensors"
@@ -51,6 +53,25 @@ def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict
             f"{directory} was altered: it says {document['id']}, its content hashes to {name}; fit again"
         )
     return name, document["meta"], tensors
+
+
+@dataclass(frozen=True)
+class Described:
+    """What an artifact says of itself; without what it computes with, for which torch would be imported."""
+
+    KIND: ClassVar[str]
+    id: str
+    meta: dict[str, Any]
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Raises ArtifactError for one that is missing, altered, or of another version's form."""
+        name, meta, _ = read_artifact(directory, cls.KIND)
+        if meta.get("version") != (ours := STEP_VERSIONS[cls.KIND]):
+            raise ArtifactError(
+                f"{name} is of version {meta.get('version')} of {cls.KIND}, this fuseid has version {ours}; fit again"
+            )
+        return cls(name, meta)
 
 
 def _digest(meta: dict[str, Any], blob: bytes) -> str:

@@ -7,6 +7,18 @@ from contextlib import suppress
 
 import pyarrow as pa
 
+# mallopt(3)
+_M_MMAP_THRESHOLD = -3
+_LARGE = 256 << 10
+
+
+def map_large() -> None:
+    """From now on pictures and other large pieces are mapped one by one, and gone once freed. By itself the C library
+    raises that size to 32 MiB as such pieces are freed; between what lives longer they then leave holes, and a process
+    that decodes grows for hours. Does nothing where the C library is not GNU's."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
 
 def give_back() -> None:
     """To be called after large pieces of work, such as a commit. Without it a process that commits wave after wave

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FingerprintMismatch
+from fuseid.core.memory import map_large
 from fuseid.encoders.fusion import Fusion
 from fuseid.encoders.models import is_fake, pinned
 from fuseid.pipelines.ahead import Ahead
@@ -21,6 +21,7 @@ from fuseid.pipelines.indexes import ensure_key_index, maintain
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.listing import Listing
 from fuseid.pipelines.plan import Plan
+from fuseid.pipelines.progress import Progress, Silent
 from fuseid.pipelines.prune import Unlisted
 from fuseid.pipelines.runners import Runner
 from fuseid.pipelines.runs import Run, recorded
@@ -35,22 +36,6 @@ from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 # How soon a run sees that it was told to stop.
 _POLL_SECONDS = 0.2
-
-
-class Progress(Protocol):
-    """Told of work as it happens; the command line shows bars."""
-
-    def begin(self, stage: str, total: int | None) -> None: ...
-
-    def advance(self, stage: str, done: int) -> None: ...
-
-
-class Silent:
-    def begin(self, stage: str, total: int | None) -> None:
-        pass
-
-    def advance(self, stage: str, done: int) -> None:
-        pass
 
 
 def ingest(
@@ -71,6 +56,7 @@ def ingest(
     `run.max_rejected`, Stopped when a signal ends it; what was committed stays in each case.
     """
     progress = progress or Silent()
+    map_large()
     with tempfile.TemporaryDirectory(prefix="fuseid-listing-") as scratch:
         listing = Listing(source, Path(scratch))
         config = pinned(config)

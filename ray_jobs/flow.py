@@ -22,6 +22,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayT
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
+from fuseid.core.memory import map_large
 from fuseid.pipelines.ahead import Ahead
 from fuseid.pipelines.steps import DecodeStep, EncodeStep
 from fuseid.ray_jobs.pool import Pool, Worker, cause, line
@@ -44,6 +45,7 @@ class _DecoderActor:
 
     def load(self, config: str) -> str:
         """-> the node that it is on."""
+        map_large()
         self._decode = DecodeStep(Config.model_validate_json(config), workers=1)
         return ray.get_runtime_context().get_node_id()
 
@@ -57,6 +59,7 @@ class _EncoderActor:
 
     def load(self, config: str, threads: int, load: Callable[[Config], EncodeStep]) -> str:
         """-> the node that it is on."""
+        map_large()
         # Before torch is there: its threads would spin while they wait, on the cores that decoders need.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
@@ -95,7 +98,7 @@ class Flow:
         self._measure = measure
         self._load = load
         self._sizes, self._measured = measure(), time.monotonic()
-        self.decoders = Pool("a decoder", self._start_decoder, lambda: self._sizes.decode_tasks, _DECODER_DEPTH)
+        self.decoders = Pool("a decoder", self._start_decoder, lambda: self._sizes.decoders, _DECODER_DEPTH)
         self.encoders = Pool("an encoder", self._start_encoder, lambda: self._sizes.encoders, _ENCODER_DEPTH)
         self._planned: deque[_Block] = deque()
         self._decoding: dict[Any, _Block] = {}
@@ -141,7 +144,7 @@ class Flow:
         sizes = self._sizes
         while (
             not planned.ended
-            and len(self._planned) + len(self._decoding) < _DECODER_DEPTH * sizes.decode_tasks
+            and len(self._planned) + len(self._decoding) < _DECODER_DEPTH * sizes.decoders
             and len(self._decoded) < _DECODED_AHEAD * sizes.encoders
         ):
             idle = not (self._planned or self._decoding or self._decoded or self._encoding)
@@ -203,7 +206,7 @@ class Flow:
 
     def _start_decoder(self) -> tuple[Any, Any]:
         told = self._config.model_dump_json(include={"decode", "source"})
-        actor = _new_decoder.options(num_cpus=self._sizes.decode_cpus, scheduling_strategy="SPREAD").remote()
+        actor = _new_decoder.options(num_cpus=self._sizes.decoder_cpus, scheduling_strategy="SPREAD").remote()
         return actor, actor.load.remote(told)
 
     def _start_encoder(self) -> tuple[Any, Any]:

@@ -10,10 +10,10 @@ import ray
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """decode_tasks: decoders. cpus and gpus are what Ray reserves for one actor, threads what torch may use in one."""
+    """cpus and gpus are what Ray reserves for one actor, threads what torch may use in one."""
 
-    decode_tasks: int
-    decode_cpus: float
+    decoders: int
+    decoder_cpus: float
     encoders: int
     encoder_cpus: float
     encoder_gpus: float
@@ -33,18 +33,18 @@ def sizes_of(
     cpus, gpus = max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0))
     nodes = max(1, nodes)
     if gpus:
-        tasks = decode_workers * nodes or max(1, cpus - gpus)
-        decode_cpus, encoder_cpus = _share(cpus - gpus * 0.5, tasks), 0.5
-        return Sizes(tasks, decode_cpus, most_encoders or gpus, encoder_cpus, 1.0, max(1, cpus // gpus))
-    tasks = decode_workers * nodes or cpus
+        decoders = decode_workers * nodes or max(1, cpus - gpus)
+        decoder_cpus, encoder_cpus = _share(cpus - gpus * 0.5, decoders), 0.5
+        return Sizes(decoders, decoder_cpus, most_encoders or gpus, encoder_cpus, 1.0, max(1, cpus // gpus))
+    decoders = decode_workers * nodes or cpus
     encoder_cpus = 0.25
-    decode_cpus = _share(cpus - nodes * encoder_cpus, tasks)
-    return Sizes(tasks, decode_cpus, most_encoders or nodes, encoder_cpus, 0.0, cpus // nodes or 1)
+    decoder_cpus = _share(cpus - nodes * encoder_cpus, decoders)
+    return Sizes(decoders, decoder_cpus, most_encoders or nodes, encoder_cpus, 0.0, cpus // nodes or 1)
 
 
-def _share(cpus: float, tasks: int) -> float:
-    """What each of `tasks` may reserve of `cpus`, in Ray's ten-thousandths of a core."""
-    return max(0.05, math.floor(cpus / tasks * 10_000) / 10_000)
+def _share(cpus: float, actors: int) -> float:
+    """What each of `actors` may reserve of `cpus`, in Ray's ten-thousandths of a core."""
+    return max(0.05, math.floor(cpus / actors * 10_000) / 10_000)
 
 
 def cluster_sizes(decode_workers: int = 0, most_encoders: int | None = None) -> Sizes:

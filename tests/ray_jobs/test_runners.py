@@ -175,7 +175,7 @@ CLUSTERS = [
 @pytest.mark.parametrize(("resources", "nodes"), CLUSTERS)
 def test_reservations_fit_the_cluster(resources: dict[str, float], nodes: int) -> None:
     sizes = sizes_of(resources, nodes)
-    reserved = sizes.decode_tasks * sizes.decode_cpus + sizes.encoders * sizes.encoder_cpus
+    reserved = sizes.decoders * sizes.decoder_cpus + sizes.encoders * sizes.encoder_cpus
     assert reserved <= resources["CPU"]
     assert sizes.encoders * sizes.encoder_gpus <= resources.get("GPU", 0)
     assert sizes.encoders == resources.get("GPU", nodes)
