@@ -48,7 +48,7 @@ _DRIVER_STEPS = {
 }
 _STEPS = {"child": _OF_CHILDREN, "worker": ["decode.block"], "encoder": ["encode.block"], "node": _OF_WAVES}
 # What the command line of a victim has in it.
-_NAMES = {"child": "fuseid.encoders.decode_child", "worker": "ray::_decode", "encoder": "ray::_EncoderActor"}
+_NAMES = {"child": "fuseid.encoders.decode_child", "worker": "ray::_DecoderActor", "encoder": "ray::_EncoderActor"}
 _ANY_MOMENT = "any moment"
 
 
