@@ -17,7 +17,7 @@ from ray._common import utils as _common
 from ray._private import utils
 from ray.cluster_utils import Cluster
 
-# Decode tasks and encoders for it, as `Sizes` takes them.
+# Decoders and encoders for it, as `Sizes` takes them.
 SIZES = (4, 0.4, 2, 0.4, 0.0, 1)
 # By default a node counts as dead after 15 seconds of silence.
 _QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}

@@ -1,0 +1,21 @@
+"""How long work tells how far it is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Told of work as it happens; the command line shows bars."""
+
+    def begin(self, stage: str, total: int | None) -> None: ...
+
+    def advance(self, stage: str, done: int) -> None: ...
+
+
+class Silent:
+    def begin(self, stage: str, total: int | None) -> None:
+        pass
+
+    def advance(self, stage: str, done: int) -> None:
+        pass
