@@ -2,7 +2,7 @@
 
 A row with an epoch, taken by a conditional upsert: of two writers that saw the same epoch, Lance commits one and the
 other's condition no longer holds, so it works wherever Lance does. The holder renews it; a holder that is silent past
-the expiry, or whose process is dead on this host, has lost it.
+the expiry, or whose process is dead here, has lost it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 
 import psutil
@@ -43,7 +45,7 @@ class Lease:
         if row is not None and row["holder"] and not _is_free(row):
             left = max(0.0, row["expires_at"] - time.time())
             raise LeaseHeld(
-                f"another run is writing to {self._store.uri}: process {row['pid']} on {row['host']}, "
+                f"another run is writing to {self._store.uri}: process {row['pid']} on {_name(row)}, "
                 f"its lease is valid for {left:.0f} s; wait for it or stop it"
             )
         self._epoch = 1 if row is None else row["epoch"] + 1
@@ -81,7 +83,7 @@ class Lease:
         """Compare and swap: succeeds only if the stored epoch is still the one before ours."""
         me = psutil.Process()
         row = {
-            "name": _NAME, "epoch": self._epoch, "holder": holder, "host": socket.gethostname(), "pid": os.getpid(),
+            "name": _NAME, "epoch": self._epoch, "holder": holder, "host": _place(), "pid": os.getpid(),
             "process_start": me.create_time(), "expires_at": time.time() + self._seconds,
         }  # fmt: skip
         merge = self._store.table("lease").merge_insert("name")
@@ -101,10 +103,23 @@ class Lease:
                 self._epoch -= 1
 
 
+def _place() -> str:
+    """Where a process id means what it means to this process: host, boot, namespace of a container. Host names alone are
+    often the same for containers, and for machines of one image."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # Linux alone has these
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+    return "/".join(parts)
+
+
+def _name(row: dict) -> str:
+    return row["host"].partition("/")[0]
+
+
 def _is_free(row: dict) -> bool:
     if row["expires_at"] < time.time():
         return True
-    if row["host"] != socket.gethostname():
+    if row["host"] != _place():
         return False
     try:
         process = psutil.Process(row["pid"])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import psutil
 import pytest
@@ -42,9 +43,9 @@ def holder(store):
     """Starts another process that holds the lease and waits; to be ended by the test."""
     started = []
 
-    def start(seconds: float) -> subprocess.Popen[str]:
+    def start(seconds: float, within: Sequence[str] = ()) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, store.uri, str(seconds)],
+            [*within, sys.executable, "-c", HOLDER, store.uri, str(seconds)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         started.append(process)
@@ -105,6 +106,16 @@ def test_the_lease_of_a_killed_process_on_this_host_is_free_at_once(store, holde
     process.wait()
     with Lease(store, 30) as lease:
         lease.check()
+
+
+CONTAINED = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+@pytest.mark.skipif(subprocess.run([*CONTAINED, "true"]).returncode != 0, reason="no namespaces of processes here")
+def test_a_process_of_a_container_with_this_host_name_is_not_taken_for_dead(store, holder):
+    holder(30.0, within=CONTAINED)  # there it is process 1, which is another one here
+    with pytest.raises(LeaseHeld, match="process 1 on"), Lease(store):
+        pass
 
 
 def test_a_silent_writer_loses_its_lease_and_finds_out(store, holder):
