@@ -104,8 +104,8 @@ class Lease:
 
 
 def _place() -> str:
-    """Where a process id means what it means to this process: host, boot, namespace of a container. Host names alone are
-    often the same for containers, and for machines of one image."""
+    """Where a process id means what it means to this process: host, boot, namespace of a container. Host names alone
+    are often the same for containers, and for machines of one image."""
     parts = [socket.gethostname()]
     with suppress(OSError):  # Linux alone has these
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
