@@ -136,9 +136,11 @@ class Soak:
     def _victim(self, job: str) -> str:
         if job != "ingest":
             return "driver"
-        # The driver has the most steps.
-        victims = ["driver", "driver", "child"] + ["worker", "encoder", "node"] * (self._cluster is not None)
-        return str(self._rng.choice(victims))
+        # One of those that died least often so far: the driver has the most steps, and all but it may not be reached.
+        times = dict.fromkeys(["driver", "child"] + ["worker", "encoder", "node"] * (self._cluster is not None), 0)
+        for (victim, _), died in self.kills.items():
+            times[victim] += died
+        return str(self._rng.choice([victim for victim in times if times[victim] == min(times.values())]))
 
     def _attacked(self, victim: str, job: str, call: dict[str, Any]) -> tuple[str, Ended, bool]:
         """One run of a job with one kill: -> (where, how the run ended, whether the kill came about)."""
@@ -147,7 +149,9 @@ class Soak:
         marks = Path(tempfile.mkdtemp(dir=self._folder))
         step = str(self._rng.choice(_STEPS.get(victim) or self._driver_steps(job)))
         form = "=hold" if victim == "node" else ""
-        nth = self._rng.integers(1, 4) if step.split(".")[0] in _REPEATED else 1
+        # The few blocks are shared by several workers and encoders: no one of them may have a second one.
+        often = step.split(".")[0] in _REPEATED and victim not in ("worker", "encoder")
+        nth = self._rng.integers(1, 4) if often else 1
         pid = self._start(job, call, fault=f"{step}#{nth}{form}", marks=marks)
         if victim == "node":
             while not (marks / step).exists() and self._drivers.is_running(pid):
