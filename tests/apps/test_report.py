@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -147,35 +146,28 @@ def test_a_sample_too_small_for_vectors_still_gives_a_page(folder, tmp_path):
 # The command
 
 
-def test_json_is_one_document(fuseid, folder, candidate):
-    status, out, err = fuseid("report", "--db", "db", "--json", "--by", "style", "--compare", candidate)
-    assert (status, err) == (0, "")
-    found = json.loads(out)
+def test_json_is_one_document(told, candidate):
+    found = told("report", "--db", "db", "--by", "style", "--compare", candidate)
     expected = report("db", compare=candidate, attributes=["style"])
     assert found | {"made_at": ""} == expected | {"made_at": ""}
 
 
-def test_a_table_for_people_with_what_stands_out(fuseid, candidate):
-    status, out, err = fuseid("report", "--db", "db", "--by", "style", "--popularity", "views")
-    assert (status, err) == (0, "")
+def test_a_table_for_people_with_what_stands_out(shown, candidate):
+    out = shown("report", "--db", "db", "--by", "style", "--popularity", "views")
     for said in ("collision_b", "normalised_entropy", "recall@10", "95% interval", "by chance", "what stands out"):
         assert said in out
     assert "popularity: head" in out
-    status, out, err = fuseid("report", "--db", "db", "--tokenizer", candidate)
-    assert (status, err) == (0, "")
-    assert f"candidate {candidate}" in out
+    assert f"candidate {candidate}" in shown("report", "--db", "db", "--tokenizer", candidate)
 
 
-def test_two_side_by_side(fuseid, candidate):
-    status, out, _ = fuseid("report", "--db", "db", "--compare", candidate)
-    assert status == 0
+def test_two_side_by_side(shown, candidate):
+    out = shown("report", "--db", "db", "--compare", candidate)
     assert "side by side" in out
     assert "what stands out of the candidate" in out
 
 
-def test_the_page_is_written(fuseid, tmp_path):
-    status, out, _ = fuseid("report", "--db", "db", "--page", tmp_path / "report.html", "--sample", 50)
-    assert status == 0
+def test_the_page_is_written(shown, tmp_path):
+    out = shown("report", "--db", "db", "--page", tmp_path / "report.html", "--sample", 50)
     assert f"open {tmp_path / 'report.html'}" in out
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
@@ -191,13 +183,9 @@ def test_the_page_is_written(fuseid, tmp_path):
         (["--db", "db", "--sample", "0"], "got sample 0"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_status_1(fuseid, folder, arguments, said):
+def test_what_is_wrong_is_one_line_and_status_1(refused, folder, arguments, said):
     Store.create(folder / "empty")
-    status, out, err = fuseid("report", *arguments)
-    assert (status, out) == (1, "")
-    assert said in err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
+    assert said in refused("report", *arguments)
 
 
 # Figures and plots

@@ -1,0 +1,33 @@
+"""What several commands take: options by name, and the configuration that they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fuseid.core.errors import BadInput
+
+Db = Annotated[str, typer.Option("--db", envvar="FUSEID_DB", help="database: a directory or an object-store URI")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="FUSEID_CONFIG", help="fuseid.yaml; default: the one in this folder, if any"),
+]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
+Clip = Annotated[str | None, typer.Option("--clip", help="CLIP model; overrides clip.model")]
+Vlm = Annotated[str | None, typer.Option("--vlm", help="VLM; overrides vlm.model; `none` switches it off")]
+
+
+def load(path: Path | None, **overrides: Any) -> Any:
+    """The configuration. overrides: values by key, `clip__model` for clip.model; None leaves the file's."""
+    from fuseid.core.config import load_config
+
+    if path is None and Path("fuseid.yaml").is_file():
+        path = Path("fuseid.yaml")
+    return load_config(path, {name.replace("__", "."): value for name, value in overrides.items()})
+
+
+def check_runner(runner: str) -> None:
+    if runner not in ("ray", "local"):
+        raise BadInput(f"unknown runner {runner!r}; there are ray and local")

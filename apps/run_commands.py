@@ -1,0 +1,142 @@
+"""Commands that change a database: ingest, fit, assign, promote, retry; and the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fuseid.apps.options import Clip, ConfigFile, Db, Json, Vlm, check_runner, load
+from fuseid.core.errors import BadInput
+
+
+def ingest(
+    db: Db,
+    source: Annotated[
+        str | None, typer.Argument(help="manifest (.parquet, .jsonl, .csv), folder of media, tar shards; or uri")
+    ] = None,
+    vectors: Annotated[Path | None, typer.Option(help="ready-made vectors (.parquet, or .npy with .ids.txt)")] = None,
+    runner: Annotated[str, typer.Option(help="ray, or local for small jobs")] = "ray",
+    config: ConfigFile = None,
+    clip: Clip = None,
+    vlm: Vlm = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="remove what SOURCE, the whole catalogue, no longer lists")
+    ] = False,
+    max_prune: Annotated[str | None, typer.Option(help="refuse to prune more; overrides run.max_prune (20%)")] = None,
+    max_rejected: Annotated[
+        str | None, typer.Option(help="stop where more fail, e.g. 5% or 100; overrides run.max_rejected (off)")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Decode and encode what is new or changed; give IDs once a tokenizer is fitted."""
+    from fuseid.apps.show import Bars, print_run
+
+    if (source is None) == (vectors is None):
+        raise BadInput("name one source: a manifest or folder, or --vectors FILE")
+    check_runner(runner)
+    limits = {"run__max_prune": max_prune, "run__max_rejected": max_rejected}
+    settings = load(config, clip__model=clip, vlm__model=None if vlm == "none" else vlm, **limits)
+    if vlm == "none":
+        settings = settings.model_copy(update={"vlm": settings.vlm.model_copy(update={"model": None})})
+    from fuseid.pipelines.sources import Source, Vectors, open_source
+
+    with Bars(quiet=json) as bars:
+        if vectors is not None:
+            # Nothing is left to encode: no model, and no cluster for it.
+            settings = settings.model_copy(
+                update={"clip": None, "vlm": settings.vlm.model_copy(update={"model": None})}
+            )
+            runner = "local"
+            listed: Source = Vectors(vectors)
+        elif source is not None:
+            listed = open_source(source, settings.source)
+        if runner == "ray":
+            from fuseid.ray_jobs.ingest import ray_ingest
+
+            run = ray_ingest(db, listed, settings, bars, prune)
+        else:
+            from fuseid.pipelines.ingest import ingest as local_ingest
+            from fuseid.pipelines.runners import LocalRunner
+
+            run = local_ingest(db, listed, settings, LocalRunner(), bars, prune=prune)
+    print_run(run, json)
+
+
+def fit(
+    db: Db,
+    codebooks: Annotated[str | None, typer.Option(help="codes per level, e.g. 256,256,256")] = None,
+    seed: Annotated[int | None, typer.Option(help="overrides tokenizer.seed")] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Learn fusion and tokenizer, give every item its ID; the first tokenizer becomes champion."""
+    from fuseid.apps.show import Bars, print_run
+
+    sizes = None
+    if codebooks is not None:
+        try:
+            sizes = [int(part) for part in codebooks.split(",")]
+        except ValueError:
+            raise BadInput(f"--codebooks takes sizes like 256,256,256, got {codebooks!r}") from None
+    settings = load(config, tokenizer__codebook_sizes=sizes, tokenizer__seed=seed)
+    from fuseid.pipelines.fit import fit as run_fit
+
+    with Bars(quiet=json) as bars:
+        run = run_fit(db, settings, bars)
+    print_run(run, json)
+
+
+def assign(
+    db: Db,
+    tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Give IDs to items that have none yet."""
+    from fuseid.apps.show import Bars, print_run
+    from fuseid.pipelines.fit import assign_all
+
+    with Bars(quiet=json) as bars:
+        run = assign_all(db, load(config), tokenizer, bars)
+    print_run(run, json)
+
+
+def promote(
+    db: Db,
+    tokenizer: Annotated[str, typer.Argument(help="id of a fitted tokenizer")],
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Make a fitted tokenizer the champion."""
+    from fuseid.apps.show import print_run
+    from fuseid.pipelines.fit import promote as run_promote
+
+    print_run(run_promote(db, tokenizer, load(config)), json)
+
+
+def retry(
+    db: Db,
+    error_class: Annotated[
+        str | None, typer.Option("--class", help="only this error class, e.g. DecodeTimeout")
+    ] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="leave alone what was tried as often")] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Let the next ingest try rejected items again."""
+    from fuseid.apps.show import print_run
+    from fuseid.pipelines.retry import retry as run_retry
+
+    print_run(run_retry(db, load(config), error_class, max_attempts), json)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="folder that is made anew")] = Path("demo-output"),
+    runner: Annotated[str, typer.Option(help="ray or local")] = "ray",
+) -> None:
+    """Run the whole way on the bundled sample and models: ingest, fit, look up, export, and a page to look at."""
+    from fuseid.apps.demo import run_demo
+
+    run_demo(out, runner)

@@ -1,0 +1,156 @@
+"""Commands that look at a database: rejected, lookup, explain, report, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fuseid.apps.options import Clip, ConfigFile, Db, Json, load
+
+
+def rejected(
+    db: Db,
+    error_class: Annotated[
+        str | None, typer.Option("--class", help="only this error class, e.g. DecodeTimeout")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="items shown at most")] = 20,
+    json: Json = False,
+) -> None:
+    """Show which items were rejected, and why."""
+    from fuseid.apps.show import print_json, print_rows
+    from fuseid.pipelines.rejected import rejected as run_rejected
+
+    found = run_rejected(db, error_class, limit)
+    if json:
+        print_json(found)
+        return
+    print_rows(found["classes"], ("error_class", "stage", "items"), title=f"{found['items']} rejected")
+    if found["rows"]:
+        columns = ("content_id", "error_class", "attempts", "last_run", "message")
+        print_rows(found["rows"], columns, title=f"the first {len(found['rows'])}")
+
+
+def lookup(
+    db: Db,
+    text: Annotated[str | None, typer.Option(help="words")] = None,
+    image: Annotated[Path | None, typer.Option(help="picture file")] = None,
+    video: Annotated[Path | None, typer.Option(help="video file")] = None,
+    id: Annotated[str | None, typer.Option(help="content_id of an item: what is like it")] = None,
+    sid: Annotated[str | None, typer.Option(help="semantic ID or prefix, e.g. 12-240")] = None,
+    k: Annotated[int, typer.Option("-k", help="results at most")] = 10,
+    where: Annotated[str | None, typer.Option(help="SQL condition, e.g. \"kind = 'video'\"")] = None,
+    config: ConfigFile = None,
+    clip: Clip = None,
+    json: Json = False,
+) -> None:
+    """Find content by words, picture, video, item or ID prefix."""
+    from fuseid.apps.show import print_json, print_rows
+    from fuseid.pipelines.lookup import Catalog
+
+    told = config is not None or clip is not None or Path("fuseid.yaml").is_file()
+    catalog = Catalog.open(db, load(config, clip__model=clip) if told else None)
+    rows = catalog.search(text=text, image=image, video=video, like=id, sid=sid, k=k, where=where).to_pylist()
+    if json:
+        print_json(rows)
+    else:
+        print_rows(rows, ("score", "content_id", "kind", "sid", "caption"))
+
+
+def explain(
+    db: Db,
+    content_id: Annotated[str, typer.Argument(help="content_id of an item")],
+    page: Annotated[Path | None, typer.Option(help="also draw it, with its frames, as an HTML file")] = None,
+    json: Json = False,
+) -> None:
+    """Show all that is known of one item and how its ID came about."""
+    from fuseid.apps.show import flat, print_facts, print_json, print_rows
+    from fuseid.pipelines.explain import explain as run_explain
+
+    facts = run_explain(db, content_id)
+    if page is not None:
+        from fuseid.apps.item_page import write_item_page
+
+        write_item_page(db, content_id, page)
+    if json:
+        print_json(facts)
+        return
+    prefixes = facts.pop("prefixes", [])
+    ids = facts.pop("ids", [])
+    nested = ("media", "models", "vectors", "fingerprints", "pinned", "rejected")
+    facts.update(dict(flat(facts, nested)))
+    facts = {name: value for name, value in facts.items() if name not in nested}
+    print_facts(facts, title=content_id)
+    print_rows(ids, ("sid", "tokenizer_id", "champion", "run_id"), title="IDs in the ledger")
+    shown = [
+        {
+            "prefix": p["prefix"],
+            "items": p["items"],
+            "examples": "; ".join(e["caption"] or e["content_id"] for e in p["examples"]),
+        }
+        for p in prefixes
+    ]
+    print_rows(shown, ("prefix", "items", "examples"), title="who shares each prefix")
+
+
+def report(
+    db: Db,
+    tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
+    compare: Annotated[str | None, typer.Option(help="id of a second one, shown beside it")] = None,
+    popularity: Annotated[str | None, typer.Option(help="numeric attribute: tell head and tail apart by it")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="attribute: tell its values apart; may be repeated")] = None,
+    page: Annotated[Path | None, typer.Option(help="draw it, with examples, as an HTML file")] = None,
+    sample: Annotated[int, typer.Option(help="items whose vectors are looked at")] = 20_000,
+    json: Json = False,
+) -> None:
+    """Tell how good the IDs are: collisions, use of codes, what they keep, neighbours, and what stands out."""
+    from fuseid.apps.show import Bars, out, print_json
+    from fuseid.pipelines.reports.document import report as run_report
+
+    with Bars(quiet=json) as bars:
+        document = run_report(
+            db, tokenizer, compare=compare, popularity=popularity, attributes=by or (), sample=sample, progress=bars
+        )
+    if page is not None:
+        from fuseid.apps.report_page import write_report_page
+
+        write_report_page(document, page)
+    if json:
+        print_json(document)
+        return
+    from fuseid.apps.report_text import print_report
+
+    print_report(document)
+    if page is not None:
+        out.print(f"\nopen {page}", markup=False)
+
+
+def evaluate(
+    db: Db,
+    sequences: Annotated[Path, typer.Option(help="folder that `fuseid export sequences --format parquet` wrote")],
+    tokenizer: Annotated[str | None, typer.Option(help="id; default: the one that the sequences are of")] = None,
+    against: Annotated[
+        list[str] | None, typer.Option(help="random, hashed, or another tokenizer's id; may be repeated")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="models trained for each kind of ID")] = 5,
+    setting: Annotated[str, typer.Option(help="tiny (minutes on two cores) or small")] = "tiny",
+    users: Annotated[int | None, typer.Option(help="test users at most; overrides the setting's")] = None,
+    json: Json = False,
+) -> None:
+    """Train small recommenders on the IDs and tell what they recall, beside random and hashed IDs."""
+    from fuseid.apps.show import Bars, print_json
+    from fuseid.pipelines.evaluation.evaluate import evaluate as run_evaluate
+    from fuseid.pipelines.evaluation.settings import setting_named
+
+    with Bars(quiet=json) as bars:
+        document = run_evaluate(
+            db, sequences, tokenizer, against=against or ("random", "hashed"), seeds=seeds,
+            setting=setting_named(setting), users=users, progress=bars,
+        )  # fmt: skip
+    if json:
+        print_json(document)
+        return
+    from fuseid.apps.evaluate_text import print_evaluation
+
+    print_evaluation(document)

@@ -1,0 +1,101 @@
+"""`fuseid export`: what it writes is loaded back, and what cannot be written is one line and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fuseid.pipelines.exports.tries import open_trie
+from fuseid.pipelines.store import Store
+from fuseid.tokenizers.vocabulary import Vocabulary
+
+
+@pytest.fixture
+def codes(folder: Path) -> dict[str, list[int]]:
+    """Of each item of `db` the codes, and the collision digit, 0 for none."""
+    rows = Store.open(folder / "db").dataset("assignments").to_table().to_pylist()
+    return {row["content_id"]: [*row["codes"], row["suffix"] or 0] for row in rows}
+
+
+def test_a_trie_is_mapped_and_leads_from_every_id_to_its_item(told, codes):
+    manifest = told("export", "trie", "--db", "db", "--out", "trie")
+    found = open_trie("trie")
+    assert found.manifest == manifest
+    assert (manifest["items"], manifest["ids"], manifest["levels"]) == (40, 40, 3)
+    assert all(isinstance(array, np.memmap) for array in (*found.trie.offsets, *found.trie.entries))
+    for content_id, row in codes.items():
+        assert found.content_ids(found.trie.items(row)) == [content_id]
+
+
+def test_a_trie_may_leave_out_items_and_the_digit(told, shown, codes):
+    manifest = told("export", "trie", "--db", "db", "--out", "some", "--where", "content_id < 'v10'", "--no-digit")
+    found = open_trie("some")
+    assert (manifest["items"], manifest["levels"], manifest["digit"]) == (10, 2, False)
+    assert found.items["content_id"].to_pylist() == [f"v{n:02d}" for n in range(10)]
+    for content_id in found.items["content_id"].to_pylist():
+        assert content_id in found.content_ids(found.trie.items(codes[content_id][:2]))
+    out = shown("export", "trie", "--db", "db", "--out", "all")
+    assert "exported to all" in out
+    assert manifest["tokenizer_id"] in out
+
+
+@pytest.mark.parametrize(("style", "first"), [("minionerec", "<a_0>"), ("openonerec", "<s_a_0>")])
+def test_a_vocabulary_has_a_token_for_every_code_and_digit(told, shown, folder, codes, style, first):
+    document = told("export", "vocabulary", "--db", "db", "--out", "v.json", "--style", style)
+    vocabulary = Vocabulary.load(folder / "v.json")
+    tokens = json.loads((folder / "v.json").read_text(encoding="utf-8"))["tokens"]
+    assert tokens == vocabulary.tokens
+    assert tokens[4] == first
+    assert document["codebook_sizes"] == [4, 3]
+    assert len(set(tokens)) == len(tokens) == document["size"] == 4 + 4 + 3 + vocabulary.suffixes
+    rows = np.array(list(codes.values()))
+    assert document["largest_suffix"] == rows[:, -1].max() < vocabulary.suffixes
+    assert np.array_equal(vocabulary.codes(vocabulary.ids(rows)), rows)
+    assert "exported to w.json" in shown("export", "vocabulary", "--db", "db", "--out", "w.json", "--style", style)
+
+
+def test_exports_are_listed_by_their_tags_until_these_are_removed(told, shown, folder):
+    tag = told("export", "ids", "--db", "db", "--out", "ids", "--format", "grid")["tag"]
+    assert tag in shown("export", "tags", "--db", "db")
+    assert told("export", "tags", "--db", "db", "--remove", tag) == {"tags": []}
+
+
+# What cannot be written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ids", "--out", "new", "--since", "yesterday"], "no export tagged 'yesterday'; there is none"),
+        (["ids", "--out", "new", "--manifest", "fuseid.yaml"], "cannot read the manifest fuseid.yaml"),
+        (["tags", "--remove", "yesterday"], "no export tagged 'yesterday'"),
+        (["trie", "--out", "new", "--where", "nonsense = 1"], "nonsense = 1"),
+        (["trie", "--out", "new", "--where", "kind = 'x'"], "no item with an ID where kind = 'x'"),
+        (["vocabulary", "--out", "new", "--style", "tiger"], "unknown style of tokens 'tiger'"),
+        (["vocabulary", "--out", "fuseid.yaml"], "fuseid.yaml exists"),
+        (["vocabulary", "--out", "fuseid.yaml/new"], "cannot write fuseid.yaml/new"),
+    ],
+)
+def test_what_is_asked_for_wrongly(refused, folder, arguments, said):
+    before = sorted(folder.iterdir())
+    assert said in refused("export", *arguments, "--db", "db")
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("kind", ["ids", "trie", "vocabulary"])
+def test_a_database_or_tokenizer_that_is_not_there(refused, shown, folder, kind):
+    command = ["export", kind, "--out", "new"]
+    shown("ingest", "--db", "bare", "--vectors", "vectors.npy")
+    before = sorted(folder.iterdir())
+    assert "no database at nowhere" in refused(*command, "--db", "nowhere")
+    assert "fuseid fit --db bare" in refused(*command, "--db", "bare")
+    assert "holds no rq-kmeans-00" in refused(*command, "--db", "db", "--tokenizer", "rq-kmeans-00")
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("kind", ["ids", "trie"])
+def test_a_folder_that_is_not_empty(refused, folder, kind):
+    assert "not an empty folder" in refused("export", kind, "--db", "db", "--out", ".")
