@@ -129,8 +129,8 @@ def _new(item: str, share: float) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for what is fetched and made, kept")
-    parser.add_argument("--codebooks", default="16,16,16")
-    parser.add_argument("--other", default="32,32,32", help="codebooks of the tokenizer that is a control; none: ''")
+    parser.add_argument("--codebooks", default="32,32,32")
+    parser.add_argument("--other", default="16,16,16", help="codebooks of the tokenizer that is a control; none: ''")
     parser.add_argument("--split", default="leave-one-out", choices=("leave-one-out", "by-time"))
     parser.add_argument("--cold", type=float, default=0.0, help="share of movies that are made new")
     parser.add_argument("--seeds", default="5")
@@ -152,7 +152,7 @@ def run(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     fuseid("ingest", "--db", db, "--vectors", vectors)
     champion = fitted(db, arguments.codebooks)
     against = ["random", "hashed", *([fitted(db, arguments.other)] if arguments.other else [])]
-    folder = work / f"sequences-{arguments.codebooks}-{arguments.split}-{arguments.cold:g}"
+    folder = work / f"sequences-{arguments.codebooks}-{arguments.other}-{arguments.split}-{arguments.cold:g}"
     if not folder.is_dir():
         split = ["--split", arguments.split, *(["--cuts", "0.8,0.9"] if arguments.split == "by-time" else [])]
         chosen = ["--tokenizer", champion, "--format", "parquet", *split]

@@ -21,7 +21,7 @@ from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial
 from fuseid.pipelines.evaluation.workers import run_trials
 from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.ingest import Progress, Silent
+from fuseid.pipelines.progress import Progress, Silent
 from fuseid.pipelines.sequences.items import Items
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 

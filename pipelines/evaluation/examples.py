@@ -7,7 +7,6 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
-
-if TYPE_CHECKING:
-    from fuseid.pipelines.ingest import Progress
+from fuseid.pipelines.progress import Progress
 
 _BATCH = 8192
 _COLUMNS = ["user_id", "split", "items", "target"]

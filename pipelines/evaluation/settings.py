@@ -37,7 +37,7 @@ class Setting:
 # tiny is made for two cores and minutes: there many small steps teach more than few large ones, and one epoch leaves
 # nothing for dropout to do. small has the layers, heads and widths of Rajput et al. 2023, 4.
 TINY = Setting(
-    "tiny", d_model=96, d_kv=24, d_ff=384, heads=4, layers=1, dropout=0.0, history=5, batch=32, steps=4_500,
+    "tiny", d_model=96, d_kv=24, d_ff=384, heads=4, layers=1, dropout=0.0, history=5, batch=32, steps=3_000,
     learning_rate=2e-2, warmup=100, check_every=500, patience=3, valid_examples=500, beams=20, users=1_000,
 )  # fmt: skip
 SMALL = Setting(

@@ -22,8 +22,8 @@ _LEAST_SCALE = 0.05
 
 @dataclass(frozen=True)
 class Trained:
-    """steps: after which the model that is kept was seen. loss: its mean cross-entropy a token of the validation
-    examples; None without any."""
+    """steps: after which the model that is kept was seen. loss: its `mean_loss` of the validation examples; None
+    without any."""
 
     steps: int
     loss: float | None
@@ -88,13 +88,14 @@ def _rates(model: T5ForConditionalGeneration, learning_rate: float) -> list[dict
 
 @torch.inference_mode()
 def mean_loss(model: T5ForConditionalGeneration, tokens: Tokens, examples: Examples, batch: int) -> float:
+    """Nats that the target costs, all its tokens together: the same unit for IDs of any length and codebooks."""
     model.eval()
     total = 0.0
     for start in range(0, len(examples), batch):
         part = examples.rows(np.arange(start, min(start + batch, len(examples))))
         found = model(**tokens.inputs(part.history_EH), labels=tokens.labels(part.target_E)).loss
         total += float(found) * len(part)
-    return total / len(examples)
+    return tokens.levels * total / len(examples)
 
 
 def _batches(count: int, setting: Setting, seed: int) -> Iterator[np.ndarray]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from multiprocessing.connection import wait as wait_for_any
+from typing import Any
 
 import torch
 
 from fuseid.core.errors import FuseidError
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial, run_trial
-
-if TYPE_CHECKING:
-    # Ingest brings all encoders along, which a process that trains has no use for.
-    from fuseid.pipelines.ingest import Progress
+from fuseid.pipelines.progress import Progress
+from fuseid.pipelines.stopping import Stop, stoppable
 
 _POLL_SECONDS = 0.5
 _STAGE = "train"
@@ -27,33 +27,50 @@ _STAGE = "train"
 def run_trials(data: Data, trials: Sequence[Trial], workers: int, progress: Progress) -> list[Outcome]:
     """One outcome for each trial, in their order. With one worker they run in this process.
 
-    Raises FuseidError where a process was killed.
+    However it ends, none of its processes is left. Raises Stopped after a signal, and FuseidError where a process was
+    killed.
     """
     progress.begin(_STAGE, data.setting.steps * len(trials))
     if workers == 1:
         with one_thread():
             return [run_trial(data, trial, lambda steps: progress.advance(_STAGE, steps)) for trial in trials]
     context = multiprocessing.get_context("spawn")
-    steps, stop = context.Value("q", 0), context.Event()
-    shown = 0
-    pool = ProcessPoolExecutor(min(workers, len(trials)), context, _begin, (data, steps, stop, os.getpid()))
-    try:
-        futures = [pool.submit(_run, trial) for trial in trials]
-        running = set(futures)
-        while running:
-            done, running = wait(running, _POLL_SECONDS, FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-            now = steps.value
-            progress.advance(_STAGE, now - shown)
-            shown = now
-        return [future.result() for future in futures]
-    except BrokenProcessPool:
-        raise FuseidError("a process that trained a model was killed, perhaps for want of memory; free some") from None
-    finally:
-        # Where something went wrong, what still runs ends at its next step.
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+    # No lock: each trial counts for itself, and a process that dies must not leave one held.
+    steps_T = context.RawArray("q", len(trials))
+    others = set(multiprocessing.active_children())
+    with stoppable(0) as stop:
+        pool = ProcessPoolExecutor(min(workers, len(trials)), context, _begin, (steps_T,))
+        try:
+            with _ctrl_c_held_back():
+                # Data goes with each trial: what a process is started with is written before anybody reads it, and
+                # more than a pipe holds would wait for ever on one that is dead.
+                futures = [pool.submit(_run, data, number, trial) for number, trial in enumerate(trials)]
+            _follow(futures, steps_T, progress, stop)
+            return [future.result() for future in futures]
+        except BrokenProcessPool:
+            told = "a process that trained a model was killed, perhaps for want of memory; free some"
+            raise FuseidError(told) from None
+        except BaseException:
+            # What the others are at is asked for no more.
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _follow(futures: Sequence[Future[Outcome]], steps_T: Sequence[int], progress: Progress, stop: Stop) -> None:
+    """Tells how far they are until all are done; raises what one of them raised."""
+    running, shown = set(futures), 0
+    while running:
+        done, running = wait(running, _POLL_SECONDS, FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        if stop.told:
+            raise stop.error(f"{len(futures) - len(running)} of {len(futures)} models were trained, and none is kept")
+        now = sum(steps_T)
+        progress.advance(_STAGE, now - shown)
+        shown = now
 
 
 @contextmanager
@@ -66,28 +83,37 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _Stopped(Exception):
-    """Ends a trial whose outcome nobody waits for."""
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Processes that are started meanwhile never get it; a terminal sends it to all, and it is their parent's business.
+    The parent gets it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_here: tuple[Data, Callable[[int], None]]
+_steps_T: Any
 
 
-def _begin(data: Data, steps: Any, stop: Any, parent: int) -> None:
-    """Makes a process ready for trials. Ctrl-C is its parent's business."""
-    global _here
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin(steps_T: Any) -> None:
+    """Makes a process ready for trials."""
+    global _steps_T
+    _steps_T = steps_T
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
 
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for_any([parent.sentinel])
+        os._exit(1)
+
+
+def _run(data: Data, number: int, trial: Trial) -> Outcome:
     def told(done: int) -> None:
-        if stop.is_set() or os.getppid() != parent:
-            raise _Stopped
-        with steps.get_lock():
-            steps.value += done
+        _steps_T[number] += done
 
-    _here = (data, told)
-
-
-def _run(trial: Trial) -> Outcome:
-    data, told = _here
     return run_trial(data, trial, told)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,10 @@ from fuseid.pipelines.evaluation.controls import Ids
 from fuseid.pipelines.evaluation.examples import Examples, Sequences
 from fuseid.pipelines.evaluation.settings import Setting
 from fuseid.pipelines.evaluation.trial import Data
+from fuseid.pipelines.fit import fit
+from fuseid.pipelines.sequences.export import export_sequences
+
+from .catalogue import database, events, settings
 
 ITEMS, COLD = 40, 4
 SIZES = (4, 5)
@@ -49,3 +56,19 @@ def data() -> Data:
         targets_N=4 * seen_N, seen_N=seen_N, counts={"train": 4 * ring, "valid": ring, "test": ring + COLD},
     )  # fmt: skip
     return Data(sequences, QUICK)
+
+
+@pytest.fixture(scope="session")
+def short(quick: Setting) -> Setting:
+    """Too short to learn anything."""
+    return replace(quick, steps=30, check_every=10)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database `db` of two tokenizers, and `sequences` of the first."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    uri = database(folder, 0)
+    fit(uri, settings(3, 4))
+    export_sequences(uri, events(folder), folder / "sequences")
+    return folder

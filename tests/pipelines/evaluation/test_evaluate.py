@@ -3,76 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
 from collections import Counter
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fuseid.apps import cli
 from fuseid.apps.evaluate_text import print_evaluation
-from fuseid.core.config import Config
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.evaluation.evaluate import evaluate
-from fuseid.pipelines.evaluation.settings import _NAMED as named_settings
 from fuseid.pipelines.evaluation.tables import head_border
 from fuseid.pipelines.exports.ids import export_ids
-from fuseid.pipelines.fit import fit
-from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sequences.export import export_sequences
-from fuseid.pipelines.sources import Vectors
 from fuseid.pipelines.store import Store
 
-ITEMS, NEW, USERS = 40, 5, 30
-NAMES = [f"v{n:02d}" for n in range(ITEMS)]
-
-
-def settings(*codebooks: int) -> Config:
-    tokenizer = {"codebook_sizes": codebooks, "iterations": 5}
-    return Config.model_validate({"clip": None, "tokenizer": tokenizer, "fusion": {"dim": 8}})
-
-
-def database(folder: Path, seed: int) -> str:
-    generator = np.random.default_rng(seed)
-    centres = generator.normal(size=(5, 8))
-    vectors = centres[np.arange(ITEMS) % 5] + 0.2 * generator.normal(size=(ITEMS, 8))
-    np.save(folder / "vectors.npy", vectors.astype(np.float32))
-    (folder / "vectors.ids.txt").write_text("".join(f"{name}\n" for name in NAMES))
-    uri = str(folder / "db")
-    ingest(uri, Vectors(folder / "vectors.npy"), settings(4, 3), LocalRunner())
-    fit(uri, settings(4, 3))
-    return uri
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A database of two tokenizers, and sequences of walks on a ring of items; five users end at items of their own."""
-    folder = tmp_path_factory.mktemp("evaluate")
-    uri = database(folder, 0)
-    fit(uri, settings(3, 4))
-    ring = ITEMS - NEW
-    # Squares, so that some places are passed more often than others, and all by somebody.
-    walks = [[(user * user + step) % ring for step in range(8)] for user in range(USERS)]
-    for user in range(NEW):
-        walks[user][-1] = ring + user
-    start = datetime(2024, 1, 1, tzinfo=UTC)
-    rows = [
-        (f"u{user}", NAMES[item], start + timedelta(days=user, hours=step))
-        for user, walk in enumerate(walks)
-        for step, item in enumerate(walk)
-    ]
-    columns = dict(zip(("user_id", "content_id", "timestamp"), zip(*rows, strict=True), strict=True))
-    pq.write_table(pa.table({name: list(column) for name, column in columns.items()}), folder / "events.parquet")
-    export_sequences(uri, folder / "events.parquet", folder / "sequences")
-    return folder
+from .catalogue import ITEMS, NAMES, NEW, USERS, database
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +29,17 @@ def other(made) -> str:
 
 
 @pytest.fixture(scope="module")
-def short(quick):
-    return replace(quick, steps=30, check_every=10)
+def make(made, other, short, one_thread):
+    """Makes the document, in this process."""
+    controls = ("random", "hashed", other)
+    return lambda: evaluate(
+        str(made / "db"), made / "sequences", against=controls, seeds=2, setting=short, workers=1
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def document(made, other, short, one_thread):
-    return evaluate(
-        str(made / "db"), made / "sequences", against=("random", "hashed", other), seeds=2, setting=short, workers=1
-    )  # fmt: skip
+def document(make):
+    return make()
 
 
 def value(document, part, ids, measure):
@@ -147,11 +93,7 @@ def test_popularity_is_counted_in_the_training_split(document, made):
     assert value(document, "all", "most popular", "recall@10") == pytest.approx(np.mean(hits))
 
 
-def test_a_second_run_gives_the_same_document(document, made, other, short):
-    again = evaluate(
-        str(made / "db"), made / "sequences", against=("random", "hashed", other), seeds=2, setting=short, workers=1
-    )  # fmt: skip
-
+def test_a_second_run_gives_the_same_document(document, make):
     def timeless(found):
         found = json.loads(json.dumps(found))
         del found["seconds"]
@@ -159,7 +101,7 @@ def test_a_second_run_gives_the_same_document(document, made, other, short):
             del one["seconds"]
         return found
 
-    assert timeless(again) == timeless(document)
+    assert timeless(make()) == timeless(document)
 
 
 def test_the_table_names_every_slice_and_control(document, other, capsys):
@@ -201,62 +143,3 @@ def test_folders_that_are_no_sequences_of_this_database_are_refused(made, tmp_pa
     (tmp_path / "x").mkdir()
     with pytest.raises(BadInput, match="another database"):
         evaluate(database(tmp_path / "x", 1), made / "sequences")
-
-
-# The command
-
-
-@pytest.fixture
-def fuseid(monkeypatch, capsys, made, short):
-    """Runs `fuseid evaluate` on what is made, in this process, by the short setting; -> (status, output, errors)."""
-    monkeypatch.setitem(named_settings, "tiny", short)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-
-    def run(*more: str, sequences: Path = made / "sequences") -> tuple[object, str, str]:
-        command = ["fuseid", "evaluate", "--db", str(made / "db"), "--sequences", str(sequences), *more]
-        monkeypatch.setattr(sys, "argv", command)
-        status: object = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code
-        written = capsys.readouterr()
-        return status, written.out, written.err
-
-    return run
-
-
-def test_the_command_tells_machines_what_it_tells_people(fuseid):
-    status, out, _ = fuseid("--against", "hashed", "--seeds", "1", "--users", "10", "--json")
-    assert status == 0
-    found = json.loads(out)
-    assert (found["seeds"], found["examples"]["users"]) == (1, 10)
-    assert {row["against"] for row in found["differences"]} == {"hashed"}
-    status, out, _ = fuseid("--against", "hashed", "--seeds", "1", "--users", "10")
-    assert status == 0
-    for row in found["measures"]:
-        if row["low"] is not None:
-            assert f"{100 * row['value']:.2f} ({100 * row['low']:.2f} to {100 * row['high']:.2f})" in out
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (["--setting", "huge"], "unknown setting 'huge'; there are tiny and small"),
-        (["--against", "nothing"], "unknown control 'nothing'"),
-        (["--tokenizer", "rq-kmeans-0000"], "export them with --tokenizer"),
-    ],
-)
-def test_a_wrong_command_ends_with_one_line(fuseid, more, message):
-    status, out, err = fuseid(*more)
-    assert (status, out, err.count("\n")) == (1, "", 1)
-    assert message in err
-
-
-def test_a_folder_that_was_changed_ends_with_one_line(fuseid, made, tmp_path):
-    folder = shutil.copytree(made / "sequences", tmp_path / "changed")
-    with (folder / "part-00000.parquet").open("ab") as file:
-        file.write(b"more")
-    status, out, err = fuseid(sequences=folder)
-    assert (status, out, err.count("\n")) == (1, "", 1)
-    assert "is not what its manifest says" in err
