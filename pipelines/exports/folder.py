@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,11 +19,14 @@ import pyarrow.parquet as pq
 from fuseid.core.errors import BadInput
 
 MANIFEST = "manifest.json"
+# Ends the name of a scratch folder that is locked by whoever fills it.
+_LOCKED = ".fuseid"
 
 
 @contextmanager
 def new_folder(out: str | Path) -> Iterator[Path]:
-    """A scratch folder beside `out`, which becomes `out` when the block ends well, and is removed when it raises.
+    """A scratch folder beside `out`, which becomes `out` when the block ends well, and is removed when it raises. What
+    processes that were killed have left of the same `out` is removed, too.
 
     Raises BadInput where `out` exists and is not an empty folder.
     """
@@ -30,10 +36,18 @@ def new_folder(out: str | Path) -> Iterator[Path]:
     out = out.resolve()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name[:100]}-", dir=out.parent))
+        prefix = f".{out.name[:100]}-"
+        _remove_abandoned(out.parent, prefix)
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
     except OSError as error:
         raise BadInput(f"cannot make the folder {out}: {error.strerror or error}; choose another --out") from None
+    lock = os.open(scratch, os.O_RDONLY)
     try:
+        # Some network file systems lock no folders: nobody gets the lock there, so nothing of theirs is removed.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Under its telling name it is locked from the first moment on.
+        scratch = scratch.rename(scratch.with_name(scratch.name + _LOCKED))
         yield scratch
         # mkdtemp's folders are for their owner alone.
         scratch.chmod(0o755)
@@ -43,6 +57,25 @@ def new_folder(out: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+    finally:
+        os.close(lock)
+
+
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    """Scratch folders whose lock is free: the system frees a lock when its process ends, in whatever way."""
+    named = re.compile(re.escape(prefix) + r"[a-z0-9_]{8}" + re.escape(_LOCKED))
+    for path in [path for path in parent.iterdir() if named.fullmatch(path.name)]:
+        try:
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            pass
+        finally:
+            os.close(lock)
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from fuseid.pipelines.exports.changes import read_changes, write_changes
 from fuseid.pipelines.exports.folder import load_manifest, new_folder, write_manifest
 from fuseid.pipelines.exports.formats import grid, minionerec, openonerec
 from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.reading import IDS
 from fuseid.pipelines.exports.registry import DeltaFormat, Format, format_named
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.ingest import Progress, Silent
+from fuseid.pipelines.progress import Progress, Silent
 
 # These name an item by its place among the content_ids, which moves when others come and go.
 _NUMBERED = (grid.NAME, minionerec.NAME, openonerec.NAME)
@@ -75,7 +76,7 @@ def _again(uri: str, out: str | Path, path: Path, progress: Progress) -> dict[st
 def _write(folder: Path, chosen: Format, now: Snapshot, before: Snapshot | None, progress: Progress) -> dict[str, Any]:
     """All but the manifest, whose facts it returns."""
     progress.begin("read", now.contents.count_rows())
-    count, items = now.counted_items(chosen.EXTRA)
+    count, items = now.counted_items((*IDS.names, *chosen.EXTRA), ordered=chosen.SORTED)
     progress.advance("read", now.contents.count_rows())
     about = About(now.codebook_sizes, count, now.largest_suffix(), now.tokenizer.id)
     chosen.write(_told(items, f"write {chosen.NAME}", count, progress), folder, about)

@@ -3,8 +3,9 @@ does not grow with the catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import lance
@@ -47,13 +48,33 @@ class Ranges:
         """Takes all batches in. name: of the files in `scratch`, one a range."""
         self._schema = batches.schema
         self.count = len(borders) + 1
-        self._borders = borders
+        self.borders = borders
         self._stem = scratch / name
         self._held: list[pa.RecordBatch] = []
         if self.count == 1:
             self._held = [batch for batch in batches if batch.num_rows]
         else:
             self._spill(batches)
+
+    @classmethod
+    def of_bytes(
+        cls, batches: pa.RecordBatchReader, find: Callable[[int], pa.Array], most: int, scratch: Path, name: str
+    ) -> Ranges:
+        """One range, held in memory, of no more than `most` bytes, or as many of about `most` as there must be.
+
+        find: gives the borders of ranges of that many rows.
+        """
+        held: list[pa.RecordBatch] = []
+        size = 0
+        for batch in batches:
+            held.append(batch)
+            size += batch.nbytes
+            if size > most:
+                borders = find(max(1, sum(batch.num_rows for batch in held) * most // size))
+                break
+        else:
+            borders = pa.array([], pa.string())
+        return cls(pa.RecordBatchReader.from_batches(batches.schema, chain(held, batches)), borders, scratch, name)
 
     def read(self, number: int) -> pa.Table:
         """The rows of a range, in the order in which they came; from files they are mapped, not read."""
@@ -81,12 +102,12 @@ class Ranges:
     def _numbers(self, content_ids: pa.Array) -> np.ndarray:
         """uint16 [N]: how many borders are at or below each, by a binary search of all at once."""
         found = np.zeros(len(content_ids), np.int64)
-        step = 1 << (len(self._borders).bit_length() - 1)
+        step = 1 << (len(self.borders).bit_length() - 1)
         while step:
             tried = found + step
-            border = self._borders.take(pa.array(np.minimum(tried, len(self._borders)) - 1))
+            border = self.borders.take(pa.array(np.minimum(tried, len(self.borders)) - 1))
             above = pc.greater_equal(content_ids, border).to_numpy(zero_copy_only=False)
-            found = np.where(above & (tried <= len(self._borders)), tried, found)
+            found = np.where(above & (tried <= len(self.borders)), tried, found)
             step >>= 1
         return found.astype(np.uint16)
 

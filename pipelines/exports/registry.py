@@ -24,18 +24,20 @@ from fuseid.pipelines.exports.formats.about import About
 class Format(Protocol):
     """A module of `formats`. A format that knows deltas has `write_delta` too, see `DeltaFormat`.
 
-    NAME: on the command line; COLLISIONS: how it holds items of equal codes; EXTRA: columns of `contents` that it
-    wants behind those of `ITEMS`.
+    NAME: on the command line; COLLISIONS: how it holds items of equal codes; EXTRA: columns of a snapshot that it
+    wants behind content_id, codes and suffix; SORTED: whether items have to come sorted by content_id.
     """
 
     NAME: str
     COLLISIONS: str
     EXTRA: tuple[str, ...]
+    SORTED: bool
 
     def write(self, items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
         """Writes the files of the format into an empty folder; the same items give the same bytes.
 
-        items: sorted by content_id, `about.items` of them. Raises BadInput where the format cannot hold such codes.
+        items: `about.items` of them, in any order where not `SORTED`. Raises BadInput where the format cannot hold such
+        codes.
         """
 
     def read(self, folder: Path) -> pa.Table:

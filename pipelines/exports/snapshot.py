@@ -13,16 +13,16 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.core.artifacts import Described
 from fuseid.core.errors import BadInput, StoreError
-from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.batches import rebatched
+from fuseid.pipelines.exports.formats.columns import column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import TABLES, put_tag, said, tag_of, tokenizer_of
 from fuseid.pipelines.ledger import pinned_policy
 from fuseid.pipelines.store import Store, sql_string
 from fuseid.tokenizers.collisions import Policy
-from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 ITEMS = pa.schema(
     [
@@ -34,10 +34,17 @@ ITEMS = pa.schema(
     ]
 )
 _ID = ("sid", "codes", "suffix")
-# Rows of a batch of `items`, and those that are sorted and joined at a time; a quarter of these where captions and
-# the like come along.
+# Rows of a batch of `items`, and the bytes of those that are sorted and joined at a time.
 ITEM_ROWS = 1 << 16
-_RANGE_ROWS = 1 << 20
+_RANGE_BYTES = 1 << 28
+
+
+class _Tokenizer(Described):
+    KIND = "rq-kmeans"
+
+
+class _Fusion(Described):
+    KIND = "fusion"
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,9 @@ class Snapshot:
     uri: str
     contents: lance.LanceDataset
     ledger: lance.LanceDataset
-    tokenizer: RQKMeans
+    tokenizer: _Tokenizer
     policy: Policy
-    fusion: Fusion
+    fusion: _Fusion
 
     @classmethod
     def open(cls, uri: str, tokenizer_id: str | None = None, tag: str | None = None) -> Snapshot:
@@ -103,13 +110,13 @@ class Snapshot:
         tokenizer_id = tokenizer_id or store.setting("champion", ledger)
         if tokenizer_id is None:
             raise StoreError(f"{store.uri} has no semantic IDs yet; `fuseid fit --db {store.uri}` gives them")
-        tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
-        fusion = store.get_artifact(Fusion, tokenizer.meta["fusion"] or store.setting("fusion", ledger))
+        tokenizer = store.get_artifact(_Tokenizer, tokenizer_id)
+        fusion = store.get_artifact(_Fusion, tokenizer.meta["fusion"] or store.setting("fusion", ledger))
         return cls(store.uri, contents, ledger, tokenizer, pinned_policy(store, tokenizer.id, ledger), fusion)
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        return self.tokenizer.codebook_sizes
+        return tuple(self.tokenizer.meta["codebook_sizes"])
 
     @property
     def levels(self) -> int:
@@ -131,21 +138,24 @@ class Snapshot:
         """Items with an ID, sorted by content_id (by its bytes in UTF-8), in batches of `ITEM_ROWS`, the last smaller.
 
         Columns of `ITEMS`, then `extra` of `contents`. where: an SQL condition on columns of `contents`.
-        Memory holds a million items at most, with `extra` a quarter of that, two or three times over; more lie in
-        temporary files. Raises BadInput for an unknown column and for a condition that is none.
+        Memory holds 256 MiB of items, some three million of them, fewer with `extra`, two or three times over; more
+        lie in temporary files. Raises BadInput for an unknown column and for a condition that is none.
         """
-        return self.counted_items(extra, where)[1]
+        return self.counted_items(tuple(dict.fromkeys((*ITEMS.names, *extra))), where)[1]
 
     def counted_items(
-        self, extra: Sequence[str] = (), where: str | None = None
+        self, columns: Sequence[str] = tuple(ITEMS.names), where: str | None = None, ordered: bool = True
     ) -> tuple[int, Iterator[pa.RecordBatch]]:
-        """The same, and before the first of them how many there will be."""
+        """How many items there will be, and then they, with these columns only; content_id and codes are among them.
+
+        ordered: if not, they come as they lie in the table, which takes half the time and no memory to speak of.
+        """
         have = self.contents.schema
-        if missing := [name for name in extra if name not in have.names]:
+        if missing := [name for name in columns if name not in ITEMS.names and name not in have.names]:
             raise BadInput(f"{self.uri} has no column {', '.join(missing)}; there is {', '.join(have.names)}")
-        more = [have.field(name).remove_metadata() for name in extra if name not in ITEMS.names]
-        schema = pa.schema([*ITEMS, *more])
-        parts = self._parts(schema, where)
+        fields = [(ITEMS if name in ITEMS.names else have).field(name).remove_metadata() for name in columns]
+        schema = pa.schema(fields)
+        parts = self._parts(schema, where, ordered)
         return next(parts), _ahead(rebatched(parts, schema, ITEM_ROWS))
 
     def largest_suffix(self) -> int:
@@ -163,7 +173,7 @@ class Snapshot:
             "codebook_sizes": list(self.codebook_sizes),
             "collisions": asdict(self.policy),
             "fusion_id": self.fusion.id,
-            "encoders": self.fusion.encoders,
+            "encoders": self.fusion.meta["encoders"],
             "config": {
                 "tokenizer": {key: value for key, value in self.tokenizer.meta.items() if key != "metrics"},
                 "fusion": {key: value for key, value in self.fusion.meta.items() if key != "metrics"},
@@ -174,8 +184,8 @@ class Snapshot:
     def _ours(self) -> str:
         return f"tokenizer_id = {sql_string(self.tokenizer.id)}"
 
-    def _parts(self, schema: pa.Schema, where: str | None) -> Iterator[Any]:
-        """First how many items there are, then tables of them, each sorted and all above those before it.
+    def _parts(self, schema: pa.Schema, where: str | None, ordered: bool) -> Iterator[Any]:
+        """First how many items there are, then tables of them, if `ordered` each sorted and all above those before it.
 
         `contents` holds a copy of the champion's IDs: the ledger is read for the items that lack it, which are all of
         them where the tokenizer is another one.
@@ -185,24 +195,33 @@ class Snapshot:
             lacking = rows - self.contents.count_rows(f"({where}) AND {self._ours}" if where else self._ours)
         except (OSError, RuntimeError, ValueError) as error:
             raise BadInput(f"the database refused --where {where!r}: {said(error)}") from None
-        columns = [name for name in schema.names if name != "suffix"]
+        names = list(dict.fromkeys([*schema.names, *(["tokenizer_id"] if lacking else [])]))
+        columns = [name for name in dict.fromkeys((*names, "sid")) if name != "suffix"]
+        batches = _with_suffixes(_reader(self.contents, columns, where), names)
+        if not lacking and not ordered:
+            yield rows
+            yield from (pa.Table.from_batches([batch]).cast(schema) for batch in batches)
+            return
         with tempfile.TemporaryDirectory(prefix="fuseid-export-") as directory:
-            at = borders(self.contents, where, rows, _RANGE_ROWS if len(schema) == len(ITEMS) else -(-_RANGE_ROWS // 4))
-            if not lacking:
-                items = Ranges(_reader(self.contents, columns, where), at, Path(directory), "items")
-                yield rows
-                for part in range(items.count):
-                    yield from _sorted(_with_suffixes(items.read(part)), schema)
-                return
-            columns = list(dict.fromkeys([*columns, "tokenizer_id"]))
-            items = Ranges(_reader(self.contents, columns, where), at, Path(directory), "items")
-            given = Ranges(_reader(self.ledger, ["content_id", *_ID], self._ours), at, Path(directory), "given")
+
+            def find(rows_per_range: int) -> pa.Array:
+                return borders(self.contents, where, rows, rows_per_range)
+
+            items = Ranges.of_bytes(batches, find, _RANGE_BYTES, Path(directory), "items")
             parts = range(items.count)
-            yield rows - lacking + sum(_found(self._split(items.read(part))[1], given.read(part)) for part in parts)
+            if not lacking:
+                yield rows
+                for part in parts:
+                    yield from _sorted(items.read(part), schema, self.levels)
+                return
+            given = _reader(self.ledger, ["content_id", *_ID], self._ours)
+            ids = Ranges(given, items.borders, Path(directory), "given")
+            yield rows - lacking + sum(_found(self._split(items.read(part))[1], ids.read(part)) for part in parts)
             for part in parts:
                 copied, without = self._split(items.read(part))
-                tables = [_with_suffixes(copied), _joined(without, given.read(part))]
-                yield from _sorted(pa.concat_tables(table.select(schema.names) for table in tables), schema)
+                tables = (copied, _joined(without, ids.read(part)))
+                whole = pa.concat_tables(table.select(schema.names) for table in tables)
+                yield from _sorted(whole, schema, self.levels) if ordered else [whole.cast(schema)]
 
     def _split(self, items: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Those with a copy of their ID, and the others."""
@@ -231,26 +250,38 @@ def _joined(items: pa.Table, given: pa.Table) -> pa.Table:
     ids = items["content_id"].combine_chunks()
     rows = given.filter(pc.is_in(given["content_id"], value_set=ids)).combine_chunks()
     found = pc.index_in(ids, value_set=rows["content_id"].combine_chunks())
-    items, rows = items.filter(found.is_valid()).drop_columns(["sid", "codes"]), rows.take(found.drop_null())
+    items, rows = items.filter(found.is_valid()), rows.take(found.drop_null())
+    items = items.select([name for name in items.schema.names if name not in _ID])
     for name in _ID:
         items = items.append_column(name, rows[name])
     return items
 
 
-def _with_suffixes(items: pa.Table) -> pa.Table:
-    """The collision digit ends the text of an ID."""
-    sids = items["sid"].combine_chunks()
-    there = pc.match_substring(sids, ".")
-    digits = pc.list_element(pc.split_pattern(sids.filter(there), "."), 1).cast(pa.int32())
-    return items.append_column("suffix", pc.replace_with_mask(pa.nulls(len(sids), pa.int32()), there, digits))
+def _with_suffixes(items: pa.RecordBatchReader, names: list[str]) -> pa.RecordBatchReader:
+    """These columns, with the collision digit, which ends the text of an ID."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in items:
+            there = pc.match_substring(batch["sid"], ".").fill_null(False)
+            digits = pc.list_element(pc.split_pattern(batch["sid"].filter(there), "."), 1).cast(pa.int32())
+            suffixes = pc.replace_with_mask(pa.nulls(len(batch), pa.int32()), there, digits)
+            yield batch.append_column("suffix", suffixes).select(names)
+
+    fields = items.schema.append(pa.field("suffix", pa.int32()))
+    return pa.RecordBatchReader.from_batches(pa.schema([fields.field(name) for name in names]), batches())
 
 
-def _sorted(items: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
+def _sorted(items: pa.Table, schema: pa.Schema, levels: int) -> Iterator[pa.Table]:
     """In tables of `ITEM_ROWS`."""
     items = items.select(schema.names).cast(schema).combine_chunks()
-    order = order_of(items["content_id"].combine_chunks())
+    order = order_of(column(items, "content_id"))
+    # Rows of a matrix are taken several times faster than lists.
+    codes_NL = matrix(column(items, "codes"), levels)
+    items = items.drop_columns(["codes"])
     for start in range(0, len(order), ITEM_ROWS):
-        yield items.take(pa.array(order[start : start + ITEM_ROWS]))
+        rows = order[start : start + ITEM_ROWS]
+        taken = items.take(pa.array(rows)).append_column("codes", lists_of(codes_NL.take(rows, axis=0)))
+        yield taken.select(schema.names).combine_chunks()
 
 
 def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

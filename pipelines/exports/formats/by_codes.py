@@ -14,21 +14,30 @@ import pyarrow as pa
 
 from fuseid.pipelines.exports.formats.about import About
 from fuseid.pipelines.exports.formats.columns import chunks, codes_of, column, digits_of
+from fuseid.pipelines.exports.order import order_of
 
 PART_ROWS = 1 << 21
 
 
 @dataclass(frozen=True)
 class Part:
-    """content_ids [N], codes int32 [N, L], digits int32 [N]."""
+    """content_ids [N]; ids int32 [N, L + 1]: codes, then the digit."""
 
     content_ids: pa.Array
-    codes_NL: np.ndarray
-    digits_N: np.ndarray
+    ids_NM: np.ndarray
+
+    @property
+    def codes_NL(self) -> np.ndarray:
+        return self.ids_NM[:, :-1]
+
+    @property
+    def digits_N(self) -> np.ndarray:
+        return self.ids_NM[:, -1]
 
 
 def by_codes(items: Iterable[pa.RecordBatch], folder: Path, about: About, part_rows: int = PART_ROWS) -> Iterator[Part]:
-    """Sorted by codes, then digit, then content_id; items of equal codes are never in two parts.
+    """Items that come in any order sorted by codes, then digit, then content_id; those of equal codes are never in two
+    parts.
 
     A part has about `part_rows` items, and memory holds one: further ones lie in temporary files in `folder`. It has
     more where more than that agree in their first two codes.
@@ -67,21 +76,29 @@ def _sorted(table: pa.Table, about: About) -> Part:
     digits_N = digits_of(column(table, "suffix"))
     if digits_N.max(initial=0) > about.largest_suffix:
         raise ValueError(f"suffixes up to {about.largest_suffix} were announced, {digits_N.max()} came")
-    order = _order(np.column_stack([codes_NL, digits_N]), (*about.codebook_sizes, about.largest_suffix + 1))
-    return Part(
-        column(table, "content_id").take(pa.array(order)), codes_NL.take(order, axis=0), digits_N.take(order, axis=0)
-    )
+    ids_NM, content_ids = np.column_stack([codes_NL, digits_N]), column(table, "content_id")
+    order = _order(ids_NM, (*about.codebook_sizes, about.largest_suffix + 1), content_ids)
+    return Part(content_ids.take(pa.array(order)), ids_NM.take(order, axis=0))
 
 
-def _order(digits_NM: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
-    """int64 [N]: the rows as they sort, equal ones, which come sorted by content_id, as they come."""
-    keys, rows = _keys(digits_NM, sizes), len(digits_NM)
-    if len(keys) > 1 or prod(sizes) * rows >= 1 << 63:
-        return np.lexsort(keys)
-    # Sorting numbers that carry their row is several times faster than sorting rows by number.
-    carried = keys[0] * rows + np.arange(rows)
-    carried.sort()
-    return carried % rows
+def _order(ids_NM: np.ndarray, sizes: tuple[int, ...], content_ids: pa.Array) -> np.ndarray:
+    """int64 [N]: the rows as they sort, equal ones by their content_id."""
+    keys, rows = _keys(ids_NM, sizes), len(ids_NM)
+    bits = rows.bit_length()
+    if len(keys) > 1 or prod(sizes) << bits >= 1 << 63:
+        order = np.lexsort(keys)
+        same = np.all([key[order[1:]] == key[order[:-1]] for key in keys], axis=0)
+    else:
+        # Sorting numbers that carry their row is several times faster than sorting rows by number.
+        carried = (keys[0] << bits) | np.arange(rows)
+        carried.sort()
+        order = carried & ((1 << bits) - 1)
+        same = np.diff(carried >> bits) == 0
+    tied = np.append(same, False) | np.append(False, same)
+    rows_of_ties, groups = order[tied], np.append(0, np.cumsum(~same))[tied]
+    by_id = order_of(content_ids.take(pa.array(rows_of_ties)))
+    order[tied] = rows_of_ties[by_id][np.argsort(groups[by_id], kind="stable")]
+    return order
 
 
 def _keys(digits_NM: np.ndarray, sizes: tuple[int, ...]) -> list[np.ndarray]:

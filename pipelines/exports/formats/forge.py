@@ -18,6 +18,7 @@ from pyarrow import csv
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.aside import aside
 from fuseid.pipelines.exports.formats.columns import chunks, codes_of, column, digits_of, joined, matrix, spelled
 from fuseid.pipelines.exports.formats.reading import ids_table, readable
 
@@ -27,6 +28,7 @@ COLLISIONS = (
     "rows have equal SIDs and words, and `suffix` of item_words.csv, which FORGE does not read, keeps their digits."
 )
 EXTRA: tuple[str, ...] = ()
+SORTED = True
 SIDS, LEVELS, WORDS = "item_sid.csv", "item_codebooks.csv", "item_words.csv"
 _STRIDE, _MOST_LEVELS = 8192, 8
 
@@ -54,6 +56,7 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
     words = [joined("C", np.arange(size) + level * _STRIDE, "") for level, size in levels]
     with ExitStack() as files:
         writers = {name: files.enter_context(csv.CSVWriter(folder / name, schemas[name])) for name in schemas}
+        write = {name: files.enter_context(aside(writer.write_batch)) for name, writer in writers.items()}
         for chunk in chunks(items, about):
             ids, suffix = column(chunk, "content_id"), column(chunk, "suffix")
             codes_NL = codes_of(column(chunk, "codes"), about.codebook_sizes)
@@ -62,8 +65,8 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
                 LEVELS: [ids, *map(pa.array, codes_NL.T)],
                 WORDS: [ids, spelled(codes_NL, words), suffix],
             }
-            for name, writer in writers.items():
-                writer.write_batch(pa.RecordBatch.from_arrays(rows[name], schema=schemas[name]))
+            for name, schema in schemas.items():
+                write[name](pa.RecordBatch.from_arrays(rows[name], schema=schema))
 
 
 def read(folder: Path) -> pa.Table:

@@ -27,6 +27,7 @@ COLLISIONS = (
     "from 1 where codes collide, an item's digit stays when others come. Items that share an ID are equal columns."
 )
 EXTRA: tuple[str, ...] = ()
+SORTED = True
 FILE = "semantic_ids.pt"
 
 

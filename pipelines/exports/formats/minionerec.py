@@ -34,6 +34,7 @@ COLLISIONS = (
     "Items that share an ID have equal tokens, and calc.py counts them as one answer."
 )
 EXTRA: tuple[str, ...] = ("caption", "vlm_caption", "attributes")
+SORTED = True
 INDEX, ITEM, INFO = "items.index.json", "items.item.json", "items.info.txt"
 # What would end a line or a column: control characters, and the line ends of Unicode.
 _BREAKS = r"[\x00-\x1f\x7f\x{85}\x{2028}\x{2029}]+"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.aside import aside
 from fuseid.pipelines.exports.formats.columns import chunks, column
 from fuseid.pipelines.exports.formats.reading import readable
 
@@ -32,19 +35,21 @@ class ItemsWriter:
         self._schema = pa.schema(fields, {_LEVELS: str(about.levels)})
         self._writer = pq.ParquetWriter(folder / FILE, self._schema, compression="zstd", use_dictionary=False)
         self._next = 0
+        self._files = ExitStack()
 
     def write(self, content_ids: pa.Array) -> np.ndarray:
         """-> the numbers of these items, int64 [N]."""
         numbers_N = np.arange(self._next, self._next + len(content_ids))
-        self._writer.write_batch(pa.RecordBatch.from_arrays([pa.array(numbers_N), content_ids], schema=self._schema))
+        self._write(pa.RecordBatch.from_arrays([pa.array(numbers_N), content_ids], schema=self._schema))
         self._next += len(content_ids)
         return numbers_N
 
     def __enter__(self) -> ItemsWriter:
+        self._write = self._files.enter_context(aside(self._files.enter_context(self._writer).write_batch))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
+    def __exit__(self, *raised: Any) -> None:
+        self._files.__exit__(*raised)
 
 
 def read_items(folder: Path) -> tuple[pa.Array, int]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.aside import aside
 from fuseid.pipelines.exports.formats.columns import codes_of, column, digits_of, joined, lists_of, matrix, spelled
 from fuseid.pipelines.exports.formats.numbering import numbered, read_items
 from fuseid.pipelines.exports.formats.reading import ids_table, readable
@@ -29,6 +30,7 @@ COLLISIONS = (
     "of them. Each has its own pid, and `suffix`, which OpenOneRec does not read, keeps its digit."
 )
 EXTRA: tuple[str, ...] = ("caption", "vlm_caption")
+SORTED = True
 SIDS, CAPTIONS = "pid2sid.parquet", "pid2caption.parquet"
 _LEVELS, _CODES = 3, 8192
 _SIDS = pa.schema([("pid", pa.int64()), ("sid", pa.list_(pa.int32())), ("suffix", pa.int32()), ("text", pa.string())])
@@ -52,15 +54,17 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
             folder / SIDS, _SIDS, compression="zstd", use_dictionary=["sid.list.element", "suffix"]
         ) as sids,
         pq.ParquetWriter(folder / CAPTIONS, _CAPTIONS, compression="zstd", use_dictionary=False) as captions,
+        aside(sids.write_table) as write_sids,
+        aside(captions.write_table) as write_captions,
     ):
         for numbers_N, chunk in numbered(items, folder, about):
             codes_NL = codes_of(column(chunk, "codes"), about.codebook_sizes)
             text = joined(BEGIN, spelled(codes_NL, tables), END)
             pids = pa.array(numbers_N)
             rows = [pids, lists_of(codes_NL), column(chunk, "suffix"), text.cast(pa.string())]
-            sids.write_table(pa.Table.from_arrays(rows, schema=_SIDS))
+            write_sids(pa.Table.from_arrays(rows, schema=_SIDS))
             told = pc.coalesce(_filled(column(chunk, "vlm_caption")), _filled(column(chunk, "caption")))
-            captions.write_table(pa.Table.from_arrays([pids, told], schema=_CAPTIONS).filter(told.is_valid()))
+            write_captions(pa.Table.from_arrays([pids, told], schema=_CAPTIONS).filter(told.is_valid()))
 
 
 def read(folder: Path) -> pa.Table:

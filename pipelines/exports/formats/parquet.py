@@ -18,7 +18,8 @@ NAME = "parquet"
 COLLISIONS = (
     "`suffix` holds the digit, null for the bare ID, and `sid` ends in it. Items that share an ID have one sid."
 )
-EXTRA: tuple[str, ...] = ()
+EXTRA: tuple[str, ...] = ("kind", "sid")
+SORTED = True
 ROWS_PER_FILE = 1_000_000
 _GROUPS_PER_FILE = 4
 # Of columns whose values repeat; looking for repeats in others is most of the time that writing takes.

@@ -24,6 +24,7 @@ COLLISIONS = (
     "`sids_digit.npy`, in the same order, has the digit as a last column, 0 for the bare ID, so that rows differ."
 )
 EXTRA: tuple[str, ...] = ()
+SORTED = False
 SIDS, DIGITS = "sids.npy", "sids_digit.npy"
 
 
@@ -41,9 +42,9 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
         _write_header(sids, (about.items, about.levels))
         _write_header(digits, (about.items, about.levels + 1))
         for part in by_codes(items, folder, about):
-            sids.write(part.codes_NL.astype("<i4").tobytes())
-            digits.write(np.column_stack([part.codes_NL, part.digits_N]).astype("<i4").tobytes())
             content_ids.write(part.content_ids)
+            sids.write(np.ascontiguousarray(part.codes_NL, "<i4").data)
+            digits.write(np.ascontiguousarray(part.ids_NM, "<i4").data)
 
 
 def read(folder: Path) -> pa.Table:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.aside import aside
 from fuseid.pipelines.exports.formats.by_codes import Part, by_codes
 from fuseid.pipelines.exports.formats.columns import (
     CHUNK_ROWS,
@@ -39,6 +40,7 @@ COLLISIONS = (
     "when an item is deleted and digits do not."
 )
 EXTRA: tuple[str, ...] = ()
+SORTED = False
 GENERATION = "v1"
 _CODES = pa.list_(pa.int64())
 _ITEM_TO_SID = pa.schema(
@@ -63,7 +65,7 @@ _DICTIONARIES = [
 def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
     """`v1/item_to_sid`, `v1/sid_to_items`, each with `part-0.parquet`, sorted by codes, and `v1/manifest.json`, last.
 
-    Memory holds one part of the sort.
+    Memory holds a few parts of the sort.
     """
     places, rows = _path(folder, "item_to_sid"), _path(folder, "sid_to_items")
     most = 1
@@ -72,15 +74,17 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
     with (
         pq.ParquetWriter(places, _ITEM_TO_SID, compression="zstd", use_dictionary=_DICTIONARIES) as item_to_sid,
         pq.ParquetWriter(rows, _SID_TO_ITEMS, compression="zstd", use_dictionary=_DICTIONARIES) as sid_to_items,
+        aside(item_to_sid.write_table) as write_items,
+        aside(sid_to_items.write_table) as write_groups,
     ):
         for part in by_codes(items, folder, about):
             starts_G = _starts(part.codes_NL)
             counts_G = np.diff(starts_G)
             most = max(most, int(counts_G.max()))
             index_N = np.arange(len(part.codes_NL)) - np.repeat(starts_G[:-1], counts_G) + 1
-            item_to_sid.write_table(_items_table(part, index_N, about), CHUNK_ROWS)
+            write_items(_items_table(part, index_N, about), CHUNK_ROWS)
             groups = pa.ListArray.from_arrays(pa.array(starts_G.astype(np.int32)), part.content_ids)
-            sid_to_items.write_table(_groups_table(part.codes_NL[starts_G[:-1]], groups, about), CHUNK_ROWS)
+            write_groups(_groups_table(part.codes_NL[starts_G[:-1]], groups, about), CHUNK_ROWS)
     _write_manifest(folder, about, most)
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.reading import IDS
 from fuseid.pipelines.exports.registry import Format
 from fuseid.pipelines.exports.snapshot import ITEMS
 
@@ -41,7 +42,7 @@ def export(
 ) -> Path:
     """Writes with only the columns that the format asks for; returns the folder, which is made."""
     folder.mkdir(parents=True)
-    columns = table.select([*ITEMS.names, *form.EXTRA])
+    columns = table.select([*IDS.names, *form.EXTRA])
     form.write(iter(columns.to_batches(batch_rows)), folder, about(table, sizes))
     return folder
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -90,3 +94,69 @@ def test_a_link_to_an_empty_folder_is_filled_where_it_leads(tmp_path):
         (folder / "a").write_text("a")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "there" / "a").read_text() == "a"
+
+
+# Processes that end in the middle
+
+FILLS = """
+import sys, time
+from pathlib import Path
+from fuseid.pipelines.exports.folder import new_folder
+with new_folder(Path(sys.argv[1])) as folder:
+    (folder / "half").write_text("half")
+    print(folder, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def filling() -> Iterator[Callable[[Path], tuple[subprocess.Popen, Path]]]:
+    """Begins to fill a folder in another process; -> the process, and its scratch folder."""
+    started = []
+
+    def begin(out: Path) -> tuple[subprocess.Popen, Path]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", FILLS, str(out)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        started.append(process)
+        return process, Path(process.stdout.readline().strip())
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def hidden(parent: Path) -> set[str]:
+    return {path.name for path in parent.iterdir() if path.name.startswith(".")}
+
+
+def test_what_a_killed_process_left_goes_with_the_next_one_and_what_a_live_one_fills_stays(filling, tmp_path):
+    """Also what others have named alike, and what belongs to a folder of a longer name."""
+    out = tmp_path / "out"
+    others = {".out-mine", ".out-20240101", ".out-a.fuseid", ".out-link0000.fuseid"}
+    (tmp_path / ".out-link0000.fuseid").symlink_to(tmp_path, target_is_directory=True)
+    for name in others - {".out-link0000.fuseid"}:
+        (tmp_path / name).mkdir()
+    killed, left = filling(out)
+    _, filled = filling(out)
+    _, longer = filling(tmp_path / "out-longer")
+    with new_folder(tmp_path / "elsewhere"):
+        pass
+    assert hidden(tmp_path) == others | {left.name, filled.name, longer.name}
+    killed.kill()
+    killed.wait()
+    assert (left / "half").exists()
+    with new_folder(out) as folder:
+        (folder / "whole").write_text("whole")
+        assert hidden(tmp_path) == others | {filled.name, longer.name, folder.name}
+    assert (filled / "half").read_text() == "half"
+    assert [path.name for path in out.iterdir()] == ["whole"]
+
+
+def test_what_is_interrupted_removes_its_folder_itself(filling, tmp_path):
+    process, folder = filling(tmp_path / "out")
+    assert folder.exists()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    assert list(tmp_path.iterdir()) == []

@@ -68,6 +68,15 @@ def test_bytes_depend_neither_on_the_folder_nor_on_how_items_come(name, large, t
     assert FORMATS[name].read(whole).equals(ids_of(large))
 
 
+@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if not form.SORTED])
+def test_formats_that_sort_themselves_take_items_in_any_order(name, large, tmp_path):
+    """Also items that share an ID, which only their content_ids put in order."""
+    for number, table in enumerate((large, BUCKET)):
+        rows = np.random.default_rng(number).permutation(len(table))
+        shuffled = export(FORMATS[name], table.take(rows), tmp_path / f"shuffled-{number}")
+        assert files_of(shuffled) == files_of(export(FORMATS[name], table, tmp_path / f"sorted-{number}"))
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_items_that_were_not_announced_are_a_broken_invariant(name, tmp_path):
     table = table_of([item("a", [1, 2, 3]), item("b", [1, 2, 3], 1)])
@@ -98,7 +107,8 @@ def test_chunks_have_one_size(lengths, rows):
 def test_a_sort_in_parts_is_the_sort_of_all(part_rows, tmp_path):
     table = many(3000)
     facts = about(table, (12, 12, 12))
-    parts = list(by_codes(iter(table.to_batches(100)), tmp_path, facts, part_rows))
+    shuffled = table.take(np.random.default_rng(7).permutation(3000))
+    parts = list(by_codes(iter(shuffled.to_batches(100)), tmp_path, facts, part_rows))
     rows = [
         (*codes, digit, name)
         for part in parts
@@ -116,9 +126,13 @@ def test_a_sort_in_parts_is_the_sort_of_all(part_rows, tmp_path):
 def test_a_sort_of_codes_that_fill_more_than_one_key(tmp_path):
     rng = np.random.default_rng(2)
     sizes = (1 << 30,) * 5
-    table = table_of([item(f"{n:03d}", rng.integers(0, 1 << 30, 5).tolist()) for n in range(200)])
-    (part,) = by_codes(iter(table.to_batches()), tmp_path, about(table, sizes))
-    assert part.codes_NL.tolist() == sorted(table["codes"].to_pylist())
+    codes_NL = rng.integers(0, 1 << 30, (200, 5)).tolist()
+    twins = table_of([item(f"{n:03d}{twin}", codes) for n, codes in enumerate(codes_NL) for twin in ("", "b")])
+    shuffled = twins.take(rng.permutation(400))
+    (part,) = by_codes(iter(shuffled.to_batches()), tmp_path, about(twins, sizes))
+    assert part.codes_NL.tolist() == sorted(twins["codes"].to_pylist())
+    names = part.content_ids.to_pylist()
+    assert [name + "b" for name in names[::2]] == names[1::2]
 
 
 # Collisions: three items of one code tuple, the middle digit deleted, and two that share an ID.

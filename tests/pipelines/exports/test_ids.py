@@ -88,6 +88,14 @@ def test_deleted_items_are_not_exported_and_a_candidate_may_be(fitted, tmp_path)
     assert (manifest["tokenizer_id"], manifest["items"], manifest["codebook_sizes"]) == (candidate, 59, [2, 2])
 
 
+def test_every_format_holds_the_same_ids(fitted, tmp_path):
+    for name, format in FORMATS.items():
+        export_ids(fitted.uri(), tmp_path / name, format=name)
+        found = format.read(tmp_path / name)
+        assert found.equals(FORMATS["parquet"].read(tmp_path / "parquet"))
+        assert len(found) == 60
+
+
 def test_a_catalogue_that_is_empty_by_now_is_exported_as_no_items(fitted, tmp_path):
     fitted.store().delete("contents", sorted(fitted.rows()))
     for name, format in FORMATS.items():

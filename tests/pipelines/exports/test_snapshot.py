@@ -38,15 +38,15 @@ def named(bare: Any) -> Any:
 
 
 def table_of(taken: Snapshot, *extra: str, where: str | None = None) -> pa.Table:
-    count, batches = taken.counted_items(extra, where)
+    count, batches = taken.counted_items((*ITEMS.names, *extra), where)
     table = pa.Table.from_batches(batches)
     assert len(table) == count
     return table
 
 
-@pytest.mark.parametrize(("range_rows", "item_rows"), [(1 << 18, 1 << 16), (7, 10), (2, 1), (49, 50)])
-def test_items_are_those_of_the_ledger_sorted_however_they_are_cut(named, monkeypatch, range_rows, item_rows):
-    monkeypatch.setattr(snapshot, "_RANGE_ROWS", range_rows)
+@pytest.mark.parametrize(("range_bytes", "item_rows"), [(1 << 28, 1 << 16), (700, 10), (1, 1), (4000, 50)])
+def test_items_are_those_of_the_ledger_sorted_however_they_are_cut(named, monkeypatch, range_bytes, item_rows):
+    monkeypatch.setattr(snapshot, "_RANGE_BYTES", range_bytes)
     monkeypatch.setattr(snapshot, "ITEM_ROWS", item_rows)
     taken = Snapshot.open(named.uri())
     batches = list(taken.items(["caption", "attributes"]))
@@ -63,13 +63,30 @@ def test_items_are_those_of_the_ledger_sorted_however_they_are_cut(named, monkey
     assert batches[0].schema.names == [*ITEMS.names, "caption", "attributes"]
 
 
+@pytest.mark.parametrize("copies", ["all", "some"])
+def test_out_of_order_they_are_the_same_items_with_the_columns_asked_for(named, monkeypatch, copies):
+    if copies == "some":
+        rows = named.store().dataset("contents").to_table(filter="content_id < 'v010'")
+        nothing = pa.nulls(len(rows), pa.string())
+        named.store().upsert("contents", rows.drop_columns(["sid"]).append_column("sid", nothing))
+        place = rows.schema.names.index("tokenizer_id")
+        named.store().upsert("contents", rows.set_column(place, rows.schema.field("tokenizer_id"), nothing))
+    monkeypatch.setattr(snapshot, "_RANGE_BYTES", 700)
+    taken = Snapshot.open(named.uri())
+    columns = ["suffix", "content_id", "caption", "codes"]
+    count, batches = taken.counted_items(columns, ordered=False)
+    found = pa.Table.from_batches(batches)
+    assert (len(found), found.schema.names) == (count, columns)
+    assert found.sort_by("content_id").equals(table_of(taken, "caption").select(columns).sort_by("content_id"))
+
+
 def test_the_order_is_that_of_bytes():
     assert sorted(NAMES, key=str.encode) == NAMES
 
 
-@pytest.mark.parametrize("range_rows", [1 << 18, 5])
-def test_a_condition_selects_items_by_their_columns(named, monkeypatch, range_rows):
-    monkeypatch.setattr(snapshot, "_RANGE_ROWS", range_rows)
+@pytest.mark.parametrize("range_bytes", [1 << 28, 500])
+def test_a_condition_selects_items_by_their_columns(named, monkeypatch, range_bytes):
+    monkeypatch.setattr(snapshot, "_RANGE_BYTES", range_bytes)
     taken = Snapshot.open(named.uri())
     found = table_of(taken, where="content_id >= 'v030' AND content_id < 'w'")["content_id"].to_pylist()
     assert found == [f"v{i:03d}" for i in range(30, 36)]
@@ -85,11 +102,11 @@ def test_a_condition_or_column_that_is_none_is_refused_in_one_line(fitted, asked
     assert "/" not in str(caught.value).replace(fitted.uri(), "")
 
 
-@pytest.mark.parametrize("range_rows", [1 << 18, 5])
+@pytest.mark.parametrize("range_bytes", [1 << 28, 500])
 def test_items_whose_copy_in_contents_is_missing_or_of_another_tokenizer_have_their_id_too(
-    fitted, monkeypatch, range_rows
+    fitted, monkeypatch, range_bytes
 ):
-    monkeypatch.setattr(snapshot, "_RANGE_ROWS", range_rows)
+    monkeypatch.setattr(snapshot, "_RANGE_BYTES", range_bytes)
     before = table_of(Snapshot.open(fitted.uri()))
     store = fitted.store()
     rows = store.dataset("contents").to_table(filter="content_id >= 'v020' AND content_id < 'v040'")
@@ -106,7 +123,7 @@ def test_items_whose_copy_in_contents_is_missing_or_of_another_tokenizer_have_th
 
 
 def test_a_ledger_that_is_mostly_of_deleted_items_changes_nothing(fitted, monkeypatch):
-    monkeypatch.setattr(snapshot, "_RANGE_ROWS", 4)
+    monkeypatch.setattr(snapshot, "_RANGE_BYTES", 400)
     fitted.store().delete("contents", [f"v{i:03d}" for i in range(50)])
     found = table_of(Snapshot.open(fitted.uri()))
     assert found["content_id"].to_pylist() == [f"v{i:03d}" for i in range(50, 60)]
