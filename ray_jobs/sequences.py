@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
+from fuseid.core.errors import FuseidError
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.shards import Counts, Job, write_shard
 from fuseid.ray_jobs import command
-from fuseid.ray_jobs.pool import cause
+from fuseid.ray_jobs.pool import cause, line
 from fuseid.ray_jobs.runner import connect
+
+log = logging.getLogger("fuseid")
+_MOST_TRIES = 5
 
 
 class RayRunner:
@@ -35,31 +41,68 @@ class RayRunner:
         table = ray.put(items.table)
         at_once = max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting = iter(shards)
-        running: list[Any] = []
+        running: dict[Any, _Shard] = {}
         try:
             while True:
-                while len(running) < at_once and (shard := next(waiting, None)) is not None:
-                    running.append(_write.remote(job, table, *shard, self._piece_bytes))
+                while len(running) < at_once and (given := next(waiting, None)) is not None:
+                    shard = _Shard(*given)
+                    running[self._start(job, table, shard)] = shard
                 if not running:
                     return
-                ready: Any = ray.wait(running, num_returns=1)[0][0]
+                ready: Any = ray.wait(list(running), num_returns=1)[0][0]
                 try:
                     piece = ray.get(next(ready))
                 except StopIteration:
-                    running.remove(ready)
+                    del running[ready]
                     continue
                 except RayTaskError as error:
                     raise cause(error) from None
+                except RayError as error:
+                    shard = running.pop(ready)
+                    shard.forget(error)
+                    running[self._start(job, table, shard)] = shard
+                    continue
                 if isinstance(piece, dict):
                     yield piece
                 else:
-                    _append(folder, *piece)
+                    running[ready].append(folder, *piece)
         finally:
             for left in running:
                 ray.cancel(left)
 
+    def _start(self, job: Job, table: Any, shard: _Shard) -> Any:
+        return _write.remote(job, table, shard.number, shard.events, self._piece_bytes)
 
-@ray.remote(num_cpus=1, num_returns="streaming")
+
+@dataclass
+class _Shard:
+    """One that is being written somewhere, and the files of which something is here."""
+
+    number: int
+    events: pa.Table
+    files: set[Path] = field(default_factory=set)
+    tries: int = 1
+
+    def append(self, folder: Path, name: str, piece: np.ndarray) -> None:
+        path = folder / name
+        self.files.add(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(piece.data)
+
+    def forget(self, error: RayError) -> None:
+        """What wrote it died: it is begun again. Raises FuseidError when that happens again and again."""
+        if self.tries == _MOST_TRIES:
+            raise FuseidError(f"shard {self.number} was lost {self.tries} times over: {line(error)}") from None
+        log.warning("shard %d is given out again: %s", self.number, line(error))
+        self.tries += 1
+        for path in self.files:
+            path.unlink()
+        self.files.clear()
+
+
+# Ray would keep the events of every shard in its store for its own retries, also when all its files have come.
+@ray.remote(num_cpus=1, num_returns="streaming", max_retries=0)
 def _write(
     job: Job, table: pa.Table, number: int, events: pa.Table, piece_bytes: int
 ) -> Iterator[tuple[str, np.ndarray] | Counts]:
@@ -73,13 +116,6 @@ def _write(
                 yield name, np.fromfile(path, np.uint8, piece_bytes, offset=start)
             path.unlink()
     yield counts
-
-
-def _append(folder: Path, name: str, piece: np.ndarray) -> None:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(piece.data)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.folder import new_folder, write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.ingest import Progress, Silent
+from fuseid.pipelines.progress import Progress, Silent
 from fuseid.pipelines.sequences.clock import Clock, shown
 from fuseid.pipelines.sequences.events import Events
 from fuseid.pipelines.sequences.interactions import Interactions
@@ -114,11 +114,17 @@ def _check_splits(counts: Counter[str], job: Job, events: Events) -> None:
     if not empty:
         return
     first, last = events.span
+    known = _counted(events.count - events.unknown - counts["duplicates"], "event")
+    users = _counted(counts["users"], "user")
+    cuts = "other --cuts, or " if job.options.cuts else ""
     raise BadInput(
-        f"no example is left for {' and '.join(empty)}: {counts['users']} users have "
-        f"{events.count - events.unknown - counts['duplicates']} events with a known item, from {shown(first)} to "
-        f"{shown(last)}; choose other --cuts, or less --min-history and --min-events"
+        f"no example is left for {' and '.join(empty)}: known items occur in {known} of {users}, "
+        f"from {shown(first)} to {shown(last)}; give more, or choose {cuts}less --min-history and --min-events"
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _facts(

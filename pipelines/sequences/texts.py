@@ -42,9 +42,11 @@ def of_histories(values: list[Any], offsets: np.ndarray) -> Iterator[list[Any]]:
         yield values[start:end]
 
 
-def times_of(micros: np.ndarray) -> list[Any]:
-    """Instants as Python's, in UTC."""
-    return pa.array(micros).cast(UTC_TIME).to_pylist()
+def times_of(micros: np.ndarray) -> list[str]:
+    """Instants in ISO 8601, in UTC; a text is made once of each that occurs."""
+    distinct, places = np.unique(micros, return_inverse=True)
+    texts = [when.isoformat() for when in pa.array(distinct).cast(UTC_TIME).to_pylist()]
+    return np.array(texts, object)[places].tolist()
 
 
 def json_text(value: Any) -> str:

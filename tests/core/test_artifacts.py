@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from fuseid.core.artifacts import artifact_id, read_artifact, write_artifact
+from fuseid.core.artifacts import Described, artifact_id, read_artifact, write_artifact
 from fuseid.core.errors import ArtifactError
+from fuseid.core.fingerprints import STEP_VERSIONS
 
 META = {"version": 1, "weights": {"a": 0.5}, "metrics": {"sample": 10}}
 TENSORS = {"codebook.0": np.arange(6, dtype=np.float32).reshape(2, 3), "mean": np.zeros(3, np.float32)}
@@ -96,3 +97,19 @@ def test_truncated_file(saved, name, keep):
 def test_json_of_another_shape(saved, document):
     (saved / "artifact.json").write_text(json.dumps(document))
     refusal(saved)
+
+
+class Fusion(Described):
+    KIND = "fusion"
+
+
+def test_who_only_tells_of_an_artifact_gets_its_id_and_meta(tmp_path):
+    meta = META | {"version": STEP_VERSIONS["fusion"]}
+    name = write_artifact(tmp_path, "fusion", meta, TENSORS)
+    assert Fusion.load(tmp_path) == Fusion(name, meta)
+
+
+def test_of_another_versions_form_nothing_is_told(tmp_path):
+    write_artifact(tmp_path, "fusion", META | {"version": STEP_VERSIONS["fusion"] + 1}, TENSORS)
+    with pytest.raises(ArtifactError, match=r"is of version \d+ of fusion, this fuseid has version \d+; fit again"):
+        Fusion.load(tmp_path)

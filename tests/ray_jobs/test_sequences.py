@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import ray
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, FuseidError
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.options import Options
 from fuseid.pipelines.sequences.registry import FORMATS
@@ -73,15 +77,46 @@ def test_files_of_many_pieces_arrive_whole(items, tmp_path, monkeypatch):
     job = Job("jsonl", Options(), "prefix", SHARDS)
     appended = []
 
-    def append(folder: Path, name: str, piece: np.ndarray) -> None:
+    def append(shard: sequences._Shard, folder: Path, name: str, piece: np.ndarray) -> None:
         appended.append(name)
-        original(folder, name, piece)
+        original(shard, folder, name, piece)
 
-    original = sequences._append
-    monkeypatch.setattr(sequences, "_append", append)
+    original = sequences._Shard.append
+    monkeypatch.setattr(sequences._Shard, "append", append)
     local = run(LocalRunner(), job, items, tmp_path / "local")
     assert run(RayRunner(piece_bytes=1000), job, items, tmp_path / "ray") == local
     assert appended.count("train-00000.jsonl") > 2
+
+
+def test_a_shard_whose_worker_dies_half_way_is_begun_again(items, tmp_path, monkeypatch):
+    job = Job("jsonl", Options(), "prefix", SHARDS)
+    deadly = tmp_path / "deadly"
+    monkeypatch.setattr(sequences, "_write", _deadly_write(deadly))
+    local = run(LocalRunner(), job, items, tmp_path / "local")
+    assert run(RayRunner(piece_bytes=1000), job, items, tmp_path / "ray") == local
+    assert len(list(deadly.iterdir())) == 1
+
+
+def test_a_shard_that_kills_every_worker_is_told_in_one_line(items, tmp_path, monkeypatch):
+    monkeypatch.setattr(sequences, "_write", _deadly_write(tmp_path / "deadly", times=9))
+    with pytest.raises(FuseidError, match="shard 3 was lost 5 times over") as refused:
+        run(RayRunner(), Job("jsonl", Options(), "prefix", SHARDS), items, tmp_path / "ray")
+    assert "\n" not in str(refused.value)
+
+
+def _deadly_write(folder: Path, times: int = 1) -> Any:
+    """The task, whose process kills itself after the second piece of shard 3, so many times."""
+    write = sequences._write._function
+
+    def deadly(job: Job, table: pa.Table, number: int, events: pa.Table, piece_bytes: int) -> Iterator[Any]:
+        for count, piece in enumerate(write(job, table, number, events, piece_bytes)):
+            folder.mkdir(exist_ok=True)
+            if number == 3 and count == 2 and (deaths := len(list(folder.iterdir()))) < times:
+                (folder / str(deaths)).touch()
+                os._exit(1)
+            yield piece
+
+    return ray.remote(num_cpus=1, num_returns="streaming", max_retries=0)(deadly)
 
 
 def test_what_a_shard_raises_comes_as_what_it_is(items, tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,13 @@ def test_shards_move_users_between_files_and_change_nothing_else(fitted, events,
     assert found[0] == found[1]
 
 
+def test_threads_change_nothing(fitted, events, tmp_path, monkeypatch):
+    for cores in (1, 3):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)))
+        export_sequences(fitted.uri(), events, tmp_path / str(cores), shards=5)
+    assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "3")
+
+
 @pytest.mark.parametrize("format", ["parquet", "grid", "minionerec"])
 def test_the_same_input_gives_the_same_bytes_also_after_the_database_has_moved_on(
     fitted, cluster, events, tmp_path, format
@@ -109,6 +118,13 @@ def test_shares_cut_where_the_times_they_stand_for_cut(fitted, events, tmp_path)
     assert 0.6 < by_share["examples"]["train"] / sum(by_share["examples"].values()) < 0.7
 
 
+def test_neither_torch_nor_a_model_library_is_imported():
+    heavy = "{'torch', 'transformers', 'open_clip'}"
+    script = f"import sys, fuseid.pipelines.sequences.export; print({heavy} & set(sys.modules) or 'none')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "none\n"
+
+
 def test_a_title_is_the_one_that_the_ids_are_exported_with(fitted, events, tmp_path):
     export_ids(fitted.uri(), tmp_path / "ids", "minionerec")
     export_sequences(fitted.uri(), events, tmp_path / "out", "minionerec")
@@ -125,7 +141,10 @@ def test_a_title_is_the_one_that_the_ids_are_exported_with(fitted, events, tmp_p
     [
         ({"format": "arrow"}, "no format is named 'arrow'"),
         ({"options": Options("by-time", (START * 10**6, (START + 1) * 10**6))}, "no example is left for train"),
-        ({"options": Options(min_history=40)}, "no example is left for train and valid and test"),
+        (
+            {"options": Options(min_history=40)},
+            "train and valid and test: known items occur in .* events of 30 users, from",
+        ),
         ({"options": Options("by-time", parse_cuts("0.5,0.501", None))}, "both --cuts fall on 2024-05-01T"),
         ({"keep": ["likes"]}, "no column likes to keep"),
         ({"shards": 1000}, "--shards is 1 to 256, got 1000"),
