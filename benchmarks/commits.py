@@ -37,7 +37,7 @@ from fuseid.apps.show import print_rows
 from fuseid.core.config import load_config
 from fuseid.core.schemas import DONE
 from fuseid.pipelines.commit import WaveCommitter
-from fuseid.pipelines.indexes import compact, ensure_key_index, maintain
+from fuseid.pipelines.indexes import compact, extend_key_index, maintain
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.listed import Listed
 from fuseid.pipelines.listing import Listing
@@ -51,8 +51,6 @@ DIM = 512
 THUMBNAIL_BYTES = 4096
 # Blocks that an encoder has in hand, as in ray_jobs/flow.py.
 _DEPTH = 3
-# As in pipelines/ingest.py.
-_INDEX_EVERY = 20
 
 
 class Catalogue:
@@ -139,8 +137,7 @@ def simulate(items: int, workers: int, folder: str) -> dict[str, Any]:
                 nonlocal key_index_s
                 commits.append(run.seconds["commit"] - sum(commits))
                 began = time.perf_counter()
-                if waves % _INDEX_EVERY == 1:
-                    ensure_key_index(store)
+                extend_key_index(store, waves)
                 key_index_s += time.perf_counter() - began
 
             waves = Waves(WaveCommitter(store, lease, run.run_id, fingerprints, None), config.run, run, committed)

@@ -283,6 +283,7 @@ WAYS: dict[str, Way] = {
     "fuseid, Ray": product(RayRunner),
 }
 _BESIDE = {"of_bare": "bare loop", "of_local": "fuseid, local", "of_ray_data": "plain Ray Data"}
+COLUMNS = ("case", "model", "items", "way", "start_s", "per_item_ms", "total_s", *_BESIDE)
 
 
 def measure(ways: Sequence[str], files: Sequence[Path], model: str, part: float, rounds: int) -> list[dict[str, Any]]:
@@ -326,6 +327,11 @@ def main() -> None:
         started = time.perf_counter()
         connect()
         ray_s = time.perf_counter() - started
+        print(
+            f"JPEG of {PICTURE[0]} x {PICTURE[1]}; H.264 of {VIDEO[0]} x {VIDEO[1]}, {SECONDS} s at {RATE} frames/s, a "
+            f"key frame a second, {FRAMES} frames encoded; {os.cpu_count()} cores; median of {arguments.rounds}; Ray's "
+            f"start: {ray_s:.1f} s"
+        )
         for case in arguments.case or CASES:
             half = 2 if case == "mix" else 1
             images = pictures[: 0 if case == "videos" else arguments.images // half]
@@ -338,17 +344,17 @@ def main() -> None:
                 found = measure(ways, files, MODELS[model], arguments.part, arguments.rounds)
                 beside = {"case": case, "model": model, "items": len(files)}
                 rows += [beside | row for row in found]
-    columns = ("case", "model", "items", "way", "start_s", "per_item_ms", "total_s", *_BESIDE)
-    sizes = {"picture": PICTURE, "video": [*VIDEO, RATE, SECONDS], "frames": FRAMES, "ray_start_s": ray_s}
-    print(
-        f"JPEG of {PICTURE[0]} x {PICTURE[1]}; H.264 of {VIDEO[0]} x {VIDEO[1]}, {SECONDS} s at {RATE} frames/s, a key "
-        f"frame a second, {FRAMES} frames encoded; {os.cpu_count()} cores; median of {arguments.rounds}; Ray's start: "
-        f"{ray_s:.1f} s"
-    )
-    print_rows([{k: f"{v:.2f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows], columns)
+                print_rows([rounded(beside | row) for row in found], COLUMNS)
     if arguments.json:
-        told = {"rounds": arguments.rounds, "part": arguments.part, "cores": os.cpu_count(), **sizes, "rows": rows}
+        told = {
+            "rounds": arguments.rounds, "part": arguments.part, "cores": os.cpu_count(), "picture": PICTURE,
+            "video": [*VIDEO, RATE, SECONDS], "frames": FRAMES, "ray_start_s": ray_s, "rows": rows,
+        }  # fmt: skip
         arguments.json.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: f"{value:.2f}" if isinstance(value, float) else value for key, value in row.items()}
 
 
 def shuffled(files: list[Path]) -> list[Path]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 # mallopt(3)
 _M_MMAP_THRESHOLD = -3
-_LARGE = 256 << 10
+_LARGE = 1 << 20
 
 
 def map_large() -> None:

@@ -17,6 +17,8 @@ VECTOR_ROWS = 50_000
 PQ_ROWS = 1_000_000
 FTS_ROWS = 5_000
 _COMPACT_BYTES = 2 << 30
+# The index on content_id waits one wave longer for each so many rows that it has, up to so many waves.
+_ROWS_A_WAVE, _MOST_WAVES = 500_000, 20
 # Exports and readers that began before a run may still need its older versions.
 _KEEP_VERSIONS = timedelta(days=7)
 
@@ -56,6 +58,16 @@ def compact(store: Store) -> None:
     store.dataset("contents").optimize.compact_files(
         max_source_bytes=_COMPACT_BYTES, compaction_mode="try_binary_copy", num_threads=1
     )
+
+
+def extend_key_index(store: Store, waves: int) -> None:
+    """To be called after each wave of a run with their number so far: takes new rows into the BTREE on content_id.
+
+    An upsert reads the rows that the index lacks whole, and to extend it takes time by the rows that it has.
+    """
+    rows = store.table("contents").count_rows()
+    if waves % min(_MOST_WAVES, 1 + rows // _ROWS_A_WAVE) == 0:
+        ensure_key_index(store)
 
 
 def ensure_key_index(store: Store) -> None:

@@ -17,7 +17,7 @@ from fuseid.pipelines.ahead import Ahead
 from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, note_without_id, project
 from fuseid.pipelines.commit import WaveCommitter, reconcile
 from fuseid.pipelines.drift import record_drift
-from fuseid.pipelines.indexes import ensure_key_index, maintain
+from fuseid.pipelines.indexes import extend_key_index, maintain
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.listing import Listing
 from fuseid.pipelines.plan import Plan
@@ -100,7 +100,7 @@ def _stream(plan: Plan, runner: Runner, waves: Waves, progress: Progress) -> Non
 
     def show(rows: int) -> None:
         nonlocal shown
-        passed = plan.counts["listed"] - plan.counts["planned"]
+        passed = plan.passed
         progress.advance("ingest", rows + passed - shown)
         shown = passed
 
@@ -128,8 +128,8 @@ def _stream(plan: Plan, runner: Runner, waves: Waves, progress: Progress) -> Non
 def _committed(store: Store, config: Config, after_wave: Callable[[int], None] | None, waves: int) -> None:
     if waves == 1:
         _remember_clip(store, config)
-    if waves % 20 == 1:
-        ensure_key_index_if_any(store)
+    if store.has_contents():
+        extend_key_index(store, waves)
     if after_wave is not None:
         after_wave(waves)
 
@@ -182,11 +182,6 @@ def load_champion(store: Store) -> tuple[Fusion | None, RQKMeans | None]:
     fusion = store.get_artifact(Fusion, fusion_id) if fusion_id else None
     tokenizer = store.get_artifact(RQKMeans, tokenizer_id) if tokenizer_id else None
     return fusion, tokenizer
-
-
-def ensure_key_index_if_any(store: Store) -> None:
-    if store.has_contents():
-        ensure_key_index(store)
 
 
 def _pin_precision(store: Store, config: Config) -> None:

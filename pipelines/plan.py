@@ -69,6 +69,11 @@ class Plan:
         limits = self.config.decode.model_dump(exclude={"workers", "items_per_process"}, mode="json")
         self._limits = [limits, self.config.source.model_dump(include={"allow", "schemes", "private_hosts"})]
 
+    @property
+    def passed(self) -> int:
+        """How many items were found so far that need nothing done."""
+        return sum(self.counts[name] for name in ("unchanged", "rejected_before", "missing_kept"))
+
     def work(self) -> Iterator[pa.RecordBatch]:
         """WORK batches of `run.block_rows` rows (a video counts as its frames) of the items that need anything done."""
         rows: list[dict[str, Any]] = []

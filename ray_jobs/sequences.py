@@ -52,9 +52,6 @@ class RayRunner:
                 ready: Any = ray.wait(list(running), num_returns=1)[0][0]
                 try:
                     piece = ray.get(next(ready))
-                except StopIteration:
-                    del running[ready]
-                    continue
                 except RayTaskError as error:
                     raise cause(error) from None
                 except RayError as error:
@@ -63,6 +60,8 @@ class RayRunner:
                     running[self._start(job, table, shard)] = shard
                     continue
                 if isinstance(piece, dict):
+                    # The last one of a shard: whatever becomes of its process now, all is here.
+                    del running[ready]
                     yield piece
                 else:
                     running[ready].append(folder, *piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 from PIL import Image
 
 from fuseid.core.errors import BadInput, FingerprintMismatch, ModelError
+from fuseid.pipelines.ingest import _POLL_SECONDS
 from fuseid.pipelines.lookup import Catalog
+from fuseid.pipelines.plan import Plan
 
 HOSTILE_IDS = [
     "it's",
@@ -414,3 +417,25 @@ def test_a_known_item_whose_file_is_gone_tonight_stays_as_it_is(workspace):
     assert any("1 known items cannot be read" in note for note in run.notes)
     assert workspace.rows() == before
     assert workspace.rows("rejected") == {}
+
+
+def test_progress_tells_of_each_item_once_however_long_planning_takes(bare, cluster, monkeypatch):
+    told: list[int] = []
+
+    class Told:
+        def begin(self, stage: str, total: int | None) -> None:
+            pass
+
+        def advance(self, stage: str, done: int) -> None:
+            if stage == "ingest":
+                told.append(done)
+
+    def slowly(self: Plan, ids: list[str], stored: Any = Plan._stored) -> Any:
+        time.sleep(3 * _POLL_SECONDS)
+        return stored(self, ids)
+
+    monkeypatch.setattr(Plan, "_stored", slowly)
+    bare.ingest_vectors(cluster(8))
+    bare.ingest_vectors(cluster(10), progress=Told())
+    assert min(told) == 0
+    assert sum(told) == 10
