@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import sys
+from importlib.metadata import version as installed
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -24,14 +25,26 @@ _USAGE = typer.BadParameter.__bases__[0]
 _INTERRUPTED = 130
 
 
-app = typer.Typer(
-    name="fuseid", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Turns a catalogue of media into semantic IDs: ingest, fit, look up, export.",
-)  # fmt: skip
+app = typer.Typer(name="fuseid", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 # In the order in which `fuseid --help` lists them.
 for command in (ingest, fit, assign, promote, retry, rejected, lookup, explain, report, evaluate, demo):
     app.command()(command)
 app.add_typer(export_app, name="export")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fuseid {installed('fuseid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def fuseid(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="show the version and exit")
+    ] = False,
+) -> None:
+    """Turns a catalogue of media into semantic IDs: ingest, fit, look up, export."""
 
 
 class _Terminated(SystemExit):

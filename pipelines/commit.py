@@ -51,8 +51,10 @@ class WaveCommitter:
         keep_known: no row of `contents` gives way to a rejection. Raises LeaseLost, and FingerprintMismatch for vectors
         of another size.
         """
-        good = wave.filter(pc.is_null(wave["error_class"]))
-        bad = self._but_known(wave.filter(pc.is_valid(wave["error_class"])), any_class=keep_known)
+        failed = pc.is_valid(wave["error_class"])
+        # To filter is to copy, thumbnails and all.
+        good = wave.filter(pc.invert(failed)) if pc.any(failed).as_py() else wave
+        bad = self._but_known(wave.filter(failed), any_class=keep_known)
         self._lease.check()
         reached("wave.ready")
         if good.num_rows:
@@ -116,6 +118,7 @@ class WaveCommitter:
         columns.update(self._ids_kept(good["content_id"].to_pylist()))
         schema = contents_schema(dims)
         arrays = [columns.get(name, pa.nulls(rows, schema.field(name).type)) for name in schema.names]
+        # One batch: of several, Lance's merge counts the whole of each column that they are cut from, against a limit.
         arrays = [a.combine_chunks() if isinstance(a, pa.ChunkedArray) else a for a in arrays]
         return pa.table(arrays, schema=schema)
 

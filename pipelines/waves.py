@@ -17,6 +17,8 @@ from fuseid.pipelines.runs import Run
 
 # A share of fewer items says little.
 _ENOUGH = 100
+# Lance merges within 300 MB and refuses more; a row grows on its way there, by its fused vector.
+_WAVE_BYTES = 128 << 20
 
 
 class Waves:
@@ -32,7 +34,7 @@ class Waves:
         self._run = run
         self._committed = committed
         self._buffer: list[pa.RecordBatch] = []
-        self._rows = 0
+        self._rows = self._bytes = 0
         self._waves = 0
         self._last = time.perf_counter()
         self.kept = 0
@@ -45,6 +47,7 @@ class Waves:
         """Raises TooManyRejected, after a commit of what is good."""
         self._buffer.append(batch)
         self._rows += batch.num_rows
+        self._bytes += batch.nbytes
         for stage in ("decode", "encode"):
             self._run.seconds[stage] += pc.sum(batch[f"seconds_{stage}"]).as_py() or 0.0
         self._seen += batch.num_rows
@@ -53,7 +56,7 @@ class Waves:
 
     def commit_if_due(self) -> None:
         late = time.perf_counter() - self._last > self._config.wave_seconds
-        if self._rows >= self._config.wave_rows or late:
+        if self._rows >= self._config.wave_rows or self._bytes >= _WAVE_BYTES or late:
             self.commit()
 
     def commit(self, going_wrong: bool = False) -> None:
@@ -66,7 +69,7 @@ class Waves:
         self._run.counts["committed"] += good
         self._run.counts["rejected"] += bad
         self._run.rejected.update(rejected)
-        self._buffer, self._rows, self._waves = [], 0, self._waves + 1
+        self._buffer, self._rows, self._bytes, self._waves = [], 0, 0, self._waves + 1
         give_back()
         self._run.seconds["commit"] += time.perf_counter() - self._last
         self._last = time.perf_counter()

@@ -6,6 +6,7 @@ import json
 import runpy
 import shutil
 import signal
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,10 @@ def test_every_command_has_help_that_names_its_options(fuseid, monkeypatch, comm
     for parameter in SURFACE.get(command, {}).values():
         flags = parameter["flags"]
         assert flags == "argument" or all(flag in out for flag in flags)
+
+
+def test_the_version_is_that_of_the_package(fuseid):
+    assert fuseid("--version") == (0, f"fuseid {version('fuseid')}\n", "")
 
 
 def test_every_database_command_takes_db_and_json():

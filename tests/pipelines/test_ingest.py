@@ -439,3 +439,15 @@ def test_progress_tells_of_each_item_once_however_long_planning_takes(bare, clus
     bare.ingest_vectors(cluster(10), progress=Told())
     assert min(told) == 0
     assert sum(told) == 10
+
+
+def test_a_wave_is_committed_early_where_its_rows_are_large(bare):
+    vectors = {f"v{number}": np.random.default_rng(number).normal(size=40_000) for number in range(1200)}
+    config = bare.settings(clip=None, run={"wave_rows": 5000, "block_rows": 100})
+    sizes: list[int] = []
+
+    def committed(waves: int) -> None:
+        sizes.append(bare.store().table("contents").count_rows())
+
+    bare.ingest_vectors(vectors, config=config, after_wave=committed)
+    assert sizes == [900, 1200]  # 144 MB are the first to exceed the limit of 128 MiB
