@@ -16,7 +16,8 @@ from fuseid.pipelines.store import Store
 VECTOR_ROWS = 50_000
 PQ_ROWS = 1_000_000
 FTS_ROWS = 5_000
-_COMPACT_BYTES = 2 << 30
+# Of a compacted fragment, whichever is less.
+_FRAGMENT_ROWS, _FRAGMENT_BYTES = 1 << 20, 1 << 30
 # The index on content_id waits one wave longer for each so many rows that it has, up to so many waves.
 _ROWS_A_WAVE, _MOST_WAVES = 500_000, 20
 # Exports and readers that began before a run may still need its older versions.
@@ -54,10 +55,19 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
 
 def compact(store: Store) -> None:
     """Joins small fragments of `contents`, by copying their pages where no row of them was deleted: to decode and write
-    them anew takes four times the memory."""
-    store.dataset("contents").optimize.compact_files(
-        max_source_bytes=_COMPACT_BYTES, compaction_mode="try_binary_copy", num_threads=1
-    )
+    them anew takes four times the memory. Lance leaves fragments alone whose join would be larger than it may be, so it
+    is told how many rows make a large one."""
+    while True:
+        dataset = store.dataset("contents")
+        files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
+        size = sum(file.file_size_bytes or 0 for file in files)
+        rows = min(_FRAGMENT_ROWS, dataset.count_rows() * _FRAGMENT_BYTES // max(1, size))
+        done = dataset.optimize.compact_files(
+            target_rows_per_fragment=max(1, rows), max_source_bytes=2 * _FRAGMENT_BYTES,
+            compaction_mode="try_binary_copy", num_threads=1,
+        )  # fmt: skip
+        if done.fragments_removed <= done.fragments_added:
+            return
 
 
 def extend_key_index(store: Store, waves: int) -> None:

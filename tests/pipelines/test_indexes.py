@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fuseid.pipelines import indexes
 from fuseid.pipelines.assign import project
 from fuseid.pipelines.fit import promote
 from fuseid.pipelines.indexes import maintain, unindexed_rows
@@ -114,3 +115,17 @@ def test_captions_that_arrive_later_are_in_the_full_text_index_too(workspace):
     table = workspace.store().table("contents")
     found = table.search("zanzibar", query_type="fts", fts_columns="caption").select(["content_id"]).to_list()
     assert [row["content_id"] for row in found] == ["rare"]
+
+
+def test_a_table_far_above_the_size_of_a_fragment_is_compacted_into_several(bare, monkeypatch):
+    limit = 200_000
+    monkeypatch.setattr(indexes, "_FRAGMENT_BYTES", limit)
+    vectors = {f"v{number}": np.random.default_rng(number).normal(size=512) for number in range(1200)}
+    config = bare.settings(clip=None, run={"wave_rows": 50, "block_rows": 50})
+    bare.ingest_vectors(vectors, config=config)  # 24 waves of 100 kB
+    fragments = bare.store().dataset("contents").get_fragments()
+    sizes = [sum(file.file_size_bytes for file in fragment.metadata.files) for fragment in fragments]
+    assert len(sizes) <= 12
+    assert max(sizes) <= 2 * limit
+    assert bare.rows().keys() == vectors.keys()
+    assert set(unindexed_rows(bare.store()).values()) == {0}
