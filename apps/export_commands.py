@@ -66,7 +66,7 @@ def export_sequences(
     shards: Annotated[int | None, typer.Option(help="parts; default: one for 500,000 events")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
     tag: Annotated[str | None, typer.Option(help="of an earlier export, whose version is read again")] = None,
-    runner: Annotated[str, typer.Option(help="ray, or local for small jobs")] = "ray",
+    runner: Annotated[str, typer.Option(help="ray, or local, which is faster on one machine")] = "ray",
     json: Json = False,
 ) -> None:
     """Join interactions with IDs into users' histories, as a trainer's train, valid and test examples."""
