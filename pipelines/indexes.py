@@ -63,7 +63,7 @@ def compact(store: Store) -> None:
         size = sum(file.file_size_bytes or 0 for file in files)
         rows = min(_FRAGMENT_ROWS, dataset.count_rows() * _FRAGMENT_BYTES // max(1, size))
         done = dataset.optimize.compact_files(
-            target_rows_per_fragment=max(1, rows), max_source_bytes=2 * _FRAGMENT_BYTES,
+            target_rows_per_fragment=max(1, rows), max_source_bytes=4 * _FRAGMENT_BYTES,
             compaction_mode="try_binary_copy", num_threads=1,
         )  # fmt: skip
         if done.fragments_removed <= done.fragments_added:
