@@ -17,8 +17,10 @@ from fuseid.encoders.devices import DTYPES, Passes, pick_device, preparing_threa
 from fuseid.encoders.model_files import load_failure
 from fuseid.encoders.models import HUB, LOCAL, clip_fingerprint, resolve_clip
 
-# For `batch_size: auto`; a frame's activations in a large ViT at full precision stay well below this.
-_ROWS_CPU, _ROWS_CUDA, _BYTES_PER_FRAME = 32, 512, 64 << 20
+# For `batch_size: auto`. Blocks come with as many frames as `run.block_rows` says: a larger pass would be padding.
+_ROWS_CPU, _ROWS_CUDA = 32, 128
+# A frame's activations in a large ViT at full precision stay well below this.
+_BYTES_PER_FRAME = 64 << 20
 # Of a repository on the hub, what open_clip reads; its other formats of the same weights stay there.
 _HUB_FILES = ["*.json", "*.txt", "*.model", "open_clip_*.safetensors", "open_clip_*.bin"]
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from lancedb.index import FTS, BTree, IvfFlat, IvfPq
 
 from fuseid.core.faults import reached
-from fuseid.core.memory import give_back
+from fuseid.core.memory import returned
 from fuseid.core.records import MODALITIES
 from fuseid.pipelines.store import Store
 
@@ -33,15 +33,15 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
         table = store.table(name)
         have = {column for index in table.list_indices() for column in index.columns}
         if name == "contents":
-            compact(store)
-            table.checkout_latest()
-            reached("index.compacted")
-            for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
-                if column not in have and table.count_rows(rows) >= fts_rows:
-                    table.create_index(column, config=FTS())
-            give_back()
-            _vector_indexes(store, have, vector_rows)
-            give_back()
+            with returned():
+                compact(store)
+                table.checkout_latest()
+                reached("index.compacted")
+                for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
+                    if column not in have and table.count_rows(rows) >= fts_rows:
+                        table.create_index(column, config=FTS())
+            with returned():
+                _vector_indexes(store, have, vector_rows)
         for column in columns:
             if column not in have and table.count_rows():
                 table.create_index(column, config=BTree())
@@ -71,22 +71,19 @@ def compact(store: Store) -> None:
 
 
 def extend_key_index(store: Store, waves: int) -> None:
-    """To be called after each wave of a run with their number so far: takes new rows into the BTREE on content_id.
+    """To be called after each wave of a run with their number so far: takes new rows into the BTREE on content_id,
+    which keeps an upsert's cost flat as the table grows.
 
     An upsert reads the rows that the index lacks whole, and to extend it takes time by the rows that it has.
     """
-    rows = store.table("contents").count_rows()
-    if waves % min(_MOST_WAVES, 1 + rows // _ROWS_A_WAVE) == 0:
-        ensure_key_index(store)
-
-
-def ensure_key_index(store: Store) -> None:
-    """The BTREE on content_id, which keeps an upsert's cost flat as the table grows."""
     table = store.table("contents")
-    if not any("content_id" in index.columns for index in table.list_indices()):
-        table.create_index("content_id", config=BTree())
-    else:
-        store.dataset("contents").optimize.optimize_indices(index_names=["content_id_idx"])
+    if waves % min(_MOST_WAVES, 1 + table.count_rows() // _ROWS_A_WAVE):
+        return
+    with returned():
+        if not any("content_id" in index.columns for index in table.list_indices()):
+            table.create_index("content_id", config=BTree())
+        else:
+            store.dataset("contents").optimize.optimize_indices(index_names=["content_id_idx"])
 
 
 def unindexed_rows(store: Store) -> dict[str, int]:

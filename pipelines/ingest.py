@@ -10,7 +10,6 @@ from pathlib import Path
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FingerprintMismatch
-from fuseid.core.memory import map_large
 from fuseid.encoders.fusion import Fusion
 from fuseid.encoders.models import is_fake, pinned
 from fuseid.pipelines.ahead import Ahead
@@ -56,7 +55,6 @@ def ingest(
     `run.max_rejected`, Stopped when a signal ends it; what was committed stays in each case.
     """
     progress = progress or Silent()
-    map_large()
     with tempfile.TemporaryDirectory(prefix="fuseid-listing-") as scratch:
         listing = Listing(source, Path(scratch))
         config = pinned(config)

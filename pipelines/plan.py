@@ -75,17 +75,19 @@ class Plan:
         return sum(self.counts[name] for name in ("unchanged", "rejected_before", "missing_kept"))
 
     def work(self) -> Iterator[pa.RecordBatch]:
-        """WORK batches of `run.block_rows` rows (a video counts as its frames) of the items that need anything done."""
+        """WORK batches of at most `run.block_rows` rows, of the items that need anything done; a video counts as its
+        frames, and may be more than that by itself. One frame above would cost an encoder a padded pass."""
         rows: list[dict[str, Any]] = []
         weight = 0
         for row in self._rows():
-            rows.append(row)
             suffix = os.path.splitext((row["uri"] or "").partition("?")[0])[1].lower()
             is_video = row["kind"] == "video" or suffix in VIDEO_SUFFIXES
-            weight += self.config.decode.sampling.frames if is_video else 1
-            if weight >= self.config.run.block_rows:
+            frames = self.config.decode.sampling.frames if is_video else 1
+            if rows and weight + frames > self.config.run.block_rows:
                 yield pa.RecordBatch.from_pylist(rows, schema=WORK)
                 rows, weight = [], 0
+            rows.append(row)
+            weight += frames
         if rows:
             yield pa.RecordBatch.from_pylist(rows, schema=WORK)
 

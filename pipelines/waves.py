@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from fuseid.core.config import RunConfig, allowed
 from fuseid.core.errors import TooManyRejected
-from fuseid.core.memory import give_back
+from fuseid.core.memory import returned
 from fuseid.pipelines.commit import WaveCommitter
 from fuseid.pipelines.runs import Run
 
@@ -63,14 +63,15 @@ class Waves:
         self._last = time.perf_counter()
         if not self._buffer:
             return
-        good, rejected = self._committer.commit(pa.Table.from_batches(self._buffer), keep_known=going_wrong)
+        with returned():
+            good, rejected = self._committer.commit(pa.Table.from_batches(self._buffer), keep_known=going_wrong)
+            self._buffer = []
         bad = rejected.total()
         self.kept += self._rows - good - bad
         self._run.counts["committed"] += good
         self._run.counts["rejected"] += bad
         self._run.rejected.update(rejected)
-        self._buffer, self._rows, self._bytes, self._waves = [], 0, 0, self._waves + 1
-        give_back()
+        self._rows, self._bytes, self._waves = 0, 0, self._waves + 1
         self._run.seconds["commit"] += time.perf_counter() - self._last
         self._last = time.perf_counter()
         self._committed(self._waves)

@@ -22,7 +22,6 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayT
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
-from fuseid.core.memory import map_large
 from fuseid.pipelines.ahead import Ahead
 from fuseid.pipelines.steps import DecodeStep, EncodeStep
 from fuseid.ray_jobs.pool import Pool, Worker, cause, line
@@ -45,7 +44,6 @@ class _DecoderActor:
 
     def load(self, config: str) -> str:
         """-> the node that it is on."""
-        map_large()
         self._decode = DecodeStep(Config.model_validate_json(config), workers=1)
         return ray.get_runtime_context().get_node_id()
 
@@ -59,7 +57,6 @@ class _EncoderActor:
 
     def load(self, config: str, threads: int, load: Callable[[Config], EncodeStep]) -> str:
         """-> the node that it is on."""
-        map_large()
         # Before torch is there: its threads would spin while they wait, on the cores that decoders need.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
