@@ -14,7 +14,7 @@ check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q tests/test_layout.py
-	rm -rf build/check && mkdir -p build/check
+	rm -rf build && mkdir -p build/check
 	$(BIN)/uv build -q --wheel --no-build-isolation --python $(BIN)/python --out-dir build/check .
 	cd build/check && ../../$(BIN)/python -m zipfile -e fuseid-*.whl wheel && rm -rf wheel/fuseid/sample
 	cd build/check/wheel && ../../../$(BIN)/python -m mypy --config-file ../../../pyproject.toml -p fuseid

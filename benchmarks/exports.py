@@ -131,8 +131,9 @@ def timed_export(uri: str, out: str, name: str) -> dict[str, float]:
 
 def timed_read(uri: str) -> float:
     started = time.perf_counter()
-    for _ in Snapshot.open(uri).items():
-        pass
+    with Snapshot.open(uri).items() as (_, batches):
+        for _ in batches:
+            pass
     return time.perf_counter() - started
 
 
@@ -159,7 +160,7 @@ def timed_plain(uri: str, folder: str, out: str, name: str) -> dict[str, float]:
 def sorted_table(uri: str, name: str) -> pa.Table:
     """All items with their IDs, in the order of the format, as plain libraries make it."""
     (tokenizer,) = (path.name for path in (Path(uri) / "artifacts").rglob("rq-kmeans-*"))
-    contents, ledger = (lance.dataset(f"{uri}/{name}.lance") for name in ("contents", "assignments"))
+    contents, ledger = (lance.dataset(f"{uri}/{part}.lance") for part in ("contents", "assignments"))
     own = [column for column in FORMATS[name].EXTRA if column != "sid"]
     table = contents.to_table(columns=["content_id", *own])
     given = ledger.to_table(columns=["content_id", "codes", "suffix", "sid"], filter=f"tokenizer_id = '{tokenizer}'")

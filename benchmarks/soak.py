@@ -59,6 +59,8 @@ class Soak:
         self.kills: Counter[tuple[str, str]] = Counter()
         self.recovered: Counter[tuple[str, str]] = Counter()
         self.violated: list[str] = []
+        # Of ingests, whether or not they came about.
+        self._attacks: Counter[str] = Counter()
         self._rng = np.random.default_rng(seed)
         self._folder = folder
         self._drivers = drivers
@@ -136,11 +138,11 @@ class Soak:
     def _victim(self, job: str) -> str:
         if job != "ingest":
             return "driver"
-        # One of those that died least often so far: the driver has the most steps, and all but it may not be reached.
-        times = dict.fromkeys(["driver", "child"] + ["worker", "encoder", "node"] * (self._cluster is not None), 0)
-        for (victim, _), died in self.kills.items():
-            times[victim] += died
-        return str(self._rng.choice([victim for victim in times if times[victim] == min(times.values())]))
+        victims = ["driver", "child"] + ["worker", "encoder", "node"] * (self._cluster is not None)
+        least = min(self._attacks[victim] for victim in victims)
+        chosen = str(self._rng.choice([victim for victim in victims if self._attacks[victim] == least]))
+        self._attacks[chosen] += 1
+        return chosen
 
     def _attacked(self, victim: str, job: str, call: dict[str, Any]) -> tuple[str, Ended, bool]:
         """One run of a job with one kill: -> (where, how the run ended, whether the kill came about)."""

@@ -17,7 +17,10 @@ from fuseid.core.errors import ArtifactError
 from fuseid.core.fingerprints import STEP_VERSIONS
 
 FORMAT = 1
+FUSION, RQ_KMEANS = "fusion", "rq-kmeans"
 _META, _TENSORS = "artifact.json", "tensors.safetensors"
+# A database keeps one fusion for good; tokenizers can be added to it.
+_MENDS = {FUSION: "ingest into another --db and fit there", RQ_KMEANS: "fit again"}
 
 
 def artifact_id(kind: str, meta: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
@@ -55,6 +58,14 @@ def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict
     return name, document["meta"], tensors
 
 
+def check_version(name: str, kind: str, meta: dict[str, Any]) -> None:
+    """Raises ArtifactError, which names the mend, for an artifact of another version's form."""
+    if meta.get("version") != (ours := STEP_VERSIONS[kind]):
+        raise ArtifactError(
+            f"{name} is of version {meta.get('version')} of {kind}, this fuseid has version {ours}; {_MENDS[kind]}"
+        )
+
+
 @dataclass(frozen=True)
 class Described:
     """What an artifact says of itself; without what it computes with, for which torch would be imported."""
@@ -67,11 +78,16 @@ class Described:
     def load(cls, directory: Path) -> Self:
         """Raises ArtifactError for one that is missing, altered, or of another version's form."""
         name, meta, _ = read_artifact(directory, cls.KIND)
-        if meta.get("version") != (ours := STEP_VERSIONS[cls.KIND]):
-            raise ArtifactError(
-                f"{name} is of version {meta.get('version')} of {cls.KIND}, this fuseid has version {ours}; fit again"
-            )
+        check_version(name, cls.KIND, meta)
         return cls(name, meta)
+
+
+class DescribedFusion(Described):
+    KIND = FUSION
+
+
+class DescribedTokenizer(Described):
+    KIND = RQ_KMEANS
 
 
 def _digest(meta: dict[str, Any], blob: bytes) -> str:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from fuseid.core.artifacts import read_artifact, write_artifact
-from fuseid.core.errors import ArtifactError, BadInput, FingerprintMismatch
+from fuseid.core.artifacts import FUSION, check_version, read_artifact, write_artifact
+from fuseid.core.errors import BadInput, FingerprintMismatch
 from fuseid.core.fingerprints import STEP_VERSIONS
 from fuseid.core.records import MODALITIES
 from fuseid.encoders.blocks import in_blocks, unit_rows
@@ -34,7 +34,7 @@ class Fusion:
     Each is affine, so the artifact holds one matrix per pattern of presence, from present vectors to the fused space.
     """
 
-    KIND = "fusion"
+    KIND = FUSION
 
     def __init__(self, meta: dict[str, Any], tensors: dict[str, np.ndarray], name: str = "") -> None:
         self.id = name
@@ -74,7 +74,7 @@ class Fusion:
         used = {m: 1.0 / _largest_singular_value(unit[m] - means[m]) for m in there} if weights is None else weights
         top = max(used[m] for m in there) if weights is None else 1.0
         meta: dict[str, Any] = {
-            "version": STEP_VERSIONS["fusion"],
+            "version": STEP_VERSIONS[cls.KIND],
             "dims": {m: int(vectors[m].shape[1]) for m in there},
             "weights": {m: float(used[m] / top) for m in there},
             "encoders": {m: encoders.get(m) for m in there},
@@ -147,11 +147,7 @@ class Fusion:
     def load(cls, directory: Path) -> Fusion:
         """Raises ArtifactError for one that is missing, altered, or of another version's form."""
         name, meta, tensors = read_artifact(directory, cls.KIND)
-        if meta.get("version") != STEP_VERSIONS["fusion"]:
-            raise ArtifactError(
-                f"{name} is of version {meta.get('version')} of the fusion, this fuseid has version "
-                f"{STEP_VERSIONS['fusion']}; ingest into another --db and fit there"
-            )
+        check_version(name, cls.KIND, meta)
         return cls(meta, tensors, name)
 
 

@@ -13,7 +13,7 @@ _DONE = object()
 
 
 class Ahead(Generic[T]):
-    """A context manager around an iterator; `get` waits for its next item no longer than told.
+    """A context manager around an iterator; `get` waits for its next item no longer than told. Items are not None.
 
     ended: the iterator had no more. Who leaves before closes it, once it has made the item that it is at.
     """
@@ -48,6 +48,11 @@ class Ahead(Generic[T]):
         if isinstance(item, _Raised):
             raise item.error
         return item
+
+    def __iter__(self) -> Iterator[T]:
+        """All that are left."""
+        while (item := self.get()) is not None:
+            yield item
 
     def _run(self) -> None:
         try:

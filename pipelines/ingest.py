@@ -120,7 +120,7 @@ def _stream(plan: Plan, runner: Runner, waves: Waves, progress: Progress) -> Non
                 if not done.ended:
                     runner.halt()
     if stop.told:
-        raise stop.error(f"{waves.finished} items of this run are finished and in the database")
+        raise stop.error(f"{waves.finished} items of this run are in the database; run the same command again to go on")
 
 
 def _committed(store: Store, config: Config, after_wave: Callable[[int], None] | None, waves: int) -> None:

@@ -34,10 +34,10 @@ class Stop:
     def overdue(self) -> bool:
         return time.monotonic() > self._deadline
 
-    def error(self, kept: str) -> Stopped:
-        """kept: what was finished."""
+    def error(self, outcome: str) -> Stopped:
+        """outcome: what was finished, and what to do now."""
         name = "Ctrl-C" if self._signal == signal.SIGINT else signal.Signals(self._signal).name
-        return Stopped(f"stopped by {name}: {kept}; run the same command again to go on", self._signal)
+        return Stopped(f"stopped by {name}: {outcome}", self._signal)
 
 
 @contextmanager

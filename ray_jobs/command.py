@@ -1,4 +1,5 @@
-"""A command of `fuseid` as a job of its own: `python -m fuseid.ray_jobs.NAME` takes what `fuseid NAME` takes."""
+"""A command of `fuseid` as a job of its own: `python -m fuseid.ray_jobs.NAME` takes what `fuseid NAME` takes
+(`sequences`: `fuseid export sequences`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Ray runner: the same steps as tasks and actors of a cluster."""
+"""The Ray runner: the same steps in actors of a cluster."""
 
 from __future__ import annotations
 

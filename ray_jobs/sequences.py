@@ -56,6 +56,8 @@ class RayRunner:
                     raise cause(error) from None
                 except RayError as error:
                     shard = running.pop(ready)
+                    # Its process may live, and only what it sent be lost.
+                    ray.cancel(ready)
                     shard.forget(error)
                     running[self._start(job, table, shard)] = shard
                     continue
@@ -90,7 +92,7 @@ class _Shard:
             file.write(piece.data)
 
     def forget(self, error: RayError) -> None:
-        """What wrote it died: it is begun again. Raises FuseidError when that happens again and again."""
+        """What wrote it died, or what it sent is lost: it is begun again. Raises FuseidError after the last try."""
         if self.tries == _MOST_TRIES:
             raise FuseidError(f"shard {self.number} was lost {self.tries} times over: {line(error)}") from None
         log.warning("shard %d is given out again: %s", self.number, line(error))

@@ -1,12 +1,21 @@
-"""Fixtures shared by all tests; one Ray for the whole session."""
+"""Fixtures shared by all tests: one Ray and one wheel for the whole session, and commands run in this process."""
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import shutil
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+ROOT = Path(__file__).parent.parent
 
 # Before any import of a model library: nothing in the tests may reach for a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -31,6 +40,18 @@ def ray_cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as docs/operations.md says."""
+    # setuptools would take over what an earlier build has left there, files that are gone since among it.
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
+    out = tmp_path_factory.mktemp("wheel")
+    uv = Path(sys.executable).parent / "uv"
+    command = [uv, "build", "-q", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", out, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(out.glob("*.whl"))
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Batches of a few small pictures gain nothing from more threads, and on a busy machine lose much."""
@@ -40,3 +61,71 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where `fuseid` runs; a module may have another."""
+    return tmp_path
+
+
+@pytest.fixture
+def fuseid(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Runs a command in this process, in `directory`; -> (exit status, standard output, standard error)."""
+    from fuseid.apps import cli
+
+    monkeypatch.chdir(directory)
+    for name in [name for name in os.environ if name.startswith("FUSEID_")]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fuseid", *map(str, arguments)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        written = capsys.readouterr()
+        return status, written.out, written.err
+
+    # A command is a process of its own, and leaves these as it likes.
+    log = logging.getLogger("fuseid")
+    level, handler = log.level, signal.getsignal(signal.SIGTERM)
+    yield run
+    log.setLevel(level)
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def shown(fuseid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Runs a command that must succeed, with nothing on standard error; -> standard output."""
+
+    def run(*arguments: object) -> str:
+        status, out, err = fuseid(*arguments)
+        assert (status, err) == (0, "")
+        return out
+
+    return run
+
+
+@pytest.fixture
+def told(shown: Callable[..., str]) -> Callable[..., Any]:
+    """The same with `--json`; -> the document."""
+    return lambda *arguments: json.loads(shown(*arguments, "--json"))
+
+
+@pytest.fixture
+def refused(fuseid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Runs a command that must fail with one line on standard error; -> that line."""
+
+    def run(*arguments: object, status: int = 1) -> str:
+        found, out, err = fuseid(*arguments)
+        assert (found, out) == (status, "")
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        return err
+
+    return run

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fuseid.core.artifacts import read_artifact, write_artifact
-from fuseid.core.errors import ArtifactError, BadInput
+from fuseid.core.artifacts import RQ_KMEANS, check_version, read_artifact, write_artifact
+from fuseid.core.errors import BadInput
 from fuseid.core.fingerprints import STEP_VERSIONS
 from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.kmeans import kmeans, nearest, raised_prices
@@ -28,7 +28,7 @@ class RQKMeans:
     meta carries `fusion` (the id of the fusion whose vectors it was fitted on, or None), config and metrics.
     """
 
-    KIND = "rq-kmeans"
+    KIND = RQ_KMEANS
 
     def __init__(
         self, meta: dict[str, Any], codebooks: Sequence[np.ndarray], prices: Sequence[np.ndarray], name: str = ""
@@ -88,7 +88,7 @@ class RQKMeans:
         codes = ResidualSearch(books, prices).codes(vectors, beam)
         metrics = {"sample": len(vectors)} | _metrics(vectors, codes, books)
         meta = {
-            "version": STEP_VERSIONS["rq-kmeans"],
+            "version": STEP_VERSIONS[cls.KIND],
             "codebook_sizes": [int(size) for size in codebook_sizes],
             "iterations": iterations,
             "beam": beam,
@@ -165,11 +165,7 @@ class RQKMeans:
     def load(cls, directory: Path) -> RQKMeans:
         """Raises ArtifactError for one that is missing, altered, or of another version's form."""
         name, meta, tensors = read_artifact(directory, cls.KIND)
-        if meta.get("version") != STEP_VERSIONS[cls.KIND]:
-            raise ArtifactError(
-                f"{name} is of version {meta.get('version')} of {cls.KIND}, this fuseid has version "
-                f"{STEP_VERSIONS[cls.KIND]}; fit again"
-            )
+        check_version(name, cls.KIND, meta)
         levels = range(len(meta["codebook_sizes"]))
         return cls(meta, [tensors[f"codebook.{n}"] for n in levels], [tensors[f"price.{n}"] for n in levels], name)
 

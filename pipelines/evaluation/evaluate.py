@@ -68,7 +68,7 @@ def evaluate(
         for seed in range(seeds)
         for name in (SEMANTIC, *against)
     ]
-    outcomes = run_trials(Data(sequences, chosen), trials, workers or os.cpu_count() or 1, progress)
+    outcomes = run_trials(Data(sequences, chosen), trials, workers or len(os.sched_getaffinity(0)), progress)
     by_name: dict[str, list[Outcome]] = {name: [] for name in (SEMANTIC, *against)}
     for trial, outcome in zip(trials, outcomes, strict=True):
         by_name[trial.ids.name].append(outcome)
@@ -93,7 +93,8 @@ def evaluate(
 
 def read_ids(snapshot: Snapshot, name: str) -> tuple[pa.Array, Ids]:
     """The content_ids of all items with an ID, sorted, and what they are called."""
-    items = Items.of(snapshot.items(), snapshot.codebook_sizes, None)
+    with snapshot.items() as (_, batches):
+        items = Items.of(batches, snapshot.codebook_sizes, None)
     return items.content_ids, Ids(name, items.codes_NM, snapshot.codebook_sizes)
 
 

@@ -27,8 +27,8 @@ _STAGE = "train"
 def run_trials(data: Data, trials: Sequence[Trial], workers: int, progress: Progress) -> list[Outcome]:
     """One outcome for each trial, in their order. With one worker they run in this process.
 
-    However it ends, none of its processes is left. Raises Stopped after a signal, and FuseidError where a process was
-    killed.
+    However it ends, none of its processes is left. With several of them, raises Stopped after a signal, and FuseidError
+    where one was killed.
     """
     progress.begin(_STAGE, data.setting.steps * len(trials))
     if workers == 1:
@@ -67,7 +67,8 @@ def _follow(futures: Sequence[Future[Outcome]], steps_T: Sequence[int], progress
         for future in done:
             future.result()
         if stop.told:
-            raise stop.error(f"{len(futures) - len(running)} of {len(futures)} models were trained, and none is kept")
+            trained = f"{len(futures) - len(running)} of {len(futures)} models were trained"
+            raise stop.error(f"{trained}, and none is kept; run the same command again to begin anew")
         now = sum(steps_T)
         progress.advance(_STAGE, now - shown)
         shown = now

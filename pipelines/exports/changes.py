@@ -12,12 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.pipelines.batches import rebatched
-from fuseid.pipelines.exports.snapshot import ITEM_ROWS
+from fuseid.pipelines.exports.snapshot import ID_COLUMNS, ITEM_ROWS, ITEMS
 
-_ID = ("sid", "codes", "suffix")
-_TYPES = (pa.string(), pa.list_(pa.int32()), pa.int32())
-_BOTH = [(f"{side}_{name}", type) for side in ("old", "new") for name, type in zip(_ID, _TYPES, strict=True)]
-_SIDE = pa.schema([("content_id", pa.string()), *zip(_ID, _TYPES, strict=True)])
+_BOTH = [(f"{side}_{name}", ITEMS.field(name).type) for side in ("old", "new") for name in ID_COLUMNS]
+_SIDE = pa.schema([ITEMS.field(name) for name in ("content_id", *ID_COLUMNS)])
 # change: `added`, `removed` or `changed`.
 CHANGES = pa.schema([("content_id", pa.string()), ("change", pa.string()), *_BOTH])
 # An item's place among the content_ids of an export, from 0 on, by which some formats name it.
@@ -31,7 +29,7 @@ def write_changes(
     """Writes `changes.parquet`, in the schema `CHANGES`, and, if told to, `numbers.parquet`, which maps the numbers of
     all items, in the schema `NUMBERS`; both sorted by content_id. Memory holds a few batches.
 
-    old, new: as of `Snapshot.items`. Returns how many items were added, removed and changed.
+    old, new: as of `Snapshot.items`, with sid. Returns how many items were added, removed and changed.
     """
     counts: Counter[str] = Counter(added=0, removed=0, changed=0)
 
@@ -104,7 +102,9 @@ def _joined(old: pa.Table, new: pa.Table) -> pa.Table:
     ids = ids.take(pc.sort_indices(ids))
     rows = {"old": (old, _rows(ids, old)), "new": (new, _rows(ids, new))}
     columns = {
-        f"{side}_{name}": table[name].take(found) for side, (table, found) in rows.items() for name in (*_ID, "number")
+        f"{side}_{name}": table[name].take(found)
+        for side, (table, found) in rows.items()
+        for name in (*ID_COLUMNS, "number")
     }
     there = {side: found.is_valid() for side, (_, found) in rows.items()}
     differs = pc.not_equal(columns["old_sid"], columns["new_sid"])

@@ -21,6 +21,8 @@ from fuseid.core.errors import BadInput
 MANIFEST = "manifest.json"
 # Ends the name of a scratch folder that is locked by whoever fills it.
 _LOCKED = ".fuseid"
+# Of the 255 that a file system gives a name, those that a scratch one takes from the name that it will have.
+_NAME_BYTES = 90
 
 
 @contextmanager
@@ -31,23 +33,15 @@ def new_folder(out: str | Path) -> Iterator[Path]:
     Raises BadInput where `out` exists and is not an empty folder.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(f"{out} exists and is not an empty folder; choose another --out or remove it")
-    out = out.resolve()
     try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise BadInput(f"{out} exists and is not an empty folder; choose another --out or remove it")
+        out = out.resolve()
         out.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{out.name[:100]}-"
-        _remove_abandoned(out.parent, prefix)
-        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
+        scratch, lock = _locked_beside(out)
     except OSError as error:
         raise BadInput(f"cannot make the folder {out}: {error.strerror or error}; choose another --out") from None
-    lock = os.open(scratch, os.O_RDONLY)
     try:
-        # Some network file systems lock no folders: nobody gets the lock there, so nothing of theirs is removed.
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Under its telling name it is locked from the first moment on.
-        scratch = scratch.rename(scratch.with_name(scratch.name + _LOCKED))
         yield scratch
         # mkdtemp's folders are for their owner alone.
         scratch.chmod(0o755)
@@ -59,6 +53,30 @@ def new_folder(out: str | Path) -> Iterator[Path]:
         raise
     finally:
         os.close(lock)
+
+
+def scratch_prefix(out: Path) -> str:
+    """What the name of a scratch file or folder beside `out` begins with."""
+    name = os.fsencode(out.name)[:_NAME_BYTES].decode(errors="ignore")
+    return f".{name}-"
+
+
+def _locked_beside(out: Path) -> tuple[Path, int]:
+    """A new scratch folder, and the descriptor that holds its lock."""
+    prefix = scratch_prefix(out)
+    _remove_abandoned(out.parent, prefix)
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
+    lock = os.open(made, os.O_RDONLY)
+    try:
+        # Some network file systems lock no folders: nobody gets the lock there, so nothing of theirs is removed.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Under its telling name it is locked from the first moment on.
+        return made.rename(made.with_name(made.name + _LOCKED)), lock
+    except BaseException:
+        os.close(lock)
+        made.rmdir()
+        raise
 
 
 def _remove_abandoned(parent: Path, prefix: str) -> None:

@@ -14,7 +14,6 @@ from fuseid.pipelines.exports.changes import read_changes, write_changes
 from fuseid.pipelines.exports.folder import load_manifest, new_folder, write_manifest
 from fuseid.pipelines.exports.formats import grid, minionerec, openonerec
 from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.reading import IDS
 from fuseid.pipelines.exports.registry import DeltaFormat, Format, format_named
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.pipelines.progress import Progress, Silent
@@ -76,10 +75,10 @@ def _again(uri: str, out: str | Path, path: Path, progress: Progress) -> dict[st
 def _write(folder: Path, chosen: Format, now: Snapshot, before: Snapshot | None, progress: Progress) -> dict[str, Any]:
     """All but the manifest, whose facts it returns."""
     progress.begin("read", now.contents.count_rows())
-    count, items = now.counted_items((*IDS.names, *chosen.EXTRA), ordered=chosen.SORTED)
-    progress.advance("read", now.contents.count_rows())
-    about = About(now.codebook_sizes, count, now.largest_suffix(), now.tokenizer.id)
-    chosen.write(_told(items, f"write {chosen.NAME}", count, progress), folder, about)
+    with now.items(chosen.EXTRA, ordered=chosen.SORTED) as (count, items):
+        progress.advance("read", now.contents.count_rows())
+        about = About(now.codebook_sizes, count, now.largest_suffix(), now.tokenizer.id)
+        chosen.write(_told(items, f"write {chosen.NAME}", count, progress), folder, about)
     facts = {
         **now.facts(),
         "format": chosen.NAME,
@@ -95,8 +94,8 @@ def _write(folder: Path, chosen: Format, now: Snapshot, before: Snapshot | None,
 def _write_changes(
     folder: Path, chosen: Format, about: About, now: Snapshot, before: Snapshot, progress: Progress
 ) -> dict[str, int]:
-    items = _told(now.items(), "compare", about.items, progress)
-    counts = write_changes(before.items(), items, folder, chosen.NAME in _NUMBERED)
+    with before.items(("sid",)) as (_, old), now.items(("sid",)) as (count, new):
+        counts = write_changes(old, _told(new, "compare", count, progress), folder, chosen.NAME in _NUMBERED)
     # Codes of two tokenizers have nothing in common: what a format keeps by codes is new as a whole.
     if hasattr(chosen, "write_delta") and before.tokenizer.id == now.tokenizer.id:
         cast(DeltaFormat, chosen).write_delta(read_changes(folder), folder, about)

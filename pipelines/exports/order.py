@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,11 +24,20 @@ def order_of(texts: pa.StringArray) -> np.ndarray:
     words = _words(texts, common)
     order = np.argsort(words)
     same = np.diff(words[order]) == 0
-    tied = np.append(same, False) | np.append(False, same)
-    # Words never contradict the order of texts, so the tied ones among themselves take the same places.
-    rows = order[tied]
-    order[tied] = rows[pc.sort_indices(texts.take(pa.array(rows)))]
+    settle_ties(order, same, lambda rows: pc.sort_indices(texts.take(pa.array(rows))).to_numpy())
     return order
+
+
+def settle_ties(order: np.ndarray, same: np.ndarray, order_of_rows: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Puts rows of equal keys into the order that they have by another key; `order` is changed.
+
+    order: int64 [N], rows by the first key. same: bool [N - 1], whether a row and the one behind it are equal in it.
+    order_of_rows: of T rows that are equal to others, int64 [T], the order by the other key, int64 [T].
+    """
+    tied = np.append(same, False) | np.append(False, same)
+    rows, groups = order[tied], np.append(0, np.cumsum(~same))[tied]
+    by_other = order_of_rows(rows)
+    order[tied] = rows[by_other][np.argsort(groups[by_other], kind="stable")]
 
 
 def _words(texts: pa.StringArray, start: int) -> np.ndarray:

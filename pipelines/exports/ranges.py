@@ -20,6 +20,8 @@ _SAMPLES_PER_RANGE = 256
 _SPLIT_ROWS = 1 << 17
 # Each open file is a range's; beyond it ranges grow.
 _MOST_RANGES = 256
+# A range's rows are told from the bytes of the first ones; those that come later may be many times larger.
+_MOST_ROWS = 1 << 19
 SCAN_ROWS = 1 << 15
 
 
@@ -60,7 +62,8 @@ class Ranges:
     def of_bytes(
         cls, batches: pa.RecordBatchReader, find: Callable[[int], pa.Array], most: int, scratch: Path, name: str
     ) -> Ranges:
-        """One range, held in memory, of no more than `most` bytes, or as many of about `most` as there must be.
+        """One range, held in memory, of no more than `most` bytes, or as many of about `most`, by the first rows, as
+        there must be.
 
         find: gives the borders of ranges of that many rows.
         """
@@ -70,7 +73,8 @@ class Ranges:
             held.append(batch)
             size += batch.nbytes
             if size > most:
-                borders = find(max(1, sum(batch.num_rows for batch in held) * most // size))
+                rows = sum(batch.num_rows for batch in held) * most // size
+                borders = find(min(max(1, rows), _MOST_ROWS))
                 break
         else:
             borders = pa.array([], pa.string())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.artifacts import Described
+from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer
 from fuseid.core.errors import BadInput, StoreError
-from fuseid.pipelines.batches import rebatched
-from fuseid.pipelines.exports.formats.columns import column, lists_of, matrix
+from fuseid.pipelines.ahead import Ahead
+from fuseid.pipelines.batches import folded, rebatched
+from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import TABLES, put_tag, said, tag_of, tokenizer_of
@@ -33,18 +36,12 @@ ITEMS = pa.schema(
         ("suffix", pa.int32()),
     ]
 )
-_ID = ("sid", "codes", "suffix")
+ID_COLUMNS = ("sid", "codes", "suffix")
 # Rows of a batch of `items`, and the bytes of those that are sorted and joined at a time.
 ITEM_ROWS = 1 << 16
 _RANGE_BYTES = 1 << 28
-
-
-class _Tokenizer(Described):
-    KIND = "rq-kmeans"
-
-
-class _Fusion(Described):
-    KIND = "fusion"
+# Rows of the ledger that are looked up at a time; for each such number a hash table of all items is made.
+_LOOKED_UP_ROWS = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -54,9 +51,9 @@ class Snapshot:
     uri: str
     contents: lance.LanceDataset
     ledger: lance.LanceDataset
-    tokenizer: _Tokenizer
+    tokenizer: DescribedTokenizer
     policy: Policy
-    fusion: _Fusion
+    fusion: DescribedFusion
 
     @classmethod
     def open(cls, uri: str, tokenizer_id: str | None = None, tag: str | None = None) -> Snapshot:
@@ -110,8 +107,8 @@ class Snapshot:
         tokenizer_id = tokenizer_id or store.setting("champion", ledger)
         if tokenizer_id is None:
             raise StoreError(f"{store.uri} has no semantic IDs yet; `fuseid fit --db {store.uri}` gives them")
-        tokenizer = store.get_artifact(_Tokenizer, tokenizer_id)
-        fusion = store.get_artifact(_Fusion, tokenizer.meta["fusion"] or store.setting("fusion", ledger))
+        tokenizer = store.get_artifact(DescribedTokenizer, tokenizer_id)
+        fusion = store.get_artifact(DescribedFusion, tokenizer.meta["fusion"] or store.setting("fusion", ledger))
         return cls(store.uri, contents, ledger, tokenizer, pinned_policy(store, tokenizer.id, ledger), fusion)
 
     @property
@@ -134,29 +131,27 @@ class Snapshot:
     def _tag(self) -> str:
         return tag_of(self.contents, self.ledger, self.tokenizer.id)
 
-    def items(self, extra: Sequence[str] = (), where: str | None = None) -> Iterator[pa.RecordBatch]:
-        """Items with an ID, sorted by content_id (by its bytes in UTF-8), in batches of `ITEM_ROWS`, the last smaller.
+    @contextmanager
+    def items(
+        self, extra: Sequence[str] = (), where: str | None = None, ordered: bool = True
+    ) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+        """How many items have an ID, and they, in batches of `ITEM_ROWS`, the last smaller. The next ones are made
+        while these are worked on.
 
-        Columns of `ITEMS`, then `extra` of `contents`. where: an SQL condition on columns of `contents`.
-        Memory holds 256 MiB of items, some three million of them, fewer with `extra`, two or three times over; more
-        lie in temporary files. Raises BadInput for an unknown column and for a condition that is none.
+        Columns of `IDS`, then `extra` of `ITEMS` and of `contents`. where: an SQL condition on columns of `contents`.
+        ordered: sorted by content_id (by its bytes in UTF-8); if not, they come as they lie in the table, which takes
+        half the time and no memory to speak of where `contents` has their IDs. Else memory holds up to 256 MiB of
+        items, some three million, two or three times over; more lie in temporary files until the block is left.
+        Raises BadInput for an unknown column and for a condition that is none.
         """
-        return self.counted_items(tuple(dict.fromkeys((*ITEMS.names, *extra))), where)[1]
-
-    def counted_items(
-        self, columns: Sequence[str] = tuple(ITEMS.names), where: str | None = None, ordered: bool = True
-    ) -> tuple[int, Iterator[pa.RecordBatch]]:
-        """How many items there will be, and then they, with these columns only; content_id and codes are among them.
-
-        ordered: if not, they come as they lie in the table, which takes half the time and no memory to speak of.
-        """
-        have = self.contents.schema
-        if missing := [name for name in columns if name not in ITEMS.names and name not in have.names]:
+        names, have = tuple(dict.fromkeys((*IDS.names, *extra))), self.contents.schema
+        if missing := [name for name in names if name not in ITEMS.names and name not in have.names]:
             raise BadInput(f"{self.uri} has no column {', '.join(missing)}; there is {', '.join(have.names)}")
-        fields = [(ITEMS if name in ITEMS.names else have).field(name).remove_metadata() for name in columns]
-        schema = pa.schema(fields)
-        parts = self._parts(schema, where, ordered)
-        return next(parts), _ahead(rebatched(parts, schema, ITEM_ROWS))
+        schema = pa.schema([(ITEMS if name in ITEMS.names else have).field(name).remove_metadata() for name in names])
+        with tempfile.TemporaryDirectory(prefix="fuseid-export-") as directory:
+            count, tables = self._counted(schema, where, ordered, Path(directory))
+            with Ahead(rebatched(tables, schema, ITEM_ROWS), room=1, name="fuseid-items") as batches:
+                yield count, iter(batches)
 
     def largest_suffix(self) -> int:
         """The largest collision digit that the tokenizer has given, 0 where none; deleted items count."""
@@ -184,8 +179,10 @@ class Snapshot:
     def _ours(self) -> str:
         return f"tokenizer_id = {sql_string(self.tokenizer.id)}"
 
-    def _parts(self, schema: pa.Schema, where: str | None, ordered: bool) -> Iterator[Any]:
-        """First how many items there are, then tables of them, if `ordered` each sorted and all above those before it.
+    def _counted(
+        self, schema: pa.Schema, where: str | None, ordered: bool, scratch: Path
+    ) -> tuple[int, Iterator[pa.Table]]:
+        """How many items there are, and tables of them, if `ordered` each sorted and all above those before it.
 
         `contents` holds a copy of the champion's IDs: the ledger is read for the items that lack it, which are all of
         them where the tokenizer is another one.
@@ -199,29 +196,25 @@ class Snapshot:
         columns = [name for name in dict.fromkeys((*names, "sid")) if name != "suffix"]
         batches = _with_suffixes(_reader(self.contents, columns, where), names)
         if not lacking and not ordered:
-            yield rows
-            yield from (pa.Table.from_batches([batch]).cast(schema) for batch in batches)
-            return
-        with tempfile.TemporaryDirectory(prefix="fuseid-export-") as directory:
+            return rows, (pa.Table.from_batches([batch]).cast(schema) for batch in batches)
+        items = Ranges.of_bytes(batches, partial(borders, self.contents, where, rows), _RANGE_BYTES, scratch, "items")
+        parts = range(items.count)
+        if not lacking:
+            return rows, chain.from_iterable(_sorted(items.read(part), schema, self.levels) for part in parts)
+        given = _reader(self.ledger, ["content_id", *ID_COLUMNS], self._ours)
+        if items.count == 1:
+            given = _of_items(given, self._split(items.read(0))[1])
+        ids = Ranges(given, items.borders, scratch, "given")
 
-            def find(rows_per_range: int) -> pa.Array:
-                return borders(self.contents, where, rows, rows_per_range)
-
-            items = Ranges.of_bytes(batches, find, _RANGE_BYTES, Path(directory), "items")
-            parts = range(items.count)
-            if not lacking:
-                yield rows
-                for part in parts:
-                    yield from _sorted(items.read(part), schema, self.levels)
-                return
-            given = _reader(self.ledger, ["content_id", *_ID], self._ours)
-            ids = Ranges(given, items.borders, Path(directory), "given")
-            yield rows - lacking + sum(_found(self._split(items.read(part))[1], ids.read(part)) for part in parts)
+        def completed() -> Iterator[pa.Table]:
             for part in parts:
                 copied, without = self._split(items.read(part))
                 tables = (copied, _joined(without, ids.read(part)))
                 whole = pa.concat_tables(table.select(schema.names) for table in tables)
                 yield from _sorted(whole, schema, self.levels) if ordered else [whole.cast(schema)]
+
+        found = sum(_found(self._split(items.read(part))[1], ids.read(part)) for part in parts)
+        return rows - lacking + found, completed()
 
     def _split(self, items: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Those with a copy of their ID, and the others."""
@@ -239,6 +232,13 @@ def _commit(dataset: lance.LanceDataset) -> str | None:
     return None if transaction is None else str(transaction.uuid)
 
 
+def _of_items(given: pa.RecordBatchReader, items: pa.Table) -> pa.RecordBatchReader:
+    """Those rows of the ledger that are of these items; most may be of deleted ones."""
+    ids = items["content_id"].combine_chunks()
+    tables = (rows.filter(pc.is_in(rows["content_id"], value_set=ids)) for rows in folded(given, _LOOKED_UP_ROWS))
+    return pa.RecordBatchReader.from_batches(given.schema, (batch for rows in tables for batch in rows.to_batches()))
+
+
 def _found(items: pa.Table, given: pa.Table) -> int:
     """How many of these items have an ID in the ledger."""
     ids = items["content_id"].combine_chunks()
@@ -251,8 +251,8 @@ def _joined(items: pa.Table, given: pa.Table) -> pa.Table:
     rows = given.filter(pc.is_in(given["content_id"], value_set=ids)).combine_chunks()
     found = pc.index_in(ids, value_set=rows["content_id"].combine_chunks())
     items, rows = items.filter(found.is_valid()), rows.take(found.drop_null())
-    items = items.select([name for name in items.schema.names if name not in _ID])
-    for name in _ID:
+    items = items.select([name for name in items.schema.names if name not in ID_COLUMNS])
+    for name in ID_COLUMNS:
         items = items.append_column(name, rows[name])
     return items
 
@@ -282,12 +282,3 @@ def _sorted(items: pa.Table, schema: pa.Schema, levels: int) -> Iterator[pa.Tabl
         rows = order[start : start + ITEM_ROWS]
         taken = items.take(pa.array(rows)).append_column("codes", lists_of(codes_NL.take(rows, axis=0)))
         yield taken.select(schema.names).combine_chunks()
-
-
-def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The next batch is made while whoever asked works on this one."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = thread.submit(next, batches, None)
-            yield batch

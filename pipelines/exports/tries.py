@@ -35,11 +35,12 @@ def export_trie(
     snapshot = Snapshot.open(uri, tokenizer_id)
     with new_folder(out) as folder:
         codes, writer = [], None
-        for batch in snapshot.items(extra=("updated_at",), where=where):
-            codes.append(_codes(batch, snapshot.levels, digit))
-            facts = batch.select(list(_FACTS))
-            writer = writer or pq.ParquetWriter(folder / _ITEMS, facts.schema, compression="zstd")
-            writer.write_batch(facts)
+        with snapshot.items(_FACTS[1:], where) as (_, batches):
+            for batch in batches:
+                codes.append(_codes(batch, snapshot.levels, digit))
+                facts = batch.select(list(_FACTS))
+                writer = writer or pq.ParquetWriter(folder / _ITEMS, facts.schema, compression="zstd")
+                writer.write_batch(facts)
         if writer is None:
             chosen = f" where {where}" if where else ""
             raise BadInput(f"{uri} has no item with an ID{chosen}: there is no trie to write")

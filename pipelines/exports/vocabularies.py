@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.folder import scratch_prefix
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.tokenizers.vocabulary import STYLES, Vocabulary, digits_for
 
@@ -23,14 +24,14 @@ def export_vocabulary(
     out = Path(out)
     if style not in STYLES:
         raise BadInput(f"unknown style of tokens {style!r}; there are {', '.join(STYLES)}")
-    if out.exists():
-        raise BadInput(f"{out} exists; choose another --out or remove it")
     snapshot = Snapshot.open(uri, tokenizer_id)
     largest = snapshot.largest_suffix()
     vocabulary = Vocabulary(snapshot.codebook_sizes, digits_for(largest), style, snapshot.tokenizer.id)
     try:
+        if out.exists():
+            raise BadInput(f"{out} exists; choose another --out or remove it")
         out.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=f".{out.name[:100]}-", dir=out.parent)
+        handle, scratch = tempfile.mkstemp(prefix=scratch_prefix(out), dir=out.parent)
     except OSError as error:
         raise BadInput(f"cannot write {out}: {error.strerror or error}; choose another --out") from None
     os.close(handle)

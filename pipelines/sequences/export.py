@@ -66,7 +66,8 @@ def export_sequences(
         raise BadInput(f"--shards is 1 to {MOST_SHARDS}, got {shards}")
     snapshot = Snapshot.open(uri, tokenizer_id, tag)
     with new_folder(out) as folder:
-        items = Items.of(snapshot.items(chosen.EXTRA), snapshot.codebook_sizes, chosen.titles)
+        with snapshot.items(chosen.EXTRA) as (_, batches):
+            items = Items.of(batches, snapshot.codebook_sizes, chosen.titles)
         scratch = folder / ".events"
         scratch.mkdir()
         events = Events(_told(source, progress), items, source.kept, scratch, shards)

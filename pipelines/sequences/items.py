@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from fuseid.pipelines.exports.formats.columns import codes_of, column, digits_of
+from fuseid.pipelines.exports.columns import codes_of, column, digits_of
 
 Titles = Callable[[pa.Table], pa.Array]
 

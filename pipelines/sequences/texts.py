@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.pipelines.exports.formats.columns import joined
+from fuseid.pipelines.exports.columns import joined
 from fuseid.pipelines.sequences.clock import UTC_TIME
 from fuseid.pipelines.sequences.examples import Examples
 

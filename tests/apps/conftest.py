@@ -1,106 +1,44 @@
-"""What tests of commands and pages share: commands run in this process, and small catalogues."""
+"""What tests of commands and pages share: settings, manifests and small catalogues."""
 
 from __future__ import annotations
 
+import csv
 import json
-import os
 import shutil
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from fuseid.apps import cli
 from fuseid.core.config import Config, load_config
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.runners import LocalRunner
 from fuseid.pipelines.sources import Vectors, open_source
 
-SETTINGS = """
-clip: {batch_size: 8, device: cpu}
-decode: {workers: 1}
-tokenizer: {codebook_sizes: [4, 3], iterations: 5}
-fusion: {dim: 8}
-"""
+CLIP = {"batch_size": 8, "device": "cpu"}
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """Where `fuseid` runs; a module may have another."""
-    return tmp_path
-
-
-@pytest.fixture
-def fuseid(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, directory: Path
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command in this process, in `directory`; -> (exit status, standard output, standard error)."""
-    monkeypatch.chdir(directory)
-    for name in [name for name in os.environ if name.startswith("FUSEID_")]:
-        monkeypatch.delenv(name)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fuseid", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        written = capsys.readouterr()
-        return status, written.out, written.err
-
-    return run
-
-
-@pytest.fixture
-def shown(fuseid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
-    """Runs a command that must succeed, with nothing on standard error; -> standard output."""
-
-    def run(*arguments: object) -> str:
-        status, out, err = fuseid(*arguments)
-        assert (status, err) == (0, "")
-        return out
-
-    return run
-
-
-@pytest.fixture
-def told(shown: Callable[..., str]) -> Callable[..., Any]:
-    """The same with `--json`; -> the document."""
-    return lambda *arguments: json.loads(shown(*arguments, "--json"))
-
-
-@pytest.fixture
-def refused(fuseid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
-    """Runs a command that must fail with one line on standard error; -> that line."""
-
-    def run(*arguments: object, status: int = 1) -> str:
-        found, out, err = fuseid(*arguments)
-        assert (found, out) == (status, "")
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1
-        assert "Traceback" not in err
-        return err
-
-    return run
+def written(clip: Mapping[str, Any] = CLIP) -> str:
+    tokenizer = {"codebook_sizes": [4, 3], "iterations": 5}
+    return yaml.safe_dump({"clip": dict(clip), "decode": {"workers": 1}, "tokenizer": tokenizer, "fusion": {"dim": 8}})
 
 
 @pytest.fixture(scope="session")
-def settings() -> str:
-    """A `fuseid.yaml` for small things."""
-    return SETTINGS
+def settings() -> Callable[..., str]:
+    """-> the text of a `fuseid.yaml` for small things; clip: its section of that name."""
+    return written
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `fuseid.yaml`, `vectors.npy` (v00 to v39), and a database `db` of those vectors with IDs."""
     folder = tmp_path_factory.mktemp("vectors")
-    (folder / "fuseid.yaml").write_text(SETTINGS)
+    (folder / "fuseid.yaml").write_text(written())
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(5, 8))
     vectors = centres[np.arange(40) % 5] + 0.2 * generator.normal(size=(40, 8))
@@ -116,6 +54,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(made: Path, tmp_path: Path) -> Path:
     """A copy of `made` that the test may change; where `fuseid` runs."""
     return Path(shutil.copytree(made, tmp_path, dirs_exist_ok=True))
+
+
+@pytest.fixture
+def events(folder: Path) -> Path:
+    """A dozen events: two users, who take turns with items of `db`."""
+    path = folder / "events.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = [[f"u{n % 2}", f"v{3 * n:02d}", 1714564800 + 60 * n, "view"] for n in range(12)]
+        csv.writer(file).writerows([["user_id", "content_id", "timestamp", "event"], *rows])
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
+import os
 import subprocess
 import sys
 import time
@@ -47,7 +47,7 @@ def test_the_same_for_people(shown, folder):
 def test_rejected_items_are_no_failure_and_words_from_outside_are_shown_as_they_are(
     shown, told, settings, tmp_path, manifest
 ):
-    (tmp_path / "fuseid.yaml").write_text(settings)
+    (tmp_path / "fuseid.yaml").write_text(settings())
     Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
     rows = [{"content_id": f"t{i}", "caption": f"[bold]number[/] {i} \x1b[31m"} for i in range(5)]
     path = manifest(tmp_path, {"content_id": "a", "uri": "red.png"}, {"content_id": "bad", "uri": "no.png"}, *rows)
@@ -70,21 +70,22 @@ def test_the_database_may_be_named_by_the_environment(shown, folder, monkeypatch
 
 def test_the_log_tells_each_rejected_item_with_run_and_id(told, settings, tmp_path, monkeypatch, caplog, manifest):
     monkeypatch.setenv("FUSEID_LOG", "info")
-    (tmp_path / "fuseid.yaml").write_text(settings.replace("batch_size: 8", "model: 'fake:8'"))
+    (tmp_path / "fuseid.yaml").write_text(settings(clip={"model": "fake:8"}))
     path = manifest(tmp_path, {"content_id": "c", "caption": "words"}, {"content_id": "a\nb"})
     run_id = told("ingest", path, "--db", "db", "--runner", "local")["run_id"]
     (line,) = [record.getMessage() for record in caplog.records if "rejected " in record.getMessage()]
     assert line.startswith(f"run {run_id}: rejected 'a\\nb' at decode, attempt 1: EmptyItem: ")
     assert "\n" not in line
-    logging.getLogger("fuseid").setLevel(logging.NOTSET)
 
 
 # As a process
 
 
-def in_process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def installed(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command as it is installed, in an environment that sets nothing of it."""
     command = [str(Path(sys.executable).with_name("fuseid")), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("FUSEID_")}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_command_that_is_told_to_stop_keeps_what_is_finished(tmp_path, manifest):
@@ -114,21 +115,30 @@ def test_a_command_that_is_told_to_stop_keeps_what_is_finished(tmp_path, manifes
 
 
 def test_the_installed_command_gives_status_and_one_line(made):
-    done = in_process("lookup", "--db", "db", "--sid", "0", "--json", cwd=made)
+    done = installed("lookup", "--db", "db", "--sid", "0", "--json", cwd=made)
     assert (done.returncode, done.stderr) == (0, "")
     assert {row["sid"].split("-")[0] for row in json.loads(done.stdout)} == {"0"}
-    failed = in_process("explain", "nobody", "--db", "db", cwd=made)
+    failed = installed("explain", "nobody", "--db", "db", cwd=made)
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr == "error: no item 'nobody' in db\n"
-    wrong = in_process("lookup", "--nope", cwd=made)
+    wrong = installed("lookup", "--nope", cwd=made)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["lookup", "--db", "db", "--sid", "0"], ["explain", "v03", "--db", "db"]], ids=str
+    "arguments",
+    [
+        ["--help"],
+        ["lookup", "--db", "db", "--sid", "0"],
+        ["explain", "v03", "--db", "db"],
+        ["rejected", "--db", "db"],
+        ["export", "ids", "--db", "db", "--out", "out"],
+        ["export", "sequences", "--db", "db", "--interactions", "events.csv", "--out", "out", "--runner", "local"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
 )
-def test_what_needs_no_model_imports_neither_torch_nor_ray(made, arguments):
+def test_what_needs_no_model_imports_neither_torch_nor_ray(folder, events, arguments):
     code = (
         "import sys\n"
         "from fuseid.apps.cli import main\n"
@@ -137,6 +147,6 @@ def test_what_needs_no_model_imports_neither_torch_nor_ray(made, arguments):
         "print('HEAVY', sorted({'torch', 'ray', 'open_clip', 'transformers'} & set(sys.modules)))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=made, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.splitlines()[-1] == "HEAVY []"

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.exports.tries import open_trie
 from fuseid.pipelines.store import Store
 from fuseid.tokenizers.vocabulary import Vocabulary
+
+SEQUENCES = ("sequences", "--interactions", "events.csv", "--out", "new", "--runner", "local")
 
 
 @pytest.fixture
@@ -63,6 +67,14 @@ def test_exports_are_listed_by_their_tags_until_these_are_removed(told, shown, f
     assert told("export", "tags", "--db", "db", "--remove", tag) == {"tags": []}
 
 
+def test_sequences_are_told_to_machines_and_to_people(told, shown, folder, events):
+    command = ("export", "sequences", "--db", "db", "--interactions", events, "--runner", "local")
+    by_time = ("--split", "by-time", "--cuts", "0.8,0.9", "--keep", "none")
+    assert told(*command, "--out", "one", *by_time) == read_manifest(folder / "one")
+    assert pq.read_schema(folder / "one" / "part-00000.parquet").names[-1] == "target_timestamp"
+    assert "examples" in shown(*command, "--out", "two", "--format", "jsonl")
+
+
 # What cannot be written
 
 
@@ -77,9 +89,14 @@ def test_exports_are_listed_by_their_tags_until_these_are_removed(told, shown, f
         (["vocabulary", "--out", "new", "--style", "tiger"], "unknown style of tokens 'tiger'"),
         (["vocabulary", "--out", "fuseid.yaml"], "fuseid.yaml exists"),
         (["vocabulary", "--out", "fuseid.yaml/new"], "cannot write fuseid.yaml/new"),
+        ([*SEQUENCES, "--cuts", "0.8"], "--cuts belong to --split by-time"),
+        ([*SEQUENCES, "--split", "by-time"], "takes two --cuts"),
+        ([*SEQUENCES, "--time-zone", "Moon"], "unknown time zone 'Moon'"),
+        ([*SEQUENCES, "--format", "csv"], "no format is named 'csv'"),
+        ([*SEQUENCES[:-1], "spark"], "unknown runner 'spark'; there are ray and local"),
     ],
 )
-def test_what_is_asked_for_wrongly(refused, folder, arguments, said):
+def test_what_is_asked_for_wrongly(refused, folder, events, arguments, said):
     before = sorted(folder.iterdir())
     assert said in refused("export", *arguments, "--db", "db")
     assert sorted(folder.iterdir()) == before

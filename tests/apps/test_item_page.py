@@ -68,7 +68,10 @@ def test_what_is_from_outside_stays_text_and_nothing_is_loaded_from_elsewhere(fo
 
 def test_a_medium_out_of_reach_is_said_and_the_rest_is_shown(folder, tmp_path):
     (folder / "8.png").rename(folder / "elsewhere.png")
-    assert write_item_page(folder / "db", "p8", tmp_path / "item.html") == 0
+    try:
+        assert write_item_page(folder / "db", "p8", tmp_path / "item.html") == 0
+    finally:
+        (folder / "elsewhere.png").rename(folder / "8.png")
     page = (tmp_path / "item.html").read_text(encoding="utf-8")
     assert "cannot be shown" in page
     assert "IDs in the ledger" in page

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fuseid.core.artifacts import Described, artifact_id, read_artifact, write_artifact
+from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer, artifact_id, read_artifact, write_artifact
 from fuseid.core.errors import ArtifactError
 from fuseid.core.fingerprints import STEP_VERSIONS
 
@@ -99,17 +99,19 @@ def test_json_of_another_shape(saved, document):
     refusal(saved)
 
 
-class Fusion(Described):
-    KIND = "fusion"
-
-
 def test_who_only_tells_of_an_artifact_gets_its_id_and_meta(tmp_path):
     meta = META | {"version": STEP_VERSIONS["fusion"]}
     name = write_artifact(tmp_path, "fusion", meta, TENSORS)
-    assert Fusion.load(tmp_path) == Fusion(name, meta)
+    assert DescribedFusion.load(tmp_path) == DescribedFusion(name, meta)
 
 
-def test_of_another_versions_form_nothing_is_told(tmp_path):
-    write_artifact(tmp_path, "fusion", META | {"version": STEP_VERSIONS["fusion"] + 1}, TENSORS)
-    with pytest.raises(ArtifactError, match=r"is of version \d+ of fusion, this fuseid has version \d+; fit again"):
-        Fusion.load(tmp_path)
+@pytest.mark.parametrize(
+    ("described", "mend"),
+    [(DescribedFusion, "ingest into another --db and fit there"), (DescribedTokenizer, "fit again")],
+)
+def test_of_another_versions_form_nothing_is_told_but_the_mend(tmp_path, described, mend):
+    kind = described.KIND
+    write_artifact(tmp_path, kind, META | {"version": STEP_VERSIONS[kind] + 1}, TENSORS)
+    said = rf"is of version \d+ of {kind}, this fuseid has version \d+; {mend}$"
+    with pytest.raises(ArtifactError, match=said):
+        described.load(tmp_path)

@@ -35,17 +35,14 @@ def rq_kmeans_golden() -> dict[str, Any]:
 
 
 def cli_surface() -> dict[str, Any]:
-    """Per command, groups by their path: each parameter's names, whether it must be given, and its default."""
+    """Per command and group, by its path: each parameter's names, whether it must be given, and its default."""
     import typer
 
     from fuseid.apps.cli import app
 
     def walk(command: Any, path: str) -> dict[str, Any]:
-        children = getattr(command, "commands", None)
-        if children is None:
-            return {path: {p.name: _parameter(p) for p in sorted(command.params, key=lambda p: p.name)}}
-        found: dict[str, Any] = {}
-        for name, child in sorted(children.items()):
+        found = {path: {p.name: _parameter(p) for p in sorted(command.params, key=lambda p: p.name)}}
+        for name, child in sorted(getattr(command, "commands", {}).items()):
             found |= walk(child, f"{path} {name}".strip())
         return found
 

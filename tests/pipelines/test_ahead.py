@@ -24,6 +24,8 @@ def rest(ahead: Ahead[int]) -> list[int]:
 def test_all_items_come_in_order(count):
     with Ahead(iter(range(1, count + 1)), 3, "test") as ahead:
         assert rest(ahead) == list(range(1, count + 1))
+    with Ahead(iter(range(1, count + 1)), 3, "test") as ahead:
+        assert list(ahead) == list(range(1, count + 1))
 
 
 def test_it_runs_no_further_ahead_than_told_and_is_closed_in_its_thread_when_left():

@@ -59,10 +59,3 @@ def test_a_first_ingest_broken_at_every_wave_ends_like_a_quiet_one(bare, cluster
     assert bare.ids() == bare.ids("quiet")
     for name, row in bare.rows().items():
         assert np.array_equal(row["external"], vectors[name])
-
-
-def test_waves_are_of_the_size_that_the_config_gives(bare, cluster):
-    seen = []
-    config = bare.settings(clip=None, run={"block_rows": 5, "wave_rows": 10})
-    bare.ingest_vectors(cluster(23), config=config, after_wave=lambda n: seen.append((n, len(bare.rows()))))
-    assert seen == [(1, 10), (2, 20), (3, 23)]

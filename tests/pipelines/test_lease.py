@@ -112,13 +112,16 @@ def test_the_lease_of_a_killed_process_on_this_host_is_free_at_once(store, holde
 CONTAINED = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
-def can_contain() -> bool:
-    return bool(shutil.which("unshare")) and not subprocess.run([*CONTAINED, "true"], check=False).returncode
+@pytest.fixture
+def contained():
+    """The beginning of a command that runs in namespaces of its own, as in a container."""
+    if not shutil.which("unshare") or subprocess.run([*CONTAINED, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespaces of processes here")
+    return CONTAINED
 
 
-@pytest.mark.skipif(not can_contain(), reason="no namespaces of processes here")
-def test_a_process_of_a_container_with_this_host_name_is_not_taken_for_dead(store, holder):
-    holder(30.0, within=CONTAINED)  # there it is process 1, which is another one here
+def test_a_process_of_a_container_with_this_host_name_is_not_taken_for_dead(store, holder, contained):
+    holder(30.0, within=contained)  # there it is process 1, which is another one here
     with pytest.raises(LeaseHeld, match="process 1 on"), Lease(store):
         pass
 

@@ -124,11 +124,3 @@ def test_other_threads_leave_signals_alone():
     thread.start()
     thread.join()
     assert seen == [(before, False)]
-
-
-def test_the_row_of_a_killed_run_says_so_once_the_next_one_begins(bare, cluster):
-    bare.ingest_vectors(cluster(8))
-    runs = bare.store().table("runs")
-    runs.update(values={"outcome": "running"})  # all that a SIGKILL leaves
-    bare.ingest_vectors(cluster(8))
-    assert outcomes(bare) == ["killed", "done"]

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
+import ray
 
 from fuseid.core.config import Config, load_config
 from fuseid.core.schemas import WORK
@@ -97,7 +98,8 @@ class TestOnRay:
         assert len(encoded(tmp_path)) == 3
 
     def test_an_encoder_that_finds_no_place_holds_nobody_up(self, tmp_path: Path) -> None:
-        wide = Sizes(2, 0.3, 2, 1.1, 0.0, 1)  # of two cores
+        # One of them reserves more than half of the cores that there are.
+        wide = Sizes(2, 0.05, 2, 0.6 * ray.cluster_resources()["CPU"], 0.0, 1)
         assert run(lambda pool: map(block, range(6)), lambda: wide, tmp_path) == list(range(6))
         assert encoded(tmp_path) == [6]
 

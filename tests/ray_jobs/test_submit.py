@@ -63,14 +63,6 @@ def cluster() -> Iterator[dict[str, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    command = [BIN / "uv", "build", "-q", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir"]
-    subprocess.run([*command, out, ROOT], check=True, capture_output=True)
-    return next(out.glob("*.whl"))
-
-
 def submit(environment: dict[str, str], wheel: Path, entrypoint: str) -> subprocess.CompletedProcess[str]:
     """Waits for the head node, then for the job."""
     command = [BIN / "ray", "job", "submit", "--runtime-env-json", json.dumps({"py_modules": [str(wheel)]})]

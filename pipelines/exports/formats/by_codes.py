@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from fuseid.pipelines.exports.columns import IDS, chunks, codes_of, column, digits_of
 from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.columns import chunks, codes_of, column, digits_of
-from fuseid.pipelines.exports.order import order_of
+from fuseid.pipelines.exports.order import order_of, settle_ties
 
 PART_ROWS = 1 << 21
 
@@ -39,11 +39,11 @@ def by_codes(items: Iterable[pa.RecordBatch], folder: Path, about: About, part_r
     """Items that come in any order sorted by codes, then digit, then content_id; those of equal codes are never in two
     parts.
 
-    A part has about `part_rows` items, and memory holds one: further ones lie in temporary files in `folder`. It has
-    more where more than that agree in their first two codes.
+    A part is a range of the first two codes. All are equally wide, so a part has about `part_rows` items, but more
+    where more items share these codes. Memory holds one part; others lie in temporary files in `folder`.
     """
     count = max(1, -(-about.items // part_rows))
-    tables = (chunk.select(["content_id", "codes", "suffix"]) for chunk in chunks(items, about))
+    tables = (chunk.select(IDS.names) for chunk in chunks(items, about))
     if count == 1:
         if held := list(tables):
             yield _sorted(pa.concat_tables(held), about)
@@ -59,16 +59,15 @@ def by_codes(items: Iterable[pa.RecordBatch], folder: Path, about: About, part_r
 
 def _spill(tables: Iterable[pa.Table], paths: list[Path], about: About) -> None:
     """Each item into the file of its range of first two codes."""
-    schema = pa.schema([("content_id", pa.string()), ("codes", pa.list_(pa.int32())), ("suffix", pa.int32())])
     first, second = (*about.codebook_sizes, 1)[:2]
     with ExitStack() as files:
-        writers = [files.enter_context(pa.ipc.new_stream(str(path), schema)) for path in paths]
+        writers = [files.enter_context(pa.ipc.new_stream(str(path), IDS)) for path in paths]
         for table in tables:
             codes_NL = codes_of(column(table, "codes"), about.codebook_sizes).astype(np.int64)
             key_N = codes_NL[:, 0] * second + (codes_NL[:, 1] if about.levels > 1 else 0)
             part_N = key_N * len(paths) // (first * second)
             for number in np.unique(part_N).tolist():
-                writers[number].write_table(table.filter(pa.array(part_N == number)).cast(schema))
+                writers[number].write_table(table.filter(pa.array(part_N == number)).cast(IDS))
 
 
 def _sorted(table: pa.Table, about: About) -> Part:
@@ -94,10 +93,7 @@ def _order(ids_NM: np.ndarray, sizes: tuple[int, ...], content_ids: pa.Array) ->
         carried.sort()
         order = carried & ((1 << bits) - 1)
         same = np.diff(carried >> bits) == 0
-    tied = np.append(same, False) | np.append(False, same)
-    rows_of_ties, groups = order[tied], np.append(0, np.cumsum(~same))[tied]
-    by_id = order_of(content_ids.take(pa.array(rows_of_ties)))
-    order[tied] = rows_of_ties[by_id][np.argsort(groups[by_id], kind="stable")]
+    settle_ties(order, same, lambda rows: order_of(content_ids.take(pa.array(rows))))
     return order
 
 

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from fuseid.core.errors import BadInput
+from fuseid.pipelines.aside import aside
+from fuseid.pipelines.exports.columns import chunks, codes_of, column, digits_of, joined, matrix, spelled
 from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.aside import aside
-from fuseid.pipelines.exports.formats.columns import chunks, codes_of, column, digits_of, joined, matrix, spelled
 from fuseid.pipelines.exports.formats.reading import ids_table, readable
 
 NAME = "forge"
@@ -56,7 +56,7 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
     words = [joined("C", np.arange(size) + level * _STRIDE, "") for level, size in levels]
     with ExitStack() as files:
         writers = {name: files.enter_context(csv.CSVWriter(folder / name, schemas[name])) for name in schemas}
-        write = {name: files.enter_context(aside(writer.write_batch)) for name, writer in writers.items()}
+        write_later = {name: files.enter_context(aside(writer.write_batch)) for name, writer in writers.items()}
         for chunk in chunks(items, about):
             ids, suffix = column(chunk, "content_id"), column(chunk, "suffix")
             codes_NL = codes_of(column(chunk, "codes"), about.codebook_sizes)
@@ -66,7 +66,7 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
                 WORDS: [ids, spelled(codes_NL, words), suffix],
             }
             for name, schema in schemas.items():
-                write[name](pa.RecordBatch.from_arrays(rows[name], schema=schema))
+                write_later[name](pa.RecordBatch.from_arrays(rows[name], schema=schema))
 
 
 def read(folder: Path) -> pa.Table:

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from fuseid.pipelines.exports.columns import codes_of, column, digits_of
 from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.columns import codes_of, column, digits_of
 from fuseid.pipelines.exports.formats.numbering import numbered, read_items
 from fuseid.pipelines.exports.formats.reading import ids_table, readable
 

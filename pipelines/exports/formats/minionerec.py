@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.columns import codes_of, column, digits_of, joined, spelled, write_text
 from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.columns import codes_of, column, digits_of, joined, spelled, write_text
 from fuseid.pipelines.exports.formats.numbering import numbered, read_items
 from fuseid.pipelines.exports.formats.reading import ids_table, readable
 from fuseid.pipelines.exports.formats.tokens import token_tables

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fuseid.pipelines.aside import aside
+from fuseid.pipelines.exports.columns import chunks, column
 from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.aside import aside
-from fuseid.pipelines.exports.formats.columns import chunks, column
 from fuseid.pipelines.exports.formats.reading import readable
 
 FILE = "items.parquet"
@@ -22,34 +21,29 @@ _LEVELS = b"fuseid.levels"
 
 def numbered(items: Iterable[pa.RecordBatch], folder: Path, about: About) -> Iterator[tuple[np.ndarray, pa.Table]]:
     """-> (numbers int64 [N], chunk of N items), while their map is written beside."""
-    with ItemsWriter(folder, about) as writer:
+    with items_writer(folder, about) as write:
         for chunk in chunks(items, about):
-            yield writer.write(column(chunk, "content_id")), chunk
+            yield write(column(chunk, "content_id")), chunk
 
 
-class ItemsWriter:
-    """Writes the map: (number int64, content_id string)."""
+@contextmanager
+def items_writer(folder: Path, about: About) -> Iterator[Callable[[pa.Array], np.ndarray]]:
+    """-> what adds content_ids [N] to the map (number int64, content_id string) and gives their numbers, int64 [N]."""
+    schema = pa.schema([("number", pa.int64()), ("content_id", pa.string())], {_LEVELS: str(about.levels)})
+    written = 0
 
-    def __init__(self, folder: Path, about: About) -> None:
-        fields = [("number", pa.int64()), ("content_id", pa.string())]
-        self._schema = pa.schema(fields, {_LEVELS: str(about.levels)})
-        self._writer = pq.ParquetWriter(folder / FILE, self._schema, compression="zstd", use_dictionary=False)
-        self._next = 0
-        self._files = ExitStack()
-
-    def write(self, content_ids: pa.Array) -> np.ndarray:
-        """-> the numbers of these items, int64 [N]."""
-        numbers_N = np.arange(self._next, self._next + len(content_ids))
-        self._write(pa.RecordBatch.from_arrays([pa.array(numbers_N), content_ids], schema=self._schema))
-        self._next += len(content_ids)
+    def write(content_ids: pa.Array) -> np.ndarray:
+        nonlocal written
+        numbers_N = np.arange(written, written + len(content_ids))
+        write_later(pa.RecordBatch.from_arrays([pa.array(numbers_N), content_ids], schema=schema))
+        written += len(content_ids)
         return numbers_N
 
-    def __enter__(self) -> ItemsWriter:
-        self._write = self._files.enter_context(aside(self._files.enter_context(self._writer).write_batch))
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        self._files.__exit__(*raised)
+    with (
+        pq.ParquetWriter(folder / FILE, schema, compression="zstd", use_dictionary=False) as file,
+        aside(file.write_batch) as write_later,
+    ):
+        yield write
 
 
 def read_items(folder: Path) -> tuple[pa.Array, int]:

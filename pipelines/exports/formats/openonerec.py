@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
+from fuseid.pipelines.aside import aside
+from fuseid.pipelines.exports.columns import codes_of, column, digits_of, joined, lists_of, matrix, spelled
 from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.aside import aside
-from fuseid.pipelines.exports.formats.columns import codes_of, column, digits_of, joined, lists_of, matrix, spelled
 from fuseid.pipelines.exports.formats.numbering import numbered, read_items
 from fuseid.pipelines.exports.formats.reading import ids_table, readable
 from fuseid.pipelines.exports.formats.tokens import token_tables

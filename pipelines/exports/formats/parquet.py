@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fuseid.pipelines.exports.columns import IDS, chunks, digits_of, matrix
 from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.columns import chunks, digits_of, matrix
-from fuseid.pipelines.exports.formats.reading import IDS, ids_table, readable
+from fuseid.pipelines.exports.formats.reading import ids_table, readable
 from fuseid.pipelines.exports.snapshot import ITEMS
 
 NAME = "parquet"

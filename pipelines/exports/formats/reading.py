@@ -11,9 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.exports.formats.columns import lists_of, suffixes_of
-
-IDS = pa.schema([("content_id", pa.string()), ("codes", pa.list_(pa.int32())), ("suffix", pa.int32())])
+from fuseid.pipelines.exports.columns import IDS, lists_of, suffixes_of
 
 _CAUSES = (OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError, MemoryError)
 

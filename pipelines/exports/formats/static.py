@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from fuseid.pipelines.exports.formats.about import About
 from fuseid.pipelines.exports.formats.by_codes import by_codes
-from fuseid.pipelines.exports.formats.numbering import ItemsWriter, read_items
+from fuseid.pipelines.exports.formats.numbering import items_writer, read_items
 from fuseid.pipelines.exports.formats.reading import ids_table, readable
 
 NAME = "static"
@@ -37,12 +37,12 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
     with (
         (folder / SIDS).open("wb") as sids,
         (folder / DIGITS).open("wb") as digits,
-        ItemsWriter(folder, about) as content_ids,
+        items_writer(folder, about) as write_content_ids,
     ):
         _write_header(sids, (about.items, about.levels))
         _write_header(digits, (about.items, about.levels + 1))
         for part in by_codes(items, folder, about):
-            content_ids.write(part.content_ids)
+            write_content_ids(part.content_ids)
             sids.write(np.ascontiguousarray(part.codes_NL, "<i4").data)
             digits.write(np.ascontiguousarray(part.ids_NM, "<i4").data)
 

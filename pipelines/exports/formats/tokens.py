@@ -8,7 +8,7 @@ from string import ascii_lowercase
 import numpy as np
 import pyarrow as pa
 
-from fuseid.pipelines.exports.formats.columns import joined
+from fuseid.pipelines.exports.columns import joined
 from fuseid.tokenizers.vocabulary import STYLES
 
 

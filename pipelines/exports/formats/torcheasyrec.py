@@ -19,10 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.aside import aside
-from fuseid.pipelines.exports.formats.by_codes import Part, by_codes
-from fuseid.pipelines.exports.formats.columns import (
+from fuseid.pipelines.aside import aside
+from fuseid.pipelines.exports.columns import (
     CHUNK_ROWS,
     column,
     digits_of,
@@ -31,6 +29,8 @@ from fuseid.pipelines.exports.formats.columns import (
     matrix,
     suffixes_of,
 )
+from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.by_codes import Part, by_codes
 from fuseid.pipelines.exports.formats.reading import ids_table, readable
 
 NAME = "torcheasyrec"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuseid.pipelines.exports.formats.columns import lists_of
+from fuseid.pipelines.exports.columns import lists_of
 from fuseid.pipelines.sequences.clock import UTC_TIME
 from fuseid.pipelines.sequences.examples import Examples
 from fuseid.pipelines.sequences.items import Items

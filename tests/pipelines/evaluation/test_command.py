@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -15,38 +14,28 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fuseid.apps import cli
 from fuseid.pipelines.evaluation.settings import _NAMED as named_settings
+
+EVALUATE = ("evaluate", "--db", "db", "--sequences", "sequences")
 
 
 @pytest.fixture
-def fuseid(monkeypatch, capsys, made, short):
-    """Runs `fuseid evaluate` on what is made, in this process, by the short setting; -> (status, output, errors)."""
+def directory(made: Path) -> Path:
+    return made
+
+
+@pytest.fixture(autouse=True)
+def short_and_alone(monkeypatch, short):
+    """In this process, `tiny` is too short to learn anything, and trains here."""
     monkeypatch.setitem(named_settings, "tiny", short)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-
-    def run(*more: str, sequences: Path = made / "sequences") -> tuple[object, str, str]:
-        command = ["fuseid", "evaluate", "--db", str(made / "db"), "--sequences", str(sequences), *more]
-        monkeypatch.setattr(sys, "argv", command)
-        status: object = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code
-        written = capsys.readouterr()
-        return status, written.out, written.err
-
-    return run
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
 
 
-def test_the_command_tells_machines_what_it_tells_people(fuseid):
-    status, out, _ = fuseid("--against", "hashed", "--seeds", "1", "--users", "10", "--json")
-    assert status == 0
-    found = json.loads(out)
+def test_the_command_tells_machines_what_it_tells_people(told, shown):
+    found = told(*EVALUATE, "--against", "hashed", "--seeds", "1", "--users", "10")
     assert (found["seeds"], found["examples"]["users"]) == (1, 10)
     assert {row["against"] for row in found["differences"]} == {"hashed"}
-    status, out, _ = fuseid("--against", "hashed", "--seeds", "1", "--users", "10")
-    assert status == 0
+    out = shown(*EVALUATE, "--against", "hashed", "--seeds", "1", "--users", "10")
     for row in found["measures"]:
         if row["low"] is not None:
             assert f"{100 * row['value']:.2f} ({100 * row['low']:.2f} to {100 * row['high']:.2f})" in out
@@ -60,19 +49,15 @@ def test_the_command_tells_machines_what_it_tells_people(fuseid):
         (["--tokenizer", "rq-kmeans-0000"], "export them with --tokenizer"),
     ],
 )
-def test_a_wrong_command_ends_with_one_line(fuseid, more, message):
-    status, out, err = fuseid(*more)
-    assert (status, out, err.count("\n")) == (1, "", 1)
-    assert message in err
+def test_a_wrong_command_ends_with_one_line(refused, more, message):
+    assert message in refused(*EVALUATE, *more)
 
 
-def test_a_folder_that_was_changed_ends_with_one_line(fuseid, made, tmp_path):
+def test_a_folder_that_was_changed_ends_with_one_line(refused, made, tmp_path):
     folder = shutil.copytree(made / "sequences", tmp_path / "changed")
     with (folder / "part-00000.parquet").open("ab") as file:
         file.write(b"more")
-    status, out, err = fuseid(sequences=folder)
-    assert (status, out, err.count("\n")) == (1, "", 1)
-    assert "is not what its manifest says" in err
+    assert "is not what its manifest says" in refused("evaluate", "--db", "db", "--sequences", folder)
 
 
 # How it ends before it is done
@@ -98,7 +83,7 @@ def trainers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [one for one in family if "spawn_main" in " ".join(one.cmdline())]
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor trains in the process of the command")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor trains in the process of the command")
 @pytest.mark.parametrize(
     ("end", "status", "said"),
     [
@@ -115,7 +100,7 @@ def test_it_ends_with_one_line_and_its_status(started, end: Callable[[subprocess
     assert err.startswith(f"error: {said}")
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor trains in the process of the command")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor trains in the process of the command")
 def test_killed_itself_it_leaves_no_process(started):
     started.kill()
     assert started.communicate(timeout=60)[0] == ""

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from fuseid.pipelines.exports.columns import IDS
 from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.reading import IDS
 from fuseid.pipelines.exports.registry import Format
 from fuseid.pipelines.exports.snapshot import ITEMS
 

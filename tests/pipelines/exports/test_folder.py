@@ -96,6 +96,21 @@ def test_a_link_to_an_empty_folder_is_filled_where_it_leads(tmp_path):
     assert (tmp_path / "there" / "a").read_text() == "a"
 
 
+# A name has 255 bytes at most; these have three a letter.
+LONG = "\u9805" * 85
+
+
+def test_a_name_as_long_as_a_name_may_be_is_made_and_a_longer_one_refused(tmp_path):
+    for name in (LONG, "a" + LONG[1:]):
+        with new_folder(tmp_path / name) as folder:
+            (folder / "a").write_text("a")
+        with pytest.raises(ZeroDivisionError):
+            half_written(tmp_path / f"{name[:-1]}b")
+    with pytest.raises(BadInput, match="cannot make the folder"), new_folder(tmp_path / f"{LONG}a"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {LONG, "a" + LONG[1:]}
+
+
 # Processes that end in the middle
 
 FILLS = """
@@ -152,6 +167,15 @@ def test_what_a_killed_process_left_goes_with_the_next_one_and_what_a_live_one_f
         assert hidden(tmp_path) == others | {filled.name, longer.name, folder.name}
     assert (filled / "half").read_text() == "half"
     assert [path.name for path in out.iterdir()] == ["whole"]
+
+
+def test_what_is_left_of_a_long_name_is_known_by_its_beginning(filling, tmp_path):
+    killed, left = filling(tmp_path / LONG)
+    killed.kill()
+    killed.wait()
+    assert hidden(tmp_path) == {left.name}
+    with new_folder(tmp_path / LONG) as folder:
+        assert hidden(tmp_path) == {folder.name}
 
 
 def test_what_is_interrupted_removes_its_folder_itself(filling, tmp_path):

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 import fuseid.pipelines.exports.formats.about as about_module
 from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.columns import chunks
 from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.exports.formats import forge, grid, minionerec, openonerec, parquet, static, torcheasyrec
 from fuseid.pipelines.exports.formats.about import About
 from fuseid.pipelines.exports.formats.by_codes import by_codes
-from fuseid.pipelines.exports.formats.columns import chunks
 from fuseid.pipelines.exports.registry import FORMATS, format_named
 
 from .format_items import about, catalogues, export, ids_of, item, many, table_of

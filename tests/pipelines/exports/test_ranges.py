@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fuseid.pipelines.exports import ranges as module
 from fuseid.pipelines.exports.ranges import Ranges
 
 ROWS = 500
@@ -19,13 +20,14 @@ def rows() -> pa.Table:
     return pa.table({"content_id": [f"{number:03d}" for number in numbers], "number": numbers})
 
 
+def borders(rows_per_range: int) -> pa.Array:
+    return pa.array([f"{start:03d}" for start in range(rows_per_range, ROWS, rows_per_range)])
+
+
 @pytest.mark.parametrize("share", [1, 2, 7, 100])
 def test_rows_of_too_many_bytes_lie_in_ranges_of_about_as_many_as_are_allowed(rows, share, tmp_path):
-    def find(rows_per_range: int) -> pa.Array:
-        return pa.array([f"{start:03d}" for start in range(rows_per_range, ROWS, rows_per_range)])
-
     reader = pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches(max_chunksize=30))
-    ranges = Ranges.of_bytes(reader, find, rows.nbytes // share, tmp_path, "rows")
+    ranges = Ranges.of_bytes(reader, borders, rows.nbytes // share, tmp_path, "rows")
     parts = [ranges.read(number) for number in range(ranges.count)]
     assert sorted(pa.concat_tables(parts)["number"].to_pylist()) == list(range(ROWS))
     ends = [(min(part["content_id"].to_pylist()), max(part["content_id"].to_pylist())) for part in parts]
@@ -33,6 +35,20 @@ def test_rows_of_too_many_bytes_lie_in_ranges_of_about_as_many_as_are_allowed(ro
     assert share <= ranges.count <= 1.5 * share
     assert max(map(len, parts)) <= -(-ROWS // share)
     assert bool(list(tmp_path.iterdir())) == (share > 1)
+
+
+def test_large_rows_behind_many_small_ones_make_no_range_of_more_rows_than_the_most(rows, tmp_path, monkeypatch):
+    """By the bytes of the first ones a range would have some 200 rows, and 100 KB of captions."""
+    monkeypatch.setattr(module, "_MOST_ROWS", 30)
+    captions = [""] * 300 + ["c" * 1000] * 200
+    reader = pa.RecordBatchReader.from_batches(
+        pa.schema([("content_id", pa.string()), ("caption", pa.string())]),
+        pa.table({"content_id": rows["content_id"], "caption": captions}).to_batches(max_chunksize=30),
+    )
+    ranges = Ranges.of_bytes(reader, borders, 2200, tmp_path, "rows")
+    parts = [ranges.read(number) for number in range(ranges.count)]
+    assert sum(map(len, parts)) == ROWS
+    assert max(map(len, parts)) == 30
 
 
 def test_no_rows_are_one_empty_range(rows, tmp_path):

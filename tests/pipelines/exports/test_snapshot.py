@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+import threading
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,8 @@ import pytest
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.pipelines import indexes
 from fuseid.pipelines.exports import snapshot
+from fuseid.pipelines.exports.columns import IDS
+from fuseid.pipelines.exports.ranges import Ranges
 from fuseid.pipelines.exports.snapshot import ITEMS, Snapshot
 from fuseid.pipelines.exports.tags import remove_tag, tags
 from fuseid.pipelines.fit import promote
@@ -38,10 +43,19 @@ def named(bare: Any) -> Any:
 
 
 def table_of(taken: Snapshot, *extra: str, where: str | None = None) -> pa.Table:
-    count, batches = taken.counted_items((*ITEMS.names, *extra), where)
-    table = pa.Table.from_batches(batches)
+    columns = [*ITEMS.names, *extra]
+    with taken.items(columns, where) as (count, batches):
+        table = pa.Table.from_batches(batches)
     assert len(table) == count
-    return table
+    return table.select(columns)
+
+
+def candidate_of(workspace: Any) -> str:
+    """A second tokenizer, whose IDs stand beside the champion's."""
+    champion = workspace.store().setting("champion")
+    workspace.fit(tokenizer={"codebook_sizes": [2, 2]})
+    (candidate,) = set(workspace.store().dataset("assignments").to_table()["tokenizer_id"].to_pylist()) - {champion}
+    return candidate
 
 
 @pytest.mark.parametrize(("range_bytes", "item_rows"), [(1 << 28, 1 << 16), (700, 10), (1, 1), (4000, 50)])
@@ -49,7 +63,8 @@ def test_items_are_those_of_the_ledger_sorted_however_they_are_cut(named, monkey
     monkeypatch.setattr(snapshot, "_RANGE_BYTES", range_bytes)
     monkeypatch.setattr(snapshot, "ITEM_ROWS", item_rows)
     taken = Snapshot.open(named.uri())
-    batches = list(taken.items(["caption", "attributes"]))
+    with taken.items(["kind", "caption", "sid", "attributes"]) as (_, made):
+        batches = list(made)
     assert [batch.num_rows for batch in batches[:-1]] == [item_rows] * (len(batches) - 1)
     rows = pa.Table.from_batches(batches).select(ITEMS.names).to_pylist()
     ids = [row["content_id"] for row in rows]
@@ -60,7 +75,7 @@ def test_items_are_those_of_the_ledger_sorted_however_they_are_cut(named, monkey
         | {column: ledger[name][column] for column in ("sid", "codes", "suffix")}
         for name in ids
     ]
-    assert batches[0].schema.names == [*ITEMS.names, "caption", "attributes"]
+    assert batches[0].schema.names == [*IDS.names, "kind", "caption", "sid", "attributes"]
 
 
 @pytest.mark.parametrize("copies", ["all", "some"])
@@ -73,9 +88,9 @@ def test_out_of_order_they_are_the_same_items_with_the_columns_asked_for(named, 
         named.store().upsert("contents", rows.set_column(place, rows.schema.field("tokenizer_id"), nothing))
     monkeypatch.setattr(snapshot, "_RANGE_BYTES", 700)
     taken = Snapshot.open(named.uri())
-    columns = ["suffix", "content_id", "caption", "codes"]
-    count, batches = taken.counted_items(columns, ordered=False)
-    found = pa.Table.from_batches(batches)
+    with taken.items(["caption"], ordered=False) as (count, batches):
+        found = pa.Table.from_batches(batches)
+    columns = [*IDS.names, "caption"]
     assert (len(found), found.schema.names) == (count, columns)
     assert found.sort_by("content_id").equals(table_of(taken, "caption").select(columns).sort_by("content_id"))
 
@@ -90,14 +105,14 @@ def test_a_condition_selects_items_by_their_columns(named, monkeypatch, range_by
     taken = Snapshot.open(named.uri())
     found = table_of(taken, where="content_id >= 'v030' AND content_id < 'w'")["content_id"].to_pylist()
     assert found == [f"v{i:03d}" for i in range(30, 36)]
-    count, batches = taken.counted_items(where="kind = 'nothing'")
-    assert (count, list(batches)) == (0, [])
+    with taken.items(where="kind = 'nothing'") as (count, batches):
+        assert (count, list(batches)) == (0, [])
 
 
 @pytest.mark.parametrize("asked", [{"where": "nope = 1"}, {"where": "kind ="}, {"extra": ["nope"]}])
 def test_a_condition_or_column_that_is_none_is_refused_in_one_line(fitted, asked):
-    with pytest.raises(BadInput) as caught:
-        Snapshot.open(fitted.uri()).items(**asked)
+    with pytest.raises(BadInput) as caught, Snapshot.open(fitted.uri()).items(**asked):
+        pass
     assert "\n" not in str(caught.value)
     assert "/" not in str(caught.value).replace(fitted.uri(), "")
 
@@ -122,12 +137,49 @@ def test_items_whose_copy_in_contents_is_missing_or_of_another_tokenizer_have_th
         assert table_of(Snapshot.open(fitted.uri())).equals(before)
 
 
-def test_a_ledger_that_is_mostly_of_deleted_items_changes_nothing(fitted, monkeypatch):
-    monkeypatch.setattr(snapshot, "_RANGE_BYTES", 400)
+@pytest.mark.parametrize(("range_bytes", "held"), [(1 << 28, [10, 10]), (400, [10, 60])])
+def test_of_a_ledger_that_is_mostly_of_deleted_items_memory_holds_the_rows_of_the_others(
+    fitted, monkeypatch, range_bytes, held
+):
+    """In files, where there is more than one range, lie all."""
+    taken = []
+
+    class Watched(Ranges):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            taken.append(sum(len(self.read(part)) for part in range(self.count)))
+
+    candidate = candidate_of(fitted)
     fitted.store().delete("contents", [f"v{i:03d}" for i in range(50)])
-    found = table_of(Snapshot.open(fitted.uri()))
-    assert found["content_id"].to_pylist() == [f"v{i:03d}" for i in range(50, 60)]
-    assert set(found["sid"].to_pylist()) <= set(fitted.ledger().values())
+    monkeypatch.setattr(snapshot, "Ranges", Watched)
+    monkeypatch.setattr(snapshot, "_RANGE_BYTES", range_bytes)
+    found = table_of(Snapshot.open(fitted.uri(), candidate))
+    assert taken == held
+    ledger = fitted.store().dataset("assignments").to_table(filter=f"tokenizer_id = '{candidate}'")
+    given = dict(zip(ledger["content_id"].to_pylist(), ledger["sid"].to_pylist(), strict=True))
+    left = [f"v{i:03d}" for i in range(50, 60)]
+    assert found.select(["content_id", "sid"]).to_pylist() == [{"content_id": n, "sid": given[n]} for n in left]
+
+
+def test_a_reader_that_fails_leaves_neither_temporary_files_nor_a_thread(named, monkeypatch, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(snapshot, "_RANGE_BYTES", 700)
+    monkeypatch.setattr(snapshot, "ITEM_ROWS", 5)
+    seen: list[Path] = []
+
+    def read(taken: Snapshot) -> None:
+        with taken.items() as (_, batches):
+            next(batches)
+            seen.extend(scratch.glob("fuseid-export-*/*"))
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        read(Snapshot.open(named.uri()))
+    assert len(seen) > 1
+    assert list(scratch.iterdir()) == []
+    assert "fuseid-items" not in {thread.name for thread in threading.enumerate()}
 
 
 # What stays
@@ -149,9 +201,9 @@ def test_a_champion_that_changes_between_opening_and_reading_changes_nothing(fit
     before, ids = table_of(Snapshot.open(fitted.uri())), fitted.ledger()
     taken = Snapshot.open(fitted.uri())
     facts = taken.facts()
-    batches = taken.items()
-    candidate = move_on(fitted, cluster)
-    assert pa.Table.from_batches(batches).equals(before)
+    with taken.items(ITEMS.names) as (_, batches):
+        candidate = move_on(fitted, cluster)
+        assert pa.Table.from_batches(batches).select(ITEMS.names).equals(before)
     assert table_of(taken).equals(before)
     assert taken.facts() == facts
     assert dict(zip(before["content_id"].to_pylist(), before["sid"].to_pylist(), strict=True)) == ids
@@ -187,15 +239,12 @@ def test_what_is_tagged_survives_any_cleaning_up_and_what_is_not_goes(fitted, cl
 
 
 def test_at_a_tag_another_tokenizer_may_be_read(fitted):
-    champion = fitted.store().setting("champion")
-    fitted.fit(tokenizer={"codebook_sizes": [2, 2]})
-    every = set(fitted.store().dataset("assignments").to_table()["tokenizer_id"].to_pylist())
-    (candidate,) = every - {champion}
+    champion, candidate = fitted.store().setting("champion"), candidate_of(fitted)
     tag = Snapshot.open(fitted.uri(), candidate).tag()
     fitted.store().delete("contents", ["v001"])
     assert Snapshot.open(fitted.uri(), tag=tag).tokenizer.id == candidate
     there = Snapshot.open(fitted.uri(), champion, tag)
-    assert (there.tokenizer.id, there.counted_items()[0]) == (champion, 60)
+    assert (there.tokenizer.id, len(table_of(there))) == (champion, 60)
 
 
 def test_tags_come_in_the_order_of_their_versions(fitted, cluster):

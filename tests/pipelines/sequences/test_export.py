@@ -6,8 +6,6 @@ import csv
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fuseid.apps import cli
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.exports.ids import export_ids
@@ -118,13 +115,6 @@ def test_shares_cut_where_the_times_they_stand_for_cut(fitted, events, tmp_path)
     assert 0.6 < by_share["examples"]["train"] / sum(by_share["examples"].values()) < 0.7
 
 
-def test_neither_torch_nor_a_model_library_is_imported():
-    heavy = "{'torch', 'transformers', 'open_clip'}"
-    script = f"import sys, fuseid.pipelines.sequences.export; print({heavy} & set(sys.modules) or 'none')"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "none\n"
-
-
 def test_a_title_is_the_one_that_the_ids_are_exported_with(fitted, events, tmp_path):
     export_ids(fitted.uri(), tmp_path / "ids", "minionerec")
     export_sequences(fitted.uri(), events, tmp_path / "out", "minionerec")
@@ -205,37 +195,3 @@ def test_impressions_come_along_as_they_are(fitted, tmp_path):
     export_sequences(fitted.uri(), tmp_path / "i.parquet", tmp_path / "out")
     rows = examples_in(tmp_path / "out")
     assert [(row["split"], row["impressions"]) for row in rows] == [("train", None), ("valid", []), ("test", ["v003"])]
-
-
-def test_the_command_tells_what_it_made_or_in_one_line_why_not(fitted, events, tmp_path, capsys, monkeypatch):
-    def fuseid(*arguments: Any) -> tuple[int, str, str]:
-        command = ["fuseid", "export", "sequences", "--db", fitted.uri(), "--interactions", events, "--runner", "local"]
-        monkeypatch.setattr(sys, "argv", [str(part) for part in (*command, *arguments)])
-        monkeypatch.chdir(tmp_path)
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    by_time = ("--split", "by-time", "--cuts", "0.8,0.9", "--keep", "none")
-    status, out, err = fuseid("--out", "one", *by_time, "--json")
-    assert (status, err) == (0, "")
-    assert json.loads(out) == read_manifest(tmp_path / "one")
-    assert pq.read_schema(tmp_path / "one" / "part-00000.parquet").names[-1] == "target_timestamp"
-    status, out, err = fuseid("--out", "two", "--format", "jsonl")
-    assert (status, err) == (0, "")
-    assert "examples" in out
-    for arguments, said in (
-        (["--cuts", "0.8"], "--cuts belong to --split by-time"),
-        (["--split", "by-time"], "takes two --cuts"),
-        (["--time-zone", "Moon"], "unknown time zone 'Moon'"),
-        (["--format", "csv"], "no format is named 'csv'"),
-        (["--runner", "spark"], "unknown runner 'spark'; there are ray and local"),
-    ):
-        status, out, err = fuseid("--out", "three", *arguments)
-        assert (status, out, err.count("\n")) == (1, "", 1)
-        assert said in err
-        assert not (tmp_path / "three").exists()

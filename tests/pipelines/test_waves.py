@@ -1,10 +1,12 @@
-"""Too many rejections stop a run; what is good is kept."""
+"""Waves: when one is committed, and how too many rejections stop a run, which keeps what is good."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from fuseid.core.errors import TooManyRejected
+from fuseid.pipelines import waves
 from fuseid.pipelines.retry import retry
 
 
@@ -87,3 +89,23 @@ def test_the_next_run_is_not_held_up_by_what_is_known_to_be_bad(workspace):
 def test_a_limit_that_is_none_is_refused(workspace, limit):
     with pytest.raises(ValueError, match="a share like 5% or a number of items like 100"):
         config(workspace, limit)
+
+
+def test_waves_are_of_the_size_that_the_config_gives(bare, cluster):
+    seen = []
+    config = bare.settings(clip=None, run={"block_rows": 5, "wave_rows": 10})
+    bare.ingest_vectors(cluster(23), config=config, after_wave=lambda n: seen.append((n, len(bare.rows()))))
+    assert seen == [(1, 10), (2, 20), (3, 23)]
+
+
+def test_a_wave_is_committed_early_where_its_rows_are_large(bare, monkeypatch):
+    monkeypatch.setattr(waves, "_WAVE_BYTES", (128 << 20) // 10)
+    vectors = {f"v{number}": np.random.default_rng(number).normal(size=40_000) for number in range(120)}
+    config = bare.settings(clip=None, run={"wave_rows": 5000, "block_rows": 10})
+    sizes: list[int] = []
+
+    def committed(count: int) -> None:
+        sizes.append(bare.store().table("contents").count_rows())
+
+    bare.ingest_vectors(vectors, config=config, after_wave=committed)
+    assert sizes == [90, 120]  # 14.4 MB are the first to exceed the limit of 13.4 MB

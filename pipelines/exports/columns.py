@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 from fuseid.pipelines.exports.formats.about import About
 
+# What every format holds of an item.
+IDS = pa.schema([("content_id", pa.string()), ("codes", pa.list_(pa.int32())), ("suffix", pa.int32())])
 CHUNK_ROWS = 1 << 16
 
 

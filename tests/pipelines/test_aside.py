@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fuseid.pipelines.exports.formats.aside import aside
+from fuseid.pipelines.aside import aside
 
 
 def test_calls_come_in_order_one_at_a_time_in_another_thread_and_are_done_at_the_end():

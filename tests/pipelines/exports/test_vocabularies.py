@@ -1,0 +1,23 @@
+"""The file of a vocabulary: whole or not there, under any name that a file may have."""
+
+from __future__ import annotations
+
+import pytest
+
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.vocabularies import export_vocabulary
+from fuseid.tokenizers.vocabulary import Vocabulary
+
+# A name has 255 bytes at most; these have three a letter.
+LONG = "\u9805" * 85
+
+
+def test_a_name_as_long_as_a_name_may_be_is_written_and_a_longer_one_refused(fitted, tmp_path):
+    folder = tmp_path / "out"
+    told = export_vocabulary(fitted.uri(), folder / LONG)
+    assert len(Vocabulary.load(folder / LONG).tokens) == told["size"]
+    with pytest.raises(BadInput, match="cannot write"):
+        export_vocabulary(fitted.uri(), folder / f"{LONG}a")
+    with pytest.raises(BadInput, match="exists; choose another --out"):
+        export_vocabulary(fitted.uri(), folder / LONG)
+    assert [path.name for path in folder.iterdir()] == [LONG]
