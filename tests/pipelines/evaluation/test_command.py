@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -67,20 +68,27 @@ def test_a_folder_that_was_changed_ends_with_one_line(refused, made, tmp_path):
 def started(made) -> Iterator[subprocess.Popen[str]]:
     """The command in a group of its own, as a terminal starts it; a test has it when its processes are there."""
     command = [Path(sys.executable).with_name("fuseid"), "evaluate", "--db", "db", "--sequences", "sequences", "--json"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=made, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + 120
-    while len(trainers(process)) < 2 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    family = psutil.Process(process.pid).children(recursive=True)
-    yield process
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while len(trainers(process)) < 2 and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            family = psutil.Process(process.pid).children(recursive=True)
+            yield process
+        finally:
+            process.kill()
     assert psutil.wait_procs(family, timeout=60)[1] == [], "a process is left"
 
 
 def trainers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    family = psutil.Process(process.pid).children(recursive=True)
-    return [one for one in family if "spawn_main" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            if "spawn_main" in " ".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor trains in the process of the command")
