@@ -13,9 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+# The same examples on every machine, however slow.
+hypothesis.settings.register_profile("fuseid", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("fuseid")
 
 # Before any import of a model library: nothing in the tests may reach for a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
