@@ -16,17 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from lancedb.index import BTree
 
 from fuseid.core.errors import FingerprintMismatch
 from fuseid.core.faults import reached
 from fuseid.core.schemas import ASSIGNMENTS
 from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.indexes import index_key
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.ledger import GrowingLedger, Ledger, pin_policy, pinned_policy
 from fuseid.pipelines.places import NEW, Places, base_texts, lists
 from fuseid.pipelines.runs import Run
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store import Store, table_by_row
 from fuseid.pipelines.vectors import fused_fingerprints, nan_rows, to_fixed
 from fuseid.tokenizers.collisions import Policy, squared_errors
 from fuseid.tokenizers.drift import CodeUse
@@ -99,7 +99,8 @@ def assign(
             reached("assign.ready")
             store.append("assignments", given.reader(run_id), ledger.version)
             reached("assign.appended")
-            _index_items(store)
+            # `project` looks items up in it.
+            index_key(store.dataset("assignments"))
             reached("assign.indexed")
     if champion:
         lease.check()
@@ -126,7 +127,7 @@ def _in_force(store: Store, tokenizer: RQKMeans, ledger: Ledger, wanted: Policy,
 
 def note_without_id(store: Store, run: Run) -> None:
     """Counts items that have none of the modalities which the fusion knows, and says so: they can have no ID."""
-    missing = store.table("contents").count_rows("sid IS NULL")
+    missing = store.dataset("contents").count_rows("sid IS NULL")
     if missing:
         run.counts["without_id"] = missing
         run.notes.append(
@@ -151,15 +152,6 @@ def project(store: Store, tokenizer_id: str) -> int:
         return table.append_column("tokenizer_id", pa.repeat(tokenizer_id, len(table))).cast(schema)
 
     return store.rewrite_columns(update)
-
-
-def _index_items(store: Store) -> None:
-    """Takes new rows into the ledger's index of items, which `project` looks them up by."""
-    table = store.table("assignments")
-    if any("content_id" in index.columns for index in table.list_indices()):
-        store.dataset("assignments").optimize.optimize_indices(index_names=["content_id_idx"])
-    else:
-        table.create_index("content_id", config=BTree())
 
 
 def _spill_codes(
@@ -223,5 +215,5 @@ def _hashed(codes_NL: np.ndarray) -> np.ndarray:
 
 
 def _vectors_of(store: Store, rows: pa.Array) -> np.ndarray:
-    table = store.table("contents").take_row_ids(rows.to_pylist()).select(["content_id", "fused"]).to_arrow()
+    table = table_by_row(store.dataset("contents"), rows.to_pylist(), ["content_id", "fused"])
     return nan_rows(table.sort_by("content_id")["fused"], store.dims()["fused"])

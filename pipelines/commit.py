@@ -167,7 +167,7 @@ class WaveCommitter:
             )  # fmt: skip
 
     def _forget_rejected(self, ids: list[str]) -> None:
-        if self._store.table("rejected").count_rows():
+        if self._store.dataset("rejected").count_rows():
             found = [row["content_id"] for row in rows_by_id(self._store.dataset("rejected"), ids, ["content_id"])]
             self._store.delete("rejected", found)
 

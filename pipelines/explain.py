@@ -28,11 +28,11 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
     ]
     rows = []
     if store.has_contents():
-        plain = [name for name in store.table("contents").schema.names if name != "thumbnail" and name not in dims]
+        plain = [name for name in store.dataset("contents").schema.names if name != "thumbnail" and name not in dims]
         present = {f"has_{name}": f"{name} IS NOT NULL" for name in dims}
         rows = list(_with_presence(store, content_id, plain, present))
     if not rows:
-        rejected = list(rows_by_id(store.dataset("rejected"), [content_id], store.table("rejected").schema.names))
+        rejected = list(rows_by_id(store.dataset("rejected"), [content_id], store.dataset("rejected").schema.names))
         if not rejected:
             raise BadInput(f"no item {content_id!r} in {uri}")
         return {"content_id": content_id, "state": "rejected", "rejected": rejected[0], "ids": ids}

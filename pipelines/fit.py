@@ -21,7 +21,7 @@ from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.ingest import Progress, Silent
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.runs import Run, recorded
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store import Store, table_by_row
 from fuseid.pipelines.vectors import nan_rows
 from fuseid.tokenizers.collisions import Policy
 from fuseid.tokenizers.rq_kmeans import RQKMeans
@@ -37,7 +37,7 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
     """
     progress = progress or Silent()
     store = Store.open(uri)
-    store.table("contents")
+    store.dataset("contents")
     with Lease(store, config.run.lease_seconds) as lease, recorded(store, "fit", config) as run:
         started = time.perf_counter()
         reconcile(store)
@@ -75,7 +75,7 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
             store.put_settings({"champion": tokenizer.id})
             champion = tokenizer.id
             reached("fit.champion")
-        progress.begin("assign", store.table("contents").count_rows())
+        progress.begin("assign", store.dataset("contents").count_rows())
         run.counts["assigned"] = assign(
             store, tokenizer, lease, run.run_id, champion=champion == tokenizer.id,
             policy=Policy.of(config.tokenizer), notes=run.notes, progress=lambda n: progress.advance("assign", n),
@@ -99,7 +99,7 @@ def promote(uri: str, tokenizer_id: str, config: Config) -> Run:
     Raises ArtifactError for one that is not here, FingerprintMismatch for one fitted on another fusion's vectors.
     """
     store = Store.open(uri)
-    store.table("contents")
+    store.dataset("contents")
     with Lease(store, config.run.lease_seconds) as lease, recorded(store, "promote", config) as run:
         tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
         _check_fits_here(store, tokenizer)
@@ -180,8 +180,8 @@ def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> p
     chosen = heapq.nsmallest(limit, keyed())
     if not chosen:
         raise BadInput(f"no item in {store.uri} has a vector to fit on; `fuseid ingest --db {store.uri} ...` adds some")
-    rows = store.table("contents").take_row_ids([row for _, _, row in chosen]).select(["content_id", *columns])
-    return rows.to_arrow().sort_by("content_id")
+    rows = table_by_row(dataset, [row for _, _, row in chosen], ["content_id", *columns])
+    return rows.sort_by("content_id")
 
 
 def assign_all(uri: str, config: Config, tokenizer_id: str | None = None, progress: Progress | None = None) -> Run:
@@ -191,7 +191,7 @@ def assign_all(uri: str, config: Config, tokenizer_id: str | None = None, progre
     """
     progress = progress or Silent()
     store = Store.open(uri)
-    store.table("contents")
+    store.dataset("contents")
     with Lease(store, config.run.lease_seconds) as lease, recorded(store, "assign", config) as run:
         started = time.perf_counter()
         champion = store.setting("champion")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-from lancedb.index import FTS, BTree, IvfFlat, IvfPq
+import lance
 
 from fuseid.core.faults import reached
 from fuseid.core.memory import returned
@@ -30,23 +30,23 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
     for name, columns in (("contents", ("content_id", "sid")), ("assignments", ("content_id", "base"))):
         if name == "contents" and not store.has_contents():
             continue
-        table = store.table(name)
-        have = {column for index in table.list_indices() for column in index.columns}
+        have = indexed_columns(store.dataset(name))
         if name == "contents":
             with returned():
                 compact(store)
-                table.checkout_latest()
                 reached("index.compacted")
+                dataset = store.dataset(name)
                 for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
-                    if column not in have and table.count_rows(rows) >= fts_rows:
-                        table.create_index(column, config=FTS())
+                    if column not in have and dataset.count_rows(rows) >= fts_rows:
+                        dataset.create_scalar_index(column, "INVERTED")
             with returned():
-                _vector_indexes(store, have, vector_rows)
+                _vector_indexes(dataset, have, vector_rows)
+        dataset = store.dataset(name)
         for column in columns:
-            if column not in have and table.count_rows():
-                table.create_index(column, config=BTree())
+            if column not in have and dataset.count_rows():
+                dataset.create_scalar_index(column, "BTREE")
         reached("index.made")
-        store.dataset(name).optimize.optimize_indices()
+        dataset.optimize.optimize_indices()
     reached("index.done")
     for name in store.versions() | {"runs": 0}:
         # What an export has tagged stays.
@@ -76,31 +76,44 @@ def extend_key_index(store: Store, waves: int) -> None:
 
     An upsert reads the rows that the index lacks whole, and to extend it takes time by the rows that it has.
     """
-    table = store.table("contents")
-    if waves % min(_MOST_WAVES, 1 + table.count_rows() // _ROWS_A_WAVE):
-        return
-    with returned():
-        if not any("content_id" in index.columns for index in table.list_indices()):
-            table.create_index("content_id", config=BTree())
-        else:
-            store.dataset("contents").optimize.optimize_indices(index_names=["content_id_idx"])
+    dataset = store.dataset("contents")
+    if waves % min(_MOST_WAVES, 1 + dataset.count_rows() // _ROWS_A_WAVE) == 0:
+        with returned():
+            index_key(dataset)
+
+
+def index_key(dataset: lance.LanceDataset) -> None:
+    """Makes the BTREE on content_id, or takes new rows into it."""
+    if "content_id" in indexed_columns(dataset):
+        dataset.optimize.optimize_indices(index_names=["content_id_idx"])
+    else:
+        dataset.create_scalar_index("content_id", "BTREE")
+
+
+def indexed_columns(dataset: lance.LanceDataset) -> set[str]:
+    """The columns that have an index."""
+    return {column for index in dataset.describe_indices() for column in index.field_names}
 
 
 def unindexed_rows(store: Store) -> dict[str, int]:
     """Per index of `contents` the rows it does not cover."""
-    return {index.name: int(index.num_unindexed_rows or 0) for index in store.table("contents").list_indices()}
+    dataset = store.dataset("contents")
+    names = [index.name for index in dataset.describe_indices()]
+    return {name: int(dataset.stats.index_stats(name)["num_unindexed_rows"]) for name in names}
 
 
-def _vector_indexes(store: Store, have: set[str], threshold: int) -> None:
-    table = store.table("contents")
+def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int) -> None:
     for column in (*MODALITIES, "fused"):
-        if column not in store.dims() or column in have:
+        if column not in dataset.schema.names or column in have:
             continue
-        rows = table.count_rows(f"{column} IS NOT NULL")
+        rows = dataset.count_rows(f"{column} IS NOT NULL")
         if rows < threshold:
             continue
         partitions = max(1, round(math.sqrt(rows)))
         if rows < PQ_ROWS:
-            table.create_index(column, config=IvfFlat(distance_type="cosine", num_partitions=partitions))
+            dataset.create_index(column, "IVF_FLAT", metric="cosine", num_partitions=partitions)
         else:
-            table.create_index(column, config=IvfPq(distance_type="cosine", num_partitions=partitions))
+            size = dataset.schema.field(column).type.list_size
+            # As LanceDB chooses by itself.
+            parts = next((size // numbers for numbers in (16, 8) if size % numbers == 0), 1)
+            dataset.create_index(column, "IVF_PQ", metric="cosine", num_partitions=partitions, num_sub_vectors=parts)

@@ -76,7 +76,7 @@ class Lease:
             raise LeaseLost(f"another run took over {self._store.uri} while this one was silent; run again")
 
     def _read(self) -> dict | None:
-        rows = self._store.table("lease").to_arrow().to_pylist()
+        rows = self._store.dataset("lease").to_table().to_pylist()
         return next((row for row in rows if row["name"] == _NAME), None)
 
     def _swap(self, holder: str) -> bool:
@@ -86,10 +86,10 @@ class Lease:
             "name": _NAME, "epoch": self._epoch, "holder": holder, "host": _place(), "pid": os.getpid(),
             "process_start": me.create_time(), "expires_at": time.time() + self._seconds,
         }  # fmt: skip
-        merge = self._store.table("lease").merge_insert("name")
-        merge = merge.when_matched_update_all(where=f"target.epoch = {self._epoch - 1}")
-        result = merge.when_not_matched_insert_all().execute(pa.Table.from_pylist([row], schema=LEASE))
-        return result.num_updated_rows + result.num_inserted_rows == 1
+        merge = self._store.dataset("lease").merge_insert("name")
+        merge = merge.when_matched_update_all(f"target.epoch = {self._epoch - 1}").when_not_matched_insert_all()
+        done = merge.execute(pa.Table.from_pylist([row], schema=LEASE))
+        return done["num_updated_rows"] + done["num_inserted_rows"] == 1
 
     def _renew(self) -> None:
         while not self._stop.wait(self._seconds / 3):

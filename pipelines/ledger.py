@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from fuseid.core.schemas import ASSIGNMENTS
 from fuseid.pipelines.batches import folded
+from fuseid.pipelines.indexes import indexed_columns
 from fuseid.pipelines.store import Store, sql_list
 from fuseid.tokenizers.collisions import Policy
 
@@ -47,7 +48,7 @@ class Ledger:
         self.version = self._dataset.version
         self._where = f"tokenizer_id = '{tokenizer_id}'"
         self._rows = self._dataset.count_rows()
-        self._indexed = {column for index in store.table("assignments").list_indices() for column in index.columns}
+        self._indexed = indexed_columns(self._dataset)
         self.empty = not self._dataset.to_table(columns=["content_id"], filter=self._where, limit=1).num_rows
 
     def rows(self, column: str, keys: pa.Array, columns: list[str]) -> Iterator[pa.Table]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import numpy as np
 import pyarrow as pa
 
@@ -29,6 +30,7 @@ class Catalog:
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._config = config
+        self._now: Any = None
         self._clip: Any = None
         self._samples: dict[str, np.ndarray] = {}
 
@@ -88,12 +90,15 @@ class Catalog:
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Whole rows by content_id, without vectors unless named."""
         dims = self._store.dims()
-        names = columns or [name for name in self._store.table("contents").schema.names if name not in dims]
+        names = columns or [name for name in self._store.dataset("contents").schema.names if name not in dims]
         return list(rows_by_id(self._store.dataset("contents"), list(ids), names))
 
     def _begin(self) -> None:
         """Takes the newest version of `contents`, which the whole search then stays with."""
-        self._now = self._store.table("contents")
+        if self._now is None:
+            self._store.dataset("contents")
+            self._now = lancedb.connect(self._store.uri).open_table("contents")
+        self._now.checkout_latest()
         self._dataset = self._now.to_lance()
         if not self._now.count_rows():
             raise StoreError(

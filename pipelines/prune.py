@@ -31,7 +31,7 @@ class Unlisted:
         self._store = store
         self._scratch = scratch
         self.counts = {table: self._find(table, keys) for table in _TABLES}
-        items = store.table("contents").count_rows() if store.has_contents() else 0
+        items = store.dataset("contents").count_rows() if store.has_contents() else 0
         if self.counts["contents"] > allowed(max_prune, items):
             raise BadInput(
                 f"--prune would remove {self.counts['contents']} of the {items} items in {store.uri}, more than "

@@ -19,7 +19,7 @@ def retry(uri: str, config: Config, error_class: str | None = None, max_attempts
     store = Store.open(uri)
     with Lease(store, config.run.lease_seconds) as lease, recorded(store, "retry", config) as run:
         where = "fingerprint <> ''" + (f" AND error_class = {sql_string(error_class)}" if error_class else "")
-        table = store.table("rejected")
+        table = store.dataset("rejected")
         candidates = table.count_rows(where)
         if max_attempts is not None:
             where += f" AND attempts < {max_attempts}"
@@ -27,6 +27,6 @@ def retry(uri: str, config: Config, error_class: str | None = None, max_attempts
         run.counts["left_alone"] = candidates - run.counts["marked"]
         if run.counts["marked"]:
             lease.check()
-            table.update(where=where, values={"fingerprint": ""})
+            table.update({"fingerprint": "''"}, where=where)
         run.notes.append("the next ingest that lists them tries them again")
     return run

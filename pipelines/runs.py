@@ -115,5 +115,6 @@ def _outcome(error: BaseException) -> str:
 
 def _mark_killed(store: Store) -> None:
     running = "outcome = 'running'"
-    if store.table("runs").count_rows(running):
-        store.table("runs").update(where=running, values={"outcome": "killed"})
+    runs = store.dataset("runs")
+    if runs.count_rows(running):
+        runs.update({"outcome": "'killed'"}, where=running)

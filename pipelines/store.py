@@ -1,4 +1,9 @@
-"""The store: one LanceDB database with its tables, its settings and the artifacts beside it."""
+"""The store: one LanceDB database with its tables, its settings and the artifacts beside it.
+
+All of it is read and written through Lance itself, which works in the calling thread. LanceDB's Python calls wait for
+another thread's event loop, where now and then one never comes back (docs/decisions/0002-store.md): a person can
+interrupt a look-up, a job at night cannot. So LanceDB answers look-ups (`lookup.py`), and writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,6 @@ from typing import Any
 
 import fsspec
 import lance
-import lancedb
 import pyarrow as pa
 from lance.commit import CommitConflictError
 from lance.fragment import write_fragments
@@ -34,16 +38,16 @@ _SETTING = "fuseid."
 class Store:
     """A directory or object-store URI. `contents` appears with the first committed wave, the rest at once."""
 
-    def __init__(self, uri: str, connection: lancedb.DBConnection) -> None:
+    def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._db = connection
-        self._tables: dict[str, Any] = {}
 
     @classmethod
     def open(cls, uri: str | Path) -> Store:
         """Raises StoreError where there is no database, or one of another schema version."""
-        store = cls(str(uri), _connect(uri, must_exist=True))
-        if not all(map(store._has, _TABLES)):
+        if "://" not in str(uri) and not Path(uri).exists():
+            raise StoreError(f"no database at {uri}; `fuseid ingest --db {uri} ...` makes one")
+        store = cls(_checked(uri))
+        if any(store._newest(name) is None for name in _TABLES):
             raise StoreError(f"no fuseid database at {uri}; `fuseid ingest --db {uri} ...` makes one")
         store._check_version()
         return store
@@ -51,49 +55,51 @@ class Store:
     @classmethod
     def create(cls, uri: str | Path) -> Store:
         """Opens the database, making what is missing."""
-        store = cls(str(uri), _connect(uri, must_exist=False))
+        store = cls(_checked(uri))
         for name, schema in _TABLES.items():
-            if not store._has(name):
-                store._db.create_table(name, schema=schema, exist_ok=True)
+            if store._newest(name) is None:
+                store._make(name, schema)
         store._check_version()
         return store
 
     # Tables
 
     def has_contents(self) -> bool:
-        return self._has("contents")
-
-    def table(self, name: str) -> Any:
-        """The newest version of a table. Raises StoreError for `contents` where nothing was ingested yet."""
-        if name == "contents" and not self.has_contents():
-            raise StoreError(f"the database {self.uri} is empty; `fuseid ingest --db {self.uri} ...` fills it")
-        table = self._opened(name)
-        table.checkout_latest()
-        return table
+        return self._newest("contents") is not None
 
     def dataset(self, name: str) -> lance.LanceDataset:
-        return self.table(name).to_lance()
+        """The newest version of a table, and no later one. Raises StoreError for `contents` where nothing was ingested
+        yet."""
+        newest = self._newest(name)
+        if newest is None:
+            raise StoreError(f"the database {self.uri} is empty; `fuseid ingest --db {self.uri} ...` fills it")
+        return newest
+
+    def path(self, name: str) -> str:
+        """Where a table lies, as LanceDB lays it out."""
+        return f"{self.uri.rstrip('/')}/{name}.lance"
 
     def versions(self) -> dict[str, int]:
         names = [*_TABLES, *(["contents"] if self.has_contents() else [])]
-        return {name: self.table(name).version for name in sorted(names) if name not in ("lease", "runs")}
+        return {name: self.dataset(name).version for name in sorted(names) if name not in ("lease", "runs")}
 
     def dims(self) -> dict[str, int]:
         """The size of each vector column that `contents` has, `fused` included."""
-        if not self.has_contents():
+        contents = self._newest("contents")
+        if contents is None:
             return {}
-        schema = self.table("contents").schema
+        schema = contents.schema
         return {name: schema.field(name).type.list_size for name in (*MODALITIES, "fused") if name in schema.names}
 
     def ensure_vectors(self, dims: Mapping[str, int]) -> None:
         """Makes `contents`, or adds the columns it lacks. Raises FingerprintMismatch for a column of another size."""
         if not self.has_contents():
-            self._db.create_table("contents", schema=schemas.contents_schema(dict(dims)), exist_ok=True)
+            self._make("contents", schemas.contents_schema(dict(dims)))
             reached("contents.made")
         have = self.dims()
         for name, size in dims.items():
             if name not in have:
-                self.table("contents").add_columns(pa.schema([pa.field(name, pa.list_(pa.float32(), size))]))
+                self.dataset("contents").add_columns(pa.schema([pa.field(name, pa.list_(pa.float32(), size))]))
             elif have[name] != size:
                 raise FingerprintMismatch(
                     f"{name} vectors of {size} numbers cannot enter {self.uri}, whose {name} has {have[name]}; "
@@ -101,10 +107,7 @@ class Store:
                 )
 
     def upsert(self, name: str, rows: pa.Table, key: str = "content_id") -> None:
-        """Inserts or replaces whole rows by key, in one commit; `rows` holds each key once.
-
-        By Lance's own merge: LanceDB's refuses vector columns with nulls.
-        """
+        """Inserts or replaces whole rows by key, in one commit; `rows` holds each key once."""
         merge = self.dataset(name).merge_insert(key)
         merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
@@ -130,7 +133,7 @@ class Store:
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """Deletes rows by content_id."""
         for start in range(0, len(ids), 1000):
-            self.table(name).delete(f"content_id IN ({sql_list(ids[start : start + 1000])})")
+            self.dataset(name).delete(f"content_id IN ({sql_list(ids[start : start + 1000])})")
 
     def rewrite_columns(self, update: Callable[[lance.LanceFragment], pa.Table | None]) -> int:
         """Rewrites columns of `contents`, fragment by fragment, in one commit; rows and their indexes stay in place.
@@ -197,28 +200,31 @@ class Store:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _has(self, name: str) -> bool:
-        """Whether a table has a version: who is killed while making one leaves a folder that is none."""
+    def _newest(self, name: str) -> lance.LanceDataset | None:
+        """None for a table without a version: who is killed while making one leaves a folder that is none."""
         try:
-            self._opened(name)
+            return lance.dataset(self.path(name))
         except ValueError as error:
             if "not found" not in str(error):
-                raise
+                raise StoreError(f"cannot open the database {self.uri}: {str(error).splitlines()[0]}") from None
             fs, root = fsspec.url_to_fs(self.uri)
             if fs.exists(f"{root}/{name}.lance/data"):
                 raise StoreError(f"{self.uri} is damaged: {name} has data and no version; restore a copy") from None
-            return False
-        return True
+            return None
 
-    def _opened(self, name: str) -> Any:
-        if name not in self._tables:
-            self._tables[name] = self._db.open_table(name)
-        return self._tables[name]
+    def _make(self, name: str, schema: pa.Schema) -> None:
+        """An empty table, unless another process has just made it."""
+        try:
+            lance.write_dataset(schema.empty_table(), self.path(name))
+        except OSError:
+            if self._newest(name) is None:
+                raise
 
     def _check_version(self) -> None:
-        if not self.has_contents():
+        contents = self._newest("contents")
+        if contents is None:
             return
-        found = (self.table("contents").schema.metadata or {}).get(b"fuseid.schema_version", b"none").decode()
+        found = (contents.schema.metadata or {}).get(b"fuseid.schema_version", b"none").decode()
         if found != str(schemas.SCHEMA_VERSION):
             raise StoreError(
                 f"{self.uri} has schema version {found}, this fuseid reads {schemas.SCHEMA_VERSION}; "
@@ -226,17 +232,10 @@ class Store:
             )
 
 
-def _connect(uri: str | Path, must_exist: bool) -> lancedb.DBConnection:
-    if "://" not in str(uri):
-        path = Path(uri)
-        if path.exists() and not path.is_dir():
-            raise StoreError(f"{uri} is a file; --db names a directory or an object-store URI")
-        if must_exist and not path.is_dir():
-            raise StoreError(f"no database at {uri}; `fuseid ingest --db {uri} ...` makes one")
-    try:
-        return lancedb.connect(str(uri))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise StoreError(f"cannot open the database {uri}: {str(error).splitlines()[0]}") from None
+def _checked(uri: str | Path) -> str:
+    if "://" not in str(uri) and Path(uri).exists() and not Path(uri).is_dir():
+        raise StoreError(f"{uri} is a file; --db names a directory or an object-store URI")
+    return str(uri)
 
 
 def sql_string(value: str) -> str:
@@ -260,6 +259,15 @@ def table_by_id(dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequen
     """The same as one table, in no order."""
     parts = list(_parts_by_id(dataset, ids, columns, where))
     return pa.concat_tables(parts) if parts else dataset.schema.empty_table().select(list(columns))
+
+
+def table_by_row(dataset: lance.LanceDataset, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+    """Rows by Lance's own row ids, in no order."""
+    parts = [dataset.schema.empty_table().select(list(columns))]
+    for start in range(0, len(rows), 10_000):
+        listed = ", ".join(map(str, rows[start : start + 10_000]))
+        parts.append(dataset.to_table(columns=list(columns), filter=f"_rowid IN ({listed})"))
+    return pa.concat_tables(parts)
 
 
 def _parts_by_id(

@@ -107,7 +107,7 @@ def test_a_command_that_is_told_to_stop_keeps_what_is_finished(tmp_path, manifes
 
     store = Store.open(tmp_path / "db")
     (run,) = store.dataset("runs").to_table().to_pylist()
-    done = store.table("contents").count_rows()
+    done = store.dataset("contents").count_rows()
     assert run["outcome"] == "stopped"
     assert 0 < done < 100_000
     assert json.loads(run["counts"])["committed"] == done

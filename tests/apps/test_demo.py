@@ -31,7 +31,7 @@ def listed() -> list[dict]:
 def test_every_item_of_the_sample_has_an_id(demo: Path, listed: list[dict]) -> None:
     store = Store.open(demo / "db")
     rows = store.dataset("contents").to_table(columns=["content_id", "sid", "kind"]).to_pylist()
-    assert store.table("rejected").count_rows() == 0
+    assert store.dataset("rejected").count_rows() == 0
     assert {row["content_id"] for row in rows} == {item["content_id"] for item in listed}
     assert all(row["sid"] for row in rows)
     assert len({row["sid"] for row in rows}) == len(rows) >= 300

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+import pyarrow as pa
+
 
 def test_a_rejected_item_is_skipped_while_unchanged_and_mended_when_its_file_is(workspace):
     path = workspace.media / "a.png"
@@ -59,8 +61,9 @@ def test_a_row_that_a_killed_run_left_in_both_tables_is_reconciled(workspace):
     rows = workspace.captions(3)
     workspace.ingest(rows)
     store = workspace.store()
-    left = dict.fromkeys(store.table("rejected").schema.names) | {"content_id": "t001", "attempts": 1}
-    store.table("rejected").add([left])
+    schema = store.dataset("rejected").schema
+    left = dict.fromkeys(schema.names) | {"content_id": "t001", "attempts": 1}
+    store.upsert("rejected", pa.Table.from_pylist([left], schema=schema))
     workspace.ingest(rows, load=workspace.no_model)
     assert workspace.rows("rejected") == {}
     assert len(workspace.rows()) == 3

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import lancedb
 import numpy as np
 import pytest
 
@@ -202,7 +203,8 @@ def test_words_that_only_the_vlm_said_are_in_the_full_text_index(shop: Shop) -> 
     maintain(store, fts_rows=3)
     assert unindexed_rows(store)["vlm_caption_idx"] == 0
     colours = {name: row[0].split()[1] for name, row in shop.stored("vlm_caption").items() if row[0]}
-    hits = store.table("contents").search(colours["one"], query_type="fts", fts_columns="vlm_caption").to_arrow()
+    table = lancedb.connect(store.uri).open_table("contents")
+    hits = table.search(colours["one"], query_type="fts", fts_columns="vlm_caption").to_arrow()
     assert set(hits["content_id"].to_pylist()) == {name for name, said in colours.items() if said == colours["one"]}
     catalog = Catalog.open(shop.workspace.uri())
     assert "one" in catalog.search(text=colours["one"], k=4)["content_id"].to_pylist()

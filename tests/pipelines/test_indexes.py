@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import lancedb
 import numpy as np
 import pytest
 
 from fuseid.pipelines import indexes
 from fuseid.pipelines.assign import project
 from fuseid.pipelines.fit import promote
-from fuseid.pipelines.indexes import maintain, unindexed_rows
+from fuseid.pipelines.indexes import indexed_columns, maintain, unindexed_rows
 
 INDEX = {"external": "external_idx", "fused": "fused_idx"}
 
 
 def names(workspace) -> set[str]:
-    return {column for index in workspace.store().table("contents").list_indices() for column in index.columns}
+    return indexed_columns(workspace.store().dataset("contents"))
 
 
 @pytest.fixture
@@ -32,6 +33,20 @@ def test_a_small_table_has_key_indexes_only(fitted):
 def test_a_table_that_is_large_enough_has_them_all(indexed):
     assert names(indexed) == {"content_id", "sid", "caption", "external", "fused"}
     assert set(unindexed_rows(indexed.store()).values()) == {0}
+
+
+@pytest.mark.parametrize("size", [32, 24, 20])
+def test_a_very_large_table_has_product_quantized_vectors(bare, monkeypatch, size):
+    monkeypatch.setattr(indexes, "PQ_ROWS", 300)
+    rng = np.random.default_rng(0)
+    vectors = {f"v{number}": rng.normal(size=size) for number in range(300)}
+    bare.ingest_vectors(vectors, config=bare.settings(clip=None))
+    maintain(bare.store(), vector_rows=300)
+    table = lancedb.connect(bare.uri()).open_table("contents")
+    assert [index.index_type for index in table.list_indices() if index.columns == ["external"]] == ["IvfPq"]
+    assert table.index_stats("external_idx").num_unindexed_rows == 0
+    hits = table.search(vectors["v7"], vector_column_name="external").distance_type("cosine").nprobes(20).limit(10)
+    assert "v7" in [row["content_id"] for row in hits.select(["content_id"]).to_list()]
 
 
 def test_after_an_ingest_that_assigns_no_row_is_unindexed(indexed, cluster):
@@ -112,7 +127,7 @@ def test_captions_that_arrive_later_are_in_the_full_text_index_too(workspace):
     maintain(workspace.store(), fts_rows=10)
     workspace.ingest([{"content_id": "rare", "caption": "zanzibar"}])
     assert set(unindexed_rows(workspace.store()).values()) == {0}
-    table = workspace.store().table("contents")
+    table = lancedb.connect(workspace.uri()).open_table("contents")
     found = table.search("zanzibar", query_type="fts", fts_columns="caption").select(["content_id"]).to_list()
     assert [row["content_id"] for row in found] == ["rare"]
 

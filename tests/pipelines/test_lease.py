@@ -63,7 +63,7 @@ def test_a_lease_is_free_again_after_its_block(store):
     for _ in range(3):
         with Lease(store, 30) as lease:
             lease.check()
-    assert store.table("lease").count_rows() == 1
+    assert store.dataset("lease").count_rows() == 1
 
 
 def test_a_lease_is_free_again_after_a_block_that_raised(store):
@@ -152,7 +152,7 @@ def test_a_run_that_lost_its_lease_commits_nothing_further(bare, cluster):
     config = bare.settings(clip=None, run={"block_rows": 4, "wave_rows": 8})
 
     def taken_over(wave: int) -> None:
-        row = bare.store().table("lease").to_arrow().to_pylist()[0]
+        row = bare.store().dataset("lease").to_table().to_pylist()[0]
         row |= {"epoch": row["epoch"] + 1, "holder": "another"}
         bare.store().upsert("lease", _table(bare, row), key="name")
 
@@ -164,7 +164,7 @@ def test_a_run_that_lost_its_lease_commits_nothing_further(bare, cluster):
 def _table(workspace, row):
     import pyarrow as pa
 
-    return pa.Table.from_pylist([row], schema=workspace.store().table("lease").schema)
+    return pa.Table.from_pylist([row], schema=workspace.store().dataset("lease").schema)
 
 
 def test_a_second_ingest_is_refused_while_one_runs(bare, cluster):

@@ -82,7 +82,7 @@ def test_a_prefix_ends_where_a_code_ends(bare, cluster):
     wanted = ["12-24-1", "12-24-1.1", "12-24-30", "12-240-1", "12-2-4", "1-24-1", "112-24-1", "12-24"]
     store = bare.store()
     for row, sid in zip(sorted(bare.rows()), wanted, strict=True):
-        store.table("contents").update(where=f"content_id = '{row}'", values={"sid": sid})
+        store.dataset("contents").update({"sid": f"'{sid}'"}, where=f"content_id = '{row}'")
     catalog = bare.catalog()
 
     def below(prefix: str) -> list[str]:

@@ -21,6 +21,6 @@ def test_the_run_is_recorded_with_its_counts_and_outcome(workspace):
 
 def test_the_row_of_a_killed_run_says_so_once_the_next_one_begins(bare, cluster):
     bare.ingest_vectors(cluster(8))
-    bare.store().table("runs").update(values={"outcome": "running"})  # all that a SIGKILL leaves
+    bare.store().dataset("runs").update({"outcome": "'running'"})  # all that a SIGKILL leaves
     bare.ingest_vectors(cluster(8))
     assert bare.store().dataset("runs").to_table().sort_by("started_at")["outcome"].to_pylist() == ["killed", "done"]

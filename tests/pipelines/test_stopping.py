@@ -43,7 +43,7 @@ def test_what_is_finished_is_kept_and_the_next_run_ends_like_a_quiet_one(bare, c
     assert f"{done} items" in str(caught.value)
     assert sum(sid is None for sid in bare.ids("stopped").values()) == done
     assert outcomes(bare, "stopped")[-1] == "stopped"
-    assert bare.store("stopped").table("lease").to_arrow()["holder"].to_pylist() == [""]
+    assert bare.store("stopped").dataset("lease").to_table()["holder"].to_pylist() == [""]
 
     run = bare.ingest_vectors(vectors | more, db="stopped", config=config)
     assert run.counts["planned"] == 60 - done

@@ -105,7 +105,7 @@ def test_a_wave_is_committed_early_where_its_rows_are_large(bare, monkeypatch):
     sizes: list[int] = []
 
     def committed(count: int) -> None:
-        sizes.append(bare.store().table("contents").count_rows())
+        sizes.append(bare.store().dataset("contents").count_rows())
 
     bare.ingest_vectors(vectors, config=config, after_wave=committed)
     assert sizes == [90, 120]  # 14.4 MB are the first to exceed the limit of 13.4 MB

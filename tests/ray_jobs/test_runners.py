@@ -119,7 +119,7 @@ def test_a_ray_run_that_is_told_to_stop_keeps_what_is_finished(quiet: tuple[Path
         )  # fmt: skip
     assert caught.value.exit_status == 143
     store = Store.open(db)
-    finished = store.table("contents").count_rows() + store.table("rejected").count_rows()
+    finished = store.dataset("contents").count_rows() + store.dataset("rejected").count_rows()
     assert 8 <= finished < 68
     assert [row["outcome"] for row in store.dataset("runs").to_table().to_pylist()] == ["stopped"]
     assert ingest(str(db), open_source(manifest), fake, RayRunner()).counts["planned"] == 68 - finished

@@ -95,4 +95,4 @@ def test_a_submitted_job_runs_the_wheel_and_tells_how_it_ended(
     assert (summary["counts"]["committed"], summary["counts"]["rejected"]) == (60, 1)
     # The log tells each rejected item with run and id.
     assert f"run {summary['run_id']}: rejected 'bad' at decode, attempt 1: EmptyItem" in said
-    assert Store.open(tmp_path / "db").table("contents").count_rows() == 60
+    assert Store.open(tmp_path / "db").dataset("contents").count_rows() == 60

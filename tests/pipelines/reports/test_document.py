@@ -165,7 +165,7 @@ def test_deleted_items_leave_the_report_though_the_ledger_keeps_them(db, tokeniz
     Store.open(db).delete("contents", gone)
     (column,) = report(db)["tokenizers"]
     rows = held(db, tokenizers[0])
-    assert Store.open(db).table("assignments").count_rows() == 2 * ITEMS
+    assert Store.open(db).dataset("assignments").count_rows() == 2 * ITEMS
     assert column["items"] == len(rows) == ITEMS - len(gone)
     assert column["suffixed"] == sum(row["suffix"] is not None for row in rows)
     expected = [asdict(one) for one in code_measures(matrix(rows), (4, 3))]
@@ -393,7 +393,7 @@ def test_before_a_fit_and_before_an_ingest_and_after_a_purge(db, tmp_path, made)
     ingest(other, Vectors(made / "all.parquet"), CONFIG, LocalRunner())
     with pytest.raises(StoreError, match="no semantic IDs yet"):
         report(other)
-    Store.open(db).table("contents").delete("true")
+    Store.open(db).dataset("contents").delete("true")
     with pytest.raises(StoreError, match=r"no item in .* has an ID of rq-kmeans-"):
         report(db)
     with pytest.raises(StoreError, match="no database"):
