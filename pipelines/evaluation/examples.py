@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.progress import Progress
+from fuseid.pipelines.sequences.options import SPLITS
 
 _BATCH = 8192
 _COLUMNS = ["user_id", "split", "items", "target"]
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@ does not grow with the catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.pipelines.batches import folded
+from fuseid.pipelines.spill import Spill
 
 _SAMPLES_PER_RANGE = 256
 # Rows that are sorted into their ranges at a time.
@@ -48,15 +48,16 @@ class Ranges:
 
     def __init__(self, batches: pa.RecordBatchReader, borders: pa.Array, scratch: Path, name: str) -> None:
         """Takes all batches in. name: of the files in `scratch`, one a range."""
-        self._schema = batches.schema
         self.count = len(borders) + 1
         self.borders = borders
-        self._stem = scratch / name
-        self._held: list[pa.RecordBatch] = []
+        self._held: pa.Table | None = None
         if self.count == 1:
-            self._held = [batch for batch in batches if batch.num_rows]
+            self._held = batches.read_all()
         else:
-            self._spill(batches)
+            self._spill = Spill(scratch, name, self.count, batches.schema)
+            for table in folded(batches, _SPLIT_ROWS):
+                self._spill.write(table, self._numbers(table["content_id"].combine_chunks()))
+            self._spill.close()
 
     @classmethod
     def of_bytes(
@@ -82,26 +83,7 @@ class Ranges:
 
     def read(self, number: int) -> pa.Table:
         """The rows of a range, in the order in which they came; from files they are mapped, not read."""
-        batches = self._held
-        if (path := self._file(number)).exists():
-            with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
-                batches = list(reader)
-        return pa.Table.from_batches(batches, self._schema)
-
-    def _spill(self, batches: Iterable[pa.RecordBatch]) -> None:
-        writers: dict[int, pa.RecordBatchWriter] = {}
-        with ExitStack() as files:
-            for table in folded(batches, _SPLIT_ROWS):
-                numbers = self._numbers(table["content_id"].combine_chunks())
-                table = table.take(np.argsort(numbers, kind="stable"))
-                ends = np.cumsum(np.bincount(numbers, minlength=self.count))
-                for number, end in enumerate(ends.tolist()):
-                    start = int(ends[number - 1]) if number else 0
-                    if start == end:
-                        continue
-                    if number not in writers:
-                        writers[number] = files.enter_context(pa.ipc.new_stream(str(self._file(number)), table.schema))
-                    writers[number].write_table(table.slice(start, end - start))
+        return self._spill.read(number) if self._held is None else self._held
 
     def _numbers(self, content_ids: pa.Array) -> np.ndarray:
         """uint16 [N]: how many borders are at or below each, by a binary search of all at once."""
@@ -114,6 +96,3 @@ class Ranges:
             found = np.where(above & (tried <= len(self.borders)), tried, found)
             step >>= 1
         return found.astype(np.uint16)
-
-    def _file(self, number: int) -> Path:
-        return self._stem.with_name(f"{self._stem.name}-{number:03d}.arrow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import zlib
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,7 @@ from fuseid.pipelines.batches import folded
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.quantiles import quantile
 from fuseid.pipelines.sequences.shards import SHARD
-from fuseid.pipelines.sequences.spill import Spill
+from fuseid.pipelines.spill import Spill
 
 UNKNOWN_FILE = "unknown_items.parquet"
 _UNKNOWN = pa.schema([("content_id", pa.string()), ("events", pa.int64())])
@@ -60,7 +61,7 @@ class Events:
             lacking = rows["content_id"].filter(pc.is_null(found))
             counts = pc.value_counts(lacking)
             counted = pa.Table.from_arrays([counts.field("values"), counts.field("counts")], schema=_UNKNOWN)
-            self._unknown.write(counted, "content_id")
+            self._unknown.write(counted, part_of(counted["content_id"], self._unknown.parts))
             self.unknown += len(lacking)
             rows, found = rows.filter(found.is_valid()), found.drop_null()
         if not len(found):
@@ -69,7 +70,8 @@ class Events:
         extremes = pc.min_max(times).as_py()
         self._times = [min([extremes["min"], *self._times]), max([extremes["max"], *self._times])]
         columns = [rows["user_id"], found, times, *(rows[name] for name in self._known.schema.names[len(SHARD) :])]
-        self._known.write(pa.Table.from_arrays(columns, schema=self._known.schema), "user_id")
+        known = pa.Table.from_arrays(columns, schema=self._known.schema)
+        self._known.write(known, part_of(known["user_id"], self.shards))
 
     def read(self) -> Iterator[tuple[int, pa.Table]]:
         """(number, events) of every shard that has any."""
@@ -108,3 +110,13 @@ class Events:
                     most = heapq.nsmallest(_NAMED, [*most, *((-count, name) for count, name in pairs)])
         named = [{"content_id": name, "events": -count} for count, name in most]
         return {"items": items, "events": self.unknown, "most_frequent": named}
+
+
+def part_of(keys: pa.ChunkedArray, parts: int) -> np.ndarray:
+    """uint16 [N]: the CRC-32 of each key, over the parts."""
+    if parts == 1:
+        return np.zeros(len(keys), np.uint16)
+    encoded = keys.combine_chunks().dictionary_encode()
+    texts = encoded.dictionary.cast(pa.binary()).to_pylist()
+    numbers = np.fromiter(map(zlib.crc32, texts), np.uint32, len(texts)) % parts
+    return numbers.astype(np.uint16)[encoded.indices.to_numpy()]

@@ -160,6 +160,13 @@ class Workspace:
         assert len(found) == len(rows) == len(set(found.values())), "the ledger gave an item or an ID twice"
         return found
 
+    def candidate(self, db: str = "db") -> str:
+        """The one tokenizer of the ledger that is not champion."""
+        store = self.store(db)
+        names = store.dataset("assignments").to_table(columns=["tokenizer_id"])["tokenizer_id"].unique().to_pylist()
+        (found,) = {*names} - {store.setting("champion")}
+        return found
+
     def captions(self, count: int, prefix: str = "t") -> list[dict[str, Any]]:
         words = ("apple", "dog", "bicycle", "house", "tree", "fish", "cloud")
         return [

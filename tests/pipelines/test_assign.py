@@ -131,8 +131,7 @@ def test_a_second_fit_makes_a_candidate_and_promoting_switches_there_and_back(fi
     assert run.counts["assigned"] == 60
     assert fitted.store().setting("champion") == champion
     assert fitted.ids() == before
-    store = fitted.store()
-    (candidate,) = set(store.dataset("assignments").to_table()["tokenizer_id"].to_pylist()) - {champion}
+    candidate = fitted.candidate()
     assert candidate in run.notes[0]
 
     # While it is no champion, new items get the champion's IDs only; promoting gives the candidate's as well.

@@ -92,8 +92,7 @@ def test_after_a_fit_on_what_is_new_the_candidate_starts_afresh(older):
     older.fit(clip=None, **{"tokenizer": {**FIT["tokenizer"], "codebook_sizes": [6, 3]}})
     from fuseid.pipelines.fit import promote
 
-    ledger = older.store().dataset("assignments").to_table().to_pylist()
-    (candidate,) = {row["tokenizer_id"] for row in ledger} - {older.store().setting("champion")}
+    candidate = older.candidate()
     promote(older.uri(), candidate, older.settings(clip=None))
     run = older.ingest_vectors(items("more", 1000, slice(0, 6), seed=2))
     assert not any("drift" in note for note in run.notes)

@@ -57,10 +57,8 @@ def test_after_an_ingest_that_assigns_no_row_is_unindexed(indexed, cluster):
 
 def test_writing_ids_drops_no_vector_out_of_its_index_even_before_the_upkeep(indexed):
     indexed.fit(tokenizer={"codebook_sizes": [2, 2]})
-    store = indexed.store()
-    champion = store.setting("champion")
-    (candidate,) = set(store.dataset("assignments").to_table()["tokenizer_id"].to_pylist()) - {champion}
-    assert project(store, candidate) == 80
+    candidate = indexed.candidate()
+    assert project(indexed.store(), candidate) == 80
     assert indexed.ids() == indexed.ledger(candidate)
     left = unindexed_rows(indexed.store())
     assert (left["external_idx"], left["fused_idx"]) == (0, 0)
@@ -68,10 +66,7 @@ def test_writing_ids_drops_no_vector_out_of_its_index_even_before_the_upkeep(ind
 
 def test_after_a_promote_the_index_on_ids_finds_the_new_ones(indexed):
     indexed.fit(tokenizer={"codebook_sizes": [2, 2]})
-    store = indexed.store()
-    (candidate,) = set(store.dataset("assignments").to_table()["tokenizer_id"].to_pylist()) - {
-        store.setting("champion")
-    }
+    candidate = indexed.candidate()
     promote(indexed.uri(), candidate, indexed.settings())
     assert set(unindexed_rows(indexed.store()).values()) == {0}
     ids = indexed.ids()

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.evaluation.examples import SPLITS, read_sequences
+from fuseid.pipelines.evaluation.examples import read_sequences
 from fuseid.pipelines.ingest import Silent
+from fuseid.pipelines.sequences.options import SPLITS
 
 NAMES = pa.array([f"i{n}" for n in range(8)])
 SCHEMA = pa.schema([("user_id", pa.string()), ("split", pa.string()), ("items", pa.list_(pa.string())),

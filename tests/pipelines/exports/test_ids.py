@@ -25,11 +25,7 @@ def contents_of(folder: Path) -> dict[str, bytes]:
 def candidate_of(workspace: Any) -> str:
     """A second tokenizer, whose IDs stand beside the champion's."""
     workspace.fit(tokenizer={"codebook_sizes": [2, 2]})
-    store = workspace.store()
-    (candidate,) = set(store.dataset("assignments").to_table()["tokenizer_id"].to_pylist()) - {
-        store.setting("champion")
-    }
-    return candidate
+    return workspace.candidate()
 
 
 def move_on(workspace: Any, cluster: Any) -> None:

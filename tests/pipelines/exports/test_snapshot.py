@@ -52,10 +52,8 @@ def table_of(taken: Snapshot, *extra: str, where: str | None = None) -> pa.Table
 
 def candidate_of(workspace: Any) -> str:
     """A second tokenizer, whose IDs stand beside the champion's."""
-    champion = workspace.store().setting("champion")
     workspace.fit(tokenizer={"codebook_sizes": [2, 2]})
-    (candidate,) = set(workspace.store().dataset("assignments").to_table()["tokenizer_id"].to_pylist()) - {champion}
-    return candidate
+    return workspace.candidate()
 
 
 @pytest.mark.parametrize(("range_bytes", "item_rows"), [(1 << 28, 1 << 16), (700, 10), (1, 1), (4000, 50)])
@@ -187,12 +185,10 @@ def test_a_reader_that_fails_leaves_neither_temporary_files_nor_a_thread(named, 
 
 def move_on(workspace: Any, cluster: Any) -> str:
     """Items go, items come, another tokenizer is promoted, and the tables are looked after. -> that tokenizer."""
-    before = workspace.store().setting("champion")
     workspace.store().delete("contents", ["v001"])
     workspace.ingest_vectors(cluster(20, seed=4, prefix="w"))
     workspace.fit(tokenizer={"codebook_sizes": [2, 2], "collisions": "none"})
-    every = set(workspace.store().dataset("assignments").to_table()["tokenizer_id"].to_pylist())
-    (candidate,) = every - {before}
+    candidate = workspace.candidate()
     promote(workspace.uri(), candidate, workspace.settings())
     return candidate
 

@@ -112,8 +112,7 @@ def test_the_vocabulary_has_all_codes_and_room_for_more_digits(fitted, tmp_path)
 def test_a_vocabulary_of_another_tokenizer_does_not_fit(fitted, tmp_path):
     export_trie(fitted.uri(), tmp_path / "trie")
     fitted.fit(tokenizer={"codebook_sizes": [4, 3, 2], "seed": 5})
-    rows = fitted.store().dataset("assignments").to_table()["tokenizer_id"].unique().to_pylist()
-    (candidate,) = set(rows) - {fitted.store().setting("champion")}
+    candidate = fitted.candidate()
     export_vocabulary(fitted.uri(), tmp_path / "v.json", candidate)
     with pytest.raises(BadInput, match=f"the vocabulary of {candidate}"):
         ConstrainedLogits(open_trie(tmp_path / "trie").trie, Vocabulary.load(tmp_path / "v.json"))

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.sequences import events as module
 from fuseid.pipelines.sequences import quantiles
-from fuseid.pipelines.sequences.events import UNKNOWN_FILE, Events
+from fuseid.pipelines.sequences.events import UNKNOWN_FILE, Events, part_of
 from fuseid.pipelines.sequences.interactions import EVENTS
-from fuseid.pipelines.sequences.spill import Spill
+from fuseid.pipelines.spill import Spill
 
 TIMES = st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=40)
 
@@ -36,7 +36,8 @@ def test_parts_hold_each_row_once_in_order_by_the_hash_of_its_key(tmp_path):
     spill = Spill(tmp_path, "rows", 5, schema)
     for start in range(0, 100, 30):
         at = slice(start, start + 30)
-        spill.write(pa.table([keys[at], list(range(100))[at]], schema=schema), "key")
+        rows = pa.table([keys[at], list(range(100))[at]], schema=schema)
+        spill.write(rows, part_of(rows["key"], 5))
     spill.close()
     parts = [spill.read(part).to_pylist() for part in range(5)]
     assert sorted(row["row"] for part in parts for row in part) == list(range(100))

@@ -1,8 +1,7 @@
-"""Rows in files on disk by the hash of a key, so that one part of them at a time is in memory."""
+"""Rows in files on disk, so that one part of them at a time is in memory."""
 
 from __future__ import annotations
 
-import zlib
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,11 +19,10 @@ class Spill:
         self._files = ExitStack()
         self._writers: dict[int, pa.RecordBatchWriter] = {}
 
-    def write(self, rows: pa.Table, key: str) -> None:
-        """Puts each row into the part that the CRC-32 of its text in the column `key` names."""
-        numbers = part_of(rows[key].combine_chunks(), self.parts)
-        rows = rows.take(pa.array(np.argsort(numbers, kind="stable")))
-        ends = np.cumsum(np.bincount(numbers, minlength=self.parts))
+    def write(self, rows: pa.Table, numbers_N: np.ndarray) -> None:
+        """numbers: the part of each row, of integers below `parts`; sorted fastest as uint16."""
+        rows = rows.take(pa.array(np.argsort(numbers_N, kind="stable")))
+        ends = np.cumsum(np.bincount(numbers_N, minlength=self.parts))
         for part in np.flatnonzero(np.diff(ends, prepend=0)).tolist():
             start = int(ends[part - 1]) if part else 0
             if part not in self._writers:
@@ -44,13 +42,3 @@ class Spill:
 
     def _file(self, part: int) -> Path:
         return self._stem.with_name(f"{self._stem.name}-{part:05d}.arrow")
-
-
-def part_of(keys: pa.Array, parts: int) -> np.ndarray:
-    """uint16 [N]: the part of each key."""
-    if parts == 1:
-        return np.zeros(len(keys), np.uint16)
-    encoded = keys.dictionary_encode()
-    texts = encoded.dictionary.cast(pa.binary()).to_pylist()
-    numbers = np.fromiter(map(zlib.crc32, texts), np.uint32, len(texts)) % parts
-    return numbers.astype(np.uint16)[encoded.indices.to_numpy()]
