@@ -98,8 +98,12 @@ def indexed_columns(dataset: lance.LanceDataset) -> set[str]:
 def unindexed_rows(store: Store) -> dict[str, int]:
     """Per index of `contents` the rows it does not cover."""
     dataset = store.dataset("contents")
-    names = [index.name for index in dataset.describe_indices()]
-    return {name: int(dataset.stats.index_stats(name)["num_unindexed_rows"]) for name in names}
+    rows = {fragment.fragment_id: fragment.count_rows() for fragment in dataset.get_fragments()}
+    left: dict[str, int] = {}
+    for index in dataset.describe_indices():
+        covered = {number for segment in index.segments for number in segment.fragment_ids}
+        left[index.name] = sum(count for number, count in rows.items() if number not in covered)
+    return left
 
 
 def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int) -> None:

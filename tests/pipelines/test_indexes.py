@@ -35,6 +35,16 @@ def test_a_table_that_is_large_enough_has_them_all(indexed):
     assert set(unindexed_rows(indexed.store()).values()) == {0}
 
 
+def test_rows_that_an_index_lacks_are_counted_until_it_has_them(indexed):
+    store = indexed.store()
+    row = store.dataset("contents").to_table(filter="content_id = 'v001'")
+    place = row.schema.get_field_index("content_id")
+    store.upsert("contents", row.set_column(place, row.schema.field(place), [["new"]]))
+    assert set(unindexed_rows(store).values()) == {1}
+    maintain(store, vector_rows=10, fts_rows=10)
+    assert set(unindexed_rows(store).values()) == {0}
+
+
 @pytest.mark.parametrize("size", [32, 24, 20])
 def test_a_very_large_table_has_product_quantized_vectors(bare, monkeypatch, size):
     monkeypatch.setattr(indexes, "PQ_ROWS", 300)
