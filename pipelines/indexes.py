@@ -16,6 +16,8 @@ from fuseid.pipelines.store import Store
 VECTOR_ROWS = 50_000
 PQ_ROWS = 1_000_000
 FTS_ROWS = 5_000
+# While it is built; Lance's own limit is 2 GiB for each core.
+_FTS_MIB = 1024
 # Of a compacted fragment, whichever is less.
 _FRAGMENT_ROWS, _FRAGMENT_BYTES = 1 << 20, 1 << 30
 # The index on content_id waits one wave longer for each so many rows that it has, up to so many waves.
@@ -38,7 +40,7 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
                 dataset = store.dataset(name)
                 for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
                     if column not in have and dataset.count_rows(rows) >= fts_rows:
-                        dataset.create_scalar_index(column, "INVERTED")
+                        dataset.create_scalar_index(column, "INVERTED", memory_limit=_FTS_MIB)
             with returned():
                 _vector_indexes(dataset, have, vector_rows)
         dataset = store.dataset(name)

@@ -98,7 +98,7 @@ class Lease:
                 if not self._swap(self._holder):
                     self._lost = True
                     return
-            except (OSError, RuntimeError):
+            except Exception:
                 # A store that cannot be reached for a moment: the next beat tries again, check() decides.
                 self._epoch -= 1
 

@@ -16,7 +16,7 @@ from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreEr
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.models import load_clip
-from fuseid.pipelines.store import Store, below_prefix, rows_by_id, sql_string
+from fuseid.pipelines.store import Store, below_prefix, rows_by_id, sql_string, vector_sizes
 from fuseid.pipelines.vectors import nan_rows
 
 RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
@@ -31,6 +31,7 @@ class Catalog:
         self._store = store
         self._config = config
         self._now: Any = None
+        self._dims: dict[str, int] = {}
         self._clip: Any = None
         self._samples: dict[str, np.ndarray] = {}
 
@@ -89,9 +90,10 @@ class Catalog:
 
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Whole rows by content_id, without vectors unless named."""
-        dims = self._store.dims()
-        names = columns or [name for name in self._store.dataset("contents").schema.names if name not in dims]
-        return list(rows_by_id(self._store.dataset("contents"), list(ids), names))
+        dataset = self._store.dataset("contents")
+        dims = vector_sizes(dataset.schema)
+        names = columns or [name for name in dataset.schema.names if name not in dims]
+        return list(rows_by_id(dataset, list(ids), names))
 
     def _begin(self) -> None:
         """Takes the newest version of `contents`, which the whole search then stays with."""
@@ -100,6 +102,7 @@ class Catalog:
             self._now = lancedb.connect(self._store.uri).open_table("contents")
         self._now.checkout_latest()
         self._dataset = self._now.to_lance()
+        self._dims = vector_sizes(self._dataset.schema)
         if not self._now.count_rows():
             raise StoreError(
                 f"the database {self._store.uri} is empty; `fuseid ingest --db {self._store.uri} ...` fills it"
@@ -135,13 +138,12 @@ class Catalog:
         return self._nearest(column, np.asarray(row[column], np.float32), k, condition, columns)
 
     def _item_space(self) -> str:
-        dims = self._store.dims()
         order = ("fused", "clip_image", "external", "clip_text", "vlm")
         champion = self._store.setting("champion")
-        return next(name for name in order if name in dims and (name != "fused" or champion))
+        return next(name for name in order if name in self._dims and (name != "fused" or champion))
 
     def _nearest(self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
-        size = self._store.dims()[column]
+        size = self._dims[column]
         if query.shape != (size,) or not np.isfinite(query).all() or not query.any():
             raise BadInput(
                 f"a query in {column} space takes {size} finite numbers that are not all zero, got {query.size}"
@@ -155,9 +157,8 @@ class Catalog:
     ) -> pa.Table:
         # An approximate vector index may pass over a caption that holds the very words.
         words = self._full_text(text, 2 * k + 10, where) if text is not None else []
-        dims = self._store.dims()
-        spaces = [name for name in ("clip_image", "clip_text") if name in dims]
-        if text is None and "clip_image" in dims:
+        spaces = [name for name in ("clip_image", "clip_text") if name in self._dims]
+        if text is None and "clip_image" in self._dims:
             # A picture finds pictures and videos; captions would crowd out its own copies.
             spaces = ["clip_image"]
         best: dict[str, float] = {}
@@ -207,15 +208,14 @@ class Catalog:
             batches = self._dataset.to_batches(
                 columns=[column], filter=f"{column} IS NOT NULL", limit=_CALIBRATION_ROWS
             )
-            parts = [nan_rows(batch[column], self._store.dims()[column]) for batch in batches]
+            parts = [nan_rows(batch[column], self._dims[column]) for batch in batches]
             self._samples[column] = np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
         return self._samples[column]
 
     def _query_vector(self, text: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
-        dims = self._store.dims()
-        if "clip_image" not in dims and "clip_text" not in dims:
+        if "clip_image" not in self._dims and "clip_text" not in self._dims:
             raise BadInput(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
-        clip = self._load_clip(dims)
+        clip = self._load_clip()
         try:
             if text is not None:
                 caption = normalise_caption(text, self._config.decode.max_caption_chars)
@@ -232,12 +232,12 @@ class Catalog:
         pooled = clip.encode_frames(list(decoded.frames)).mean(0)
         return pooled / np.linalg.norm(pooled)
 
-    def _load_clip(self, dims: dict[str, int]) -> Any:
+    def _load_clip(self) -> Any:
         if self._clip is None:
             if self._config.clip is None:
                 raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
             clip = load_clip(self._config.clip)
-            column = "clip_image" if "clip_image" in dims else "clip_text"
+            column = "clip_image" if "clip_image" in self._dims else "clip_text"
             row = self._dataset.to_table(columns=["clip_fp"], filter=f"{column} IS NOT NULL", limit=1)
             stored = row["clip_fp"][0].as_py() if row.num_rows else clip.fingerprint
             if stored != clip.fingerprint:

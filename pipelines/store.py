@@ -8,6 +8,7 @@ interrupt a look-up, a job at night cannot. So LanceDB answers look-ups (`lookup
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -86,10 +87,7 @@ class Store:
     def dims(self) -> dict[str, int]:
         """The size of each vector column that `contents` has, `fused` included."""
         contents = self._newest("contents")
-        if contents is None:
-            return {}
-        schema = contents.schema
-        return {name: schema.field(name).type.list_size for name in (*MODALITIES, "fused") if name in schema.names}
+        return {} if contents is None else vector_sizes(contents.schema)
 
     def ensure_vectors(self, dims: Mapping[str, int]) -> None:
         """Makes `contents`, or adds the columns it lacks. Raises FingerprintMismatch for a column of another size."""
@@ -204,9 +202,9 @@ class Store:
         """None for a table without a version: who is killed while making one leaves a folder that is none."""
         try:
             return lance.dataset(self.path(name))
-        except ValueError as error:
+        except (OSError, RuntimeError, ValueError) as error:
             if "not found" not in str(error):
-                raise StoreError(f"cannot open the database {self.uri}: {str(error).splitlines()[0]}") from None
+                raise StoreError(f"cannot open the database {self.uri}: {_said(error)}") from None
             fs, root = fsspec.url_to_fs(self.uri)
             if fs.exists(f"{root}/{name}.lance/data"):
                 raise StoreError(f"{self.uri} is damaged: {name} has data and no version; restore a copy") from None
@@ -236,6 +234,16 @@ def _checked(uri: str | Path) -> str:
     if "://" not in str(uri) and Path(uri).exists() and not Path(uri).is_dir():
         raise StoreError(f"{uri} is a file; --db names a directory or an object-store URI")
     return str(uri)
+
+
+def vector_sizes(schema: pa.Schema) -> dict[str, int]:
+    """The size of each vector column of `contents`, `fused` included."""
+    return {name: schema.field(name).type.list_size for name in (*MODALITIES, "fused") if name in schema.names}
+
+
+def _said(error: Exception) -> str:
+    """What Lance said, without the lines of its source at which it said so."""
+    return re.split(r", /\S+\.rs:\d+", str(error).splitlines()[0])[0]
 
 
 def sql_string(value: str) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 import pytest
@@ -96,6 +97,26 @@ def test_a_writer_renews_its_lease(store):
         time.sleep(2)
         with pytest.raises(LeaseHeld), Lease(store, 1.2):
             pass
+        lease.check()
+
+
+def test_a_writer_goes_on_renewing_after_its_store_was_away_for_a_moment(store):
+    def await_a_beat() -> None:
+        def epoch() -> int:
+            return store.dataset("lease").to_table()["epoch"][0].as_py()
+
+        before, until = epoch(), time.monotonic() + 20
+        while epoch() == before:
+            assert time.monotonic() < until, "nobody renews it any more"
+            time.sleep(0.02)
+
+    table, away = Path(store.path("lease")), Path(store.path("away"))
+    with Lease(store, 1.2) as lease:
+        await_a_beat()
+        table.rename(away)
+        time.sleep(1)
+        away.rename(table)
+        await_a_beat()
         lease.check()
 
 

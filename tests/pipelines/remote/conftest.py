@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -196,6 +197,26 @@ def s3_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     )
 
 
+@pytest.fixture
+def s3_bucket(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of the bucket `bucket`, which s3:// leads to, for Lance as for s3fs."""
+    server = f"http://127.0.0.1:{s3_port}"
+    environment = {
+        "ENDPOINT_URL_S3": server, "ENDPOINT_URL": server, "ALLOW_HTTP": "true", "EC2_METADATA_DISABLED": "true",
+        "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    send("PUT", f"{server}/bucket")
+    return f"{server}/bucket"
+
+
+@pytest.fixture
+def in_bucket(s3_bucket: str, tmp_path: Path) -> str:
+    """The uri of a database that is not there yet."""
+    return f"s3://bucket/{tmp_path.name}/db"
+
+
 @pytest.fixture(scope="module")
 def gs_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     code = (
@@ -203,3 +224,8 @@ def gs_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         "create_server('127.0.0.1', {port}, in_memory=True, default_bucket='bucket').run()"
     )
     yield from _serve(code, tmp_path_factory.mktemp("gs"))
+
+
+def send(method: str, where: str, data: bytes = b"") -> None:
+    headers = {"Content-Type": "application/octet-stream"}
+    urllib.request.urlopen(urllib.request.Request(where, data, headers, method=method)).close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,23 +18,15 @@ from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.runners import LocalRunner
 from fuseid.pipelines.sources import open_source
 
+from .conftest import send
+
 Put = Callable[[str, bytes], Any]
 
 
-def send(method: str, where: str, data: bytes = b"") -> None:
-    headers = {"Content-Type": "application/octet-stream"}
-    urllib.request.urlopen(urllib.request.Request(where, data, headers, method=method)).close()
-
-
 @pytest.fixture
-def on_s3(s3_port, monkeypatch) -> tuple[str, Put]:
+def on_s3(s3_bucket) -> tuple[str, Put]:
     """-> (the uri of a folder, what puts a file into it)."""
-    server = f"http://127.0.0.1:{s3_port}"
-    for name, value in {"ENDPOINT_URL_S3": server, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test",
-                        "DEFAULT_REGION": "us-east-1", "EC2_METADATA_DISABLED": "true"}.items():  # fmt: skip
-        monkeypatch.setenv(f"AWS_{name}", value)
-    send("PUT", f"{server}/bucket")
-    return "s3://bucket/dir/", lambda key, data: send("PUT", f"{server}/bucket/dir/{key}", data)
+    return "s3://bucket/dir/", lambda key, data: send("PUT", f"{s3_bucket}/dir/{key}", data)
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+"""A database in a bucket is one like any other: the same IDs, look-ups, exports and guards."""
+
+from __future__ import annotations
+
+import pytest
+
+from fuseid.core.errors import LeaseHeld, StoreError
+from fuseid.pipelines.exports.ids import export_ids
+from fuseid.pipelines.fit import fit
+from fuseid.pipelines.indexes import maintain, unindexed_rows
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.lookup import Catalog
+from fuseid.pipelines.runners import LocalRunner
+from fuseid.pipelines.sources import open_source
+from fuseid.pipelines.store import Store
+
+
+def rows_of(store, table="contents"):
+    return {row["content_id"]: row for row in store.dataset(table).to_table().to_pylist()}
+
+
+@pytest.fixture
+def catalogue(workspace):
+    media = [{"content_id": f"p{n}", "uri": workspace.picture(f"{n}.png", n)} for n in range(6)]
+    (workspace.media / "broken.png").write_bytes(b"no picture")
+    return [*workspace.captions(30), *media, {"content_id": "broken", "uri": "broken.png"}]
+
+
+def test_a_database_in_a_bucket_holds_what_one_on_disk_does(workspace, catalogue, encode_step, in_bucket, tmp_path):
+    config = workspace.settings(run={"wave_rows": 10, "block_rows": 5})
+    given = {}
+    for uri in (workspace.uri(), in_bucket):
+
+        def run(rows, uri=uri):
+            return ingest(uri, open_source(workspace.manifest(rows)), config, LocalRunner(lambda _: encode_step))
+
+        assert run(catalogue).counts["committed"] == 36
+        fit(uri, workspace.settings())
+        assert run(catalogue).counts["planned"] == 0
+        assert run([*catalogue, *workspace.captions(5, "new")]).counts["assigned"] == 5
+        store = Store.open(uri)
+        maintain(store, vector_rows=10, fts_rows=10)
+        assert set(unindexed_rows(store).values()) == {0}
+        assert rows_of(store, "rejected").keys() == {"broken"}
+        found = Catalog.open(uri, workspace.settings()).search(text="a red apple", k=5)["content_id"].to_pylist()
+        out = tmp_path / f"export-{len(given)}"
+        export_ids(uri, out)
+        exported = {path.name: path.read_bytes() for path in out.iterdir() if path.name != "manifest.json"}
+        given[uri] = ({name: row["sid"] for name, row in rows_of(store).items()}, found, exported)
+    disk, bucket = given.values()
+    assert disk == bucket
+    ids, _, exported = disk
+    assert None not in ids.values()
+    assert exported
+
+
+def test_two_writers_to_a_bucket_are_kept_apart(workspace, in_bucket, encode_step):
+    store = Store.create(in_bucket)
+    with Lease(store), pytest.raises(LeaseHeld, match="another run is writing"), Lease(Store.open(in_bucket)):
+        pass
+    with Lease(Store.open(in_bucket)):
+        pass
+
+
+def test_a_bucket_without_a_database_is_told_in_one_line(in_bucket):
+    with pytest.raises(StoreError, match=f"^no fuseid database at {in_bucket}; `fuseid ingest --db .* makes one$"):
+        Store.open(in_bucket)
+
+
+def test_a_bucket_that_is_not_there_is_told_in_one_line(s3_bucket):
+    with pytest.raises(StoreError, match=r"^cannot open the database s3://nobody/db: .*(?<!:\d)$"):
+        Store.create("s3://nobody/db")
