@@ -2,12 +2,16 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test test-all check bench lock clean
 
 demo: .venv/ready
 	$(BIN)/fuseid demo
 
 test: .venv/ready
+	$(BIN)/python -m pytest -m "not slow"
+
+# With what a change to the store, the lease or the signals must also pass.
+test-all: .venv/ready
 	$(BIN)/python -m pytest
 
 check: .venv/ready
