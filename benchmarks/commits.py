@@ -38,11 +38,10 @@ from fuseid.core.config import load_config
 from fuseid.core.schemas import DONE
 from fuseid.pipelines.commit import WaveCommitter
 from fuseid.pipelines.indexes import compact, extend_key_index, maintain
-from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.listed import Listed
 from fuseid.pipelines.listing import Listing
 from fuseid.pipelines.plan import Plan
-from fuseid.pipelines.runs import recorded
+from fuseid.pipelines.runs import writing_job
 from fuseid.pipelines.stages import stage_fingerprints
 from fuseid.pipelines.store import Store
 from fuseid.pipelines.waves import Waves
@@ -131,7 +130,7 @@ def simulate(items: int, workers: int, folder: str) -> dict[str, Any]:
         list_s = time.perf_counter() - started
         fingerprints = stage_fingerprints(config)
         key_index_s = 0.0
-        with Lease(store, config.run.lease_seconds) as lease, recorded(store, "ingest", config) as run:
+        with writing_job(store, "ingest", config) as run:
 
             def committed(waves: int) -> None:
                 nonlocal key_index_s
@@ -140,7 +139,7 @@ def simulate(items: int, workers: int, folder: str) -> dict[str, Any]:
                 extend_key_index(store, waves)
                 key_index_s += time.perf_counter() - began
 
-            waves = Waves(WaveCommitter(store, lease, run.run_id, fingerprints, None), config.run, run, committed)
+            waves = Waves(WaveCommitter(store, run.run_id, fingerprints, None), config.run, run, committed)
             planned = Timed(Plan(store, listing, config, fingerprints).work())
             for block in in_order_of_workers(planned, workers):
                 waves.add(finished(block, rng))

@@ -88,7 +88,7 @@ def make_database(uri: str, count: int) -> None:
             rows = ids(codes_NL[numbers], digits_N[numbers], tokenizer) | columns(numbers)
             filled = [rows.get(field.name, pa.nulls(len(numbers), field.type)) for field in table.schema]
             lance.write_dataset(pa.Table.from_arrays(filled, schema=table.schema), table.uri, mode="append")
-    store.put_settings({"fusion": fusion, "champion": tokenizer})
+    store.put_settings({"fusion": fusion, "champion": tokenizer}, store.settings())
 
 
 def ids(codes_NL: np.ndarray, digits_N: np.ndarray, tokenizer_id: str) -> dict[str, pa.Array]:

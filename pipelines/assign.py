@@ -21,8 +21,8 @@ from fuseid.core.errors import FingerprintMismatch
 from fuseid.core.faults import reached
 from fuseid.core.schemas import ASSIGNMENTS
 from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.copied_ids import note_ledger_rows
 from fuseid.pipelines.indexes import index_key
-from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.ledger import GrowingLedger, Ledger, pin_policy, pinned_policy
 from fuseid.pipelines.places import NEW, Places, base_texts, lists
 from fuseid.pipelines.runs import Run
@@ -47,7 +47,7 @@ def check_fusion(tokenizer: RQKMeans, fusion: Fusion) -> None:
         )
 
 
-def fuse_missing(store: Store, fusion: Fusion, lease: Lease) -> int:
+def fuse_missing(store: Store, fusion: Fusion) -> int:
     """Fills `fused` wherever it is null, fragment by fragment. Returns the rows filled."""
     store.ensure_vectors({"fused": fusion.dim})
     dims = store.dims()
@@ -64,7 +64,6 @@ def fuse_missing(store: Store, fusion: Fusion, lease: Lease) -> int:
             parts.append(table.filter(pc.is_valid(table["fused"])))
         return pa.concat_tables(parts) if parts else None
 
-    lease.check()
     reached("fuse.begun")
     filled = store.rewrite_columns(update)
     reached("fuse.done")
@@ -72,7 +71,7 @@ def fuse_missing(store: Store, fusion: Fusion, lease: Lease) -> int:
 
 
 def assign(
-    store: Store, tokenizer: RQKMeans, lease: Lease, run_id: str, *, champion: bool,
+    store: Store, tokenizer: RQKMeans, run_id: str, *, champion: bool,
     policy: Policy | None = None, notes: list[str] | None = None, served: CodeUse | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> int:  # fmt: skip
@@ -93,17 +92,15 @@ def assign(
             places = Places(given, policy, tokenizer, lambda rows: _vectors_of(store, rows), scratch)
             places.give(sorted(scratch.glob("*.parquet")))
             notes += places.notes()
-            lease.check()
             if ledger.empty:
                 pin_policy(store, tokenizer.id, policy)
             reached("assign.ready")
             store.append("assignments", given.reader(run_id), ledger.version)
             reached("assign.appended")
             # `project` looks items up in it.
-            index_key(store.dataset("assignments"))
+            index_key(store, "assignments")
             reached("assign.indexed")
     if champion:
-        lease.check()
         project(store, tokenizer.id)
         reached("assign.projected")
     return new
@@ -151,6 +148,7 @@ def project(store: Store, tokenizer_id: str) -> int:
         table = pa.concat_tables(found).select(columns)
         return table.append_column("tokenizer_id", pa.repeat(tokenizer_id, len(table))).cast(schema)
 
+    note_ledger_rows(store)
     return store.rewrite_columns(update)
 
 

@@ -16,7 +16,6 @@ from fuseid.core.fingerprints import text_hash
 from fuseid.core.records import MODALITIES
 from fuseid.core.schemas import DONE, REJECTED, contents_schema
 from fuseid.encoders.fusion import Fusion
-from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.stages import StageFingerprints
 from fuseid.pipelines.store import Store, rows_by_id
 from fuseid.pipelines.vectors import fused_fingerprints, nan_rows, to_fixed
@@ -34,13 +33,11 @@ class WaveCommitter:
     def __init__(
         self,
         store: Store,
-        lease: Lease,
         run_id: str,
         fingerprints: StageFingerprints,
         fusion: Fusion | None,
     ) -> None:
         self._store = store
-        self._lease = lease
         self._run_id = run_id
         self._fingerprints = fingerprints
         self._fusion = fusion
@@ -55,7 +52,6 @@ class WaveCommitter:
         # To filter is to copy, thumbnails and all.
         good = wave.filter(pc.invert(failed)) if pc.any(failed).as_py() else wave
         bad = self._but_known(wave.filter(failed), any_class=keep_known)
-        self._lease.check()
         reached("wave.ready")
         if good.num_rows:
             self._ensure_columns(good)

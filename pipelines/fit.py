@@ -19,8 +19,7 @@ from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, note_wit
 from fuseid.pipelines.commit import reconcile
 from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.ingest import Progress, Silent
-from fuseid.pipelines.lease import Lease
-from fuseid.pipelines.runs import Run, recorded
+from fuseid.pipelines.runs import Run, writing_job
 from fuseid.pipelines.store import Store, table_by_row
 from fuseid.pipelines.vectors import nan_rows
 from fuseid.tokenizers.collisions import Policy
@@ -38,10 +37,11 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
     progress = progress or Silent()
     store = Store.open(uri)
     store.dataset("contents")
-    with Lease(store, config.run.lease_seconds) as lease, recorded(store, "fit", config) as run:
+    with writing_job(store, "fit", config) as run:
         started = time.perf_counter()
         reconcile(store)
-        fusion_id = store.setting("fusion")
+        settings = store.settings()
+        fusion_id, champion = settings.get("fusion"), settings.get("champion")
         fusion = _fit_fusion(store, config) if fusion_id is None else store.get_artifact(Fusion, fusion_id)
         sample, held_out = _sample(store, config, fusion)
         progress.begin("fit", len(config.tokenizer.codebook_sizes) + config.tokenizer.refinements)
@@ -57,27 +57,25 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
             held_out_ND=held_out,
             progress=lambda done, total: progress.advance("fit", 1),
         )
-        lease.check()
         if fusion_id is None:
             store.put_artifact(fusion)
             reached("fit.fusion")
             tokenizer.meta["fusion"] = fusion.id
-            store.put_settings({"fusion": fusion.id})
+            store.put_settings({"fusion": fusion.id}, settings)
         store.put_artifact(tokenizer)
         reached("fit.tokenizer")
         run.seconds["fit"] = time.perf_counter() - started
         started = time.perf_counter()
-        fuse_missing(store, fusion, lease)
+        fuse_missing(store, fusion)
         run.seconds["fuse"] = time.perf_counter() - started
         started = time.perf_counter()
-        champion = store.setting("champion")
         if champion is None:
-            store.put_settings({"champion": tokenizer.id})
+            store.put_settings({"champion": tokenizer.id}, settings)
             champion = tokenizer.id
             reached("fit.champion")
         progress.begin("assign", store.dataset("contents").count_rows())
         run.counts["assigned"] = assign(
-            store, tokenizer, lease, run.run_id, champion=champion == tokenizer.id,
+            store, tokenizer, run.run_id, champion=champion == tokenizer.id,
             policy=Policy.of(config.tokenizer), notes=run.notes, progress=lambda n: progress.advance("assign", n),
         )  # fmt: skip
         run.seconds["assign"] = time.perf_counter() - started
@@ -100,17 +98,18 @@ def promote(uri: str, tokenizer_id: str, config: Config) -> Run:
     """
     store = Store.open(uri)
     store.dataset("contents")
-    with Lease(store, config.run.lease_seconds) as lease, recorded(store, "promote", config) as run:
+    with writing_job(store, "promote", config) as run:
+        settings = store.settings()
         tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
         _check_fits_here(store, tokenizer)
-        before = store.setting("champion")
+        before = settings.get("champion")
         if before == tokenizer.id:
             # Promoted already, by a run that was killed perhaps: what was champion before stays known.
-            before = store.setting("champion_before")
-        store.put_settings({"champion": tokenizer.id, "champion_before": before})
+            before = settings.get("champion_before")
+        store.put_settings({"champion": tokenizer.id, "champion_before": before}, settings)
         reached("promote.champion")
         run.counts["assigned"] = assign(
-            store, tokenizer, lease, run.run_id, champion=True, policy=Policy.of(config.tokenizer), notes=run.notes
+            store, tokenizer, run.run_id, champion=True, policy=Policy.of(config.tokenizer), notes=run.notes
         )
         maintain(store)
         run.notes.append(f"champion is {tokenizer.id}, before it was {before}")
@@ -192,7 +191,7 @@ def assign_all(uri: str, config: Config, tokenizer_id: str | None = None, progre
     progress = progress or Silent()
     store = Store.open(uri)
     store.dataset("contents")
-    with Lease(store, config.run.lease_seconds) as lease, recorded(store, "assign", config) as run:
+    with writing_job(store, "assign", config) as run:
         started = time.perf_counter()
         champion = store.setting("champion")
         tokenizer_id = tokenizer_id or champion
@@ -201,10 +200,10 @@ def assign_all(uri: str, config: Config, tokenizer_id: str | None = None, progre
         tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
         fusion = store.get_artifact(Fusion, store.setting("fusion"))
         check_fusion(tokenizer, fusion)
-        fuse_missing(store, fusion, lease)
+        fuse_missing(store, fusion)
         progress.begin("assign", None)
         run.counts["assigned"] = assign(
-            store, tokenizer, lease, run.run_id, champion=tokenizer_id == champion,
+            store, tokenizer, run.run_id, champion=tokenizer_id == champion,
             policy=Policy.of(config.tokenizer), notes=run.notes, progress=lambda n: progress.advance("assign", n),
         )  # fmt: skip
         run.seconds["assign"] = time.perf_counter() - started

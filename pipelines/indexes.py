@@ -37,18 +37,19 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
             with returned():
                 compact(store)
                 reached("index.compacted")
-                dataset = store.dataset(name)
-                for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
-                    if column not in have and dataset.count_rows(rows) >= fts_rows:
-                        dataset.create_scalar_index(column, "INVERTED", memory_limit=_FTS_MIB)
-            with returned():
+                with store.writing(name) as dataset:
+                    for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
+                        if column not in have and dataset.count_rows(rows) >= fts_rows:
+                            dataset.create_scalar_index(column, "INVERTED", memory_limit=_FTS_MIB)
+            with returned(), store.writing(name) as dataset:
                 _vector_indexes(dataset, have, vector_rows)
-        dataset = store.dataset(name)
-        for column in columns:
-            if column not in have and dataset.count_rows():
-                dataset.create_scalar_index(column, "BTREE")
+        with store.writing(name) as dataset:
+            for column in columns:
+                if column not in have and dataset.count_rows():
+                    dataset.create_scalar_index(column, "BTREE")
         reached("index.made")
-        dataset.optimize.optimize_indices()
+        with store.writing(name) as dataset:
+            dataset.optimize.optimize_indices()
     reached("index.done")
     for name in store.versions() | {"runs": 0}:
         # What an export has tagged stays.
@@ -60,14 +61,14 @@ def compact(store: Store) -> None:
     them anew takes four times the memory. Lance leaves fragments alone whose join would be larger than it may be, so it
     is told how many rows make a large one."""
     while True:
-        dataset = store.dataset("contents")
-        files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
-        size = sum(file.file_size_bytes or 0 for file in files)
-        rows = min(_FRAGMENT_ROWS, dataset.count_rows() * _FRAGMENT_BYTES // max(1, size))
-        done = dataset.optimize.compact_files(
-            target_rows_per_fragment=max(1, rows), max_source_bytes=4 * _FRAGMENT_BYTES,
-            compaction_mode="try_binary_copy", num_threads=1,
-        )  # fmt: skip
+        with store.writing("contents") as dataset:
+            files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
+            size = sum(file.file_size_bytes or 0 for file in files)
+            rows = min(_FRAGMENT_ROWS, dataset.count_rows() * _FRAGMENT_BYTES // max(1, size))
+            done = dataset.optimize.compact_files(
+                target_rows_per_fragment=max(1, rows), max_source_bytes=4 * _FRAGMENT_BYTES,
+                compaction_mode="try_binary_copy", num_threads=1,
+            )  # fmt: skip
         if done.fragments_removed <= done.fragments_added:
             return
 
@@ -78,18 +79,18 @@ def extend_key_index(store: Store, waves: int) -> None:
 
     An upsert reads the rows that the index lacks whole, and to extend it takes time by the rows that it has.
     """
-    dataset = store.dataset("contents")
-    if waves % min(_MOST_WAVES, 1 + dataset.count_rows() // _ROWS_A_WAVE) == 0:
+    if waves % min(_MOST_WAVES, 1 + store.dataset("contents").count_rows() // _ROWS_A_WAVE) == 0:
         with returned():
-            index_key(dataset)
+            index_key(store, "contents")
 
 
-def index_key(dataset: lance.LanceDataset) -> None:
+def index_key(store: Store, name: str) -> None:
     """Makes the BTREE on content_id, or takes new rows into it."""
-    if "content_id" in indexed_columns(dataset):
-        dataset.optimize.optimize_indices(index_names=["content_id_idx"])
-    else:
-        dataset.create_scalar_index("content_id", "BTREE")
+    with store.writing(name) as dataset:
+        if "content_id" in indexed_columns(dataset):
+            dataset.optimize.optimize_indices(index_names=["content_id_idx"])
+        else:
+            dataset.create_scalar_index("content_id", "BTREE")
 
 
 def indexed_columns(dataset: lance.LanceDataset) -> set[str]:

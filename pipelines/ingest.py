@@ -17,13 +17,12 @@ from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, note_wit
 from fuseid.pipelines.commit import WaveCommitter, reconcile
 from fuseid.pipelines.drift import record_drift
 from fuseid.pipelines.indexes import extend_key_index, maintain
-from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.listing import Listing
 from fuseid.pipelines.plan import Plan
 from fuseid.pipelines.progress import Progress, Silent
 from fuseid.pipelines.prune import Unlisted
 from fuseid.pipelines.runners import Runner
-from fuseid.pipelines.runs import Run, recorded
+from fuseid.pipelines.runs import Run, writing_job
 from fuseid.pipelines.sources import Source
 from fuseid.pipelines.stages import stage_fingerprints
 from fuseid.pipelines.stopping import stoppable
@@ -60,10 +59,7 @@ def ingest(
         config = pinned(config)
         fingerprints = stage_fingerprints(config)
         store = Store.create(uri)
-        with (
-            Lease(store, config.run.lease_seconds) as lease,
-            recorded(store, "ingest", config, str(source.base)) as run,
-        ):
+        with writing_job(store, "ingest", config, str(source.base)) as run:
             started = time.perf_counter()
             _pin_precision(store, config)
             fusion, tokenizer = load_champion(store)
@@ -73,7 +69,7 @@ def ingest(
             whole = getattr(source, "incomplete", None) is None
             unlisted = Unlisted(store, listing.keys, Path(scratch), config.run.max_prune) if prune and whole else None
             plan = Plan(store, listing, config, fingerprints)
-            committer = WaveCommitter(store, lease, run.run_id, fingerprints, fusion)
+            committer = WaveCommitter(store, run.run_id, fingerprints, fusion)
             waves = Waves(committer, config.run, run, partial(_committed, store, config, after_wave))
             progress.begin("ingest", listing.keys.count)
             try:
@@ -84,9 +80,9 @@ def ingest(
                 run.seconds["total"] = time.perf_counter() - started
             _remember_clip(store, config)
             if prune:
-                run.counts["pruned"] = unlisted.remove(lease) if unlisted else 0
+                run.counts["pruned"] = unlisted.remove() if unlisted else 0
             if store.has_contents():
-                finish(store, fusion, tokenizer, config, lease, run, progress)
+                finish(store, fusion, tokenizer, config, run, progress)
             run.seconds["total"] = time.perf_counter() - started
             _note(run, store, source, config, prune)
     return run
@@ -150,26 +146,24 @@ def _note(run: Run, store: Store, source: Source, config: Config, prune: bool) -
 
 
 def finish(
-    store: Store, fusion: Fusion | None, tokenizer: RQKMeans | None, config: Config, lease: Lease, run: Run,
-    progress: Progress,
-) -> None:  # fmt: skip
+    store: Store, fusion: Fusion | None, tokenizer: RQKMeans | None, config: Config, run: Run, progress: Progress
+) -> None:
     """The serial end of a run: vectors that a killed run left unfused, IDs, indexes."""
     started = time.perf_counter()
     if fusion is not None and tokenizer is not None:
         check_fusion(tokenizer, fusion)
-        fuse_missing(store, fusion, lease)
+        fuse_missing(store, fusion)
         project(store, tokenizer.id)
         progress.begin("assign", None)
         served = CodeUse(tokenizer.codebook_sizes)
         run.counts["assigned"] = assign(
-            store, tokenizer, lease, run.run_id, champion=True, policy=Policy.of(config.tokenizer), notes=run.notes,
+            store, tokenizer, run.run_id, champion=True, policy=Policy.of(config.tokenizer), notes=run.notes,
             served=served, progress=lambda n: progress.advance("assign", n),
         )  # fmt: skip
         record_drift(store, tokenizer, served, config.tokenizer, run)
         note_without_id(store, run)
     run.seconds["assign"] = time.perf_counter() - started
     started = time.perf_counter()
-    lease.check()
     maintain(store)
     run.seconds["maintain"] = time.perf_counter() - started
 
@@ -188,7 +182,8 @@ def _pin_precision(store: Store, config: Config) -> None:
         "clip": config.clip.precision if config.clip else None,
         "vlm": config.vlm.precision if config.vlm.model else None,
     }
-    pinned = store.setting("precision") or {}
+    settings = store.settings()
+    pinned = settings.get("precision") or {}
     for model, precision in wanted.items():
         if precision and pinned.get(model, precision) != precision:
             raise FingerprintMismatch(
@@ -197,10 +192,11 @@ def _pin_precision(store: Store, config: Config) -> None:
             )
     new = {model: precision for model, precision in wanted.items() if precision}
     if pinned | new != pinned:
-        store.put_settings({"precision": pinned | new})
+        store.put_settings({"precision": pinned | new}, settings)
 
 
 def _remember_clip(store: Store, config: Config) -> None:
     """Look-ups encode their queries by what the last ingest used, unless told otherwise; a refused ingest is none."""
-    if config.clip and store.has_contents() and store.setting("clip") != config.clip.model_dump():
-        store.put_settings({"clip": config.clip.model_dump()})
+    settings = store.settings()
+    if config.clip and store.has_contents() and settings.get("clip") != config.clip.model_dump(mode="json"):
+        store.put_settings({"clip": config.clip.model_dump(mode="json")}, settings)

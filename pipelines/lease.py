@@ -29,12 +29,16 @@ _NAME = "writer"
 
 
 class Lease:
-    """A context manager; inside it, `check()` raises LeaseLost once another writer has taken over."""
+    """A context manager; inside it the store asks `check()` before every commit.
+
+    Whoever takes over from a holder that may still live fences it off first: a process that was stopped (SIGSTOP, a
+    paused machine) right between its check and its commit finds that commit refused when it goes on.
+    """
 
     def __init__(self, store: Store, seconds: float = 30.0) -> None:
         self._store = store
         self._seconds = seconds
-        self._holder = uuid.uuid4().hex
+        self.holder = uuid.uuid4().hex
         self._epoch = 0
         self._stop = threading.Event()
         self._lost = False
@@ -49,16 +53,24 @@ class Lease:
                 f"its lease is valid for {left:.0f} s; wait for it or stop it"
             )
         self._epoch = 1 if row is None else row["epoch"] + 1
-        if not self._swap(self._holder):
+        if not self._swap(self.holder):
             raise LeaseHeld(f"another run has just begun to write to {self._store.uri}; wait for it")
         self._beat = threading.Thread(target=self._renew, name="fuseid-lease", daemon=True)
         self._beat.start()
+        self._store.writer = self
+        try:
+            if row["holder"] and not _is_dead(row) if row is not None else self._store.has_contents():
+                self._store.fence()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         reached("lease.taken")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._store.writer = None
         self._stop.set()
         if self._beat is not None:
             self._beat.join()
@@ -69,9 +81,9 @@ class Lease:
             self._store.dataset("lease").cleanup_old_versions(older_than=timedelta(seconds=1))
 
     def check(self) -> None:
-        """Call before every commit."""
+        """Raises LeaseLost once another process holds the lease. Asked before every commit."""
         row = self._read()
-        if self._lost or row is None or row["holder"] != self._holder:
+        if self._lost or row is None or row["holder"] != self.holder:
             self._lost = True
             raise LeaseLost(f"another run took over {self._store.uri} while this one was silent; run again")
 
@@ -95,7 +107,7 @@ class Lease:
         while not self._stop.wait(self._seconds / 3):
             self._epoch += 1
             try:
-                if not self._swap(self._holder):
+                if not self._swap(self.holder):
                     self._lost = True
                     return
             except Exception:
@@ -117,8 +129,11 @@ def _name(row: dict) -> str:
 
 
 def _is_free(row: dict) -> bool:
-    if row["expires_at"] < time.time():
-        return True
+    return row["expires_at"] < time.time() or _is_dead(row)
+
+
+def _is_dead(row: dict) -> bool:
+    """Whether the holder's process is known to have ended; of one on another host nothing is known."""
     if row["host"] != _place():
         return False
     try:

@@ -35,7 +35,7 @@ def pinned_policy(store: Store, tokenizer_id: str, at: lance.LanceDataset | None
 
 
 def pin_policy(store: Store, tokenizer_id: str, policy: Policy) -> None:
-    store.put_settings({_POLICY + tokenizer_id: asdict(policy)})
+    store.put_settings({_POLICY + tokenizer_id: asdict(policy)}, store.settings())
 
 
 class Ledger:

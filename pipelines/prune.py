@@ -15,7 +15,6 @@ from fuseid.core.config import allowed
 from fuseid.core.errors import BadInput
 from fuseid.core.faults import reached
 from fuseid.pipelines.keys import Keys
-from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.store import Store
 
 _TABLES = ("contents", "rejected")
@@ -39,12 +38,11 @@ class Unlisted:
                 "If this is meant, allow it with --max-prune 100%"
             )
 
-    def remove(self, lease: Lease) -> int:
+    def remove(self) -> int:
         """Deletes the rows. Returns how many."""
         for table in _TABLES:
             ids = self._ids(table)
             while chunk := list(islice(ids, _PER_COMMIT)):
-                lease.check()
                 self._store.delete(table, chunk)
                 reached("prune.removed")
         return sum(self.counts.values())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.lease import Lease
-from fuseid.pipelines.runs import Run, recorded
+from fuseid.pipelines.runs import Run, writing_job
 from fuseid.pipelines.store import Store, sql_string
 
 
@@ -17,7 +16,7 @@ def retry(uri: str, config: Config, error_class: str | None = None, max_attempts
     if max_attempts is not None and max_attempts < 1:
         raise BadInput(f"--max-attempts must be at least 1, got {max_attempts}")
     store = Store.open(uri)
-    with Lease(store, config.run.lease_seconds) as lease, recorded(store, "retry", config) as run:
+    with writing_job(store, "retry", config) as run:
         where = "fingerprint <> ''" + (f" AND error_class = {sql_string(error_class)}" if error_class else "")
         table = store.dataset("rejected")
         candidates = table.count_rows(where)
@@ -26,7 +25,6 @@ def retry(uri: str, config: Config, error_class: str | None = None, max_attempts
         run.counts["marked"] = table.count_rows(where)
         run.counts["left_alone"] = candidates - run.counts["marked"]
         if run.counts["marked"]:
-            lease.check()
-            table.update({"fingerprint": "''"}, where=where)
+            store.update("rejected", {"fingerprint": "''"}, where)
         run.notes.append("the next ingest that lists them tries them again")
     return run

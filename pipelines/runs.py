@@ -18,6 +18,8 @@ from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError, Stopped
 from fuseid.core.faults import reached
 from fuseid.core.schemas import RUNS
+from fuseid.pipelines.integrity import check_integrity
+from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.store import Store
 
 log = logging.getLogger("fuseid")
@@ -64,6 +66,17 @@ class Run:
             "device_seconds_per_thousand_items": self.device_seconds_per_thousand(), "notes": self.notes,
             "drift": None if self.drift is None else self.drift.get("figures"),
         }  # fmt: skip
+
+
+@contextmanager
+def writing_job(store: Store, job: str, config: Config, source: str | None = None) -> Iterator[Run]:
+    """What every job that writes runs in: it holds the lease, finds the database whole, and has a row in `runs`.
+
+    source: as of `recorded`. Raises LeaseHeld while another job writes, StoreError for a damaged database.
+    """
+    with Lease(store, config.run.lease_seconds), recorded(store, job, config, source) as run:
+        check_integrity(store)
+        yield run
 
 
 @contextmanager
@@ -117,4 +130,4 @@ def _mark_killed(store: Store) -> None:
     running = "outcome = 'running'"
     runs = store.dataset("runs")
     if runs.count_rows(running):
-        runs.update({"outcome": "'killed'"}, where=running)
+        store.update("runs", {"outcome": "'killed'"}, running)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import fsspec
 import lance
@@ -26,21 +28,42 @@ from fuseid.core import schemas
 from fuseid.core.errors import ArtifactError, FingerprintMismatch, LeaseLost, StoreError
 from fuseid.core.faults import reached
 from fuseid.core.records import MODALITIES
+from fuseid.pipelines.durable import DurableTable, fsync
 
-_TABLES = {
+_SCHEMAS = {
     "assignments": schemas.ASSIGNMENTS,
     "rejected": schemas.REJECTED,
     "runs": schemas.RUNS,
     "lease": schemas.LEASE,
 }
+TABLES = (*_SCHEMAS, "contents")
+# What only the holder of the lease changes; `runs` has a row for each process, which that process writes.
+GUARDED = ("contents", "assignments", "rejected")
 _SETTING = "fuseid."
+# Written by every change of a setting: of two changes that began from one version, Lance refuses the second.
+_CHANGED_BY = _SETTING + "changed_by"
+
+
+class Writer(Protocol):
+    """The holder of the lease. `check` raises LeaseLost once it is another process."""
+
+    @property
+    def holder(self) -> str: ...
+
+    def check(self) -> None: ...
 
 
 class Store:
-    """A directory or object-store URI. `contents` appears with the first committed wave, the rest at once."""
+    """A directory or object-store URI. `contents` appears with the first committed wave, the rest at once.
+
+    writer: set while this process holds the lease; every commit then asks it first. A commit is on the disk when its
+    method returns, where the database is a local directory.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self.writer: Writer | None = None
+        self._durable: dict[str, DurableTable] = {}
 
     @classmethod
     def open(cls, uri: str | Path) -> Store:
@@ -48,7 +71,7 @@ class Store:
         if "://" not in str(uri) and not Path(uri).exists():
             raise StoreError(f"no database at {uri}; `fuseid ingest --db {uri} ...` makes one")
         store = cls(_checked(uri))
-        if any(store._newest(name) is None for name in _TABLES):
+        if any(store._newest(name) is None for name in _SCHEMAS):
             raise StoreError(f"no fuseid database at {uri}; `fuseid ingest --db {uri} ...` makes one")
         store._check_version()
         return store
@@ -57,7 +80,7 @@ class Store:
     def create(cls, uri: str | Path) -> Store:
         """Opens the database, making what is missing."""
         store = cls(_checked(uri))
-        for name, schema in _TABLES.items():
+        for name, schema in _SCHEMAS.items():
             if store._newest(name) is None:
                 store._make(name, schema)
         store._check_version()
@@ -81,7 +104,7 @@ class Store:
         return f"{self.uri.rstrip('/')}/{name}.lance"
 
     def versions(self) -> dict[str, int]:
-        names = [*_TABLES, *(["contents"] if self.has_contents() else [])]
+        names = [*_SCHEMAS, *(["contents"] if self.has_contents() else [])]
         return {name: self.dataset(name).version for name in sorted(names) if name not in ("lease", "runs")}
 
     def dims(self) -> dict[str, int]:
@@ -92,22 +115,76 @@ class Store:
     def ensure_vectors(self, dims: Mapping[str, int]) -> None:
         """Makes `contents`, or adds the columns it lacks. Raises FingerprintMismatch for a column of another size."""
         if not self.has_contents():
+            if self.writer is not None:
+                self.writer.check()
             self._make("contents", schemas.contents_schema(dict(dims)))
             reached("contents.made")
         have = self.dims()
         for name, size in dims.items():
             if name not in have:
-                self.dataset("contents").add_columns(pa.schema([pa.field(name, pa.list_(pa.float32(), size))]))
+                with self.writing("contents") as dataset:
+                    dataset.add_columns(pa.schema([pa.field(name, pa.list_(pa.float32(), size))]))
             elif have[name] != size:
                 raise FingerprintMismatch(
                     f"{name} vectors of {size} numbers cannot enter {self.uri}, whose {name} has {have[name]}; "
                     "use the model this database began with, or another --db"
                 )
 
+    @contextmanager
+    def writing(self, name: str) -> Iterator[lance.LanceDataset]:
+        """The newest version of a table, for commits on top of it; they are durable when the block ends.
+
+        Raises LeaseLost where another process holds the lease: it is asked after the version was opened, and a process
+        that takes the lease over makes commits on all earlier versions fail (`fence`).
+        """
+        dataset = self.dataset(name)
+        if self.writer is not None and name in GUARDED:
+            self.writer.check()
+        try:
+            yield dataset
+        except (CommitConflictError, OSError, RuntimeError, ValueError) as error:
+            if not isinstance(error, CommitConflictError) and not _CONFLICT.search(str(error)):
+                raise
+            raise LeaseLost(f"another run wrote to {self.uri} while this one was silent; run again") from None
+        self.make_durable(name)
+
+    def fence(self) -> None:
+        """Makes every commit and change of settings fail that another process began before now and has not ended.
+
+        To be called by whoever takes the lease from a process that may still live. By Lance's `Restore` of the newest
+        version, which changes nothing and conflicts with every other commit except a change of configuration; that
+        conflicts with another change of the same key.
+        """
+        for name in GUARDED:
+            dataset = self._newest(name)
+            if dataset is None:
+                continue
+            newest, fence = dataset.version, self._restored(name, dataset.version)
+            while fence > newest + 1:
+                # A commit came in between and was undone by the fence: it stands, behind a fence of its own.
+                newest, fence = fence, self._restored(name, fence - 1)
+            self.make_durable(name)
+        self.put_settings({}, {})
+
+    def _restored(self, name: str, version: int) -> int:
+        operation = lance.LanceOperation.Restore(version)
+        return lance.LanceDataset.commit(self.path(name), operation, read_version=version).version
+
+    def make_durable(self, name: str) -> None:
+        """Flushes to the disk what commits to a guarded table have written; an object store has done so itself."""
+        if "://" not in self.uri and name in GUARDED:
+            self._durable.setdefault(name, DurableTable(self.path(name))).sync()
+
     def upsert(self, name: str, rows: pa.Table, key: str = "content_id") -> None:
         """Inserts or replaces whole rows by key, in one commit; `rows` holds each key once."""
-        merge = self.dataset(name).merge_insert(key)
-        merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+        with self.writing(name) as dataset:
+            merge = dataset.merge_insert(key)
+            merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    def update(self, name: str, values: Mapping[str, str], where: str) -> None:
+        """Sets columns to SQL expressions in the rows that meet a condition."""
+        with self.writing(name) as dataset:
+            dataset.update(dict(values), where=where)
 
     def append(self, name: str, rows: pa.RecordBatchReader, version: int) -> None:
         """Appends in one commit, provided that nobody has added or changed rows since `version`; to a table that never
@@ -116,43 +193,41 @@ class Store:
         By Lance's `Merge`, which names all fragments: its append would stand beside that of a writer who slept through
         the end of his lease.
         """
-        dataset = self.dataset(name).checkout_version(version)
-        fragments = [fragment.metadata for fragment in dataset.get_fragments()]
-        for new in write_fragments(rows, dataset, mode="append"):
-            fragments.append(replace(new, id=1 + max((one.id for one in fragments), default=-1)))
-        self._commit(dataset, lance.LanceOperation.Merge(fragments, dataset.lance_schema))
+        with self.writing(name) as newest:
+            dataset = newest.checkout_version(version)
+            fragments = [fragment.metadata for fragment in dataset.get_fragments()]
+            for new in write_fragments(rows, dataset, mode="append"):
+                fragments.append(replace(new, id=1 + max((one.id for one in fragments), default=-1)))
+            self._commit(dataset, lance.LanceOperation.Merge(fragments, dataset.lance_schema))
 
     def _commit(self, dataset: lance.LanceDataset, operation: lance.LanceOperation.BaseOperation) -> None:
-        try:
-            lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
-        except CommitConflictError:
-            raise LeaseLost(f"another run wrote to {self.uri} while this one was silent; run again") from None
+        lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """Deletes rows by content_id."""
         for start in range(0, len(ids), 1000):
-            self.dataset(name).delete(f"content_id IN ({sql_list(ids[start : start + 1000])})")
+            with self.writing(name) as dataset:
+                dataset.delete(f"content_id IN ({sql_list(ids[start : start + 1000])})")
 
     def rewrite_columns(self, update: Callable[[lance.LanceFragment], pa.Table | None]) -> int:
         """Rewrites columns of `contents`, fragment by fragment, in one commit; rows and their indexes stay in place.
 
         update: a fragment -> content_id and the new values of the rows that change, or None. Returns the rows changed.
         """
-        dataset = self.dataset("contents")
         fragments: list[Any] = []
         fields: list[int] = []
         rows = 0
-        for fragment in dataset.get_fragments():
-            values = update(fragment)
-            if values is None or not values.num_rows:
-                continue
-            metadata, fields = fragment.update_columns(values, left_on="content_id", right_on="content_id")
-            fragments.append(metadata)
-            rows += values.num_rows
-        if fragments:
-            reached("columns.written")
-            operation = lance.LanceOperation.Update(updated_fragments=fragments, fields_modified=fields)
-            self._commit(dataset, operation)
+        with self.writing("contents") as dataset:
+            for fragment in dataset.get_fragments():
+                values = update(fragment)
+                if values is None or not values.num_rows:
+                    continue
+                metadata, fields = fragment.update_columns(values, left_on="content_id", right_on="content_id")
+                fragments.append(metadata)
+                rows += values.num_rows
+            if fragments:
+                reached("columns.written")
+                self._commit(dataset, lance.LanceOperation.Update(updated_fragments=fragments, fields_modified=fields))
         return rows
 
     # Settings: a few values that belong to the whole database, kept with `assignments`, which always exists.
@@ -163,8 +238,23 @@ class Store:
         value = dataset.config().get(_SETTING + key)
         return None if value is None else json.loads(value)
 
-    def put_settings(self, values: Mapping[str, Any]) -> None:
-        self.dataset("assignments").update_config({_SETTING + key: json.dumps(value) for key, value in values.items()})
+    def settings(self) -> dict[str, Any]:
+        """All settings by key, of one version."""
+        return _settings(self.dataset("assignments"))
+
+    def put_settings(self, values: Mapping[str, Any], read: Mapping[str, Any]) -> None:
+        """Compare and set: changes settings in one commit, provided that each of them still has its value in `read`.
+
+        Raises LeaseLost where one has another value, or another process holds the lease; nothing is changed then.
+        """
+        with self.writing("assignments") as dataset:
+            now = _settings(dataset)
+            if changed := sorted(key for key in values if now.get(key) != read.get(key)):
+                raise LeaseLost(
+                    f"another run changed {', '.join(changed)} of {self.uri} while this one was silent; run again"
+                )
+            config = {_SETTING + key: json.dumps(value) for key, value in values.items()}
+            dataset.update_config({**config, _CHANGED_BY: json.dumps(self.writer.holder if self.writer else "")})
 
     # Artifacts
 
@@ -178,6 +268,8 @@ class Store:
             fs.makedirs(target, exist_ok=True)
             for path in sorted(directory.iterdir()):
                 fs.put_file(str(path), f"{target}/{path.name}")
+        if "://" not in self.uri:
+            fsync([*Path(target).iterdir(), target, Path(target).parent, root])
         return artifact.id
 
     def get_artifact(self, cls: Any, name: str) -> Any:
@@ -204,10 +296,13 @@ class Store:
             return lance.dataset(self.path(name))
         except (OSError, RuntimeError, ValueError) as error:
             if "not found" not in str(error):
-                raise StoreError(f"cannot open the database {self.uri}: {_said(error)}") from None
+                if _DAMAGE.search(str(error)):
+                    what = f"its newest version cannot be read ({first_line(error)})"
+                    raise StoreError(damage(self.uri, name, what)) from None
+                raise StoreError(f"cannot open the database {self.uri}: {first_line(error)}") from None
             fs, root = fsspec.url_to_fs(self.uri)
             if fs.exists(f"{root}/{name}.lance/data"):
-                raise StoreError(f"{self.uri} is damaged: {name} has data and no version; restore a copy") from None
+                raise StoreError(damage(self.uri, name, "it has data and no version")) from None
             return None
 
     def _make(self, name: str, schema: pa.Schema) -> None:
@@ -217,6 +312,7 @@ class Store:
         except OSError:
             if self._newest(name) is None:
                 raise
+        self.make_durable(name)
 
     def _check_version(self) -> None:
         contents = self._newest("contents")
@@ -230,6 +326,16 @@ class Store:
             )
 
 
+# What Lance says of a manifest that is empty, cut short or overwritten; all else may be a store that is away.
+_DAMAGE = re.compile("Invalid range|size is too small|[Mm]agic|protobuf|[Dd]ecode|manifest")
+_CONFLICT = re.compile("(incompatible with|preempted by) concurrent transaction")
+
+
+def _settings(assignments: lance.LanceDataset) -> dict[str, Any]:
+    config = assignments.config()
+    return {key.removeprefix(_SETTING): json.loads(value) for key, value in config.items() if key.startswith(_SETTING)}
+
+
 def _checked(uri: str | Path) -> str:
     if "://" not in str(uri) and Path(uri).exists() and not Path(uri).is_dir():
         raise StoreError(f"{uri} is a file; --db names a directory or an object-store URI")
@@ -241,9 +347,19 @@ def vector_sizes(schema: pa.Schema) -> dict[str, int]:
     return {name: schema.field(name).type.list_size for name in (*MODALITIES, "fused") if name in schema.names}
 
 
-def _said(error: Exception) -> str:
-    """What Lance said, without the lines of its source at which it said so."""
-    return re.split(r", /\S+\.rs:\d+", str(error).splitlines()[0])[0]
+def first_line(error: Exception) -> str:
+    """The first line of what Lance says, without the place in its sources."""
+    return re.sub(r", /\S+\.rs:.*", "", str(error).splitlines()[0])[:300]
+
+
+def check_command(uri: str) -> str:
+    """The command that says what is damaged, and repairs it where that loses nothing."""
+    return f"`fuseid check --db {shlex.quote(uri)} --repair`"
+
+
+def damage(uri: str, table: str, what: str) -> str:
+    """The line about a damaged table."""
+    return f"the table {table} of {uri} is damaged: {what}; {check_command(uri)} says what that costs and repairs it"
 
 
 def sql_string(value: str) -> str:

@@ -22,9 +22,9 @@ from fuseid.pipelines.batches import folded, rebatched
 from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
-from fuseid.pipelines.exports.tags import TABLES, put_tag, said, tag_of, tokenizer_of
+from fuseid.pipelines.exports.tags import TABLES, put_tag, tag_of, tokenizer_of
 from fuseid.pipelines.ledger import pinned_policy
-from fuseid.pipelines.store import Store, sql_string
+from fuseid.pipelines.store import Store, first_line, sql_string
 from fuseid.tokenizers.collisions import Policy
 
 ITEMS = pa.schema(
@@ -191,7 +191,7 @@ class Snapshot:
             rows = self.contents.count_rows(where)
             lacking = rows - self.contents.count_rows(f"({where}) AND {self._ours}" if where else self._ours)
         except (OSError, RuntimeError, ValueError) as error:
-            raise BadInput(f"the database refused --where {where!r}: {said(error)}") from None
+            raise BadInput(f"the database refused --where {where!r}: {first_line(error)}") from None
         names = list(dict.fromkeys([*schema.names, *(["tokenizer_id"] if lacking else [])]))
         columns = [name for name in dict.fromkeys((*names, "sid")) if name != "suffix"]
         batches = _with_suffixes(_reader(self.contents, columns, where), names)

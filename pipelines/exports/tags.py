@@ -7,7 +7,7 @@ import re
 import lance
 
 from fuseid.core.errors import BadInput, StoreError
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store import Store, first_line
 
 TABLES = ("contents", "assignments")
 _TAG = re.compile(r"export-\d+-\d+-([\w.-]+)")
@@ -26,9 +26,8 @@ def put_tag(uri: str, contents: lance.LanceDataset, ledger: lance.LanceDataset, 
         except (OSError, ValueError) as error:
             # Another export of the same versions may have been faster.
             if "already exists" not in str(error):
-                raise StoreError(
-                    f"cannot tag {tag} in {uri}: {said(error)}; an export writes there, though nothing but its tag"
-                ) from None
+                said = f"cannot tag {tag} in {uri}: {first_line(error)}; an export writes a tag there"
+                raise StoreError(said) from None
 
 
 def tags(uri: str) -> list[str]:
@@ -56,8 +55,3 @@ def remove_tag(uri: str, tag: str) -> None:
     store = Store.open(uri)
     for name in TABLES:
         store.dataset(name).tags.delete(tag)
-
-
-def said(error: Exception) -> str:
-    """The first line of what Lance says, without the place in its sources."""
-    return re.sub(r", /\S+\.rs:.*", "", str(error).splitlines()[0])[:300]

@@ -135,8 +135,8 @@ class Workspace:
     def assign_with(self, tokenizer: RQKMeans, db: str = "db", champion: bool = False) -> int:
         """The assigning of a run, without the upkeep that follows it there."""
         store = self.store(db)
-        with Lease(store) as lease:
-            return assign(store, tokenizer, lease, "test-run", champion=champion)
+        with Lease(store):
+            return assign(store, tokenizer, "test-run", champion=champion)
 
     # What is in a database
 

@@ -111,8 +111,8 @@ def history(workspace: Any, db: str, config: Any, give: Callable[..., None]) -> 
 
 
 def give(store: Any, tokenizer: RQKMeans, policy: Policy, notes: list[str]) -> None:
-    with Lease(store) as lease:
-        assigning.assign(store, tokenizer, lease, "a-run", champion=False, policy=policy, notes=notes)
+    with Lease(store):
+        assigning.assign(store, tokenizer, "a-run", champion=False, policy=policy, notes=notes)
 
 
 @pytest.fixture(scope="module")

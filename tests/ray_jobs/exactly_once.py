@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ SETTINGS: dict[str, Any] = {
     "tokenizer": {"codebook_sizes": [4, 3], "iterations": 4},
     "run": {"block_rows": 5, "wave_rows": 12, "max_prune": "100%"},
 }
+CANDIDATE: dict[str, Any] = {**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], "seed": 1}}
 _NOTHING = b"\xff\xd8\xff\xe0 not a picture after all"
 _WORDS = ("apple", "dog", "bicycle", "house", "tree", "fish", "cloud")
 
@@ -282,3 +285,25 @@ def _runs_are_told(db: State, killed: int) -> list[str]:
     if db.lease_holder:
         problems.append("the lease is still held")
     return problems
+
+
+@dataclass(frozen=True)
+class Before:
+    """A database to copy, what a job would make of it undisturbed, and how that job is called."""
+
+    db: Path | None
+    job: str
+    call: dict[str, Any]
+    quiet: State
+    listed: set[str]
+
+
+def copied(before: Before, db: Path) -> Before:
+    if before.db is not None:
+        shutil.copytree(before.db, db)
+    return before
+
+
+def wait_for(mark: Path) -> None:
+    while not mark.exists():
+        time.sleep(0.02)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGSTOP
+from signal import SIGKILL
 from typing import Any
 
 import pytest
@@ -19,10 +16,8 @@ from fuseid.core.errors import StoreError
 from fuseid.core.faults import STEPS
 from fuseid.pipelines.store import Store
 
-from .exactly_once import SETTINGS, Catalogue, Drivers, State, violations
+from .exactly_once import Before, Drivers, State, copied, violations, wait_for
 from .three_nodes import SIZES, ThreeNodes
-
-CANDIDATE = {**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], "seed": 1}}
 
 # A job that reaches the step, and the time that it does so.
 INGEST = {
@@ -51,78 +46,6 @@ CASES = [
 NO_ROW, DONE = ("lease.taken",), ("lease.releasing",)
 
 
-@dataclass(frozen=True)
-class Before:
-    """A database to copy, what a job would make of it undisturbed, and how that job is called."""
-
-    db: Path | None
-    job: str
-    call: dict[str, Any]
-    quiet: State
-    listed: set[str]
-
-
-@pytest.fixture(scope="module")
-def drivers() -> Iterator[Drivers]:
-    with Drivers() as drivers:
-        yield drivers
-
-
-@pytest.fixture(scope="module")
-def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Before]:
-    """Quiet runs of all jobs, once per session."""
-    root = tmp_path_factory.mktemp("quiet")
-
-    def copy(name: str, new: str) -> Path:
-        return Path(shutil.copytree(root / name, root / new))
-
-    (root / "media").mkdir()
-    catalogue = Catalogue(root / "media", seed=1)
-    for kind, count in (("caption", 22), ("picture", 18), ("video", 3), ("broken", 3)):
-        catalogue.add(kind, count)
-    first, listed = catalogue.manifest(), set(catalogue.rows)
-    drivers.finish("ingest", root / "ingested", manifest=first)
-    copy("ingested", "fitted")
-    drivers.finish("fit", root / "fitted")
-    copy("fitted", "candidate")
-    drivers.finish("fit", root / "candidate", settings=CANDIDATE)
-    copy("candidate", "promoted")
-    champion = Store.open(root / "fitted").setting("champion")
-    tokenizers = {path.name for path in (root / "candidate" / "artifacts").glob("rq-kmeans-*")}
-    promotion = {"tokenizer": (tokenizers - {champion}).pop()}
-    drivers.finish("promote", root / "promoted", **promotion)
-
-    shutil.copytree(root / "media", root / "media2")
-    catalogue.folder = root / "media2"
-    catalogue.add("caption", 9)
-    catalogue.add("picture", 5)
-    catalogue.add("video")
-    catalogue.edit(captions=3, pictures=2, mend=1, spoil=2)
-    catalogue.remove("picture", 2)
-    catalogue.remove("broken", 1)
-    second = {"manifest": catalogue.manifest()}
-    copy("fitted", "updated")
-    drivers.finish("ingest", root / "updated", **second)
-    made = {name: State.of(root / name) for name in ("ingested", "fitted", "promoted", "updated")}
-    return {
-        "first ingest": Before(None, "ingest", {"manifest": first}, made["ingested"], listed),
-        "fit": Before(root / "ingested", "fit", {}, made["fitted"], listed),
-        "promote": Before(root / "candidate", "promote", promotion, made["promoted"], listed),
-        "ingest": Before(root / "fitted", "ingest", second, made["updated"], set(catalogue.rows)),
-    }
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Path:
-    return tmp_path / "db"
-
-
-def copied(before: Before, db: Path) -> Before:
-    if before.db is not None:
-        shutil.copytree(before.db, db)
-    return before
-
-
 @pytest.mark.parametrize(("name", "step", "nth"), CASES)
 def test_a_driver_killed_at_any_step_costs_nothing_but_time(
     name: str, step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
@@ -137,32 +60,6 @@ def test_a_driver_killed_at_any_step_costs_nothing_but_time(
 
 def test_every_step_of_a_driver_is_among_those_at_which_one_is_killed() -> None:
     assert {step for _, step, _ in CASES} == STEPS.keys() - {"decode.start", "decode.item"}
-
-
-@pytest.mark.parametrize("step", ["assign.ready", "columns.written"])
-def test_a_driver_that_slept_through_the_end_of_its_lease_adds_nothing_when_it_wakes(
-    step: str, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
-) -> None:
-    """It has just checked the lease, and stands right before a commit."""
-    before = copied(jobs["ingest"], db)
-    settings = {**SETTINGS, "run": {**SETTINGS["run"], "lease_seconds": 1.5}}
-    process = drivers.start("ingest", db, settings, f"{step}=hold", tmp_path, **before.call)
-    wait_for(tmp_path / step)
-    os.kill(process, SIGSTOP)
-    (tmp_path / f"{step}.go").touch()
-    time.sleep(1.6)
-    drivers.finish("ingest", db, **before.call)
-    os.kill(process, SIGCONT)
-    ended = drivers.wait(process)
-    assert (ended.status, len(ended.words.splitlines())) == (1, 1), ended.words
-    state = State.of(db)
-    assert state.outcomes.pop(-2) == f"failed: {ended.words.strip()}"
-    assert violations(state, before.quiet, before.listed, killed=0) == []
-
-
-def wait_for(mark: Path) -> None:
-    while not mark.exists():
-        time.sleep(0.02)
 
 
 def test_a_poisoned_video_costs_one_row(jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""The IDs that `contents` shows are copies of the ledger's: how many the ledger had, and which it does not know."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fuseid.pipelines.spill import Spill
+from fuseid.pipelines.store import Store, sql_string
+
+# Kept in the configuration of `contents`.
+_LEDGER_ROWS = "fuseid.ledger_rows"
+_ROWS_PER_PART = 500_000
+_COPIES = pa.schema(
+    [
+        ("content_id", pa.string()),
+        ("sid", pa.string()),
+        ("codes", pa.list_(pa.int32())),
+        ("fused_fp", pa.string()),
+    ]
+)
+_GIVEN = pa.schema([_COPIES.field("content_id"), _COPIES.field("sid")])
+
+
+def ledger_rows_when_copied(store: Store) -> int | None:
+    """How many rows the ledger had, at least, when `contents` last copied IDs from it; None where that was not noted.
+    The ledger never loses a row, so one that has fewer is older than `contents`."""
+    noted = store.dataset("contents").config().get(_LEDGER_ROWS)
+    return None if noted is None else json.loads(noted)
+
+
+def note_ledger_rows(store: Store) -> None:
+    """To be called before IDs are copied into `contents`."""
+    rows = store.dataset("assignments").count_rows()
+    if ledger_rows_when_copied(store) != rows:
+        with store.writing("contents") as dataset:
+            dataset.update_config({_LEDGER_ROWS: json.dumps(rows)})
+
+
+def copies_unknown_to_ledger(store: Store, tokenizer_id: str) -> Iterator[pa.Table]:
+    """Rows of `contents` that show an ID under a tokenizer which the ledger has not given to that item, in tables with
+    content_id, sid, codes, fused_fp and ledger_sid, the ID that it has there, or null. Memory holds one hash partition
+    of both tables at a time."""
+    where = f"tokenizer_id = {sql_string(tokenizer_id)}"
+    contents, ledger = store.dataset("contents"), store.dataset("assignments")
+    parts = 1 + max(contents.count_rows(), ledger.count_rows()) // _ROWS_PER_PART
+    with tempfile.TemporaryDirectory(prefix="fuseid-ids-") as directory:
+        copies = _spilled(contents, where, _COPIES, parts, Path(directory), "copies")
+        given = _spilled(ledger, where, _GIVEN, parts, Path(directory), "given")
+        for part in range(parts):
+            rows, known = copies.read(part), given.read(part)
+            at = pc.index_in(rows["content_id"], value_set=known["content_id"].combine_chunks())
+            rows = rows.append_column("ledger_sid", known["sid"].take(at))
+            unknown = rows.filter(pc.fill_null(pc.not_equal(rows["sid"], rows["ledger_sid"]), True))
+            if unknown.num_rows:
+                yield unknown
+
+
+def _spilled(dataset: lance.LanceDataset, where: str, schema: pa.Schema, parts: int, folder: Path, name: str) -> Spill:
+    spill = Spill(folder, name, parts, schema)
+    for batch in dataset.to_batches(columns=schema.names, filter=where):
+        rows = pa.Table.from_batches([batch]).cast(schema)
+        numbers = [zlib.crc32(content_id.encode()) % parts for content_id in rows["content_id"].to_pylist()]
+        spill.write(rows, np.asarray(numbers, np.uint16))
+    spill.close()
+    return spill

@@ -1,0 +1,69 @@
+"""The files of a Lance table: which a version needs, and which of them are missing, empty or cut short."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import lance
+
+
+@dataclass(frozen=True)
+class BrokenFile:
+    """index: the name of the index that the file belongs to, None for rows. problem: of the file, in words."""
+
+    path: str
+    problem: str
+    index: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.problem}"
+
+
+def files_of(dataset: lance.LanceDataset) -> list[str]:
+    """Paths of all files that this version needs, its manifest last, below the table's folder."""
+    rows = dataset.tracked_files(min_version=dataset.version).read_all().to_pylist()
+    ours = [row for row in rows if row["version"] == dataset.version]
+    return [row["path"] for row in sorted(ours, key=lambda row: (row["type"] == "manifest", row["path"]))]
+
+
+def broken_files(dataset: lance.LanceDataset) -> list[BrokenFile]:
+    """What this version needs and is not there as it was written. Lists the table's folder; opens no file of it."""
+    sizes = _sizes(dataset)
+    return [*_broken_data(dataset, sizes), *_broken_indexes(dataset, sizes)]
+
+
+def _sizes(dataset: lance.LanceDataset) -> dict[str, int]:
+    listed = dataset.all_files().read_all()
+    return dict(zip(listed["path"].to_pylist(), listed["size_bytes"].to_pylist(), strict=True))
+
+
+def _broken_data(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[BrokenFile]:
+    wanted: dict[str, int | None] = {}
+    for fragment in dataset.get_fragments():
+        metadata = fragment.metadata
+        wanted |= {f"data/{file.path}": file.file_size_bytes for file in metadata.files}
+    wanted |= dict.fromkeys(path for path in files_of(dataset) if path.startswith("_deletions/"))
+    found = []
+    for path, size in wanted.items():
+        if path not in sizes:
+            found.append(BrokenFile(path, "is missing"))
+        elif not sizes[path]:
+            found.append(BrokenFile(path, "is empty"))
+        elif size is not None and sizes[path] != size:
+            found.append(BrokenFile(path, f"has {sizes[path]} bytes of {size}"))
+    return found
+
+
+def _broken_indexes(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[BrokenFile]:
+    there: Counter[str] = Counter()
+    for path, size in sizes.items():
+        if path.startswith("_indices/"):
+            there[path.split("/")[1]] += size
+    found = []
+    for index in dataset.describe_indices():
+        for segment in index.segments:
+            if segment.size_bytes is not None and there[str(segment.uuid)] != segment.size_bytes:
+                problem = f"has {there[str(segment.uuid)]} bytes of {segment.size_bytes}"
+                found.append(BrokenFile(f"_indices/{segment.uuid}", problem, index.name))
+    return found
