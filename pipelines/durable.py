@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-
 # A version is whole without these: the first serve commits that are under way, the second is a hint.
 _NOT_NEEDED = ("_transactions", "latest_version_hint.json")
 

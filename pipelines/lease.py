@@ -44,7 +44,8 @@ class Lease:
         self._lost = False
         self._beat: threading.Thread | None = None
 
-    def __enter__(self) -> Lease:
+    def check_free(self) -> dict | None:
+        """The row of the lease, None where nobody has taken it yet. Raises LeaseHeld while another process holds it."""
         row = self._read()
         if row is not None and row["holder"] and not _is_free(row):
             left = max(0.0, row["expires_at"] - time.time())
@@ -52,6 +53,10 @@ class Lease:
                 f"another run is writing to {self._store.uri}: process {row['pid']} on {_name(row)}, "
                 f"its lease is valid for {left:.0f} s; wait for it or stop it"
             )
+        return row
+
+    def __enter__(self) -> Lease:
+        row = self.check_free()
         self._epoch = 1 if row is None else row["epoch"] + 1
         if not self._swap(self.holder):
             raise LeaseHeld(f"another run has just begun to write to {self._store.uri}; wait for it")

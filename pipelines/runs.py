@@ -18,7 +18,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError, Stopped
 from fuseid.core.faults import reached
 from fuseid.core.schemas import RUNS
-from fuseid.pipelines.integrity import check_integrity
+from fuseid.pipelines.integrity import check_integrity, damage_named
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.store import Store
 
@@ -74,7 +74,11 @@ def writing_job(store: Store, job: str, config: Config, source: str | None = Non
 
     source: as of `recorded`. Raises LeaseHeld while another job writes, StoreError for a damaged database.
     """
-    with Lease(store, config.run.lease_seconds), recorded(store, job, config, source) as run:
+    with (
+        damage_named(store.uri),
+        Lease(store, config.run.lease_seconds),
+        recorded(store, job, config, source) as run,
+    ):
         check_integrity(store)
         yield run
 

@@ -30,13 +30,13 @@ from fuseid.core.faults import reached
 from fuseid.core.records import MODALITIES
 from fuseid.pipelines.durable import DurableTable, fsync
 
-_SCHEMAS = {
+SCHEMAS = {
     "assignments": schemas.ASSIGNMENTS,
     "rejected": schemas.REJECTED,
     "runs": schemas.RUNS,
     "lease": schemas.LEASE,
 }
-TABLES = (*_SCHEMAS, "contents")
+TABLES = (*SCHEMAS, "contents")
 # What only the holder of the lease changes; `runs` has a row for each process, which that process writes.
 GUARDED = ("contents", "assignments", "rejected")
 _SETTING = "fuseid."
@@ -71,30 +71,41 @@ class Store:
         if "://" not in str(uri) and not Path(uri).exists():
             raise StoreError(f"no database at {uri}; `fuseid ingest --db {uri} ...` makes one")
         store = cls(_checked(uri))
-        if any(store._newest(name) is None for name in _SCHEMAS):
-            raise StoreError(f"no fuseid database at {uri}; `fuseid ingest --db {uri} ...` makes one")
+        for name in SCHEMAS:
+            if store.newest(name) is None:
+                store._check_unmade(name)
+                raise StoreError(f"no fuseid database at {uri}; `fuseid ingest --db {uri} ...` makes one")
         store._check_version()
         return store
+
+    @classmethod
+    def named(cls, uri: str | Path) -> Store:
+        """One that may be damaged, nothing of it opened. Raises StoreError where there is nothing at all."""
+        fs, root = fsspec.url_to_fs(_checked(uri))
+        if not any(fs.exists(f"{root}/{name}.lance") for name in TABLES):
+            raise StoreError(f"no fuseid database at {uri}; `fuseid ingest --db {uri} ...` makes one")
+        return cls(str(uri))
 
     @classmethod
     def create(cls, uri: str | Path) -> Store:
         """Opens the database, making what is missing."""
         store = cls(_checked(uri))
-        for name, schema in _SCHEMAS.items():
-            if store._newest(name) is None:
-                store._make(name, schema)
+        for name, schema in SCHEMAS.items():
+            if store.newest(name) is None:
+                store._check_unmade(name)
+                store.make(name, schema)
         store._check_version()
         return store
 
     # Tables
 
     def has_contents(self) -> bool:
-        return self._newest("contents") is not None
+        return self.newest("contents") is not None
 
     def dataset(self, name: str) -> lance.LanceDataset:
         """The newest version of a table, and no later one. Raises StoreError for `contents` where nothing was ingested
         yet."""
-        newest = self._newest(name)
+        newest = self.newest(name)
         if newest is None:
             raise StoreError(f"the database {self.uri} is empty; `fuseid ingest --db {self.uri} ...` fills it")
         return newest
@@ -104,12 +115,12 @@ class Store:
         return f"{self.uri.rstrip('/')}/{name}.lance"
 
     def versions(self) -> dict[str, int]:
-        names = [*_SCHEMAS, *(["contents"] if self.has_contents() else [])]
+        names = [*SCHEMAS, *(["contents"] if self.has_contents() else [])]
         return {name: self.dataset(name).version for name in sorted(names) if name not in ("lease", "runs")}
 
     def dims(self) -> dict[str, int]:
         """The size of each vector column that `contents` has, `fused` included."""
-        contents = self._newest("contents")
+        contents = self.newest("contents")
         return {} if contents is None else vector_sizes(contents.schema)
 
     def ensure_vectors(self, dims: Mapping[str, int]) -> None:
@@ -117,7 +128,7 @@ class Store:
         if not self.has_contents():
             if self.writer is not None:
                 self.writer.check()
-            self._make("contents", schemas.contents_schema(dict(dims)))
+            self.make("contents", schemas.contents_schema(dict(dims)))
             reached("contents.made")
         have = self.dims()
         for name, size in dims.items():
@@ -156,7 +167,7 @@ class Store:
         conflicts with another change of the same key.
         """
         for name in GUARDED:
-            dataset = self._newest(name)
+            dataset = self.newest(name)
             if dataset is None:
                 continue
             newest, fence = dataset.version, self._restored(name, dataset.version)
@@ -290,7 +301,7 @@ class Store:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _newest(self, name: str) -> lance.LanceDataset | None:
+    def newest(self, name: str) -> lance.LanceDataset | None:
         """None for a table without a version: who is killed while making one leaves a folder that is none."""
         try:
             return lance.dataset(self.path(name))
@@ -305,17 +316,22 @@ class Store:
                 raise StoreError(damage(self.uri, name, "it has data and no version")) from None
             return None
 
-    def _make(self, name: str, schema: pa.Schema) -> None:
+    def make(self, name: str, schema: pa.Schema) -> None:
         """An empty table, unless another process has just made it."""
         try:
             lance.write_dataset(schema.empty_table(), self.path(name))
         except OSError:
-            if self._newest(name) is None:
+            if self.newest(name) is None:
                 raise
         self.make_durable(name)
 
+    def _check_unmade(self, name: str) -> None:
+        """`contents` is made last: beside it no other table is missing."""
+        if self.has_contents():
+            raise StoreError(damage(self.uri, name, "it is missing"))
+
     def _check_version(self) -> None:
-        contents = self._newest("contents")
+        contents = self.newest("contents")
         if contents is None:
             return
         found = (contents.schema.metadata or {}).get(b"fuseid.schema_version", b"none").decode()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import lance
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,27 @@ def _broken_indexes(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[
                 problem = f"has {there[str(segment.uuid)]} bytes of {segment.size_bytes}"
                 found.append(BrokenFile(f"_indices/{segment.uuid}", problem, index.name))
     return found
+
+
+def commit_id(dataset: lance.LanceDataset) -> str | None:
+    """The id of the commit that made this version: other databases have versions of the same number, never of this id.
+
+    It is in the name of the transaction's file, which the manifest holds. The transaction itself is not read: Lance's
+    Python package cannot read every kind of it (of a compaction, for one), and the file may be gone.
+    """
+    manifest = _manifest_message()()
+    manifest.ParseFromString(dataset._ds.serialized_manifest())
+    found = re.fullmatch(r"\d+-([0-9a-f-]{36})\.txn", manifest.transaction_file)
+    return None if found is None else found[1]
+
+
+@cache
+def _manifest_message() -> Any:
+    """The class of the one field that is read of Lance's message `Manifest` (protos/table.proto)."""
+    file = descriptor_pb2.FileDescriptorProto(name="table.proto", package="lance.table", syntax="proto3")
+    types = descriptor_pb2.FieldDescriptorProto
+    field = file.message_type.add(name="Manifest").field.add(name="transaction_file", number=12)
+    field.type, field.label = types.TYPE_STRING, types.LABEL_OPTIONAL
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("lance.table.Manifest"))

@@ -25,6 +25,7 @@ from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import TABLES, put_tag, tag_of, tokenizer_of
 from fuseid.pipelines.ledger import pinned_policy
 from fuseid.pipelines.store import Store, first_line, sql_string
+from fuseid.pipelines.table_files import commit_id
 from fuseid.tokenizers.collisions import Policy
 
 ITEMS = pa.schema(
@@ -92,7 +93,7 @@ class Snapshot:
                     f"{uri} has no version {version} of {name}: it was cleaned up after its tag was removed, or the "
                     "manifest is of another database"
                 ) from None
-            if _commit(dataset) != commit:
+            if commit_id(dataset) != commit:
                 raise BadInput(
                     f"the manifest is of another database than {uri}: their versions {version} of {name} differ"
                 )
@@ -163,7 +164,7 @@ class Snapshot:
         return {
             "tag": self._tag,
             "versions": {"contents": self.contents.version, "assignments": self.ledger.version},
-            "commits": {"contents": _commit(self.contents), "assignments": _commit(self.ledger)},
+            "commits": {"contents": commit_id(self.contents), "assignments": commit_id(self.ledger)},
             "tokenizer_id": self.tokenizer.id,
             "codebook_sizes": list(self.codebook_sizes),
             "collisions": asdict(self.policy),
@@ -224,12 +225,6 @@ class Snapshot:
 
 def _reader(dataset: lance.LanceDataset, columns: list[str], where: str | None) -> pa.RecordBatchReader:
     return dataset.scanner(columns=columns, filter=where, batch_size=SCAN_ROWS).to_reader()
-
-
-def _commit(dataset: lance.LanceDataset) -> str | None:
-    """The id of the commit that made a version: other databases have versions of the same number, never of this id."""
-    transaction = dataset.read_transaction(dataset.version)
-    return None if transaction is None else str(transaction.uuid)
 
 
 def _of_items(given: pa.RecordBatchReader, items: pa.Table) -> pa.RecordBatchReader:

@@ -1,0 +1,81 @@
+"""Settings, artifacts and tags: whether what they name is there, and is what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import fsspec
+
+from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer
+from fuseid.core.errors import ArtifactError, StoreError
+from fuseid.pipelines.checks.damage import Damage
+from fuseid.pipelines.exports.tags import TABLES as TAGGED
+from fuseid.pipelines.store import Store, first_line
+from fuseid.pipelines.table_files import broken_files
+
+
+def damaged_settings(store: Store) -> Iterator[Damage]:
+    try:
+        settings = store.settings()
+    except ValueError as error:
+        yield Damage("settings", f"a setting is not JSON: {error}", "which fusion and tokenizer are in force")
+        return
+    champion, fusion = settings.get("champion"), settings.get("fusion")
+    for key, cls in (("champion", DescribedTokenizer), ("fusion", DescribedFusion)):
+        if settings.get(key) is not None and (problem := _problem(store, cls, settings[key])):
+            yield Damage(f"setting {key}", problem, f"the {key} in force: nothing can be ingested or looked up by ID")
+            return
+    if champion is None:
+        if store.dataset("assignments").count_rows():
+            yield Damage("setting champion", "IDs were given and no tokenizer is champion", "nothing shows IDs",
+                         "`fuseid promote TOKENIZER`")  # fmt: skip
+        return
+    wanted = store.get_artifact(DescribedTokenizer, champion).meta["fusion"]
+    if wanted != fusion:
+        problem = _problem(store, DescribedFusion, str(wanted))
+        yield Damage(
+            "setting fusion", f"it is {fusion}, the champion {champion} was fitted on vectors of {wanted}",
+            "every ingest is refused" if problem is None else f"every ingest is refused; {problem}",
+            repair=None if problem else partial(store.put_settings, {"fusion": wanted}, settings),
+        )  # fmt: skip
+
+
+def damaged_artifacts(store: Store) -> Iterator[Damage]:
+    """Every artifact that is there, and every tokenizer under which the ledger has IDs."""
+    fs, root = fsspec.url_to_fs(store.uri)
+    folder = f"{root}/artifacts"
+    there = {path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)} if fs.isdir(folder) else set()
+    given: set[str] = set()
+    for batch in store.dataset("assignments").to_batches(columns=["tokenizer_id"]):
+        given |= set(batch["tokenizer_id"].unique().to_pylist())
+    for name in sorted(there | given):
+        cls = DescribedFusion if name.startswith(DescribedFusion.KIND + "-") else DescribedTokenizer
+        if problem := _problem(store, cls, name):
+            cost = "IDs of its items cannot be given or explained" if name in given else "nothing that is in use"
+            yield Damage(f"artifact {name}", problem, cost)
+
+
+def damaged_tags(store: Store) -> Iterator[Damage]:
+    """Tags of exports whose version is gone or incomplete, or that only one of the two tables has."""
+    tags = {name: set(store.dataset(name).tags.list()) for name in TAGGED}
+    for tag in sorted(set.union(*tags.values())):
+        problem = next((f"{name} has no such tag" for name in TAGGED if tag not in tags[name]), "")
+        for name in TAGGED if not problem else ():
+            try:
+                broken = broken_files(store.dataset(name).checkout_version(tag))
+                problem = problem or (f"{name}: {broken[0]}" if broken else "")
+            except (OSError, RuntimeError, ValueError) as error:
+                problem = problem or f"{name}: {first_line(error)}"
+        if problem and tag.startswith("export-"):
+            yield Damage(
+                f"tag {tag}", problem, "its export cannot be made again", f"`fuseid export tags --remove {tag}`"
+            )
+
+
+def _problem(store: Store, cls: type[DescribedTokenizer] | type[DescribedFusion], name: str) -> str | None:
+    try:
+        store.get_artifact(cls, name)
+    except (ArtifactError, StoreError) as error:
+        return str(error)
+    return None

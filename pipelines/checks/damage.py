@@ -1,0 +1,29 @@
+"""One thing that is wrong with a database: what it costs, and what repairs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+BACKUP = "restore a backup: `fuseid restore`"
+REPAIR = "`fuseid check --repair`"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """where: a table, an index, an artifact or a setting. repair: does what loses nothing; None where only `remedy`
+    helps. early: it has to be repaired before the lease can be taken."""
+
+    where: str
+    what: str
+    cost: str
+    remedy: str = BACKUP
+    repair: Callable[[], None] | None = None
+    early: bool = False
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "where": self.where, "what": self.what, "cost": self.cost,
+            "remedy": self.remedy if self.repair is None else REPAIR,
+        }  # fmt: skip
