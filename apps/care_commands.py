@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -39,3 +40,55 @@ def check(
             print_facts({"damaged": "nothing"})
     if found["damages"]:
         raise typer.Exit(1)
+
+
+def backup(
+    db: Db,
+    to: Annotated[str, typer.Option("--to", help="a new folder or object-store URI")],
+    json: Json = False,
+) -> None:
+    """Copy a database as it is now, while jobs may write to it."""
+    from fuseid.apps.show import Bars, print_json
+    from fuseid.pipelines.backup import backup as run_backup
+
+    with Bars(quiet=json) as bars:
+        made = run_backup(db, to, bars)
+    if json:
+        print_json(made)
+    else:
+        _print_backup(made, f"backup of {db} in {to}")
+
+
+def restore(
+    db: Annotated[str, typer.Option("--db", help="the database to make: a new directory or object-store URI")],
+    source: Annotated[str, typer.Option("--from", help="folder or object-store URI of `fuseid backup`")],
+    exports: Annotated[
+        list[Path] | None, typer.Option("--exports", help="an export of IDs (parquet) made since; may be repeated")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a database from a backup; IDs given since then are taken from exports."""
+    from fuseid.apps.show import Bars, out, print_json
+    from fuseid.pipelines.restore import restore as run_restore
+
+    with Bars(quiet=json) as bars:
+        made = run_restore(source, db, exports or (), bars)
+    if json:
+        print_json(made)
+        return
+    _print_backup(made, f"{db} from {source}")
+    out.print(
+        f"IDs that were given after {made['made_at']} and are in no export named here are unknown to {db}: it may give "
+        "them to other items. Name exports made since with --exports.",
+        soft_wrap=True,
+    )
+
+
+def _print_backup(made: dict[str, Any], title: str) -> None:
+    from fuseid.apps.show import print_facts
+
+    facts = {name: f"{rows:,} rows, version {made['versions'][name]}" for name, rows in made["rows"].items()}
+    facts |= {"made at": made["made_at"], "MiB": f"{made['bytes'] / 2**20:,.1f}"}
+    if "ids_from_exports" in made:
+        facts["IDs from exports"] = f"{made['ids_from_exports']:,}"
+    print_facts(facts, title=title)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fuseid.apps.care_commands import check
+from fuseid.apps.care_commands import backup, check, restore
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.run_commands import assign, demo, fit, ingest, promote, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
@@ -28,7 +28,22 @@ _INTERRUPTED = 130
 
 app = typer.Typer(name="fuseid", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 # In the order in which `fuseid --help` lists them.
-for command in (ingest, fit, assign, promote, retry, rejected, lookup, explain, report, evaluate, check, demo):
+for command in (
+    ingest,
+    fit,
+    assign,
+    promote,
+    retry,
+    rejected,
+    lookup,
+    explain,
+    report,
+    evaluate,
+    check,
+    backup,
+    restore,
+    demo,
+):
     app.command()(command)
 app.add_typer(export_app, name="export")
 

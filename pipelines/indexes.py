@@ -10,6 +10,7 @@ import lance
 from fuseid.core.faults import reached
 from fuseid.core.memory import returned
 from fuseid.core.records import MODALITIES
+from fuseid.pipelines.pins import remove_expired
 from fuseid.pipelines.store import Store
 
 # Below these an exact scan answers in milliseconds and an index would only cost recall.
@@ -52,7 +53,8 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
             dataset.optimize.optimize_indices()
     reached("index.done")
     for name in store.versions() | {"runs": 0}:
-        # What an export has tagged stays.
+        remove_expired(store.dataset(name))
+        # What an export has tagged stays, and what a backup is reading.
         store.dataset(name).cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
 
 

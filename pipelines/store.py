@@ -81,7 +81,7 @@ class Store:
     @classmethod
     def named(cls, uri: str | Path) -> Store:
         """One that may be damaged, nothing of it opened. Raises StoreError where there is nothing at all."""
-        fs, root = fsspec.url_to_fs(_checked(uri))
+        fs, root = filesystem(_checked(uri))
         if not any(fs.exists(f"{root}/{name}.lance") for name in TABLES):
             raise StoreError(f"no fuseid database at {uri}; `fuseid ingest --db {uri} ...` makes one")
         return cls(str(uri))
@@ -274,7 +274,7 @@ class Store:
         with tempfile.TemporaryDirectory() as scratch:
             directory = Path(scratch) / "artifact"
             artifact.save(directory)
-            fs, root = fsspec.url_to_fs(self.uri)
+            fs, root = filesystem(self.uri)
             target = f"{root}/artifacts/{artifact.id}"
             fs.makedirs(target, exist_ok=True)
             for path in sorted(directory.iterdir()):
@@ -283,13 +283,17 @@ class Store:
             fsync([*Path(target).iterdir(), target, Path(target).parent, root])
         return artifact.id
 
+    def lacks_artifact(self, name: str) -> bool:
+        fs, root = filesystem(self.uri)
+        return not fs.isdir(f"{root}/artifacts/{name}")
+
     def get_artifact(self, cls: Any, name: str) -> Any:
         """Loads an artifact by id. Raises ArtifactError where it is missing or altered."""
         if not name.startswith(cls.KIND + "-") or "/" in name:
             raise ArtifactError(f"{name!r} is no {cls.KIND} id")
-        fs, root = fsspec.url_to_fs(self.uri)
+        fs, root = filesystem(self.uri)
         source = f"{root}/artifacts/{name}"
-        if not fs.isdir(source):
+        if self.lacks_artifact(name):
             raise ArtifactError(f"{self.uri} holds no {name}; `fuseid fit` makes one")
         scratch = Path(tempfile.mkdtemp())
         try:
@@ -311,7 +315,7 @@ class Store:
                     what = f"its newest version cannot be read ({first_line(error)})"
                     raise StoreError(damage(self.uri, name, what)) from None
                 raise StoreError(f"cannot open the database {self.uri}: {first_line(error)}") from None
-            fs, root = fsspec.url_to_fs(self.uri)
+            fs, root = filesystem(self.uri)
             if fs.exists(f"{root}/{name}.lance/data"):
                 raise StoreError(damage(self.uri, name, "it has data and no version")) from None
             return None
@@ -350,6 +354,11 @@ _CONFLICT = re.compile("(incompatible with|preempted by) concurrent transaction"
 def _settings(assignments: lance.LanceDataset) -> dict[str, Any]:
     config = assignments.config()
     return {key.removeprefix(_SETTING): json.loads(value) for key, value in config.items() if key.startswith(_SETTING)}
+
+
+def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a uri, which remembers no listing, and the path in it."""
+    return fsspec.url_to_fs(uri, use_listings_cache=False)
 
 
 def _checked(uri: str | Path) -> str:

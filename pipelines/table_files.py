@@ -24,32 +24,42 @@ class BrokenFile:
         return f"{self.path} {self.problem}"
 
 
-def files_of(dataset: lance.LanceDataset) -> list[str]:
-    """Paths of all files that this version needs, its manifest last, below the table's folder."""
-    rows = dataset.tracked_files(min_version=dataset.version).read_all().to_pylist()
-    ours = [row for row in rows if row["version"] == dataset.version]
-    return [row["path"] for row in sorted(ours, key=lambda row: (row["type"] == "manifest", row["path"]))]
+def listed(dataset: lance.LanceDataset) -> dict[str, int]:
+    """Bytes of all files in the table's folder, of whatever version, by their paths below it."""
+    found = dataset.all_files().read_all()
+    return dict(zip(found["path"].to_pylist(), found["size_bytes"].to_pylist(), strict=True))
+
+
+def files_of(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[str]:
+    """Paths of all files that this version needs, its manifest last. sizes: what is `listed`."""
+    folders = {f"_indices/{segment.uuid}" for index in dataset.describe_indices() for segment in index.segments}
+    indexes = sorted(path for path in sizes if path.rpartition("/")[0] in folders)
+    names = (f"_versions/{2**64 - 1 - dataset.version:020d}.manifest", f"_versions/{dataset.version}.manifest")
+    manifest = next(name for name in names if name in sizes)
+    transactions = [path for path in sizes if path.endswith(f"-{commit_id(dataset)}.txn")]
+    return [*_data_files(dataset), *indexes, *transactions, manifest]
 
 
 def broken_files(dataset: lance.LanceDataset) -> list[BrokenFile]:
     """What this version needs and is not there as it was written. Lists the table's folder; opens no file of it."""
-    sizes = _sizes(dataset)
+    sizes = listed(dataset)
     return [*_broken_data(dataset, sizes), *_broken_indexes(dataset, sizes)]
 
 
-def _sizes(dataset: lance.LanceDataset) -> dict[str, int]:
-    listed = dataset.all_files().read_all()
-    return dict(zip(listed["path"].to_pylist(), listed["size_bytes"].to_pylist(), strict=True))
-
-
-def _broken_data(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[BrokenFile]:
+def _data_files(dataset: lance.LanceDataset) -> dict[str, int | None]:
+    """The bytes that each file of rows and of deletions was written with, None where the version does not say."""
     wanted: dict[str, int | None] = {}
     for fragment in dataset.get_fragments():
         metadata = fragment.metadata
         wanted |= {f"data/{file.path}": file.file_size_bytes for file in metadata.files}
-    wanted |= dict.fromkeys(path for path in files_of(dataset) if path.startswith("_deletions/"))
+        if metadata.deletion_file is not None:
+            wanted[metadata.deletion_file.path(fragment.fragment_id)] = None
+    return wanted
+
+
+def _broken_data(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[BrokenFile]:
     found = []
-    for path, size in wanted.items():
+    for path, size in _data_files(dataset).items():
         if path not in sizes:
             found.append(BrokenFile(path, "is missing"))
         elif not sizes[path]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-import fsspec
-
 from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer
 from fuseid.core.errors import ArtifactError, StoreError
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.exports.tags import TABLES as TAGGED
-from fuseid.pipelines.store import Store, first_line
+from fuseid.pipelines.store import Store, filesystem, first_line
 from fuseid.pipelines.table_files import broken_files
 
 
@@ -43,7 +41,7 @@ def damaged_settings(store: Store) -> Iterator[Damage]:
 
 def damaged_artifacts(store: Store) -> Iterator[Damage]:
     """Every artifact that is there, and every tokenizer under which the ledger has IDs."""
-    fs, root = fsspec.url_to_fs(store.uri)
+    fs, root = filesystem(store.uri)
     folder = f"{root}/artifacts"
     there = {path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)} if fs.isdir(folder) else set()
     given: set[str] = set()

@@ -17,7 +17,7 @@ from fuseid.pipelines.checks.tables import keys_twice
 from fuseid.pipelines.commit import reconcile
 from fuseid.pipelines.copied_ids import copies_unknown_to_ledger, note_ledger_rows
 from fuseid.pipelines.integrity import of_other_fusion
-from fuseid.pipelines.ledger import Ledger, pinned_policy
+from fuseid.pipelines.ledger import Ledger, ledger_rows, pinned_policy
 from fuseid.pipelines.progress import Progress
 from fuseid.pipelines.store import Store, rows_by_id, sql_string
 from fuseid.pipelines.vectors import fused_fingerprints, nan_rows, to_fixed
@@ -155,24 +155,6 @@ def _adopt(store: Store, champion: str) -> None:
                 "assignments", pa.RecordBatchReader.from_batches(ASSIGNMENTS, new.to_batches()), ledger.version
             )
     note_ledger_rows(store)
-
-
-def ledger_rows(rows: pa.Table, tokenizer_id: str) -> pa.Table:
-    """content_id, sid, codes and fused_fp -> rows of the ledger under a tokenizer."""
-    parts = [sid.partition(".") for sid in rows["sid"].to_pylist()]
-    count = len(rows)
-    columns = {
-        "content_id": rows["content_id"],
-        "tokenizer_id": pa.repeat(tokenizer_id, count),
-        "fused_fp": rows["fused_fp"],
-        "codes": rows["codes"],
-        "suffix": pa.array([int(digit) if digit else None for _, _, digit in parts], pa.int32()),
-        "base": pa.array([base for base, _, _ in parts], pa.string()),
-        "sid": rows["sid"],
-        "moved_error": pa.nulls(count, pa.float32()),
-        "run_id": pa.nulls(count, pa.string()),
-    }
-    return pa.table([columns[name] for name in ASSIGNMENTS.names], schema=ASSIGNMENTS)
 
 
 def _take_back(store: Store, champion: str, taken: bool) -> None:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import fsspec
 import lance
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,7 @@ from fuseid.pipelines.copied_ids import ledger_rows_when_copied
 from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.progress import Progress
 from fuseid.pipelines.spill import Spill
-from fuseid.pipelines.store import SCHEMAS, Store, first_line, sql_string
+from fuseid.pipelines.store import SCHEMAS, Store, filesystem, first_line, sql_string
 from fuseid.pipelines.table_files import broken_files
 
 # What a table holds that can be made again; the others are the data itself.
@@ -191,7 +190,7 @@ def _drop_index(store: Store, name: str, index: str) -> None:
 
 def _newest_manifest(store: Store, name: str) -> tuple[str, int] | None:
     """(path, bytes) of the manifest that Lance takes for the newest."""
-    fs, path = fsspec.url_to_fs(f"{store.path(name)}/_versions")
+    fs, path = filesystem(f"{store.path(name)}/_versions")
     if not fs.isdir(path):
         return None
     sizes = {file["name"]: file["size"] for file in fs.ls(path, detail=True) if file["name"].endswith(".manifest")}
@@ -208,13 +207,20 @@ def _roll_back(store: Store, name: str) -> None:
     """Takes the newest version out of use; its manifest stays beside the others under another name."""
     newest = _newest_manifest(store, name)
     assert newest is not None
-    fs, _ = fsspec.url_to_fs(store.uri)
+    fs, _ = filesystem(store.uri)
     fs.mv(newest[0], f"{newest[0]}.damaged")
     store.make_durable(name)
 
 
 def _replace(store: Store, name: str) -> None:
-    fs, path = fsspec.url_to_fs(store.path(name))
+    """Sets the table aside under another name, and makes an empty one."""
+    fs, path = filesystem(store.path(name))
     if fs.exists(path):
-        fs.mv(path, f"{path.removesuffix('.lance')}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}", recursive=True)
+        aside = f"{path.removesuffix('.lance')}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        for file in fs.find(path):
+            target = f"{aside}{file.removeprefix(path)}"
+            fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+            fs.mv(file, target)
+        if fs.exists(path):  # its folders, where there are such
+            fs.rm(path, recursive=True)
     store.make(name, SCHEMAS[name])

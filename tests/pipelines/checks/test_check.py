@@ -20,7 +20,6 @@ from fuseid.pipelines.check import check
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.lease import Lease
-from fuseid.pipelines.store import Store
 
 VECTORS = 60
 
@@ -170,7 +169,7 @@ def good_and_rejected(workspace: Any, db: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "where", "said"),
     [
-        (empty_manifest("contents"), "contents", "the table contents of .* is damaged: .*fuseid check --db .* --repair"),
+        (empty_manifest("contents"), "contents", "the table contents .* is damaged: .*fuseid check --db .* --repair"),
         (empty_manifest("assignments"), "assignments", "the table assignments of .* is damaged"),
         (empty_manifest("rejected"), "rejected", "the table rejected of .* is damaged"),
         (empty_manifest("runs"), "runs", "the table runs of .* is damaged"),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fsspec
+import numpy as np
 import pytest
 
-from fuseid.core.errors import LeaseHeld, StoreError
+from fuseid.core.errors import BadInput, LeaseHeld, StoreError
+from fuseid.pipelines.backup import backup
+from fuseid.pipelines.check import check
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.indexes import maintain, unindexed_rows
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.lookup import Catalog
+from fuseid.pipelines.restore import restore
 from fuseid.pipelines.runners import LocalRunner
 from fuseid.pipelines.sources import open_source
 from fuseid.pipelines.store import Store
@@ -53,6 +58,31 @@ def test_a_database_in_a_bucket_holds_what_one_on_disk_does(workspace, catalogue
     ids, _, exported = disk
     assert None not in ids.values()
     assert exported
+
+
+def test_a_database_in_a_bucket_is_copied_checked_and_restored(workspace, in_bucket, encode_step):
+    config = workspace.settings(clip=None)
+    vectors = {f"v{n:02d}": np.random.default_rng(n).normal(size=8) for n in range(40)}
+    ingest(in_bucket, workspace.vectors(vectors), config, LocalRunner())
+    fit(in_bucket, workspace.settings())
+    places = {"there": f"{in_bucket}-backup", "here": workspace.uri("backup")}
+    for name, place in places.items():
+        made = backup(in_bucket, place)
+        with pytest.raises(BadInput, match="exists and is not"):
+            backup(in_bucket, place)
+        again = f"{in_bucket}-again" if name == "here" else workspace.uri("again")
+        assert restore(place, again) == {**made, "ids_from_exports": 0}
+        assert rows_of(Store.open(again)) == rows_of(Store.open(in_bucket))
+        assert check(again, config)["damages"] == []
+        assert ingest(again, workspace.vectors(vectors), config, LocalRunner()).counts["planned"] == 0
+    fs, root = fsspec.url_to_fs(in_bucket)
+    (manifest, *_) = sorted(fs.ls(f"{root}/lease.lance/_versions", detail=False))
+    fs.pipe_file(manifest, b"")
+    with pytest.raises(StoreError, match=r"the table lease of s3://.* is damaged: .*fuseid check"):
+        ingest(in_bucket, workspace.vectors(vectors), config, LocalRunner())
+    document = check(in_bucket, config, repair=True)
+    assert ([one["where"] for one in document["repaired"]], document["damages"]) == (["lease"], [])
+    assert ingest(in_bucket, workspace.vectors(vectors), config, LocalRunner()).counts["planned"] == 0
 
 
 def test_two_writers_to_a_bucket_are_kept_apart(workspace, in_bucket, encode_step):

@@ -1,0 +1,152 @@
+"""Backup: a copy of a database at one state, made while jobs write to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lance
+
+from fuseid.core.errors import BadInput, StoreError
+from fuseid.pipelines.durable import fsync
+from fuseid.pipelines.exports.folder import new_folder
+from fuseid.pipelines.pins import pinned
+from fuseid.pipelines.progress import Progress, Silent
+from fuseid.pipelines.store import Store, damage, filesystem, first_line
+from fuseid.pipelines.table_files import broken_files, files_of, listed
+
+MANIFEST = "backup.json"
+FORMAT = 1
+# `contents` before the ledger: IDs come after their items. The lease belongs to the database that is copied.
+TABLES = ("contents", "assignments", "rejected", "runs")
+_CHUNK = 8 << 20
+_AT_A_TIME = 4
+
+
+def backup(uri: str, to: str, progress: Progress | None = None) -> dict[str, Any]:
+    """Copies the newest versions of all tables, those that exports have tagged, and the artifacts into a new folder or
+    below a new object-store URI; ends with `backup.json`, which it returns less the list of files.
+
+    What is copied is what a reader sees at that moment; a job that is writing goes on, and is in the copy as far as it
+    has committed, like one that was killed then. Every file is hashed on the way. Nothing half-copied passes for a
+    backup: without `backup.json` it is none. Raises BadInput where `to` exists, StoreError for a damaged database.
+    """
+    progress = progress or Silent()
+    store = Store.open(uri)
+    datasets = {name: store.dataset(name) for name in TABLES if name != "contents" or store.has_contents()}
+    with _pinned(store, datasets), new_target(to) as target:
+        jobs = dict(_artifacts(store))
+        for name, dataset in datasets.items():
+            jobs |= {f"{name}.lance/{path}": size for path, size in _table(store, name, dataset).items()}
+        files = copied(store.uri, target, jobs, progress)
+        document = {
+            "format": FORMAT,
+            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "db": store.uri,
+            "versions": {name: dataset.version for name, dataset in datasets.items()},
+            "rows": {name: dataset.count_rows() for name, dataset in datasets.items()},
+            "bytes": sum(jobs.values()),
+            "champion": store.setting("champion", datasets["assignments"]),
+        }
+        fs, root = filesystem(target)
+        text = json.dumps({**document, "files": files}, indent=1, sort_keys=True)
+        fs.pipe_file(f"{root}/{MANIFEST}", text.encode())
+        make_durable(target)
+    return document
+
+
+@contextmanager
+def _pinned(store: Store, datasets: dict[str, lance.LanceDataset]) -> Iterator[None]:
+    try:
+        with pinned(datasets):
+            yield
+    except PermissionError as error:
+        raise StoreError(f"cannot pin the versions of {store.uri} that are copied: {error.strerror}") from None
+
+
+@contextmanager
+def new_target(to: str) -> Iterator[str]:
+    """A folder that becomes `to` once the block ends well, or an object-store URI with nothing below it. Raises
+    BadInput where there is something."""
+    if "://" not in to:
+        if Path(to).exists() and (not Path(to).is_dir() or any(Path(to).iterdir())):
+            raise BadInput(f"{to} exists and is not an empty folder; name a new one, or remove it")
+        with new_folder(to) as folder:
+            yield str(folder)
+        fsync([Path(to).resolve().parent])
+        return
+    fs, root = filesystem(to)
+    try:
+        taken = fs.exists(root) and bool(fs.ls(root, detail=False))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot look at {to}: {first_line(error)}") from None
+    if taken:
+        raise BadInput(f"{to} exists and is not empty; name a new one, or remove it")
+    yield to.rstrip("/")
+
+
+def copied(source: str, target: str, sizes: dict[str, int], progress: Progress) -> dict[str, dict[str, Any]]:
+    """Copies files, by their paths below both, a few at a time in their order -> bytes and BLAKE2b-128 of each.
+
+    sizes: bytes by path. Raises StoreError where a file is gone or of another size.
+    """
+    from_fs, from_root = filesystem(source)
+    to_fs, to_root = filesystem(target)
+    progress.begin("copy bytes", sum(sizes.values()))
+
+    def copy(path: str) -> dict[str, Any]:
+        to_fs.makedirs(f"{to_root}/{path}".rpartition("/")[0], exist_ok=True)
+        digest, count = hashlib.blake2b(digest_size=16), 0
+        try:
+            with from_fs.open(f"{from_root}/{path}", "rb") as old, to_fs.open(f"{to_root}/{path}", "wb") as new:
+                while chunk := old.read(_CHUNK):
+                    new.write(chunk)
+                    digest.update(chunk)
+                    count += len(chunk)
+        except FileNotFoundError:
+            raise StoreError(f"{source} lacks {path}; nothing was copied") from None
+        if count != sizes[path]:
+            raise StoreError(f"{source}: {path} has {count} bytes of {sizes[path]}; nothing was copied")
+        return {"bytes": count, "blake2b": digest.hexdigest()}
+
+    files: dict[str, dict[str, Any]] = {}
+    with ThreadPoolExecutor(_AT_A_TIME, "fuseid-copy") as threads:
+        for path, facts in zip(sizes, threads.map(copy, sizes), strict=True):
+            files[path] = facts
+            progress.advance("copy bytes", facts["bytes"])
+    return files
+
+
+def make_durable(folder: str) -> None:
+    """Flushes a local folder to the disk."""
+    if "://" not in folder:
+        paths = sorted(Path(folder).rglob("*"), key=lambda path: len(path.parts), reverse=True)
+        fsync([*paths, folder])
+
+
+def _table(store: Store, name: str, dataset: lance.LanceDataset) -> dict[str, int]:
+    """Bytes by path of what this version needs, and what the versions need that exports have tagged, manifests last."""
+    sizes = listed(dataset)
+    versions = [dataset]
+    tags = [tag for tag in dataset.tags.list() if tag.startswith("export-")]
+    versions += [dataset.checkout_version(tag) for tag in tags]
+    wanted: dict[str, None] = {}
+    for version in versions:
+        if broken := broken_files(version):
+            raise StoreError(damage(store.uri, name, str(broken[0])))
+        wanted |= dict.fromkeys(files_of(version, sizes))
+    wanted |= dict.fromkeys(f"_refs/tags/{tag}.json" for tag in tags)
+    return {path: sizes[path] for path in sorted(wanted, key=lambda path: (path.endswith(".manifest"), path))}
+
+
+def _artifacts(store: Store) -> Iterator[tuple[str, int]]:
+    fs, root = filesystem(store.uri)
+    if fs.isdir(f"{root}/artifacts"):
+        for path, info in sorted(fs.find(f"{root}/artifacts", detail=True).items()):
+            yield path.removeprefix(root).lstrip("/"), info["size"]

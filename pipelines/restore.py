@@ -1,0 +1,143 @@
+"""Restore: a database from a backup; IDs that were given since then come from exports, so that none is given again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.schemas import ASSIGNMENTS
+from fuseid.pipelines.backup import FORMAT, MANIFEST, TABLES, copied, make_durable, new_target
+from fuseid.pipelines.exports.folder import read_manifest
+from fuseid.pipelines.ledger import Ledger, ledger_rows, pinned_policy
+from fuseid.pipelines.progress import Progress, Silent
+from fuseid.pipelines.store import SCHEMAS, Store, filesystem
+
+_BATCH = 1 << 17
+_COLUMNS = ["content_id", "sid", "codes"]
+
+
+def restore(
+    source: str, uri: str, exports: Sequence[str | Path] = (), progress: Progress | None = None
+) -> dict[str, Any]:
+    """Makes the database `uri` from a backup, every file compared with its hash, and takes the IDs of later exports
+    into its ledger: their items keep them, and no other item gets them. Nothing half-restored is left.
+
+    exports: folders that `fuseid export ids` has written since in its format `parquet`.
+    Returns what `backup.json` says, less its files, with `ids_from_exports`. Raises BadInput for a source that is no
+    backup, a `uri` that exists or an export of another kind, StoreError for a backup that was altered or cut short.
+    """
+    progress = progress or Silent()
+    document = read_backup(source)
+    files = document.pop("files")
+    given = [_Export(Path(folder)) for folder in exports]
+    with new_target(uri) as target:
+        # Manifests last: without one a table has no version.
+        paths = sorted(files, key=lambda path: (path.endswith(".manifest"), path))
+        found = copied(source, target, {path: files[path]["bytes"] for path in paths}, progress)
+        for path in paths:
+            if found[path] != files[path]:
+                raise StoreError(f"the backup {source} is damaged: {path} is not what its {MANIFEST} says")
+        store = Store(target)
+        store.make("lease", SCHEMAS["lease"])
+        taken = sum(_take(store, export) for export in given)
+        make_durable(target)
+    return {**document, "ids_from_exports": taken}
+
+
+def read_backup(source: str) -> dict[str, Any]:
+    """What `backup.json` says. Raises BadInput where there is none, or it is no list of the files of a backup."""
+    fs, root = filesystem(source)
+    try:
+        document = json.loads(fs.cat_file(f"{root}/{MANIFEST}"))
+    except FileNotFoundError:
+        raise BadInput(f"{source} is no backup: it has no {MANIFEST}, which `fuseid backup` writes last") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"cannot read {source}/{MANIFEST}: {str(error).splitlines()[0]}") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise BadInput(f"{source}/{MANIFEST} is of no backup of format {FORMAT}")
+    files = document.get("files")
+    if not isinstance(files, dict) or not all(_is_file(path, facts) for path, facts in files.items()):
+        raise BadInput(f"{source}/{MANIFEST} names files that no backup has")
+    return document
+
+
+def _is_file(path: str, facts: Any) -> bool:
+    parts = path.split("/")
+    tops = {"artifacts", *(f"{name}.lance" for name in TABLES)}
+    is_below = len(parts) > 1 and parts[0] in tops and not {"", ".", ".."} & set(parts)
+    return is_below and isinstance(facts, dict) and isinstance(facts.get("bytes"), int)
+
+
+class _Export:
+    """A folder of `fuseid export ids --format parquet`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        manifest = read_manifest(folder)
+        self.tokenizer_id = str(manifest.get("tokenizer_id"))
+        if manifest.get("format") != "parquet":
+            raise BadInput(
+                f"{folder} is an export in the format {manifest.get('format')}; IDs are taken from exports in parquet"
+            )
+
+    def unknown(self, store: Store) -> Iterator[pa.Table]:
+        """Items with IDs that the ledger does not know: content_id, sid and codes. Raises BadInput for an ID that
+        contradicts the ledger."""
+        ledger = Ledger(store, self.tokenizer_id)
+        policy = pinned_policy(store, self.tokenizer_id)
+        own = policy.collisions != "none" and policy.duplicates != "share"
+        for batch in ds.dataset(sorted(self.folder.glob("ids-*.parquet"))).to_batches(
+            columns=_COLUMNS, batch_size=_BATCH
+        ):
+            rows = pa.Table.from_batches([batch])
+            given = _by(ledger, "content_id", rows["content_id"].combine_chunks(), "sid")
+            known = [given.get(content_id) for content_id in rows["content_id"].to_pylist()]
+            new = rows.filter(pa.array([sid is None for sid in known]))
+            bases = pc.list_element(pc.split_pattern(new["sid"], "."), 0).combine_chunks().unique()
+            held = _by(ledger, "base", bases, "sid", "content_id") if own else {}
+            for content_id, sid, before in zip(
+                rows["content_id"].to_pylist(), rows["sid"].to_pylist(), known, strict=True
+            ):
+                if (before is not None and before != sid) or (before is None and sid in held):
+                    raise BadInput(
+                        f"{self.folder} gives {content_id!r} the ID {sid}, the backup gives "
+                        + (f"it {before}" if before else f"that ID to {held[sid]!r}")
+                        + "; name exports that were made from the same database after the backup"
+                    )
+            yield new
+
+
+def _by(ledger: Ledger, key: str, keys: pa.Array, *columns: str) -> dict[str, str]:
+    """By the values of one column those of another; by those of `key` where only one is named."""
+    found: dict[str, str] = {}
+    for part in ledger.rows(key, keys, list(columns)):
+        names = (key, *columns)[-2:]
+        found |= dict(zip(*(part[name].to_pylist() for name in names), strict=True))
+    return found
+
+
+def _take(store: Store, export: _Export) -> int:
+    """Takes the IDs that the ledger does not know into it, in one commit."""
+    if store.lacks_artifact(export.tokenizer_id):
+        raise BadInput(
+            f"{export.folder} holds IDs of {export.tokenizer_id}, which was fitted after the backup and is not in it"
+        )
+    count = sum(len(rows) for rows in export.unknown(store))
+    if not count:
+        return 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for rows in export.unknown(store):
+            rows = rows.append_column("fused_fp", pa.nulls(len(rows), pa.string()))
+            yield from ledger_rows(rows, export.tokenizer_id).to_batches()
+
+    reader = pa.RecordBatchReader.from_batches(ASSIGNMENTS, batches())
+    store.append("assignments", reader, store.dataset("assignments").version)
+    return count
