@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from typing import Any
 
 import lance
 
 from fuseid.core.faults import reached
 from fuseid.core.memory import returned
 from fuseid.core.records import MODALITIES
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store import Store, vector_sizes
 
 # Below these an exact scan answers in milliseconds and an index would only cost recall.
 VECTOR_ROWS = 50_000
@@ -48,7 +49,7 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
             if column not in have and dataset.count_rows():
                 dataset.create_scalar_index(column, "BTREE")
         reached("index.made")
-        dataset.optimize.optimize_indices()
+        _extend_indexes(dataset)
     reached("index.done")
     for name in store.versions() | {"runs": 0}:
         # What an export has tagged stays.
@@ -100,12 +101,32 @@ def indexed_columns(dataset: lance.LanceDataset) -> set[str]:
 def unindexed_rows(store: Store) -> dict[str, int]:
     """Per index of `contents` the rows it does not cover."""
     dataset = store.dataset("contents")
-    rows = {fragment.fragment_id: fragment.count_rows() for fragment in dataset.get_fragments()}
-    left: dict[str, int] = {}
+    return {
+        index.name: sum(fragment.count_rows() for fragment in _uncovered(dataset, index))
+        for index in dataset.describe_indices()
+    }
+
+
+def _uncovered(dataset: lance.LanceDataset, index: Any) -> list[lance.LanceFragment]:
+    covered = {number for segment in index.segments for number in segment.fragment_ids}
+    return [fragment for fragment in dataset.get_fragments() if fragment.fragment_id not in covered]
+
+
+def _extend_indexes(dataset: lance.LanceDataset) -> None:
+    """Takes new rows into all indexes. Lance cannot extend a vector index by rows of which none has a vector, so such
+    an index stays as it is; a search finds nothing in those rows anyway."""
+    due = []
     for index in dataset.describe_indices():
-        covered = {number for segment in index.segments for number in segment.fragment_ids}
-        left[index.name] = sum(count for number, count in rows.items() if number not in covered)
-    return left
+        new = _uncovered(dataset, index)
+        vectors = vector_sizes(dataset.schema).keys() & index.field_names
+        if not vectors or not new or _any(dataset, new, f"{vectors.pop()} IS NOT NULL"):
+            due.append(index.name)
+    dataset.optimize.optimize_indices(index_names=due)
+
+
+def _any(dataset: lance.LanceDataset, fragments: list[lance.LanceFragment], condition: str) -> bool:
+    found = dataset.scanner(columns=["content_id"], filter=condition, limit=1, fragments=fragments)
+    return found.to_table().num_rows > 0
 
 
 def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int) -> None:
