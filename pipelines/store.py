@@ -26,6 +26,7 @@ from fuseid.core import schemas
 from fuseid.core.errors import ArtifactError, FingerprintMismatch, LeaseLost, StoreError
 from fuseid.core.faults import reached
 from fuseid.core.records import MODALITIES
+from fuseid.pipelines.listed import storable
 
 _TABLES = {
     "assignments": schemas.ASSIGNMENTS,
@@ -247,8 +248,8 @@ def _said(error: Exception) -> str:
 
 
 def sql_string(value: str) -> str:
-    """A value as an SQL string literal."""
-    return "'" + value.replace("'", "''") + "'"
+    """A value as an SQL string literal, in the form in which the store keeps it."""
+    return "'" + storable(value).replace("'", "''") + "'"
 
 
 def sql_list(values: Iterable[str]) -> str:
