@@ -39,9 +39,12 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
                 compact(store)
                 reached("index.compacted")
                 dataset = store.dataset(name)
+                positions = text_indexes(dataset)
                 for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
-                    if column not in have and dataset.count_rows(rows) >= fts_rows:
-                        dataset.create_scalar_index(column, "INVERTED", memory_limit=_FTS_MIB)
+                    # An index that an earlier fuseid made without positions is replaced.
+                    due = not positions[column] if column in positions else dataset.count_rows(rows) >= fts_rows
+                    if due:
+                        dataset.create_scalar_index(column, "INVERTED", with_position=True, memory_limit=_FTS_MIB)
             with returned():
                 _vector_indexes(dataset, have, vector_rows)
         dataset = store.dataset(name)
@@ -96,6 +99,12 @@ def index_key(dataset: lance.LanceDataset) -> None:
 def indexed_columns(dataset: lance.LanceDataset) -> set[str]:
     """The columns that have an index."""
     return {column for index in dataset.describe_indices() for column in index.field_names}
+
+
+def text_indexes(dataset: lance.LanceDataset) -> dict[str, bool]:
+    """The columns that have a full-text index, and whether it holds the positions of words, as phrases need them."""
+    indexes = (index for index in dataset.describe_indices() if index.index_type == "Inverted")
+    return {index.field_names[0]: bool(index.details.get("with_position")) for index in indexes}
 
 
 def unindexed_rows(store: Store) -> dict[str, int]:

@@ -11,12 +11,14 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, PhraseQuery
 
 from fuseid.core.config import ClipConfig, Config
-from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError
+from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError, TooLarge
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.models import load_clip
+from fuseid.pipelines.indexes import text_indexes
 from fuseid.pipelines.listed import storable
 from fuseid.pipelines.store import Store, below_prefix, rows_by_id, vector_sizes
 from fuseid.pipelines.vectors import nan_rows
@@ -25,6 +27,8 @@ RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
 _PREFIX = re.compile(r"[0-9]+(-[0-9]+)*(-|\.[0-9]+)?")
 # A column with vectors in fewer of the rows that are looked at is searched for some that have one.
 _CALIBRATION_ROWS, _FEWEST_VECTORS = 2048, 100
+# Of a text, for its words: more than CLIP reads of it.
+_FULL_TEXT_CHARS = 1000
 
 
 class Catalog:
@@ -63,7 +67,8 @@ class Catalog:
     ) -> pa.Table:
         """Exactly one of the six kinds of query -> at most k rows, best first, with `columns` and a `score`.
 
-        text: in CLIP space, against pictures and captions alike; image, video: against pictures and videos. An item's
+        text: in CLIP space, against pictures and captions alike; once there is a full-text index, it adds captions that
+        hold the words, with what is in double quotes as a phrase. image, video: against pictures and videos. An item's
         score is the better of its similarities, each as standard deviations above what the catalogue gives this
         query, since cosines between a caption and a picture and between two captions are not on one scale.
         vector, like: cosine in the fused space; before the first fit in that of the vectors that there are.
@@ -85,7 +90,8 @@ class Catalog:
                 return self._like(like, k, where, columns)
             if vector is not None:
                 return self._nearest(self._item_space(), _query_of(vector), k, where, columns)
-            return self._in_clip_space(self._query_vector(text, image, video), text, k, where, columns)
+            caption = None if text is None else self._caption(text)
+            return self._in_clip_space(self._query_vector(caption, image, video), caption, k, where, columns)
         except (OSError, RuntimeError, ValueError) as error:
             if where is not None and not isinstance(error, BadInput | StoreError):
                 raise BadInput(f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}") from None
@@ -197,15 +203,16 @@ class Catalog:
     def _full_text(self, text: str, k: int, where: str | None) -> list[str]:
         """Ids of items whose captions, their own or generated, hold words of the text; none while there are too few
         captions for an index."""
-        indexed = {column for index in self._now.list_indices() for column in index.columns}
         found: dict[str, None] = {}
-        for column in ("caption", "vlm_caption"):
-            if column in indexed:
-                search = self._now.search(text, query_type="fts", fts_columns=column).limit(k)
+        for column, positions in sorted(text_indexes(self._dataset).items()):
+            for query in _full_text_queries(text[:_FULL_TEXT_CHARS], column, positions):
+                search = self._now.search(query, query_type="fts").limit(k)
                 if where:
                     search = search.where(where, prefilter=True)
                 hits = search.select(["content_id", "_score"]).to_arrow()
-                found |= dict.fromkeys(hits["content_id"].to_pylist())
+                if hits.num_rows:
+                    found |= dict.fromkeys(hits["content_id"].to_pylist())
+                    break
         return list(found)
 
     def _similarities(self, column: str, query: np.ndarray, ids: set[str]) -> dict[str, float]:
@@ -225,15 +232,22 @@ class Catalog:
             self._samples[column] = found
         return self._samples[column]
 
-    def _query_vector(self, text: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
+    def _caption(self, text: str) -> str:
+        """The text of a query as ingest would store it."""
+        try:
+            caption = normalise_caption(text, self._config.decode.max_caption_chars)
+        except TooLarge as error:
+            raise BadInput(f"cannot use the query: TooLarge: {error}") from None
+        if caption is None:
+            raise BadInput("the text to look up is empty")
+        return caption
+
+    def _query_vector(self, caption: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
         if "clip_image" not in self._dims and "clip_text" not in self._dims:
             raise BadInput(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
         clip = self._load_clip()
         try:
-            if text is not None:
-                caption = normalise_caption(text, self._config.decode.max_caption_chars)
-                if caption is None:
-                    raise BadInput("the text to look up is empty")
+            if caption is not None:
                 return clip.encode_texts([caption])[0]
             kind, path = ("image", image) if image is not None else ("video", video)
             with DecodePool(self._config.decode, 1) as pool:
@@ -280,6 +294,16 @@ def _query_of(vector: Sequence[float] | np.ndarray) -> np.ndarray:
             return np.asarray(vector, dtype=np.float32).reshape(-1)
     except (TypeError, ValueError):
         raise BadInput(f"a query vector holds numbers, got {str(vector)[:80]!r}") from None
+
+
+def _full_text_queries(text: str, column: str, positions: bool) -> list[FullTextQuery]:
+    """What to ask an index of words, in this order, until something is found: captions that hold all that the text has
+    in double quotes, word by word; then captions that hold any word. Nothing in a text is syntax but such quotes, and
+    one that is never closed counts for nothing. Without positions an index knows words only."""
+    parts = text.split('"')
+    words = MatchQuery(" ".join(parts), column)  # type: ignore[call-arg]
+    phrases = [(Occur.MUST, PhraseQuery(part, column)) for part in parts[1:-1:2]]  # type: ignore[call-arg]
+    return [BooleanQuery([*phrases, (Occur.SHOULD, words)]), words] if phrases and positions else [words]
 
 
 def _but_id(columns: Sequence[str]) -> list[str]:

@@ -9,13 +9,16 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from fuseid.core.config import ClipConfig
 from fuseid.core.errors import BadInput, FingerprintMismatch, StoreError
 from fuseid.core.records import SemanticId
 from fuseid.core.schemas import contents_schema
+from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.models import load_clip
-from fuseid.pipelines.indexes import maintain
+from fuseid.pipelines.indexes import maintain, text_indexes
 from fuseid.pipelines.lookup import RESULT_COLUMNS, Catalog
 from fuseid.pipelines.store import Store
 from fuseid.pipelines.vectors import to_fixed
@@ -378,3 +381,96 @@ def test_vectors_that_few_items_have_are_on_the_same_scale(tmp_path):
     scores = dict(zip(ids(found), found["score"].to_pylist(), strict=True))
     usual = clip.encode_texts(captions) @ clip.encode_texts([captions[2]])[0]
     assert scores["i4996"] == pytest.approx((1 - usual.mean()) / usual.std(), rel=1e-4)
+
+
+# Words as people type them
+
+PHRASES = [
+    "a red apple on a table", "an apple, red as wine", "red and green apples", "the red apple", "to be or not to be",
+    "a naïve café", "漢字 かな", "nothing of the kind",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory) -> Store:
+    """200 captions and PHRASES, with a full-text index."""
+    captions = [*PHRASES, *(f"a {word} thing number {i}" for i in range(100) for word in ("green", "blue"))]
+    vectors = load_clip(fake(32)).encode_texts(captions)
+    store = written(tmp_path_factory.mktemp("typed"), {"clip_text": vectors}, captions)
+    maintain(store, fts_rows=10)
+    return store
+
+
+@pytest.fixture(scope="module")
+def typed_catalog(typed) -> Catalog:
+    return Catalog.open(typed.uri)
+
+
+def with_words(store: Store, text: str) -> set[str]:
+    """The captions that the full-text index adds to those that CLIP finds."""
+    catalog = Catalog.open(store.uri)
+    assert catalog.search(text=text, k=5).num_rows == 5
+    return {row["caption"] for row in catalog.items(catalog._full_text(text, 50, None))}
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ('"red apple"', {0, 3}),
+        ('"Red Apples"', {0, 3}),
+        ('wine "red apple" table', {0, 3}),
+        ('"red apple" "on a table"', {0}),
+        ('"apple red"', {1}),
+        ('"naive cafe"', {5}),
+        ('"漢字 かな"', {6}),
+        # Not there, or made of words that no index keeps: the words alone.
+        ('"table apple"', {0, 1, 2, 3}),
+        ('"to be" wine', {1}),
+        ('"?!" wine', {1}),
+        ('"" wine', {1}),
+        ('wine "', {1}),
+        ('"wine', {1}),
+        ('"to be or not to be"', set()),
+        ('"', set()),
+        ('""', set()),
+        ('"""', set()),
+    ],
+)
+def test_what_is_in_quotes_is_a_phrase(typed, text, held):
+    assert with_words(typed, text) == {PHRASES[number] for number in held}
+
+
+def test_an_index_without_positions_is_searched_by_words_until_it_is_made_again(typed, tmp_path):
+    captions = typed.dataset("contents").to_table()["caption"].to_pylist()
+    store = written(tmp_path, {"clip_text": load_clip(fake(32)).encode_texts(captions)}, captions)
+    store.dataset("contents").create_scalar_index("caption", "INVERTED")
+    assert text_indexes(store.dataset("contents")) == {"caption": False}
+    assert with_words(store, '"red apple"') == set(PHRASES[:4])
+    maintain(store)
+    assert text_indexes(store.dataset("contents")) == {"caption": True}
+    assert with_words(store, '"red apple"') == {PHRASES[0], PHRASES[3]}
+    version = store.dataset("contents").version
+    maintain(store)
+    assert store.dataset("contents").version == version
+
+
+SYNTAX = st.sampled_from(
+    ['"', '""', "\\", "(", ")", "[", "]", "{", "}", " AND ", " OR ", "NOT ", "+", "-", "*", "?", "~2", "^", ":", "/",
+     "&&", "'", "`", "%", "_", ";", "--", "\n", "\t", "\0", "\ud800", "red", "apple", "caption:", "é", "漢", "👩‍👩‍👧",
+     "\u202e", "\u0301"]
+)  # fmt: skip
+
+
+@given(text=st.one_of(st.text(), st.lists(SYNTAX, max_size=20).map("".join), st.text(alphabet='"a ', max_size=2000)))
+@example(text='"' * 100_000)
+@example(text='"red apple" ' * 8000)
+@example(text='"' + "red apple " * 9000 + '"')
+@example(text="".join(f'"w{number}" ' for number in range(12_000)))
+@example(text="x" * 100_000)
+@settings(max_examples=100)
+def test_whatever_a_person_types_is_a_query(typed_catalog, text):
+    if normalise_caption(text, 100_000) is None:
+        with pytest.raises(BadInput, match="the text to look up is empty"):
+            typed_catalog.search(text=text)
+    else:
+        assert typed_catalog.search(text=text, k=3).num_rows == 3
