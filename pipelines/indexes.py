@@ -11,7 +11,7 @@ import lance
 from fuseid.core.faults import reached
 from fuseid.core.memory import returned
 from fuseid.core.records import MODALITIES
-from fuseid.pipelines.store import Store, vector_sizes
+from fuseid.pipelines.store import Store
 
 # Below these an exact scan answers in milliseconds and an index would only cost recall.
 VECTOR_ROWS = 50_000
@@ -108,12 +108,18 @@ def text_indexes(dataset: lance.LanceDataset) -> dict[str, bool]:
 
 
 def unindexed_rows(store: Store) -> dict[str, int]:
-    """Per index of `contents` the rows it does not cover."""
+    """Per index of `contents` the rows it does not cover, of a vector's those that have one."""
     dataset = store.dataset("contents")
     return {
-        index.name: sum(fragment.count_rows() for fragment in _uncovered(dataset, index))
+        index.name: sum(fragment.count_rows(_belongs(index)) for fragment in _uncovered(dataset, index))
         for index in dataset.describe_indices()
     }
+
+
+def _belongs(index: Any) -> str | None:
+    """The condition for a row to be in an index; None where all rows are."""
+    (column,) = index.field_names
+    return f"{column} IS NOT NULL" if column in (*MODALITIES, "fused") else None
 
 
 def _uncovered(dataset: lance.LanceDataset, index: Any) -> list[lance.LanceFragment]:
@@ -127,15 +133,9 @@ def _extend_indexes(dataset: lance.LanceDataset) -> None:
     due = []
     for index in dataset.describe_indices():
         new = _uncovered(dataset, index)
-        vectors = vector_sizes(dataset.schema).keys() & index.field_names
-        if not vectors or not new or _any(dataset, new, f"{vectors.pop()} IS NOT NULL"):
+        if not new or dataset.scanner(["content_id"], _belongs(index), limit=1, fragments=new).to_table().num_rows:
             due.append(index.name)
     dataset.optimize.optimize_indices(index_names=due)
-
-
-def _any(dataset: lance.LanceDataset, fragments: list[lance.LanceFragment], condition: str) -> bool:
-    found = dataset.scanner(columns=["content_id"], filter=condition, limit=1, fragments=fragments)
-    return found.to_table().num_rows > 0
 
 
 def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int) -> None:
