@@ -9,6 +9,7 @@ from typing import Any
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.core.records import SemanticId
+from fuseid.pipelines.listed import storable
 from fuseid.pipelines.store import Store, below_prefix, rows_by_id, sql_string
 
 _VLM_FACTS = {"model", "revision", "precision", "prompt", "system", "pooling", "dim", "frames", "caption", "tags"}
@@ -20,7 +21,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
 
     Raises BadInput for an id that the store does not know.
     """
-    store = Store.open(uri)
+    store, content_id = Store.open(uri), storable(content_id)
     dims = store.dims()
     ledger = ["tokenizer_id", "codes", "suffix", "sid", "moved_error", "run_id"]
     ids = [

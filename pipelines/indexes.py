@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from typing import Any
 
 import lance
 
@@ -39,9 +40,12 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
                 compact(store)
                 reached("index.compacted")
                 with store.writing(name) as dataset:
+                    positions = text_indexes(dataset)
                     for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
-                        if column not in have and dataset.count_rows(rows) >= fts_rows:
-                            dataset.create_scalar_index(column, "INVERTED", memory_limit=_FTS_MIB)
+                        # An index that an earlier fuseid made without positions is replaced.
+                        due = not positions[column] if column in positions else dataset.count_rows(rows) >= fts_rows
+                        if due:
+                            dataset.create_scalar_index(column, "INVERTED", with_position=True, memory_limit=_FTS_MIB)
             with returned(), store.writing(name) as dataset:
                 _vector_indexes(dataset, have, vector_rows)
         with store.writing(name) as dataset:
@@ -50,7 +54,7 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
                     dataset.create_scalar_index(column, "BTREE")
         reached("index.made")
         with store.writing(name) as dataset:
-            dataset.optimize.optimize_indices()
+            _extend_indexes(dataset)
     reached("index.done")
     for name in store.versions() | {"runs": 0}:
         remove_expired(store.dataset(name))
@@ -100,15 +104,41 @@ def indexed_columns(dataset: lance.LanceDataset) -> set[str]:
     return {column for index in dataset.describe_indices() for column in index.field_names}
 
 
+def text_indexes(dataset: lance.LanceDataset) -> dict[str, bool]:
+    """The columns that have a full-text index, and whether it holds the positions of words, as phrases need them."""
+    indexes = (index for index in dataset.describe_indices() if index.index_type == "Inverted")
+    return {index.field_names[0]: bool(index.details.get("with_position")) for index in indexes}
+
+
 def unindexed_rows(store: Store) -> dict[str, int]:
-    """Per index of `contents` the rows it does not cover."""
+    """Per index of `contents` the rows it does not cover, of a vector's those that have one."""
     dataset = store.dataset("contents")
-    rows = {fragment.fragment_id: fragment.count_rows() for fragment in dataset.get_fragments()}
-    left: dict[str, int] = {}
+    return {
+        index.name: sum(fragment.count_rows(_belongs(index)) for fragment in _uncovered(dataset, index))
+        for index in dataset.describe_indices()
+    }
+
+
+def _belongs(index: Any) -> str | None:
+    """The condition for a row to be in an index; None where all rows are."""
+    (column,) = index.field_names
+    return f"{column} IS NOT NULL" if column in (*MODALITIES, "fused") else None
+
+
+def _uncovered(dataset: lance.LanceDataset, index: Any) -> list[lance.LanceFragment]:
+    covered = {number for segment in index.segments for number in segment.fragment_ids}
+    return [fragment for fragment in dataset.get_fragments() if fragment.fragment_id not in covered]
+
+
+def _extend_indexes(dataset: lance.LanceDataset) -> None:
+    """Takes new rows into all indexes. Lance cannot extend a vector index by rows of which none has a vector, so such
+    an index stays as it is; a search finds nothing in those rows anyway."""
+    due = []
     for index in dataset.describe_indices():
-        covered = {number for segment in index.segments for number in segment.fragment_ids}
-        left[index.name] = sum(count for number, count in rows.items() if number not in covered)
-    return left
+        new = _uncovered(dataset, index)
+        if not new or dataset.scanner(["content_id"], _belongs(index), limit=1, fragments=new).to_table().num_rows:
+            due.append(index.name)
+    dataset.optimize.optimize_indices(index_names=due)
 
 
 def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int) -> None:

@@ -10,18 +10,25 @@ from typing import Any
 import lancedb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, PhraseQuery
 
 from fuseid.core.config import ClipConfig, Config
-from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError
+from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError, TooLarge
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.models import load_clip
-from fuseid.pipelines.store import Store, below_prefix, rows_by_id, sql_string, vector_sizes
+from fuseid.pipelines.indexes import text_indexes
+from fuseid.pipelines.listed import storable
+from fuseid.pipelines.store import Store, below_prefix, rows_by_id, vector_sizes
 from fuseid.pipelines.vectors import nan_rows
 
 RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
 _PREFIX = re.compile(r"[0-9]+(-[0-9]+)*(-|\.[0-9]+)?")
-_CALIBRATION_ROWS = 1024
+# A column with vectors in fewer of the rows that are looked at is searched for some that have one.
+_CALIBRATION_ROWS, _FEWEST_VECTORS = 2048, 100
+# Of a text, for its words: more than CLIP reads of it.
+_FULL_TEXT_CHARS = 1000
 
 
 class Catalog:
@@ -33,7 +40,7 @@ class Catalog:
         self._now: Any = None
         self._dims: dict[str, int] = {}
         self._clip: Any = None
-        self._samples: dict[str, np.ndarray] = {}
+        self._samples: dict[str, pa.Table] = {}
 
     @classmethod
     def open(cls, uri: str | Path, config: Config | None = None) -> Catalog:
@@ -60,7 +67,8 @@ class Catalog:
     ) -> pa.Table:
         """Exactly one of the six kinds of query -> at most k rows, best first, with `columns` and a `score`.
 
-        text: in CLIP space, against pictures and captions alike; image, video: against pictures and videos. An item's
+        text: in CLIP space, against pictures and captions alike; once there is a full-text index, it adds captions that
+        hold the words, with what is in double quotes as a phrase. image, video: against pictures and videos. An item's
         score is the better of its similarities, each as standard deviations above what the catalogue gives this
         query, since cosines between a caption and a picture and between two captions are not on one scale.
         vector, like: cosine in the fused space; before the first fit in that of the vectors that there are.
@@ -74,7 +82,7 @@ class Catalog:
             raise BadInput(f"a look-up takes exactly one of {', '.join(given)}; got {', '.join(named) or 'none'}")
         if k < 1:
             raise BadInput(f"k must be at least 1, got {k}")
-        self._begin()
+        k = min(k, self._begin())
         try:
             if sid is not None:
                 return self._by_prefix(sid, k, where, columns)
@@ -82,7 +90,8 @@ class Catalog:
                 return self._like(like, k, where, columns)
             if vector is not None:
                 return self._nearest(self._item_space(), _query_of(vector), k, where, columns)
-            return self._in_clip_space(self._query_vector(text, image, video), text, k, where, columns)
+            caption = None if text is None else self._caption(text)
+            return self._in_clip_space(self._query_vector(caption, image, video), caption, k, where, columns)
         except (OSError, RuntimeError, ValueError) as error:
             if where is not None and not isinstance(error, BadInput | StoreError):
                 raise BadInput(f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}") from None
@@ -95,18 +104,20 @@ class Catalog:
         names = columns or [name for name in dataset.schema.names if name not in dims]
         return list(rows_by_id(dataset, list(ids), names))
 
-    def _begin(self) -> None:
-        """Takes the newest version of `contents`, which the whole search then stays with."""
+    def _begin(self) -> int:
+        """Takes the newest version of `contents`, which the whole search then stays with; -> the number of its rows."""
         if self._now is None:
             self._store.dataset("contents")
             self._now = lancedb.connect(self._store.uri).open_table("contents")
         self._now.checkout_latest()
         self._dataset = self._now.to_lance()
         self._dims = vector_sizes(self._dataset.schema)
-        if not self._now.count_rows():
+        rows = self._now.count_rows()
+        if not rows:
             raise StoreError(
                 f"the database {self._store.uri} is empty; `fuseid ingest --db {self._store.uri} ...` fills it"
             )
+        return rows
 
     def _rows(self, ids: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
         return {row["content_id"]: row for row in rows_by_id(self._dataset, ids, ["content_id", *_but_id(columns)])}
@@ -127,15 +138,17 @@ class Catalog:
         return self._table(rows, columns)
 
     def _like(self, content_id: str, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
+        content_id = storable(content_id)
         column = self._item_space()
         row = self._rows([content_id], [column]).get(content_id)
         if row is None:
             raise BadInput(f"no item {content_id!r} in {self._store.uri}")
         if row[column] is None:
             raise BadInput(f"item {content_id!r} has no {column} vector")
-        others = f"content_id <> {sql_string(content_id)}"
-        condition = f"{others} AND ({where})" if where else others
-        return self._nearest(column, np.asarray(row[column], np.float32), k, condition, columns)
+        # The item is taken out of its own list: a condition that leaves it out would be answered for every row.
+        query, wanted = np.asarray(row[column], np.float32), ["content_id", *_but_id(columns)]
+        found = self._nearest(column, query, k + 1, where, wanted)
+        return found.filter(pc.field("content_id") != content_id)[:k].select([*columns, "score"])
 
     def _item_space(self) -> str:
         order = ("fused", "clip_image", "external", "clip_text", "vlm")
@@ -166,7 +179,7 @@ class Catalog:
             sample = self._sample(space)
             if not len(sample):
                 continue
-            usual = sample @ query
+            usual = nan_rows(sample[space], self._dims[space]) @ query
             mean, spread = float(usual.mean()), max(float(usual.std()), 1e-6)
             # A few more than k: an item near the end of one list may be among the best of both.
             near = {row["content_id"]: 1.0 - row["_distance"] for row in self._hits(space, query, 2 * k + 10, where)}
@@ -180,47 +193,61 @@ class Catalog:
     def _hits(
         self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str] = ("content_id",)
     ) -> list[dict[str, Any]]:
+        """Rows with their `_distance`, nearest first. Rows without a vector are never among them, with an index or
+        without; a condition that says so would read the whole column."""
         search = self._now.search(query, vector_column_name=column).distance_type("cosine")
-        condition = f"{column} IS NOT NULL" + (f" AND ({where})" if where else "")
-        search = search.where(condition, prefilter=True).limit(k).select([*columns, "_distance"])
-        return search.to_arrow().to_pylist()
+        if where:
+            search = search.where(where, prefilter=True)
+        return search.limit(k).select([*columns, "_distance"]).to_arrow().to_pylist()
 
     def _full_text(self, text: str, k: int, where: str | None) -> list[str]:
         """Ids of items whose captions, their own or generated, hold words of the text; none while there are too few
         captions for an index."""
-        indexed = {column for index in self._now.list_indices() for column in index.columns}
         found: dict[str, None] = {}
-        for column in ("caption", "vlm_caption"):
-            if column in indexed:
-                search = self._now.search(text, query_type="fts", fts_columns=column).limit(k)
+        for column, positions in sorted(text_indexes(self._dataset).items()):
+            for query in _full_text_queries(text[:_FULL_TEXT_CHARS], column, positions):
+                search = self._now.search(query, query_type="fts").limit(k)
                 if where:
                     search = search.where(where, prefilter=True)
                 hits = search.select(["content_id", "_score"]).to_arrow()
-                found |= dict.fromkeys(hits["content_id"].to_pylist())
+                if hits.num_rows:
+                    found |= dict.fromkeys(hits["content_id"].to_pylist())
+                    break
         return list(found)
 
     def _similarities(self, column: str, query: np.ndarray, ids: set[str]) -> dict[str, float]:
         rows = rows_by_id(self._dataset, sorted(ids), ["content_id", column], f"{column} IS NOT NULL")
         return {row["content_id"]: float(np.asarray(row[column], np.float32) @ query) for row in rows}
 
-    def _sample(self, column: str) -> np.ndarray:
+    def _sample(self, column: str) -> pa.Table:
+        """Rows from all over the catalogue that have a vector in `column`: this vector and `clip_fp`."""
         if column not in self._samples:
-            batches = self._dataset.to_batches(
-                columns=[column], filter=f"{column} IS NOT NULL", limit=_CALIBRATION_ROWS
-            )
-            parts = [nan_rows(batch[column], self._dims[column]) for batch in batches]
-            self._samples[column] = np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
+            rows, wanted = self._dataset.count_rows(), ["clip_fp", column]
+            # To read these few alone is far less than to read on until enough are found: Lance reads far ahead.
+            spread = np.linspace(0, rows - 1, min(rows, _CALIBRATION_ROWS)).astype(np.int64)
+            found = self._dataset.take(spread, columns=wanted)
+            found = found.filter(found[column].is_valid())
+            if len(found) < min(rows, _FEWEST_VECTORS):
+                found = self._dataset.to_table(columns=wanted, filter=f"{column} IS NOT NULL", limit=_CALIBRATION_ROWS)
+            self._samples[column] = found
         return self._samples[column]
 
-    def _query_vector(self, text: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
+    def _caption(self, text: str) -> str:
+        """The text of a query as ingest would store it."""
+        try:
+            caption = normalise_caption(text, self._config.decode.max_caption_chars)
+        except TooLarge as error:
+            raise BadInput(f"cannot use the query: TooLarge: {error}") from None
+        if caption is None:
+            raise BadInput("the text to look up is empty")
+        return caption
+
+    def _query_vector(self, caption: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
         if "clip_image" not in self._dims and "clip_text" not in self._dims:
             raise BadInput(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
         clip = self._load_clip()
         try:
-            if text is not None:
-                caption = normalise_caption(text, self._config.decode.max_caption_chars)
-                if caption is None:
-                    raise BadInput("the text to look up is empty")
+            if caption is not None:
                 return clip.encode_texts([caption])[0]
             kind, path = ("image", image) if image is not None else ("video", video)
             with DecodePool(self._config.decode, 1) as pool:
@@ -238,8 +265,8 @@ class Catalog:
                 raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
             clip = load_clip(self._config.clip)
             column = "clip_image" if "clip_image" in self._dims else "clip_text"
-            row = self._dataset.to_table(columns=["clip_fp"], filter=f"{column} IS NOT NULL", limit=1)
-            stored = row["clip_fp"][0].as_py() if row.num_rows else clip.fingerprint
+            sample = self._sample(column)
+            stored = sample["clip_fp"][0].as_py() if len(sample) else clip.fingerprint
             if stored != clip.fingerprint:
                 raise FingerprintMismatch(
                     f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
@@ -263,9 +290,20 @@ class Catalog:
 
 def _query_of(vector: Sequence[float] | np.ndarray) -> np.ndarray:
     try:
-        return np.asarray(vector, dtype=np.float32).reshape(-1)
+        with np.errstate(over="ignore"):  # Infinity is refused where it is used.
+            return np.asarray(vector, dtype=np.float32).reshape(-1)
     except (TypeError, ValueError):
         raise BadInput(f"a query vector holds numbers, got {str(vector)[:80]!r}") from None
+
+
+def _full_text_queries(text: str, column: str, positions: bool) -> list[FullTextQuery]:
+    """What to ask an index of words, in this order, until something is found: captions that hold all that the text has
+    in double quotes, word by word; then captions that hold any word. Nothing in a text is syntax but such quotes, and
+    one that is never closed counts for nothing. Without positions an index knows words only."""
+    parts = text.split('"')
+    words = MatchQuery(" ".join(parts), column)  # type: ignore[call-arg]
+    phrases = [(Occur.MUST, PhraseQuery(part, column)) for part in parts[1:-1:2]]  # type: ignore[call-arg]
+    return [BooleanQuery([*phrases, (Occur.SHOULD, words)]), words] if phrases and positions else [words]
 
 
 def _but_id(columns: Sequence[str]) -> list[str]:

@@ -29,6 +29,7 @@ from fuseid.core.errors import ArtifactError, FingerprintMismatch, LeaseLost, St
 from fuseid.core.faults import reached
 from fuseid.core.records import MODALITIES
 from fuseid.pipelines.durable import DurableTable, fsync
+from fuseid.pipelines.listed import storable
 
 SCHEMAS = {
     "assignments": schemas.ASSIGNMENTS,
@@ -388,8 +389,8 @@ def damage(uri: str, table: str, what: str) -> str:
 
 
 def sql_string(value: str) -> str:
-    """A value as an SQL string literal."""
-    return "'" + value.replace("'", "''") + "'"
+    """A value as an SQL string literal, in the form in which the store keeps it."""
+    return "'" + storable(value).replace("'", "''") + "'"
 
 
 def sql_list(values: Iterable[str]) -> str:

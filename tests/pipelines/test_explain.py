@@ -54,6 +54,11 @@ def test_a_rejected_item_with_the_reason_and_the_ids_it_had(workspace):
     assert [entry["sid"] for entry in facts["ids"]] == [sid]
 
 
+def test_an_id_that_the_shell_types_as_bytes_is_found_as_the_store_keeps_it(bare, cluster):
+    bare.ingest_vectors({"caf\\udce9.jpg": cluster(1)["v000"]})
+    assert explain(bare.uri(), "caf\udce9.jpg")["content_id"] == "caf\\udce9.jpg"
+
+
 @pytest.mark.parametrize("name", ["nobody", "' OR '1'='1", ""])
 def test_an_unknown_item_is_named(fitted, name):
     with pytest.raises(BadInput, match="no item") as caught:

@@ -10,6 +10,7 @@ from fuseid.pipelines import indexes
 from fuseid.pipelines.assign import project
 from fuseid.pipelines.fit import promote
 from fuseid.pipelines.indexes import indexed_columns, maintain, unindexed_rows
+from fuseid.pipelines.steps import load_encoders
 
 INDEX = {"external": "external_idx", "fused": "fused_idx"}
 
@@ -101,6 +102,16 @@ def test_upkeep_of_an_empty_database_and_twice_in_a_row_is_harmless(bare, cluste
     for _ in range(2):
         maintain(bare.store(), vector_rows=10, fts_rows=10)
     assert len(bare.rows()) == 20
+
+
+@pytest.mark.parametrize("rows", [1, 30])
+def test_rows_without_a_vector_enter_beside_an_index_of_vectors(indexed, cluster, rows):
+    config = indexed.settings(clip={"model": "fake:8"}, run={"wave_rows": 100})
+    indexed.ingest(indexed.captions(rows), config=config, load=load_encoders)
+    assert set(unindexed_rows(indexed.store()).values()) == {0}
+    indexed.ingest_vectors(cluster(10, prefix="w"))
+    assert set(unindexed_rows(indexed.store()).values()) == {0}
+    assert len(indexed.rows()) == 90 + rows
 
 
 TEXTS = [

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+from pathlib import Path
+from typing import Any
 
+import lance
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fuseid.core.config import ClipConfig
 from fuseid.core.errors import BadInput, FingerprintMismatch, StoreError
 from fuseid.core.records import SemanticId
+from fuseid.core.schemas import contents_schema
+from fuseid.encoders.captions import normalise_caption
+from fuseid.encoders.models import load_clip
+from fuseid.pipelines.indexes import maintain, text_indexes
 from fuseid.pipelines.lookup import RESULT_COLUMNS, Catalog
 from fuseid.pipelines.store import Store
+from fuseid.pipelines.vectors import to_fixed
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +43,29 @@ def catalog(words):
 
 def ids(table) -> list[str]:
     return table["content_id"].to_pylist()
+
+
+def fake(dim: int) -> ClipConfig:
+    return ClipConfig(model=f"fake:{dim}")
+
+
+def written(folder: Path, vectors: dict[str, np.ndarray], captions: list[str | None] | None = None) -> Store:
+    """A database with rows i0, i1, ... as a fitted one has them, written as they are. vectors: by column, float32
+    [N, D], a row of NaN for none."""
+    ((count, dim),) = {one.shape for one in vectors.values()}
+    schema = contents_schema(dict.fromkeys(vectors, dim))
+    columns: dict[str, Any] = {name: pa.nulls(count, schema.field(name).type) for name in schema.names}
+    columns |= {name: to_fixed(values) for name, values in vectors.items()}
+    columns |= {
+        "content_id": [f"i{number}" for number in range(count)],
+        "kind": ["text" if number % 2 else "image" for number in range(count)],
+        "caption": captions or [None] * count,
+        "clip_fp": [load_clip(fake(dim)).fingerprint] * count,
+    }
+    store = Store.create(folder / "db")
+    lance.write_dataset(pa.table(columns, schema=schema), store.path("contents"))
+    store.put_settings({"champion": "rq_kmeans-0", "clip": fake(dim).model_dump()}, store.settings())
+    return store
 
 
 def test_words_find_at_most_k_rows_best_first(catalog):
@@ -118,10 +154,12 @@ def test_k_is_at_least_one(catalog, k):
         catalog.search(text="a", k=k)
 
 
-def test_k_beyond_the_catalogue_gives_all_of_it(words, catalog):
+@pytest.mark.parametrize("k", [10_000, 1 << 31, 1 << 64])
+def test_k_beyond_the_catalogue_gives_all_of_it(words, catalog, k):
     everything = len(words.rows())
-    assert catalog.search(text="a", k=10_000).num_rows == everything
-    assert catalog.search(like="p1", k=10_000).num_rows == everything - 1
+    assert catalog.search(text="a", k=k).num_rows == everything
+    assert catalog.search(like="p1", k=k).num_rows == everything - 1
+    assert catalog.search(vector=[0.5] * 16, k=k).num_rows == everything
 
 
 @pytest.mark.parametrize("query", [{"text": "a dog"}, {"like": "p1"}, {"sid": "0"}], ids=lambda q: next(iter(q)))
@@ -161,6 +199,14 @@ def test_other_texts_are_no_prefix(catalog, sid):
         catalog.search(sid=sid)
 
 
+def test_an_id_that_the_shell_types_as_bytes_is_found_as_the_store_keeps_it(bare, cluster):
+    vectors = list(cluster(8).values())
+    bare.ingest_vectors({"caf\\udce9.jpg": vectors[0], "other": vectors[1]})
+    catalog = bare.catalog()
+    assert ids(catalog.search(like="caf\udce9.jpg")) == ["other"]
+    assert [row["content_id"] for row in catalog.items(["caf\udce9.jpg"])] == ["caf\\udce9.jpg"]
+
+
 def test_an_id_with_a_quote_is_an_id(catalog):
     assert catalog.items(["it's"])[0]["caption"] == "a quoted thing"
     assert "it's" not in ids(catalog.search(like="it's", k=100))
@@ -175,9 +221,12 @@ def test_an_id_with_a_quote_is_an_id(catalog):
         ({"video": "/nowhere/a.mp4"}, "MissingFile"),
         ({"vector": [1.0, 2.0]}, "16 finite numbers"),
         ({"vector": [float("nan")] * 16}, "16 finite numbers"),
+        ({"vector": [1e39] * 16}, "16 finite numbers"),
         ({"vector": [0.0] * 16}, "not all zero"),
         ({"vector": ["a"] * 16}, "holds numbers"),
         ({"like": "nobody"}, "no item 'nobody'"),
+        ({"like": "caf\udce9.jpg"}, "no item"),
+        ({"sid": "1\udce9"}, "not an ID"),
     ],
 )
 def test_a_query_that_cannot_be_used_is_one_line(catalog, query, said):
@@ -263,3 +312,165 @@ def test_ready_made_vectors_alone_go_the_whole_way(bare, cluster):
     fused = np.array(bare.rows()["v004"]["fused"], np.float32)
     assert ids(after.search(vector=fused, k=1)) == ["v004"]
     assert "v004" in ids(after.search(sid=bare.ids()["v004"].split("-")[0], k=100))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory) -> Store:
+    """3,000 rows with two vectors of 256 numbers, and all indexes."""
+    random = np.random.default_rng(0)
+    vectors = {name: random.normal(size=(3000, 256)).astype(np.float32) for name in ("clip_image", "fused")}
+    captions = [f"word{number} and word{number % 97}" for number in range(3000)]
+    store = written(tmp_path_factory.mktemp("large"), vectors, captions)
+    maintain(store, vector_rows=1000, fts_rows=1000)
+    return store
+
+
+def bytes_read() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.parametrize(
+    "query", [{"vector": [0.1] * 256}, {"like": "i7"}, {"text": "word7 or else"}], ids=lambda query: next(iter(query))
+)
+def test_a_look_up_reads_no_whole_column(large, query):
+    catalog = Catalog.open(large.uri)
+    # The first one reads the index, which is as large as the column of so small a database.
+    catalog.search(**query)
+    before = bytes_read()
+    assert catalog.search(**query).num_rows == 10
+    assert bytes_read() - before < 3000 * 256 * 4 / 3
+
+
+@pytest.mark.parametrize("indexed", [False, True], ids=["scan", "index"])
+@pytest.mark.parametrize("where", [None, "kind = 'text'"])
+def test_rows_without_a_vector_take_no_place_among_the_hits(tmp_path, indexed, where):
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(300, 8)).astype(np.float32)
+    vectors[random.random(300) < 0.6] = np.nan
+    store = written(tmp_path, {"fused": vectors})
+    if indexed:
+        maintain(store, vector_rows=10)
+    # Rows that the index lacks: some lose their vector, some get another.
+    changed = np.arange(0, 300, 7)
+    vectors[changed] = random.normal(size=(len(changed), 8))
+    vectors[changed[::2]] = np.nan
+    rows = store.dataset("contents").take(changed)
+    place = rows.schema.get_field_index("fused")
+    store.upsert("contents", rows.set_column(place, rows.schema.field(place), to_fixed(vectors[changed])))
+
+    catalog = Catalog.open(store.uri)
+    for query in random.normal(size=(5, 8)).astype(np.float32):
+        cosines = vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
+        if where:
+            cosines[::2] = np.nan
+        best = [f"i{number}" for number in np.argsort(-cosines) if np.isfinite(cosines[number])]
+        assert ids(catalog.search(vector=query, k=10, where=where)) == best[:10]
+        assert ids(catalog.search(vector=query, k=1000, where=where)) == best
+
+
+def test_vectors_that_few_items_have_are_on_the_same_scale(tmp_path):
+    clip = load_clip(fake(32))
+    captions = [f"a caption of number {number}" for number in range(6)]
+    texts, images = np.full((2, 5000, 32), np.nan, np.float32)
+    texts[-6:] = clip.encode_texts(captions)
+    images[:-6] = np.random.default_rng(0).normal(size=(4994, 32))
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
+    store = written(tmp_path, {"clip_image": images, "clip_text": texts}, [None] * 4994 + captions)
+    found = Catalog.open(store.uri).search(text=captions[2], k=5000)
+    assert found.num_rows == 5000
+    scores = dict(zip(ids(found), found["score"].to_pylist(), strict=True))
+    usual = clip.encode_texts(captions) @ clip.encode_texts([captions[2]])[0]
+    assert scores["i4996"] == pytest.approx((1 - usual.mean()) / usual.std(), rel=1e-4)
+
+
+# Words as people type them
+
+PHRASES = [
+    "a red apple on a table", "an apple, red as wine", "red and green apples", "the red apple", "to be or not to be",
+    "a naïve café", "漢字 かな", "nothing of the kind",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory) -> Store:
+    """200 captions and PHRASES, with a full-text index."""
+    captions = [*PHRASES, *(f"a {word} thing number {i}" for i in range(100) for word in ("green", "blue"))]
+    vectors = load_clip(fake(32)).encode_texts(captions)
+    store = written(tmp_path_factory.mktemp("typed"), {"clip_text": vectors}, captions)
+    maintain(store, fts_rows=10)
+    return store
+
+
+@pytest.fixture(scope="module")
+def typed_catalog(typed) -> Catalog:
+    return Catalog.open(typed.uri)
+
+
+def with_words(store: Store, text: str) -> set[str]:
+    """The captions that the full-text index adds to those that CLIP finds."""
+    catalog = Catalog.open(store.uri)
+    assert catalog.search(text=text, k=5).num_rows == 5
+    return {row["caption"] for row in catalog.items(catalog._full_text(text, 50, None))}
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ('"red apple"', {0, 3}),
+        ('"Red Apples"', {0, 3}),
+        ('wine "red apple" table', {0, 3}),
+        ('"red apple" "on a table"', {0}),
+        ('"apple red"', {1}),
+        ('"naive cafe"', {5}),
+        ('"漢字 かな"', {6}),
+        # Not there, or made of words that no index keeps: the words alone.
+        ('"table apple"', {0, 1, 2, 3}),
+        ('"to be" wine', {1}),
+        ('"?!" wine', {1}),
+        ('"" wine', {1}),
+        ('wine "', {1}),
+        ('"wine', {1}),
+        ('"to be or not to be"', set()),
+        ('"', set()),
+        ('""', set()),
+        ('"""', set()),
+    ],
+)
+def test_what_is_in_quotes_is_a_phrase(typed, text, held):
+    assert with_words(typed, text) == {PHRASES[number] for number in held}
+
+
+def test_an_index_without_positions_is_searched_by_words_until_it_is_made_again(typed, tmp_path):
+    captions = typed.dataset("contents").to_table()["caption"].to_pylist()
+    store = written(tmp_path, {"clip_text": load_clip(fake(32)).encode_texts(captions)}, captions)
+    store.dataset("contents").create_scalar_index("caption", "INVERTED")
+    assert text_indexes(store.dataset("contents")) == {"caption": False}
+    assert with_words(store, '"red apple"') == set(PHRASES[:4])
+    maintain(store)
+    assert text_indexes(store.dataset("contents")) == {"caption": True}
+    assert with_words(store, '"red apple"') == {PHRASES[0], PHRASES[3]}
+    version = store.dataset("contents").version
+    maintain(store)
+    assert store.dataset("contents").version == version
+
+
+SYNTAX = st.sampled_from(
+    ['"', '""', "\\", "(", ")", "[", "]", "{", "}", " AND ", " OR ", "NOT ", "+", "-", "*", "?", "~2", "^", ":", "/",
+     "&&", "'", "`", "%", "_", ";", "--", "\n", "\t", "\0", "\ud800", "red", "apple", "caption:", "é", "漢", "👩‍👩‍👧",
+     "\u202e", "\u0301"]
+)  # fmt: skip
+
+
+@given(text=st.one_of(st.text(), st.lists(SYNTAX, max_size=20).map("".join), st.text(alphabet='"a ', max_size=2000)))
+@example(text='"' * 100_000)
+@example(text='"red apple" ' * 8000)
+@example(text='"' + "red apple " * 9000 + '"')
+@example(text="".join(f'"w{number}" ' for number in range(12_000)))
+@example(text="x" * 100_000)
+@settings(max_examples=100)
+def test_whatever_a_person_types_is_a_query(typed_catalog, text):
+    if normalise_caption(text, 100_000) is None:
+        with pytest.raises(BadInput, match="the text to look up is empty"):
+            typed_catalog.search(text=text)
+    else:
+        assert typed_catalog.search(text=text, k=3).num_rows == 3
