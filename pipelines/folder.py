@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,10 @@ from fuseid.pipelines.listed import (
     SIDECAR_BYTES,
     VIDEO_SUFFIXES,
     Listed,
-    canonical,
+    attributes_field,
+    json_object,
     storable,
+    text_field,
     without_surrogates,
 )  # fmt: skip
 
@@ -64,12 +65,13 @@ class Folder:
         problem = None
         try:
             if sidecar is not None and sidecar.suffix == ".json":
-                fields = json.loads(self._read(sidecar))
-                caption, kind = without_surrogates(fields.get("caption")), storable(fields.get("kind") or kind)
-                attributes = canonical(dict(fields.get("attributes") or {}))
+                fields = json_object(self._read(sidecar))
+                caption = without_surrogates(text_field(fields, "caption"))
+                kind = storable(text_field(fields, "kind") or kind)
+                attributes = attributes_field(fields.get("attributes"))
             elif sidecar is not None:
                 caption = self._read(sidecar)
-        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             problem = BadSidecar(f"cannot read the sidecar of {content_id}: {error}")
         return Listed(content_id, content_id, caption, kind, attributes, problem=problem)
 

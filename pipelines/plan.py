@@ -206,6 +206,8 @@ class Plan:
 
     def _fingerprint(self, row: dict[str, Any]) -> str:
         stages = self.fingerprints
+        # What the source got wrong may be in a field that is not part of this, such as the attributes.
+        problem = {"problem": row["error_message"]} if row["error_class"] else {}
         return fingerprint(
             "item",
             uri=row["uri"],
@@ -214,6 +216,7 @@ class Plan:
             caption=text_hash(row["caption"]),
             stages=[stages.decode, stages.clip, stages.vlm, stages.describe],
             limits=self._limits,
+            **problem,
         )
 
     def _compare(self, row: dict[str, Any], stored: dict[str, Any] | None) -> list[str] | None:
