@@ -159,6 +159,8 @@ class SourceConfig(Section):
     timeout_seconds: float = Field(60.0, gt=0, description="for one remote file, retries included")
     concurrency: int = Field(16, ge=1, description="remote files that one decoding process fetches at a time")
     shard_in_id: bool = Field(False, description="members of tar shards are named SHARD/KEY, for keys that repeat")
+    expect_rows: int | None = Field(None, ge=1, description="a source that lists more or fewer items is refused")
+    require_success: bool = Field(False, description="a source without a file _SUCCESS beside it is refused")
 
 
 class Config(Section):

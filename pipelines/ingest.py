@@ -56,7 +56,7 @@ def ingest(
     """
     progress = progress or Silent()
     with tempfile.TemporaryDirectory(prefix="fuseid-listing-") as scratch:
-        listing = Listing(source, Path(scratch))
+        listing = Listing(source, Path(scratch), expect_rows=config.source.expect_rows)
         config = pinned(config)
         fingerprints = stage_fingerprints(config)
         store = Store.create(uri)

@@ -87,6 +87,14 @@ class Remote:
         except Exception as error:
             raise item_error(error, uri) from None
 
+    def info(self, uri: RemoteUri) -> dict[str, Any]:
+        """What the server says of a file, by fsspec's names. Raises ItemError where it cannot be looked at."""
+        try:
+            with self.asking(uri) as (system, path):
+                return system.info(path)
+        except Exception as error:
+            raise item_error(error, uri) from None
+
     def names(self, folder: RemoteUri) -> list[str]:
         """The names of the files in a folder of s3 or gs. Raises ItemError where it cannot be read."""
         try:
@@ -157,7 +165,7 @@ def item_error(error: Exception, uri: RemoteUri) -> ItemError:
         return FetchFailed(f"'{uri}' took longer than source.timeout_seconds")
     if isinstance(error, aiohttp.ClientResponseError):
         return FetchFailed(f"'{uri}': the server answers {error.status} {error.message}")
-    return FetchFailed(f"'{uri}': {type(error).__name__}: {error}")
+    return FetchFailed(f"'{uri}': {type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _cause(error: Exception) -> Exception:

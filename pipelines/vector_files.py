@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput, BadVector
 from fuseid.pipelines.listed import Listed, unchanging
 from fuseid.pipelines.manifest import COLUMNS, Manifest, rows_of
+from fuseid.pipelines.success import check_success
 
 
 class Vectors:
@@ -25,13 +27,14 @@ class Vectors:
     first rows, is the `problem` of its row.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, config: SourceConfig | None = None) -> None:
         self.path = Path(path)
         self.base = self.path.resolve().parent
         if not self.path.is_file():
             raise BadInput(f"no such file of vectors: {path}")
         if self.path.suffix not in (".parquet", ".npy"):
             raise BadInput(f"{path}: ready-made vectors are .parquet or .npy")
+        check_success([self.base], config or SourceConfig())
 
     def __iter__(self) -> Iterator[Listed]:
         try:

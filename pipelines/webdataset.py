@@ -131,9 +131,10 @@ class WebDataset:
                 # Not in a `finally`: what is cut off by damage may be no whole item.
                 if group is not None:
                     yield from self._finished(number, group)
-        except ItemError as error:
+        except (ItemError, OSError) as error:
             self._damaged.add(number)
-            yield Listed(storable(shard), shard, problem=error)
+            problem = error if isinstance(error, ItemError) else BadShard(f"it cannot be read: {error.strerror}")
+            yield Listed(storable(shard), shard, problem=problem)
 
     def _finished(self, number: int, group: _Group) -> Iterator[Listed]:
         shard = self._shards[number]
@@ -171,6 +172,8 @@ def _take(group: _Group, what: str, member: Member, file: BinaryIO) -> None:
     elif what in _TEXTS:
         file.seek(member.offset)
         group.texts[what] = file.read(member.size)
+        if len(group.texts[what]) < member.size:
+            raise BadShard(f"it ends within {storable(member.name)!r}: it was cut off while it was read")
 
 
 def _attributes(fields: dict[str, Any]) -> dict[str, Any]:

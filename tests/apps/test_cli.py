@@ -232,3 +232,15 @@ def test_pruning_is_asked_for_and_a_large_share_allowed(refused, told, folder):
 def test_a_signal_ends_what_keeps_nothing_with_one_line(refused, folder, monkeypatch, number, status, said):
     monkeypatch.setattr("fuseid.pipelines.rejected.rejected", lambda *options: signal.raise_signal(number))
     assert said in refused("rejected", "--db", "db", status=status)
+
+
+def test_a_source_may_have_to_be_complete(refused, told, settings, tmp_path, manifest):
+    (tmp_path / "fuseid.yaml").write_text(settings(clip={"model": "fake:8"}))
+    path = manifest(tmp_path, *({"content_id": f"t{i}", "caption": "words"} for i in range(3)))
+    command = ["ingest", path, "--db", "db", "--runner", "local"]
+    assert "lists 3 items, not the 4" in refused(*command, "--expect-rows", "4")
+    assert "source.expect_rows" in refused(*command, "--expect-rows", "0")
+    assert "holds no file _SUCCESS" in refused(*command, "--require-success")
+    assert not (tmp_path / "db").exists()
+    (tmp_path / "_SUCCESS").touch()
+    assert told(*command, "--require-success", "--expect-rows", "3")["counts"]["committed"] == 3

@@ -143,7 +143,8 @@ def test_columns_that_are_not_read_are_told(tmp_path):
         ("m.jsonl", '{"content_id": 1.5, "uri": "x"}', "content_id is 1.5"),
         ("m.jsonl", '{"content_id": NaN, "uri": "x"}', "content_id is nan"),
         ("m.jsonl", '{"uri": "x", "content_id": ' + "[" * 5000 + "]" * 5000 + "}", "content_id is an unreadable value"),
-        ("m.csv", "content_id,caption\na,b,c\n", "line 2 has more fields than the header"),
+        ("m.csv", "content_id,caption\na,b,c\n", "line 2 has more fields than the header: 3 of 2"),
+        ("m.csv", "content_id,caption\n\na,b\nc\n", "line 4 has fewer fields than the header: 1 of 2"),
         ("m.csv", "content_id,caption\n\n,b\n", "row 1 (line 3): content_id is ''"),
         ("m.csv", b"content_id,caption\na,\xff\n", "cannot read manifest"),
         ("m.jsonl", b'{"content_id": "a", "caption": "\xff"}', "cannot read manifest"),
@@ -207,6 +208,16 @@ def test_a_sidecar_that_cannot_be_read_costs_its_medium_alone(tmp_path, name, te
     assert isinstance(bad.problem, BadSidecar)
     assert "the sidecar of a.png" in str(bad.problem)
     assert good.problem is None
+
+
+def test_a_sidecar_that_cannot_be_looked_at_is_not_taken_for_missing(tmp_path):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "b.png").touch()
+    (tmp_path / "a.txt").symlink_to("a.txt")  # a link to itself: stat fails, and not because there is no such file
+    (tmp_path / "b.txt").symlink_to("nowhere")
+    a, b = open_source(tmp_path)
+    assert isinstance(a.problem, BadSidecar)
+    assert (b.problem, b.caption) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.txt"])
