@@ -103,7 +103,8 @@ class Fetcher:
                         future.cancel()
 
     def stats(self, places: Sequence[Place]) -> list[str | None]:
-        """Per place what changes when its file does, None where it cannot be looked at now. Asks for each file once."""
+        """Per place what changes when its file does, as far as its server says (UNVERSIONED); None where it cannot be
+        looked at now. Asks for each file once."""
         looks: dict[str | RemoteUri, Future[str | None] | str | None] = {}
         for file in {place.file for place in places}:
             if isinstance(file, str):

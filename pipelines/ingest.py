@@ -81,6 +81,7 @@ def ingest(
             finally:
                 run.counts |= plan.counts
                 run.counts["missing_kept"] += waves.kept
+                run.counts["unchanged"] += waves.unchanged
                 run.seconds["total"] = time.perf_counter() - started
             _remember_clip(store, config)
             if prune:
@@ -89,6 +90,7 @@ def ingest(
                 finish(store, fusion, tokenizer, config, lease, run, progress)
             run.seconds["total"] = time.perf_counter() - started
             _note(run, store, source, config, prune)
+            run.notes += plan.notes
     return run
 
 

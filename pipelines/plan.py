@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from fuseid.core.schemas import WORK
 from fuseid.encoders.captions import normalise_caption
 from fuseid.pipelines.fetch import Fetcher
 from fuseid.pipelines.listed import VIDEO_SUFFIXES, Listed, Source, is_usable_vector
-from fuseid.pipelines.locate import Locator, Place
+from fuseid.pipelines.locate import UNVERSIONED, Locator, Place
 from fuseid.pipelines.stages import StageFingerprints
 from fuseid.pipelines.steps import fail
 from fuseid.pipelines.store import Store, rows_by_id, table_by_id
@@ -63,11 +64,25 @@ class Plan:
     fingerprints: StageFingerprints
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     go_on: Callable[[], bool] = lambda: True
+    # Known items whose media have to be fetched to see whether they changed: `items`, their `bytes`, those `unsized`.
+    to_compare: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         # A raised limit or a newly allowed folder gives rejected items another try.
         limits = self.config.decode.model_dump(exclude={"workers", "items_per_process"}, mode="json")
         self._limits = [limits, self.config.source.model_dump(include={"allow", "schemes", "private_hosts"})]
+
+    @property
+    def notes(self) -> list[str]:
+        """What whoever reads the end of a run should know."""
+        if not self.to_compare:
+            return []
+        items, unsized = self.to_compare["items"], self.to_compare["unsized"]
+        cost = f"{self.to_compare['bytes'] / 1e6:.1f} MB" + (f", and {unsized} of unknown size" if unsized else "")
+        return [
+            f"the media of {items} known items were fetched again ({cost}) to compare their bytes: their servers send "
+            "neither ETag nor Last-Modified"
+        ]
 
     @property
     def passed(self) -> int:
@@ -133,12 +148,22 @@ class Plan:
                     self.counts["unchanged"] += 1
                     continue
                 self.counts["planned"] += 1
+                if before_it is not None and row["want_media"] and _is_unversioned(row["source_stat"]):
+                    self._count_comparison(looked[i])
                 changed.append((row, keep))
             self._carry_over(changed)
             for row, _ in changed:
                 if not self.go_on():
                     return
                 yield row
+
+    def _count_comparison(self, look: _Look) -> None:
+        assert look.place is not None
+        assert look.stat is not None
+        size = str(look.place.member[2]) if look.place.member else look.stat.removeprefix(UNVERSIONED)
+        self.to_compare["items"] += 1
+        self.to_compare["bytes"] += int(size or 0)
+        self.to_compare["unsized"] += not size
 
     def _looked_at(self, items: list[Listed], locator: Locator, fetcher: Fetcher) -> list[_Look]:
         """Where each item's file is, and what tells whether it has changed."""
@@ -174,7 +199,7 @@ class Plan:
         return [
             same_models
             and uri == item.uri
-            and (stat == look.stat and (stat is not None or uri is None))
+            and (stat == look.stat and (stat is not None or uri is None) and not _is_unversioned(stat))
             and item.kind in (None, kind)
             and look.problem is None
             and item.vectors is None
@@ -195,7 +220,7 @@ class Plan:
         row.update(
             content_id=item.content_id, kind=item.kind, uri=item.uri, caption=item.caption, attributes=item.attributes,
             path=None if look.place is None else str(look.place), source_stat=look.stat,
-            want_media=False, want_text=False,
+            want_media=False, want_text=False, skip_if_same=False,
         )  # fmt: skip
         if look.problem is None:
             row.update(item.vectors or {})
@@ -237,7 +262,8 @@ class Plan:
             row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None
             return []
         same_clip, same_vlm = stored["clip_fp"] == new.clip, stored["vlm_fp"] == new.vlm
-        same_media = stored["uri"] == row["uri"] and stored["source_stat"] == row["source_stat"]
+        same_look = stored["uri"] == row["uri"] and stored["source_stat"] == row["source_stat"]
+        same_media = same_look and not _is_unversioned(row["source_stat"])
         same_decode = stored["decode_fp"] == new.decode or not has_media
         same_text = stored["caption_hash"] == self._caption_hash(row["caption"])
         same_facts = _same_json(stored["attributes"], row["attributes"]) and row["kind"] in (None, stored["kind"])
@@ -267,6 +293,7 @@ class Plan:
             row["stands"] = stands
             return stands
         row["stands"] = [name for name in stands if name not in _FROM_FRAMES]
+        row["skip_if_same"] = all_of_frames and same_decode and same_look and same_facts and not row["want_text"]
         # The file was touched; with its stored hash along, the decode step sees whether its bytes changed.
         return [*stands, *_FACTS] if all_of_frames and same_decode else row["stands"]
 
@@ -299,6 +326,10 @@ class Plan:
 def _is(column: pa.ChunkedArray, value: str | None) -> pa.ChunkedArray:
     """Row by row whether it is the value, or null where that is None."""
     return pc.is_null(column) if value is None else pc.fill_null(pc.equal(column, value), False)
+
+
+def _is_unversioned(stat: str | None) -> bool:
+    return stat is not None and stat.startswith(UNVERSIONED)
 
 
 def _same_json(stored: str | None, new: str) -> bool:

@@ -14,6 +14,7 @@ from fsspec.asyn import get_loop, sync
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import FetchFailed, ItemError, MissingFile, NotAllowed
 from fuseid.pipelines.guarded_http import AddressRefused, GuardedHTTP
+from fuseid.pipelines.locate import UNVERSIONED
 from fuseid.pipelines.uris import RemoteUri
 
 # What is read ahead of a reader that jumps: small pictures stream through, and the bytes of a film are passed over.
@@ -127,13 +128,15 @@ def _path(uri: RemoteUri) -> str:
     return str(uri) if uri.is_http else f"{uri.authority}{uri.path}"
 
 
-def stat_of_info(info: dict[str, Any]) -> str | None:
-    """What changes when a remote file does: its ETag, else its size and time of change; None where neither is told."""
+def stat_of_info(info: dict[str, Any]) -> str:
+    """What changes when a remote file does: its ETag, else its size and time of change. Where the server sends neither
+    it is UNVERSIONED and the size: only the bytes say whether the file has changed."""
     tag = info.get("ETag") or info.get("etag")
     if tag:
         return str(tag)
     size, changed = info.get("size"), info.get("Last-Modified")
-    return f"{size}:{changed}" if size is not None and changed else None
+    shown = "" if size is None else str(size)
+    return f"{shown}:{changed}" if changed else f"{UNVERSIONED}{shown}"
 
 
 def is_passing(error: Exception) -> bool:

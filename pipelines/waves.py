@@ -24,7 +24,8 @@ _WAVE_BYTES = 128 << 20
 class Waves:
     """Batches go in, commits come out; `run` is kept up to date with what is durable.
 
-    kept: failed items whose rows in the store stay as they are.
+    kept: failed items whose rows in the store stay as they are. unchanged: items whose media turned out to be those in
+    the store.
     """
 
     def __init__(self, committer: WaveCommitter, config: RunConfig, run: Run, committed: Callable[[int], None]) -> None:
@@ -37,7 +38,7 @@ class Waves:
         self._rows = self._bytes = 0
         self._waves = 0
         self._last = time.perf_counter()
-        self.kept = 0
+        self.kept = self.unchanged = 0
         self._seen = 0
         self._failed: Counter[str] = Counter()
         run.counts |= dict.fromkeys(("committed", "rejected"), 0)
@@ -64,13 +65,13 @@ class Waves:
         if not self._buffer:
             return
         with returned():
-            good, rejected = self._committer.commit(pa.Table.from_batches(self._buffer), keep_known=going_wrong)
+            done = self._committer.commit(pa.Table.from_batches(self._buffer), keep_known=going_wrong)
             self._buffer = []
-        bad = rejected.total()
-        self.kept += self._rows - good - bad
-        self._run.counts["committed"] += good
-        self._run.counts["rejected"] += bad
-        self._run.rejected.update(rejected)
+        self.unchanged += done.unchanged
+        self.kept += done.kept.total()
+        self._run.counts["committed"] += done.written
+        self._run.counts["rejected"] += done.rejected.total()
+        self._run.rejected.update(done.rejected)
         self._rows, self._bytes, self._waves = 0, 0, self._waves + 1
         self._run.seconds["commit"] += time.perf_counter() - self._last
         self._last = time.perf_counter()
