@@ -146,7 +146,7 @@ class RunConfig(Section):
     encoders: int | None = Field(None, ge=1, description="encoder actors on Ray at most; default: one per GPU or node")
     lease_seconds: float = Field(30.0, gt=1, description="a writer silent for this long has lost its lease")
     drain_seconds: float = Field(20.0, ge=0, description="a run that is told to stop finishes what it can in this time")
-    max_rejected: Limit | None = Field(None, description="of the items that a run works on; more stop it, status 4")
+    max_rejected: Limit | None = Field(None, description="of the items that a run works on; more, or all, are status 4")
     max_prune: Limit = Field("20%", description="of the items in the database; --prune refuses to remove more")
 
 

@@ -42,7 +42,7 @@ class LeaseHeld(FuseidError):
 
 
 class TooManyRejected(FuseidError):
-    """More items were rejected than `--max-rejected` allows; what was good is kept."""
+    """All items were rejected, or more than `--max-rejected` allows; what was good is kept."""
 
     exit_status = 4
 

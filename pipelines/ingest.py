@@ -52,7 +52,7 @@ def ingest(
     prune: afterwards removes what `source`, the whole catalogue, does not list.
     Raises BadInput for a source that cannot be read or names an id twice, LeaseHeld while another run writes,
     FingerprintMismatch where the models are not those the database was fitted on, TooManyRejected beyond
-    `run.max_rejected`, Stopped when a signal ends it; what was committed stays in each case.
+    `run.max_rejected` or where all items were rejected, Stopped when a signal ends it; what was committed stays.
     """
     progress = progress or Silent()
     with tempfile.TemporaryDirectory(prefix="fuseid-listing-") as scratch:
@@ -74,7 +74,7 @@ def ingest(
             unlisted = Unlisted(store, listing.keys, Path(scratch), config.run.max_prune) if prune and whole else None
             plan = Plan(store, listing, config, fingerprints)
             committer = WaveCommitter(store, lease, run.run_id, fingerprints, fusion)
-            waves = Waves(committer, config.run, run, partial(_committed, store, config, after_wave))
+            waves = Waves(committer, config.run, run, plan, partial(_committed, store, config, after_wave))
             progress.begin("ingest", listing.keys.count)
             try:
                 _stream(plan, runner, waves, progress)

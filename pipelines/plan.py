@@ -21,6 +21,7 @@ from fuseid.core.fingerprints import fingerprint, text_hash
 from fuseid.core.records import MODALITIES
 from fuseid.core.schemas import WORK
 from fuseid.encoders.captions import normalise_caption
+from fuseid.pipelines.failures import Failures
 from fuseid.pipelines.fetch import Fetcher
 from fuseid.pipelines.listed import VIDEO_SUFFIXES, Listed, Source, is_usable_vector
 from fuseid.pipelines.locate import UNVERSIONED, Locator, Place
@@ -64,6 +65,7 @@ class Plan:
     fingerprints: StageFingerprints
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     go_on: Callable[[], bool] = lambda: True
+    rejected_before: Failures = field(default_factory=Failures)
     # Known items whose media have to be fetched to see whether they changed: `items`, their `bytes`, those `unsized`.
     to_compare: Counter[str] = field(default_factory=Counter)
 
@@ -137,6 +139,7 @@ class Plan:
                 passing = before is not None and before["error_class"] == FetchFailed.__name__
                 if before and before["fingerprint"] == row["item_fp"] and not passing:
                     self.counts["rejected_before"] += 1
+                    self.rejected_before.add(before["error_class"], before["content_id"], before["message"])
                     continue
                 row["attempts"] = before["attempts"] if before else 0
                 if before_it is not None and row["path"] is not None and row["source_stat"] is None:
@@ -212,7 +215,7 @@ class Plan:
         ]
 
     def _rejected(self, ids: list[str]) -> dict[str, dict[str, Any]]:
-        columns = ["content_id", "fingerprint", "attempts", "error_class"]
+        columns = ["content_id", "fingerprint", "attempts", "error_class", "message"]
         return {row["content_id"]: row for row in rows_by_id(self.store.dataset("rejected"), ids, columns)}
 
     def _row(self, item: Listed, look: _Look) -> dict[str, Any]:

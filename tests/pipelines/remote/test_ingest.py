@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput, FetchFailed, MissingFile, NotAllowed
+from fuseid.core.errors import BadInput, FetchFailed, MissingFile, NotAllowed, TooManyRejected
 from fuseid.pipelines.fetch import Fetcher
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.runners import LocalRunner
@@ -311,7 +311,8 @@ def test_members_of_a_shard_on_a_server_without_etag(workspace, site, run):
 def test_nothing_remote_is_opened_unless_configured(workspace, site, encode_step):
     site.put("a.png", (workspace.media / workspace.picture("a.png", 1)).read_bytes())
     rows = [{"content_id": "a", "uri": site.uri("a.png")}, {"content_id": "s", "uri": "s3://bucket/a.png"}]
-    workspace.ingest(rows)
+    with pytest.raises(TooManyRejected, match=r"NotAllowed \(2\), such as 'a': .*add http to source\.schemes"):
+        workspace.ingest(rows)
     assert {row["error_class"] for row in workspace.rows("rejected").values()} == {"NotAllowed"}
     assert site.requests == []
     # Once the configuration allows it, the same item is tried again by itself.
