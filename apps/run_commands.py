@@ -28,6 +28,12 @@ def ingest(
     max_rejected: Annotated[
         str | None, typer.Option(help="stop where more fail, e.g. 5% or 100; overrides run.max_rejected (off)")
     ] = None,
+    expect_rows: Annotated[
+        int | None, typer.Option(help="refuse a source that lists more or fewer items; overrides source.expect_rows")
+    ] = None,
+    require_success: Annotated[
+        bool, typer.Option("--require-success", help="refuse a source without a file _SUCCESS beside it")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Decode and encode what is new or changed; give IDs once a tokenizer is fitted."""
@@ -36,7 +42,10 @@ def ingest(
     if (source is None) == (vectors is None):
         raise BadInput("name one source: a manifest or folder, or --vectors FILE")
     check_runner(runner)
-    limits = {"run__max_prune": max_prune, "run__max_rejected": max_rejected}
+    limits = {
+        "run__max_prune": max_prune, "run__max_rejected": max_rejected, "source__expect_rows": expect_rows,
+        "source__require_success": require_success or None,
+    }  # fmt: skip
     settings = load(config, clip__model=clip, vlm__model=None if vlm == "none" else vlm, **limits)
     if vlm == "none":
         settings = settings.model_copy(update={"vlm": settings.vlm.model_copy(update={"model": None})})
@@ -49,7 +58,7 @@ def ingest(
                 update={"clip": None, "vlm": settings.vlm.model_copy(update={"model": None})}
             )
             runner = "local"
-            listed: Source = Vectors(vectors)
+            listed: Source = Vectors(vectors, settings.source)
         elif source is not None:
             listed = open_source(source, settings.source)
         if runner == "ray":

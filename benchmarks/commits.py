@@ -139,8 +139,9 @@ def simulate(items: int, workers: int, folder: str) -> dict[str, Any]:
                 extend_key_index(store, waves)
                 key_index_s += time.perf_counter() - began
 
-            waves = Waves(WaveCommitter(store, run.run_id, fingerprints, None), config.run, run, committed)
-            planned = Timed(Plan(store, listing, config, fingerprints).work())
+            plan = Plan(store, listing, config, fingerprints)
+            waves = Waves(WaveCommitter(store, run.run_id, fingerprints, None), config.run, run, plan, committed)
+            planned = Timed(plan.work())
             for block in in_order_of_workers(planned, workers):
                 waves.add(finished(block, rng))
                 waves.commit_if_due()

@@ -146,7 +146,7 @@ class RunConfig(Section):
     encoders: int | None = Field(None, ge=1, description="encoder actors on Ray at most; default: one per GPU or node")
     lease_seconds: float = Field(30.0, gt=1, description="a writer silent for this long has lost its lease")
     drain_seconds: float = Field(20.0, ge=0, description="a run that is told to stop finishes what it can in this time")
-    max_rejected: Limit | None = Field(None, description="of the items that a run works on; more stop it, status 4")
+    max_rejected: Limit | None = Field(None, description="of the items that a run works on; more, or all, are status 4")
     max_prune: Limit = Field("20%", description="of the items in the database; --prune refuses to remove more")
 
 
@@ -159,6 +159,8 @@ class SourceConfig(Section):
     timeout_seconds: float = Field(60.0, gt=0, description="for one remote file, retries included")
     concurrency: int = Field(16, ge=1, description="remote files that one decoding process fetches at a time")
     shard_in_id: bool = Field(False, description="members of tar shards are named SHARD/KEY, for keys that repeat")
+    expect_rows: int | None = Field(None, ge=1, description="a source that lists more or fewer items is refused")
+    require_success: bool = Field(False, description="a source without a file _SUCCESS beside it is refused")
 
 
 class Config(Section):

@@ -42,7 +42,7 @@ class LeaseHeld(FuseidError):
 
 
 class TooManyRejected(FuseidError):
-    """More items were rejected than `--max-rejected` allows; what was good is kept."""
+    """All items were rejected, or more than `--max-rejected` allows; what was good is kept."""
 
     exit_status = 4
 
@@ -106,11 +106,16 @@ class EmptyItem(ItemError):
 
 
 class BadVector(ItemError):
-    """A ready-made vector that is zero, not finite, or of the wrong size."""
+    """A ready-made vector that is null, zero, not finite, or of the wrong size."""
+
+
+class BadField(ItemError):
+    """A field of a manifest's row is of the wrong type: uri, caption or kind are text, attributes a JSON object."""
 
 
 class BadSidecar(ItemError):
-    """The file with a medium's caption cannot be read, is too large, or lies outside the folder."""
+    """The file with a medium's caption cannot be read, is too large, lies outside the folder, or has a field of the
+    wrong type."""
 
 
 class EncodeFailed(ItemError):

@@ -20,7 +20,8 @@ def _key(name: str) -> pa.Field:
 
 # What a source tells of an item, and what the store already knows of it. `want_media`: its frames are wanted, for all
 # that is made of them but `stands`, the columns that came along from the store and stay. `want_text`: the same of its
-# caption. `item_fp`: what decides whether a rejected item is worth another try.
+# caption. `skip_if_same`: the store has the item as it is listed, so nothing is written if its medium still has the
+# bytes of `media_hash`. `item_fp`: what decides whether a rejected item is worth another try.
 WORK = pa.schema(
     [
         pa.field("content_id", pa.string(), nullable=False),
@@ -33,6 +34,7 @@ WORK = pa.schema(
         ("item_fp", pa.string()),
         ("want_media", pa.bool_()),
         ("want_text", pa.bool_()),
+        ("skip_if_same", pa.bool_()),
         ("stands", pa.list_(pa.string())),
         ("thumbnail", pa.binary()),
         ("media_hash", pa.string()),

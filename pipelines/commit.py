@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,17 @@ from fuseid.pipelines.store import Store, rows_by_id
 from fuseid.pipelines.vectors import fused_fingerprints, nan_rows, to_fixed
 
 log = logging.getLogger("fuseid")
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What came of the rows of a wave. unchanged: their media have the bytes that the store knows. rejected, kept: by
+    error class; kept are known items that failed and whose rows stay."""
+
+    written: int
+    unchanged: int
+    rejected: Counter[str]
+    kept: Counter[str]
 
 
 class WaveCommitter:
@@ -42,8 +54,8 @@ class WaveCommitter:
         self._fingerprints = fingerprints
         self._fusion = fusion
 
-    def commit(self, wave: pa.Table, keep_known: bool = False) -> tuple[int, Counter[str]]:
-        """-> (rows committed, rows rejected by error class); the store's rows of all others stay as they are.
+    def commit(self, wave: pa.Table, keep_known: bool = False) -> Committed:
+        """The store's rows of items that are not written or rejected stay as they are.
 
         keep_known: no row of `contents` gives way to a rejection. Raises LeaseLost, and FingerprintMismatch for vectors
         of another size.
@@ -51,7 +63,12 @@ class WaveCommitter:
         failed = pc.is_valid(wave["error_class"])
         # To filter is to copy, thumbnails and all.
         good = wave.filter(pc.invert(failed)) if pc.any(failed).as_py() else wave
-        bad = self._but_known(wave.filter(failed), any_class=keep_known)
+        same = pc.and_(good["skip_if_same"], pc.invert(good["want_media"]))
+        unchanged = pc.sum(same).as_py() or 0
+        if unchanged:
+            good = good.filter(pc.invert(same))
+        all_bad = wave.filter(failed)
+        bad = self._but_known(all_bad, any_class=keep_known)
         reached("wave.ready")
         if good.num_rows:
             self._ensure_columns(good)
@@ -64,7 +81,8 @@ class WaveCommitter:
         if good.num_rows:
             self._forget_rejected(good["content_id"].to_pylist())
         reached("wave.done")
-        return good.num_rows, Counter(bad["error_class"].to_pylist())
+        rejected = Counter(bad["error_class"].to_pylist())
+        return Committed(good.num_rows, unchanged, rejected, Counter(all_bad["error_class"].to_pylist()) - rejected)
 
     def _but_known(self, bad: pa.Table, any_class: bool) -> pa.Table:
         """A network that fails tonight must not cost the catalogue: the row of a known item stays as it is."""

@@ -103,7 +103,8 @@ class Fetcher:
                         future.cancel()
 
     def stats(self, places: Sequence[Place]) -> list[str | None]:
-        """Per place what changes when its file does, None where it cannot be looked at now. Asks for each file once."""
+        """Per place what changes when its file does, as far as its server says (UNVERSIONED); None where it cannot be
+        looked at now. Asks for each file once."""
         looks: dict[str | RemoteUri, Future[str | None] | str | None] = {}
         for file in {place.file for place in places}:
             if isinstance(file, str):
@@ -121,10 +122,16 @@ class Fetcher:
         return found
 
     def download(self, uri: RemoteUri, target: Path) -> None:
-        """A file that the user named, of any size, in its own time. Raises ItemError."""
+        """A file that the user named, of any size, in its own time. Raises ItemError, also if it changes meanwhile."""
+        from fuseid.pipelines.remote import stat_of_info
+
         try:
+            remote = self._opened(uri)
+            before = None if uri.is_http else remote.info(uri)  # of the web it is one answer
             with _Sink(target, sys.maxsize, str(uri)) as sink:
-                sync(get_loop(), self._copy, self._opened(uri), Place(uri), sink)
+                sync(get_loop(), self._copy, remote, Place(uri), sink)
+            if before is not None and stat_of_info(before) != stat_of_info(remote.info(uri)):
+                raise FetchFailed(f"'{uri}' was written to while it was read; run again when it is complete")
         except Exception as error:
             raise self._item_error(error, uri) from None
 

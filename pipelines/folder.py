@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from fuseid.pipelines.listed import (
     SIDECAR_BYTES,
     VIDEO_SUFFIXES,
     Listed,
-    canonical,
+    attributes_field,
+    json_object,
     storable,
+    text_field,
     without_surrogates,
 )  # fmt: skip
 
@@ -54,22 +56,22 @@ class Folder:
                 suffix = f".{suffix.lower()}"
                 if stem and suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
                     sidecars = [Path(directory, f"{stem}{end}") for end in (".json", ".txt") if f"{stem}{end}" in there]
-                    # A name alone is no file: a link may lead nowhere.
-                    sidecar = next(filter(os.path.isfile, sidecars), None)
                     content_id = storable(name if below == _HERE else f"{below}/{name}")
-                    yield self._listed(content_id, "video" if suffix in VIDEO_SUFFIXES else "image", sidecar)
+                    yield self._listed(content_id, "video" if suffix in VIDEO_SUFFIXES else "image", sidecars)
 
-    def _listed(self, content_id: str, kind: str, sidecar: Path | None) -> Listed:
+    def _listed(self, content_id: str, kind: str, sidecars: list[Path]) -> Listed:
         caption, attributes = None, "{}"
         problem = None
         try:
+            sidecar = next(filter(_is_file, sidecars), None)
             if sidecar is not None and sidecar.suffix == ".json":
-                fields = json.loads(self._read(sidecar))
-                caption, kind = without_surrogates(fields.get("caption")), storable(fields.get("kind") or kind)
-                attributes = canonical(dict(fields.get("attributes") or {}))
+                fields = json_object(self._read(sidecar))
+                caption = without_surrogates(text_field(fields, "caption"))
+                kind = storable(text_field(fields, "kind") or kind)
+                attributes = attributes_field(fields.get("attributes"))
             elif sidecar is not None:
                 caption = self._read(sidecar)
-        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             problem = BadSidecar(f"cannot read the sidecar of {content_id}: {error}")
         return Listed(content_id, content_id, caption, kind, attributes, problem=problem)
 
@@ -80,3 +82,11 @@ class Folder:
         if sidecar.stat().st_size > SIDECAR_BYTES:
             raise ValueError(f"{sidecar.name} is larger than {SIDECAR_BYTES} bytes")
         return sidecar.read_text(encoding="utf-8-sig")
+
+
+def _is_file(path: Path) -> bool:
+    """False of a link that leads nowhere. Raises OSError where os.path.isfile takes what it cannot see for missing."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False

@@ -51,11 +51,11 @@ def ingest(
     prune: afterwards removes what `source`, the whole catalogue, does not list.
     Raises BadInput for a source that cannot be read or names an id twice, LeaseHeld while another run writes,
     FingerprintMismatch where the models are not those the database was fitted on, TooManyRejected beyond
-    `run.max_rejected`, Stopped when a signal ends it; what was committed stays in each case.
+    `run.max_rejected` or where all items were rejected, Stopped when a signal ends it; what was committed stays.
     """
     progress = progress or Silent()
     with tempfile.TemporaryDirectory(prefix="fuseid-listing-") as scratch:
-        listing = Listing(source, Path(scratch))
+        listing = Listing(source, Path(scratch), expect_rows=config.source.expect_rows)
         config = pinned(config)
         fingerprints = stage_fingerprints(config)
         store = Store.create(uri)
@@ -70,13 +70,14 @@ def ingest(
             unlisted = Unlisted(store, listing.keys, Path(scratch), config.run.max_prune) if prune and whole else None
             plan = Plan(store, listing, config, fingerprints)
             committer = WaveCommitter(store, run.run_id, fingerprints, fusion)
-            waves = Waves(committer, config.run, run, partial(_committed, store, config, after_wave))
+            waves = Waves(committer, config.run, run, plan, partial(_committed, store, config, after_wave))
             progress.begin("ingest", listing.keys.count)
             try:
                 _stream(plan, runner, waves, progress)
             finally:
                 run.counts |= plan.counts
                 run.counts["missing_kept"] += waves.kept
+                run.counts["unchanged"] += waves.unchanged
                 run.seconds["total"] = time.perf_counter() - started
             _remember_clip(store, config)
             if prune:
@@ -85,6 +86,7 @@ def ingest(
                 finish(store, fusion, tokenizer, config, run, progress)
             run.seconds["total"] = time.perf_counter() - started
             _note(run, store, source, config, prune)
+            run.notes += plan.notes
     return run
 
 

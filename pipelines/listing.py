@@ -25,8 +25,9 @@ class Listing:
     Ready-made vectors are not copied: a source of them is read again each time.
     """
 
-    def __init__(self, source: Source, scratch: Path, partitions: int = 64) -> None:
-        """Raises BadInput for a source that cannot be read, that lists no items, or one content_id twice."""
+    def __init__(self, source: Source, scratch: Path, partitions: int = 64, expect_rows: int | None = None) -> None:
+        """Raises BadInput for a source that cannot be read, that lists no items or not as many as expected, or one
+        content_id twice."""
         shown = getattr(source, "path", source)
         self.base = source.base
         self.keys = Keys(scratch, partitions)
@@ -35,6 +36,11 @@ class Listing:
         twice = self.keys.gather(item.content_id for item in self._kept(source))
         if self.keys.count == 0:
             raise BadInput(f"{shown} lists no items")
+        if expect_rows not in (None, self.keys.count):
+            raise BadInput(
+                f"{shown} lists {self.keys.count} items, not the {expect_rows} that source.expect_rows "
+                "(--expect-rows) asks for; nothing was changed"
+            )
         if twice is not None:
             name = next(item.content_id for item in self if digest(item.content_id) == twice)
             mend = getattr(source, "mend", "ids must be unique")

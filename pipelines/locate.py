@@ -20,6 +20,8 @@ _MEMBER = re.compile(r"(?P<file>.+?\.tar)#(?P<name>.+)@(?P<offset>[0-9]{1,18})\+
 _KNOWN_SCHEMES = frozenset(available_protocols()) | {"jar", "javascript", "gopher", "dict", "tftp", "ldap"}
 
 _MOST_FOLDERS = 10_000
+# What is known of a file whose server sends neither ETag nor Last-Modified: its size at most, which follows.
+UNVERSIONED = "unversioned:"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,26 +4,45 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
-from fuseid.pipelines.listed import Listed, canonical, storable, without_surrogates
+from fuseid.core.errors import BadField, BadInput
+from fuseid.pipelines.listed import (
+    SIDECAR_BYTES,
+    Listed,
+    attributes_field,
+    shortened,
+    storable,
+    text_field,
+    unchanging,
+    without_surrogates,
+)
 from fuseid.pipelines.uris import RemoteUri
 
 COLUMNS = ("content_id", "uri", "caption", "kind", "attributes")
 SUFFIXES = (".parquet", ".jsonl", ".csv")
+# Whole numbers of more digits than Python makes an int of stay text.
+_DIGITS = 4000
+_JSON = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) <= _DIGITS else digits)
+# What decides how deep a bracket of a line of JSON lies.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
+# A field of CSV that is well formed, with the comma behind it.
+_FIELD = re.compile(r'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n][^,\r\n]*+|),')
+
+Row = dict[str, Any]
 
 
 class Manifest:
     """Parquet, JSONL or CSV with `content_id`, `uri` and/or `caption`, optional `kind` and `attributes`.
 
-    Iterating raises BadInput, with the line, for a missing column, a line that cannot be read, or an empty content_id.
+    A field of the wrong type is the `problem` of its row. Iterating raises BadInput, with the line, for a missing
+    column, a line that cannot be read, or no usable content_id; also where the file changes meanwhile.
     """
 
     def __init__(self, path: Path, uri: RemoteUri | None = None) -> None:
@@ -36,40 +55,37 @@ class Manifest:
     def __iter__(self) -> Iterator[Listed]:
         read = {".parquet": self._parquet, ".jsonl": self._jsonl, ".csv": self._csv}[self._file.suffix]
         try:
-            for number, row in enumerate(read(), 1):
-                yield self.listed(number, row)
-        except (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
+            with unchanging(self._file, self.path):
+                for number, (line, row) in enumerate(read(), 1):
+                    where = f"row {number}" if line is None else f"row {number} (line {line})"
+                    yield self.listed(where, row)
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise BadInput(f"cannot read manifest {self.path}: {str(error).splitlines()[0]}") from None
 
-    def listed(self, number: int, row: dict[str, Any]) -> Listed:
-        """One row, by its number from 1."""
+    def listed(self, where: str, row: Row) -> Listed:
+        """One row. where: how a message names it."""
         content_id = row.get("content_id")
         if isinstance(content_id, int) and not isinstance(content_id, bool):
             content_id = str(content_id)
         if not isinstance(content_id, str) or not content_id:
-            raise BadInput(f"{self.path}, row {number}: content_id is {content_id!r}; every row needs one, as text")
-        for name in ("uri", "caption", "kind"):
-            if row.get(name) is not None and not isinstance(row[name], str):
-                raise BadInput(f"{self.path}, row {number}: {name} must be text, got {row[name]!r}")
+            got = shortened(content_id)
+            raise BadInput(f"{self.path}, {where}: content_id is {got}; every row needs one, as text")
+        texts: dict[str, str | None] = {}
+        attributes, problem = "{}", None
+        try:
+            for name in ("uri", "caption", "kind"):
+                texts[name] = text_field(row, name)
+            attributes = attributes_field(row.get("attributes"))
+        except (TypeError, ValueError) as error:
+            problem = BadField(str(error))
         return Listed(
             storable(content_id),
-            storable(row.get("uri") or "") or None,
-            without_surrogates(row.get("caption")) or None,
-            storable(row.get("kind") or "") or None,
-            self._attributes(number, row.get("attributes")),
+            storable(texts.get("uri") or "") or None,
+            without_surrogates(texts.get("caption")),
+            storable(texts.get("kind") or "") or None,
+            attributes,
+            problem=problem,
         )
-
-    def _attributes(self, number: int, value: Any) -> str:
-        if isinstance(value, str) and value:
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                raise BadInput(f"{self.path}, row {number}: attributes are no JSON object: {value[:80]!r}") from None
-        if isinstance(value, list) and all(isinstance(pair, tuple) for pair in value):  # a Parquet map
-            value = dict(value)
-        if value and not isinstance(value, dict):
-            raise BadInput(f"{self.path}, row {number}: attributes must be an object, got {value!r}")
-        return canonical(value or {})
 
     def _check_columns(self, names: list[str]) -> None:
         if "content_id" not in names or not {"uri", "caption"} & set(names):
@@ -77,21 +93,22 @@ class Manifest:
             raise BadInput(f"{self.path} has no column {missing}; it has {', '.join(names) or 'none'}")
         self.ignored = tuple(name for name in names if name not in COLUMNS)
 
-    def _parquet(self) -> Iterator[dict[str, Any]]:
+    def _parquet(self) -> Iterator[tuple[None, Row]]:
         file = pq.ParquetFile(self._file)
         names = file.schema_arrow.names
         self._check_columns(names)
         for batch in file.iter_batches(batch_size=4096, columns=[name for name in COLUMNS if name in names]):
-            yield from batch.to_pylist()
+            for row in rows_of(batch):
+                yield None, row
 
-    def _jsonl(self) -> Iterator[dict[str, Any]]:
+    def _jsonl(self) -> Iterator[tuple[int, Row]]:
         checked = False
         with self._file.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line)
+                    row = _parsed(line)
                 except (ValueError, RecursionError) as error:
                     raise BadInput(f"{self.path}, line {number} is not JSON: {error}") from None
                 if not isinstance(row, dict):
@@ -99,14 +116,103 @@ class Manifest:
                 if not checked:
                     self._check_columns(list(row))
                     checked = True
-                yield row
+                yield number, row
 
-    def _csv(self) -> Iterator[dict[str, Any]]:
-        csv.field_size_limit(sys.maxsize)
+    def _csv(self) -> Iterator[tuple[int, Row]]:
+        # The limit belongs to the whole process. It bounds what is read of a quote that is never closed.
+        csv.field_size_limit(SIDECAR_BYTES)
+        record: list[str] = []
+        names: list[str] | None = None
         with self._file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, restkey="")
-            self._check_columns(list(reader.fieldnames or []))
-            for row in reader:
-                if "" in row:
-                    raise BadInput(f"{self.path}, line {reader.line_num} has more fields than the header")
-                yield row
+            reader = csv.reader(_noted(lines, record), strict=True)
+            while True:
+                first = reader.line_num + 1
+                record.clear()
+                try:
+                    fields = next(reader, None)
+                except csv.Error as error:
+                    raise BadInput(f"{self.path}, {_where(record, first)} ({error})") from None
+                if any("\0" in line for line in record):
+                    raise BadInput(f"{self.path}, line {first} holds a NUL byte: the file is damaged, or not UTF-8")
+                if names is None:
+                    names = fields or []
+                    self._check_columns(names)
+                elif fields is None:
+                    return
+                elif fields and len(fields) != len(names):
+                    few = "fewer" if len(fields) < len(names) else "more"
+                    raise BadInput(
+                        f"{self.path}, line {first} has {few} fields than the header: {len(fields)} of {len(names)}"
+                    )
+                elif fields:
+                    yield first, dict(zip(names, fields, strict=True))
+
+
+class _Unreadable:
+    """A value that Arrow cannot make a Python object of, such as text that is not UTF-8."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __repr__(self) -> str:
+        return f"an unreadable value ({str(self._error).splitlines()[0]})"
+
+
+def rows_of(batch: pa.RecordBatch) -> list[Row]:
+    """The rows as dictionaries. A value that cannot be read costs its field alone."""
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException):
+        columns = [map(_value, column) for column in batch.columns]
+        return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        return _Unreadable(error)
+
+
+def _parsed(line: str) -> Any:
+    """A line of JSON; where it is nested too deeply to be read, what is nested in a field is an _Unreadable."""
+    try:
+        return _JSON.decode(line)
+    except RecursionError:
+        kept, depth, start = [], 0, 0
+        for token in _TOKEN.finditer(line):
+            if token[0] in "[{":
+                depth += 1
+                if depth == 2:
+                    kept.append(line[start : token.start()])
+            elif token[0] in "]}":
+                depth -= 1
+                if depth == 1:
+                    kept.append("NaN")
+                    start = token.end()
+        shallow = "".join([*kept, line[start:]])
+        return json.loads(shallow, parse_constant=lambda _: _Unreadable(ValueError("nested too deeply")))
+
+
+def _noted(lines: Iterable[str], record: list[str]) -> Iterator[str]:
+    for line in lines:
+        record.append(line)
+        yield line
+
+
+def _where(record: list[str], first: int) -> str:
+    """Where the field that csv refuses begins. record: the lines of its record, as far as read; first: their number."""
+    text, at = "".join(record), 0
+    while match := _FIELD.match(text, at):
+        at = match.end()
+    if text[at : at + 1] != '"':
+        return f"line {first} is no CSV"
+    for line in record:
+        if at < len(line):
+            break
+        at -= len(line)
+        first += 1
+    return (
+        f"line {first}: the quote that opens here is never closed, or closes within its field; one that belongs to the "
+        "text is written twice"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,9 +21,10 @@ from fuseid.core.fingerprints import fingerprint, text_hash
 from fuseid.core.records import MODALITIES
 from fuseid.core.schemas import WORK
 from fuseid.encoders.captions import normalise_caption
+from fuseid.pipelines.failures import Failures
 from fuseid.pipelines.fetch import Fetcher
 from fuseid.pipelines.listed import VIDEO_SUFFIXES, Listed, Source, is_usable_vector
-from fuseid.pipelines.locate import Locator, Place
+from fuseid.pipelines.locate import UNVERSIONED, Locator, Place
 from fuseid.pipelines.stages import StageFingerprints
 from fuseid.pipelines.steps import fail
 from fuseid.pipelines.store import Store, rows_by_id, table_by_id
@@ -63,11 +65,26 @@ class Plan:
     fingerprints: StageFingerprints
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     go_on: Callable[[], bool] = lambda: True
+    rejected_before: Failures = field(default_factory=Failures)
+    # Known items whose media have to be fetched to see whether they changed: `items`, their `bytes`, those `unsized`.
+    to_compare: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         # A raised limit or a newly allowed folder gives rejected items another try.
         limits = self.config.decode.model_dump(exclude={"workers", "items_per_process"}, mode="json")
         self._limits = [limits, self.config.source.model_dump(include={"allow", "schemes", "private_hosts"})]
+
+    @property
+    def notes(self) -> list[str]:
+        """What whoever reads the end of a run should know."""
+        if not self.to_compare:
+            return []
+        items, unsized = self.to_compare["items"], self.to_compare["unsized"]
+        cost = f"{self.to_compare['bytes'] / 1e6:.1f} MB" + (f", and {unsized} of unknown size" if unsized else "")
+        return [
+            f"the media of {items} known items were fetched again ({cost}) to compare their bytes: their servers send "
+            "neither ETag nor Last-Modified"
+        ]
 
     @property
     def passed(self) -> int:
@@ -122,6 +139,7 @@ class Plan:
                 passing = before is not None and before["error_class"] == FetchFailed.__name__
                 if before and before["fingerprint"] == row["item_fp"] and not passing:
                     self.counts["rejected_before"] += 1
+                    self.rejected_before.add(before["error_class"], before["content_id"], before["message"])
                     continue
                 row["attempts"] = before["attempts"] if before else 0
                 if before_it is not None and row["path"] is not None and row["source_stat"] is None:
@@ -133,12 +151,22 @@ class Plan:
                     self.counts["unchanged"] += 1
                     continue
                 self.counts["planned"] += 1
+                if before_it is not None and row["want_media"] and _is_unversioned(row["source_stat"]):
+                    self._count_comparison(looked[i])
                 changed.append((row, keep))
             self._carry_over(changed)
             for row, _ in changed:
                 if not self.go_on():
                     return
                 yield row
+
+    def _count_comparison(self, look: _Look) -> None:
+        assert look.place is not None
+        assert look.stat is not None
+        size = str(look.place.member[2]) if look.place.member else look.stat.removeprefix(UNVERSIONED)
+        self.to_compare["items"] += 1
+        self.to_compare["bytes"] += int(size or 0)
+        self.to_compare["unsized"] += not size
 
     def _looked_at(self, items: list[Listed], locator: Locator, fetcher: Fetcher) -> list[_Look]:
         """Where each item's file is, and what tells whether it has changed."""
@@ -174,7 +202,7 @@ class Plan:
         return [
             same_models
             and uri == item.uri
-            and (stat == look.stat and (stat is not None or uri is None))
+            and (stat == look.stat and (stat is not None or uri is None) and not _is_unversioned(stat))
             and item.kind in (None, kind)
             and look.problem is None
             and item.vectors is None
@@ -187,7 +215,7 @@ class Plan:
         ]
 
     def _rejected(self, ids: list[str]) -> dict[str, dict[str, Any]]:
-        columns = ["content_id", "fingerprint", "attempts", "error_class"]
+        columns = ["content_id", "fingerprint", "attempts", "error_class", "message"]
         return {row["content_id"]: row for row in rows_by_id(self.store.dataset("rejected"), ids, columns)}
 
     def _row(self, item: Listed, look: _Look) -> dict[str, Any]:
@@ -195,7 +223,7 @@ class Plan:
         row.update(
             content_id=item.content_id, kind=item.kind, uri=item.uri, caption=item.caption, attributes=item.attributes,
             path=None if look.place is None else str(look.place), source_stat=look.stat,
-            want_media=False, want_text=False,
+            want_media=False, want_text=False, skip_if_same=False,
         )  # fmt: skip
         if look.problem is None:
             row.update(item.vectors or {})
@@ -206,6 +234,8 @@ class Plan:
 
     def _fingerprint(self, row: dict[str, Any]) -> str:
         stages = self.fingerprints
+        # What the source got wrong may be in a field that is not part of this, such as the attributes.
+        problem = {"problem": row["error_message"]} if row["error_class"] else {}
         return fingerprint(
             "item",
             uri=row["uri"],
@@ -214,6 +244,7 @@ class Plan:
             caption=text_hash(row["caption"]),
             stages=[stages.decode, stages.clip, stages.vlm, stages.describe],
             limits=self._limits,
+            **problem,
         )
 
     def _compare(self, row: dict[str, Any], stored: dict[str, Any] | None) -> list[str] | None:
@@ -234,7 +265,8 @@ class Plan:
             row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None
             return []
         same_clip, same_vlm = stored["clip_fp"] == new.clip, stored["vlm_fp"] == new.vlm
-        same_media = stored["uri"] == row["uri"] and stored["source_stat"] == row["source_stat"]
+        same_look = stored["uri"] == row["uri"] and stored["source_stat"] == row["source_stat"]
+        same_media = same_look and not _is_unversioned(row["source_stat"])
         same_decode = stored["decode_fp"] == new.decode or not has_media
         same_text = stored["caption_hash"] == self._caption_hash(row["caption"])
         same_facts = _same_json(stored["attributes"], row["attributes"]) and row["kind"] in (None, stored["kind"])
@@ -264,6 +296,7 @@ class Plan:
             row["stands"] = stands
             return stands
         row["stands"] = [name for name in stands if name not in _FROM_FRAMES]
+        row["skip_if_same"] = all_of_frames and same_decode and same_look and same_facts and not row["want_text"]
         # The file was touched; with its stored hash along, the decode step sees whether its bytes changed.
         return [*stands, *_FACTS] if all_of_frames and same_decode else row["stands"]
 
@@ -296,6 +329,10 @@ class Plan:
 def _is(column: pa.ChunkedArray, value: str | None) -> pa.ChunkedArray:
     """Row by row whether it is the value, or null where that is None."""
     return pc.is_null(column) if value is None else pc.fill_null(pc.equal(column, value), False)
+
+
+def _is_unversioned(stat: str | None) -> bool:
+    return stat is not None and stat.startswith(UNVERSIONED)
 
 
 def _same_json(stored: str | None, new: str) -> bool:

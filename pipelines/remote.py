@@ -14,6 +14,7 @@ from fsspec.asyn import get_loop, sync
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import FetchFailed, ItemError, MissingFile, NotAllowed
 from fuseid.pipelines.guarded_http import AddressRefused, GuardedHTTP
+from fuseid.pipelines.locate import UNVERSIONED
 from fuseid.pipelines.uris import RemoteUri
 
 # What is read ahead of a reader that jumps: small pictures stream through, and the bytes of a film are passed over.
@@ -87,6 +88,14 @@ class Remote:
         except Exception as error:
             raise item_error(error, uri) from None
 
+    def info(self, uri: RemoteUri) -> dict[str, Any]:
+        """What the server says of a file, by fsspec's names. Raises ItemError where it cannot be looked at."""
+        try:
+            with self.asking(uri) as (system, path):
+                return system.info(path)
+        except Exception as error:
+            raise item_error(error, uri) from None
+
     def names(self, folder: RemoteUri) -> list[str]:
         """The names of the files in a folder of s3 or gs. Raises ItemError where it cannot be read."""
         try:
@@ -119,13 +128,15 @@ def _path(uri: RemoteUri) -> str:
     return str(uri) if uri.is_http else f"{uri.authority}{uri.path}"
 
 
-def stat_of_info(info: dict[str, Any]) -> str | None:
-    """What changes when a remote file does: its ETag, else its size and time of change; None where neither is told."""
+def stat_of_info(info: dict[str, Any]) -> str:
+    """What changes when a remote file does: its ETag, else its size and time of change. Where the server sends neither
+    it is UNVERSIONED and the size: only the bytes say whether the file has changed."""
     tag = info.get("ETag") or info.get("etag")
     if tag:
         return str(tag)
     size, changed = info.get("size"), info.get("Last-Modified")
-    return f"{size}:{changed}" if size is not None and changed else None
+    shown = "" if size is None else str(size)
+    return f"{shown}:{changed}" if changed else f"{UNVERSIONED}{shown}"
 
 
 def is_passing(error: Exception) -> bool:
@@ -157,7 +168,7 @@ def item_error(error: Exception, uri: RemoteUri) -> ItemError:
         return FetchFailed(f"'{uri}' took longer than source.timeout_seconds")
     if isinstance(error, aiohttp.ClientResponseError):
         return FetchFailed(f"'{uri}': the server answers {error.status} {error.message}")
-    return FetchFailed(f"'{uri}': {type(error).__name__}: {error}")
+    return FetchFailed(f"'{uri}': {type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _cause(error: Exception) -> Exception:

@@ -17,6 +17,7 @@ from fuseid.core.errors import BadInput, ItemError
 from fuseid.pipelines.folder import Folder
 from fuseid.pipelines.listed import Listed, Source, is_usable_vector
 from fuseid.pipelines.manifest import SUFFIXES, Manifest
+from fuseid.pipelines.success import check_success
 from fuseid.pipelines.uris import RemoteUri, parse_remote
 from fuseid.pipelines.vector_files import Vectors
 from fuseid.pipelines.webdataset import WebDataset
@@ -34,7 +35,8 @@ def open_source(path: str | Path, config: SourceConfig | None = None) -> Source:
     """A manifest, a folder of media, or WebDataset shards: one `.tar`, a folder that holds them, or a pattern like
     `shards/{00000..00012}.tar`; also at s3://, gs://, https:// where `source.schemes` says so.
 
-    Raises BadInput for anything else.
+    Raises BadInput for anything else, for a folder that cannot be listed, and for a mark that is missing though
+    `source.require_success` is set.
     """
     config = config or SourceConfig()
     text = str(path)
@@ -47,15 +49,17 @@ def open_source(path: str | Path, config: SourceConfig | None = None) -> Source:
         if not re.search(r"[{*?\[]", text):
             raise BadInput(f"no such manifest or folder: {path}")
         return _local_shards(text, config)
+    if path.suffix not in (".tar", *SUFFIXES):
+        raise BadInput(f"{path}: {_WHAT}")
+    check_success([path.parent], config)
     if path.suffix == ".tar":
         return WebDataset([path.resolve().name], path.resolve().parent, config, text)
-    if path.suffix not in SUFFIXES:
-        raise BadInput(f"{path}: {_WHAT}")
     return Manifest(path)
 
 
 def _folder(path: Path, config: SourceConfig) -> Source:
-    shards = sorted(entry.name for entry in path.iterdir() if entry.name.endswith(".tar") and not entry.is_dir())
+    check_success([path], config)
+    shards = sorted(name for name in _names(path) if name.endswith(".tar") and not os.path.isdir(path / name))
     if not shards:
         return Folder(path)
     loose = next(iter(Folder(path)), None)
@@ -69,26 +73,50 @@ def _folder(path: Path, config: SourceConfig) -> Source:
 def _local_shards(pattern: str, config: SourceConfig) -> Source:
     paths: list[str] = []
     for text in braces(pattern):
-        paths += sorted(glob.glob(text)) if glob.has_magic(text) else [text]
+        paths += sorted(_matching(text)) if glob.has_magic(text) else [text]
     _check_shards(pattern, paths)
     if not any(map(os.path.exists, paths)):
         raise BadInput(f"no such shards: {pattern}")
     # Links are not followed here: the folder that was named is what they may not lead out of.
     paths = [os.path.abspath(path) for path in paths]
+    check_success((Path(path).parent for path in paths), config)
     base = os.path.commonpath([os.path.dirname(path) for path in paths])
     return WebDataset([os.path.relpath(path, base) for path in paths], Path(base).resolve(), config, pattern)
+
+
+def _matching(pattern: str) -> list[str]:
+    """What glob.glob finds, which passes over folders that cannot be read; that is a BadInput here."""
+    folder, wanted = os.path.split(pattern)
+    folders = _matching(folder) if glob.has_magic(folder) else [folder]
+    paths = []
+    for inside in folders:
+        names = [name for name in _names(inside or os.curdir) if fnmatchcase(name, wanted)]
+        paths += [os.path.join(inside, name) for name in names if name.startswith(".") == wanted.startswith(".")]
+    return paths
+
+
+def _names(folder: str | Path) -> list[str]:
+    """What a folder holds; nothing where it is no folder."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise BadInput(f"cannot list {folder}: {error.strerror}") from None
 
 
 def _open_remote(text: str, config: SourceConfig) -> Source:
     uris = [_remote(text, spelled, config) for spelled in braces(text)]
     last = uris[0].path.rpartition("/")[2]
     if len(uris) == 1 and last.endswith(SUFFIXES):
+        check_success([uris[0].folder], config)
         return _remote_manifest(uris[0], config)
     if uris[0].is_http and re.search(r"[*\[]", last):
         raise BadInput(f"{text}: a web server does not tell its files; name them, as in {{00000..00012}}.tar")
     if not uris[0].is_http and (not last or glob.has_magic(last)):
         uris = [uri for pattern in uris for uri in _listed_shards(pattern, config)]
     _check_shards(text, [uri.path for uri in uris])
+    check_success((uri.folder for uri in uris), config)
     return WebDataset([str(uri) for uri in uris], str(_common_folder(uris)), config, text)
 
 

@@ -16,6 +16,8 @@ _MAX_EXTENSION_BYTES = 1 << 20
 _EXTENSIONS = (
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
 )  # fmt: skip
+# Writers fill a tar with zeros, to a multiple of 10 KiB as a rule.
+_MOST_PADDING_BYTES = 1 << 20
 # A shard of this many members is a server that never ends.
 _MOST_MEMBERS = 10_000_000
 # Kinds that hold no data, whatever their size field says.
@@ -35,7 +37,8 @@ class Member:
 
 def members(file: BinaryIO, length: int) -> Iterator[Member]:
     """The regular files of a tar of `length` bytes, in their order; links, devices, folders and sparse files are
-    passed over. The reader may seek in `file` between members. Raises BadShard where the tar is damaged.
+    passed over. The reader may seek in `file` between members. Raises BadShard where the tar is damaged, and where it
+    does not end as a tar does: it may have been cut off between two members.
 
     POSIX ustar and pax, and GNU's long names, as `man 5 tar` describes them.
     """
@@ -48,6 +51,7 @@ def members(file: BinaryIO, length: int) -> Iterator[Member]:
             raise BadShard(f"it has more than {_MOST_MEMBERS} members")
         block = _read(file, at, BLOCK)
         if block == bytes(BLOCK):
+            _check_end(file, at, length)
             return
         header = _header(block, at)
         start = at + BLOCK
@@ -76,6 +80,14 @@ def members(file: BinaryIO, length: int) -> Iterator[Member]:
                 yield Member(extended.get("path", header.name), start, size)
             extended, usable = {}, True
         at = following
+    raise BadShard(f"it ends at byte {length} without the mark that ends a tar: it was cut off, or is still written")
+
+
+def _check_end(file: BinaryIO, at: int, length: int) -> None:
+    """Whether a block of zeros at byte `at` is the end of the tar, and not a part of it that was lost."""
+    left = length - at
+    if left > _MOST_PADDING_BYTES or _read(file, at, left).strip(b"\0"):
+        raise BadShard(f"the mark that ends a tar lies at byte {at}, and {left} bytes follow")
 
 
 def check_header(block: bytes, size: int, shown: str) -> None:

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
-from fuseid.pipelines.listed import Listed
-from fuseid.pipelines.manifest import COLUMNS, Manifest
+from fuseid.core.config import SourceConfig
+from fuseid.core.errors import BadInput, BadVector
+from fuseid.pipelines.listed import Listed, unchanging
+from fuseid.pipelines.manifest import COLUMNS, Manifest, rows_of
+from fuseid.pipelines.success import check_success
 
 
 class Vectors:
     """Ready-made vectors that enter at fusion, as modality `external`.
 
     `.parquet` with `content_id` and `vector` (and any manifest columns), or `.npy` float [N, D] beside a
-    `.ids.txt` of the same stem with one content_id a line.
+    `.ids.txt` of the same stem with one content_id a line. A vector that is null, or of another length than most of the
+    first rows, is the `problem` of its row.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, config: SourceConfig | None = None) -> None:
         self.path = Path(path)
         self.base = self.path.resolve().parent
         if not self.path.is_file():
             raise BadInput(f"no such file of vectors: {path}")
         if self.path.suffix not in (".parquet", ".npy"):
             raise BadInput(f"{path}: ready-made vectors are .parquet or .npy")
+        check_success([self.base], config or SourceConfig())
 
     def __iter__(self) -> Iterator[Listed]:
         try:
-            yield from self._parquet() if self.path.suffix == ".parquet" else self._npy()
+            with unchanging(self.path, self.path):
+                yield from self._parquet() if self.path.suffix == ".parquet" else self._npy()
         except (OSError, EOFError, ValueError, pa.ArrowException) as error:
             raise BadInput(f"cannot read vectors {self.path}: {str(error).splitlines()[0]}") from None
 
@@ -45,16 +53,25 @@ class Vectors:
         kind = file.schema_arrow.field("vector").type
         if not _is_list_of_numbers(kind):
             raise BadInput(f"{self.path}: column vector must hold lists of floats, got {kind}")
-        number = 0
+        number, usual = 0, None
         for batch in file.iter_batches(batch_size=4096, columns=[n for n in (*COLUMNS, "vector") if n in names]):
             vectors = batch.column("vector")
-            for position, row in enumerate(batch.drop_columns(["vector"]).to_pylist()):
+            if usual is None:
+                lengths = Counter(pc.list_value_length(vectors).drop_null().to_pylist())
+                usual = lengths.most_common(1)[0][0] if lengths else None
+            for position, row in enumerate(rows_of(batch.drop_columns(["vector"]))):
                 number += 1
+                listed = manifest.listed(f"row {number}", row)
                 value = vectors[position].values
-                if value is None or value.null_count:
-                    raise BadInput(f"{self.path}, row {number}: vector is null or holds null")
-                listed = manifest.listed(number, row)
-                yield _with_vector(listed, value.to_numpy(zero_copy_only=False))
+                if listed.problem is not None:
+                    yield listed
+                elif value is None or value.null_count:
+                    yield replace(listed, problem=BadVector("vector is null or holds null"))
+                elif len(value) != usual:
+                    problem = BadVector(f"vector has {len(value)} numbers, where others of the file have {usual}")
+                    yield replace(listed, problem=problem)
+                else:
+                    yield _with_vector(listed, value.to_numpy(zero_copy_only=False))
 
     def _npy(self) -> Iterator[Listed]:
         ids_path = self.path.with_suffix(".ids.txt")
@@ -63,7 +80,7 @@ class Vectors:
         vectors = np.load(self.path, mmap_mode="r", allow_pickle=False)
         if vectors.ndim != 2 or vectors.dtype.kind != "f":
             raise BadInput(f"{self.path} must hold floats [N, D], got {vectors.dtype} {list(vectors.shape)}")
-        with ids_path.open(encoding="utf-8") as lines:
+        with unchanging(ids_path, ids_path), ids_path.open(encoding="utf-8") as lines:
             ids = (line.rstrip("\n") for line in lines)
             for position in range(len(vectors)):
                 content_id = next(ids, None)
@@ -77,9 +94,7 @@ class Vectors:
 def _with_vector(listed: Listed, vector: np.ndarray) -> Listed:
     with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which costs that item
         vector = vector.astype(np.float32)
-    return Listed(
-        listed.content_id, listed.uri, listed.caption, listed.kind, listed.attributes, {"external": vector}
-    )  # fmt: skip
+    return replace(listed, vectors={"external": vector})
 
 
 def _is_list_of_numbers(kind: pa.DataType) -> bool:

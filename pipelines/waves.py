@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.config import RunConfig, allowed
-from fuseid.core.errors import TooManyRejected
+from fuseid.core.errors import FetchFailed, TooManyRejected
 from fuseid.core.memory import returned
 from fuseid.pipelines.commit import WaveCommitter
+from fuseid.pipelines.failures import Failures
+from fuseid.pipelines.plan import Plan
 from fuseid.pipelines.runs import Run
 
 # A share of fewer items says little.
@@ -24,22 +25,27 @@ _WAVE_BYTES = 128 << 20
 class Waves:
     """Batches go in, commits come out; `run` is kept up to date with what is durable.
 
-    kept: failed items whose rows in the store stay as they are.
+    kept: failed items whose rows in the store stay as they are. unchanged: items whose media turned out to be those in
+    the store.
     """
 
-    def __init__(self, committer: WaveCommitter, config: RunConfig, run: Run, committed: Callable[[int], None]) -> None:
-        """committed: called after each commit with their number so far."""
+    def __init__(
+        self, committer: WaveCommitter, config: RunConfig, run: Run, plan: Plan, committed: Callable[[int], None]
+    ) -> None:
+        """plan: what the batches come from. committed: called after each commit with their number so far."""
         self._committer = committer
         self._config = config
         self._run = run
+        self._plan = plan
         self._committed = committed
         self._buffer: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
         self._waves = 0
         self._last = time.perf_counter()
-        self.kept = 0
+        self.kept = self.unchanged = 0
         self._seen = 0
-        self._failed: Counter[str] = Counter()
+        self._failures = Failures()
+        self._unread = 0
         run.counts |= dict.fromkeys(("committed", "rejected"), 0)
         run.seconds |= dict.fromkeys(("decode", "encode", "commit"), 0.0)
 
@@ -51,7 +57,9 @@ class Waves:
         for stage in ("decode", "encode"):
             self._run.seconds[stage] += pc.sum(batch[f"seconds_{stage}"]).as_py() or 0.0
         self._seen += batch.num_rows
-        self._failed.update(pc.drop_null(batch["error_class"]).to_pylist())
+        failed = batch.select(["error_class", "content_id", "error_message"]).filter(pc.is_valid(batch["error_class"]))
+        for row in failed.to_pylist():
+            self._failures.add(*row.values())
         self._judge(_ENOUGH)
 
     def commit_if_due(self) -> None:
@@ -60,17 +68,20 @@ class Waves:
             self.commit()
 
     def commit(self, going_wrong: bool = False) -> None:
+        """going_wrong: no known item gives way to a rejection; nor does one while all items of the run failed."""
         self._last = time.perf_counter()
         if not self._buffer:
             return
+        keep = going_wrong or self._all_failed
         with returned():
-            good, rejected = self._committer.commit(pa.Table.from_batches(self._buffer), keep_known=going_wrong)
+            done = self._committer.commit(pa.Table.from_batches(self._buffer), keep)
             self._buffer = []
-        bad = rejected.total()
-        self.kept += self._rows - good - bad
-        self._run.counts["committed"] += good
-        self._run.counts["rejected"] += bad
-        self._run.rejected.update(rejected)
+        self.unchanged += done.unchanged
+        self.kept += done.kept.total()
+        self._unread += done.kept[FetchFailed.__name__]
+        self._run.counts["committed"] += done.written
+        self._run.counts["rejected"] += done.rejected.total()
+        self._run.rejected.update(done.rejected)
         self._rows, self._bytes, self._waves = 0, 0, self._waves + 1
         self._run.seconds["commit"] += time.perf_counter() - self._last
         self._last = time.perf_counter()
@@ -81,19 +92,33 @@ class Waves:
         return self._run.counts["committed"] + self._run.counts["rejected"]
 
     def end(self) -> None:
-        """Commits the rest. Raises TooManyRejected."""
+        """Commits the rest. Raises TooManyRejected, also where nothing but rejected items came of the run."""
         self._judge(1)
         self.commit()
+        failures = self._failures + self._plan.rejected_before
+        if failures.count and self._all_failed:
+            raise TooManyRejected(
+                f"all {failures.count} items were rejected, most often as {failures.commonest()}. `fuseid rejected` "
+                "lists them: correct the cause, then `fuseid retry` and run again; --max-rejected 100% allows it"
+            )
+
+    @property
+    def _all_failed(self) -> bool:
+        """Whether no item so far is in the store, finished or kept as it is, and that is not allowed."""
+        limit, counts = self._config.max_rejected, self._plan.counts
+        if limit is not None and limit.endswith("%") and allowed(limit, 100) >= 100:
+            return False
+        in_store = self._seen - self._failures.count + self._unread + counts["unchanged"] + counts["missing_kept"]
+        return in_store == 0
 
     def _judge(self, enough: int) -> None:
         """A run that goes wrong must cost nothing that was good: what is in `contents` stays."""
-        failed, limit = self._failed.total(), self._config.max_rejected
+        failed, limit = self._failures.count, self._config.max_rejected
         if limit is None or failed <= allowed(limit, self._seen) or (limit.endswith("%") and self._seen < enough):
             return
         self.commit(going_wrong=True)
-        (commonest, times), *_ = self._failed.most_common(1)
         raise TooManyRejected(
             f"{failed} of {self._seen} items failed, more than run.max_rejected allows ({limit}), most often as "
-            f"{commonest} ({times}); what is good was kept. `fuseid rejected` shows why they failed: mend it, then "
-            "`fuseid retry` and run again"
+            f"{self._failures.commonest()}. What is good was kept. `fuseid rejected` lists them: correct the cause, "
+            "then `fuseid retry` and run again"
         )

@@ -25,8 +25,10 @@ from fuseid.pipelines.listed import (
     SIDECAR_BYTES,
     VIDEO_SUFFIXES,
     Listed,
-    canonical,
+    attributes_field,
+    json_object,
     storable,
+    text_field,
     without_surrogates,
 )
 from fuseid.pipelines.locate import Locator, Place, member_uri
@@ -129,9 +131,10 @@ class WebDataset:
                 # Not in a `finally`: what is cut off by damage may be no whole item.
                 if group is not None:
                     yield from self._finished(number, group)
-        except ItemError as error:
+        except (ItemError, OSError) as error:
             self._damaged.add(number)
-            yield Listed(storable(shard), shard, problem=error)
+            problem = error if isinstance(error, ItemError) else BadShard(f"it cannot be read: {error.strerror}")
+            yield Listed(storable(shard), shard, problem=problem)
 
     def _finished(self, number: int, group: _Group) -> Iterator[Listed]:
         shard = self._shards[number]
@@ -146,13 +149,13 @@ class WebDataset:
             return
         caption, attributes, problem = None, "{}", group.problem
         try:
-            fields = json.loads(group.texts.get("json", b"{}").decode("utf-8-sig"))
-            caption = group.texts["txt"].decode("utf-8-sig") if "txt" in group.texts else fields.get("caption")
-            caption, attributes = without_surrogates(caption), canonical(_attributes(fields))
+            fields = json_object(group.texts.get("json", b"{}").decode("utf-8-sig"))
             if medium is None and fields.get("status", "success") != "success":
                 self._failed[number] = self._failed.get(number, 0) + 1
                 return
-        except (ValueError, AttributeError, TypeError, RecursionError) as error:
+            text = group.texts["txt"].decode("utf-8-sig") if "txt" in group.texts else text_field(fields, "caption")
+            caption, attributes = without_surrogates(text), attributes_field(_attributes(fields))
+        except (ValueError, TypeError, RecursionError) as error:
             problem = problem or BadSidecar(f"cannot read the .txt or .json of {content_id}: {error}")
         if group.key.startswith("/") or ".." in group.key.split("/"):
             problem = problem or NotAllowed(f"the name {content_id!r} in {shard} leads out of its folder")
@@ -169,6 +172,8 @@ def _take(group: _Group, what: str, member: Member, file: BinaryIO) -> None:
     elif what in _TEXTS:
         file.seek(member.offset)
         group.texts[what] = file.read(member.size)
+        if len(group.texts[what]) < member.size:
+            raise BadShard(f"it ends within {storable(member.name)!r}: it was cut off while it was read")
 
 
 def _attributes(fields: dict[str, Any]) -> dict[str, Any]:

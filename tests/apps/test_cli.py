@@ -207,7 +207,7 @@ def test_a_run_in_which_too_much_fails_is_status_4(refused, shown, told, setting
     command = ["ingest", path, "--db", "db", "--runner", "local", "--max-rejected"]
     line = refused(*command, "5%", status=4)
     assert "4 of 8 items failed" in line
-    assert "EmptyItem (4)" in line
+    assert "EmptyItem (4), such as" in line
     assert "5 percent" in refused(*command, "5 percent")
     found = told("rejected", "--db", "db")
     assert found["classes"] == [{"error_class": "EmptyItem", "stage": "decode", "items": 4}]
@@ -215,6 +215,16 @@ def test_a_run_in_which_too_much_fails_is_status_4(refused, shown, told, setting
     assert "4 rejected" in out
     assert out.count("neither media nor caption") == 2
     assert told("retry", "--db", "db", "--max-attempts", "1")["job"] == "retry"
+
+
+def test_a_run_in_which_everything_fails_is_status_4_unless_allowed(refused, told, settings, tmp_path, manifest):
+    (tmp_path / "fuseid.yaml").write_text(settings(clip={"model": "fake:8"}))
+    path = manifest(tmp_path, *({"content_id": f"t{i}", "uri": "/etc/hostname"} for i in range(8)))
+    command = ["ingest", path, "--db", "db", "--runner", "local"]
+    line = refused(*command, status=4)
+    assert "NotAllowed (8), such as 't0': '/etc/hostname' leads outside the manifest's folder" in line
+    assert "source.allow" in line
+    assert told(*command, "--max-rejected", "100%")["counts"]["rejected_before"] == 8
 
 
 def test_pruning_is_asked_for_and_a_large_share_allowed(refused, told, folder):
@@ -232,3 +242,15 @@ def test_pruning_is_asked_for_and_a_large_share_allowed(refused, told, folder):
 def test_a_signal_ends_what_keeps_nothing_with_one_line(refused, folder, monkeypatch, number, status, said):
     monkeypatch.setattr("fuseid.pipelines.rejected.rejected", lambda *options: signal.raise_signal(number))
     assert said in refused("rejected", "--db", "db", status=status)
+
+
+def test_a_source_may_have_to_be_complete(refused, told, settings, tmp_path, manifest):
+    (tmp_path / "fuseid.yaml").write_text(settings(clip={"model": "fake:8"}))
+    path = manifest(tmp_path, *({"content_id": f"t{i}", "caption": "words"} for i in range(3)))
+    command = ["ingest", path, "--db", "db", "--runner", "local"]
+    assert "lists 3 items, not the 4" in refused(*command, "--expect-rows", "4")
+    assert "source.expect_rows" in refused(*command, "--expect-rows", "0")
+    assert "holds no file _SUCCESS" in refused(*command, "--require-success")
+    assert not (tmp_path / "db").exists()
+    (tmp_path / "_SUCCESS").touch()
+    assert told(*command, "--require-success", "--expect-rows", "3")["counts"]["committed"] == 3

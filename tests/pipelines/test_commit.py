@@ -26,10 +26,10 @@ def test_a_rejected_item_is_skipped_while_unchanged_and_mended_when_its_file_is(
 
 
 def test_an_item_rejected_for_its_kind_is_tried_again_when_the_kind_is_mended(workspace):
-    row = {"content_id": "a", "uri": workspace.video("a.mp4"), "kind": "image"}
-    workspace.ingest([row])
+    row, *others = {"content_id": "a", "uri": workspace.video("a.mp4"), "kind": "image"}, *workspace.captions(1)
+    workspace.ingest([row, *others])
     assert "kind to video" in workspace.rows("rejected")["a"]["message"]
-    workspace.ingest([{**row, "kind": "video"}])
+    workspace.ingest([{**row, "kind": "video"}, *others])
     assert workspace.rows("rejected") == {}
     assert workspace.rows()["a"]["kind"] == "video"
 

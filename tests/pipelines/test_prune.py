@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from fuseid.core.errors import BadInput
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.runners import LocalRunner
+from fuseid.pipelines.sources import Vectors
 
 HOSTILE_IDS = ["it's", "a\nb", '"', "日本語 🍎", "%_\\", "' OR '1'='1"]
 
@@ -116,20 +123,108 @@ def test_a_folder_that_cannot_be_listed_whole_removes_nothing(workspace, monkeyp
     assert workspace.ingest(workspace.media, prune=True, load=workspace.no_model).counts["pruned"] == 1
 
 
-def test_a_damaged_shard_removes_nothing(workspace):
-    import io
-    import tarfile
+def as_csv(rows):
+    return "content_id,caption\n" + "".join(f"{row['content_id']},{row['caption']}\n" for row in rows)
 
+
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [
+        (lambda text: text.replace("t003,", 't003,"'), "line 5: the quote"),
+        (lambda text: text[: text.index("t007") + 4], "line 9 has fewer fields"),
+        (lambda text: text[: text.index("t007")] + "\0" * 99, "line 9 holds a NUL byte"),
+        (lambda text: text[: text.index("t007")], "lists 7 items, not the 10 that source.expect_rows"),
+    ],
+    ids=["a quote never closed", "cut within a line", "zeros", "cut between two lines"],
+)
+def test_a_csv_that_lacks_rows_removes_nothing(workspace, damaged, said):
+    path, rows = workspace.media / "m.csv", workspace.captions(10)
+    path.write_text(as_csv(rows))
+    workspace.ingest(path)
+    path.write_text(damaged(path.read_text()))
+    config = workspace.settings(run={"max_prune": "100%"}, source={"expect_rows": 10})
+    with pytest.raises(BadInput, match=said) as caught:
+        workspace.ingest(path, prune=True, config=config, load=workspace.no_model)
+    assert "\n" not in str(caught.value)
+    assert len(workspace.rows()) == 10
+    assert workspace.store().dataset("runs").count_rows() == 1  # nothing was begun
+
+
+@pytest.mark.parametrize("cut", ["parquet", "npy", "ids"])
+def test_a_file_of_vectors_that_was_cut_off_removes_nothing(bare, cluster, cut):
+    vectors = cluster(30)
+    bare.ingest_vectors(vectors)
+    source = bare.vectors(vectors)
+    if cut == "parquet":
+        table = pa.table({"content_id": list(vectors), "vector": [v.tolist() for v in vectors.values()]})
+        pq.write_table(table, bare.media / "v.parquet", row_group_size=5)
+        source = Vectors(bare.media / "v.parquet")
+    path = source.path.with_suffix(".ids.txt") if cut == "ids" else source.path
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(BadInput):
+        ingest(
+            bare.uri(), source, bare.settings(clip=None, run={"max_prune": "100%"}), LocalRunner(), prune=True
+        )  # fmt: skip
+    assert len(bare.rows()) == 30
+
+
+def test_as_many_rows_as_expected_are_pruned_as_ever(workspace):
+    rows = workspace.captions(10)
+    workspace.ingest(rows)
+    config = workspace.settings(source={"expect_rows": 9})
+    assert workspace.ingest(rows[:9], prune=True, config=config, load=workspace.no_model).counts["pruned"] == 1
+
+
+def shards(media):
     for shard in range(2):
-        with tarfile.open(workspace.media / f"{shard}.tar", "w") as tar:
+        with tarfile.open(media / f"{shard}.tar", "w") as tar:
             for i in range(5):
                 member = tarfile.TarInfo(f"{shard}{i}.txt")
                 member.size = 5
                 tar.addfile(member, io.BytesIO(b"words"))
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda whole: whole[:2000] + b"no header" * 100,
+        lambda whole: whole[:3072],  # three members and nothing behind them
+        lambda whole: whole[:3072] + bytes(2 << 20),
+        lambda whole: b"",
+        None,
+    ],
+    ids=["rubbish", "cut between members", "zeros", "empty", "gone"],
+)
+def test_a_damaged_shard_removes_nothing(workspace, damaged):
+    shards(workspace.media)
     workspace.ingest(workspace.media)
-    whole = (workspace.media / "1.tar").read_bytes()
-    (workspace.media / "1.tar").write_bytes(whole[:2000] + b"no header" * 100)
-    run = workspace.ingest(workspace.media, prune=True)
+    path = workspace.media / "1.tar"
+    if damaged is None:
+        path.unlink()
+    else:
+        path.write_bytes(damaged(path.read_bytes()))
+    source = workspace.root / "media" / "{0,1}.tar"
+    run = workspace.ingest(source, prune=True, config=workspace.settings(run={"max_prune": "100%"}))
     assert run.counts["pruned"] == 0
     assert any("nothing was pruned: 1 shards" in note for note in run.notes)
     assert len(workspace.rows()) == 10
+
+
+def test_a_pattern_that_leads_through_a_folder_that_cannot_be_listed_removes_nothing(workspace, monkeypatch):
+    for folder in "ab":
+        (workspace.media / folder).mkdir()
+        shards(workspace.media / folder)
+    config = workspace.settings(source={"shard_in_id": True}, run={"max_prune": "100%"})
+    workspace.ingest(workspace.media / "a" / "*.tar", config=config)
+    before = workspace.rows()
+    real = os.listdir
+
+    def listdir(path="."):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(BadInput, match=r"cannot list .*/b: Permission denied"):
+        workspace.ingest(workspace.media / "*" / "*.tar", config=config, prune=True)
+    assert workspace.rows() == before

@@ -138,6 +138,10 @@ def test_names_are_never_paths():
         (GOOD + pax(size="9" * 30) + header("b.png", 3), 1, "has the size '999"),
         (header("a.png", 700) + padded(b"x" * 100) + GOOD, 1, "no tar header"),  # claims more than it has
         (header("a.png", 100) + b"x" * 2048, 1, "no tar header at byte 1024"),  # claims less
+        (GOOD, 1, "ends at byte 1024 without the mark"),  # cut off between two members
+        (header("a.png", 3) + b"abc", 1, "ends at byte 515 without the mark"),
+        (GOOD + END + GOOD + END, 1, "at byte 1024, and 3072 bytes follow"),
+        (GOOD + bytes(2 << 20), 1, "at byte 1024, and 2097152 bytes follow"),  # what a power cut leaves of a file
     ],
 )
 def test_damage_is_told_with_its_place_and_what_came_before_is_kept(data, kept, said):
@@ -158,8 +162,10 @@ def test_a_size_below_zero_in_base_256_is_damage():
         read(bytes(block) + END)
 
 
-def test_a_tar_without_its_end_marker_is_whole():
-    assert len(read(GOOD + GOOD)) == 2
+def test_a_tar_ends_with_zeros_and_nothing_else():
+    assert len(read(GOOD + GOOD + END)) == 2
+    assert len(read(GOOD + END + bytes(20 * BLOCK))) == 1
+    assert len(read(GOOD + bytes(BLOCK))) == 1  # cut between the two blocks of the mark: nothing is lost
     assert read(END) == []
 
 

@@ -85,6 +85,58 @@ def test_the_next_run_is_not_held_up_by_what_is_known_to_be_bad(workspace):
     assert (run.counts["rejected_before"], run.counts["unchanged"]) == (4, 26)
 
 
+OUTSIDE = r"all 3 items were rejected, most often as NotAllowed \(2\), such as 'a': '/etc/hostname' leads outside"
+
+
+def test_a_run_in_which_every_item_was_rejected_ends_with_4(workspace):
+    rows = [{"content_id": name, "uri": "/etc/hostname"} for name in "ab"] + [{"content_id": "c", "caption": " "}]
+    for limit in (None, "99.9%", "50"):  # a number of items says nothing of all of them
+        with pytest.raises(TooManyRejected) as caught:
+            workspace.ingest(rows, config=workspace.settings(run={"max_rejected": limit}), db=f"db{limit}")
+        assert caught.value.exit_status == 4
+        assert "\n" not in str(caught.value)
+    with pytest.raises(TooManyRejected, match=OUTSIDE) as caught:
+        workspace.ingest(rows)
+    assert all(part in str(caught.value) for part in ("source.allow", "--max-rejected 100%", "fuseid retry"))
+    assert {name: row["error_class"] for name, row in workspace.rows("rejected").items()} == {
+        "a": "NotAllowed", "b": "NotAllowed", "c": "EmptyItem"
+    }  # fmt: skip
+    (run,) = workspace.store().dataset("runs").to_table().to_pylist()
+    assert run["outcome"].startswith("failed: all 3 items were rejected")
+
+    # The next night, nothing is new and nothing came of it.
+    with pytest.raises(TooManyRejected, match=OUTSIDE):
+        workspace.ingest(rows, load=workspace.no_model)
+    run = workspace.ingest(rows, config=workspace.settings(run={"max_rejected": "100%"}), load=workspace.no_model)
+    assert run.counts["rejected_before"] == 3
+    assert workspace.ingest([*rows, *workspace.captions(1)]).counts["committed"] == 1
+    assert workspace.ingest([*rows, *workspace.captions(1)]).counts["unchanged"] == 1
+
+
+def test_a_run_in_which_every_item_failed_costs_no_known_item_and_prunes_nothing(workspace):
+    rows = workspace.captions(20)
+    workspace.ingest(rows)
+    before = workspace.rows()
+    bad = [{**row, "caption": [row["caption"]]} for row in rows[:-1]] + [{"content_id": "new", "caption": 5}]
+    small = {"block_rows": 4, "wave_rows": 8, "max_prune": "100%"}
+    with pytest.raises(TooManyRejected, match="all 20 items were rejected, most often as BadField"):
+        workspace.ingest(bad, prune=True, config=workspace.settings(run=small))
+    assert workspace.rows() == before
+    assert workspace.rows("rejected").keys() == {"new"}
+    # It is allowed: then each is rejected, and what is not listed goes.
+    run = workspace.ingest(bad, prune=True, config=workspace.settings(run={**small, "max_rejected": "100%"}))
+    assert (run.counts["rejected"], run.counts["pruned"]) == (19, 1)
+    assert workspace.rows() == {}
+
+
+def test_known_items_that_are_away_are_no_rejected_run(workspace):
+    rows = [{"content_id": "a", "uri": workspace.picture("a.png", 1)}]
+    workspace.ingest(rows)
+    (workspace.media / "a.png").unlink()
+    rows.append({"content_id": "b", "uri": "none.png"})
+    assert workspace.ingest(rows).counts["rejected"] == 1
+
+
 @pytest.mark.parametrize("limit", ["5 %", "-1", "many", 0.05, -3, True, "5%%"])
 def test_a_limit_that_is_none_is_refused(workspace, limit):
     with pytest.raises(ValueError, match="a share like 5% or a number of items like 100"):

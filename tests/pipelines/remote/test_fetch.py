@@ -219,7 +219,7 @@ def test_a_span_that_is_no_member_is_not_read(shard, site, fetch, tmp_path, wher
 # Looks
 
 
-def test_a_look_tells_when_a_file_changes_and_nothing_where_it_cannot(site, config, say, shard, tmp_path):
+def test_a_look_says_when_a_file_changes_as_far_as_its_server_does(site, config, say, shard, tmp_path):
     site.put("a.png", b"one")
     site.answer("sized", say(200, b"123", **{"Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}))
     site.answer("bare", say(200, b"123"))
@@ -233,7 +233,8 @@ def test_a_look_tells_when_a_file_changes_and_nothing_where_it_cannot(site, conf
         assert fetcher.stats(places[:1]) != [tag]
     assert tag.startswith('"')
     assert sized == "3:Sat, 01 Jan 2022 00:00:00 GMT"
-    assert (bare, refused, none) == (None, None, None)
+    assert bare == "unversioned:3"
+    assert (refused, none) == (None, None)
     assert member.endswith("+512+70000")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,13 @@ from typing import Any
 import pytest
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput, FetchFailed, MissingFile, NotAllowed
+from fuseid.core.errors import BadInput, FetchFailed, MissingFile, NotAllowed, TooManyRejected
 from fuseid.pipelines.fetch import Fetcher
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.runners import LocalRunner
 from fuseid.pipelines.sources import open_source
 
-from .conftest import send
+from .conftest import reply, send
 
 Put = Callable[[str, bytes], Any]
 
@@ -210,10 +211,108 @@ def test_a_host_that_is_down_tonight_costs_no_row_and_new_items_are_tried_again(
     assert workspace.rows("rejected") == {}
 
 
+def bare(site):
+    """Serves all files without ETag."""
+
+    def answer(handler):
+        data = site.files.get(handler.path)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
+        if data is None:
+            reply(handler, 404)
+        elif wanted:
+            first, last = int(wanted[1]), min(int(wanted[2]), len(data) - 1)
+            where = f"bytes {first}-{last}/{len(data)}"
+            reply(handler, 206, data[first : last + 1], **{"Content-Range": where})
+        else:
+            reply(handler, 200, data)
+
+    site._file = answer
+
+
+def test_media_of_a_server_without_etag_and_date_are_compared_by_their_bytes(workspace, site, run, say):
+    bare(site)
+    for number in range(3):
+        site.put(f"{number}.bmp", (workspace.media / workspace.picture(f"{number}.bmp", number)).read_bytes())
+    rows = [{"content_id": f"{number}", "uri": f"{number}.bmp", "caption": "words"} for number in range(3)]
+
+    def listed():
+        site.put("items.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        site.requests.clear()
+        done = run(site.uri("items.jsonl"))
+        return done, workspace.rows()
+
+    _, before = listed()
+    # Nothing has changed: all are fetched, and not a row is written.
+    again, rows_now = listed()
+    assert rows_now == before
+    counts = again.counts
+    assert (counts["unchanged"], counts["committed"], counts["missing_kept"], counts["rejected"]) == (3, 0, 0, 0)
+    assert sorted(path for path in site.paths() if path.endswith(".bmp")) == ["/0.bmp", "/1.bmp", "/2.bmp"]
+    size = 3 * len(site.files["/0.bmp"]) / 1e6
+    assert any(
+        f"3 known items were fetched again ({size:.1f} MB) to compare their bytes" in note for note in again.notes
+    )
+
+    # A caption is edited, another medium changes under the same size.
+    rows[0]["caption"] = "other words"
+    assert len(site.files["/1.bmp"]) == len(site.files["/2.bmp"])
+    site.files["/1.bmp"] = site.files["/2.bmp"]
+    changed, rows_now = listed()
+    assert (changed.counts["committed"], changed.counts["unchanged"]) == (2, 1)
+    assert rows_now["0"]["caption"] == "other words"
+    assert rows_now["0"]["clip_image"] == before["0"]["clip_image"]
+    assert rows_now["0"]["clip_text"] != before["0"]["clip_text"]
+    assert rows_now["1"]["media_hash"] == before["2"]["media_hash"] != before["1"]["media_hash"]
+    assert rows_now["1"]["clip_image"] != before["1"]["clip_image"]
+    assert rows_now["2"] == before["2"]
+
+    # A server that cannot be asked is another matter; so is one that answers and then does not serve.
+    for name in ("0.bmp", "1.bmp"):
+        site.answer(name, say(503, b"later"))
+    site.answer("2.bmp", lambda handler: (site._file if handler.command == "HEAD" else say(503, b"later"))(handler))
+    down, still = listed()
+    assert (down.counts["missing_kept"], down.counts["unchanged"]) == (3, 0)
+    assert still == rows_now
+    site.answers.clear()
+
+    # Once the server sends an ETag, the bytes are compared for the last time.
+    del site._file
+    assert listed()[0].counts["committed"] == 3
+    assert listed()[0].counts["planned"] == 0
+
+
+def test_an_item_of_a_server_without_etag_may_change_its_kind_and_attributes(workspace, site, run):
+    bare(site)
+    site.put("a", (workspace.media / workspace.picture("a.png", 1)).read_bytes())
+    row = {"content_id": "a", "uri": "a", "attributes": {"n": 1}}
+    for attributes, committed in (({"n": 1}, 1), ({"n": 2}, 1), ({"n": 2}, 0)):
+        site.put("items.jsonl", json.dumps({**row, "attributes": attributes}).encode())
+        assert run(site.uri("items.jsonl")).counts["committed"] == committed
+    assert workspace.rows()["a"]["attributes"] == '{"n":2}'
+    site.put("a", (workspace.media / workspace.video("f.mp4")).read_bytes())
+    run(site.uri("items.jsonl"))
+    assert workspace.rows()["a"]["kind"] == "video"
+
+
+def test_members_of_a_shard_on_a_server_without_etag(workspace, site, run):
+    bare(site)
+    pictures = [(workspace.media / workspace.picture(f"{n}.bmp", n)).read_bytes() for n in range(2)]
+    site.put("0.tar", tar_of({f"{n}.bmp": data for n, data in enumerate(pictures)}))
+    run(site.uri("0.tar"))
+    before = workspace.rows()
+    again = run(site.uri("0.tar"))
+    assert (again.counts["unchanged"], workspace.rows()) == (2, before)
+    assert any("2 known items were fetched again" in note for note in again.notes)
+    site.put("0.tar", tar_of({"0.bmp": pictures[1], "1.bmp": pictures[1]}))
+    assert run(site.uri("0.tar")).counts["committed"] == 1
+    assert workspace.rows()["0"]["media_hash"] == before["1"]["media_hash"]
+
+
 def test_nothing_remote_is_opened_unless_configured(workspace, site, encode_step):
     site.put("a.png", (workspace.media / workspace.picture("a.png", 1)).read_bytes())
     rows = [{"content_id": "a", "uri": site.uri("a.png")}, {"content_id": "s", "uri": "s3://bucket/a.png"}]
-    workspace.ingest(rows)
+    with pytest.raises(TooManyRejected, match=r"NotAllowed \(2\), such as 'a': .*add http to source\.schemes"):
+        workspace.ingest(rows)
     assert {row["error_class"] for row in workspace.rows("rejected").values()} == {"NotAllowed"}
     assert site.requests == []
     # Once the configuration allows it, the same item is tried again by itself.

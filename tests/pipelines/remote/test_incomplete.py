@@ -1,0 +1,159 @@
+"""A listing that fails between its pages and a transfer that breaks off are refused: neither is a shorter catalogue."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import pytest
+
+from fuseid.core.config import SourceConfig
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.fetch import Fetcher
+from fuseid.pipelines.sources import open_source
+
+from .conftest import reply, send
+
+Page = Callable[[Any, str | None], None]
+
+
+class Pages:
+    """Site answers: every path is a listing, and `page` says what comes for its marker."""
+
+    def __init__(self, marker: str, page: Page) -> None:
+        self._marker, self._page = marker, page
+        self.markers: list[str | None] = []
+
+    def get(self, path: str, _: Any) -> Callable[[Any], None]:
+        (marker,) = parse_qs(urlsplit(path).query).get(self._marker, [None])
+        self.markers.append(marker)
+        return lambda handler: self._page(handler, marker)
+
+
+def s3_page(number: int, more: bool) -> bytes:
+    token = "<NextContinuationToken>more</NextContinuationToken>" if more else ""
+    return (
+        '<?xml version="1.0"?><ListBucketResult><Name>bucket</Name><Prefix>dir/</Prefix><KeyCount>1</KeyCount>'
+        f"<MaxKeys>1</MaxKeys><IsTruncated>{str(more).lower()}</IsTruncated>{token}<Contents><Key>dir/{number}.tar</Key>"
+        f"<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>e</ETag><Size>{number + 1}</Size>"
+        "<StorageClass>STANDARD</StorageClass></Contents></ListBucketResult>"
+    ).encode()
+
+
+def gs_page(number: int, more: bool) -> bytes:
+    item = {"kind": "storage#object", "name": f"dir/{number}.tar", "bucket": "bucket", "size": "1", "etag": "e"}
+    token = {"nextPageToken": "more"} if more else {}
+    return json.dumps({"kind": "storage#objects", "items": [item], **token}).encode()
+
+
+def cut_off(handler: Any, body: bytes, length: int, **headers: str) -> None:
+    """An answer that ends before it is as long as it says."""
+    handler.close_connection = True
+    reply(handler, 200, body, length, **headers)
+
+
+BREAKS: dict[str, Callable[[Any, bytes], None]] = {
+    "refused": lambda handler, page: reply(handler, 403, b"<Error>\n<Code>AccessDenied</Code></Error>"),
+    "cut off": lambda handler, page: cut_off(handler, page[: len(page) // 2], len(page)),
+    "rubbish": lambda handler, page: reply(handler, 200, page[: len(page) // 2]),
+}
+# gcsfs tries again for half a minute.
+SLOW = pytest.param("gs", "cut off", marks=pytest.mark.slow)
+PAGES = [*(("s3", breaks) for breaks in (None, *BREAKS)), *(("gs", breaks) for breaks in (None, "refused", "rubbish"))]
+
+
+@pytest.mark.parametrize(("scheme", "breaks"), [*PAGES, SLOW])
+def test_a_listing_of_two_pages(site, monkeypatch, scheme, breaks):
+    page = s3_page if scheme == "s3" else gs_page
+
+    def answered(handler: Any, marker: str | None) -> None:
+        if marker is None:
+            reply(handler, 200, page(0, True))
+        elif breaks is None:
+            reply(handler, 200, page(1, False))
+        else:
+            BREAKS[breaks](handler, page(1, False))
+
+    pages = site.answers = Pages("continuation-token" if scheme == "s3" else "pageToken", answered)
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": site.uri(), "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1",
+        "STORAGE_EMULATOR_HOST": site.uri().rstrip("/"),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    config = SourceConfig(schemes=(scheme,), timeout_seconds=3)
+    if breaks is None:
+        source = open_source(f"{scheme}://bucket/dir/", config)
+        assert source._shards == [f"{scheme}://bucket/dir/{number}.tar" for number in range(2)]
+    else:
+        with pytest.raises(BadInput, match=f"cannot list {scheme}://bucket/dir/") as caught:
+            open_source(f"{scheme}://bucket/dir/", config)
+        assert "\n" not in str(caught.value)
+    assert "more" in pages.markers
+
+
+LINES = b'{"content_id": "a", "caption": "x"}\n' * 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda handler: cut_off(handler, LINES, 1000), "cannot read manifest"),  # it breaks off between two rows
+        (lambda handler: reply(handler, 200, LINES, **{"Content-Encoding": "gzip"}), "compresses"),
+        (
+            lambda handler: reply(
+                handler, 200, b"%x\r\n%s\r\n" % (len(LINES), LINES), None, **{"Transfer-Encoding": "chunked"}
+            ),
+            "cannot read manifest",
+        ),
+    ],
+    ids=["shorter", "compressed", "chunks that break off"],
+)
+def test_a_manifest_whose_transfer_breaks_off_is_refused(site, config, answer, said):
+    site.answer("items.jsonl", answer)
+    with pytest.raises(BadInput, match=said) as caught:
+        open_source(site.uri("items.jsonl"), config())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_in_a_bucket_that_is_replaced_while_it_is_read_is_refused(s3_bucket, monkeypatch):
+    client = boto3.client("s3", endpoint_url=s3_bucket.removesuffix("/bucket"))
+    client.put_object(Bucket="bucket", Key="dir/items.jsonl", Body=LINES)
+    config = SourceConfig(schemes=("s3",))
+    real = Fetcher._copy
+
+    async def copied_slowly(self, *arguments):
+        await real(self, *arguments)
+        client.put_object(Bucket="bucket", Key="dir/items.jsonl", Body=LINES * 2)
+
+    monkeypatch.setattr(Fetcher, "_copy", copied_slowly)
+    with pytest.raises(BadInput, match="was written to while it was read"):
+        open_source("s3://bucket/dir/items.jsonl", config)
+
+
+def test_the_mark_of_a_complete_source_on_the_web_and_in_a_bucket(site, config, s3_bucket):
+    site.put("web/items.jsonl", LINES)
+    web = config(require_success=True)
+    with pytest.raises(BadInput, match=r"/web/ holds no file _SUCCESS"):
+        open_source(site.uri("web/items.jsonl"), web)
+    site.put("web/_SUCCESS", b"")
+    open_source(site.uri("web/items.jsonl"), web)
+
+    s3 = SourceConfig(schemes=("s3",), require_success=True)
+    send("PUT", f"{s3_bucket}/marked/0.tar", bytes(1024))
+    for source in ("s3://bucket/marked/", "s3://bucket/marked/0.tar"):
+        with pytest.raises(BadInput, match="s3://bucket/marked/ holds no file _SUCCESS"):
+            open_source(source, s3)
+    send("PUT", f"{s3_bucket}/marked/_SUCCESS")
+    for source in ("s3://bucket/marked/", "s3://bucket/marked/0.tar"):
+        open_source(source, s3)
+
+
+def test_a_mark_that_a_server_does_not_show_is_not_taken_for_missing(site, config, say):
+    site.put("web/items.jsonl", LINES)
+    site.answer("web/_SUCCESS", say(403))
+    with pytest.raises(BadInput, match=r"cannot see whether .*403"):
+        open_source(site.uri("web/items.jsonl"), config(require_success=True))
