@@ -1,0 +1,135 @@
+"""`fuseid check`, `backup` and `restore`: what people and machines see of them, and what other commands say of damage."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fuseid.pipelines.store import Store
+
+
+def damage_lease(folder: Path) -> None:
+    min((folder / "db" / "lease.lance" / "_versions").glob("*.manifest")).write_bytes(b"")
+
+
+def damage_contents(folder: Path) -> None:
+    for path in (folder / "db" / "contents.lance" / "data").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+
+
+def damage_ledger(folder: Path) -> None:
+    for path in (folder / "db" / "assignments.lance" / "data").iterdir():
+        path.unlink()
+
+
+def damage_index(folder: Path) -> None:
+    for path in (folder / "db" / "contents.lance").glob("_indices/*/*"):
+        path.write_bytes(b"")
+
+
+def damage_rejected(folder: Path) -> None:
+    min((folder / "db" / "rejected.lance" / "_versions").glob("*.manifest")).write_bytes(b"\0" * 300)
+
+
+def test_a_whole_database_is_shown_and_ends_with_0(shown, told, folder):
+    out = shown("check", "--db", "db")
+    assert "40 rows" in out
+    assert "nothing" in out
+    assert told("check", "--db", "db")["damages"] == []
+
+
+def test_damage_ends_with_1_and_its_repair_with_0(fuseid, shown, folder):
+    damage_lease(folder)
+    status, out, err = fuseid("check", "--db", "db")
+    assert (status, err) == (1, "")
+    for words in ("lease", "power cut", "--repair"):
+        assert words in " ".join(out.split())
+    out = shown("check", "--db", "db", "--repair")
+    assert "repaired" in out
+    assert shown("lookup", "--db", "db", "--sid", "0")
+
+
+def test_a_backup_and_its_restoring_say_what_they_copied_and_what_they_cannot_know(shown, told, folder):
+    assert "40 rows" in shown("backup", "--db", "db", "--to", "copy")
+    told("export", "ids", "--db", "db", "--out", "ids")
+    out = shown("restore", "--from", "copy", "--db", "again", "--exports", "ids")
+    assert "IDs from exports" in out
+    assert "it may give them to other items" in out
+    assert Store.open(folder / "again").dataset("contents").count_rows() == 40
+
+
+@pytest.mark.parametrize("damage", [damage_lease, damage_contents, damage_ledger, damage_index, damage_rejected])
+def test_every_command_names_the_damaged_table_and_the_remedy(refused, fuseid, folder, events, damage):
+    table = damage.__name__.partition("_")[2]
+    table = {"index": "contents", "ledger": "assignments"}.get(table, table)
+    shutil.copy(folder / "fuseid.yaml", folder / "other.yaml")
+    damage(folder)
+    commands = [
+        ("ingest", "--vectors", "vectors.npy"), ("fit",), ("assign",), ("retry",), ("promote", "rq-kmeans-0"),
+        ("lookup", "--sid", "0"), ("lookup", "--id", "v00"), ("explain", "v00"), ("report",), ("rejected",),
+        ("export", "ids", "--out", "ids"), ("export", "trie", "--out", "trie"), ("backup", "--to", "copy"),
+        ("export", "sequences", "--interactions", events, "--out", "histories", "--runner", "local"),
+    ]  # fmt: skip
+    ended = {}
+    for command in commands:
+        status, out, err = fuseid(*command, "--db", "db")
+        if status:
+            assert (status, out, err.count("\n")) == (1, "", 1), (command, err)
+            assert f"the table {table} of db is damaged: " in err, (command, err)
+            assert "`fuseid check --db db --repair`" in err, (command, err)
+        ended[command[0]] = status
+    # What writes is refused whatever it would read; what reads, where it reads what is damaged.
+    assert {ended[job] for job in ("ingest", "fit", "assign", "retry", "promote")} == {1}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 3 MiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_is_named_and_making_room_is_enough(refused, shown, folder, small_disk, monkeypatch):
+    shutil.copytree(folder / "db", small_disk / "db")
+    before = {
+        row["content_id"]: row["sid"] for row in Store.open(folder / "db").dataset("contents").to_table().to_pylist()
+    }
+    filler = small_disk / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                file.write(bytes(1 << 12))
+                file.flush()
+        except OSError:
+            pass
+    line = refused("fit", "--db", small_disk / "db", "--seed", "7")
+    assert f"the disk of {small_disk}" in line
+    assert "make room and run the same command again" in line
+    filler.unlink()
+    shown("fit", "--db", small_disk / "db", "--seed", "7")
+    store = Store.open(small_disk / "db")
+    assert {row["content_id"]: row["sid"] for row in store.dataset("contents").to_table().to_pylist()} == before
+    assert len(set(store.dataset("assignments").to_table()["tokenizer_id"].to_pylist())) == 2
+
+
+def test_a_full_temporary_folder_is_named(folder, small_disk):
+    """Where the list of the source is kept while it is read."""
+    (small_disk / "filler").write_bytes(bytes((3 << 20) - (1 << 16)))
+    rows = "".join(f'{{"content_id": "{n:06d}", "caption": "{"word " * 30}{n}"}}\n' for n in range(20_000))
+    (folder / "many.jsonl").write_text(rows)
+    done = subprocess.run(
+        [sys.executable, "-m", "fuseid.apps.cli", "ingest", "many.jsonl", "--db", "new", "--runner", "local"],
+        cwd=folder, env={"PATH": "/usr/bin:/bin", "TMPDIR": str(small_disk)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert f"the disk of {small_disk}" in done.stderr
+    assert done.stderr.count("\n") == 1
