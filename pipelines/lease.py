@@ -23,6 +23,7 @@ import pyarrow as pa
 from fuseid.core.errors import LeaseHeld, LeaseLost
 from fuseid.core.faults import reached
 from fuseid.core.schemas import LEASE
+from fuseid.pipelines.stopping import ending
 from fuseid.pipelines.store import Store
 
 _NAME = "writer"
@@ -59,14 +60,15 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        if self._beat is not None:
-            self._beat.join()
-        if not self._lost:
-            reached("lease.releasing")
-            self._epoch += 1
-            self._swap("")
-            self._store.dataset("lease").cleanup_old_versions(older_than=timedelta(seconds=1))
+        with ending():
+            self._stop.set()
+            if self._beat is not None:
+                self._beat.join()
+            if not self._lost:
+                reached("lease.releasing")
+                self._epoch += 1
+                self._swap("")
+                self._store.dataset("lease").cleanup_old_versions(older_than=timedelta(seconds=1))
 
     def check(self) -> None:
         """Call before every commit."""

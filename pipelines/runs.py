@@ -18,6 +18,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError, Stopped
 from fuseid.core.faults import reached
 from fuseid.core.schemas import RUNS
+from fuseid.pipelines.stopping import ending, told
 from fuseid.pipelines.store import Store
 
 log = logging.getLogger("fuseid")
@@ -95,20 +96,21 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
     log.info("run %s: %s of %s begins", run.run_id, job, store.uri)
     try:
         yield run
+        reached("run.ending")
+        with ending():
+            write("done")
     except BaseException as error:
         outcome = _outcome(error)
         log.info("run %s: %s", run.run_id, outcome)
         # What ended the run is to be told, a full disk say, not that its row could not be written either.
-        with suppress(OSError, RuntimeError, ValueError):
+        with ending(), suppress(OSError, RuntimeError, ValueError):
             write(outcome)
         raise
-    reached("run.ending")
-    write("done")
     log.info("run %s: done, %s", run.run_id, json.dumps(run.counts))
 
 
 def _outcome(error: BaseException) -> str:
-    if isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
+    if told() or isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
         return "stopped"
     return f"failed: {str(error).splitlines()[0] if isinstance(error, FuseidError) else type(error).__name__}"
 

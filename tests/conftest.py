@@ -16,6 +16,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from fuseid.core.signals import SIGNALS
+
 ROOT = Path(__file__).parent.parent
 
 # The same examples on every machine, however slow.
@@ -88,7 +90,7 @@ def fuseid(
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["fuseid", *map(str, arguments)])
         try:
-            cli.main()
+            cli.run()
             status = 0
         except SystemExit as stop:
             status = stop.code
@@ -97,10 +99,11 @@ def fuseid(
 
     # A command is a process of its own, and leaves these as it likes.
     log = logging.getLogger("fuseid")
-    level, handler = log.level, signal.getsignal(signal.SIGTERM)
+    level, handlers = log.level, {number: signal.getsignal(number) for number in SIGNALS}
     yield run
     log.setLevel(level)
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
