@@ -63,9 +63,11 @@ def main() -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    for process in psutil.Process().children(recursive=True):
+    left = psutil.Process().children(recursive=True)
+    for process in left:
         with suppress(psutil.Error):  # it has just ended by itself
             process.kill()
+    psutil.wait_procs(left, timeout=1)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -50,11 +50,19 @@ class Lease:
                 f"its lease is valid for {left:.0f} s; wait for it or stop it"
             )
         self._epoch = 1 if row is None else row["epoch"] + 1
-        if not self._swap(self._holder):
-            raise LeaseHeld(f"another run has just begun to write to {self._store.uri}; wait for it")
-        self._beat = threading.Thread(target=self._renew, name="fuseid-lease", daemon=True)
-        self._beat.start()
-        reached("lease.taken")
+        try:
+            if not self._swap(self._holder):
+                raise LeaseHeld(f"another run has just begun to write to {self._store.uri}; wait for it")
+            self._beat = threading.Thread(target=self._renew, name="fuseid-lease", daemon=True)
+            self._beat.start()
+            reached("lease.taken")
+        except BaseException:
+            # A signal, say: nobody will call __exit__.
+            with ending():
+                row = self._read()
+                if row is not None and row["holder"] == self._holder:
+                    self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(

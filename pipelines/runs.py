@@ -90,11 +90,11 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
         }  # fmt: skip
         store.upsert("runs", pa.Table.from_pylist([row], schema=RUNS), key="run_id")
 
-    _mark_killed(store)
-    write("running")
-    reached("run.begun")
-    log.info("run %s: %s of %s begins", run.run_id, job, store.uri)
     try:
+        _mark_killed(store)
+        write("running")
+        reached("run.begun")
+        log.info("run %s: %s of %s begins", run.run_id, job, store.uri)
         yield run
         reached("run.ending")
         with ending():

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from fuseid.core.errors import Stopped
 from fuseid.core.signals import SIGNALS
@@ -72,7 +73,8 @@ def command() -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        _handle(_ignore)
+        # What Python itself would handle it puts back to its default before the process is gone.
+        _handle(signal.SIG_IGN)
         _command = None
 
 
@@ -116,7 +118,7 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     """Not SIG_IGN, of which Python complains when a signal came just before."""
 
 
-Handler = Callable[[int, FrameType | None], None]
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 @contextmanager
@@ -135,7 +137,7 @@ def _handled(handler: Handler) -> Iterator[Callable[[], None]]:
         restore()
 
 
-def _handle(handler: Handler) -> dict[int, Callable[..., object] | int]:
+def _handle(handler: Handler) -> dict[int, Any]:
     """-> the former handlers. What is ignored stays so, as a shell leaves Ctrl-C for what it starts in background."""
     found = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: former for number, former in found.items() if former not in (signal.SIG_IGN, None)}

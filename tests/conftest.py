@@ -89,21 +89,23 @@ def fuseid(
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["fuseid", *map(str, arguments)])
+        # A command is a process of its own, and leaves these as it likes.
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             cli.run()
             status = 0
         except SystemExit as stop:
             status = stop.code
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         written = capsys.readouterr()
         return status, written.out, written.err
 
-    # A command is a process of its own, and leaves these as it likes.
     log = logging.getLogger("fuseid")
-    level, handlers = log.level, {number: signal.getsignal(number) for number in SIGNALS}
+    level = log.level
     yield run
     log.setLevel(level)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
