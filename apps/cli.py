@@ -63,11 +63,13 @@ def main() -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    left = psutil.Process().children(recursive=True)
-    for process in left:
-        with suppress(psutil.Error):  # it has just ended by itself
-            process.kill()
-    psutil.wait_procs(left, timeout=1)
+    # A Ray that starts may start one more meanwhile.
+    for _ in range(3):
+        left = psutil.Process().children(recursive=True)
+        for process in left:
+            with suppress(psutil.Error):  # it has just ended by itself
+                process.kill()
+        psutil.wait_procs(left, timeout=1)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
