@@ -6,24 +6,28 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
+from contextlib import suppress
 from importlib.metadata import version as installed
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
+import psutil
 import typer
 
+from fuseid.apps import options
 from fuseid.apps.care_commands import backup, check, restore
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.run_commands import assign, demo, fit, ingest, promote, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
-from fuseid.core.errors import BadInput, FuseidError
+from fuseid.core.errors import BadInput, FuseidError, Stopped
+from fuseid.core.signals import SIGNALS
+from fuseid.pipelines import stopping
 
 # Typer brings its own copy of click, whose base of all usage errors it does not export.
 _USAGE = typer.BadParameter.__bases__[0]
-# What Typer returns after Ctrl-C.
+# What Typer returns after a KeyboardInterrupt, which Ray raises in place of what a signal raised.
 _INTERRUPTED = 130
+_STOPPED = tuple(128 + number for number in SIGNALS)
 
 
 app = typer.Typer(name="fuseid", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -63,30 +67,49 @@ def fuseid(
     """Turns a catalogue of media into semantic IDs: ingest, fit, look up, export."""
 
 
-class _Terminated(SystemExit):
-    """An exit, not a death: what a command has open is closed, and its row in `runs` says that it was stopped."""
-
-
 def main() -> None:
-    """Entry point: one line and an exit status for what is wrong, never a stack trace (FUSEID_DEBUG=1 shows it)."""
-    signal.signal(signal.SIGTERM, _terminate)
-    _log()
+    """Entry point of the process. One that was stopped leaves at once, with all that it has started: it would wait for
+    what is still at work in it, a model that loads or a Ray that starts, or crash under it in an interpreter that is
+    half gone."""
     try:
-        if app(prog_name="fuseid", standalone_mode=False) == _INTERRUPTED:
-            _stop(KeyboardInterrupt(), "stopped by Ctrl-C; run the same command again", _INTERRUPTED)
-    except _Terminated as stopped:
-        _stop(stopped, "stopped by SIGTERM; run the same command again", 128 + signal.SIGTERM)
-    except FuseidError as error:
-        _stop(error, str(error), error.exit_status)
-    except Exception as error:
-        if isinstance(error, _USAGE):
-            _stop_usage(error)
-        first = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
-        _stop(error, f"{type(error).__name__}: {first} (FUSEID_DEBUG=1 shows where)", 1)
+        run()
+    except SystemExit as end:
+        if end.code in _STOPPED:
+            _leave(end.code)
+        raise
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated(128 + number)
+def _leave(status: int) -> NoReturn:
+    # A Ray that starts may start one more meanwhile.
+    for _ in range(3):
+        left = psutil.Process().children(recursive=True)
+        for process in left:
+            with suppress(psutil.Error):  # it has just ended by itself
+                process.kill()
+        psutil.wait_procs(left, timeout=1)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def run() -> None:
+    """One line and an exit status for what is wrong, never a stack trace (FUSEID_DEBUG=1 shows it)."""
+    try:
+        with stopping.command() as stop:
+            _log()
+            status = app(prog_name="fuseid", standalone_mode=False)
+            if status == _INTERRUPTED:
+                raise KeyboardInterrupt
+            if isinstance(status, int) and status:
+                sys.exit(status)
+    except SystemExit:
+        if not stop.told:
+            raise
+        _stop(stop.error("run the same command again"))
+    except BaseException as error:
+        if stop.told and not isinstance(error, Stopped):
+            error = stop.error("run the same command again")
+        _stop(error)
 
 
 def _log() -> None:
@@ -95,12 +118,12 @@ def _log() -> None:
     if not level:
         return
     if level not in logging.getLevelNamesMapping():
-        _stop(BadInput(), f"FUSEID_LOG is a level like INFO, not {level!r}", 1)
+        raise BadInput(f"FUSEID_LOG is a level like INFO, not {level!r}")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("fuseid").setLevel(level)
 
 
-def _stop_usage(error: Any) -> None:
+def _stop_usage(error: Any) -> NoReturn:
     """Wrong usage is one line too; a command without its arguments shows its help."""
     message = " ".join(error.format_message().split())
     if type(error).__name__ == "NoArgsIsHelpError":
@@ -111,8 +134,26 @@ def _stop_usage(error: Any) -> None:
     sys.exit(error.exit_code)
 
 
-def _stop(error: BaseException, line: str, status: int) -> None:
+def _cause_of(error: Exception) -> FuseidError | None:
+    """A full disk, or damage of the database that the command names."""
+    from fuseid.pipelines.integrity import cause_of
+
+    return cause_of(error, options.database)
+
+
+def _stop(error: BaseException) -> NoReturn:
     if os.environ.get("FUSEID_DEBUG") == "1":
+        raise error
+    if isinstance(error, _USAGE):
+        _stop_usage(error)
+    if isinstance(error, Exception) and not isinstance(error, FuseidError):
+        error = _cause_of(error) or error
+    if isinstance(error, FuseidError):
+        line, status = str(error), error.exit_status
+    elif isinstance(error, Exception):
+        first = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
+        line, status = f"{type(error).__name__}: {first} (FUSEID_DEBUG=1 shows where)", 1
+    else:
         raise error
     print(f"error: {line}", file=sys.stderr)
     sys.exit(status)

@@ -9,7 +9,20 @@ import typer
 
 from fuseid.core.errors import BadInput
 
-Db = Annotated[str, typer.Option("--db", envvar="FUSEID_DB", help="database: a directory or an object-store URI")]
+# The database that the command at work names.
+database = ""
+
+
+def _note(value: str) -> str:
+    global database
+    database = value
+    return value
+
+
+Db = Annotated[
+    str,
+    typer.Option("--db", envvar="FUSEID_DB", callback=_note, help="database: a directory or an object-store URI"),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", envvar="FUSEID_CONFIG", help="fuseid.yaml; default: the one in this folder, if any"),

@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# The last four are not always in the driver: a block is decoded and encoded by it, or by a worker and an actor of a
+# The last five are not always in the driver: models are loaded, a block is decoded and encoded by it, or by actors of a
 # cluster, an item by a decode child in both cases.
 STEPS = {
     "lease.taken": "the lease is held, the run has no row yet",
@@ -52,6 +52,7 @@ STEPS = {
     "promote.champion": "another tokenizer is champion, `contents` shows IDs of the one before",
     "run.ending": "all work is done, the run's row still says `running`",
     "lease.releasing": "the row says how the run ended, the lease is still held",
+    "encode.load": "an encoder is about to load its models",
     "decode.block": "a block is decoded, nobody has its frames",
     "encode.block": "the pictures of a block are encoded, its captions are not",
     "decode.start": "a decode child runs and has not said that it is ready",

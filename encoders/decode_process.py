@@ -20,6 +20,7 @@ import numpy as np
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import DecodeCrashed, ItemError, OutOfMemory
 from fuseid.core.records import Decoded
+from fuseid.core.signals import held_back
 from fuseid.encoders.decode_wire import LENGTH, MAX_HEADER_BYTES, decoded_of, error_of, pack
 
 # One bounded frame fits: the child hands it over in one write and goes on to the next item.
@@ -124,14 +125,15 @@ class DecodeProcess:
                 raise ChildDied(-signal.SIGKILL, "the pool is closed")
             self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `close`, it outlives this call)
             # -P: the working directory must not lead sys.path, a folder there may be called like a library.
-            self._process = process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "fuseid.encoders.decode_child", str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                bufsize=0,
-                env=environment,
-            )
+            with held_back():
+                self._process = process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "fuseid.encoders.decode_child", str(os.getpid())],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._stderr,
+                    bufsize=0,
+                    env=environment,
+                )
         assert process.stdin is not None
         assert process.stdout is not None
         for pipe in (process.stdin, process.stdout):

@@ -15,11 +15,13 @@ _DONE = object()
 class Ahead(Generic[T]):
     """A context manager around an iterator; `get` waits for its next item no longer than told. Items are not None.
 
-    ended: the iterator had no more. Who leaves before closes it, once it has made the item that it is at.
+    ended: the iterator had no more. Who leaves before closes it, once it has made the item that it is at; patience: for
+    how many seconds this is waited for.
     """
 
     def __init__(self, items: Iterator[T], room: int, name: str) -> None:
         self.ended = False
+        self.patience = 10.0
         self._items = items
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=room)
         self._left = threading.Event()
@@ -34,7 +36,7 @@ class Ahead(Generic[T]):
     ) -> None:
         self._left.set()
         self._make_room()
-        self._thread.join(timeout=10)
+        self._thread.join(self.patience)
 
     def get(self, timeout: float | None = None) -> T | None:
         """The next item; None where there is none yet, or none any more. Raises what the iterator raised."""

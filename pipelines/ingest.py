@@ -34,6 +34,8 @@ from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 # How soon a run sees that it was told to stop.
 _POLL_SECONDS = 0.2
+# How long a stopped run waits for what it leaves unfinished, so that it is closed and not torn off.
+_LEAVE_SECONDS = 1.0
 
 
 def ingest(
@@ -117,6 +119,8 @@ def _stream(plan: Plan, runner: Runner, waves: Waves, progress: Progress) -> Non
             finally:
                 if not done.ended:
                     runner.halt()
+                if stop.told:
+                    done.patience = _LEAVE_SECONDS
     if stop.told:
         raise stop.error(f"{waves.finished} items of this run are in the database; run the same command again to go on")
 

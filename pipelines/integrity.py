@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ from fuseid.pipelines.vectors import fused_fingerprints, nan_rows
 # Rows that are looked at: so many over the whole table, and the last ones, which the last run wrote.
 _SPREAD, _LAST = 256, 64
 # A disk with less room than this is called full.
-_FULL_BYTES = 16 << 20
+_FULL_BYTES = 1 << 20
+# What Lance says of a file begins or ends with one of these.
+_OF_LANCE = re.compile(r"LanceError|External error|Not found|\.rs:\d+")
 
 
 def check_integrity(store: Store) -> None:
@@ -72,7 +75,7 @@ def cause_of(error: Exception, uri: str) -> StoreError | None:
             f"the disk of {_full_folder(error, uri)} is full; make room and run the same command again: what was "
             "committed is kept, and nothing has to be repaired"
         )
-    if "://" in uri and not str(error).startswith(("LanceError", "External error")):
+    if not uri or not _OF_LANCE.search(str(error)):
         return None
     store = Store(uri)
     for name in TABLES:
@@ -91,7 +94,7 @@ def _full_folder(error: Exception, uri: str) -> str:
     named = getattr(error, "filename", None)
     if named:
         return str(Path(str(named)).parent)
-    for folder in (uri, tempfile.gettempdir()):
+    for folder in (*filter(None, [uri]), tempfile.gettempdir()):
         if "://" not in folder and Path(folder).exists() and shutil.disk_usage(folder).free < _FULL_BYTES:
             return folder
     return uri

@@ -23,6 +23,7 @@ import pyarrow as pa
 from fuseid.core.errors import LeaseHeld, LeaseLost
 from fuseid.core.faults import reached
 from fuseid.core.schemas import LEASE
+from fuseid.pipelines.stopping import ending
 from fuseid.pipelines.store import Store
 
 _NAME = "writer"
@@ -58,32 +59,37 @@ class Lease:
     def __enter__(self) -> Lease:
         row = self.check_free()
         self._epoch = 1 if row is None else row["epoch"] + 1
-        if not self._swap(self.holder):
-            raise LeaseHeld(f"another run has just begun to write to {self._store.uri}; wait for it")
-        self._beat = threading.Thread(target=self._renew, name="fuseid-lease", daemon=True)
-        self._beat.start()
-        self._store.writer = self
         try:
+            if not self._swap(self.holder):
+                raise LeaseHeld(f"another run has just begun to write to {self._store.uri}; wait for it")
+            self._beat = threading.Thread(target=self._renew, name="fuseid-lease", daemon=True)
+            self._beat.start()
+            self._store.writer = self
             if row["holder"] and not _is_dead(row) if row is not None else self._store.has_contents():
                 self._store.fence()
-        except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
+            reached("lease.taken")
+        except BaseException:
+            # A signal, say: nobody will call __exit__.
+            with ending():
+                row = self._read()
+                if row is not None and row["holder"] == self.holder:
+                    self.__exit__(None, None, None)
             raise
-        reached("lease.taken")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._store.writer = None
-        self._stop.set()
-        if self._beat is not None:
-            self._beat.join()
-        if not self._lost:
-            reached("lease.releasing")
-            self._epoch += 1
-            self._swap("")
-            self._store.dataset("lease").cleanup_old_versions(older_than=timedelta(seconds=1))
+        with ending():
+            self._store.writer = None
+            self._stop.set()
+            if self._beat is not None:
+                self._beat.join()
+            if not self._lost:
+                reached("lease.releasing")
+                self._epoch += 1
+                self._swap("")
+                self._store.dataset("lease").cleanup_old_versions(older_than=timedelta(seconds=1))
 
     def check(self) -> None:
         """Raises LeaseLost once another process holds the lease. Asked before every commit."""

@@ -20,6 +20,7 @@ from fuseid.core.faults import reached
 from fuseid.core.schemas import RUNS
 from fuseid.pipelines.integrity import check_integrity, damage_named
 from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.stopping import ending, told
 from fuseid.pipelines.store import Store
 
 log = logging.getLogger("fuseid")
@@ -106,26 +107,27 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
         }  # fmt: skip
         store.upsert("runs", pa.Table.from_pylist([row], schema=RUNS), key="run_id")
 
-    _mark_killed(store)
-    write("running")
-    reached("run.begun")
-    log.info("run %s: %s of %s begins", run.run_id, job, store.uri)
     try:
+        _mark_killed(store)
+        write("running")
+        reached("run.begun")
+        log.info("run %s: %s of %s begins", run.run_id, job, store.uri)
         yield run
+        reached("run.ending")
+        with ending():
+            write("done")
     except BaseException as error:
         outcome = _outcome(error)
         log.info("run %s: %s", run.run_id, outcome)
         # What ended the run is to be told, a full disk say, not that its row could not be written either.
-        with suppress(OSError, RuntimeError, ValueError):
+        with ending(), suppress(OSError, RuntimeError, ValueError):
             write(outcome)
         raise
-    reached("run.ending")
-    write("done")
     log.info("run %s: done, %s", run.run_id, json.dumps(run.counts))
 
 
 def _outcome(error: BaseException) -> str:
-    if isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
+    if told() or isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
         return "stopped"
     return f"failed: {str(error).splitlines()[0] if isinstance(error, FuseidError) else type(error).__name__}"
 

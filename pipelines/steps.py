@@ -264,6 +264,7 @@ def _pooled(clip: ClipLike, frames: Sequence[np.ndarray]) -> np.ndarray:
 
 def load_encoders(config: Config) -> EncodeStep:
     """The encode step with the models of a configuration, loaded once per process."""
+    reached("encode.load")
     clip = load_clip(config.clip) if config.clip is not None else None
     vlm = load_vlm(config.vlm) if config.vlm.model is not None else None
     return EncodeStep(clip, vlm, describes=config.vlm.caption is not None or config.vlm.tags is not None)

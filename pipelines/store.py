@@ -309,7 +309,10 @@ class Store:
     def newest(self, name: str) -> lance.LanceDataset | None:
         """None for a table without a version: who is killed while making one leaves a folder that is none."""
         try:
-            return lance.dataset(self.path(name))
+            dataset = lance.dataset(self.path(name))
+            if not dataset.schema.names:
+                raise StoreError(damage(self.uri, name, "the manifest of its newest version holds nothing but zeros"))
+            return dataset
         except (OSError, RuntimeError, ValueError) as error:
             if "not found" not in str(error):
                 if _DAMAGE.search(str(error)):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -14,8 +16,10 @@ from itertools import chain
 
 import pyarrow as pa
 import ray
+from ray._private import services
 
 from fuseid.core.config import Config
+from fuseid.core.signals import SIGNALS
 from fuseid.pipelines.ahead import Ahead
 from fuseid.pipelines.steps import EncodeStep, load_encoders
 from fuseid.ray_jobs.flow import Flow
@@ -34,6 +38,7 @@ class RayRunner:
         self._load = load
         self._sizes = sizes
         self._flow: Flow | None = None
+        self._halted = False
 
     def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]:
         batches = iter(work)
@@ -45,12 +50,15 @@ class RayRunner:
             Ahead(chain([first], batches), room=_PLANNED_AHEAD, name="fuseid-plan") as planned,
             Flow(config, partial(self._measure, config), self._load) as self._flow,
         ):
+            self._flow.halted = self._halted
             yield from self._flow.run(planned)
 
     def _measure(self, config: Config) -> Sizes:
         return self._sizes or cluster_sizes(config.decode.workers, config.run.encoders)
 
     def halt(self) -> None:
+        self._halted = True
+        _silence.lift()
         if self._flow is not None:
             self._flow.halted = True
 
@@ -58,19 +66,17 @@ class RayRunner:
 def connect() -> None:
     """Joins the cluster that RAY_ADDRESS names, else starts one on this machine; harmless when repeated.
 
-    The kernel ends a cluster with the thread that started it. Called from another than the main one, which may end long
-    before the process, that is a thread of its own, which never does.
+    In a thread of its own, which never ends: the kernel ends a cluster with the thread that started it; and in the main
+    one Ray would set its own handler of SIGTERM.
     """
     if ray.is_initialized():
-        return
-    if threading.current_thread() is threading.main_thread():
-        _start()
         return
     started: Future[None] = Future()
 
     def start_and_stay() -> None:
         try:
-            _start()
+            with _silence, _handlers_kept():
+                _start()
         except BaseException as error:
             started.set_exception(error)
             return
@@ -78,11 +84,15 @@ def connect() -> None:
         threading.Event().wait()
 
     threading.Thread(target=start_and_stay, name="fuseid-ray", daemon=True).start()
-    started.result()
+    try:
+        started.result()
+    except BaseException:
+        _silence.lift()
+        raise
 
 
 def _start() -> None:
-    # Started from another thread than the main one, Ray says that it leaves SIGTERM alone; so it should.
+    # From here Ray says that it leaves SIGTERM alone; so it should.
     logging.getLogger("ray").setLevel(logging.ERROR)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.ERROR)
@@ -90,20 +100,65 @@ def _start() -> None:
     # A cluster of our own lives as long as this process: its C++ notes would only disturb the progress bars.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    with warnings.catch_warnings(), _silent_stderr():
+    with warnings.catch_warnings(), _sessions_of_their_own():
         # Ray forks and at once executes another program, which Lance's and LanceDB's fork warnings do not mean.
         warnings.filterwarnings("ignore", message=".*fork.*")
         ray.init(logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
 
 
 @contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Ray's C++ says on file descriptor 2 that it was told to be quiet; what goes wrong comes as an exception."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def _handlers_kept() -> Iterator[None]:
+    """Ray's C++ sets a handler of its own before Python's: SIGTERM then prints a stack and, by SIGALRM, aborts the
+    process 3 seconds later. What it has replaced is put back for the whole process; an alarm that a signal has set
+    meanwhile is off."""
+    # A `struct sigaction`, of whatever size it is here.
+    before = {number: ctypes.create_string_buffer(1024) for number in (*SIGNALS, signal.SIGALRM)}
+    libc = ctypes.CDLL(None)
+    for number, action in before.items():
+        libc.sigaction(number, None, action)
     try:
-        os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+        for number, action in before.items():
+            libc.sigaction(number, action, None)
+        signal.alarm(0)
+
+
+@contextmanager
+def _sessions_of_their_own() -> Iterator[None]:
+    """A signal to the group of this process must not end the cluster under it: Ray ends it, or the kernel does."""
+    started = services.ConsolePopen
+    services.ConsolePopen = partial(started, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = started
+
+
+class _Silence:
+    """What Ray's C++ says on file descriptor 2 while it starts; what goes wrong comes as an exception. A command that
+    ends meanwhile lifts it for its own line."""
+
+    def __init__(self) -> None:
+        self._saved: int | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        with self._lock:
+            self._saved = os.dup(2)
+            os.dup2(nowhere, 2)
         os.close(nowhere)
+
+    def __exit__(self, *_: object) -> None:
+        self.lift()
+
+    def lift(self) -> None:
+        with self._lock:
+            if self._saved is not None:
+                os.dup2(self._saved, 2)
+                os.close(self._saved)
+                self._saved = None
+
+
+_silence = _Silence()

@@ -16,6 +16,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from fuseid.core.signals import SIGNALS
+
 ROOT = Path(__file__).parent.parent
 
 # The same examples on every machine, however slow.
@@ -87,20 +89,23 @@ def fuseid(
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["fuseid", *map(str, arguments)])
+        # A command is a process of its own, and leaves these as it likes.
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
-            cli.main()
+            cli.run()
             status = 0
         except SystemExit as stop:
             status = stop.code
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         written = capsys.readouterr()
         return status, written.out, written.err
 
-    # A command is a process of its own, and leaves these as it likes.
     log = logging.getLogger("fuseid")
-    level, handler = log.level, signal.getsignal(signal.SIGTERM)
+    level = log.level
     yield run
     log.setLevel(level)
-    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture

@@ -115,13 +115,14 @@ def doubled_items(store: Store, name: str) -> Iterator[Damage]:
 
 
 def _unreadable(store: Store, name: str, what: str) -> Damage:
-    what = what.partition("; `fuseid")[0]
+    what = what.partition("; `fuseid")[0].partition("damaged: ")[2]
+    manifest = _newest_manifest(store, name)
+    is_empty = manifest is not None and not filesystem(store.uri)[0].cat_file(manifest).strip(b"\0")
+    if is_empty:
+        what = "the manifest of its newest version is empty, as a power cut leaves one"
     if name in _REPLACEABLE:
         return _replaced(store, name, what)
-    newest = _newest_manifest(store, name)
-    if newest is not None and newest[1] == 0:
-        return _rolled_back(store, name, "the manifest of its newest version is empty, as a power cut leaves one")
-    return Damage(name, what, f"all of it: {_COST[name]}")
+    return _rolled_back(store, name, what) if is_empty else Damage(name, what, f"all of it: {_COST[name]}")
 
 
 def _missing(store: Store, name: str) -> Damage:
@@ -188,19 +189,18 @@ def _drop_index(store: Store, name: str, index: str) -> None:
     maintain(store)
 
 
-def _newest_manifest(store: Store, name: str) -> tuple[str, int] | None:
-    """(path, bytes) of the manifest that Lance takes for the newest."""
+def _newest_manifest(store: Store, name: str) -> str | None:
+    """The path of the manifest that Lance takes for the newest."""
     fs, path = filesystem(f"{store.path(name)}/_versions")
     if not fs.isdir(path):
         return None
-    sizes = {file["name"]: file["size"] for file in fs.ls(path, detail=True) if file["name"].endswith(".manifest")}
-    numbers = {int(Path(file).stem): file for file in sizes if Path(file).stem.isdigit()}
+    files = [file for file in fs.ls(path, detail=False) if file.endswith(".manifest")]
+    numbers = {int(Path(file).stem): file for file in files if Path(file).stem.isdigit()}
     if not numbers:
         return None
     # Versions are counted downwards from 2^64 - 1 in names of 20 digits, so that the newest is listed first.
-    downwards = all(len(Path(file).stem) == 20 for file in sizes)
-    newest = numbers[min(numbers) if downwards else max(numbers)]
-    return newest, sizes[newest]
+    downwards = all(len(Path(file).stem) == 20 for file in files)
+    return numbers[min(numbers) if downwards else max(numbers)]
 
 
 def _roll_back(store: Store, name: str) -> None:
@@ -208,7 +208,7 @@ def _roll_back(store: Store, name: str) -> None:
     newest = _newest_manifest(store, name)
     assert newest is not None
     fs, _ = filesystem(store.uri)
-    fs.mv(newest[0], f"{newest[0]}.damaged")
+    fs.mv(newest, f"{newest}.damaged")
     store.make_durable(name)
 
 

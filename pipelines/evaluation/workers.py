@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait as wait_for_any
 from typing import Any
 
 import torch
 
 from fuseid.core.errors import FuseidError
+from fuseid.core.signals import held_back
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial, run_trial
 from fuseid.pipelines.progress import Progress
 from fuseid.pipelines.stopping import Stop, stoppable
@@ -41,19 +42,21 @@ def run_trials(data: Data, trials: Sequence[Trial], workers: int, progress: Prog
     with stoppable(0) as stop:
         pool = ProcessPoolExecutor(min(workers, len(trials)), context, _begin, (steps_T,))
         try:
-            with _ctrl_c_held_back():
+            # It would be started by the first process that is, and take both signals from the blocked ones.
+            resource_tracker.ensure_running()
+            with held_back():
                 # Data goes with each trial: what a process is started with is written before anybody reads it, and
                 # more than a pipe holds would wait for ever on one that is dead.
                 futures = [pool.submit(_run, data, number, trial) for number, trial in enumerate(trials)]
             _follow(futures, steps_T, progress, stop)
             return [future.result() for future in futures]
-        except BrokenProcessPool:
-            told = "a process that trained a model was killed, perhaps for want of memory; free some"
-            raise FuseidError(told) from None
-        except BaseException:
-            # What the others are at is asked for no more.
+        except BaseException as error:
+            # What the others are at is asked for no more. The pool would end them by a signal that they have blocked.
             for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
+                process.kill()
+            if isinstance(error, BrokenProcessPool):
+                told = "a process that trained a model was killed, perhaps for want of memory; free some"
+                raise FuseidError(told) from None
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -64,11 +67,11 @@ def _follow(futures: Sequence[Future[Outcome]], steps_T: Sequence[int], progress
     running, shown = set(futures), 0
     while running:
         done, running = wait(running, _POLL_SECONDS, FIRST_EXCEPTION)
-        for future in done:
-            future.result()
         if stop.told:
             trained = f"{len(futures) - len(running)} of {len(futures)} models were trained"
             raise stop.error(f"{trained}, and none is kept; run the same command again to begin anew")
+        for future in done:
+            future.result()
         now = sum(steps_T)
         progress.advance(_STAGE, now - shown)
         shown = now
@@ -82,17 +85,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
-    """Processes that are started meanwhile never get it; a terminal sends it to all, and it is their parent's business.
-    The parent gets it afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _steps_T: Any

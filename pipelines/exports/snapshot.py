@@ -192,6 +192,8 @@ class Snapshot:
             rows = self.contents.count_rows(where)
             lacking = rows - self.contents.count_rows(f"({where}) AND {self._ours}" if where else self._ours)
         except (OSError, RuntimeError, ValueError) as error:
+            if where is None:
+                raise
             raise BadInput(f"the database refused --where {where!r}: {first_line(error)}") from None
         names = list(dict.fromkeys([*schema.names, *(["tokenizer_id"] if lacking else [])]))
         columns = [name for name in dict.fromkeys((*names, "sid")) if name != "suffix"]

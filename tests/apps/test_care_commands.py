@@ -1,10 +1,11 @@
-"""`fuseid check`, `backup` and `restore`: what people and machines see of them, and what other commands say of damage."""
+"""`fuseid check`, `backup` and `restore` as people and machines see them, and what other commands say of damage."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,11 @@ def test_every_command_names_the_damaged_table_and_the_remedy(refused, fuseid, f
     assert {ended[job] for job in ("ingest", "fit", "assign", "retry", "promote")} == {1}
 
 
+def ids_of(db: Path) -> dict[str, str]:
+    rows = Store.open(db).dataset("contents").to_table(columns=["content_id", "sid"])
+    return dict(zip(rows["content_id"].to_pylist(), rows["sid"].to_pylist(), strict=True))
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path):
     """A file system of 3 MiB."""
@@ -100,24 +106,18 @@ def small_disk(tmp_path: Path):
 
 def test_a_full_disk_is_named_and_making_room_is_enough(refused, shown, folder, small_disk, monkeypatch):
     shutil.copytree(folder / "db", small_disk / "db")
-    before = {
-        row["content_id"]: row["sid"] for row in Store.open(folder / "db").dataset("contents").to_table().to_pylist()
-    }
+    before = ids_of(folder / "db")
     filler = small_disk / "filler"
-    with filler.open("wb") as file:
-        try:
-            while True:
-                file.write(bytes(1 << 12))
-                file.flush()
-        except OSError:
-            pass
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1 << 12))
     line = refused("fit", "--db", small_disk / "db", "--seed", "7")
     assert f"the disk of {small_disk}" in line
     assert "make room and run the same command again" in line
     filler.unlink()
     shown("fit", "--db", small_disk / "db", "--seed", "7")
     store = Store.open(small_disk / "db")
-    assert {row["content_id"]: row["sid"] for row in store.dataset("contents").to_table().to_pylist()} == before
+    assert ids_of(small_disk / "db") == before
     assert len(set(store.dataset("assignments").to_table()["tokenizer_id"].to_pylist())) == 2
 
 
@@ -126,10 +126,9 @@ def test_a_full_temporary_folder_is_named(folder, small_disk):
     (small_disk / "filler").write_bytes(bytes((3 << 20) - (1 << 16)))
     rows = "".join(f'{{"content_id": "{n:06d}", "caption": "{"word " * 30}{n}"}}\n' for n in range(20_000))
     (folder / "many.jsonl").write_text(rows)
-    done = subprocess.run(
-        [sys.executable, "-m", "fuseid.apps.cli", "ingest", "many.jsonl", "--db", "new", "--runner", "local"],
-        cwd=folder, env={"PATH": "/usr/bin:/bin", "TMPDIR": str(small_disk)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "fuseid.apps.cli", "ingest", "many.jsonl", "--db", "new", "--runner", "local"]
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(small_disk)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert f"the disk of {small_disk}" in done.stderr
     assert done.stderr.count("\n") == 1

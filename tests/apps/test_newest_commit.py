@@ -20,7 +20,7 @@ def _appended(dataset: lance.LanceDataset) -> None:
 
 def _upserted(dataset: lance.LanceDataset) -> None:
     row = dataset.to_table(limit=1)
-    dataset.merge_insert("content_id").when_matched_update_all().execute(row)
+    dataset.merge_insert(["content_id", "tokenizer_id"]).when_matched_update_all().execute(row)
 
 
 def _deleted(dataset: lance.LanceDataset) -> None:
@@ -55,7 +55,8 @@ def _index_extended(dataset: lance.LanceDataset) -> None:
 
 
 def _index_dropped(dataset: lance.LanceDataset) -> None:
-    dataset.drop_index("content_id_idx")
+    names = [index.name for index in dataset.describe_indices()]
+    dataset.drop_index(names[0] if names else dataset.create_scalar_index("run_id", "BTREE") or "run_id_idx")
 
 
 def _configured(dataset: lance.LanceDataset) -> None:

@@ -87,6 +87,7 @@ def test_what_takes_too_long_is_left(workspace, encode_step):
 def test_a_second_signal_ends_it_at_once(bare, cluster):
     def twice(waves: int) -> None:
         signal.raise_signal(signal.SIGINT)
+        time.sleep(0.6)
         signal.raise_signal(signal.SIGINT)
 
     config = bare.settings(clip=None, run=SMALL)
@@ -96,6 +97,17 @@ def test_a_second_signal_ends_it_at_once(bare, cluster):
     assert len(bare.rows()) == 8
     bare.ingest_vectors(cluster(60), config=config)
     assert len(bare.rows()) == 60
+
+
+def test_an_echo_of_a_signal_is_no_second_one(bare, cluster):
+    """`timeout` signals its command, and at once the command's group."""
+
+    def both(waves: int) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Stopped):
+        bare.ingest_vectors(cluster(60), config=bare.settings(clip=None, run=SMALL), after_wave=both)
 
 
 def test_a_run_in_the_background_goes_on_ignoring_ctrl_c(bare, cluster):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -43,6 +43,7 @@ def cluster() -> Iterator[dict[str, str]]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     # Ray installs a wheel by pip; what it depends on is on the nodes already.
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "PIP_NO_DEPS": "1"}
+    environment |= {"RAY_JOB_STOP_WAIT_TIME_S": "60"}
     command = [
         BIN / "ray", "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
         f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}", "--min-worker-port=0",
@@ -63,9 +64,11 @@ def cluster() -> Iterator[dict[str, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def submit(environment: dict[str, str], wheel: Path, entrypoint: str) -> subprocess.CompletedProcess[str]:
-    """Waits for the head node, then for the job."""
-    command = [BIN / "ray", "job", "submit", "--runtime-env-json", json.dumps({"py_modules": [str(wheel)]})]
+def submit(
+    environment: dict[str, str], wheel: Path, entrypoint: str, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Waits for the head node, then, unless `--no-wait` is among the options, for the job."""
+    command = [BIN / "ray", "job", "submit", "--runtime-env-json", json.dumps({"py_modules": [str(wheel)]}), *options]
     deadline = time.monotonic() + 120
     while True:
         done = subprocess.run(
@@ -96,3 +99,53 @@ def test_a_submitted_job_runs_the_wheel_and_tells_how_it_ended(
     # The log tells each rejected item with run and id.
     assert f"run {summary['run_id']}: rejected 'bad' at decode, attempt 1: EmptyItem" in said
     assert Store.open(tmp_path / "db").dataset("contents").count_rows() == 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_submitted_job_that_is_stopped_finishes_what_it_has_in_hand(
+    cluster: dict[str, str], wheel: Path, tmp_path: Path
+) -> None:
+    """Ray signals the job, its shell and all their children."""
+    (tmp_path / "fuseid.yaml").write_text("clip: {model: 'fake:8'}\nrun: {block_rows: 4, wave_rows: 8}\n")
+    rows = [{"content_id": str(i), "caption": f"words number {i}"} for i in range(2000)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    hold = f"FUSEID_FAULT=wave.contents=hold FUSEID_FAULT_MARKS={tmp_path}"
+    job = f"{hold} {sys.executable} -m fuseid.ray_jobs.ingest m.jsonl --db db --config fuseid.yaml"
+    name = f"fuseid-{secrets.token_hex(4)}"
+    submitted = submit(cluster, wheel, f"cd {tmp_path} && {job}", "--no-wait", "--submission-id", name)
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    wait_until((tmp_path / "wave.contents").exists)
+    ray_job(cluster, "stop", "--no-wait", name)
+    # More than the 3 seconds after which Ray's own handler would abort it.
+    time.sleep(3.5)
+    (tmp_path / "wave.contents.go").touch()
+    wait_until(lambda: "was stopped" in ray_job(cluster, "status", name))
+    (line,) = [line for line in ray_job(cluster, "logs", name).splitlines() if "error: " in line]
+    store = Store.open(tmp_path / "db")
+    done = store.dataset("contents").count_rows()
+    assert f"error: stopped by SIGTERM: {done} items of this run" in line
+    assert 0 < done < 2000
+    assert store.dataset("runs").to_table()["outcome"].to_pylist() == ["stopped"]
+    assert store.dataset("lease").to_table()["holder"].to_pylist() == [""]
+    assert store.dataset("rejected").count_rows() == 0
+
+
+def ray_job(environment: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        [BIN / "ray", "job", *arguments],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout + done.stderr
+
+
+def wait_until(there: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

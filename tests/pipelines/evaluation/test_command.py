@@ -97,9 +97,10 @@ def trainers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     [
         (lambda process: os.killpg(process.pid, signal.SIGINT), 130, "stopped by Ctrl-C: 0 of 15 models were trained"),
         (lambda process: process.terminate(), 143, "stopped by SIGTERM: 0 of 15 models were trained"),
+        (lambda process: os.killpg(process.pid, signal.SIGTERM), 143, "stopped by SIGTERM: 0 of 15 models"),
         (lambda process: trainers(process)[-1].kill(), 1, "a process that trained a model was killed"),
     ],
-    ids=["Ctrl-C", "SIGTERM", "a killed process"],
+    ids=["Ctrl-C", "SIGTERM", "SIGTERM to its group", "a killed process"],
 )
 def test_it_ends_with_one_line_and_its_status(started, end: Callable[[subprocess.Popen[str]], None], status, said):
     end(started)
