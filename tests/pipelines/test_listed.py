@@ -44,7 +44,7 @@ def row(value: str, field: str) -> str:
     return f'{{"content_id": "b", "{field}": {value}, "{"caption" if field == "uri" else "uri"}": "x"}}'
 
 
-@settings(max_examples=80)
+@settings(max_examples=20)
 @given(field=FIELDS, value=VALUES.map(json.dumps))
 @example(field="attributes", value=DEEP)
 @example(field="caption", value=f'{{"a": {DEEP}}}')
@@ -61,7 +61,7 @@ def test_a_row_of_a_jsonl_manifest(field, value):
     assert bad.problem is None or (isinstance(bad.problem, BadField) and "\n" not in str(bad.problem))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(field=FIELDS, value=VALUES)
 def test_a_row_of_a_parquet_manifest(field, value):
     columns = {"content_id": ["a", "b", "c"], "uri": ["x"] * 3}
@@ -78,7 +78,7 @@ def test_a_row_of_a_parquet_manifest(field, value):
         bad_of(open_source(Path(folder, "m.parquet")), ("a", "b", "c"), Path(folder, "scratch"))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(value=VALUES.map(json.dumps))
 @example(value=DEEP)
 @example(value=HUGE)
@@ -91,7 +91,7 @@ def test_attributes_of_a_csv_manifest(value):
         bad_of(open_source(path), ("a", "b", "c"), Path(folder, "scratch"))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(field=FIELDS, value=VALUES.map(json.dumps), in_tar=st.booleans())
 @example(field="attributes", value=DEEP, in_tar=True)
 @example(field="attributes", value=DEEP, in_tar=False)

@@ -60,12 +60,12 @@ BREAKS: dict[str, Callable[[Any, bytes], None]] = {
     "cut off": lambda handler, page: cut_off(handler, page[: len(page) // 2], len(page)),
     "rubbish": lambda handler, page: reply(handler, 200, page[: len(page) // 2]),
 }
-# gcsfs tries again for half a minute.
-SLOW = pytest.param("gs", "cut off", marks=pytest.mark.slow)
-PAGES = [*(("s3", breaks) for breaks in (None, *BREAKS)), *(("gs", breaks) for breaks in (None, "refused", "rubbish"))]
+PAGES = [(scheme, breaks) for scheme in ("s3", "gs") for breaks in (None, "refused", "rubbish")]
+# s3fs tries again for two seconds, gcsfs for half a minute.
+SLOW = [pytest.param(scheme, "cut off", marks=pytest.mark.slow) for scheme in ("s3", "gs")]
 
 
-@pytest.mark.parametrize(("scheme", "breaks"), [*PAGES, SLOW])
+@pytest.mark.parametrize(("scheme", "breaks"), [*PAGES, *SLOW])
 def test_a_listing_of_two_pages(site, monkeypatch, scheme, breaks):
     page = s3_page if scheme == "s3" else gs_page
 
@@ -103,11 +103,12 @@ LINES = b'{"content_id": "a", "caption": "x"}\n' * 2
     [
         (lambda handler: cut_off(handler, LINES, 1000), "cannot read manifest"),  # it breaks off between two rows
         (lambda handler: reply(handler, 200, LINES, **{"Content-Encoding": "gzip"}), "compresses"),
-        (
+        pytest.param(
             lambda handler: reply(
                 handler, 200, b"%x\r\n%s\r\n" % (len(LINES), LINES), None, **{"Transfer-Encoding": "chunked"}
             ),
             "cannot read manifest",
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["shorter", "compressed", "chunks that break off"],
@@ -134,7 +135,7 @@ def test_a_manifest_in_a_bucket_that_is_replaced_while_it_is_read_is_refused(s3_
         open_source("s3://bucket/dir/items.jsonl", config)
 
 
-def test_the_mark_of_a_complete_source_on_the_web_and_in_a_bucket(site, config, s3_bucket):
+def test_the_mark_of_a_complete_source_on_the_web(site, config):
     site.put("web/items.jsonl", LINES)
     web = config(require_success=True)
     with pytest.raises(BadInput, match=r"/web/ holds no file _SUCCESS"):
@@ -142,6 +143,9 @@ def test_the_mark_of_a_complete_source_on_the_web_and_in_a_bucket(site, config, 
     site.put("web/_SUCCESS", b"")
     open_source(site.uri("web/items.jsonl"), web)
 
+
+@pytest.mark.slow
+def test_the_mark_of_a_complete_source_in_a_bucket(s3_bucket):
     s3 = SourceConfig(schemes=("s3",), require_success=True)
     send("PUT", f"{s3_bucket}/marked/0.tar", bytes(1024))
     for source in ("s3://bucket/marked/", "s3://bucket/marked/0.tar"):

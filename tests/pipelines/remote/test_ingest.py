@@ -281,6 +281,7 @@ def test_media_of_a_server_without_etag_and_date_are_compared_by_their_bytes(wor
     assert listed()[0].counts["planned"] == 0
 
 
+@pytest.mark.slow
 def test_an_item_of_a_server_without_etag_may_change_its_kind_and_attributes(workspace, site, run):
     bare(site)
     site.put("a", (workspace.media / workspace.picture("a.png", 1)).read_bytes())
