@@ -18,7 +18,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError, Stopped
 from fuseid.core.faults import reached
 from fuseid.core.schemas import RUNS
-from fuseid.pipelines.stopping import ending, told
+from fuseid.pipelines.stopping import ending, stopped
 from fuseid.pipelines.store import Store
 
 log = logging.getLogger("fuseid")
@@ -110,7 +110,7 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
 
 
 def _outcome(error: BaseException) -> str:
-    if told() or isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
+    if stopped() or isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
         return "stopped"
     return f"failed: {str(error).splitlines()[0] if isinstance(error, FuseidError) else type(error).__name__}"
 

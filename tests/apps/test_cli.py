@@ -6,11 +6,14 @@ import json
 import runpy
 import shutil
 import signal
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from fuseid.pipelines.store import Store
 
 DATA = Path(__file__).parents[1] / "data"
 SURFACE = json.loads((DATA / "cli_surface.json").read_text(encoding="utf-8"))
@@ -232,3 +235,17 @@ def test_pruning_is_asked_for_and_a_large_share_allowed(refused, told, folder):
 def test_a_signal_ends_what_keeps_nothing_with_one_line(refused, folder, monkeypatch, number, status, said):
     monkeypatch.setattr("fuseid.pipelines.rejected.rejected", lambda *options: signal.raise_signal(number))
     assert said in refused("rejected", "--db", "db", status=status)
+
+
+def test_a_signal_that_a_library_reports_as_an_error_of_its_own_is_still_a_signal(refused, folder, monkeypatch):
+    """As Lance does: ArrowInvalid, a ValueError."""
+
+    def interrupted(text: str) -> str:
+        with suppress(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+        raise ValueError("External error: Interrupted: 143")
+
+    monkeypatch.setattr("fuseid.pipelines.retry.sql_string", interrupted)
+    assert "stopped by SIGTERM" in refused("retry", "--db", "db", "--class", "MissingFile", status=143)
+    runs = Store.open("db").dataset("runs").to_table().sort_by("started_at")
+    assert runs["outcome"].to_pylist()[-1] == "stopped"
