@@ -20,7 +20,7 @@ from fuseid.core.faults import reached
 from fuseid.core.schemas import RUNS
 from fuseid.pipelines.integrity import check_integrity, damage_named
 from fuseid.pipelines.lease import Lease
-from fuseid.pipelines.stopping import ending, told
+from fuseid.pipelines.stopping import ending, stopped
 from fuseid.pipelines.store import Store
 
 log = logging.getLogger("fuseid")
@@ -127,7 +127,7 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
 
 
 def _outcome(error: BaseException) -> str:
-    if told() or isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
+    if stopped() or isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
         return "stopped"
     return f"failed: {str(error).splitlines()[0] if isinstance(error, FuseidError) else type(error).__name__}"
 

@@ -26,7 +26,7 @@ class Interrupted(SystemExit):
 
 
 class Stop:
-    """Whether a run or a command was told to stop, and how long it may still take. Safe to ask from any thread."""
+    """Whether a signal has come for a run or a command, and how long it may still take. Safe to ask from any thread."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -34,7 +34,7 @@ class Stop:
         self._since = float("inf")
 
     def tell(self, signal_number: int) -> bool:
-        """False for an echo of what it was told just before."""
+        """False for an echo of the signal just before."""
         now = time.monotonic()
         if self.told and now - self._since < _ECHO_SECONDS:
             return False
@@ -55,7 +55,7 @@ class Stop:
         return Stopped(f"stopped by {name}: {outcome}", self._signal)
 
 
-# Of the command at work; none where a program calls a run by itself.
+# Of the command at work; None where a program calls a job by itself.
 _command: Stop | None = None
 
 
@@ -73,14 +73,14 @@ def command() -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        # What Python itself would handle it puts back to its default before the process is gone.
+        # Python puts handlers of its own back to the default before the process is gone, but not this one.
         _handle(signal.SIG_IGN)
         _command = None
 
 
-def told() -> bool:
-    """Whether the command at work was told to stop. Whatever ends it now ends it for that: Lance and Ray raise errors
-    of their own in place of what a signal raised, or something beside it has died of the same signal."""
+def stopped() -> bool:
+    """Whether a signal has come for the command at work. It is then the cause of whatever ends the command: Lance and
+    Ray raise errors of their own in place of Interrupted, and another process may have died of the same signal."""
     return _command is not None and _command.told
 
 
@@ -140,7 +140,9 @@ def _handled(handler: Handler) -> Iterator[Callable[[], None]]:
 def _handle(handler: Handler) -> dict[int, Any]:
     """-> the former handlers. What is ignored stays so, as a shell leaves Ctrl-C for what it starts in background."""
     found = {number: signal.getsignal(number) for number in SIGNALS}
-    before = {number: former for number, former in found.items() if former not in (signal.SIG_IGN, None)}
+    before: dict[int, Any] = {
+        number: former for number, former in found.items() if former not in (signal.SIG_IGN, None)
+    }
     for number in before:
         signal.signal(number, handler)
     return before

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -127,12 +128,13 @@ def _handlers_kept() -> Iterator[None]:
 @contextmanager
 def _sessions_of_their_own() -> Iterator[None]:
     """A signal to the group of this process must not end the cluster under it: Ray ends it, or the kernel does."""
-    started = services.ConsolePopen
-    services.ConsolePopen = partial(started, start_new_session=True)
+    ray_services: Any = services
+    start = ray_services.ConsolePopen
+    ray_services.ConsolePopen = partial(start, start_new_session=True)
     try:
         yield
     finally:
-        services.ConsolePopen = started
+        ray_services.ConsolePopen = start
 
 
 class _Silence:

@@ -6,11 +6,14 @@ import json
 import runpy
 import shutil
 import signal
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from fuseid.pipelines.store import Store
 
 DATA = Path(__file__).parents[1] / "data"
 SURFACE = json.loads((DATA / "cli_surface.json").read_text(encoding="utf-8"))
@@ -254,3 +257,17 @@ def test_a_source_may_have_to_be_complete(refused, told, settings, tmp_path, man
     assert not (tmp_path / "db").exists()
     (tmp_path / "_SUCCESS").touch()
     assert told(*command, "--require-success", "--expect-rows", "3")["counts"]["committed"] == 3
+
+
+def test_a_signal_that_a_library_reports_as_an_error_of_its_own_is_still_a_signal(refused, folder, monkeypatch):
+    """As Lance does: ArrowInvalid, a ValueError."""
+
+    def interrupted(text: str) -> str:
+        with suppress(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+        raise ValueError("External error: Interrupted: 143")
+
+    monkeypatch.setattr("fuseid.pipelines.retry.sql_string", interrupted)
+    assert "stopped by SIGTERM" in refused("retry", "--db", "db", "--class", "MissingFile", status=143)
+    runs = Store.open("db").dataset("runs").to_table().sort_by("started_at")
+    assert runs["outcome"].to_pylist()[-1] == "stopped"
