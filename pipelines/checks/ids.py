@@ -72,8 +72,8 @@ def copies_that_differ(store: Store, new_ids: bool) -> Iterator[Damage]:
         yield Damage("assignments", what, cost, repair=partial(_adopt, store, champion))
     if taken:
         what = f"{taken} items show an ID that the ledger gave to another item, {example!r} for one"
-        repair = partial(_take_back, store, champion, True) if new_ids else None
-        yield Damage("contents", what, "a generated ID leads to two items", _NEW_IDS, repair)
+        new = partial(_take_back, store, champion, True) if new_ids else None
+        yield Damage("contents", what, "a generated ID leads to two items", _NEW_IDS, new)
 
 
 def stale_copies(store: Store) -> Iterator[Damage]:
