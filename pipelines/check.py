@@ -16,7 +16,7 @@ from fuseid.pipelines.checks.ids import (
     stale_copies,
     vectors_of_other_fusions,
 )
-from fuseid.pipelines.checks.tables import damaged_indexes, damaged_rows, damaged_table, doubled_items
+from fuseid.pipelines.checks.tables import damaged_history, damaged_indexes, damaged_rows, damaged_table, doubled_items
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.progress import Progress, Silent
 from fuseid.pipelines.runs import recorded
@@ -80,6 +80,7 @@ def _damages(store: Store, new_ids: bool, progress: Progress) -> Iterator[Damage
     yield from broken.values()
     whole = [name for name in TABLES if name not in broken and store.newest(name) is not None]
     for name in whole:
+        yield from damaged_history(store, name)
         yield from damaged_indexes(store, name)
         yield from damaged_rows(store, name, progress)
         if name in ("contents", "rejected"):

@@ -19,7 +19,7 @@ from fuseid.core.errors import FingerprintMismatch, FuseidError, StoreError
 from fuseid.pipelines.copied_ids import copies_unknown_to_ledger, ledger_rows_when_copied, note_ledger_rows
 from fuseid.pipelines.ledger import Ledger
 from fuseid.pipelines.store import TABLES, Store, check_command, damage
-from fuseid.pipelines.table_files import broken_files
+from fuseid.pipelines.table_files import broken_files, broken_history, listed
 from fuseid.pipelines.vectors import fused_fingerprints, nan_rows
 
 # Rows that are looked at: so many over the whole table, and the last ones, which the last run wrote.
@@ -80,7 +80,8 @@ def cause_of(error: Exception, uri: str) -> StoreError | None:
     store = Store(uri)
     for name in TABLES:
         try:
-            broken = broken_files(store.dataset(name))
+            dataset = store.dataset(name)
+            broken = broken_files(dataset) or broken_history(dataset, listed(dataset))
         except StoreError as found:
             return found if "damaged" in str(found) else None
         except (OSError, RuntimeError, ValueError):

@@ -46,6 +46,29 @@ def broken_files(dataset: lance.LanceDataset) -> list[BrokenFile]:
     return [*_broken_data(dataset, sizes), *_broken_indexes(dataset, sizes)]
 
 
+def broken_history(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[BrokenFile]:
+    """Manifests of older versions and tags that cannot be read, which clean-up stumbles over. Opens each of them.
+
+    sizes: what is `listed`.
+    """
+    found = []
+    for path in sorted(path for path in sizes if path.startswith("_versions/") and path.endswith(".manifest")):
+        number = int(path.removeprefix("_versions/").removesuffix(".manifest"))
+        # Versions are counted downwards from 2^64 - 1, or, in old tables, upwards.
+        version = 2**64 - 1 - number if number > 2**63 else number
+        try:
+            if version != dataset.version and not dataset.checkout_version(version).schema.names:
+                found.append(BrokenFile(path, "holds nothing but zeros"))
+        except (OSError, RuntimeError, ValueError):
+            found.append(BrokenFile(path, "cannot be read"))
+    for path in sorted(path for path in sizes if path.startswith("_refs/tags/")):
+        try:
+            dataset.tags.get_version(path.removeprefix("_refs/tags/").removesuffix(".json"))
+        except (OSError, RuntimeError, ValueError):
+            found.append(BrokenFile(path, "cannot be read"))
+    return found
+
+
 def _data_files(dataset: lance.LanceDataset) -> dict[str, int | None]:
     """The bytes that each file of rows and of deletions was written with, None where the version does not say."""
     wanted: dict[str, int | None] = {}

@@ -56,7 +56,10 @@ def damaged_artifacts(store: Store) -> Iterator[Damage]:
 
 def damaged_tags(store: Store) -> Iterator[Damage]:
     """Tags of exports whose version is gone or incomplete, or that only one of the two tables has."""
-    tags = {name: set(store.dataset(name).tags.list()) for name in TAGGED}
+    try:
+        tags = {name: set(store.dataset(name).tags.list()) for name in TAGGED}
+    except (OSError, RuntimeError, ValueError):
+        return  # one cannot be read, which `damaged_history` says
     for tag in sorted(set.union(*tags.values())):
         problem = next((f"{name} has no such tag" for name in TAGGED if tag not in tags[name]), "")
         for name in TAGGED if not problem else ():

@@ -21,7 +21,7 @@ from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.progress import Progress
 from fuseid.pipelines.spill import Spill
 from fuseid.pipelines.store import SCHEMAS, Store, filesystem, first_line, sql_string
-from fuseid.pipelines.table_files import broken_files
+from fuseid.pipelines.table_files import broken_files, broken_history, listed
 
 # What a table holds that can be made again; the others are the data itself.
 _REPLACEABLE = {
@@ -56,6 +56,16 @@ def damaged_table(store: Store, name: str) -> Damage | None:
         return _rolled_back(store, name, f"{what}; only its newest version names them")
     rows = sum(fragment.count_rows() for fragment in _broken_fragments(dataset, {file.path for file in broken}))
     return Damage(name, what, f"{rows} of {dataset.count_rows()} rows: {_COST[name]}")
+
+
+def damaged_history(store: Store, name: str) -> Iterator[Damage]:
+    """Older versions and tags that cannot be read."""
+    dataset = store.dataset(name)
+    for file in broken_history(dataset, listed(dataset)):
+        cost = "nothing that is in use; clean-up stumbles over it"
+        if file.path.startswith("_refs/"):
+            cost = "an export that cannot be made again"
+        yield Damage(name, str(file), cost, repair=partial(_set_aside, store, name, file.path))
 
 
 def damaged_indexes(store: Store, name: str) -> Iterator[Damage]:
@@ -210,6 +220,13 @@ def _roll_back(store: Store, name: str) -> None:
     fs, _ = filesystem(store.uri)
     fs.mv(newest, f"{newest}.damaged")
     store.make_durable(name)
+
+
+def _set_aside(store: Store, name: str, path: str) -> None:
+    fs, root = filesystem(store.path(name))
+    # Outside the folder, in which Lance reads every file.
+    fs.makedirs(f"{root}/damaged", exist_ok=True)
+    fs.mv(f"{root}/{path}", f"{root}/damaged/{path.replace('/', '-')}")
 
 
 def _replace(store: Store, name: str) -> None:

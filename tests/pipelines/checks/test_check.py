@@ -79,6 +79,21 @@ def empty_manifest(table: str) -> Callable[[Any, Path], None]:
     return damage
 
 
+def older_manifest(text: bytes) -> Callable[[Any, Path], None]:
+    """Of the oldest version."""
+
+    def damage(workspace: Any, db: Path) -> None:
+        max((db / "contents.lance" / "_versions").glob("*.manifest")).write_bytes(text)
+
+    return damage
+
+
+def tag_cut(workspace: Any, db: Path) -> None:
+    dataset = workspace.store().dataset("assignments")
+    dataset.tags.create("export-1-1-x", dataset.version)
+    (db / "assignments.lance" / "_refs" / "tags" / "export-1-1-x.json").write_bytes(b"")
+
+
 def torn_wave(workspace: Any, db: Path) -> None:
     """A power cut after Lance's commit and before the flush: the newest version names a file without its bytes."""
     store = workspace.store()
@@ -94,6 +109,10 @@ def torn_ledger(workspace: Any, db: Path) -> None:
     row = ledger.to_table(limit=1).set_column(0, ledger.schema.field(0), pa.array(["cut off"]))
     store.append("assignments", row.to_reader(), ledger.version)
     newest(db / "assignments.lance", "data/*").write_bytes(b"")
+
+
+def manifest_of_zeros(workspace: Any, db: Path) -> None:
+    first_manifest(db / "contents.lance").write_bytes(bytes(700))
 
 
 def garbage_lease(workspace: Any, db: Path) -> None:
@@ -174,10 +193,15 @@ def good_and_rejected(workspace: Any, db: Path) -> None:
         (empty_manifest("rejected"), "rejected", "the table rejected of .* is damaged"),
         (empty_manifest("runs"), "runs", "the table runs of .* is damaged"),
         (empty_manifest("lease"), "lease", "the table lease of .* is damaged"),
+        (manifest_of_zeros, "contents", "the table contents .*: the manifest of its newest version holds"),
         (garbage_lease, "lease", "the table lease of .* is damaged"),
         (lease_without_data, "lease", "the table lease of .* is damaged"),
         (runs_are_gone, "runs", "no fuseid database|damaged"),
         (runs_without_data, "runs", "the table runs of .* is damaged"),
+        (older_manifest(b""), "contents", r"the table contents .*: _versions/\d+.manifest cannot be read"),
+        (older_manifest(b"?" * 900), "contents", "the table contents of .* is damaged: _versions/"),
+        (older_manifest(bytes(900)), "contents", ""),
+        (tag_cut, "assignments", "the table assignments .*: _refs/tags/export-1-1-x.json cannot"),
         (torn_wave, "contents", r"the table contents of .* is damaged: data/\S+ has 50 bytes of \d+"),
         (torn_ledger, "assignments", r"the table assignments of .* is damaged: data/\S+ is empty"),
         (index_file_gone("contents"), "contents, index ", r"the table contents of .* is damaged: _indices/"),
