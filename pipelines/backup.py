@@ -40,7 +40,7 @@ def backup(uri: str, to: str, progress: Progress | None = None) -> dict[str, Any
     progress = progress or Silent()
     store = Store.open(uri)
     datasets = {name: store.dataset(name) for name in TABLES if name != "contents" or store.has_contents()}
-    with _pinned(store, datasets), new_target(to) as target:
+    with pinned(datasets), new_target(to) as target:
         jobs = dict(_artifacts(store))
         for name, dataset in datasets.items():
             jobs |= {f"{name}.lance/{path}": size for path, size in _table(store, name, dataset).items()}
@@ -59,15 +59,6 @@ def backup(uri: str, to: str, progress: Progress | None = None) -> dict[str, Any
         fs.pipe_file(f"{root}/{MANIFEST}", text.encode())
         make_durable(target)
     return document
-
-
-@contextmanager
-def _pinned(store: Store, datasets: dict[str, lance.LanceDataset]) -> Iterator[None]:
-    try:
-        with pinned(datasets):
-            yield
-    except PermissionError as error:
-        raise StoreError(f"cannot pin the versions of {store.uri} that are copied: {error.strerror}") from None
 
 
 @contextmanager

@@ -12,6 +12,9 @@ from datetime import timedelta
 
 import lance
 
+from fuseid.core.errors import StoreError
+from fuseid.pipelines.store import first_line
+
 # Longer than any reader reads. A reader that was killed leaves its pins until then.
 _EXPIRY = timedelta(days=7)
 _PIN = re.compile(r"pin-(\d+)-[0-9a-f]+")
@@ -19,12 +22,16 @@ _PIN = re.compile(r"pin-(\d+)-[0-9a-f]+")
 
 @contextmanager
 def pinned(datasets: Mapping[str, lance.LanceDataset]) -> Iterator[None]:
-    """Inside, the files of these versions stay. Raises what Lance raises where the database cannot be written to."""
+    """Inside, the files of these versions stay. Raises StoreError where the database cannot be written to."""
     name = f"pin-{int(time.time() + _EXPIRY.total_seconds())}-{secrets.token_hex(4)}"
     made: list[lance.LanceDataset] = []
     try:
         for dataset in datasets.values():
-            dataset.tags.create(name, dataset.version)
+            try:
+                dataset.tags.create(name, dataset.version)
+            except (OSError, RuntimeError, ValueError) as error:
+                what = f"cannot tag a version of {dataset.uri}, which keeps it while it is read: {first_line(error)}"
+                raise StoreError(what) from None
             made.append(dataset)
         yield
     finally:

@@ -92,10 +92,6 @@ class Late:
         late = State.of(self.db)
         assert violations_meanwhile(late) == []
         assert without_outcomes(late) == without_outcomes(State.of(self._twin))
-        # And both go on as one.
-        for db in (self._twin, self.db):
-            self._finish(job, db, call)
-        assert without_outcomes(State.of(self.db)) == without_outcomes(State.of(self._twin))
 
     def _finish(self, job: str, db: Path, call: dict[str, Any]) -> None:
         """Waits out a lease that is still held."""
