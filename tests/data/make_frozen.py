@@ -1,0 +1,93 @@
+"""Makes the frozen databases of this folder: `python tests/data/make_frozen.py SCHEMA`, with the code of that schema.
+
+Each is a `.tar.gz` of a small database as a release left it, of the manifest it came from, and of an export of its IDs:
+
+    no-ids           captions, pictures and rejected items, before the first fit
+    ids              the same with IDs, edited and pruned items, and an export that is tagged
+    two-tokenizers   the same with a second tokenizer, promoted, and items that are newer than both
+
+    two-tokenizers   the same with a second tokenizer, promoted, and items newer than both
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fuseid.core.config import Config
+from fuseid.pipelines.exports.ids import export_ids
+from fuseid.pipelines.fit import fit, promote
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.runners import LocalRunner
+from fuseid.pipelines.sources import open_source
+from fuseid.pipelines.store import Store
+
+FOLDER = Path(__file__).parent / "frozen"
+# In the rows of `runs` for good, so the same wherever it is made.
+ROOT = Path("/tmp/fuseid-frozen")
+SETTINGS = {
+    "clip": {"model": "fake:16"},
+    "decode": {"workers": 1},
+    "fusion": {"dim": 8},
+    "tokenizer": {"codebook_sizes": [4, 3], "iterations": 5},
+    "run": {"max_prune": "100%"},
+}
+
+
+def settings(**tokenizer: int) -> Config:
+    return Config.model_validate({**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], **tokenizer}})
+
+
+def catalogue(folder: Path, captions: int, pictures: int) -> Path:
+    """A manifest beside its media; the last picture cannot be read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ("apple", "dog", "bicycle", "house", "tree")
+    rows = [{"content_id": f"t{i:02d}", "caption": f"a {words[i % 5]} number {i // 2}"} for i in range(captions)]
+    for number in range(pictures):
+        generator = np.random.default_rng(number)
+        coarse = Image.fromarray(generator.integers(0, 255, (3, 4, 3), dtype=np.uint8))
+        coarse.resize((48, 36), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+        rows.append({"content_id": f"p{number}", "uri": f"{number}.png", "attributes": {"number": number}})
+    (folder / "broken.png").write_bytes(b"no picture")
+    rows.append({"content_id": "broken", "uri": "broken.png"})
+    path = folder / "manifest.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def main(schema: str) -> None:
+    shutil.rmtree(ROOT, ignore_errors=True)
+    FOLDER.mkdir(exist_ok=True)
+    media, db = ROOT / "media", ROOT / "db"
+    ingest(str(db), open_source(catalogue(media, 40, 6)), settings(), LocalRunner())
+    pack(f"schema-{schema}-no-ids")
+    fit(str(db), settings())
+    ingest(str(db), open_source(catalogue(media, 36, 8)), settings(), LocalRunner(), prune=True)
+    export_ids(str(db), ROOT / "export")
+    pack(f"schema-{schema}-ids")
+    fit(str(db), settings(seed=1))
+    store = Store.open(str(db))
+    given = store.dataset("assignments").to_table(columns=["tokenizer_id"])["tokenizer_id"].unique().to_pylist()
+    (candidate,) = {*given} - {store.setting("champion")}
+    promote(str(db), candidate, settings())
+    ingest(str(db), open_source(catalogue(media, 44, 8)), settings(), LocalRunner())
+    shutil.rmtree(ROOT / "export")
+    export_ids(str(db), ROOT / "export")
+    pack(f"schema-{schema}-two-tokenizers")
+    shutil.rmtree(ROOT)
+
+
+def pack(name: str) -> None:
+    with tarfile.open(FOLDER / f"{name}.tar.gz", "w:gz") as archive:
+        for path in sorted(ROOT.iterdir()):
+            archive.add(path, path.name)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
