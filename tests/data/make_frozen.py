@@ -4,9 +4,9 @@ Each is a `.tar.gz` of a small database as a release left it, of the manifest it
 
     no-ids           captions, pictures and rejected items, before the first fit
     ids              the same with IDs, edited and pruned items, and an export that is tagged
-    two-tokenizers   the same with a second tokenizer, promoted, and items that are newer than both
-
     two-tokenizers   the same with a second tokenizer, promoted, and items newer than both
+
+They are made once for each schema and never again: what a later release does with them is tested, not how they are made.
 """
 
 from __future__ import annotations
