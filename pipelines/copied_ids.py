@@ -17,7 +17,7 @@ from fuseid.pipelines.spill import Spill
 from fuseid.pipelines.store import Store, sql_string
 
 # Kept in the configuration of `contents`.
-_LEDGER_ROWS = "fuseid.ledger_rows"
+_LEDGER_ROWS = "ledger_rows"
 _ROWS_PER_PART = 500_000
 _COPIES = pa.schema(
     [
@@ -33,7 +33,7 @@ _GIVEN = pa.schema([_COPIES.field("content_id"), _COPIES.field("sid")])
 def ledger_rows_when_copied(store: Store) -> int | None:
     """How many rows the ledger had, at least, when `contents` last copied IDs from it; None where that was not noted.
     The ledger never loses a row, so one that has fewer is older than `contents`."""
-    noted = store.dataset("contents").config().get(_LEDGER_ROWS)
+    noted = store.dataset("contents").config().get(f"fuseid.{_LEDGER_ROWS}")
     return None if noted is None else json.loads(noted)
 
 
@@ -41,8 +41,7 @@ def note_ledger_rows(store: Store) -> None:
     """To be called before IDs are copied into `contents`."""
     rows = store.dataset("assignments").count_rows()
     if ledger_rows_when_copied(store) != rows:
-        with store.writing("contents") as dataset:
-            dataset.update_config({_LEDGER_ROWS: json.dumps(rows)})
+        store.configure("contents", {_LEDGER_ROWS: rows})
 
 
 def copies_unknown_to_ledger(store: Store, tokenizer_id: str) -> Iterator[pa.Table]:

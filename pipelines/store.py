@@ -41,7 +41,7 @@ TABLES = (*SCHEMAS, "contents")
 # What only the holder of the lease changes; `runs` has a row for each process, which that process writes.
 GUARDED = ("contents", "assignments", "rejected")
 _SETTING = "fuseid."
-# Written by every change of a setting: of two changes that began from one version, Lance refuses the second.
+# Written by every change of a configuration: of two that began from one version, Lance refuses the second.
 _CHANGED_BY = _SETTING + "changed_by"
 
 
@@ -175,12 +175,20 @@ class Store:
             while fence > newest + 1:
                 # A commit came in between and was undone by the fence: it stands, behind a fence of its own.
                 newest, fence = fence, self._restored(name, fence - 1)
-            self.make_durable(name)
-        self.put_settings({}, {})
+            self.configure(name, {})
 
     def _restored(self, name: str, version: int) -> int:
         operation = lance.LanceOperation.Restore(version)
         return lance.LanceDataset.commit(self.path(name), operation, read_version=version).version
+
+    def configure(self, name: str, values: Mapping[str, Any]) -> None:
+        """Sets keys of a table's configuration to JSON values, in one commit."""
+        with self.writing(name) as dataset:
+            self._configure(dataset, values)
+
+    def _configure(self, dataset: lance.LanceDataset, values: Mapping[str, Any]) -> None:
+        config = {_SETTING + key: json.dumps(value) for key, value in values.items()}
+        dataset.update_config({**config, _CHANGED_BY: json.dumps(self.writer.holder if self.writer else "")})
 
     def make_durable(self, name: str) -> None:
         """Flushes to the disk what commits to a guarded table have written; an object store has done so itself."""
@@ -265,8 +273,7 @@ class Store:
                 raise LeaseLost(
                     f"another run changed {', '.join(changed)} of {self.uri} while this one was silent; run again"
                 )
-            config = {_SETTING + key: json.dumps(value) for key, value in values.items()}
-            dataset.update_config({**config, _CHANGED_BY: json.dumps(self.writer.holder if self.writer else "")})
+            self._configure(dataset, values)
 
     # Artifacts
 

@@ -6,7 +6,7 @@ Each is a `.tar.gz` of a small database as a release left it, of the manifest it
     ids              the same with IDs, edited and pruned items, and an export that is tagged
     two-tokenizers   the same with a second tokenizer, promoted, and items newer than both
 
-They are made once for each schema and never again: what a later release does with them is tested, not how they are made.
+They are made once for each schema and never again: what is tested is what a later release does with them.
 """
 
 from __future__ import annotations
