@@ -50,7 +50,7 @@ def check_integrity(store: Store) -> None:
             f"the champion {champion} of {store.uri} was fitted on vectors of {tokenizer.meta['fusion']}, its setting "
             f"`fusion` is {fusion.id}; {check_command(store.uri)} repairs it"
         )
-    _check_ledger_covers(store, champion)
+    _check_ledger_covers(store)
     _check_sample(store, champion, fusion.id)
 
 
@@ -101,10 +101,10 @@ def _full_folder(error: Exception, uri: str) -> str:
     return uri
 
 
-def _check_ledger_covers(store: Store, champion: str) -> None:
+def _check_ledger_covers(store: Store) -> None:
     rows, copied = store.dataset("assignments").count_rows(), ledger_rows_when_copied(store)
     if copied is None:
-        unknown = copies_unknown_to_ledger(store, champion)
+        unknown = copies_unknown_to_ledger(store)
         older = next(unknown, None) is not None
     else:
         older = rows < copied

@@ -27,6 +27,8 @@ from fuseid.pipelines.stopping import ending
 from fuseid.pipelines.store import Store
 
 _NAME = "writer"
+# In the configuration of the table: whoever takes the lease next has to fence.
+_OWED = "fence_owed"
 
 
 class Lease:
@@ -59,14 +61,19 @@ class Lease:
     def __enter__(self) -> Lease:
         row = self.check_free()
         self._epoch = 1 if row is None else row["epoch"] + 1
+        # The holder before may live and stand right before a commit. What is noted first outlives a taker that dies.
+        may_live = row["holder"] and not _is_dead(row) if row is not None else self._store.has_contents()
+        if may_live:
+            self._store.configure("lease", {_OWED: True})
         try:
             if not self._swap(self.holder):
                 raise LeaseHeld(f"another run has just begun to write to {self._store.uri}; wait for it")
             self._beat = threading.Thread(target=self._renew, name="fuseid-lease", daemon=True)
             self._beat.start()
             self._store.writer = self
-            if row["holder"] and not _is_dead(row) if row is not None else self._store.has_contents():
+            if self._store.configured("lease", _OWED):
                 self._store.fence()
+                self._store.configure("lease", {_OWED: False})
             reached("lease.taken")
         except BaseException:
             # A signal, say: nobody will call __exit__.

@@ -133,19 +133,14 @@ def first_of_each(column: pa.Array) -> pa.Array:
     return pa.array(out)
 
 
-def ledger_rows(rows: pa.Table, tokenizer_id: str) -> pa.Table:
-    """content_id, sid, codes and fused_fp of IDs that were given elsewhere -> rows of the ledger under a tokenizer."""
+def ledger_rows(rows: pa.Table) -> pa.Table:
+    """content_id, tokenizer_id, sid, codes and fused_fp of IDs that were given elsewhere -> rows of the ledger."""
     parts = [sid.partition(".") for sid in rows["sid"].to_pylist()]
-    count = len(rows)
-    columns = {
-        "content_id": rows["content_id"],
-        "tokenizer_id": pa.repeat(tokenizer_id, count),
-        "fused_fp": rows["fused_fp"],
-        "codes": rows["codes"],
+    made = {
         "suffix": pa.array([int(digit) if digit else None for _, _, digit in parts], pa.int32()),
         "base": pa.array([base for base, _, _ in parts], pa.string()),
-        "sid": rows["sid"],
-        "moved_error": pa.nulls(count, pa.float32()),
-        "run_id": pa.nulls(count, pa.string()),
+        "moved_error": pa.nulls(len(rows), pa.float32()),
+        "run_id": pa.nulls(len(rows), pa.string()),
     }
-    return pa.table([columns[name] for name in ASSIGNMENTS.names], schema=ASSIGNMENTS)
+    columns = [made[name] if name in made else rows[name] for name in ASSIGNMENTS.names]
+    return pa.table(columns, schema=ASSIGNMENTS)

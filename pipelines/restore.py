@@ -136,7 +136,8 @@ def _take(store: Store, export: _Export) -> int:
     def batches() -> Iterator[pa.RecordBatch]:
         for rows in export.unknown(store):
             rows = rows.append_column("fused_fp", pa.nulls(len(rows), pa.string()))
-            yield from ledger_rows(rows, export.tokenizer_id).to_batches()
+            rows = rows.append_column("tokenizer_id", pa.repeat(export.tokenizer_id, len(rows)))
+            yield from ledger_rows(rows).to_batches()
 
     reader = pa.RecordBatchReader.from_batches(ASSIGNMENTS, batches())
     store.append("assignments", reader, store.dataset("assignments").version)

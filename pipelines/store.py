@@ -186,6 +186,11 @@ class Store:
         with self.writing(name) as dataset:
             self._configure(dataset, values)
 
+    def configured(self, name: str, key: str) -> Any:
+        """The value of a key of a table's configuration, None where it was never set."""
+        value = self.dataset(name).config().get(_SETTING + key)
+        return None if value is None else json.loads(value)
+
     def _configure(self, dataset: lance.LanceDataset, values: Mapping[str, Any]) -> None:
         config = {_SETTING + key: json.dumps(value) for key, value in values.items()}
         dataset.update_config({**config, _CHANGED_BY: json.dumps(self.writer.holder if self.writer else "")})

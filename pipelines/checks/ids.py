@@ -9,13 +9,12 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.schemas import ASSIGNMENTS
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assign import project
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.checks.tables import keys_twice
 from fuseid.pipelines.commit import reconcile
-from fuseid.pipelines.copied_ids import copies_unknown_to_ledger, note_ledger_rows
+from fuseid.pipelines.copied_ids import copies_unknown_to_ledger, ledger_rows_when_copied, note_ledger_rows
 from fuseid.pipelines.integrity import of_other_fusion
 from fuseid.pipelines.ledger import Ledger, ledger_rows, pinned_policy
 from fuseid.pipelines.progress import Progress
@@ -23,7 +22,7 @@ from fuseid.pipelines.store import Store, rows_by_id, sql_string
 from fuseid.pipelines.vectors import fused_fingerprints, nan_rows, to_fixed
 
 _BATCH = 4096
-_NEW_IDS = "restore a backup, or `fuseid check --repair --new-ids` gives these items other IDs"
+ACCEPT = "restore a backup, or `fuseid check --repair --accept-lost-ids` goes on without them"
 
 
 def doubled_ids(store: Store) -> Iterator[Damage]:
@@ -44,36 +43,54 @@ def doubled_ids(store: Store) -> Iterator[Damage]:
                          "a generated ID leads to two items")  # fmt: skip
 
 
-def copies_that_differ(store: Store, new_ids: bool) -> Iterator[Damage]:
-    """IDs that `contents` shows and the ledger did not give.
+def malformed_rows(store: Store) -> Iterator[Damage]:
+    """Rows of the ledger whose ID is not that of their codes and digit; items that show other codes than their ID's."""
+    wrong, example = 0, ""
+    for batch in store.dataset("assignments").to_batches(columns=["content_id", "codes", "suffix", "base", "sid"]):
+        bad = batch.filter(pc.invert(_agree(batch["codes"], batch["sid"], batch["base"], batch["suffix"])))
+        wrong += bad.num_rows
+        example = example or (bad["content_id"][0].as_py() if bad.num_rows else "")
+    if wrong:
+        what = f"in {wrong} rows the ID is not that of the codes and the digit, of {example!r} for one"
+        yield Damage("assignments", what, "these IDs, and IDs may be given twice")
+    wrong = 0
+    for batch in store.dataset("contents").to_batches(columns=["codes", "sid"], filter="sid IS NOT NULL"):
+        wrong += pc.sum(pc.invert(_agree(batch["codes"], batch["sid"])), min_count=0).as_py()
+    if wrong:
+        what = f"{wrong} items show codes that are not those of their ID"
+        yield Damage("contents", what, "nothing: the ledger has them", repair=partial(_copy_again, store))
 
-    new_ids: items that show the ID of another item may get a new one.
+
+def copies_that_differ(store: Store, accept: bool) -> Iterator[Damage]:
+    """IDs that `contents` shows and the ledger did not give, under any tokenizer; a ledger that is older than them.
+
+    accept: IDs that are lost are given up: repairs go on without them.
     """
-    champion = store.setting("champion")
-    if champion is None:
-        return
     differ = absent = taken = 0
     example = ""
-    for rows in copies_unknown_to_ledger(store, champion):
-        has_other = rows["ledger_sid"].is_valid()
-        differ += pc.sum(has_other, min_count=0).as_py()
-        rows = rows.filter(pc.invert(has_other))
-        conflicts = _taken(store, champion, rows)
+    for rows in copies_unknown_to_ledger(store):
+        has_other, well_formed = rows["ledger_sid"].is_valid(), _well_formed(rows)
+        differ += pc.sum(pc.or_(has_other, pc.invert(well_formed)), min_count=0).as_py()
+        rows = rows.filter(pc.and_(pc.invert(has_other), well_formed))
+        conflicts = _taken(store, rows)
         taken += len(conflicts)
         absent += len(rows) - len(conflicts)
         example = example or (conflicts["content_id"][0].as_py() if len(conflicts) else "")
-    if differ:
-        what = f"{differ} items show another ID than the ledger gave them"
-        repair = partial(_take_back, store, champion, False)
-        yield Damage("contents", what, "nothing: the ledger is the truth", repair=repair)
+    taken_back = partial(_take_back, store) if accept else None
     if absent:
         what = f"the ledger does not know the IDs that {absent} items show: it is older than contents"
-        cost = "nothing of these; IDs of items that were removed since cannot be known, and may be given again"
-        yield Damage("assignments", what, cost, repair=partial(_adopt, store, champion))
+        yield Damage("assignments", what, "nothing of these IDs", repair=partial(_adopt, store))
+    if differ:
+        what = f"{differ} items show another ID than the ledger gave them"
+        yield Damage("contents", what, "one of the two was exported, perhaps", ACCEPT, taken_back)
     if taken:
         what = f"{taken} items show an ID that the ledger gave to another item, {example!r} for one"
-        new = partial(_take_back, store, champion, True) if new_ids else None
-        yield Damage("contents", what, "a generated ID leads to two items", _NEW_IDS, new)
+        yield Damage("contents", what, "a generated ID leads to two items", ACCEPT, taken_back)
+    rows, noted = store.dataset("assignments").count_rows(), ledger_rows_when_copied(store)
+    if noted is not None and rows < noted and not absent:
+        what = f"the ledger has {rows} rows and had {noted} when contents copied IDs: it is older"
+        cost = "IDs of items that were removed since, and of other tokenizers: they may be given again"
+        yield Damage("assignments", what, cost, ACCEPT, partial(note_ledger_rows, store, True) if accept else None)
 
 
 def stale_copies(store: Store) -> Iterator[Damage]:
@@ -87,7 +104,7 @@ def stale_copies(store: Store) -> Iterator[Damage]:
         stale += sum(part.num_rows for part in ledger.rows("content_id", batch["content_id"], []))
     if stale:
         what = f"{stale} items do not show the ID that the ledger gave them"
-        yield Damage("contents", what, "look-ups find them by no ID", repair=partial(_projected, store, champion))
+        yield Damage("contents", what, "look-ups find them by no ID", repair=partial(_projected, store))
 
 
 def vectors_of_other_fusions(store: Store, progress: Progress) -> Iterator[Damage]:
@@ -125,46 +142,70 @@ def _tokenizers(ledger: lance.LanceDataset) -> list[str]:
     return sorted(found)
 
 
-def _taken(store: Store, champion: str, rows: pa.Table) -> pa.Table:
-    """Those of rows whose ID the ledger gave to an item of other content."""
-    policy = pinned_policy(store, champion)
-    if policy.collisions == "none":
-        return rows.slice(0, 0)
-    held: dict[str, str | None] = {}
-    bases = pc.list_element(pc.split_pattern(rows["sid"], "."), 0).combine_chunks()
-    for part in Ledger(store, champion).rows("base", bases.unique(), ["sid", "fused_fp"]):
-        held |= dict(zip(part["sid"].to_pylist(), part["fused_fp"].to_pylist(), strict=True))
-    shares = policy.duplicates == "share"
-    taken = [
-        sid in held and not (shares and held[sid] == fingerprint)
-        for sid, fingerprint in zip(rows["sid"].to_pylist(), rows["fused_fp"].to_pylist(), strict=True)
-    ]
-    return rows.filter(pa.array(taken, pa.bool_()))
+def _agree(codes: pa.Array, sid: pa.Array, base: pa.Array | None = None, suffix: pa.Array | None = None) -> pa.Array:
+    """bool [N]: whether an ID is that of codes and digit; without a digit given, whether its codes are."""
+    written = pc.binary_join(codes.cast(pa.list_(pa.string())), "-")
+    if base is None:
+        base = pc.list_element(pc.split_pattern(pc.fill_null(sid, ""), "."), 0)
+        return pc.fill_null(pc.equal(written, base), False)
+    whole = pc.coalesce(pc.binary_join_element_wise(base, suffix.cast(pa.string()), "."), base)
+    return pc.fill_null(pc.and_(pc.equal(written, base), pc.equal(whole, sid)), False)
 
 
-def _adopt(store: Store, champion: str) -> None:
+def _well_formed(rows: pa.Table) -> pa.ChunkedArray:
+    agrees = _agree(rows["codes"].combine_chunks(), rows["sid"].combine_chunks())
+    return pc.and_(pc.match_substring_regex(rows["sid"], r"^\d+(-\d+)*(\.[1-9]\d*)?$"), agrees)
+
+
+def _taken(store: Store, rows: pa.Table) -> pa.Table:
+    """Those of rows whose ID an item of other content has under the same tokenizer, in the ledger or among them."""
+    parts = [rows.slice(0, 0)]
+    for tokenizer_id in rows["tokenizer_id"].unique().to_pylist():
+        ours = rows.filter(pc.equal(rows["tokenizer_id"], tokenizer_id))
+        policy = pinned_policy(store, tokenizer_id)
+        if policy.collisions == "none":
+            continue
+        held: dict[str, str | None] = {}
+        bases = pc.list_element(pc.split_pattern(ours["sid"], "."), 0).combine_chunks()
+        wanted = ours["sid"].combine_chunks()
+        for part in Ledger(store, tokenizer_id).rows("base", bases.unique(), ["sid", "fused_fp"]):
+            part = part.filter(pc.is_in(part["sid"], value_set=wanted))
+            held |= dict(zip(part["sid"].to_pylist(), part["fused_fp"].to_pylist(), strict=True))
+        taken = []
+        for sid, fingerprint in zip(ours["sid"].to_pylist(), ours["fused_fp"].to_pylist(), strict=True):
+            shared = policy.duplicates == "share" and held.get(sid, fingerprint) == fingerprint
+            taken.append(sid in held and not shared)
+            held.setdefault(sid, fingerprint)
+        parts.append(ours.filter(pa.array(taken, pa.bool_())))
+    return pa.concat_tables(parts)
+
+
+def _adopt(store: Store) -> None:
     """Takes IDs that `contents` shows into the ledger as they are, where no other item has them."""
-    for rows in copies_unknown_to_ledger(store, champion):
-        rows = rows.filter(rows["ledger_sid"].is_null())
-        conflicts = _taken(store, champion, rows)["content_id"].combine_chunks()
+    for rows in copies_unknown_to_ledger(store):
+        rows = rows.filter(pc.and_(rows["ledger_sid"].is_null(), _well_formed(rows)))
+        conflicts = _taken(store, rows)["content_id"].combine_chunks()
         rows = rows.filter(pc.invert(pc.is_in(rows["content_id"], value_set=conflicts)))
         if len(rows):
-            ledger = store.dataset("assignments")
-            new = ledger_rows(rows, champion)
-            store.append(
-                "assignments", pa.RecordBatchReader.from_batches(ASSIGNMENTS, new.to_batches()), ledger.version
-            )
-    note_ledger_rows(store)
+            reader = ledger_rows(rows).to_reader()
+            store.append("assignments", reader, store.dataset("assignments").version)
 
 
-def _take_back(store: Store, champion: str, taken: bool) -> None:
-    """Has `contents` show no ID for items that show another one than the ledger gave them (or, `taken`, an ID that it
-    gave to another item), then the ledger's."""
-    for rows in copies_unknown_to_ledger(store, champion):
-        has_other = rows["ledger_sid"].is_valid()
-        wrong = _taken(store, champion, rows.filter(pc.invert(has_other))) if taken else rows.filter(has_other)
-        store.rewrite_columns(partial(_without_id, wrong["content_id"].combine_chunks()))
-    project(store, champion)
+def _take_back(store: Store) -> None:
+    """Has `contents` show the ledger's ID, or none, for items that show one which the ledger did not give them."""
+    for rows in copies_unknown_to_ledger(store):
+        store.rewrite_columns(partial(_without_id, rows["content_id"].combine_chunks()))
+    _projected(store)
+
+
+def _copy_again(store: Store) -> None:
+    """Has `contents` show the ledger's codes where they are not those of the ID."""
+    where = "sid IS NOT NULL"
+    for batch in store.dataset("contents").to_batches(columns=["content_id", "codes", "sid"], filter=where):
+        wrong = batch.filter(pc.invert(_agree(batch["codes"], batch["sid"])))
+        if wrong.num_rows:
+            store.rewrite_columns(partial(_without_id, wrong["content_id"]))
+    _projected(store)
 
 
 def _without_id(ids: pa.Array, fragment: lance.LanceFragment) -> pa.Table:
@@ -176,8 +217,9 @@ def _without_id(ids: pa.Array, fragment: lance.LanceFragment) -> pa.Table:
     return found
 
 
-def _projected(store: Store, champion: str) -> None:
-    project(store, champion)
+def _projected(store: Store) -> None:
+    if (champion := store.setting("champion")) is not None:
+        project(store, champion)
 
 
 def _reconciled(store: Store) -> None:
