@@ -15,8 +15,8 @@ def check(
     repair: Annotated[
         bool, typer.Option("--repair", help="repair what can be repaired without losing anything")
     ] = False,
-    new_ids: Annotated[
-        bool, typer.Option("--new-ids", help="with --repair: items that show an ID of another item get a new one")
+    accept_lost_ids: Annotated[
+        bool, typer.Option("--accept-lost-ids", help="with --repair: go on without IDs that cannot be recovered")
     ] = False,
     config: ConfigFile = None,
     json: Json = False,
@@ -27,7 +27,7 @@ def check(
     from fuseid.pipelines.check import check as run_check
 
     with Bars(quiet=json) as bars:
-        found = run_check(db, load(config), repair, new_ids, bars)
+        found = run_check(db, load(config), repair, accept_lost_ids, bars)
     if json:
         print_json(found)
     else:

@@ -31,6 +31,11 @@ class StoreError(FuseidError):
     """A database that is missing, of another schema version, or lacks what was asked of it."""
 
 
+class DamagedTable(StoreError):
+    """A table whose files are not as they were written. `fuseid check` says what that costs, and repairs it or names
+    what does."""
+
+
 class LeaseLost(FuseidError):
     """Another writer took the lease while this run held it; nothing further was committed."""
 

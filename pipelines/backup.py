@@ -39,6 +39,8 @@ def backup(uri: str, to: str, progress: Progress | None = None) -> dict[str, Any
     """
     progress = progress or Silent()
     store = Store.open(uri)
+    if "://" not in to and Path(to).resolve().is_relative_to(Path(uri).resolve()):
+        raise BadInput(f"{to} lies in the database {uri}; name a place outside it")
     datasets = {name: store.dataset(name) for name in TABLES if name != "contents" or store.has_contents()}
     with pinned(datasets), new_target(to) as target:
         jobs = dict(_artifacts(store))
@@ -102,6 +104,8 @@ def copied(source: str, target: str, sizes: dict[str, int], progress: Progress) 
                     count += len(chunk)
         except FileNotFoundError:
             raise StoreError(f"{source} lacks {path}; nothing was copied") from None
+        except OSError as error:
+            raise StoreError(f"cannot copy {path} of {source}: {error.strerror or error}") from None
         if count != sizes[path]:
             raise StoreError(f"{source}: {path} has {count} bytes of {sizes[path]}; nothing was copied")
         return {"bytes": count, "blake2b": digest.hexdigest()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fuseid.core.config import Config
@@ -12,39 +12,56 @@ from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.checks.ids import (
     copies_that_differ,
     doubled_ids,
+    malformed_rows,
+    other_codes,
     rejected_and_good,
     stale_copies,
     vectors_of_other_fusions,
 )
-from fuseid.pipelines.checks.tables import damaged_history, damaged_indexes, damaged_rows, damaged_table, doubled_items
+from fuseid.pipelines.checks.tables import (
+    damaged_history,
+    damaged_indexes,
+    damaged_rows,
+    damaged_table,
+    doubled_items,
+    problem_of,
+)
+from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.progress import Progress, Silent
 from fuseid.pipelines.runs import recorded
 from fuseid.pipelines.store import TABLES, Store
 
 # One repair may bring to light what could not be seen before it; more rounds than this repair nothing.
-_ROUNDS = 4
+_ROUNDS = 12
 
 
 def check(
-    uri: str, config: Config, repair: bool = False, new_ids: bool = False, progress: Progress | None = None
+    uri: str,
+    config: Config,
+    repair: bool = False,
+    accept_lost_ids: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """`tables`: version and rows of each; `damages`: what is wrong now, each with where, what, cost and remedy;
     `repaired`: the same of what was repaired.
 
-    repair: does what loses nothing, as the only writer. new_ids: items that show an ID of another item get a new one.
-    Raises StoreError where there is no database, LeaseHeld for a repair while another job writes.
+    repair: does what loses nothing, as the only writer. accept_lost_ids: with it, goes on where IDs are lost: an item
+    that shows another ID than the ledger gave it shows that one or gets a new one, and IDs that an older ledger has
+    forgotten may be given again.
+    Raises StoreError where there is no database or it cannot be reached, LeaseHeld for a repair while another job
+    writes.
     """
     progress = progress or Silent()
     store = Store.named(uri)
     repaired: list[Damage] = []
-    found = list(_damages(store, new_ids, progress))
+    found = list(_damages(store, accept_lost_ids, progress))
     for _ in range(_ROUNDS):
         due = [damage for damage in found if damage.repair is not None]
         if not repair or not due:
             break
         repaired += _repair(store, config, due)
-        found = list(_damages(store, new_ids, progress))
+        found = list(_damages(store, accept_lost_ids, progress))
     return {
         "tables": _tables(store),
         "damages": [damage.document() for damage in found],
@@ -66,6 +83,8 @@ def _repair(store: Store, config: Config, due: list[Damage]) -> list[Damage]:
         for damage in due:
             _run(damage)
             run.notes.append(f"repaired {damage.where}: {damage.what}")
+        if any(", index " in damage.where for damage in due):
+            maintain(store)
         run.counts["repaired"] = len(due)
     return due
 
@@ -75,32 +94,57 @@ def _run(damage: Damage) -> None:
     damage.repair()
 
 
-def _damages(store: Store, new_ids: bool, progress: Progress) -> Iterator[Damage]:
-    broken = {name: damage for name in TABLES if (damage := damaged_table(store, name)) is not None}
-    yield from broken.values()
-    whole = [name for name in TABLES if name not in broken and store.newest(name) is not None]
-    for name in whole:
-        yield from damaged_history(store, name)
-        yield from damaged_indexes(store, name)
-        yield from damaged_rows(store, name, progress)
-        if name in ("contents", "rejected"):
-            yield from doubled_items(store, name)
+def _damages(store: Store, accept: bool, progress: Progress) -> Iterator[Damage]:
+    """In an order in which what comes later can rely on what came before."""
+    broken = [damage for name in TABLES for damage in _found(name, lambda name=name: [damaged_table(store, name)])]
+    yield from broken
+    whole = [
+        name for name in TABLES if name not in {damage.where for damage in broken} and store.newest(name) is not None
+    ]
+    for name in tuple(whole):
+        yield from _found(name, lambda name=name: damaged_history(store, name))
+        rows = _found(name, lambda name=name: damaged_rows(store, name, progress))
+        yield from rows
+        if rows:
+            whole.remove(name)
+            continue
+        indexes = _found(name, lambda name=name: damaged_indexes(store, name))
+        yield from indexes
+        if indexes:
+            # What is compared below is looked up by them.
+            whole.remove(name)
+        elif name in ("contents", "rejected"):
+            yield from _found(name, lambda name=name: doubled_items(store, name))
     if "assignments" not in whole:
         return
-    yield from damaged_artifacts(store)
-    yield from (settings := list(damaged_settings(store)))
-    yield from doubled_ids(store)
+    yield from _found("artifacts", lambda: damaged_artifacts(store))
+    settings = _found("settings", lambda: damaged_settings(store))
+    yield from settings
+    yield from _found("assignments", lambda: doubled_ids(store))
     if "contents" not in whole:
         return
-    yield from damaged_tags(store)
-    if settings:
-        return
+    yield from _found("tags", lambda: damaged_tags(store))
     if "rejected" in whole:
-        yield from rejected_and_good(store)
-    yield from vectors_of_other_fusions(store, progress)
-    yield from (copies := list(copies_that_differ(store, new_ids)))
+        yield from _found("rejected", lambda: rejected_and_good(store))
+    malformed = _found("assignments", lambda: malformed_rows(store))
+    yield from malformed
+    if settings or malformed:
+        return
+    yield from _found("contents", lambda: vectors_of_other_fusions(store, progress))
+    copies = _found("contents", lambda: copies_that_differ(store, accept))
+    yield from copies
     if not copies:
-        yield from stale_copies(store)
+        yield from _found("contents", lambda: other_codes(store))
+        yield from _found("contents", lambda: stale_copies(store))
+
+
+def _found(where: str, look: Callable[[], Iterable[Damage | None]]) -> list[Damage]:
+    """What a part of the check finds; that it cannot make sense of what it reads is damage, too."""
+    found: list[Damage] = []
+    problem = problem_of(lambda: found.extend(damage for damage in look() if damage is not None))
+    if problem:
+        found.append(Damage(where, f"it cannot be compared: {problem}", "unknown"))
+    return found
 
 
 def _tables(store: Store) -> dict[str, dict[str, int]]:

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer
-from fuseid.core.errors import FingerprintMismatch, FuseidError, StoreError
+from fuseid.core.errors import DamagedTable, FingerprintMismatch, FuseidError, StoreError
 from fuseid.pipelines.copied_ids import copies_unknown_to_ledger, ledger_rows_when_copied, note_ledger_rows
 from fuseid.pipelines.ledger import Ledger
-from fuseid.pipelines.store import TABLES, Store, check_command, damage
+from fuseid.pipelines.store import TABLES, Store, check_command, damage, lacking_columns
 from fuseid.pipelines.table_files import broken_files, broken_history, listed
 from fuseid.pipelines.vectors import fused_fingerprints, nan_rows
 
@@ -37,8 +37,13 @@ def check_integrity(store: Store) -> None:
     Raises StoreError or FingerprintMismatch, each with the command that repairs it.
     """
     for name in TABLES:
-        if broken := broken_files(store.dataset(name)) if name != "contents" or store.has_contents() else []:
-            raise StoreError(damage(store.uri, name, str(broken[0])))
+        dataset = store.newest(name)
+        if dataset is None:  # `contents`, before the first wave
+            continue
+        if broken := broken_files(dataset):
+            raise DamagedTable(damage(store.uri, name, str(broken[0])))
+        if lacking := lacking_columns(name, dataset.schema):
+            raise DamagedTable(damage(store.uri, name, f"it lacks the column {lacking[0]}"))
     settings = store.settings()
     champion = settings.get("champion")
     if champion is None or not store.has_contents():
@@ -82,12 +87,12 @@ def cause_of(error: Exception, uri: str) -> StoreError | None:
         try:
             dataset = store.dataset(name)
             broken = broken_files(dataset) or broken_history(dataset, listed(dataset))
-        except StoreError as found:
-            return found if "damaged" in str(found) else None
-        except (OSError, RuntimeError, ValueError):
+        except DamagedTable as found:
+            return found
+        except (FuseidError, OSError, RuntimeError, ValueError):
             continue
         if broken:
-            return StoreError(damage(uri, name, str(broken[0])))
+            return DamagedTable(damage(uri, name, str(broken[0])))
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,16 +63,23 @@ def read_backup(source: str) -> dict[str, Any]:
         raise BadInput(f"cannot read {source}/{MANIFEST}: {str(error).splitlines()[0]}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BadInput(f"{source}/{MANIFEST} is of no backup of format {FORMAT}")
-    files = document.get("files")
+    files, rows, versions = (document.get(key) for key in ("files", "rows", "versions"))
     if not isinstance(files, dict) or not all(_is_file(path, facts) for path, facts in files.items()):
         raise BadInput(f"{source}/{MANIFEST} names files that no backup has")
+    if not isinstance(rows, dict) or not isinstance(versions, dict) or rows.keys() != versions.keys():
+        raise BadInput(f"{source}/{MANIFEST} does not say which tables it has")
+    numbers = (*rows.values(), *versions.values(), document.get("bytes"))
+    whole = all(any(re.fullmatch(rf"{name}\.lance/_versions/\d+\.manifest", path) for path in files) for name in rows)
+    if not whole or not {*TABLES} - {"contents"} <= rows.keys() <= {*TABLES}:
+        raise BadInput(f"{source}/{MANIFEST} names no version of a table that every database has")
+    if not all(isinstance(number, int) for number in numbers) or not isinstance(document.get("made_at"), str):
+        raise BadInput(f"{source}/{MANIFEST} does not say when it was made, or how much of what")
     return document
 
 
 def _is_file(path: str, facts: Any) -> bool:
-    parts = path.split("/")
-    tops = {"artifacts", *(f"{name}.lance" for name in TABLES)}
-    is_below = len(parts) > 1 and parts[0] in tops and not {"", ".", ".."} & set(parts)
+    tops = "|".join(["artifacts", *(f"{name}.lance" for name in TABLES)])
+    is_below = re.fullmatch(rf"({tops})(/[\w-][\w.-]{{0,150}}){{1,3}}", path, re.ASCII) is not None
     return is_below and isinstance(facts, dict) and isinstance(facts.get("bytes"), int)
 
 

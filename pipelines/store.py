@@ -25,7 +25,7 @@ from lance.commit import CommitConflictError
 from lance.fragment import write_fragments
 
 from fuseid.core import schemas
-from fuseid.core.errors import ArtifactError, FingerprintMismatch, LeaseLost, StoreError
+from fuseid.core.errors import ArtifactError, DamagedTable, FingerprintMismatch, LeaseLost, StoreError
 from fuseid.core.faults import reached
 from fuseid.core.records import MODALITIES
 from fuseid.pipelines.durable import DurableTable, fsync
@@ -323,17 +323,17 @@ class Store:
         try:
             dataset = lance.dataset(self.path(name))
             if not dataset.schema.names:
-                raise StoreError(damage(self.uri, name, "the manifest of its newest version holds nothing but zeros"))
+                raise DamagedTable(damage(self.uri, name, "the manifest of its newest version holds nothing but zeros"))
             return dataset
         except (OSError, RuntimeError, ValueError) as error:
             if "not found" not in str(error):
-                if _DAMAGE.search(str(error)):
+                if _DAMAGE.search(_PATHS.sub("", str(error))):
                     what = f"its newest version cannot be read ({first_line(error)})"
-                    raise StoreError(damage(self.uri, name, what)) from None
+                    raise DamagedTable(damage(self.uri, name, what)) from None
                 raise StoreError(f"cannot open the database {self.uri}: {first_line(error)}") from None
             fs, root = filesystem(self.uri)
             if fs.exists(f"{root}/{name}.lance/data"):
-                raise StoreError(damage(self.uri, name, "it has data and no version")) from None
+                raise DamagedTable(damage(self.uri, name, "it has data and no version")) from None
             return None
 
     def make(self, name: str, schema: pa.Schema) -> None:
@@ -348,7 +348,7 @@ class Store:
     def _check_unmade(self, name: str) -> None:
         """`contents` is made last: beside it no other table is missing."""
         if self.has_contents():
-            raise StoreError(damage(self.uri, name, "it is missing"))
+            raise DamagedTable(damage(self.uri, name, "it is missing"))
 
     def _check_version(self) -> None:
         contents = self.newest("contents")
@@ -363,7 +363,8 @@ class Store:
 
 
 # What Lance says of a manifest that is empty, cut short or overwritten; all else may be a store that is away.
-_DAMAGE = re.compile("Invalid range|size is too small|[Mm]agic|protobuf|[Dd]ecode|manifest")
+_DAMAGE = re.compile("Invalid range|size is too small|[Mm]agic|[Pp]rotobuf|[Dd]ecode|corrupt")
+_PATHS = re.compile(r"\S*/\S*")
 _CONFLICT = re.compile("(incompatible with|preempted by) concurrent transaction")
 
 
@@ -388,9 +389,10 @@ def vector_sizes(schema: pa.Schema) -> dict[str, int]:
     return {name: schema.field(name).type.list_size for name in (*MODALITIES, "fused") if name in schema.names}
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what Lance says, without the place in its sources."""
-    return re.sub(r", /\S+\.rs:.*", "", str(error).splitlines()[0])[:300]
+    line = (str(error) or type(error).__name__).splitlines()[0]
+    return re.sub(r", /\S+\.rs:.*", "", line)[:300]
 
 
 def check_command(uri: str) -> str:
@@ -401,6 +403,12 @@ def check_command(uri: str) -> str:
 def damage(uri: str, table: str, what: str) -> str:
     """The line about a damaged table."""
     return f"the table {table} of {uri} is damaged: {what}; {check_command(uri)} says what that costs and repairs it"
+
+
+def lacking_columns(name: str, schema: pa.Schema) -> list[str]:
+    """The columns that every database has in a table and this one has not."""
+    wanted = schemas.contents_schema({}) if name == "contents" else SCHEMAS[name]
+    return [column for column in wanted.names if column not in schema.names]
 
 
 def sql_string(value: str) -> str:

@@ -53,9 +53,7 @@ def broken_history(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[B
     """
     found = []
     for path in sorted(path for path in sizes if path.startswith("_versions/") and path.endswith(".manifest")):
-        number = int(path.removeprefix("_versions/").removesuffix(".manifest"))
-        # Versions are counted downwards from 2^64 - 1, or, in old tables, upwards.
-        version = 2**64 - 1 - number if number > 2**63 else number
+        version = version_of(path)
         try:
             if version != dataset.version and not dataset.checkout_version(version).schema.names:
                 found.append(BrokenFile(path, "holds nothing but zeros"))
@@ -67,6 +65,12 @@ def broken_history(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[B
         except (OSError, RuntimeError, ValueError):
             found.append(BrokenFile(path, "cannot be read"))
     return found
+
+
+def version_of(manifest: str) -> int:
+    """The version of a manifest, by its path: they are counted downwards from 2^64 - 1, or, in old tables, upwards."""
+    number = int(manifest.rpartition("/")[2].partition(".")[0])
+    return 2**64 - 1 - number if number > 2**63 else number
 
 
 def _data_files(dataset: lance.LanceDataset) -> dict[str, int | None]:

@@ -44,7 +44,7 @@ def doubled_ids(store: Store) -> Iterator[Damage]:
 
 
 def malformed_rows(store: Store) -> Iterator[Damage]:
-    """Rows of the ledger whose ID is not that of their codes and digit; items that show other codes than their ID's."""
+    """Rows of the ledger whose ID is not that of their codes and digit."""
     wrong, example = 0, ""
     for batch in store.dataset("assignments").to_batches(columns=["content_id", "codes", "suffix", "base", "sid"]):
         bad = batch.filter(pc.invert(_agree(batch["codes"], batch["sid"], batch["base"], batch["suffix"])))
@@ -53,6 +53,10 @@ def malformed_rows(store: Store) -> Iterator[Damage]:
     if wrong:
         what = f"in {wrong} rows the ID is not that of the codes and the digit, of {example!r} for one"
         yield Damage("assignments", what, "these IDs, and IDs may be given twice")
+
+
+def other_codes(store: Store) -> Iterator[Damage]:
+    """Items that show the ledger's ID, and other codes than those of the ID."""
     wrong = 0
     for batch in store.dataset("contents").to_batches(columns=["codes", "sid"], filter="sid IS NOT NULL"):
         wrong += pc.sum(pc.invert(_agree(batch["codes"], batch["sid"])), min_count=0).as_py()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,14 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.errors import StoreError
+from fuseid.core.errors import DamagedTable, StoreError
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.copied_ids import ledger_rows_when_copied
-from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.progress import Progress
 from fuseid.pipelines.spill import Spill
-from fuseid.pipelines.store import SCHEMAS, Store, filesystem, first_line, sql_string
-from fuseid.pipelines.table_files import broken_files, broken_history, listed
+from fuseid.pipelines.store import SCHEMAS, Store, filesystem, first_line, lacking_columns, sql_list
+from fuseid.pipelines.table_files import broken_files, broken_history, listed, version_of
 
 # What a table holds that can be made again; the others are the data itself.
 _REPLACEABLE = {
@@ -33,29 +34,87 @@ _COST = {
     "contents": "items, with their vectors",
     "assignments": "IDs that were given, and the settings",
 }
+# Values by which an index is compared with its rows.
+_PROBES = 1000
+_OF_FILES = (OSError, RuntimeError, ValueError, KeyError, OverflowError, pa.ArrowException)
 # Keys that are compared at a time.
 _ROWS_PER_PART = 500_000
 _KEY = pa.schema([("key", pa.string()), ("shown", pa.string())])
 
 
 def damaged_table(store: Store, name: str) -> Damage | None:
-    """What keeps a table from being opened, or makes its newest version incomplete; None for a whole one."""
+    """What keeps a table from being opened, or its newest version from being read; None for a whole one. Raises
+    StoreError where the store cannot be reached."""
     try:
         dataset = store.newest(name)
-    except StoreError as error:
+    except DamagedTable as error:
         return _unreadable(store, name, str(error))
     if dataset is None:
-        return None if name == "contents" else _missing(store, name)
+        return _missing(store, name)
     broken = [file for file in broken_files(dataset) if file.index is None]
-    if not broken:
-        return None
-    what = f"{len(broken)} of its files are not as they were written, {broken[0]} for one"
+    what = f"{len(broken)} of its files are not as they were written, {broken[0]} for one" if broken else ""
+    if lacking := lacking_columns(name, dataset.schema):
+        what = what or f"it lacks the column {', '.join(lacking)}"
     if name in _REPLACEABLE:
-        return _replaced(store, name, what)
-    if _is_torn(store, name, dataset):
+        what = what or _problem(dataset.to_batches()) or (_bad_lease(dataset) if name == "lease" else "")
+        return _replaced(store, name, what) if what else None
+    if not what:
+        return None
+    if broken and _is_torn(store, name, dataset):
         return _rolled_back(store, name, f"{what}; only its newest version names them")
     rows = sum(fragment.count_rows() for fragment in _broken_fragments(dataset, {file.path for file in broken}))
-    return Damage(name, what, f"{rows} of {dataset.count_rows()} rows: {_COST[name]}")
+    return Damage(name, what, f"{rows or 'all'} of {dataset.count_rows()} rows: {_COST[name]}")
+
+
+def damaged_rows(store: Store, name: str, progress: Progress) -> Iterator[Damage]:
+    """Reads every column of every row."""
+    dataset = store.dataset(name)
+    progress.begin(f"read {name}", dataset.count_rows())
+
+    def counted(fragment: lance.LanceFragment) -> Iterator[None]:
+        for batch in fragment.to_batches():
+            progress.advance(f"read {name}", batch.num_rows)
+            yield
+
+    problems = {fragment: _problem(counted(fragment)) for fragment in dataset.get_fragments()}
+    unreadable = {fragment: problem for fragment, problem in problems.items() if problem}
+    if not unreadable:
+        return
+    what = f"{sum(map(_rows, unreadable))} rows cannot be read: {next(iter(unreadable.values()))}"
+    if _is_torn(store, name, dataset):
+        yield _rolled_back(store, name, f"{what}; only its newest version names them")
+    else:
+        yield Damage(name, what, f"these {_COST.get(name, 'rows')}")
+
+
+def _rows(fragment: lance.LanceFragment) -> int:
+    return fragment.metadata.physical_rows
+
+
+def problem_of(call: Callable[[], object]) -> str:
+    """What a call raises over files that it cannot make sense of, in a line; empty where it raises nothing."""
+    try:
+        call()
+    except BaseException as error:
+        # The panic of a library in Rust, as zeros in a file may cause one, is no Exception and cannot be imported.
+        is_panic = type(error).__name__ == "PanicException"
+        if not is_panic and not isinstance(error, _OF_FILES):
+            raise
+        return first_line(error)
+    return ""
+
+
+def _problem(batches: Iterable[object]) -> str:
+    return problem_of(lambda: deque(batches, maxlen=0))
+
+
+def _bad_lease(dataset: lance.LanceDataset) -> str:
+    rows = dataset.to_table().to_pylist()
+    if len(rows) > 1:
+        return f"it has {len(rows)} rows"
+    if any(not 0 < row["epoch"] < 1 << 60 or row["expires_at"] is None or row["host"] is None for row in rows):
+        return "its row holds values that no run writes"
+    return ""
 
 
 def damaged_history(store: Store, name: str) -> Iterator[Damage]:
@@ -77,24 +136,6 @@ def damaged_indexes(store: Store, name: str) -> Iterator[Damage]:
         if what:
             repair = partial(_drop_index, store, name, index.name)
             yield Damage(f"{name}, index {index.name}", what, "nothing: it is made again from the rows", repair=repair)
-
-
-def damaged_rows(store: Store, name: str, progress: Progress) -> Iterator[Damage]:
-    """Reads every column of every row."""
-    dataset = store.dataset(name)
-    progress.begin(f"read {name}", dataset.count_rows())
-    unreadable, problem = 0, ""
-    for fragment in dataset.get_fragments():
-        try:
-            for batch in fragment.to_batches():
-                progress.advance(f"read {name}", batch.num_rows)
-        except (OSError, RuntimeError, ValueError) as error:
-            unreadable += fragment.count_rows()
-            problem = first_line(error)
-    if unreadable:
-        yield Damage(
-            name, f"{unreadable} rows cannot be read: {problem}", f"up to {unreadable} {_COST.get(name, 'rows')}"
-        )
 
 
 def keys_twice(dataset: lance.LanceDataset, columns: list[str], where: str | None = None) -> tuple[int, str]:
@@ -125,20 +166,39 @@ def doubled_items(store: Store, name: str) -> Iterator[Damage]:
 
 
 def _unreadable(store: Store, name: str, what: str) -> Damage:
-    what = what.partition("; `fuseid")[0].partition("damaged: ")[2]
+    what = what.partition("damaged: ")[2].partition("; `fuseid")[0]
     manifest = _newest_manifest(store, name)
     is_empty = manifest is not None and not filesystem(store.uri)[0].cat_file(manifest).strip(b"\0")
     if is_empty:
         what = "the manifest of its newest version is empty, as a power cut leaves one"
     if name in _REPLACEABLE:
         return _replaced(store, name, what)
-    return _rolled_back(store, name, what) if is_empty else Damage(name, what, f"all of it: {_COST[name]}")
+    before = None if manifest is None else _before(store, name, manifest)
+    if is_empty or (before is not None and _is_whole(before)):
+        return _rolled_back(store, name, what)
+    return Damage(name, what, f"all of it: {_COST[name]}")
 
 
-def _missing(store: Store, name: str) -> Damage:
-    if name in _REPLACEABLE or not store.has_contents():
+def _before(store: Store, name: str, manifest: str) -> lance.LanceDataset | None:
+    """The version before the one of a manifest, if it can be opened."""
+    opened: list[lance.LanceDataset] = []
+    problem_of(lambda: opened.append(lance.dataset(store.path(name), version=version_of(manifest) - 1)))
+    return opened[0] if opened else None
+
+
+def _is_whole(dataset: lance.LanceDataset) -> bool:
+    broken = [file for file in broken_files(dataset) if file.index is None]
+    return not broken and not problem_of(lambda: deque(dataset.to_batches(), maxlen=0))
+
+
+def _missing(store: Store, name: str) -> Damage | None:
+    if name == "contents":
+        ledger = store.newest("assignments")
+        if ledger is None or not ledger.count_rows():
+            return None  # nothing was ingested yet
+    elif name in _REPLACEABLE or not store.has_contents():
         return _replaced(store, name, "it is missing")
-    return Damage(name, "it is missing", _COST[name])
+    return Damage(name, "it is missing", f"all of it: {_COST[name]}")
 
 
 def _replaced(store: Store, name: str, what: str) -> Damage:
@@ -147,22 +207,23 @@ def _replaced(store: Store, name: str, what: str) -> Damage:
 
 def _rolled_back(store: Store, name: str, what: str) -> Damage:
     cost = {
-        "contents": "nothing: the next ingest decodes and encodes these items again",
-        "assignments": "nothing: the run that gave these IDs had not gone on; the next one gives them",
+        "contents": "nothing that is not made again: the next ingest takes the items of the last commit again",
+        "assignments": "the last commit: IDs that no item shows yet, which the next run gives, or a setting",
     }[name]
     return Damage(name, what, cost, repair=partial(_roll_back, store, name), early=True)
 
 
 def _is_torn(store: Store, name: str, dataset: lance.LanceDataset) -> bool:
     """Whether nothing is lost with the newest version: the one before is whole, and nothing was built on this one."""
+    opened: list[lance.LanceDataset] = []
+    problem_of(lambda: opened.append(dataset.checkout_version(dataset.version - 1)))
+    if not opened or not _is_whole(opened[0]):
+        return False
+    if name != "assignments":
+        return True
     try:
-        before = dataset.checkout_version(dataset.version - 1)
-        if broken_files(before):
-            return False
-        if name != "assignments" or not store.has_contents():
-            return True
-        return (ledger_rows_when_copied(store) or 0) <= before.count_rows()
-    except (OSError, RuntimeError, ValueError, StoreError):
+        return not store.has_contents() or (ledger_rows_when_copied(store) or 0) <= opened[0].count_rows()
+    except StoreError:  # `contents` cannot be opened
         return False
 
 
@@ -175,42 +236,51 @@ def _broken_fragments(dataset: lance.LanceDataset, paths: set[str]) -> list[lanc
 
 
 def _cannot_answer(dataset: lance.LanceDataset, column: str) -> str:
-    """What a query through the index on a column says, empty where it answers."""
-    field = dataset.schema.field(column)
-    try:
+    """What is wrong with the answer of the index on a column, empty where nothing is."""
+    found = ""
+
+    def ask() -> None:
+        nonlocal found
         row = dataset.to_table(columns=[column], filter=f"{column} IS NOT NULL", limit=1)
-        if not row.num_rows:
-            return ""
-        value = row[column][0].as_py()
-        if pa.types.is_fixed_size_list(field.type):
-            dataset.to_table(columns=[], nearest={"column": column, "q": value, "k": 1}, with_row_id=True)
-        elif column in ("caption", "vlm_caption"):
-            dataset.to_table(columns=[], full_text_query="a", limit=1, with_row_id=True)
-        else:
-            dataset.to_table(columns=[column], filter=f"{column} = {sql_string(value)}", limit=1)
-    except (OSError, RuntimeError, ValueError) as error:
-        return f"it cannot answer a query: {first_line(error)}"
-    return ""
+        if row.num_rows and pa.types.is_fixed_size_list(row.schema.field(column).type):
+            nearest = {"column": column, "q": row[column][0].as_py(), "k": 1}
+            dataset.to_table(columns=["_distance"], nearest=nearest, with_row_id=True)
+        elif row.num_rows and column in ("caption", "vlm_caption"):
+            dataset.to_table(columns=["_score"], full_text_query="a", limit=1, with_row_id=True)
+        elif row.num_rows:
+            found = _differs_from_rows(dataset, column)
+
+    problem = problem_of(ask)
+    return f"it cannot answer a query: {problem}" if problem else found
+
+
+def _differs_from_rows(dataset: lance.LanceDataset, column: str) -> str:
+    """Whether the index on a text column finds other rows than a scan, for values spread over the table."""
+    rows = dataset.count_rows()
+    at = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, _PROBES)).astype(np.int64)).tolist()
+    values = [value for value in dataset.take(at, columns=[column])[column].to_pylist() if value is not None]
+    if not values:
+        return ""
+    where = f"{column} IN ({sql_list(dict.fromkeys(values))})"
+    found = [
+        dataset.scanner(columns=[column], filter=where, with_row_id=True, use_scalar_index=use).to_table()["_rowid"]
+        for use in (True, False)
+    ]
+    by_index, by_scan = (set(rows.to_pylist()) for rows in found)
+    return "" if by_index == by_scan else f"it finds {len(by_index)} rows where a scan finds {len(by_scan)}"
 
 
 def _drop_index(store: Store, name: str, index: str) -> None:
     with store.writing(name) as dataset:
         dataset.drop_index(index)
-    maintain(store)
 
 
 def _newest_manifest(store: Store, name: str) -> str | None:
     """The path of the manifest that Lance takes for the newest."""
     fs, path = filesystem(f"{store.path(name)}/_versions")
-    if not fs.isdir(path):
-        return None
-    files = [file for file in fs.ls(path, detail=False) if file.endswith(".manifest")]
-    numbers = {int(Path(file).stem): file for file in files if Path(file).stem.isdigit()}
-    if not numbers:
-        return None
-    # Versions are counted downwards from 2^64 - 1 in names of 20 digits, so that the newest is listed first.
-    downwards = all(len(Path(file).stem) == 20 for file in files)
-    return numbers[min(numbers) if downwards else max(numbers)]
+    files = fs.ls(path, detail=False) if fs.isdir(path) else []
+    manifests = [file for file in files if re.fullmatch(r"\d+\.manifest", file.rpartition("/")[2])]
+    return max(manifests, key=version_of, default=None)
 
 
 def _roll_back(store: Store, name: str) -> None:

@@ -51,7 +51,11 @@ def tokenizer_of(uri: str, tag: str) -> str:
 def remove_tag(uri: str, tag: str) -> None:
     """Lets both versions go at the next cleaning up; its export cannot be made again then. Raises BadInput for an
     unknown tag."""
-    tokenizer_of(uri, tag)
     store = Store.open(uri)
-    for name in TABLES:
-        store.dataset(name).tags.delete(tag)
+    tables = [store.dataset(name) for name in TABLES if _TAG.fullmatch(tag) and store.newest(name) is not None]
+    # One of them may have lost it.
+    tagged = [dataset for dataset in tables if tag in dataset.tags.list()]
+    if not tagged:
+        tokenizer_of(uri, tag)
+    for dataset in tagged:
+        dataset.tags.delete(tag)

@@ -17,6 +17,9 @@ from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.pins import pinned, remove_expired
 from fuseid.pipelines.restore import restore
 
+_ONES = dict.fromkeys(("assignments", "rejected", "runs"), 1)
+_FILES = {f"{name}.lance/_versions/1.manifest": {"bytes": 1} for name in _ONES}
+LIST = json.dumps({"format": 1, "made_at": "today", "bytes": 1, "rows": _ONES, "versions": _ONES, "files": _FILES})
 SMALL = {"block_rows": 4, "wave_rows": 8}
 
 
@@ -166,6 +169,15 @@ def test_a_file_that_was_altered_is_found_by_its_hash(fitted):
         ('{"format": 1, "files": {"../outside": {"bytes": 1}}}', "names files that no backup has"),
         ('{"format": 1, "files": {"contents.lance/../../outside": {"bytes": 1}}}', "names files that no backup has"),
         ('{"format": 1, "files": {"contents.lance/data/x": 1}}', "names files that no backup has"),
+        ('{"format": 1, "files": {"contents.lance/data/\\u0000": {"bytes": 1}}}', "names files that no backup has"),
+        ('{"format": 1, "files": {}}', "does not say which tables it has"),
+        (
+            '{"format": 1, "files": {}, "rows": {}, "versions": {}}',
+            "names no version of a table that every database has",
+        ),
+        (LIST.replace("1.manifest", "1.manifes"), "names no version of a table"),
+        (LIST.replace('"made_at": "today", ', ""), "does not say when it was made"),
+        (LIST.replace('"bytes": 1}', '"bytes": "1"}'), "names files that no backup has"),
     ],
 )
 def test_what_is_no_backup_is_one_line(bare, text, said):
@@ -184,6 +196,11 @@ def test_neither_a_backup_nor_a_database_is_overwritten(fitted):
         backup(fitted.uri(), fitted.uri("backup"))
     with pytest.raises(BadInput, match="exists and is not an empty folder; name a new one"):
         restored(fitted, "backup", to="db")
+
+
+def test_a_backup_lies_outside_its_database(fitted):
+    with pytest.raises(BadInput, match="lies in the database"):
+        backup(fitted.uri(), f"{fitted.uri()}/backup")
 
 
 def test_a_damaged_database_is_not_copied(fitted):

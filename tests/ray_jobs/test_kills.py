@@ -100,7 +100,7 @@ def test_a_table_with_data_and_no_version_is_no_new_one(db: Path) -> None:
     Store.create(db)
     shutil.rmtree(db / "runs.lance" / "_versions")
     (db / "runs.lance" / "data").mkdir()
-    with pytest.raises(StoreError, match=r"damaged: runs has data and no version"):
+    with pytest.raises(StoreError, match=r"the table runs of .* is damaged: it has data and no version"):
         Store.create(db)
 
 
