@@ -26,6 +26,7 @@ from pathlib import Path
 # cluster, an item by a decode child in both cases.
 STEPS = {
     "lease.taken": "the lease is held, the run has no row yet",
+    "fence.begun": "the lease is taken from a process that may live, which is not fenced off yet",
     "run.begun": "the run's row says `running`",
     "contents.made": "the first wave has made `contents`, still empty",
     "wave.ready": "a wave is decoded and encoded, nothing of it is written",

@@ -72,6 +72,7 @@ class Lease:
             self._beat.start()
             self._store.writer = self
             if self._store.configured("lease", _OWED):
+                reached("fence.begun")
                 self._store.fence()
                 self._store.configure("lease", {_OWED: False})
             reached("lease.taken")

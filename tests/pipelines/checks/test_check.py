@@ -465,7 +465,7 @@ def test_another_id_than_the_ledgers_is_no_stale_copy(fitted, db):
     (damage,) = found(db, repair=True)["damages"]
     assert damage["what"] == "1 items show another ID than the ledger gave them"
     with pytest.raises(StoreError, match=r"'v003' of .* shows the ID .*, which the ledger did not give it"):
-        fitted.ingest_vectors({})
+        last_wave(fitted)
     assert found(db, repair=True, accept_lost_ids=True)["damages"] == []
     assert fitted.ids() == before
 
