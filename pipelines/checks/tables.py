@@ -112,7 +112,9 @@ def _bad_lease(dataset: lance.LanceDataset) -> str:
     rows = dataset.to_table().to_pylist()
     if len(rows) > 1:
         return f"it has {len(rows)} rows"
-    if any(not 0 < row["epoch"] < 1 << 60 or row["expires_at"] is None or row["host"] is None for row in rows):
+    if any(
+        not 0 < row["epoch"] < 1 << 60 or not (row["expires_at"] or 0) < 1e12 or row["host"] is None for row in rows
+    ):
         return "its row holds values that no run writes"
     return ""
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -128,6 +129,28 @@ def test_the_lease_of_a_killed_process_on_this_host_is_free_at_once(store, holde
     process.wait()
     with Lease(store, 30) as lease:
         lease.check()
+
+
+def test_a_fence_that_was_interrupted_is_made_by_the_next_holder(bare, cluster, monkeypatch):
+    """The first holder stands between its question and its commit; the second is stopped before it has fenced."""
+    bare.ingest_vectors(cluster(20))
+    first, second, third = (bare.store() for _ in range(3))
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(second, "fence", interrupted)
+    with Lease(first, 1.1) as lease, ExitStack() as commit:
+        dataset = commit.enter_context(first.writing("contents"))
+        lease._stop.set()  # as a stopped process renews nothing
+        time.sleep(1.3)
+        with pytest.raises(KeyboardInterrupt), Lease(second):
+            pass
+        with Lease(third):
+            pass
+        with pytest.raises(OSError, match="incompatible with concurrent transaction Restore"):
+            dataset.delete("content_id = 'v003'")
+    assert len(bare.rows()) == 20
 
 
 CONTAINED = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]

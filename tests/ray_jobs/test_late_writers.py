@@ -19,7 +19,6 @@ from .exactly_once import (
     Drivers,
     State,
     copied,
-    violations,
     violations_meanwhile,
     wait_for,
 )
@@ -147,28 +146,3 @@ def test_a_first_fit_that_stored_its_fusion_and_slept_changes_no_setting(
     jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
 ) -> None:
     Late(drivers, tmp_path, jobs["fit"], "fit.fusion", 1).run("fit", settings=FUSION)
-
-
-@pytest.mark.slow
-def test_a_fence_that_a_killed_job_did_not_make_is_made_by_the_next(
-    jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
-) -> None:
-    """The second job takes the lease of the first, which is stopped right before a commit, and dies at once; the third
-    finds the lease of a dead process."""
-    before = copied(jobs["ingest"], db)
-    for folder in ("first", "second"):
-        (tmp_path / folder).mkdir()
-    first = drivers.start("ingest", db, held(SETTINGS), "columns.written=hold", tmp_path / "first", **before.call)
-    wait_for(tmp_path / "first" / "columns.written")
-    os.kill(first, SIGSTOP)
-    (tmp_path / "first" / "columns.written.go").touch()
-    while (second := drivers.run("fit", db, fault="fence.begun", marks=tmp_path / "second")).status == 3:
-        pass
-    assert second.status == -SIGKILL, second.words
-    drivers.finish("ingest", db, **before.call)
-    os.kill(first, SIGCONT)
-    ended = drivers.wait(first)
-    assert (ended.status, len(ended.words.splitlines())) == (1, 1), ended.words
-    state = State.of(db)
-    assert state.outcomes.pop(-2) == f"failed: {ended.words.strip()}"
-    assert violations(state, before.quiet, before.listed, killed=0) == []
