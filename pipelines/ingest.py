@@ -69,7 +69,11 @@ def ingest(
                 fusion.check_encoders(fingerprints.encoders())
             reconcile(store)
             whole = getattr(source, "incomplete", None) is None
-            unlisted = Unlisted(store, listing.keys, Path(scratch), config.run.max_prune) if prune and whole else None
+            unlisted = None
+            if prune and whole:
+                # Who gives the number of items knows that none is missing.
+                within = getattr(source, "line_within_text", None) if config.source.expect_rows is None else None
+                unlisted = Unlisted(store, listing.keys, Path(scratch), config.run.max_prune, within)
             plan = Plan(store, listing, config, fingerprints)
             committer = WaveCommitter(store, run.run_id, fingerprints, fusion)
             waves = Waves(committer, config.run, run, plan, partial(_committed, store, config, after_wave))

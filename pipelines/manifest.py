@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadField, BadInput
+from fuseid.pipelines.keys import digest
 from fuseid.pipelines.listed import (
     SIDECAR_BYTES,
     Listed,
@@ -38,6 +39,9 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
 _QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
 _FIELD = re.compile(rf'(?:{_QUOTED.pattern}|[^",\r\n]*+)(,|[\r\n]*\Z)')
 
+# Lines of text that look like rows, as far as they are remembered: some 50 MB.
+_MOST_WITHIN_TEXT = 1 << 18
+
 Row = dict[str, Any]
 
 
@@ -54,6 +58,12 @@ class Manifest:
         self.base: Path | str = path.resolve().parent if uri is None else str(uri.folder)
         self.ignored: tuple[str, ...] = ()
         self._file = path
+        self._within_text: dict[bytes, int] = {}
+
+    def line_within_text(self, content_id: str) -> int | None:
+        """The line, within a quoted field of a CSV, that would be the row of this item if no quote opened before it;
+        once the source was iterated."""
+        return self._within_text.get(digest(content_id))
 
     def __iter__(self) -> Iterator[Listed]:
         read = {".parquet": self._parquet, ".jsonl": self._jsonl, ".csv": self._csv}[self._file.suffix]
@@ -152,7 +162,15 @@ class Manifest:
                         f"{self.path}, line {first} has {few} fields than the header: {len(fields)} of {len(names)}"
                     )
                 elif fields:
+                    self._note_within_text(record, first, names)
                     yield first, dict(zip(names, fields, strict=True))
+
+    def _note_within_text(self, record: list[str], first: int, names: list[str]) -> None:
+        """Of two quotes that are out of place, one may close the field that the other opens: that is CSV like any."""
+        for number, line in enumerate(record[1:], first + 1):
+            if line.count(",") == len(names) - 1 and len(self._within_text) < _MOST_WITHIN_TEXT:
+                content_id = line.split(",")[names.index("content_id")].strip('"\r\n')
+                self._within_text[digest(storable(content_id))] = number
 
 
 class _Unreadable:

@@ -150,6 +150,28 @@ def test_a_csv_that_lacks_rows_removes_nothing(workspace, damaged, said):
     assert workspace.store().dataset("runs").count_rows() == 1  # nothing was begun
 
 
+def test_an_item_that_a_stray_quote_made_text_of_another_one_is_not_removed(workspace):
+    path, rows = workspace.media / "m.csv", workspace.captions(10)
+    whole = "content_id,uri,caption,kind\n" + "".join(f"{row['content_id']},,{row['caption']},text\n" for row in rows)
+    path.write_text(whole)
+    workspace.ingest(path)
+    before = workspace.rows()
+    # One quote opens a field and is not closed, one that belongs to a text closes it three lines below.
+    lines = whole.splitlines(keepends=True)
+    lines[3], lines[6] = lines[3].replace(",,", ',,"'), lines[6].replace(",text", '",text')
+    path.write_text("".join(lines))
+    with pytest.raises(
+        BadInput, match=r"remove 't003', which line 5 of the source names within .* --expect-rows"
+    ) as caught:
+        workspace.ingest(
+            path, prune=True, config=workspace.settings(run={"max_prune": "100%"}), load=workspace.no_model
+        )
+    assert "\n" not in str(caught.value)
+    assert workspace.rows() == before
+    counted = workspace.settings(run={"max_prune": "100%"}, source={"expect_rows": 7})
+    assert workspace.ingest(path, prune=True, config=counted).counts["pruned"] == 3
+
+
 @pytest.mark.parametrize("cut", ["parquet", "npy", "ids"])
 def test_a_file_of_vectors_that_was_cut_off_removes_nothing(bare, cluster, cut):
     vectors = cluster(30)
