@@ -123,6 +123,27 @@ def test_a_folder_that_cannot_be_listed_whole_removes_nothing(workspace, monkeyp
     assert workspace.ingest(workspace.media, prune=True, load=workspace.no_model).counts["pruned"] == 1
 
 
+@pytest.mark.parametrize("away", [False, True])
+def test_a_folder_that_became_a_link_removes_nothing(workspace, away):
+    for folder in "ab":
+        (workspace.media / folder).mkdir()
+        for i in range(3):
+            Image.new("RGB", (8, 8), (i, 2 * i, 3 * i)).save(workspace.media / folder / f"{i}.png")
+    workspace.ingest(workspace.media)
+    (workspace.media / "b").rename(elsewhere := workspace.media.with_name("elsewhere"))
+    (workspace.media / "b").symlink_to(elsewhere / "none" if away else elsewhere)
+    said = f"1 linked folders were not entered, '{workspace.media / 'b'}' for one"
+    for prune in (False, True):
+        config = workspace.settings(run={"max_prune": "100%"})
+        run = workspace.ingest(workspace.media, prune=prune, config=config, load=workspace.no_model)
+        assert run.counts.get("pruned", 0) == 0
+        assert any(note.startswith(said) for note in run.notes)
+        assert any(note.startswith(f"nothing was pruned: {said}") for note in run.notes) == prune
+    assert len(workspace.rows()) == 6
+    (workspace.media / "b").unlink()
+    assert workspace.ingest(workspace.media, prune=True, load=workspace.no_model, config=config).counts["pruned"] == 3
+
+
 def as_csv(rows):
     return "content_id,caption\n" + "".join(f"{row['content_id']},{row['caption']}\n" for row in rows)
 
