@@ -144,8 +144,8 @@ class Manifest:
                 try:
                     fields = next(reader, None)
                 except csv.Error as error:
-                    what = _misplaced_quote(record, first) or f"line {first} is no CSV"
-                    raise BadInput(f"{self.path}, {what} ({error})") from None
+                    refusal = _misplaced_quote(record, first) or f"line {first} is no CSV"
+                    raise BadInput(f"{self.path}, {refusal} ({error})") from None
                 if any("\0" in line for line in record):
                     raise BadInput(f"{self.path}, line {first} holds a NUL byte: the file is damaged, or not UTF-8")
                 # csv takes a quote within a field that is not in quotes for text.
