@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fuseid.core.errors import StoreError
-from fuseid.pipelines.store import Store, rows_by_id
+from fuseid.pipelines.store import Store, command, rows_by_id
 from fuseid.pipelines.words import telling_words, words_of
 
 _COLUMNS = ("content_id", "kind", "sid", "codes", "caption", "thumbnail")
@@ -33,7 +33,7 @@ def write_page(
     dataset = store.dataset("contents")
     rows = dataset.to_table(columns=list(_COLUMNS), filter="sid IS NOT NULL", limit=limit).to_pylist()
     if not rows:
-        raise StoreError(f"{uri} has no semantic IDs yet; `fuseid fit --db {uri}` gives them")
+        raise StoreError(f"{uri} has no semantic IDs yet; {command('fit', uri)} gives them")
     shown = {row["content_id"]: tile(row) for row in rows}
     wanted = [i for search in searches for i in search["ids"] if i not in shown]
     shown_more = {row["content_id"]: tile(row) for row in rows_by_id(dataset, wanted, _COLUMNS)}

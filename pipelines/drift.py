@@ -8,7 +8,7 @@ from typing import Any
 
 from fuseid.core.config import TokenizerConfig
 from fuseid.pipelines.runs import Run
-from fuseid.pipelines.store import Store, sql_string
+from fuseid.pipelines.store import Store, command, sql_string
 from fuseid.tokenizers.drift import CodeUse, drift, enough
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
@@ -32,7 +32,7 @@ def record_drift(store: Store, tokenizer: RQKMeans, new: CodeUse, config: Tokeni
     if reasons:
         run.notes.append(
             f"drift of the last {found.items} new items: {'; '.join(reasons)}. "
-            f"`fuseid fit --db {store.uri}` makes a candidate to compare and promote"
+            f"{command('fit', store.uri)} makes a candidate to compare and promote"
         )
 
 

@@ -20,7 +20,7 @@ from fuseid.pipelines.commit import reconcile
 from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.ingest import Progress, Silent
 from fuseid.pipelines.runs import Run, writing_job
-from fuseid.pipelines.store import Store, table_by_row
+from fuseid.pipelines.store import Store, command, table_by_row
 from fuseid.pipelines.vectors import nan_rows
 from fuseid.tokenizers.collisions import Policy
 from fuseid.tokenizers.rq_kmeans import RQKMeans
@@ -119,7 +119,7 @@ def promote(uri: str, tokenizer_id: str, config: Config) -> Run:
 def _check_fits_here(store: Store, tokenizer: RQKMeans) -> None:
     fusion_id = store.setting("fusion")
     if fusion_id is None:
-        raise StoreError(f"{store.uri} has no fusion yet; `fuseid fit --db {store.uri}` makes one")
+        raise StoreError(f"{store.uri} has no fusion yet; {command('fit', store.uri)} makes one")
     check_fusion(tokenizer, store.get_artifact(Fusion, fusion_id))
 
 
@@ -178,7 +178,8 @@ def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> p
 
     chosen = heapq.nsmallest(limit, keyed())
     if not chosen:
-        raise BadInput(f"no item in {store.uri} has a vector to fit on; `fuseid ingest --db {store.uri} ...` adds some")
+        more = command("ingest", store.uri, " ...")
+        raise BadInput(f"no item in {store.uri} has a vector to fit on; {more} adds some")
     rows = table_by_row(dataset, [row for _, _, row in chosen], ["content_id", *columns])
     return rows.sort_by("content_id")
 
@@ -196,7 +197,7 @@ def assign_all(uri: str, config: Config, tokenizer_id: str | None = None, progre
         champion = store.setting("champion")
         tokenizer_id = tokenizer_id or champion
         if tokenizer_id is None:
-            raise StoreError(f"{uri} has no tokenizer yet; `fuseid fit --db {uri}` makes one")
+            raise StoreError(f"{uri} has no tokenizer yet; {command('fit', uri)} makes one")
         tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
         fusion = store.get_artifact(Fusion, store.setting("fusion"))
         check_fusion(tokenizer, fusion)

@@ -21,6 +21,7 @@ from fuseid.pipelines.listed import (
 )  # fmt: skip
 
 _HERE = Path()
+_FILES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".json", ".txt")
 
 
 class Folder:
@@ -33,22 +34,35 @@ class Folder:
         self.path = path
         self.base = path.resolve()
         self._unread: list[OSError] = []
+        self._linked: list[str] = []
 
     @property
     def incomplete(self) -> str | None:
         """Why the list lacks items, once it was iterated."""
-        if not self._unread:
-            return None
-        return f"{len(self._unread)} folders below {self.path} cannot be read, {self._unread[0].filename!r} for one"
+        reasons = []
+        if self._unread:
+            first = self._unread[0].filename
+            reasons.append(f"{len(self._unread)} folders below {self.path} cannot be read, {first!r} for one")
+        if self._linked:
+            reasons.append(
+                f"{len(self._linked)} linked folders were not entered, {self._linked[0]!r} for one (name them as "
+                "sources of their own, or move them in)"
+            )
+        return "; ".join(reasons) or None
 
     @property
     def notes(self) -> list[str]:
         return [self.incomplete] if self.incomplete else []
 
     def __iter__(self) -> Iterator[Listed]:
-        self._unread = []
+        self._unread, self._linked = [], []
         for directory, folders, names in os.walk(self.path, onerror=self._unread.append):
             folders.sort()
+            # os.walk names them and passes them over: a link may lead out of the folder, or round in a circle.
+            self._linked += filter(os.path.islink, (os.path.join(directory, name) for name in folders))
+            # A link that leads nowhere may be to a folder on a disk that is away.
+            plain = (os.path.join(directory, name) for name in names if not name.lower().endswith(_FILES))
+            self._linked += (path for path in plain if os.path.islink(path) and not os.path.exists(path))
             below = Path(directory).relative_to(self.path)
             there = set(names)
             for name in sorted(names):

@@ -26,7 +26,7 @@ from fuseid.pipelines.runs import Run, writing_job
 from fuseid.pipelines.sources import Source
 from fuseid.pipelines.stages import stage_fingerprints
 from fuseid.pipelines.stopping import stoppable
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store import Store, command
 from fuseid.pipelines.waves import Waves
 from fuseid.tokenizers.collisions import Policy
 from fuseid.tokenizers.drift import CodeUse
@@ -69,10 +69,15 @@ def ingest(
                 fusion.check_encoders(fingerprints.encoders())
             reconcile(store)
             whole = getattr(source, "incomplete", None) is None
-            unlisted = Unlisted(store, listing.keys, Path(scratch), config.run.max_prune) if prune and whole else None
+            unlisted = None
+            if prune and whole:
+                # Who gives the number of items knows that none is missing.
+                within = getattr(source, "line_within_text", None) if config.source.expect_rows is None else None
+                unlisted = Unlisted(store, listing.keys, Path(scratch), config.run.max_prune, within)
             plan = Plan(store, listing, config, fingerprints)
             committer = WaveCommitter(store, run.run_id, fingerprints, fusion)
-            waves = Waves(committer, config.run, run, plan, partial(_committed, store, config, after_wave))
+            committed = partial(_committed, store, config, after_wave)
+            waves = Waves(committer, config.run, run, plan, committed, _not_read(source))
             progress.begin("ingest", listing.keys.count)
             try:
                 _stream(plan, runner, waves, progress)
@@ -144,11 +149,16 @@ def _note(run: Run, store: Store, source: Source, config: Config, prune: bool) -
     if is_fake(config.clip.model if config.clip else None) or is_fake(config.vlm.model):
         run.notes.append("FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another --db")
     run.notes += getattr(source, "notes", ())
-    ignored = getattr(source, "ignored", ())
-    if ignored:
-        run.notes.append(f"columns of the manifest that were not read: {', '.join(ignored)}")
+    if not_read := _not_read(source):
+        run.notes.append(not_read)
     if store.setting("fusion") is None and store.has_contents():
-        run.notes.append(f"vectors are stored; `fuseid fit --db {store.uri}` learns the tokenizer and gives IDs")
+        run.notes.append(f"vectors are stored; {command('fit', store.uri)} learns the tokenizer and gives IDs")
+
+
+def _not_read(source: Source) -> str | None:
+    """Columns that a manifest has besides its own; a name that is spelled otherwise is among them."""
+    ignored = getattr(source, "ignored", ())
+    return f"columns of the manifest that were not read: {', '.join(ignored)}" if ignored else None
 
 
 def finish(

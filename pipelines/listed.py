@@ -44,7 +44,7 @@ class Source(Protocol):
     """`base` is the local folder, or the remote uri of one, that relative uris start from and may not leave.
 
     A source may also have, once it was iterated, `notes` for the run, and in `incomplete` a reason why it lacks items
-    that belong to it.
+    that belong to it; `line_within_text` says where it names an item within the text of another one.
     """
 
     @property

@@ -20,7 +20,7 @@ from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.models import load_clip
 from fuseid.pipelines.indexes import text_indexes
 from fuseid.pipelines.listed import storable
-from fuseid.pipelines.store import Store, below_prefix, rows_by_id, vector_sizes
+from fuseid.pipelines.store import Store, below_prefix, command, rows_by_id, vector_sizes
 from fuseid.pipelines.vectors import nan_rows
 
 RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
@@ -115,7 +115,7 @@ class Catalog:
         rows = self._now.count_rows()
         if not rows:
             raise StoreError(
-                f"the database {self._store.uri} is empty; `fuseid ingest --db {self._store.uri} ...` fills it"
+                f"the database {self._store.uri} is empty; {command('ingest', self._store.uri, ' ...')} fills it"
             )
         return rows
 
@@ -128,9 +128,7 @@ class Catalog:
         stem = sid.rstrip("-")
         condition = below_prefix(stem) + (f" AND ({where})" if where else "")
         if self._store.setting("champion") is None:
-            raise StoreError(
-                f"{self._store.uri} has no semantic IDs yet; `fuseid fit --db {self._store.uri}` gives them"
-            )
+            raise StoreError(f"{self._store.uri} has no semantic IDs yet; {command('fit', self._store.uri)} gives them")
         keys = self._dataset.to_table(columns=["sid", "content_id"], filter=condition)
         order = sorted(zip(keys["sid"].to_pylist(), keys["content_id"].to_pylist(), strict=True), key=_sid_order)[:k]
         found = self._rows([i for _, i in order], columns)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadField, BadInput
+from fuseid.pipelines.keys import digest
 from fuseid.pipelines.listed import (
     SIDECAR_BYTES,
     Listed,
@@ -32,8 +35,12 @@ _DIGITS = 4000
 _JSON = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) <= _DIGITS else digits)
 # What decides how deep a bracket of a line of JSON lies.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
-# A field of CSV that is well formed, with the comma behind it.
-_FIELD = re.compile(r'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n][^,\r\n]*+|),')
+# A field of CSV in quotes; one as RFC 4180 has it, with the comma or the end of the record behind it.
+_QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
+_FIELD = re.compile(rf'(?:{_QUOTED.pattern}|[^",\r\n]*+)(,|[\r\n]*\Z)')
+
+# Lines of text that look like rows, as far as they are remembered: some 50 MB.
+_MOST_WITHIN_TEXT = 1 << 18
 
 Row = dict[str, Any]
 
@@ -51,6 +58,12 @@ class Manifest:
         self.base: Path | str = path.resolve().parent if uri is None else str(uri.folder)
         self.ignored: tuple[str, ...] = ()
         self._file = path
+        self._within_text: dict[bytes, int] = {}
+
+    def line_within_text(self, content_id: str) -> int | None:
+        """The line, within a quoted field of a CSV, that would be the row of this item if no quote opened before it;
+        once the source was iterated."""
+        return self._within_text.get(digest(content_id))
 
     def __iter__(self) -> Iterator[Listed]:
         read = {".parquet": self._parquet, ".jsonl": self._jsonl, ".csv": self._csv}[self._file.suffix]
@@ -131,9 +144,13 @@ class Manifest:
                 try:
                     fields = next(reader, None)
                 except csv.Error as error:
-                    raise BadInput(f"{self.path}, {_where(record, first)} ({error})") from None
+                    refusal = _misplaced_quote(record, first) or f"line {first} is no CSV"
+                    raise BadInput(f"{self.path}, {refusal} ({error})") from None
                 if any("\0" in line for line in record):
                     raise BadInput(f"{self.path}, line {first} holds a NUL byte: the file is damaged, or not UTF-8")
+                # csv takes a quote within a field that is not in quotes for text.
+                if any('"' in line for line in record) and (what := _misplaced_quote(record, first)):
+                    raise BadInput(f"{self.path}, {what}")
                 if names is None:
                     names = fields or []
                     self._check_columns(names)
@@ -145,7 +162,15 @@ class Manifest:
                         f"{self.path}, line {first} has {few} fields than the header: {len(fields)} of {len(names)}"
                     )
                 elif fields:
+                    self._note_within_text(record, first, names)
                     yield first, dict(zip(names, fields, strict=True))
+
+    def _note_within_text(self, record: list[str], first: int, names: list[str]) -> None:
+        """Of two quotes that are out of place, one may close the field that the other opens: that is CSV like any."""
+        for number, line in enumerate(record[1:], first + 1):
+            if line.count(",") == len(names) - 1 and len(self._within_text) < _MOST_WITHIN_TEXT:
+                content_id = line.split(",")[names.index("content_id")].strip('"\r\n')
+                self._within_text[digest(storable(content_id))] = number
 
 
 class _Unreadable:
@@ -200,19 +225,32 @@ def _noted(lines: Iterable[str], record: list[str]) -> Iterator[str]:
         yield line
 
 
-def _where(record: list[str], first: int) -> str:
-    """Where the field that csv refuses begins. record: the lines of its record, as far as read; first: their number."""
+def _misplaced_quote(record: list[str], first: int) -> str | None:
+    """What is wrong with the first quote that no CSV has there, and its line; None where all are in their places.
+
+    record: the lines of a record, as far as they were read; first: the number of the first one.
+    """
     text, at = "".join(record), 0
     while match := _FIELD.match(text, at):
+        if match[1] != ",":
+            return None
         at = match.end()
-    if text[at : at + 1] != '"':
-        return f"line {first} is no CSV"
-    for line in record:
-        if at < len(line):
-            break
-        at -= len(line)
-        first += 1
+    quote = text.find('"', at)
+    if quote < 0:
+        return None
+    ends = list(accumulate(map(len, record)))
+    opens = first + bisect_right(ends, quote)
+    if quote != at:
+        return (
+            f"line {opens}: a quote within a field that is not in quotes; write the field in quotes and the quote "
+            'twice, as in "5"" screen"'
+        )
+    closed = _QUOTED.match(text, at)
+    if closed is None:
+        return f"line {opens}: the quote that opens here is never closed"
+    closes = first + bisect_right(ends, closed.end() - 1)
+    begun = "" if closes == opens else f", whose first one is on line {opens} and may lack the quote that closes it"
     return (
-        f"line {first}: the quote that opens here is never closed, or closes within its field; one that belongs to the "
-        "text is written twice"
+        f"line {closes}: text follows the quote that closes a field{begun}; a quote that belongs to the text is "
+        "written twice"
     )

@@ -7,7 +7,7 @@ be incomplete, and no large share of the items goes unless `run.max_prune` allow
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -25,9 +25,20 @@ _PER_COMMIT = 10_000
 class Unlisted:
     """The items of a store that a source does not list, their ids in a file per table."""
 
-    def __init__(self, store: Store, keys: Keys, scratch: Path, max_prune: str) -> None:
-        """Raises BadInput where `contents` would lose more than `max_prune` allows."""
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        scratch: Path,
+        max_prune: str,
+        line_within_text: Callable[[str], int | None] | None = None,
+    ) -> None:
+        """line_within_text: the line of the source that names an item within another one's text.
+
+        Raises BadInput for such an item, and where `contents` would lose more than `max_prune` allows.
+        """
         self._store = store
+        self._line_within_text = line_within_text or (lambda _: None)
         self._scratch = scratch
         self.counts = {table: self._find(table, keys) for table in _TABLES}
         items = store.dataset("contents").count_rows() if store.has_contents() else 0
@@ -54,6 +65,12 @@ class Unlisted:
                 return 0
             for batch in self._store.dataset(table).to_batches(columns=["content_id"], batch_size=_BATCH):
                 for content_id in keys.missing(batch["content_id"].to_pylist()):
+                    if line := self._line_within_text(content_id):
+                        raise BadInput(
+                            f"--prune would remove {content_id!r}, which line {line} of the source names within text "
+                            "of another item: a quote before it is out of place; nothing was changed. If that line is "
+                            "text, give the number of items with --expect-rows"
+                        )
                     file.write(json.dumps(content_id) + "\n")
                     found += 1
         return found

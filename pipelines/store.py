@@ -70,12 +70,12 @@ class Store:
     def open(cls, uri: str | Path) -> Store:
         """Raises StoreError where there is no database, or one of another schema version."""
         if "://" not in str(uri) and not Path(uri).exists():
-            raise StoreError(f"no database at {uri}; `fuseid ingest --db {uri} ...` makes one")
+            raise StoreError(f"no database at {uri}; {command('ingest', uri, ' ...')} makes one")
         store = cls(_checked(uri))
         for name in SCHEMAS:
             if store.newest(name) is None:
                 store._check_unmade(name)
-                raise StoreError(f"no fuseid database at {uri}; `fuseid ingest --db {uri} ...` makes one")
+                raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
         store._check_version()
         return store
 
@@ -84,7 +84,7 @@ class Store:
         """One that may be damaged, nothing of it opened. Raises StoreError where there is nothing at all."""
         fs, root = filesystem(_checked(uri))
         if not any(fs.exists(f"{root}/{name}.lance") for name in TABLES):
-            raise StoreError(f"no fuseid database at {uri}; `fuseid ingest --db {uri} ...` makes one")
+            raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
         return cls(str(uri))
 
     @classmethod
@@ -108,7 +108,7 @@ class Store:
         yet."""
         newest = self.newest(name)
         if newest is None:
-            raise StoreError(f"the database {self.uri} is empty; `fuseid ingest --db {self.uri} ...` fills it")
+            raise StoreError(f"the database {self.uri} is empty; {command('ingest', self.uri, ' ...')} fills it")
         return newest
 
     def path(self, name: str) -> str:
@@ -307,7 +307,7 @@ class Store:
         fs, root = filesystem(self.uri)
         source = f"{root}/artifacts/{name}"
         if self.lacks_artifact(name):
-            raise ArtifactError(f"{self.uri} holds no {name}; `fuseid fit` makes one")
+            raise ArtifactError(f"{self.uri} holds no {name}; {command('fit', self.uri)} makes one")
         scratch = Path(tempfile.mkdtemp())
         try:
             for path in fs.ls(source, detail=False):
@@ -395,9 +395,14 @@ def first_line(error: BaseException) -> str:
     return re.sub(r", /\S+\.rs:.*", "", line)[:300]
 
 
+def command(name: str, uri: str | Path, more: str = "") -> str:
+    """A command on a database as a message names it, to be pasted into a shell. more: what follows the database."""
+    return f"`fuseid {name} --db {shlex.quote(str(uri))}{more}`"
+
+
 def check_command(uri: str) -> str:
     """The command that says what is damaged, and repairs it where that loses nothing."""
-    return f"`fuseid check --db {shlex.quote(uri)} --repair`"
+    return command("check", uri, " --repair")
 
 
 def damage(uri: str, table: str, what: str) -> str:

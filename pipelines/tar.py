@@ -86,6 +86,8 @@ def members(file: BinaryIO, length: int) -> Iterator[Member]:
 def _check_end(file: BinaryIO, at: int, length: int) -> None:
     """Whether a block of zeros at byte `at` is the end of the tar, and not a part of it that was lost."""
     left = length - at
+    if left < 2 * BLOCK:
+        raise BadShard(f"it ends at byte {length}, within the two blocks of zeros that end a tar: it was cut off")
     if left > _MOST_PADDING_BYTES or _read(file, at, left).strip(b"\0"):
         raise BadShard(f"the mark that ends a tar lies at byte {at}, and {left} bytes follow")
 

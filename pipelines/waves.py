@@ -15,6 +15,7 @@ from fuseid.pipelines.commit import WaveCommitter
 from fuseid.pipelines.failures import Failures
 from fuseid.pipelines.plan import Plan
 from fuseid.pipelines.runs import Run
+from fuseid.pipelines.store import command
 
 # A share of fewer items says little.
 _ENOUGH = 100
@@ -30,14 +31,22 @@ class Waves:
     """
 
     def __init__(
-        self, committer: WaveCommitter, config: RunConfig, run: Run, plan: Plan, committed: Callable[[int], None]
+        self,
+        committer: WaveCommitter,
+        config: RunConfig,
+        run: Run,
+        plan: Plan,
+        committed: Callable[[int], None],
+        hint: str | None = None,
     ) -> None:
-        """plan: what the batches come from. committed: called after each commit with their number so far."""
+        """plan: what the batches come from. committed: called after each commit with their number so far. hint: what
+        may be the cause where too many items fail."""
         self._committer = committer
         self._config = config
         self._run = run
         self._plan = plan
         self._committed = committed
+        self._hint = f" ({hint})" if hint else ""
         self._buffer: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
         self._waves = 0
@@ -98,9 +107,23 @@ class Waves:
         failures = self._failures + self._plan.rejected_before
         if failures.count and self._all_failed:
             raise TooManyRejected(
-                f"all {failures.count} items were rejected, most often as {failures.commonest()}. `fuseid rejected` "
-                "lists them: correct the cause, then `fuseid retry` and run again; --max-rejected 100% allows it"
+                f"all {failures.count} items were rejected, most often as {failures.commonest()}{self._hint}. "
+                f"{self._remedy(failures.count - self.kept)}; --max-rejected 100% allows it"
             )
+
+    def _remedy(self, listed: int) -> str:
+        """What to do about items that failed. listed: how many of them the table `rejected` holds."""
+        uri, text = self._plan.store.uri, ""
+        if self.kept:
+            text = f"{self.kept} known items keep their rows"
+            # A failed fetch costs no known item under any limit.
+            if costs := self.kept - self._unread:
+                text += f" (--max-rejected 100% would move {costs} of them to the rejected items)"
+            text += ". "
+        if not listed:
+            return f"{text}Correct the cause and run again"
+        text += f"{command('rejected', uri)} lists {f'{listed} others' if self.kept else 'them'}"
+        return f"{text}: correct the cause, then {command('retry', uri)} and run again"
 
     @property
     def _all_failed(self) -> bool:
@@ -119,6 +142,6 @@ class Waves:
         self.commit(going_wrong=True)
         raise TooManyRejected(
             f"{failed} of {self._seen} items failed, more than run.max_rejected allows ({limit}), most often as "
-            f"{self._failures.commonest()}. What is good was kept. `fuseid rejected` lists them: correct the cause, "
-            "then `fuseid retry` and run again"
+            f"{self._failures.commonest()}{self._hint}. What is good was kept. "
+            f"{self._remedy(self._failures.count - self.kept)}"
         )

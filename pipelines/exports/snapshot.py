@@ -24,7 +24,7 @@ from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import TABLES, put_tag, tag_of, tokenizer_of
 from fuseid.pipelines.ledger import pinned_policy
-from fuseid.pipelines.store import Store, first_line, sql_string
+from fuseid.pipelines.store import Store, command, first_line, sql_string
 from fuseid.pipelines.table_files import commit_id
 from fuseid.tokenizers.collisions import Policy
 
@@ -107,7 +107,7 @@ class Snapshot:
     ) -> Snapshot:
         tokenizer_id = tokenizer_id or store.setting("champion", ledger)
         if tokenizer_id is None:
-            raise StoreError(f"{store.uri} has no semantic IDs yet; `fuseid fit --db {store.uri}` gives them")
+            raise StoreError(f"{store.uri} has no semantic IDs yet; {command('fit', store.uri)} gives them")
         tokenizer = store.get_artifact(DescribedTokenizer, tokenizer_id)
         fusion = store.get_artifact(DescribedFusion, tokenizer.meta["fusion"] or store.setting("fusion", ledger))
         return cls(store.uri, contents, ledger, tokenizer, pinned_policy(store, tokenizer.id, ledger), fusion)

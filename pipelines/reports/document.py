@@ -19,7 +19,7 @@ from fuseid.pipelines.reports.findings import comparison, findings
 from fuseid.pipelines.reports.pinned import Pinned, Sample, read_codes
 from fuseid.pipelines.reports.prefixes import Buckets, first_codes
 from fuseid.pipelines.reports.slices import Slicing
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store import Store, command
 from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.estimates import wilson
 from fuseid.tokenizers.quality import DEFINITIONS, Measure, code_measures, neighbour_measures, vector_measures
@@ -62,7 +62,7 @@ def report(
     champion = store.setting("champion")
     name = tokenizer_id or champion
     if name is None:
-        raise StoreError(f"{uri} has no semantic IDs yet; `fuseid fit --db {uri}` gives them")
+        raise StoreError(f"{uri} has no semantic IDs yet; {command('fit', uri)} gives them")
     if sample < 2 or queries < 1:
         raise BadInput(f"a report looks at 2 items and 1 query at least, got sample {sample} and queries {queries}")
     if compare == name:
@@ -105,7 +105,7 @@ def _column(
     if not len(codes.codes_NL):
         raise StoreError(
             f"no item in {settings.uri} has an ID of {tokenizer.id}; "
-            f"`fuseid assign --db {settings.uri} --tokenizer {tokenizer.id}` gives them"
+            f"{command('assign', settings.uri, f' --tokenizer {tokenizer.id}')} gives them"
         )
     sample = Sample.of(drawn, pinned, tokenizer, slicing, codes.border)
     sizes, seed = tokenizer.codebook_sizes, settings.seed

@@ -29,6 +29,8 @@ def refusal(path: Path, kind=open_source) -> str:
 
 
 NEVER_CLOSED = "the quote that opens here is never closed"
+TEXT_FOLLOWS = "text follows the quote that closes a field"
+BARE = "a quote within a field that is not in quotes; write the field in quotes and the quote twice"
 
 
 @pytest.mark.parametrize(
@@ -39,9 +41,20 @@ NEVER_CLOSED = "the quote that opens here is never closed"
         ('a,"legal,\nof ""two"" lines"\nb,"never\n', f"line 4: {NEVER_CLOSED}"),
         ('"a\nid","never\nb,y\n', f"line 3: {NEVER_CLOSED}"),  # the record begins on line 2
         ('"a\r\nid","never\r\nb,y\r\n', f"line 3: {NEVER_CLOSED}"),
-        ('a,"never closed\nb,"closed"\n', f"line 2: {NEVER_CLOSED}"),  # read loosely, b would be part of a's caption
-        ('a,"closed" and more\n', f"line 2: {NEVER_CLOSED}, or closes within its field"),
-        ('a,"5" pipe"\n', "line 2: the quote"),
+        # Read loosely, b would be part of a's caption.
+        (
+            'a,"never closed\nb,"closed"\n',
+            f"line 3: {TEXT_FOLLOWS}, whose first one is on line 2",
+        ),
+        (
+            'a,"closed" and more\n',
+            f"line 2: {TEXT_FOLLOWS}; a quote that belongs to the text",
+        ),
+        ('a,"5" pipe"\n', f"line 2: {TEXT_FOLLOWS}"),
+        ('a,"closed" \n', f"line 2: {TEXT_FOLLOWS}"),
+        ('a,5" screen\n', f"line 2: {BARE}"),
+        ('a, "x"\n', f"line 2: {BARE}"),
+        ('a,x\n"b\nc",a 15" screen\n', f"line 4: {BARE}"),  # the record begins on line 3
         ('"', "line 2: the quote"),
         ("a,\0\0\0\n", "line 2 holds a NUL byte"),
         ("a,x\n\0\0\0", "line 3 holds a NUL byte"),
@@ -54,9 +67,14 @@ def test_a_csv_that_is_damaged(tmp_path, text, said):
     assert said in refusal(tmp_path / "m.csv")
 
 
-def test_quotes_within_a_field_that_is_not_quoted_are_text(tmp_path):
-    (tmp_path / "m.csv").write_text('content_id,caption\na,5" pipe\nb,"say ""so"""\nc,""\n')
-    assert [item.caption for item in Manifest(tmp_path / "m.csv")] == ['5" pipe', 'say "so"', None]
+def test_a_quote_in_the_header_of_a_csv_is_refused_too(tmp_path):
+    (tmp_path / "m.csv").write_text('content_id,cap"tion\na,x\n')
+    assert f"line 1: {BARE}" in refusal(tmp_path / "m.csv")
+
+
+def test_quotes_that_are_written_twice_are_text(tmp_path):
+    (tmp_path / "m.csv").write_text('content_id,caption\na,"5"" pipe"\n\nb,"say ""so"""\nc,""\r\n"d","e\r\nf"')
+    assert [item.caption for item in Manifest(tmp_path / "m.csv")] == ['5" pipe', 'say "so"', None, "e\r\nf"]
 
 
 def test_a_csv_in_utf16_is_refused(tmp_path):

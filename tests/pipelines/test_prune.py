@@ -123,6 +123,27 @@ def test_a_folder_that_cannot_be_listed_whole_removes_nothing(workspace, monkeyp
     assert workspace.ingest(workspace.media, prune=True, load=workspace.no_model).counts["pruned"] == 1
 
 
+@pytest.mark.parametrize("away", [False, True])
+def test_a_folder_that_became_a_link_removes_nothing(workspace, away):
+    for folder in "ab":
+        (workspace.media / folder).mkdir()
+        for i in range(3):
+            Image.new("RGB", (8, 8), (i, 2 * i, 3 * i)).save(workspace.media / folder / f"{i}.png")
+    workspace.ingest(workspace.media)
+    (workspace.media / "b").rename(elsewhere := workspace.media.with_name("elsewhere"))
+    (workspace.media / "b").symlink_to(elsewhere / "none" if away else elsewhere)
+    said = f"1 linked folders were not entered, '{workspace.media / 'b'}' for one"
+    for prune in (False, True):
+        config = workspace.settings(run={"max_prune": "100%"})
+        run = workspace.ingest(workspace.media, prune=prune, config=config, load=workspace.no_model)
+        assert run.counts.get("pruned", 0) == 0
+        assert any(note.startswith(said) for note in run.notes)
+        assert any(note.startswith(f"nothing was pruned: {said}") for note in run.notes) == prune
+    assert len(workspace.rows()) == 6
+    (workspace.media / "b").unlink()
+    assert workspace.ingest(workspace.media, prune=True, load=workspace.no_model, config=config).counts["pruned"] == 3
+
+
 def as_csv(rows):
     return "content_id,caption\n" + "".join(f"{row['content_id']},{row['caption']}\n" for row in rows)
 
@@ -148,6 +169,28 @@ def test_a_csv_that_lacks_rows_removes_nothing(workspace, damaged, said):
     assert "\n" not in str(caught.value)
     assert len(workspace.rows()) == 10
     assert workspace.store().dataset("runs").count_rows() == 1  # nothing was begun
+
+
+def test_an_item_that_a_stray_quote_made_text_of_another_one_is_not_removed(workspace):
+    path, rows = workspace.media / "m.csv", workspace.captions(10)
+    whole = "content_id,uri,caption,kind\n" + "".join(f"{row['content_id']},,{row['caption']},text\n" for row in rows)
+    path.write_text(whole)
+    workspace.ingest(path)
+    before = workspace.rows()
+    # One quote opens a field and is not closed, one that belongs to a text closes it three lines below.
+    lines = whole.splitlines(keepends=True)
+    lines[3], lines[6] = lines[3].replace(",,", ',,"'), lines[6].replace(",text", '",text')
+    path.write_text("".join(lines))
+    with pytest.raises(
+        BadInput, match=r"remove 't003', which line 5 of the source names within .* --expect-rows"
+    ) as caught:
+        workspace.ingest(
+            path, prune=True, config=workspace.settings(run={"max_prune": "100%"}), load=workspace.no_model
+        )
+    assert "\n" not in str(caught.value)
+    assert workspace.rows() == before
+    counted = workspace.settings(run={"max_prune": "100%"}, source={"expect_rows": 7})
+    assert workspace.ingest(path, prune=True, config=counted).counts["pruned"] == 3
 
 
 @pytest.mark.parametrize("cut", ["parquet", "npy", "ids"])

@@ -165,7 +165,9 @@ def test_a_size_below_zero_in_base_256_is_damage():
 def test_a_tar_ends_with_zeros_and_nothing_else():
     assert len(read(GOOD + GOOD + END)) == 2
     assert len(read(GOOD + END + bytes(20 * BLOCK))) == 1
-    assert len(read(GOOD + bytes(BLOCK))) == 1  # cut between the two blocks of the mark: nothing is lost
+    for cut in (bytes(BLOCK), bytes(2 * BLOCK - 1)):
+        with pytest.raises(BadShard, match="within the two blocks of zeros that end a tar"):
+            read(GOOD + cut)
     assert read(END) == []
 
 

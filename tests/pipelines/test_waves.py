@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 
@@ -119,14 +121,37 @@ def test_a_run_in_which_every_item_failed_costs_no_known_item_and_prunes_nothing
     before = workspace.rows()
     bad = [{**row, "caption": [row["caption"]]} for row in rows[:-1]] + [{"content_id": "new", "caption": 5}]
     small = {"block_rows": 4, "wave_rows": 8, "max_prune": "100%"}
-    with pytest.raises(TooManyRejected, match="all 20 items were rejected, most often as BadField"):
+    with pytest.raises(TooManyRejected, match="all 20 items were rejected, most often as BadField") as caught:
         workspace.ingest(bad, prune=True, config=workspace.settings(run=small))
+    assert "19 known items keep their rows (--max-rejected 100% would move 19 of them to the rej" in str(caught.value)
+    assert f"`fuseid rejected --db {workspace.uri()}` lists 1 others: correct" in str(caught.value)
+    # Where none but known items fail, `rejected` has none of them.
+    with pytest.raises(
+        TooManyRejected, match=r"19 known items keep their rows.*Correct the cause and run again"
+    ) as caught:
+        workspace.ingest(bad[:-1], config=workspace.settings(run=small))
+    assert "fuseid re" not in str(caught.value)
     assert workspace.rows() == before
     assert workspace.rows("rejected").keys() == {"new"}
     # It is allowed: then each is rejected, and what is not listed goes.
     run = workspace.ingest(bad, prune=True, config=workspace.settings(run={**small, "max_rejected": "100%"}))
     assert (run.counts["rejected"], run.counts["pruned"]) == (19, 1)
     assert workspace.rows() == {}
+
+
+def test_the_remedies_can_be_pasted_and_a_column_that_was_not_read_is_named(workspace):
+    rows = [{"content_id": name, "uri": None, "Caption": "words"} for name in "ab"]
+    with pytest.raises(TooManyRejected, match=r"\(columns of the manifest that were not read: Caption\)") as caught:
+        workspace.ingest(rows, db="a b'c")
+    uri = workspace.uri("a b'c")
+    commands = [shlex.split(text) for text in str(caught.value).split("`")[1::2]]
+    assert commands == [["fuseid", name, "--db", uri] for name in ("rejected", "retry")]
+    with pytest.raises(TooManyRejected, match=r"max_rejected.*not read: Caption") as caught:
+        workspace.ingest([*rows, *workspace.captions(1)], db="a b'd", config=config(workspace, "1"))
+    commands = [shlex.split(text) for text in str(caught.value).split("`")[1::2]]
+    assert commands == [["fuseid", name, "--db", workspace.uri("a b'd")] for name in ("rejected", "retry")]
+    (note,) = [note for note in workspace.ingest(workspace.captions(1), db="e f").notes if "fuseid fit" in note]
+    assert shlex.split(note.split("`")[1]) == ["fuseid", "fit", "--db", workspace.uri("e f")]
 
 
 def test_known_items_that_are_away_are_no_rejected_run(workspace):
