@@ -30,7 +30,7 @@ from fuseid.pipelines.indexes import maintain
 from fuseid.pipelines.lease import Lease
 from fuseid.pipelines.progress import Progress, Silent
 from fuseid.pipelines.runs import recorded
-from fuseid.pipelines.store import TABLES, Store
+from fuseid.pipelines.store import TABLES, Store, command
 
 # One repair may bring to light what could not be seen before it; more rounds than this repair nothing.
 _ROUNDS = 12
@@ -157,5 +157,5 @@ def _tables(store: Store) -> dict[str, dict[str, int]]:
         except (FuseidError, OSError, RuntimeError, ValueError):
             continue
     if not out:
-        raise StoreError(f"no fuseid database at {store.uri}; `fuseid ingest --db {store.uri} ...` makes one")
+        raise StoreError(f"no fuseid database at {store.uri}; {command('ingest', store.uri, ' ...')} makes one")
     return out
