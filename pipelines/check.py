@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fuseid.core.config import Config
@@ -96,52 +96,53 @@ def _run(damage: Damage) -> None:
 
 def _damages(store: Store, accept: bool, progress: Progress) -> Iterator[Damage]:
     """In an order in which what comes later can rely on what came before."""
-    broken = [damage for name in TABLES for damage in _found(name, lambda name=name: [damaged_table(store, name)])]
+    broken = [damage for name in TABLES for damage in _found(name, (damaged_table(store, one) for one in [name]))]
     yield from broken
     whole = [
         name for name in TABLES if name not in {damage.where for damage in broken} and store.newest(name) is not None
     ]
     for name in tuple(whole):
-        yield from _found(name, lambda name=name: damaged_history(store, name))
-        rows = _found(name, lambda name=name: damaged_rows(store, name, progress))
+        yield from _found(name, damaged_history(store, name))
+        rows = _found(name, damaged_rows(store, name, progress))
         yield from rows
         if rows:
             whole.remove(name)
             continue
-        indexes = _found(name, lambda name=name: damaged_indexes(store, name))
+        indexes = _found(name, damaged_indexes(store, name))
         yield from indexes
         if indexes:
             # What is compared below is looked up by them.
             whole.remove(name)
         elif name in ("contents", "rejected"):
-            yield from _found(name, lambda name=name: doubled_items(store, name))
+            yield from _found(name, doubled_items(store, name))
     if "assignments" not in whole:
         return
-    yield from _found("artifacts", lambda: damaged_artifacts(store))
-    settings = _found("settings", lambda: damaged_settings(store))
+    yield from _found("artifacts", damaged_artifacts(store))
+    settings = _found("settings", damaged_settings(store))
     yield from settings
-    yield from _found("assignments", lambda: doubled_ids(store))
+    yield from _found("assignments", doubled_ids(store))
     if "contents" not in whole:
         return
-    yield from _found("tags", lambda: damaged_tags(store))
+    yield from _found("tags", damaged_tags(store))
     if "rejected" in whole:
-        yield from _found("rejected", lambda: rejected_and_good(store))
-    malformed = _found("assignments", lambda: malformed_rows(store))
+        yield from _found("rejected", rejected_and_good(store))
+    malformed = _found("assignments", malformed_rows(store))
     yield from malformed
     if settings or malformed:
         return
-    yield from _found("contents", lambda: vectors_of_other_fusions(store, progress))
-    copies = _found("contents", lambda: copies_that_differ(store, accept))
+    yield from _found("contents", vectors_of_other_fusions(store, progress))
+    copies = _found("contents", copies_that_differ(store, accept))
     yield from copies
     if not copies:
-        yield from _found("contents", lambda: other_codes(store))
-        yield from _found("contents", lambda: stale_copies(store))
+        yield from _found("contents", other_codes(store))
+        yield from _found("contents", stale_copies(store))
 
 
-def _found(where: str, look: Callable[[], Iterable[Damage | None]]) -> list[Damage]:
-    """What a part of the check finds; that it cannot make sense of what it reads is damage, too."""
+def _found(where: str, look: Iterable[Damage | None]) -> list[Damage]:
+    """What a part of the check finds, which is looked for as it is iterated; that it cannot make sense of what it reads
+    is damage, too."""
     found: list[Damage] = []
-    problem = problem_of(lambda: found.extend(damage for damage in look() if damage is not None))
+    problem = problem_of(lambda: found.extend(damage for damage in look if damage is not None))
     if problem:
         found.append(Damage(where, f"it cannot be compared: {problem}", "unknown"))
     return found

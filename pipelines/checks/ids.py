@@ -149,7 +149,7 @@ def _tokenizers(ledger: lance.LanceDataset) -> list[str]:
 def _agree(codes: pa.Array, sid: pa.Array, base: pa.Array | None = None, suffix: pa.Array | None = None) -> pa.Array:
     """bool [N]: whether an ID is that of codes and digit; without a digit given, whether its codes are."""
     written = pc.binary_join(codes.cast(pa.list_(pa.string())), "-")
-    if base is None:
+    if base is None or suffix is None:
         base = pc.list_element(pc.split_pattern(pc.fill_null(sid, ""), "."), 0)
         return pc.fill_null(pc.equal(written, base), False)
     whole = pc.coalesce(pc.binary_join_element_wise(base, suffix.cast(pa.string()), "."), base)
