@@ -34,8 +34,8 @@ def backup(uri: str, to: str, progress: Progress | None = None) -> dict[str, Any
     below a new object-store URI; ends with `backup.json`, which it returns less the list of files.
 
     What is copied is what a reader sees at that moment; a job that is writing goes on, and is in the copy as far as it
-    has committed, like one that was killed then. Every file is hashed on the way. Nothing half-copied passes for a
-    backup: without `backup.json` it is none. Raises BadInput where `to` exists, StoreError for a damaged database.
+    has committed, like one that was killed then. Every file is hashed on the way. A copy without `backup.json` is
+    incomplete, and `restore` refuses it. Raises BadInput where `to` exists, StoreError for a damaged database.
     """
     progress = progress or Silent()
     store = Store.open(uri)

@@ -33,7 +33,7 @@ def doubled_ids(store: Store) -> Iterator[Damage]:
         twice, example = keys_twice(ledger, ["content_id"], where)
         if twice:
             yield Damage("assignments", f"{twice} items have two IDs under {tokenizer_id}, {example!r} for one",
-                         "which of them was exported cannot be told")  # fmt: skip
+                         "which of them was exported cannot be known")  # fmt: skip
         policy = pinned_policy(store, tokenizer_id)
         if policy.collisions == "none" or policy.duplicates == "share":
             continue
