@@ -53,7 +53,7 @@ def restore(
 
 
 def read_backup(source: str) -> dict[str, Any]:
-    """What `backup.json` says. Raises BadInput where there is no such file, or it does not list the files of a backup."""
+    """What `backup.json` says. Raises BadInput where it is missing or lists no files of a backup."""
     fs, root = filesystem(source)
     try:
         document = json.loads(fs.cat_file(f"{root}/{MANIFEST}"))
