@@ -12,6 +12,7 @@ STATUS = {
     "FingerprintMismatch": 1,
     "ArtifactError": 1,
     "StoreError": 1,
+    "DamagedTable": 1,
     "LeaseLost": 1,
     "LeaseHeld": 3,
     "TooManyRejected": 4,
