@@ -40,9 +40,10 @@ FIT = [
     ("fit.champion", 1), *ASSIGN, ("columns.written", 2), *END,
 ]  # fmt: skip
 PROMOTE = [*BEGIN, ("promote.champion", 1), ("columns.written", 1), ("assign.projected", 1), *END]
+# Of an ingest one of each kind of commit.
 INGEST = [
-    *BEGIN, ("wave.ready", 1), ("wave.contents", 2), ("wave.removed", 1), ("wave.rejected", 1), ("wave.done", 2),
-    ("prune.removed", 1), ("fuse.begun", 1), ("columns.written", 1), ("fuse.done", 1), *ASSIGN, *END,
+    ("wave.ready", 1), ("wave.contents", 2), ("wave.rejected", 1), ("prune.removed", 1), ("columns.written", 1),
+    ("assign.ready", 1), ("assign.appended", 1), ("index.made", 1),
 ]  # fmt: skip
 
 
