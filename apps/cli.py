@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
-from contextlib import suppress
 from importlib.metadata import version as installed
 from typing import Annotated, Any, NoReturn
 
@@ -80,15 +80,16 @@ def main() -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    # A Ray that starts may start one more meanwhile.
-    for _ in range(3):
-        left = psutil.Process().children(recursive=True)
-        for process in left:
-            with suppress(psutil.Error):  # it has just ended by itself
-                process.kill()
-        psutil.wait_procs(left, timeout=1)
+    """Ends this process, then those that it has started: Ray ends a process whose raylet is gone with a status of its
+    own, so a shell kills them once this one has gone."""
     sys.stdout.flush()
     sys.stderr.flush()
+    left = [str(process.pid) for process in psutil.Process().children(recursive=True)]
+    if left:
+        script = 'kill -9 "$@"; sleep 0.2; kill -9 "$@"'
+        nothing = subprocess.DEVNULL
+        command = ["/bin/sh", "-c", script, "sh", *left]
+        subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
     os._exit(status)
 
 
