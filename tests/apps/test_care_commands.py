@@ -64,6 +64,7 @@ def test_a_backup_and_its_restoring_say_what_they_copied_and_what_they_cannot_kn
 
 
 @pytest.mark.parametrize("damage", [damage_lease, damage_contents, damage_ledger, damage_index, damage_rejected])
+@pytest.mark.slow
 def test_every_command_names_the_damaged_table_and_the_remedy(refused, fuseid, folder, events, damage):
     table = damage.__name__.partition("_")[2]
     table = {"index": "contents", "ledger": "assignments"}.get(table, table)
@@ -121,6 +122,7 @@ def test_a_full_disk_is_named_and_making_room_is_enough(refused, shown, folder, 
     assert len(set(store.dataset("assignments").to_table()["tokenizer_id"].to_pylist())) == 2
 
 
+@pytest.mark.slow
 def test_a_full_temporary_folder_is_named(folder, small_disk):
     """Where the list of the source is kept while it is read."""
     (small_disk / "filler").write_bytes(bytes((3 << 20) - (1 << 16)))

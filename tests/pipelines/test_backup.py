@@ -52,6 +52,7 @@ def test_a_restored_database_goes_on_with_the_same_ids(fitted, cluster, tmp_path
     assert bytes_of(tmp_path / "after") == bytes_of(tmp_path / "before")
 
 
+@pytest.mark.slow
 def test_backups_made_while_an_ingest_writes_are_each_one_state(fitted, cluster):
     more = cluster(60) | cluster(40, seed=1, prefix="w")
     fitted.ingest_vectors(more, db="db", config=fitted.settings(clip=None, run=SMALL), after_wave=lambda wave: backup(
@@ -68,6 +69,7 @@ def test_backups_made_while_an_ingest_writes_are_each_one_state(fitted, cluster)
     assert not [tag for tag in fitted.store().dataset("contents").tags.list() if tag.startswith("pin-")]
 
 
+@pytest.mark.slow
 def test_a_database_without_ids_and_one_without_items_are_copied(bare, cluster):
     bare.ingest_vectors(cluster(10))
     shutil.copytree(bare.uri(), bare.uri("empty"))
@@ -102,6 +104,7 @@ def test_ids_given_since_are_taken_from_an_export_and_given_to_nobody_else(fitte
     assert {name: sid for name, sid in fitted.ids("again").items() if name not in other} == exported
 
 
+@pytest.mark.slow
 def test_several_exports_are_taken_one_after_the_other(fitted, cluster, tmp_path):
     backup(fitted.uri(), fitted.uri("backup"))
     for night in (1, 2):
@@ -113,6 +116,7 @@ def test_several_exports_are_taken_one_after_the_other(fitted, cluster, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["another database", "another format", "altered", "a later tokenizer"])
+@pytest.mark.slow
 def test_an_export_that_does_not_fit_is_one_line_and_nothing_is_restored(fitted, cluster, tmp_path, kind):
     backup(fitted.uri(), fitted.uri("backup"))
     said = {
@@ -215,6 +219,7 @@ def test_a_damaged_database_is_not_copied(fitted):
 # Pins
 
 
+@pytest.mark.slow
 def test_what_a_backup_reads_is_not_cleaned_up_meanwhile(fitted, monkeypatch):
     from datetime import timedelta
 

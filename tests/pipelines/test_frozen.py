@@ -52,6 +52,7 @@ def test_nothing_of_it_is_damaged(frozen: Path) -> None:
     assert check(str(frozen / "db"), CONFIG)["damages"] == []
 
 
+@pytest.mark.slow
 def test_it_goes_on_and_no_id_moves(frozen: Path) -> None:
     db, before = frozen / "db", ids_of(frozen / "db")
     manifest = frozen / "media" / "manifest.jsonl"
@@ -72,6 +73,7 @@ def test_it_goes_on_and_no_id_moves(frozen: Path) -> None:
     assert check(str(db), CONFIG)["damages"] == []
 
 
+@pytest.mark.slow
 def test_its_export_is_made_again_also_from_a_backup(frozen: Path) -> None:
     if not (frozen / "export").exists():
         pytest.skip("it has no IDs to export")

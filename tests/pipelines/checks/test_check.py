@@ -267,6 +267,7 @@ def good_and_rejected(workspace: Any, db: Path) -> None:
         (good_and_rejected, "rejected", ""),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_damage_is_found_named_by_a_job_and_repaired(fitted, db, damage, where, said):
     last_wave(fitted)
     before = state(fitted)
@@ -339,6 +340,7 @@ def id_twice(workspace: Any, db: Path) -> None:
         (id_twice, "assignments", r"1 IDs under rq-kmeans-\w+ belong to two items"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_damage_that_costs_data_names_the_backup_and_is_left_alone(fitted, db, damage, where, what):
     damage(fitted, db)
     for options in ({}, {"repair": True}):
@@ -350,6 +352,7 @@ def test_damage_that_costs_data_names_the_backup_and_is_left_alone(fitted, db, d
 
 
 @pytest.mark.parametrize("damage", [ledger_data_gone, contents_cut, tokenizer_altered, fusion_gone])
+@pytest.mark.slow
 def test_an_ingest_with_nothing_new_does_not_pass_over_damage(fitted, db, cluster, damage):
     damage(fitted, db)
     with pytest.raises((StoreError, ArtifactError)):
@@ -391,6 +394,7 @@ def test_the_ids_that_contents_shows_are_taken_into_an_older_ledger(older_ledger
     assert len(set(ids.values())) == len(ids) == VECTORS + 80
 
 
+@pytest.mark.slow
 def test_an_id_that_another_item_has_is_not_taken_in(older_ledger, db, cluster):
     """The older ledger has gone on: it has given IDs that `contents` shows to other items."""
     store = older_ledger.store()
@@ -412,6 +416,7 @@ def test_an_id_that_another_item_has_is_not_taken_in(older_ledger, db, cluster):
     assert {name: new[name] for name in ids if name != "w000"} == {name: ids[name] for name in ids if name != "w000"}
 
 
+@pytest.mark.slow
 def test_ids_of_a_tokenizer_that_an_older_ledger_does_not_know_are_kept(fitted, db, cluster, tmp_path):
     """The ledger is from before a promote: `contents` holds the only copy of the champion's IDs."""
     fitted.fit(tokenizer={"seed": 7})
@@ -433,6 +438,7 @@ def test_ids_of_a_tokenizer_that_an_older_ledger_does_not_know_are_kept(fitted, 
     assert len(set(ids.values())) == len(ids)
 
 
+@pytest.mark.slow
 def test_a_ledger_that_has_forgotten_ids_is_refused_until_that_is_accepted(older_ledger, db, cluster):
     """The items whose IDs it does not know were pruned since."""
     older_ledger.store().delete("contents", sorted(cluster(40, prefix="w")))
@@ -448,6 +454,7 @@ def test_a_ledger_that_has_forgotten_ids_is_refused_until_that_is_accepted(older
 
 
 @pytest.mark.parametrize("column", ["sid", "base", "suffix"])
+@pytest.mark.slow
 def test_a_row_of_the_ledger_that_contradicts_itself_is_not_copied(fitted, db, column):
     before = fitted.ids()
     value = {"sid": "'3-2.99'", "base": "'3-2'", "suffix": "98"}[column]
@@ -458,6 +465,7 @@ def test_a_row_of_the_ledger_that_contradicts_itself_is_not_copied(fitted, db, c
     assert fitted.ids() == before
 
 
+@pytest.mark.slow
 def test_another_id_than_the_ledgers_is_no_stale_copy(fitted, db):
     """Which of the two was exported cannot be known."""
     before = fitted.ids()
@@ -477,6 +485,7 @@ def test_contents_that_are_gone_are_missed(fitted, db):
 
 
 @pytest.mark.parametrize(("table", "column"), [("contents", "sid"), ("contents", "caption"), ("assignments", "base")])
+@pytest.mark.slow
 def test_a_column_that_is_gone_is_named_by_check_and_by_a_job(fitted, db, cluster, table, column):
     fitted.store().dataset(table).drop_columns([column])
     (damage, *_) = found(db)["damages"]
@@ -485,6 +494,7 @@ def test_a_column_that_is_gone_is_named_by_check_and_by_a_job(fitted, db, cluste
         fitted.ingest_vectors(cluster(VECTORS))
 
 
+@pytest.mark.slow
 def test_an_index_that_leads_to_other_rows_is_made_again(fitted, db):
     """A key was overwritten in place, which no length tells."""
     index = next(one for one in fitted.store().dataset("assignments").describe_indices() if one.field_names == ["base"])

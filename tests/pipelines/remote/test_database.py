@@ -60,6 +60,7 @@ def test_a_database_in_a_bucket_holds_what_one_on_disk_does(workspace, catalogue
     assert exported
 
 
+@pytest.mark.slow
 def test_a_database_in_a_bucket_is_copied_checked_and_restored(workspace, in_bucket, encode_step):
     config = workspace.settings(clip=None)
     vectors = {f"v{n:02d}": np.random.default_rng(n).normal(size=8) for n in range(40)}
