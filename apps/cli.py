@@ -21,7 +21,7 @@ from fuseid.apps.run_commands import assign, demo, fit, ingest, promote, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
 from fuseid.core.errors import BadInput, FuseidError, Stopped
 from fuseid.core.signals import SIGNALS
-from fuseid.pipelines import stopping
+from fuseid.pipelines.jobs import stopping
 
 # Typer brings its own copy of click, whose base of all usage errors it does not export.
 _USAGE = typer.BadParameter.__bases__[0]
@@ -137,7 +137,7 @@ def _stop_usage(error: Any) -> NoReturn:
 
 def _cause_of(error: Exception) -> FuseidError | None:
     """A full disk, or damage of the database that the command names."""
-    from fuseid.pipelines.integrity import cause_of
+    from fuseid.pipelines.store.integrity import cause_of
 
     return cause_of(error, options.database)
 

@@ -18,10 +18,10 @@ from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.reports.document import report
-from fuseid.pipelines.runners import LocalRunner, Runner
-from fuseid.pipelines.sources import open_source
+from fuseid.pipelines.sources.open import open_source
 
 _MARK = ".fuseid-demo"
 _COLUMNS = ("score", "content_id", "kind", "sid", "caption")

@@ -73,15 +73,15 @@ def export_sequences(
     from fuseid.apps.show import Bars, print_facts, print_json
     from fuseid.pipelines.sequences.export import export_sequences as run_export
     from fuseid.pipelines.sequences.options import Options, parse_cuts
-    from fuseid.pipelines.sequences.shards import LocalRunner, Runner
+    from fuseid.pipelines.sequences.shards import LocalShardRunner, ShardRunner
 
     check_runner(runner)
     options = Options(split, parse_cuts(cuts, time_zone) if cuts else (), train, max_history, min_history, min_events)
-    chosen: Runner = LocalRunner()
+    chosen: ShardRunner = LocalShardRunner()
     if runner == "ray":
-        from fuseid.ray_jobs.sequences import RayRunner
+        from fuseid.ray_jobs.sequences import RayShardRunner
 
-        chosen = RayRunner()
+        chosen = RayShardRunner()
     kept = None if keep is None else [name for name in keep.split(",") if name and keep != "none"]
     with Bars(quiet=json) as bars:
         manifest = run_export(

@@ -14,8 +14,9 @@ from fuseid.apps.show import flat
 from fuseid.core.errors import BadInput
 from fuseid.core.records import Decoded
 from fuseid.pipelines.explain import explain
-from fuseid.pipelines.frames import frames_again
-from fuseid.pipelines.store import Store, rows_by_id
+from fuseid.pipelines.item_frames import frames_again
+from fuseid.pipelines.store.rows import rows_by_id
+from fuseid.pipelines.store.store import Store
 
 _SIDE = 320
 _TILE = ("content_id", "kind", "sid", "caption", "thumbnail")

@@ -11,8 +11,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fuseid.core.errors import StoreError
-from fuseid.pipelines.store import Store, command, rows_by_id
-from fuseid.pipelines.words import telling_words, words_of
+from fuseid.pipelines.reports.keywords import telling_words, words_of
+from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.rows import rows_by_id
+from fuseid.pipelines.store.store import Store
 
 _COLUMNS = ("content_id", "kind", "sid", "codes", "caption", "thumbnail")
 

@@ -10,7 +10,8 @@ from fuseid.apps.figures import figure, interval, short_names, title_of, unit_of
 from fuseid.apps.page import render, tile
 from fuseid.apps.report_plots import plots, slices_plot
 from fuseid.pipelines.reports.findings import measure
-from fuseid.pipelines.store import Store, rows_by_id
+from fuseid.pipelines.store.rows import rows_by_id
+from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.measures import DEFINITIONS, NULLS, definition
 
 

@@ -49,7 +49,9 @@ def ingest(
     settings = load(config, clip__model=clip, vlm__model=None if vlm == "none" else vlm, **limits)
     if vlm == "none":
         settings = settings.model_copy(update={"vlm": settings.vlm.model_copy(update={"model": None})})
-    from fuseid.pipelines.sources import Source, Vectors, open_source
+    from fuseid.pipelines.sources.item import Source
+    from fuseid.pipelines.sources.open import open_source
+    from fuseid.pipelines.sources.vectors import Vectors
 
     with Bars(quiet=json) as bars:
         if vectors is not None:
@@ -67,7 +69,7 @@ def ingest(
             run = ray_ingest(db, listed, settings, bars, prune)
         else:
             from fuseid.pipelines.ingest import ingest as local_ingest
-            from fuseid.pipelines.runners import LocalRunner
+            from fuseid.pipelines.ingestion.runners import LocalRunner
 
             run = local_ingest(db, listed, settings, LocalRunner(), bars, prune=prune)
     print_run(run, json)
@@ -105,10 +107,10 @@ def assign(
 ) -> None:
     """Give IDs to items that have none yet."""
     from fuseid.apps.show import Bars, print_run
-    from fuseid.pipelines.fit import assign_all
+    from fuseid.pipelines.assign import assign as run_assign
 
     with Bars(quiet=json) as bars:
-        run = assign_all(db, load(config), tokenizer, bars)
+        run = run_assign(db, load(config), tokenizer, bars)
     print_run(run, json)
 
 
@@ -120,7 +122,7 @@ def promote(
 ) -> None:
     """Make a fitted tokenizer the champion."""
     from fuseid.apps.show import print_run
-    from fuseid.pipelines.fit import promote as run_promote
+    from fuseid.pipelines.promote import promote as run_promote
 
     print_run(run_promote(db, tokenizer, load(config)), json)
 
@@ -136,7 +138,7 @@ def retry(
 ) -> None:
     """Let the next ingest try rejected items again."""
     from fuseid.apps.show import print_run
-    from fuseid.pipelines.retry import retry as run_retry
+    from fuseid.pipelines.rejected import retry as run_retry
 
     print_run(run_retry(db, load(config), error_class, max_attempts), json)
 

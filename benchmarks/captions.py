@@ -27,7 +27,7 @@ from benchmarks.random_models import work_of
 from fuseid.apps.show import print_rows
 from fuseid.core.config import VlmConfig
 from fuseid.encoders.vlm import TransformersVlm
-from fuseid.pipelines.steps import EncodeStep
+from fuseid.pipelines.ingestion.steps import EncodeStep
 
 CASES: dict[str, dict[str, Any]] = {
     "vectors": {},

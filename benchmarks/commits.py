@@ -36,15 +36,15 @@ from benchmarks.processes import own_peak_mib
 from fuseid.apps.show import print_rows
 from fuseid.core.config import load_config
 from fuseid.core.schemas import DONE
-from fuseid.pipelines.commit import WaveCommitter
-from fuseid.pipelines.indexes import compact, extend_key_index, maintain
-from fuseid.pipelines.listed import Listed
-from fuseid.pipelines.listing import Listing
-from fuseid.pipelines.plan import Plan
-from fuseid.pipelines.runs import writing_job
-from fuseid.pipelines.stages import stage_fingerprints
-from fuseid.pipelines.store import Store
-from fuseid.pipelines.waves import Waves
+from fuseid.pipelines.ingestion.commit import WaveCommitter
+from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
+from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.pipelines.ingestion.waves import Waves
+from fuseid.pipelines.jobs.runs import writing_job
+from fuseid.pipelines.sources.item import SourceItem
+from fuseid.pipelines.sources.listing import Listing
+from fuseid.pipelines.store.indexes import compact, extend_key_index, maintain
+from fuseid.pipelines.store.store import Store
 
 DIM = 512
 THUMBNAIL_BYTES = 4096
@@ -59,10 +59,12 @@ class Catalogue:
         self.base = base
         self._count = count
 
-    def __iter__(self) -> Iterator[Listed]:
+    def __iter__(self) -> Iterator[SourceItem]:
         for number in range(self._count):
             uri = f"{number % 1000:03d}/{number:09d}.jpg"
-            yield Listed(f"item-{number:09d}", uri, f"a picture of thing {number % 9973} beside thing {number % 7919}")
+            yield SourceItem(
+                f"item-{number:09d}", uri, f"a picture of thing {number % 9973} beside thing {number % 7919}"
+            )
 
 
 def in_order_of_workers(planned: Iterable[pa.RecordBatch], workers: int) -> Iterator[pa.RecordBatch]:

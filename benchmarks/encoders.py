@@ -31,7 +31,7 @@ from fuseid.core.config import ClipConfig, VlmConfig
 from fuseid.encoders.clip import OpenClip
 from fuseid.encoders.devices import pick_device
 from fuseid.encoders.vlm import TransformersVlm
-from fuseid.pipelines.steps import EncodeStep, _frames_of
+from fuseid.pipelines.ingestion.steps import EncodeStep, _frames_of
 
 FRAMES, VLM_FRAMES = 8, 4
 CPU = ("ViT-B-32", "VLM small")

@@ -55,11 +55,11 @@ import torch
 from benchmarks.processes import own_peak_mib
 from fuseid.apps.show import print_rows
 from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.assignment.placement import base_texts, lists
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.exports.registry import FORMATS
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.places import base_texts, lists
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.buckets import bucket_ids
 from fuseid.tokenizers.collisions import digits
 from fuseid.tokenizers.rq_kmeans import RQKMeans

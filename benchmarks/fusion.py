@@ -1,6 +1,6 @@
 """Fusion: does an item that lacks a modality land near where it would, and does fusing help retrieval?
 
-`python benchmarks/fusion.py --work DIR [--json OUT]`, DIR being where `python examples/models/data.py --work DIR` has
+`python benchmarks/fusion.py --work DIR [--json OUT]`, DIR being where `python assets/models/data.py --work DIR` has
 put its drawings. Every concept stands twice: in a style that the bundled models trained on and in one that they never
 saw. By the throw of a coin one of the two is captioned by its name and the other by its keywords; by another, one is a
 picture and the other a video of 8 frames under a moving camera. Fusion and tokenizer are fitted on 70% of the concepts,
@@ -27,7 +27,7 @@ from fuseid.encoders.fusion import Fusion
 from fuseid.encoders.vlm import TransformersVlm
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "models"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "assets" / "models"))
 Vectors = dict[str, np.ndarray]
 Weights = dict[str, float] | None
 FILLS = ("linear", "renormalise", "mean", "zero")

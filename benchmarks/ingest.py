@@ -47,10 +47,10 @@ from PIL import Image
 
 from fuseid.apps.show import print_rows
 from fuseid.core.config import ClipConfig, load_config
-from fuseid.encoders.models import resolve_clip
+from fuseid.encoders.model_identity import resolve_clip
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.runners import LocalRunner, Runner
-from fuseid.pipelines.sources import open_source
+from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
+from fuseid.pipelines.sources.open import open_source
 from fuseid.ray_jobs.runner import RayRunner, connect
 
 MODELS = {"mini": "builtin:mini-clip", "ViT-B-32": "ViT-B-32/random"}

@@ -26,11 +26,11 @@ from PIL import Image
 from benchmarks.processes import fuseid
 from fuseid.apps.show import print_rows
 from fuseid.core.config import load_config
-from fuseid.pipelines.listing import Listing
-from fuseid.pipelines.plan import Plan
-from fuseid.pipelines.sources import open_source
-from fuseid.pipelines.stages import stage_fingerprints
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
+from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.pipelines.sources.listing import Listing
+from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.store.store import Store
 
 SIDE = 32
 _PER_FOLDER = 1000

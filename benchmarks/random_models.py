@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from fuseid.core.records import Decoded
 from fuseid.core.schemas import WORK
 from fuseid.encoders.model_files import builtin_directory
-from fuseid.pipelines.steps import _with_frames
+from fuseid.pipelines.ingestion.steps import _with_frames
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "encoders"))
 from tiny_vlms import qwen3_vl

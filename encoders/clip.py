@@ -15,7 +15,7 @@ from fuseid.core.errors import ModelError
 from fuseid.encoders.blocks import ahead, blocks, unit_rows
 from fuseid.encoders.devices import DTYPES, Passes, pick_device, preparing_threads, rows_that_fit
 from fuseid.encoders.model_files import load_failure
-from fuseid.encoders.models import HUB, LOCAL, clip_fingerprint, resolve_clip
+from fuseid.encoders.model_identity import HUB, LOCAL, clip_fingerprint, resolve_clip
 
 # For `batch_size: auto`. Blocks come with as many frames as `run.block_rows` says: a larger pass would be padding.
 _ROWS_CPU, _ROWS_CUDA = 32, 128

@@ -15,7 +15,7 @@ from PIL import Image
 from fuseid.core.config import ClipConfig, VlmConfig
 from fuseid.core.records import Description
 from fuseid.encoders.blocks import unit_rows
-from fuseid.encoders.models import clip_fingerprint, vlm_fingerprint
+from fuseid.encoders.model_identity import clip_fingerprint, vlm_fingerprint
 from fuseid.encoders.vlm_reading import reading_of, spread
 
 _GRID = 8

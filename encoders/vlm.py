@@ -15,7 +15,7 @@ from fuseid.core.records import Description
 from fuseid.encoders.blocks import ahead, unit_rows
 from fuseid.encoders.devices import Passes, pick_device, power_of_two_below, preparing_threads, rows_that_fit
 from fuseid.encoders.model_files import load_failure
-from fuseid.encoders.models import resolve_vlm, vlm_fingerprint
+from fuseid.encoders.model_identity import resolve_vlm, vlm_fingerprint
 from fuseid.encoders.vlm_captions import caption_of, tags_of
 from fuseid.encoders.vlm_checkpoint import load_checkpoint
 from fuseid.encoders.vlm_inputs import InputMaker, Inputs, bucket, collate, pool, shape_class

@@ -14,12 +14,13 @@ from typing import Any
 import lance
 
 from fuseid.core.errors import BadInput, StoreError
-from fuseid.pipelines.durable import fsync
 from fuseid.pipelines.exports.folder import new_folder
-from fuseid.pipelines.pins import pinned
-from fuseid.pipelines.progress import Progress, Silent
-from fuseid.pipelines.store import Store, damage, filesystem, first_line
-from fuseid.pipelines.table_files import broken_files, files_of, listed
+from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.store.durable import fsync
+from fuseid.pipelines.store.messages import damage, first_line
+from fuseid.pipelines.store.pins import pinned
+from fuseid.pipelines.store.store import Store, filesystem
+from fuseid.pipelines.store.table_files import broken_files, files_of, listed
 
 MANIFEST = "backup.json"
 FORMAT = 1

@@ -26,11 +26,13 @@ from fuseid.pipelines.checks.tables import (
     doubled_items,
     problem_of,
 )
-from fuseid.pipelines.indexes import maintain
-from fuseid.pipelines.lease import Lease
-from fuseid.pipelines.progress import Progress, Silent
-from fuseid.pipelines.runs import recorded
-from fuseid.pipelines.store import TABLES, Store, command
+from fuseid.pipelines.jobs.lease import Lease
+from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.runs import recorded
+from fuseid.pipelines.store.indexes import maintain
+from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.tables import TABLES
 
 # One repair may bring to light what could not be seen before it; more rounds than this repair nothing.
 _ROUNDS = 12

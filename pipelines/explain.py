@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fuseid.core.config import Config
-from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.errors import BadInput
 from fuseid.core.records import SemanticId
-from fuseid.pipelines.listed import storable
-from fuseid.pipelines.store import Store, below_prefix, rows_by_id, sql_string
+from fuseid.core.text import storable
+from fuseid.pipelines.jobs.runs import run_of
+from fuseid.pipelines.store.rows import below_prefix, rows_by_id, sql_string
+from fuseid.pipelines.store.store import Store
 
 _VLM_FACTS = {"model", "revision", "precision", "prompt", "system", "pooling", "dim", "frames", "caption", "tags"}
 
@@ -67,15 +68,6 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
         "ids": [{**entry, "champion": entry["tokenizer_id"] == champion} for entry in ids],
         "prefixes": _prefixes(store, row["sid"], content_id, examples) if row["sid"] else [],
     }  # fmt: skip
-
-
-def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
-    """The configuration of a run, and the folder that its relative uris started from. Raises StoreError."""
-    rows = store.dataset("runs").to_table(columns=["config", "source"], filter=f"run_id = {sql_string(run_id)}")
-    if not rows.num_rows:
-        raise StoreError(f"{store.uri} has no run {run_id}, which its rows name; was the table altered?")
-    row = rows.to_pylist()[0]
-    return Config.model_validate_json(row["config"]), row["source"]
 
 
 def _with_presence(store: Store, content_id: str, plain: list[str], present: dict[str, str]) -> list[dict[str, Any]]:

@@ -11,17 +11,19 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.config import Config
-from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.errors import BadInput
 from fuseid.core.faults import reached
 from fuseid.core.records import MODALITIES
 from fuseid.encoders.fusion import Fusion
-from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, note_without_id
-from fuseid.pipelines.commit import reconcile
-from fuseid.pipelines.indexes import maintain
-from fuseid.pipelines.ingest import Progress, Silent
-from fuseid.pipelines.runs import Run, writing_job
-from fuseid.pipelines.store import Store, command, table_by_row
-from fuseid.pipelines.vectors import nan_rows
+from fuseid.pipelines.assignment.assign import assign, fuse_missing, note_without_id
+from fuseid.pipelines.ingestion.commit import reconcile
+from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.runs import Run, writing_job
+from fuseid.pipelines.store.indexes import maintain
+from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.rows import table_by_row
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.vector_columns import nan_rows
 from fuseid.tokenizers.collisions import Policy
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
@@ -91,38 +93,6 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
     return run
 
 
-def promote(uri: str, tokenizer_id: str, config: Config) -> Run:
-    """Makes a fitted tokenizer the champion: its IDs become those in `contents`. The ledger keeps all.
-
-    Raises ArtifactError for one that is not here, FingerprintMismatch for one fitted on another fusion's vectors.
-    """
-    store = Store.open(uri)
-    store.dataset("contents")
-    with writing_job(store, "promote", config) as run:
-        settings = store.settings()
-        tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
-        _check_fits_here(store, tokenizer)
-        before = settings.get("champion")
-        if before == tokenizer.id:
-            # Promoted already, by a run that was killed perhaps: what was champion before stays known.
-            before = settings.get("champion_before")
-        store.put_settings({"champion": tokenizer.id, "champion_before": before}, settings)
-        reached("promote.champion")
-        run.counts["assigned"] = assign(
-            store, tokenizer, run.run_id, champion=True, policy=Policy.of(config.tokenizer), notes=run.notes
-        )
-        maintain(store)
-        run.notes.append(f"champion is {tokenizer.id}, before it was {before}")
-    return run
-
-
-def _check_fits_here(store: Store, tokenizer: RQKMeans) -> None:
-    fusion_id = store.setting("fusion")
-    if fusion_id is None:
-        raise StoreError(f"{store.uri} has no fusion yet; {command('fit', store.uri)} makes one")
-    check_fusion(tokenizer, store.get_artifact(Fusion, fusion_id))
-
-
 def _fit_fusion(store: Store, config: Config) -> Fusion:
     dims = {m: size for m, size in store.dims().items() if m in MODALITIES}
     table = _sampled_rows(store, config.fusion.sample, list(dims), "content_id IS NOT NULL")
@@ -182,32 +152,3 @@ def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> p
         raise BadInput(f"no item in {store.uri} has a vector to fit on; {more} adds some")
     rows = table_by_row(dataset, [row for _, _, row in chosen], ["content_id", *columns])
     return rows.sort_by("content_id")
-
-
-def assign_all(uri: str, config: Config, tokenizer_id: str | None = None, progress: Progress | None = None) -> Run:
-    """Gives IDs to all items that have none under a tokenizer, by default the champion.
-
-    Raises StoreError before the first fit, FingerprintMismatch for a tokenizer fitted on another fusion's vectors.
-    """
-    progress = progress or Silent()
-    store = Store.open(uri)
-    store.dataset("contents")
-    with writing_job(store, "assign", config) as run:
-        started = time.perf_counter()
-        champion = store.setting("champion")
-        tokenizer_id = tokenizer_id or champion
-        if tokenizer_id is None:
-            raise StoreError(f"{uri} has no tokenizer yet; {command('fit', uri)} makes one")
-        tokenizer = store.get_artifact(RQKMeans, tokenizer_id)
-        fusion = store.get_artifact(Fusion, store.setting("fusion"))
-        check_fusion(tokenizer, fusion)
-        fuse_missing(store, fusion)
-        progress.begin("assign", None)
-        run.counts["assigned"] = assign(
-            store, tokenizer, run.run_id, champion=tokenizer_id == champion,
-            policy=Policy.of(config.tokenizer), notes=run.notes, progress=lambda n: progress.advance("assign", n),
-        )  # fmt: skip
-        run.seconds["assign"] = time.perf_counter() - started
-        maintain(store)
-        run.notes.append(f"IDs of {tokenizer.id}{' (champion)' if tokenizer_id == champion else ''}")
-    return run

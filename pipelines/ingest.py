@@ -11,23 +11,24 @@ from pathlib import Path
 from fuseid.core.config import Config
 from fuseid.core.errors import FingerprintMismatch
 from fuseid.encoders.fusion import Fusion
-from fuseid.encoders.models import is_fake, pinned
-from fuseid.pipelines.ahead import Ahead
-from fuseid.pipelines.assign import assign, check_fusion, fuse_missing, note_without_id, project
-from fuseid.pipelines.commit import WaveCommitter, reconcile
-from fuseid.pipelines.drift import record_drift
-from fuseid.pipelines.indexes import extend_key_index, maintain
-from fuseid.pipelines.listing import Listing
-from fuseid.pipelines.plan import Plan
-from fuseid.pipelines.progress import Progress, Silent
-from fuseid.pipelines.prune import Unlisted
-from fuseid.pipelines.runners import Runner
-from fuseid.pipelines.runs import Run, writing_job
-from fuseid.pipelines.sources import Source
-from fuseid.pipelines.stages import stage_fingerprints
-from fuseid.pipelines.stopping import stoppable
-from fuseid.pipelines.store import Store, command
-from fuseid.pipelines.waves import Waves
+from fuseid.encoders.model_identity import is_fake, pinned
+from fuseid.pipelines.assignment.assign import assign, check_fusion, fuse_missing, note_without_id, project
+from fuseid.pipelines.assignment.drift import record_drift
+from fuseid.pipelines.ingestion.commit import WaveCommitter, reconcile
+from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
+from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.pipelines.ingestion.prune import Unlisted
+from fuseid.pipelines.ingestion.runners import Runner
+from fuseid.pipelines.ingestion.waves import Waves
+from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.runs import Run, writing_job
+from fuseid.pipelines.jobs.stopping import stoppable
+from fuseid.pipelines.sources.item import Source
+from fuseid.pipelines.sources.listing import Listing
+from fuseid.pipelines.store.indexes import extend_key_index, maintain
+from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.streams.prefetch import Prefetch
 from fuseid.tokenizers.collisions import Policy
 from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.rq_kmeans import RQKMeans
@@ -109,7 +110,7 @@ def _stream(plan: Plan, runner: Runner, waves: Waves, progress: Progress) -> Non
 
     with stoppable(plan.config.run.drain_seconds) as stop:
         plan.go_on = lambda: not stop.told
-        with Ahead(runner.stream(plan.work(), plan.config), room=1, name="fuseid-stream") as done:
+        with Prefetch(runner.stream(plan.work(), plan.config), room=1, name="fuseid-stream") as done:
             try:
                 while not done.ended and not stop.overdue:
                     batch = done.get(_POLL_SECONDS)

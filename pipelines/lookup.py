@@ -15,13 +15,16 @@ from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, Phrase
 
 from fuseid.core.config import ClipConfig, Config
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError, TooLarge
+from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.models import load_clip
-from fuseid.pipelines.indexes import text_indexes
-from fuseid.pipelines.listed import storable
-from fuseid.pipelines.store import Store, below_prefix, command, rows_by_id, vector_sizes
-from fuseid.pipelines.vectors import nan_rows
+from fuseid.pipelines.store.indexes import text_indexes
+from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.rows import below_prefix, rows_by_id
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.tables import vector_sizes
+from fuseid.pipelines.store.vector_columns import nan_rows
 
 RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
 _PREFIX = re.compile(r"[0-9]+(-[0-9]+)*(-|\.[0-9]+)?")

@@ -14,11 +14,12 @@ import pyarrow.dataset as ds
 
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.core.schemas import ASSIGNMENTS
+from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_policy
 from fuseid.pipelines.backup import FORMAT, MANIFEST, TABLES, copied, make_durable, new_target
 from fuseid.pipelines.exports.folder import read_manifest
-from fuseid.pipelines.ledger import Ledger, ledger_rows, pinned_policy
-from fuseid.pipelines.progress import Progress, Silent
-from fuseid.pipelines.store import SCHEMAS, Store, filesystem
+from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.store.store import Store, filesystem
+from fuseid.pipelines.store.tables import SCHEMAS
 
 _BATCH = 1 << 17
 _COLUMNS = ["content_id", "sid", "codes"]

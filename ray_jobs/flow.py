@@ -22,8 +22,8 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayT
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
-from fuseid.pipelines.ahead import Ahead
-from fuseid.pipelines.steps import DecodeStep, EncodeStep
+from fuseid.pipelines.ingestion.steps import DecodeStep, EncodeStep
+from fuseid.pipelines.streams.prefetch import Prefetch
 from fuseid.ray_jobs.pool import Pool, Worker, cause, line
 from fuseid.ray_jobs.sizing import Sizes
 
@@ -110,7 +110,7 @@ class Flow:
         self.decoders.close()
         self.encoders.close()
 
-    def run(self, planned: Ahead[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def run(self, planned: Prefetch[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """planned: WORK. Yields DONE. Raises what a step raised, and FuseidError for a block that nothing survives."""
         while not self.halted:
             self._draw(planned)
@@ -136,7 +136,7 @@ class Flow:
                 elif ref in self._encoding and (result := self._encoded(ref)) is not None:
                     yield result
 
-    def _draw(self, planned: Ahead[pa.RecordBatch]) -> None:
+    def _draw(self, planned: Prefetch[pa.RecordBatch]) -> None:
         """Takes planned blocks while decoders are free and encoders may run short."""
         sizes = self._sizes
         while (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fuseid.core.config import Config
-from fuseid.pipelines.ingest import Progress, ingest
-from fuseid.pipelines.runs import Run
-from fuseid.pipelines.sources import Source
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.jobs.progress import Progress
+from fuseid.pipelines.jobs.runs import Run
+from fuseid.pipelines.sources.item import Source
 from fuseid.ray_jobs import command
 from fuseid.ray_jobs.runner import RayRunner
 

@@ -21,8 +21,8 @@ from ray._private import services
 
 from fuseid.core.config import Config
 from fuseid.core.signals import SIGNALS
-from fuseid.pipelines.ahead import Ahead
-from fuseid.pipelines.steps import EncodeStep, load_encoders
+from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
+from fuseid.pipelines.streams.prefetch import Prefetch
 from fuseid.ray_jobs.flow import Flow
 from fuseid.ray_jobs.sizing import Sizes, cluster_sizes
 
@@ -48,7 +48,7 @@ class RayRunner:
             return
         connect()
         with (
-            Ahead(chain([first], batches), room=_PLANNED_AHEAD, name="fuseid-plan") as planned,
+            Prefetch(chain([first], batches), room=_PLANNED_AHEAD, name="fuseid-plan") as planned,
             Flow(config, partial(self._measure, config), self._load) as self._flow,
         ):
             self._flow.halted = self._halted

@@ -26,7 +26,7 @@ log = logging.getLogger("fuseid")
 _MOST_TRIES = 5
 
 
-class RayRunner:
+class RayShardRunner:
     """Shards as tasks, anywhere in the cluster: events go to them and files come back through the object store, so no
     folder is shared. The items are put there once."""
 

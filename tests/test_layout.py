@@ -23,6 +23,21 @@ ALLOWED = {
     "ray_jobs": {"core", "encoders", "tokenizers", "pipelines", "ray_jobs"},
     "apps": set(ORDER),
 }
+# Within `pipelines`: a room or module imports from its own room and from lower floors. What lies flat is a verb.
+FLOORS = (
+    ("streams", "files"),
+    ("store",),
+    ("jobs", "sources"),
+    ("lookup", "explain", "item_frames", "rejected", "assignment", "ingestion"),
+    ("ingest", "fit", "assign", "promote", "exports", "reports"),
+    ("sequences", "checks", "backup"),
+    ("evaluation", "check", "restore"),
+)
+# Tests of several modules at once; every other test file has the name and the folder of what it tests.
+ACROSS = {
+    "test_layout.py": "the tree",
+    "test_sample.py": "the bundled sample",
+}
 SOURCES = sorted(path for folder in ORDER for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -50,6 +65,28 @@ def test_imports_follow_the_order_of_the_folders(path: Path) -> None:
         assert "ray" not in tops, "only ray_jobs knows Ray"
 
 
+def room(name: str) -> str:
+    """fuseid.pipelines.store.rows -> store"""
+    return name.split(".")[2]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "pipelines").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_rooms_of_the_pipelines_import_from_lower_floors(path: Path) -> None:
+    floor_of = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+    own = path.relative_to(ROOT / "pipelines").with_suffix("").parts[0]
+    found = {room(name) for name in imports_of(path) if name.startswith("fuseid.pipelines.")} - {own}
+    assert {name for name in found if floor_of[name] >= floor_of[own]} == set()
+
+
+def test_every_room_and_verb_of_the_pipelines_has_a_floor() -> None:
+    there = {
+        path.relative_to(ROOT / "pipelines").with_suffix("").parts[0] for path in (ROOT / "pipelines").rglob("*.py")
+    }
+    assert there == {name for names in FLOORS for name in names}
+
+
 def test_every_module_opens_with_one_sentence_on_what_it_is_for() -> None:
     bare = [path.name for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
     assert bare == []
@@ -59,7 +96,7 @@ def test_mapped_folders_are_the_folders_with_code_at_any_depth_and_none_has_an_i
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {path.parent.relative_to(ROOT) for path in SOURCES}
     mapped = {"fuseid." + ".".join(folder.parts): folder.as_posix() for folder in folders}
-    assert setup["package-dir"] == mapped | {"fuseid.sample": "examples/sample"}
+    assert setup["package-dir"] == mapped | {"fuseid.sample": "assets/sample"}
     assert sorted(setup["packages"]) == sorted(setup["package-dir"])
     assert {folder.parts[0] for folder in folders} == set(ORDER)
     assert not (ROOT / "fuseid").exists()

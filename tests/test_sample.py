@@ -11,7 +11,7 @@ import av
 import pytest
 from PIL import Image
 
-SAMPLE = Path(__file__).resolve().parent.parent / "examples" / "sample"
+SAMPLE = Path(__file__).resolve().parent.parent / "assets" / "sample"
 ROWS = [json.loads(line) for line in (SAMPLE / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
 VIDEOS = {row["content_id"]: row for row in ROWS if row["kind"] == "video"}
 CODECS = {"h264": "h264", "hevc": "hevc", "vp9": "vp9", "av1": "libdav1d"}

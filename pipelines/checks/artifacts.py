@@ -9,8 +9,9 @@ from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer
 from fuseid.core.errors import ArtifactError, StoreError
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.exports.tags import TABLES as TAGGED
-from fuseid.pipelines.store import Store, filesystem, first_line
-from fuseid.pipelines.table_files import broken_files
+from fuseid.pipelines.store.messages import first_line
+from fuseid.pipelines.store.store import Store, filesystem
+from fuseid.pipelines.store.table_files import broken_files
 
 
 def damaged_settings(store: Store) -> Iterator[Damage]:

@@ -10,16 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.encoders.fusion import Fusion
-from fuseid.pipelines.assign import project
+from fuseid.pipelines.assignment.assign import project
+from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_policy
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.checks.tables import keys_twice
-from fuseid.pipelines.commit import reconcile
-from fuseid.pipelines.copied_ids import copies_unknown_to_ledger, ledger_rows_when_copied, note_ledger_rows
-from fuseid.pipelines.integrity import of_other_fusion
-from fuseid.pipelines.ledger import Ledger, ledger_rows, pinned_policy
-from fuseid.pipelines.progress import Progress
-from fuseid.pipelines.store import Store, rows_by_id, sql_string
-from fuseid.pipelines.vectors import fused_fingerprints, nan_rows, to_fixed
+from fuseid.pipelines.ingestion.commit import reconcile
+from fuseid.pipelines.jobs.progress import Progress
+from fuseid.pipelines.store.copied_ids import copies_unknown_to_ledger, ledger_rows_when_copied, note_ledger_rows
+from fuseid.pipelines.store.integrity import of_other_fusion
+from fuseid.pipelines.store.rows import rows_by_id, sql_string
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
 
 _BATCH = 4096
 ACCEPT = "restore a backup, or `fuseid check --repair --accept-lost-ids` goes on without them"

@@ -18,11 +18,14 @@ import pyarrow.compute as pc
 
 from fuseid.core.errors import DamagedTable, StoreError
 from fuseid.pipelines.checks.damage import Damage
-from fuseid.pipelines.copied_ids import ledger_rows_when_copied
-from fuseid.pipelines.progress import Progress
-from fuseid.pipelines.spill import Spill
-from fuseid.pipelines.store import SCHEMAS, Store, filesystem, first_line, lacking_columns, sql_list
-from fuseid.pipelines.table_files import broken_files, broken_history, listed, version_of
+from fuseid.pipelines.jobs.progress import Progress
+from fuseid.pipelines.store.copied_ids import ledger_rows_when_copied
+from fuseid.pipelines.store.messages import first_line
+from fuseid.pipelines.store.rows import sql_list
+from fuseid.pipelines.store.store import Store, filesystem
+from fuseid.pipelines.store.table_files import broken_files, broken_history, listed, version_of
+from fuseid.pipelines.store.tables import SCHEMAS, lacking_columns
+from fuseid.pipelines.streams.spill import Spill
 
 # What a table holds that can be made again; the others are the data itself.
 _REPLACEABLE = {

@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
-from fuseid.pipelines.evaluation.examples import read_sequences
+from fuseid.pipelines.evaluation.histories import read_sequences
 from fuseid.pipelines.evaluation.settings import TINY, Setting
 from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, about
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial
 from fuseid.pipelines.evaluation.workers import run_trials
 from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.sequences.items import Items
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 

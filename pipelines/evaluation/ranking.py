@@ -11,7 +11,7 @@ import numpy as np
 from fuseid.tokenizers.buckets import bucket_ids
 
 
-class Buckets:
+class IdIndex:
     """The IDs of a catalogue, numbered from 0 to G-1. A bucket is all items of one ID: one item, if IDs are unique.
 
     codes_NM: int [N, M], the codes and the collision digit of each item. of_N: int64 [N]. sizes_G: int64 [G], items.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fuseid.pipelines.evaluation.controls import Ids
-from fuseid.pipelines.evaluation.examples import Sequences
+from fuseid.pipelines.evaluation.histories import Sequences
 from fuseid.pipelines.evaluation.intervals import Estimate, estimates
 from fuseid.pipelines.evaluation.ranking import MEASURES, popularity_places
 from fuseid.pipelines.evaluation.trial import Outcome, Ranks

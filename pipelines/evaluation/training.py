@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import T5ForConditionalGeneration
 
-from fuseid.pipelines.evaluation.examples import Examples
+from fuseid.pipelines.evaluation.histories import TestHistories
 from fuseid.pipelines.evaluation.model import Tokens
 from fuseid.pipelines.evaluation.settings import Setting
 
@@ -32,8 +32,8 @@ class Trained:
 def train(
     model: T5ForConditionalGeneration,
     tokens: Tokens,
-    examples: Examples,
-    valid: Examples,
+    examples: TestHistories,
+    valid: TestHistories,
     setting: Setting,
     seed: int,
     step_done: Callable[[], None],
@@ -87,7 +87,7 @@ def _rates(model: T5ForConditionalGeneration, learning_rate: float) -> list[dict
 
 
 @torch.inference_mode()
-def mean_loss(model: T5ForConditionalGeneration, tokens: Tokens, examples: Examples, batch: int) -> float:
+def mean_loss(model: T5ForConditionalGeneration, tokens: Tokens, examples: TestHistories, batch: int) -> float:
     """Nats that the target costs, all its tokens together: the same unit for IDs of any length and codebooks."""
     model.eval()
     total = 0.0

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from fuseid.pipelines.evaluation.controls import Ids
-from fuseid.pipelines.evaluation.examples import Examples, Sequences
 from fuseid.pipelines.evaluation.generation import Generated, generate
+from fuseid.pipelines.evaluation.histories import Sequences, TestHistories
 from fuseid.pipelines.evaluation.model import Tokens, new_model
-from fuseid.pipelines.evaluation.ranking import Buckets, places
+from fuseid.pipelines.evaluation.ranking import IdIndex, places
 from fuseid.pipelines.evaluation.settings import Setting
 from fuseid.pipelines.evaluation.training import train
 from fuseid.tokenizers.trie import Trie
@@ -80,8 +80,8 @@ def run_trial(data: Data, trial: Trial, told: Callable[[int], None]) -> Outcome:
     trie = Trie.build(codes_NM)
     test, cold_N = sequences.test, ~sequences.seen_N
 
-    def ranked(examples: Examples, among_N: np.ndarray, held_to: Trie | None) -> tuple[Ranks, float]:
-        buckets = Buckets(codes_NM[among_N])
+    def ranked(examples: TestHistories, among_N: np.ndarray, held_to: Trie | None) -> tuple[Ranks, float]:
+        buckets = IdIndex(codes_NM[among_N])
         made = generate(model, tokens, examples.history_EH, setting.beams, held_to, lambda: told(0))
         found_EB = buckets.find(made.codes_EBM)
         targets_E = buckets.of_N[np.cumsum(among_N)[examples.target_E] - 1]

@@ -18,8 +18,8 @@ import torch
 from fuseid.core.errors import FuseidError
 from fuseid.core.signals import held_back
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial, run_trial
-from fuseid.pipelines.progress import Progress
-from fuseid.pipelines.stopping import Stop, stoppable
+from fuseid.pipelines.jobs.progress import Progress
+from fuseid.pipelines.jobs.stopping import Stop, stoppable
 
 _POLL_SECONDS = 0.5
 _STAGE = "train"

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fuseid.pipelines.batches import rebatched
 from fuseid.pipelines.exports.snapshot import ID_COLUMNS, ITEM_ROWS, ITEMS
+from fuseid.pipelines.streams.batches import rebatched
 
 _BOTH = [(f"{side}_{name}", ITEMS.field(name).type) for side in ("old", "new") for name in ID_COLUMNS]
 _SIDE = pa.schema([ITEMS.field(name) for name in ("content_id", *ID_COLUMNS)])

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.pipelines.exports.formats.about import About
-
 # What every format holds of an item.
 IDS = pa.schema([("content_id", pa.string()), ("codes", pa.list_(pa.int32())), ("suffix", pa.int32())])
 CHUNK_ROWS = 1 << 16
 
 
-def chunks(items: Iterable[pa.RecordBatch], about: About, rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
+def chunks(items: Iterable[pa.RecordBatch], about: ExportInfo, rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
     """The same items in tables of `rows`, so that bytes do not depend on how they came; never an empty one.
 
     Raises ValueError where they are not the `about.items` that were announced: some formats lay out their files by it.
@@ -105,3 +104,17 @@ def write_text(file: BinaryIO, lines: pa.Array) -> None:
     offsets = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset : lines.offset + len(lines) + 1]
     if offsets[0] != offsets[-1]:
         file.write(memoryview(lines.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
+
+
+@dataclass(frozen=True)
+class ExportInfo:
+    """codebook_sizes: of each level; items: how many will come; largest_suffix: 0 where no item has one."""
+
+    codebook_sizes: tuple[int, ...]
+    items: int
+    largest_suffix: int
+    tokenizer_id: str
+
+    @property
+    def levels(self) -> int:
+        return len(self.codebook_sizes)

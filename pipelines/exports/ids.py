@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.changes import read_changes, write_changes
+from fuseid.pipelines.exports.columns import ExportInfo
 from fuseid.pipelines.exports.folder import load_manifest, new_folder, write_manifest
 from fuseid.pipelines.exports.formats import grid, minionerec, openonerec
-from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.registry import DeltaFormat, Format, format_named
+from fuseid.pipelines.exports.formats.base import DeltaFormat, ExportFormat
+from fuseid.pipelines.exports.registry import format_named
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Progress, Silent
 
 # These name an item by its place among the content_ids, which moves when others come and go.
 _NUMBERED = (grid.NAME, minionerec.NAME, openonerec.NAME)
@@ -72,12 +73,14 @@ def _again(uri: str, out: str | Path, path: Path, progress: Progress) -> dict[st
     return made
 
 
-def _write(folder: Path, chosen: Format, now: Snapshot, before: Snapshot | None, progress: Progress) -> dict[str, Any]:
+def _write(
+    folder: Path, chosen: ExportFormat, now: Snapshot, before: Snapshot | None, progress: Progress
+) -> dict[str, Any]:
     """All but the manifest, whose facts it returns."""
     progress.begin("read", now.contents.count_rows())
     with now.items(chosen.EXTRA, ordered=chosen.SORTED) as (count, items):
         progress.advance("read", now.contents.count_rows())
-        about = About(now.codebook_sizes, count, now.largest_suffix(), now.tokenizer.id)
+        about = ExportInfo(now.codebook_sizes, count, now.largest_suffix(), now.tokenizer.id)
         chosen.write(_told(items, f"write {chosen.NAME}", count, progress), folder, about)
     facts = {
         **now.facts(),
@@ -92,7 +95,7 @@ def _write(folder: Path, chosen: Format, now: Snapshot, before: Snapshot | None,
 
 
 def _write_changes(
-    folder: Path, chosen: Format, about: About, now: Snapshot, before: Snapshot, progress: Progress
+    folder: Path, chosen: ExportFormat, about: ExportInfo, now: Snapshot, before: Snapshot, progress: Progress
 ) -> dict[str, int]:
     with before.items(("sid",)) as (_, old), now.items(("sid",)) as (count, new):
         counts = write_changes(old, _told(new, "compare", count, progress), folder, chosen.NAME in _NUMBERED)

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.pipelines.batches import folded
-from fuseid.pipelines.spill import Spill
+from fuseid.pipelines.streams.batches import folded
+from fuseid.pipelines.streams.spill import Spill
 
 _SAMPLES_PER_RANGE = 256
 # Rows that are sorted into their ranges at a time.

@@ -17,15 +17,17 @@ import pyarrow.compute as pc
 
 from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer
 from fuseid.core.errors import BadInput, StoreError
-from fuseid.pipelines.ahead import Ahead
-from fuseid.pipelines.batches import folded, rebatched
+from fuseid.pipelines.assignment.ledger import pinned_policy
 from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import TABLES, put_tag, tag_of, tokenizer_of
-from fuseid.pipelines.ledger import pinned_policy
-from fuseid.pipelines.store import Store, command, first_line, sql_string
-from fuseid.pipelines.table_files import commit_id
+from fuseid.pipelines.store.messages import command, first_line
+from fuseid.pipelines.store.rows import sql_string
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.table_files import commit_id
+from fuseid.pipelines.streams.batches import folded, rebatched
+from fuseid.pipelines.streams.prefetch import Prefetch
 from fuseid.tokenizers.collisions import Policy
 
 ITEMS = pa.schema(
@@ -151,7 +153,7 @@ class Snapshot:
         schema = pa.schema([(ITEMS if name in ITEMS.names else have).field(name).remove_metadata() for name in names])
         with tempfile.TemporaryDirectory(prefix="fuseid-export-") as directory:
             count, tables = self._counted(schema, where, ordered, Path(directory))
-            with Ahead(rebatched(tables, schema, ITEM_ROWS), room=1, name="fuseid-items") as batches:
+            with Prefetch(rebatched(tables, schema, ITEM_ROWS), room=1, name="fuseid-items") as batches:
                 yield count, iter(batches)
 
     def largest_suffix(self) -> int:

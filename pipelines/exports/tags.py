@@ -7,7 +7,8 @@ import re
 import lance
 
 from fuseid.core.errors import BadInput, StoreError
-from fuseid.pipelines.store import Store, first_line
+from fuseid.pipelines.store.messages import first_line
+from fuseid.pipelines.store.store import Store
 
 TABLES = ("contents", "assignments")
 _TAG = re.compile(r"export-\d+-\d+-([\w.-]+)")

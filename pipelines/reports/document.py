@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.errors import BadInput, StoreError
-from fuseid.pipelines.drift import drift_history
-from fuseid.pipelines.ingest import Progress, Silent
+from fuseid.pipelines.assignment.drift import drift_history
+from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.reports.findings import comparison, findings
 from fuseid.pipelines.reports.pinned import Pinned, Sample, read_codes
-from fuseid.pipelines.reports.prefixes import Buckets, first_codes
+from fuseid.pipelines.reports.prefixes import SharedCodes, first_codes
 from fuseid.pipelines.reports.slices import Slicing
-from fuseid.pipelines.store import Store, command
+from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.estimates import wilson
 from fuseid.tokenizers.quality import DEFINITIONS, Measure, code_measures, neighbour_measures, vector_measures
@@ -120,7 +121,7 @@ def _column(
     everyone = np.arange(len(sample.codes_SL))
     measures += _neighbours(sample, everyone, settings)
     progress.advance(stage, 1)
-    buckets = Buckets.of(codes.codes_NL)
+    buckets = SharedCodes.of(codes.codes_NL)
     slices = []
     for naming, label in parts:
         rows_N = codes.labels[naming["by"]] == label

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.pipelines.ingest import Progress
+from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.reports.slices import Slicing, popularity_border
-from fuseid.pipelines.store import sql_string, table_by_id
-from fuseid.pipelines.vectors import nan_rows
+from fuseid.pipelines.store.rows import sql_string, table_by_id
+from fuseid.pipelines.store.vector_columns import nan_rows
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 _BATCH = 8192

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from fuseid.pipelines.reports.keywords import telling_words, words_of
 from fuseid.pipelines.reports.pinned import Codes, Sample
-from fuseid.pipelines.words import telling_words, words_of
 from fuseid.tokenizers.buckets import bucket_ids
 
 
 @dataclass(frozen=True)
-class Buckets:
+class SharedCodes:
     """Items of the same codes: the first row of each bucket and its size, and who is alone in his."""
 
     firsts: np.ndarray
@@ -23,7 +23,7 @@ class Buckets:
     alone_N: np.ndarray
 
     @classmethod
-    def of(cls, codes_NL: np.ndarray) -> Buckets:
+    def of(cls, codes_NL: np.ndarray) -> SharedCodes:
         which, firsts = bucket_ids(codes_NL)
         counts = np.bincount(which)
         return cls(firsts, counts, counts[which] == 1)

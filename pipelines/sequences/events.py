@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.batches import folded
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.quantiles import quantile
 from fuseid.pipelines.sequences.shards import SHARD
-from fuseid.pipelines.spill import Spill
+from fuseid.pipelines.streams.batches import folded
+from fuseid.pipelines.streams.spill import Spill
 
 UNKNOWN_FILE = "unknown_items.parquet"
 _UNKNOWN = pa.schema([("content_id", pa.string()), ("events", pa.int64())])

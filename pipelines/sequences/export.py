@@ -14,14 +14,14 @@ from typing import Any
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.folder import new_folder, write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.sequences.clock import Clock, shown
 from fuseid.pipelines.sequences.events import Events
 from fuseid.pipelines.sequences.interactions import Interactions
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.options import MOST_SHARDS, SPLITS, Options
-from fuseid.pipelines.sequences.registry import Format, format_named
-from fuseid.pipelines.sequences.shards import Job, LocalRunner, Runner
+from fuseid.pipelines.sequences.registry import SequenceFormat, format_named
+from fuseid.pipelines.sequences.shards import Job, LocalShardRunner, ShardRunner
 
 # Of one shard, which a worker sorts at a time; some 50 MB.
 _SHARD_EVENTS = 500_000
@@ -41,7 +41,7 @@ def export_sequences(
     time_unit: str | None = None,
     keep: Sequence[str] | None = None,
     shards: int | None = None,
-    runner: Runner | None = None,
+    runner: ShardRunner | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Writes examples of all users into a new folder `out`, and ends with `manifest.json`, which it returns.
@@ -72,7 +72,7 @@ def export_sequences(
         scratch.mkdir()
         events = Events(_told(source, progress), items, source.kept, scratch, shards)
         job = Job(chosen.NAME, _with_times(options, events), options.train or chosen.TRAIN, shards)
-        counts = _write(job, runner or LocalRunner(), items, events, folder, progress)
+        counts = _write(job, runner or LocalShardRunner(), items, events, folder, progress)
         _check_splits(counts, job, events)
         chosen.finish(folder, items)
         unknown = events.write_unknown(folder)
@@ -101,7 +101,9 @@ def _with_times(options: Options, events: Events) -> Options:
     return replace(options, cuts=tuple(times))
 
 
-def _write(job: Job, runner: Runner, items: Items, events: Events, folder: Path, progress: Progress) -> Counter[str]:
+def _write(
+    job: Job, runner: ShardRunner, items: Items, events: Events, folder: Path, progress: Progress
+) -> Counter[str]:
     progress.begin("shards", job.shards)
     counts: Counter[str] = Counter()
     for done in runner.run(job, items, events.read(), folder):
@@ -129,7 +131,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _facts(
-    chosen: Format, job: Job, asked: Options, source: Interactions, events: Events, counts: Counter[str]
+    chosen: SequenceFormat, job: Job, asked: Options, source: Interactions, events: Events, counts: Counter[str]
 ) -> dict[str, Any]:
     told = asdict(asked) | {"train": job.train, "cuts": [str(cut) for cut in asked.cuts]}
     if job.options.cuts:

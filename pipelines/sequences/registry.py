@@ -12,7 +12,7 @@ from fuseid.pipelines.sequences.formats import grid, jsonl, minionerec, parquet,
 from fuseid.pipelines.sequences.items import Items, Titles
 
 
-class Format(Protocol):
+class SequenceFormat(Protocol):
     """A module of `formats`. NAME: on the command line. TRAIN: the training examples that its trainer expects. EXTRA:
     columns of `contents` that `titles` makes titles of. RESERVED: names that no kept column may have."""
 
@@ -29,11 +29,11 @@ class Format(Protocol):
         """Once, after the last shard."""
 
 
-_ALL: tuple[Format, ...] = (parquet, jsonl, minionerec, grid, webdataset)  # type: ignore[assignment]
+_ALL: tuple[SequenceFormat, ...] = (parquet, jsonl, minionerec, grid, webdataset)  # type: ignore[assignment]
 FORMATS = {form.NAME: form for form in _ALL}
 
 
-def format_named(name: str) -> Format:
+def format_named(name: str) -> SequenceFormat:
     """Raises BadInput, naming all formats, where there is none of that name."""
     if name not in FORMATS:
         raise BadInput(f"no format is named {name!r}; there are {', '.join(FORMATS)}")

@@ -53,7 +53,7 @@ def write_shard(job: Job, items: Items, number: int, events: pa.Table, folder: P
     }
 
 
-class Runner(Protocol):
+class ShardRunner(Protocol):
     """Yields the counts of every shard, in any order; then its files are in `folder`."""
 
     name: str
@@ -61,7 +61,7 @@ class Runner(Protocol):
     def run(self, job: Job, items: Items, shards: Iterable[tuple[int, pa.Table]], folder: Path) -> Iterator[Counts]: ...
 
 
-class LocalRunner:
+class LocalShardRunner:
     """Threads of this process; where the work is Arrow's and NumPy's, they let each other run."""
 
     name = "local"

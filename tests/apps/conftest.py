@@ -17,8 +17,9 @@ from PIL import Image
 from fuseid.core.config import Config, load_config
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sources import Vectors, open_source
+from fuseid.pipelines.ingestion.runners import LocalRunner
+from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.sources.vectors import Vectors
 
 CLIP = {"batch_size": 8, "device": "cpu"}
 

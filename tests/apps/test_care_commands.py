@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 
 
 def damage_lease(folder: Path) -> None:

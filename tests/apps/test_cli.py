@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 
 DATA = Path(__file__).parents[1] / "data"
 SURFACE = json.loads((DATA / "cli_surface.json").read_text(encoding="utf-8"))
@@ -168,7 +168,7 @@ EMPTY = "the database db is empty; `fuseid ingest --db db ...` fills it"
 def test_no_database_and_an_empty_one(refused, tmp_path, command, said):
     assert "no database at nowhere; `fuseid ingest --db nowhere" in refused(*command, "--db", "nowhere")
     assert not (tmp_path / "nowhere").exists()
-    from fuseid.pipelines.store import Store
+    from fuseid.pipelines.store.store import Store
 
     Store.create(tmp_path / "db")
     assert refused(*command, "--db", "db") == f"error: {said}\n"
@@ -196,8 +196,8 @@ def test_an_unknown_item_and_tokenizer(refused, folder):
 
 
 def test_a_database_that_another_run_writes_to_is_status_3(refused, folder):
-    from fuseid.pipelines.lease import Lease
-    from fuseid.pipelines.store import Store
+    from fuseid.pipelines.jobs.lease import Lease
+    from fuseid.pipelines.store.store import Store
 
     with Lease(Store.open(folder / "db"), 30):
         assert "another run is writing" in refused("fit", "--db", "db", status=3)
@@ -267,7 +267,7 @@ def test_a_signal_that_a_library_reports_as_an_error_of_its_own_is_still_a_signa
             signal.raise_signal(signal.SIGTERM)
         raise ValueError("External error: Interrupted: 143")
 
-    monkeypatch.setattr("fuseid.pipelines.retry.sql_string", interrupted)
+    monkeypatch.setattr("fuseid.pipelines.rejected.sql_string", interrupted)
     assert "stopped by SIGTERM" in refused("retry", "--db", "db", "--class", "MissingFile", status=143)
     runs = Store.open("db").dataset("runs").to_table().sort_by("started_at")
     assert runs["outcome"].to_pylist()[-1] == "stopped"

@@ -103,7 +103,7 @@ def test_a_command_that_is_told_to_stop_keeps_what_is_finished(tmp_path, manifes
     assert (process.returncode, out) == (143, "")
     assert err.startswith("error: stopped by SIGTERM: ")
     assert err.count("\n") == 1
-    from fuseid.pipelines.store import Store
+    from fuseid.pipelines.store.store import Store
 
     store = Store.open(tmp_path / "db")
     (run,) = store.dataset("runs").to_table().to_pylist()

@@ -12,7 +12,7 @@ import pytest
 from fuseid.apps.demo import run_demo, sample_directory
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.lookup import Catalog
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.exports.tries import open_trie
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.vocabulary import Vocabulary
 
 SEQUENCES = ("sequences", "--interactions", "events.csv", "--out", "new", "--runner", "local")

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 
 
 def _appended(dataset: lance.LanceDataset) -> None:

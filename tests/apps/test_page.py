@@ -14,8 +14,8 @@ from fuseid.core.config import Config, TokenizerConfig
 from fuseid.core.errors import StoreError
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sources import Vectors
+from fuseid.pipelines.ingestion.runners import LocalRunner
+from fuseid.pipelines.sources.vectors import Vectors
 
 HOSTILE = '<script>alert("x")</script>'
 

@@ -15,7 +15,7 @@ from fuseid.apps.report_page import write_report_page
 from fuseid.core.config import Config
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.reports.document import report
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 
 HOSTILE = '</title></svg><script>alert("x")</script>'
 CONFIG = Config.model_validate(

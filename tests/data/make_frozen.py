@@ -22,11 +22,12 @@ from PIL import Image
 
 from fuseid.core.config import Config
 from fuseid.pipelines.exports.ids import export_ids
-from fuseid.pipelines.fit import fit, promote
+from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sources import open_source
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.ingestion.runners import LocalRunner
+from fuseid.pipelines.promote import promote
+from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.store.store import Store
 
 FOLDER = Path(__file__).parent / "frozen"
 # In the rows of `runs` for good, so the same wherever it is made.

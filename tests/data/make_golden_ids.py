@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw
 from fuseid.core.config import load_config
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sources import open_source
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.ingestion.runners import LocalRunner
+from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.store.store import Store
 
 GOLDEN = Path(__file__).with_name("golden_ids.json")
 COLOURS = {"red": (214, 40, 40), "green": (42, 157, 80), "blue": (38, 84, 196), "yellow": (244, 200, 30)}

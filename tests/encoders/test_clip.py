@@ -15,7 +15,7 @@ from fuseid.core.config import ClipConfig
 from fuseid.core.errors import ConfigError, ModelError
 from fuseid.encoders.clip import OpenClip
 from fuseid.encoders.model_files import builtin_directory
-from fuseid.encoders.models import clip_fingerprint
+from fuseid.encoders.model_identity import clip_fingerprint
 
 MINI = builtin_directory("builtin:mini-clip")
 SIZES = [(80, 80), (160, 120), (50, 200), (512, 384), (81, 79), (1, 1), (300, 17)]

@@ -10,7 +10,8 @@ import pytest
 from fuseid.core.config import ClipConfig, VlmConfig
 from fuseid.core.records import Description
 from fuseid.encoders.fake import FakeClip, FakeVlm
-from fuseid.encoders.models import clip_fingerprint, load_clip, load_vlm, vlm_fingerprint
+from fuseid.encoders.model_identity import clip_fingerprint, vlm_fingerprint
+from fuseid.encoders.models import load_clip, load_vlm
 
 
 def plain(colour: tuple[int, int, int], size: tuple[int, int] = (40, 60)) -> np.ndarray:

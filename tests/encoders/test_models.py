@@ -13,16 +13,15 @@ from huggingface_hub import constants
 from fuseid.core.config import ClipConfig, Config, VlmConfig
 from fuseid.core.errors import ModelError
 from fuseid.encoders.model_files import hub_commit
-from fuseid.encoders.models import (
+from fuseid.encoders.model_identity import (
     clip_fingerprint,
     describe_fingerprint,
-    load_clip,
-    load_vlm,
     pinned,
     resolve_clip,
     resolve_vlm,
     vlm_fingerprint,
 )
+from fuseid.encoders.models import load_clip, load_vlm
 from fuseid.encoders.vlm_reading import Reading, reading_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -140,7 +139,7 @@ def test_a_fake_of_no_size_is_refused(name: str) -> None:
 def test_planning_with_the_bundled_models_imports_no_model_library() -> None:
     script = (
         "import sys, json; from fuseid.core.config import Config, VlmConfig\n"
-        "from fuseid.pipelines.stages import stage_fingerprints\n"
+        "from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints\n"
         "stage_fingerprints(Config(vlm=VlmConfig(model='builtin:mini-vlm', caption='caption')))\n"
         "print(json.dumps([n for n in ('torch', 'transformers', 'open_clip') if n in sys.modules]))"
     )

@@ -13,7 +13,7 @@ from PIL import Image
 from fuseid.core.config import VlmConfig
 from fuseid.core.errors import ModelError
 from fuseid.encoders.model_files import builtin_directory
-from fuseid.encoders.models import vlm_fingerprint
+from fuseid.encoders.model_identity import vlm_fingerprint
 from fuseid.encoders.vlm import TransformersVlm
 from fuseid.encoders.vlm_inputs import MAX_CAPTION_TOKENS, bucket, pool
 from fuseid.encoders.vlm_reading import spread

@@ -15,16 +15,17 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fuseid.core.config import Config
-from fuseid.pipelines.assign import assign
+from fuseid.pipelines.assignment.assign import assign
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.lease import Lease
+from fuseid.pipelines.ingestion.runners import LocalRunner
+from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
+from fuseid.pipelines.jobs.lease import Lease
+from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.lookup import Catalog
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.runs import Run
-from fuseid.pipelines.sources import Vectors, open_source
-from fuseid.pipelines.steps import EncodeStep, load_encoders
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.sources.vectors import Vectors
+from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 SETTINGS = {

@@ -13,9 +13,9 @@ from fuseid.core.errors import BadInput, StoreError
 from fuseid.pipelines.backup import backup
 from fuseid.pipelines.check import check
 from fuseid.pipelines.exports.ids import export_ids
-from fuseid.pipelines.indexes import maintain
-from fuseid.pipelines.pins import pinned, remove_expired
 from fuseid.pipelines.restore import restore
+from fuseid.pipelines.store.indexes import maintain
+from fuseid.pipelines.store.pins import pinned, remove_expired
 
 _ONES = dict.fromkeys(("assignments", "rejected", "runs"), 1)
 _FILES = {f"{name}.lance/_versions/1.manifest": {"bytes": 1} for name in _ONES}
@@ -223,7 +223,7 @@ def test_a_damaged_database_is_not_copied(fitted):
 def test_what_a_backup_reads_is_not_cleaned_up_meanwhile(fitted, monkeypatch):
     from datetime import timedelta
 
-    from fuseid.pipelines import indexes
+    from fuseid.pipelines.store import indexes
 
     store = fitted.store()
     dataset = store.dataset("contents")

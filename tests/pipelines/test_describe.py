@@ -14,12 +14,12 @@ import pytest
 from fuseid.core.config import Config
 from fuseid.encoders.fake import FakeClip, FakeVlm
 from fuseid.pipelines.explain import explain
-from fuseid.pipelines.indexes import maintain, unindexed_rows
 from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.ingestion.runners import LocalRunner
+from fuseid.pipelines.ingestion.steps import EncodeStep
 from fuseid.pipelines.lookup import Catalog
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sources import open_source
-from fuseid.pipelines.steps import EncodeStep
+from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.store.indexes import maintain, unindexed_rows
 
 ASKED = {"caption": "What is it?", "tags": "Name tags."}
 

@@ -14,11 +14,11 @@ from fuseid.pipelines.check import check
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.restore import restore
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sources import open_source
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.store.store import Store
 
 DATA = Path(__file__).parents[1] / "data"
 FROZEN = sorted((DATA / "frozen").glob("*.tar.gz"))

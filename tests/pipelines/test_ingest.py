@@ -12,7 +12,7 @@ from PIL import Image
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.ingest import _POLL_SECONDS
-from fuseid.pipelines.plan import Plan
+from fuseid.pipelines.ingestion.plan import Plan
 
 HOSTILE_IDS = [
     "it's",

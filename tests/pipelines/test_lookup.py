@@ -18,10 +18,10 @@ from fuseid.core.records import SemanticId
 from fuseid.core.schemas import contents_schema
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.models import load_clip
-from fuseid.pipelines.indexes import maintain, text_indexes
 from fuseid.pipelines.lookup import RESULT_COLUMNS, Catalog
-from fuseid.pipelines.store import Store
-from fuseid.pipelines.vectors import to_fixed
+from fuseid.pipelines.store.indexes import maintain, text_indexes
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.vector_columns import to_fixed
 
 
 @pytest.fixture(scope="module")

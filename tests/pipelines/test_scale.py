@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 
 from fuseid.core.config import load_config
-from fuseid.pipelines.listing import Listing
-from fuseid.pipelines.plan import Plan
-from fuseid.pipelines.stages import stage_fingerprints
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
+from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.pipelines.sources.listing import Listing
+from fuseid.pipelines.store.store import Store
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 
 from .exactly_once import CANDIDATE, Before, Catalogue, Drivers, State
 

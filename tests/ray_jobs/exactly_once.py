@@ -20,8 +20,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from fuseid.pipelines.indexes import unindexed_rows
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.indexes import unindexed_rows
+from fuseid.pipelines.store.store import Store
 
 SETTINGS: dict[str, Any] = {
     "clip": {"model": "fake:16", "device": "cpu"},

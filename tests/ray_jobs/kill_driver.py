@@ -17,11 +17,12 @@ from typing import Any
 from fuseid.core import faults
 from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
-from fuseid.pipelines import indexes
-from fuseid.pipelines.fit import fit, promote
+from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.runners import LocalRunner, Runner
-from fuseid.pipelines.sources import open_source
+from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
+from fuseid.pipelines.promote import promote
+from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.store import indexes
 
 # What they warn of cannot be: neither has opened anything yet.
 warnings.filterwarnings("ignore", message="lance(db)? .*fork")

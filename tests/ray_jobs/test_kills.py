@@ -14,7 +14,7 @@ import pytest
 
 from fuseid.core.errors import StoreError
 from fuseid.core.faults import STEPS
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 
 from .exactly_once import Before, Drivers, State, copied, violations, wait_for
 from .three_nodes import SIZES, ThreeNodes

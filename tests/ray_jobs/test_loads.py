@@ -10,8 +10,8 @@ import pytest
 
 from fuseid.core.config import Config, load_config
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.sources import open_source
-from fuseid.pipelines.steps import EncodeStep, load_encoders
+from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
+from fuseid.pipelines.sources.open import open_source
 from fuseid.ray_jobs.runner import RayRunner
 from fuseid.ray_jobs.sizing import Sizes
 

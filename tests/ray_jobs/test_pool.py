@@ -16,8 +16,8 @@ import ray
 from fuseid.core.config import Config, load_config
 from fuseid.core.schemas import WORK
 from fuseid.encoders.fake import FakeClip
-from fuseid.pipelines.ahead import Ahead
-from fuseid.pipelines.steps import EncodeStep
+from fuseid.pipelines.ingestion.steps import EncodeStep
+from fuseid.pipelines.streams.prefetch import Prefetch
 from fuseid.ray_jobs import flow as flows
 from fuseid.ray_jobs import pool as pools
 from fuseid.ray_jobs.flow import Flow
@@ -61,7 +61,7 @@ def run(feed: Feed, measure: Callable[[], Sizes], log: Path, seconds: float = 0.
     config = load_config(None, {"clip.model": "fake:8"})
     with (
         Flow(config, measure, partial(slow, log, seconds)) as flow,
-        Ahead(feed(flow.encoders), room=4, name="plan") as planned,
+        Prefetch(feed(flow.encoders), room=4, name="plan") as planned,
     ):
         return sorted(int(name.as_py()) for batch in flow.run(planned) for name in batch["content_id"])
 

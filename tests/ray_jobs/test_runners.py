@@ -20,9 +20,9 @@ from fuseid.core.errors import ModelError, Stopped
 from fuseid.core.schemas import WORK
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.runners import LocalRunner, Runner
-from fuseid.pipelines.sources import open_source
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
+from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.store.store import Store
 from fuseid.ray_jobs.runner import RayRunner
 from fuseid.ray_jobs.sizing import Sizes, sizes_of
 

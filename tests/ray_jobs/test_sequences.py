@@ -17,9 +17,9 @@ from fuseid.core.errors import BadInput, FuseidError
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.options import Options
 from fuseid.pipelines.sequences.registry import FORMATS
-from fuseid.pipelines.sequences.shards import SHARD, Job, LocalRunner, Runner
+from fuseid.pipelines.sequences.shards import SHARD, Job, LocalShardRunner, ShardRunner
 from fuseid.ray_jobs import sequences
-from fuseid.ray_jobs.sequences import RayRunner
+from fuseid.ray_jobs.sequences import RayShardRunner
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 SHARDS = 5
@@ -56,7 +56,7 @@ def shards() -> list[tuple[int, pa.Table]]:
     return out
 
 
-def run(runner: Runner, job: Job, items: Items, folder: Path) -> tuple[Counter[str], dict[str, bytes]]:
+def run(runner: ShardRunner, job: Job, items: Items, folder: Path) -> tuple[Counter[str], dict[str, bytes]]:
     folder.mkdir()
     counts: Counter[str] = Counter()
     for done in runner.run(job, items, iter(shards()), folder):
@@ -68,9 +68,9 @@ def run(runner: Runner, job: Job, items: Items, folder: Path) -> tuple[Counter[s
 @pytest.mark.parametrize("format", FORMATS)
 def test_both_runners_write_the_same_bytes(items, tmp_path, format):
     job = Job(format, Options(max_history=8), "prefix", SHARDS)
-    local = run(LocalRunner(), job, items, tmp_path / "local")
+    local = run(LocalShardRunner(), job, items, tmp_path / "local")
     assert local[0]["train"] > 100
-    assert run(RayRunner(), job, items, tmp_path / "ray") == local
+    assert run(RayShardRunner(), job, items, tmp_path / "ray") == local
 
 
 def test_files_of_many_pieces_arrive_whole(items, tmp_path, monkeypatch):
@@ -83,8 +83,8 @@ def test_files_of_many_pieces_arrive_whole(items, tmp_path, monkeypatch):
 
     original = sequences._Shard.append
     monkeypatch.setattr(sequences._Shard, "append", append)
-    local = run(LocalRunner(), job, items, tmp_path / "local")
-    assert run(RayRunner(piece_bytes=1000), job, items, tmp_path / "ray") == local
+    local = run(LocalShardRunner(), job, items, tmp_path / "local")
+    assert run(RayShardRunner(piece_bytes=1000), job, items, tmp_path / "ray") == local
     assert appended.count("train-00000.jsonl") > 2
 
 
@@ -92,15 +92,15 @@ def test_a_shard_whose_worker_dies_half_way_is_begun_again(items, tmp_path, monk
     job = Job("jsonl", Options(), "prefix", SHARDS)
     deadly = tmp_path / "deadly"
     monkeypatch.setattr(sequences, "_write", _deadly_write(deadly))
-    local = run(LocalRunner(), job, items, tmp_path / "local")
-    assert run(RayRunner(piece_bytes=1000), job, items, tmp_path / "ray") == local
+    local = run(LocalShardRunner(), job, items, tmp_path / "local")
+    assert run(RayShardRunner(piece_bytes=1000), job, items, tmp_path / "ray") == local
     assert len(list(deadly.iterdir())) == 1
 
 
 def test_a_shard_that_kills_every_worker_is_told_in_one_line(items, tmp_path, monkeypatch):
     monkeypatch.setattr(sequences, "_write", _deadly_write(tmp_path / "deadly", times=9))
     with pytest.raises(FuseidError, match="shard 3 was lost 5 times over") as refused:
-        run(RayRunner(), Job("jsonl", Options(), "prefix", SHARDS), items, tmp_path / "ray")
+        run(RayShardRunner(), Job("jsonl", Options(), "prefix", SHARDS), items, tmp_path / "ray")
     assert "\n" not in str(refused.value)
 
 
@@ -121,4 +121,4 @@ def _deadly_write(folder: Path, times: int = 1) -> Any:
 
 def test_what_a_shard_raises_comes_as_what_it_is(items, tmp_path):
     with pytest.raises(BadInput, match="no format is named 'arrow'"):
-        run(RayRunner(), Job("arrow", Options(), "prefix", SHARDS), items, tmp_path / "ray")
+        run(RayShardRunner(), Job("arrow", Options(), "prefix", SHARDS), items, tmp_path / "ray")

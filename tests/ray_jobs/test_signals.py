@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 
 from .exactly_once import SETTINGS, Catalogue, Drivers, State, violations
 from .three_nodes import ThreeNodes

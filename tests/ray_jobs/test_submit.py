@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fuseid.pipelines.exports.columns import IDS, chunks, codes_of, column, digits_of
-from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.columns import IDS, ExportInfo, chunks, codes_of, column, digits_of
 from fuseid.pipelines.exports.order import order_of, settle_ties
 
 PART_ROWS = 1 << 21
@@ -35,7 +34,9 @@ class Part:
         return self.ids_NM[:, -1]
 
 
-def by_codes(items: Iterable[pa.RecordBatch], folder: Path, about: About, part_rows: int = PART_ROWS) -> Iterator[Part]:
+def by_codes(
+    items: Iterable[pa.RecordBatch], folder: Path, about: ExportInfo, part_rows: int = PART_ROWS
+) -> Iterator[Part]:
     """Items that come in any order sorted by codes, then digit, then content_id; those of equal codes are never in two
     parts.
 
@@ -57,7 +58,7 @@ def by_codes(items: Iterable[pa.RecordBatch], folder: Path, about: About, part_r
                     yield _sorted(table, about)
 
 
-def _spill(tables: Iterable[pa.Table], paths: list[Path], about: About) -> None:
+def _spill(tables: Iterable[pa.Table], paths: list[Path], about: ExportInfo) -> None:
     """Each item into the file of its range of first two codes."""
     first, second = (*about.codebook_sizes, 1)[:2]
     with ExitStack() as files:
@@ -70,7 +71,7 @@ def _spill(tables: Iterable[pa.Table], paths: list[Path], about: About) -> None:
                 writers[number].write_table(table.filter(pa.array(part_N == number)).cast(IDS))
 
 
-def _sorted(table: pa.Table, about: About) -> Part:
+def _sorted(table: pa.Table, about: ExportInfo) -> Part:
     codes_NL = codes_of(column(table, "codes"), about.codebook_sizes)
     digits_N = digits_of(column(table, "suffix"))
     if digits_N.max(initial=0) > about.largest_suffix:

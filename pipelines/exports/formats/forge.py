@@ -17,10 +17,9 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.aside import aside
-from fuseid.pipelines.exports.columns import chunks, codes_of, column, digits_of, joined, matrix, spelled
-from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.reading import ids_table, readable
+from fuseid.pipelines.exports.columns import ExportInfo, chunks, codes_of, column, digits_of, joined, matrix, spelled
+from fuseid.pipelines.exports.formats.base import ids_table, readable
+from fuseid.pipelines.streams.prefetch import in_background
 
 NAME = "forge"
 COLLISIONS = (
@@ -33,7 +32,7 @@ SIDS, LEVELS, WORDS = "item_sid.csv", "item_codebooks.csv", "item_words.csv"
 _STRIDE, _MOST_LEVELS = 8192, 8
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
     """`item_sid.csv` (item_id, SID), `item_codebooks.csv` (base62_string, codebook_lv1, ...) and `item_words.csv`
     (item_id, words, suffix), sorted by item_id, which is the content_id. Words are offset codes, C1C8194C16387.
 
@@ -56,7 +55,7 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
     words = [joined("C", np.arange(size) + level * _STRIDE, "") for level, size in levels]
     with ExitStack() as files:
         writers = {name: files.enter_context(csv.CSVWriter(folder / name, schemas[name])) for name in schemas}
-        write_later = {name: files.enter_context(aside(writer.write_batch)) for name, writer in writers.items()}
+        write_later = {name: files.enter_context(in_background(writer.write_batch)) for name, writer in writers.items()}
         for chunk in chunks(items, about):
             ids, suffix = column(chunk, "content_id"), column(chunk, "suffix")
             codes_NL = codes_of(column(chunk, "codes"), about.codebook_sizes)

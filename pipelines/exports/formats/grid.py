@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fuseid.pipelines.exports.columns import codes_of, column, digits_of
-from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.columns import ExportInfo, codes_of, column, digits_of
+from fuseid.pipelines.exports.formats.base import ids_table, readable
 from fuseid.pipelines.exports.formats.numbering import numbered, read_items
-from fuseid.pipelines.exports.formats.reading import ids_table, readable
 
 NAME = "grid"
 COLLISIONS = (
@@ -31,7 +30,7 @@ SORTED = True
 FILE = "semantic_ids.pt"
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
     """`semantic_ids.pt`, int64 [L + 1, N], and `items.parquet`, the map of N numbers to content_ids.
 
     The tensor is one array: it is filled in a memory-mapped file, whose pages the system can put aside, and saved from

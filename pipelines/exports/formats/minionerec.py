@@ -21,10 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.exports.columns import codes_of, column, digits_of, joined, spelled, write_text
-from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.columns import ExportInfo, codes_of, column, digits_of, joined, spelled, write_text
+from fuseid.pipelines.exports.formats.base import ids_table, readable
 from fuseid.pipelines.exports.formats.numbering import numbered, read_items
-from fuseid.pipelines.exports.formats.reading import ids_table, readable
 from fuseid.pipelines.exports.formats.tokens import token_tables
 
 NAME = "minionerec"
@@ -40,7 +39,7 @@ INDEX, ITEM, INFO = "items.index.json", "items.item.json", "items.info.txt"
 _BREAKS = r"[\x00-\x1f\x7f\x{85}\x{2028}\x{2029}]+"
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
     """`items.index.json`, `items.item.json` and `items.info.txt`, one item a line, and the map `items.parquet`.
 
     The title is the attribute `title`, else the caption, else the VLM's caption, else the content_id; each run of tabs,
@@ -93,7 +92,7 @@ def read(folder: Path) -> pa.Table:
         return ids_table(content_ids, codes_NM[:, :-1], codes_NM[:, -1])
 
 
-def _tables(about: About, quote: str, between: str) -> list[pa.Array]:
+def _tables(about: ExportInfo, quote: str, between: str) -> list[pa.Array]:
     """By level the token of each code, and last that of each digit, where 0 is no token."""
     *levels, digits = token_tables(NAME, (*about.codebook_sizes, about.largest_suffix + 1), quote, between)
     return [*levels, pa.concat_arrays([pa.array([""], pa.large_string()), digits.slice(1)])]

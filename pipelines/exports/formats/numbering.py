@@ -10,16 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuseid.pipelines.aside import aside
-from fuseid.pipelines.exports.columns import chunks, column
-from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.reading import readable
+from fuseid.pipelines.exports.columns import ExportInfo, chunks, column
+from fuseid.pipelines.exports.formats.base import readable
+from fuseid.pipelines.streams.prefetch import in_background
 
 FILE = "items.parquet"
 _LEVELS = b"fuseid.levels"
 
 
-def numbered(items: Iterable[pa.RecordBatch], folder: Path, about: About) -> Iterator[tuple[np.ndarray, pa.Table]]:
+def numbered(items: Iterable[pa.RecordBatch], folder: Path, about: ExportInfo) -> Iterator[tuple[np.ndarray, pa.Table]]:
     """-> (numbers int64 [N], chunk of N items), while their map is written beside."""
     with items_writer(folder, about) as write:
         for chunk in chunks(items, about):
@@ -27,7 +26,7 @@ def numbered(items: Iterable[pa.RecordBatch], folder: Path, about: About) -> Ite
 
 
 @contextmanager
-def items_writer(folder: Path, about: About) -> Iterator[Callable[[pa.Array], np.ndarray]]:
+def items_writer(folder: Path, about: ExportInfo) -> Iterator[Callable[[pa.Array], np.ndarray]]:
     """-> what adds content_ids [N] to the map (number int64, content_id string) and gives their numbers, int64 [N]."""
     schema = pa.schema([("number", pa.int64()), ("content_id", pa.string())], {_LEVELS: str(about.levels)})
     written = 0
@@ -41,7 +40,7 @@ def items_writer(folder: Path, about: About) -> Iterator[Callable[[pa.Array], np
 
     with (
         pq.ParquetWriter(folder / FILE, schema, compression="zstd", use_dictionary=False) as file,
-        aside(file.write_batch) as write_later,
+        in_background(file.write_batch) as write_later,
     ):
         yield write
 

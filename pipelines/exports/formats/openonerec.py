@@ -16,12 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.aside import aside
-from fuseid.pipelines.exports.columns import codes_of, column, digits_of, joined, lists_of, matrix, spelled
-from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.columns import ExportInfo, codes_of, column, digits_of, joined, lists_of, matrix, spelled
+from fuseid.pipelines.exports.formats.base import ids_table, readable
 from fuseid.pipelines.exports.formats.numbering import numbered, read_items
-from fuseid.pipelines.exports.formats.reading import ids_table, readable
 from fuseid.pipelines.exports.formats.tokens import token_tables
+from fuseid.pipelines.streams.prefetch import in_background
 from fuseid.tokenizers.vocabulary import BEGIN, END
 
 NAME = "openonerec"
@@ -37,7 +36,7 @@ _SIDS = pa.schema([("pid", pa.int64()), ("sid", pa.list_(pa.int32())), ("suffix"
 _CAPTIONS = pa.schema([("pid", pa.int64()), ("dense_caption", pa.string())])
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
     """`pid2sid.parquet`, `pid2caption.parquet` (the VLM's caption, else the item's own; items without one are left out)
     and the map `items.parquet`. Memory holds one chunk.
 
@@ -54,8 +53,8 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
             folder / SIDS, _SIDS, compression="zstd", use_dictionary=["sid.list.element", "suffix"]
         ) as sids,
         pq.ParquetWriter(folder / CAPTIONS, _CAPTIONS, compression="zstd", use_dictionary=False) as captions,
-        aside(sids.write_table) as write_sids,
-        aside(captions.write_table) as write_captions,
+        in_background(sids.write_table) as write_sids,
+        in_background(captions.write_table) as write_captions,
     ):
         for numbers_N, chunk in numbered(items, folder, about):
             codes_NL = codes_of(column(chunk, "codes"), about.codebook_sizes)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuseid.pipelines.exports.columns import IDS, chunks, digits_of, matrix
-from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.formats.reading import ids_table, readable
+from fuseid.pipelines.exports.columns import IDS, ExportInfo, chunks, digits_of, matrix
+from fuseid.pipelines.exports.formats.base import ids_table, readable
 from fuseid.pipelines.exports.snapshot import ITEMS
 
 NAME = "parquet"
@@ -26,7 +25,7 @@ _GROUPS_PER_FILE = 4
 _DICTIONARIES = ["kind", "codes.list.element", "suffix"]
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
     """`ids-00000.parquet`, ... in the schema `ITEMS`, sorted by content_id. Memory holds one row group."""
     groups = chunks(items, about, rows=ROWS_PER_FILE // _GROUPS_PER_FILE)
     for number in range(max(1, -(-about.items // ROWS_PER_FILE))):

@@ -13,10 +13,10 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.columns import ExportInfo
+from fuseid.pipelines.exports.formats.base import ids_table, readable
 from fuseid.pipelines.exports.formats.by_codes import by_codes
 from fuseid.pipelines.exports.formats.numbering import items_writer, read_items
-from fuseid.pipelines.exports.formats.reading import ids_table, readable
 
 NAME = "static"
 COLLISIONS = (
@@ -28,7 +28,7 @@ SORTED = False
 SIDS, DIGITS = "sids.npy", "sids_digit.npy"
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
     """`sids.npy`, int32 [N, L], `sids_digit.npy`, int32 [N, L + 1], and `items.parquet`, their content_ids by row.
 
     Rows ascend by codes, then digit, then content_id. Memory holds one part of the sort; the arrays are written as

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fuseid.pipelines.aside import aside
 from fuseid.pipelines.exports.columns import (
     CHUNK_ROWS,
+    ExportInfo,
     column,
     digits_of,
     joined,
@@ -29,9 +29,9 @@ from fuseid.pipelines.exports.columns import (
     matrix,
     suffixes_of,
 )
-from fuseid.pipelines.exports.formats.about import About
+from fuseid.pipelines.exports.formats.base import ids_table, readable
 from fuseid.pipelines.exports.formats.by_codes import Part, by_codes
-from fuseid.pipelines.exports.formats.reading import ids_table, readable
+from fuseid.pipelines.streams.prefetch import in_background
 
 NAME = "torcheasyrec"
 COLLISIONS = (
@@ -62,7 +62,7 @@ _DICTIONARIES = [
 ]
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
     """`v1/item_to_sid`, `v1/sid_to_items`, each with `part-0.parquet`, sorted by codes, and `v1/manifest.json`, last.
 
     Memory holds a few parts of the sort.
@@ -74,8 +74,8 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
     with (
         pq.ParquetWriter(places, _ITEM_TO_SID, compression="zstd", use_dictionary=_DICTIONARIES) as item_to_sid,
         pq.ParquetWriter(rows, _SID_TO_ITEMS, compression="zstd", use_dictionary=_DICTIONARIES) as sid_to_items,
-        aside(item_to_sid.write_table) as write_items,
-        aside(sid_to_items.write_table) as write_groups,
+        in_background(item_to_sid.write_table) as write_items,
+        in_background(sid_to_items.write_table) as write_groups,
     ):
         for part in by_codes(items, folder, about):
             starts_G = _starts(part.codes_NL)
@@ -88,7 +88,7 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
     _write_manifest(folder, about, most)
 
 
-def write_delta(changes: Iterator[pa.RecordBatch], folder: Path, about: About) -> None:
+def write_delta(changes: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
     """Adds `delta_item_to_sid` and `delta_sid_to_items` to the generation that `write` left in `folder`.
 
     changes: what became of items since an earlier export. The first holds the items that were added or whose ID
@@ -140,18 +140,18 @@ def read(folder: Path) -> pa.Table:
         return ids_table(content_ids, matrix(column(table, "codebook"), len(sizes)), digits_N)
 
 
-def _items_table(part: Part, index_N: np.ndarray, about: About) -> pa.Table:
+def _items_table(part: Part, index_N: np.ndarray, about: ExportInfo) -> pa.Table:
     codes = lists_of(part.codes_NL, pa.int64())
     columns = [part.content_ids, codes, codes, _offset(part.codes_NL, about), pa.array(index_N)]
     return pa.Table.from_arrays([*columns, suffixes_of(part.digits_N)], schema=_ITEM_TO_SID)
 
 
-def _groups_table(codes_GL: np.ndarray, groups: pa.ListArray, about: About) -> pa.Table:
+def _groups_table(codes_GL: np.ndarray, groups: pa.ListArray, about: ExportInfo) -> pa.Table:
     columns = [lists_of(codes_GL, pa.int64()), _offset(codes_GL, about), groups]
     return pa.Table.from_arrays(columns, schema=_SID_TO_ITEMS)
 
 
-def _offset(codes_NL: np.ndarray, about: About) -> pa.ListArray:
+def _offset(codes_NL: np.ndarray, about: ExportInfo) -> pa.ListArray:
     return lists_of(codes_NL + np.cumsum([0, *about.codebook_sizes[:-1]]), pa.int64())
 
 
@@ -180,7 +180,7 @@ def _manifest_path(folder: Path) -> Path:
     return folder / GENERATION / "manifest.json"
 
 
-def _write_manifest(folder: Path, about: About, most: int) -> None:
+def _write_manifest(folder: Path, about: ExportInfo, most: int) -> None:
     """The bundle's own manifest; its id is a hash of the files, where TorchEasyRec draws one."""
     paths = sorted((folder / GENERATION).glob("*/part-0.parquet"))
     digest = hashlib.blake2b(about.tokenizer_id.encode(), digest_size=16)

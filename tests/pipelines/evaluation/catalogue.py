@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from fuseid.core.config import Config
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sources import Vectors
+from fuseid.pipelines.ingestion.runners import LocalRunner
+from fuseid.pipelines.sources.vectors import Vectors
 
 ITEMS, NEW, USERS = 40, 5, 30
 NAMES = [f"v{n:02d}" for n in range(ITEMS)]

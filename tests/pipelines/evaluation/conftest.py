@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fuseid.pipelines.evaluation.controls import Ids
-from fuseid.pipelines.evaluation.examples import Examples, Sequences
+from fuseid.pipelines.evaluation.histories import Sequences, TestHistories
 from fuseid.pipelines.evaluation.settings import Setting
 from fuseid.pipelines.evaluation.trial import Data
 from fuseid.pipelines.fit import fit
@@ -25,10 +25,12 @@ QUICK = Setting(
 )  # fmt: skip
 
 
-def walks(starts: np.ndarray) -> Examples:
+def walks(starts: np.ndarray) -> TestHistories:
     """Histories of three steps on the ring, and the fourth."""
     steps = (starts[:, None] + np.arange(4)) % (ITEMS - COLD)
-    return Examples(steps[:, :3].astype(np.int32), steps[:, 3], np.array([f"u{n}" for n in range(len(starts))], object))
+    return TestHistories(
+        steps[:, :3].astype(np.int32), steps[:, 3], np.array([f"u{n}" for n in range(len(starts))], object)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +50,10 @@ def data() -> Data:
     """The ring without its last four items: nobody met those in training, and four test examples ask for them."""
     ring = ITEMS - COLD
     test = walks(np.arange(ring))
-    cold = Examples(test.history_EH[:COLD], ring + np.arange(COLD), np.array(["x", "x", "y", "z"], object))
-    test = Examples(*(np.concatenate([getattr(test, name), getattr(cold, name)]) for name in Examples.__annotations__))
+    cold = TestHistories(test.history_EH[:COLD], ring + np.arange(COLD), np.array(["x", "x", "y", "z"], object))
+    test = TestHistories(
+        *(np.concatenate([getattr(test, name), getattr(cold, name)]) for name in TestHistories.__annotations__)
+    )
     seen_N = np.arange(ITEMS) < ring
     sequences = Sequences(
         train=walks(np.tile(np.arange(ring), 4)), valid=walks(np.arange(ring)), test=test,

@@ -14,7 +14,7 @@ from fuseid.core.errors import BadInput
 from fuseid.pipelines.evaluation.evaluate import evaluate
 from fuseid.pipelines.evaluation.tables import head_border
 from fuseid.pipelines.exports.ids import export_ids
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.store.store import Store
 
 from .catalogue import ITEMS, NAMES, NEW, USERS, database
 

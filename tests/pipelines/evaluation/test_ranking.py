@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuseid.pipelines.evaluation.ranking import Buckets, ndcg, places, popularity_places, recall
+from fuseid.pipelines.evaluation.ranking import IdIndex, ndcg, places, popularity_places, recall
 
 
 @st.composite
@@ -36,7 +36,7 @@ def every_order(codes_NM: np.ndarray, generated: np.ndarray) -> list[list[int]]:
 @given(lists(), st.integers(1, 8))
 def test_measures_are_the_mean_over_every_order_of_what_ties(drawn, k):
     codes_NM, generated, targets = drawn
-    buckets = Buckets(codes_NM)
+    buckets = IdIndex(codes_NM)
     before, same = places(buckets.find(generated), buckets.of_N[targets], buckets.sizes_G)
     for row, target in enumerate(targets):
         ranks = [order.index(target) + 1 for order in every_order(codes_NM, generated[row]) if target in order]
@@ -49,7 +49,7 @@ def test_measures_are_the_mean_over_every_order_of_what_ties(drawn, k):
 @given(lists())
 def test_an_id_is_found_exactly_where_an_item_has_it(drawn):
     codes_NM, generated, _ = drawn
-    buckets = Buckets(codes_NM)
+    buckets = IdIndex(codes_NM)
     found = buckets.find(generated)
     assert buckets.sizes_G.sum() == len(codes_NM)
     for code, bucket in zip(generated.reshape(-1, 2).tolist(), found.ravel(), strict=True):

@@ -16,7 +16,7 @@ from fuseid.pipelines.evaluation.settings import SMALL, TINY, setting_named
 from fuseid.pipelines.evaluation.training import rate
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Ranks, Trial, run_trial
 from fuseid.pipelines.evaluation.workers import run_trials
-from fuseid.pipelines.ingest import Silent
+from fuseid.pipelines.jobs.progress import Silent
 
 
 @pytest.fixture(scope="module")

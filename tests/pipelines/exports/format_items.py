@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from fuseid.pipelines.exports.columns import IDS
-from fuseid.pipelines.exports.formats.about import About
-from fuseid.pipelines.exports.registry import Format
+from fuseid.pipelines.exports.columns import IDS, ExportInfo
+from fuseid.pipelines.exports.formats.base import ExportFormat
 from fuseid.pipelines.exports.snapshot import ITEMS
 
 EXTRA = ("caption", "vlm_caption", "attributes")
@@ -32,13 +31,13 @@ def table_of(rows: Iterable[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(sorted(rows, key=lambda row: row["content_id"].encode()), schema=SCHEMA)
 
 
-def about(table: pa.Table, sizes: tuple[int, ...] = SIZES) -> About:
+def about(table: pa.Table, sizes: tuple[int, ...] = SIZES) -> ExportInfo:
     suffixes = [suffix for suffix in table["suffix"].to_pylist() if suffix is not None]
-    return About(sizes, len(table), max(suffixes, default=0), "rq-kmeans-0123456789abcdef")
+    return ExportInfo(sizes, len(table), max(suffixes, default=0), "rq-kmeans-0123456789abcdef")
 
 
 def export(
-    form: Format, table: pa.Table, folder: Path, sizes: tuple[int, ...] = SIZES, batch_rows: int | None = None
+    form: ExportFormat, table: pa.Table, folder: Path, sizes: tuple[int, ...] = SIZES, batch_rows: int | None = None
 ) -> Path:
     """Writes with only the columns that the format asks for; returns the folder, which is made."""
     folder.mkdir(parents=True)

@@ -16,12 +16,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fuseid.pipelines.exports.formats.about as about_module
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.exports.columns import chunks
+from fuseid.pipelines.exports.columns import ExportInfo, chunks
 from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.exports.formats import forge, grid, minionerec, openonerec, parquet, static, torcheasyrec
-from fuseid.pipelines.exports.formats.about import About
 from fuseid.pipelines.exports.formats.by_codes import by_codes
 from fuseid.pipelines.exports.registry import FORMATS, format_named
 
@@ -42,7 +40,7 @@ def files_of(folder: Path) -> dict[str, str]:
 
 
 def test_the_registry_names_every_format_and_an_unknown_name_is_bad_input():
-    folder = Path(about_module.__file__).parent
+    folder = Path(parquet.__file__).parent
     written = {path.stem for path in folder.glob("*.py") if re.search(r"^NAME = ", path.read_text(), re.MULTILINE)}
     assert set(FORMATS) == written
     assert [format_named(name).NAME for name in FORMATS] == list(FORMATS)
@@ -82,7 +80,7 @@ def test_items_that_were_not_announced_are_a_broken_invariant(name, tmp_path):
     table = table_of([item("a", [1, 2, 3]), item("b", [1, 2, 3], 1)])
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match="3 items were announced, 2 came"):
-        FORMATS[name].write(iter(table.to_batches()), tmp_path / "out", About((256,) * 3, 3, 1, "rq-kmeans-0"))
+        FORMATS[name].write(iter(table.to_batches()), tmp_path / "out", ExportInfo((256,) * 3, 3, 1, "rq-kmeans-0"))
 
 
 def test_codes_beyond_their_codebook_are_a_broken_invariant(tmp_path):
@@ -98,7 +96,7 @@ def test_chunks_have_one_size(lengths, rows):
     column = pa.table({"n": pa.array(range(count), pa.int64())})
     starts = np.cumsum([0, *lengths])[:-1].tolist()
     batches = [column.slice(at, n).to_batches()[0] for at, n in zip(starts, lengths, strict=True) if n]
-    tables = list(chunks(iter(batches), About((4,), count, 0, "t"), rows))
+    tables = list(chunks(iter(batches), ExportInfo((4,), count, 0, "t"), rows))
     assert [len(table) for table in tables] == [rows] * (count // rows) + [count % rows] * bool(count % rows)
     assert [n for table in tables for n in table["n"].to_pylist()] == list(range(count))
 

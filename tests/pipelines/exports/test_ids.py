@@ -15,7 +15,7 @@ from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.exports.registry import FORMATS
 from fuseid.pipelines.exports.snapshot import ITEMS
 from fuseid.pipelines.exports.tags import remove_tag, tags
-from fuseid.pipelines.fit import promote
+from fuseid.pipelines.promote import promote
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:

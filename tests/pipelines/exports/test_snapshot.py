@@ -13,14 +13,14 @@ import pyarrow as pa
 import pytest
 
 from fuseid.core.errors import BadInput, StoreError
-from fuseid.pipelines import indexes
 from fuseid.pipelines.exports import snapshot
 from fuseid.pipelines.exports.columns import IDS
 from fuseid.pipelines.exports.ranges import Ranges
 from fuseid.pipelines.exports.snapshot import ITEMS, Snapshot
 from fuseid.pipelines.exports.tags import remove_tag, tags
-from fuseid.pipelines.fit import promote
-from fuseid.pipelines.store import Store
+from fuseid.pipelines.promote import promote
+from fuseid.pipelines.store import indexes
+from fuseid.pipelines.store.store import Store
 
 # In the order of their UTF-8 bytes, which is not that of any locale.
 NAMES = ["!", "0", "Z", "a", "a\n", "a b", "aa", "a" * 40, "b", "ä", "\u4e00", "\U0001f600"]

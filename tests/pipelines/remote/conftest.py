@@ -20,7 +20,7 @@ import pytest
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import ItemError
-from fuseid.pipelines.fetch import Fetcher
+from fuseid.pipelines.files.fetcher import Fetcher
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

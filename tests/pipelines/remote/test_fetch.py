@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from fuseid.core.errors import CorruptMedia, FetchFailed, ItemError, MissingFile, NotAllowed, TooLarge
-from fuseid.pipelines.fetch import Fetcher
-from fuseid.pipelines.locate import Place, member_uri
-from fuseid.pipelines.tar import members
+from fuseid.pipelines.files.access import Location, member_uri
+from fuseid.pipelines.files.fetcher import Fetcher
+from fuseid.pipelines.files.tar import members
 
 
 def test_bytes_arrive_as_they_are(site, fetch):
@@ -224,9 +224,9 @@ def test_a_look_says_when_a_file_changes_as_far_as_its_server_does(site, config,
     site.answer("sized", say(200, b"123", **{"Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}))
     site.answer("bare", say(200, b"123"))
     site.answer("refused", say(403, b"no"))
-    place = Place(str(tmp_path / "0.tar"), ("a.png", 512, 70_000))
+    place = Location(str(tmp_path / "0.tar"), ("a.png", 512, 70_000))
     names = ("a.png", "sized", "bare", "refused", "none")
-    places = [Place.parse(site.uri(name)) for name in names] + [place]
+    places = [Location.parse(site.uri(name)) for name in names] + [place]
     with Fetcher(config(), 0) as fetcher:
         tag, sized, bare, refused, none, member = fetcher.stats(places)
         site.put("a.png", b"two")
@@ -240,8 +240,8 @@ def test_a_look_says_when_a_file_changes_as_far_as_its_server_does(site, config,
 
 def test_each_file_is_looked_at_once_and_a_dead_host_is_not_asked_for_long(site, config):
     uri = site.put("0.tar", b"x")
-    shards = [Place.parse(member_uri(uri, f"{i}.png", 512 * i, 1)) for i in range(200)]
-    dead = [Place.parse(f"http://localhost:1/{i}") for i in range(200)]
+    shards = [Location.parse(member_uri(uri, f"{i}.png", 512 * i, 1)) for i in range(200)]
+    dead = [Location.parse(f"http://localhost:1/{i}") for i in range(200)]
     started = time.perf_counter()
     with Fetcher(config(), 0) as fetcher:
         found = fetcher.stats(shards + dead)

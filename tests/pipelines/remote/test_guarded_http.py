@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fuseid.core.errors import FetchFailed, ItemError, MissingFile, NotAllowed
-from fuseid.pipelines.guarded_http import is_allowed_address
-from fuseid.pipelines.locate import Locator
+from fuseid.pipelines.files.access import AccessPolicy
+from fuseid.pipelines.files.guarded_http import is_allowed_address
 
 PUBLIC = ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
 PRIVATE = [
@@ -46,7 +46,7 @@ def test_metadata_link_local_multicast_and_reserved_addresses_never(address):
 def test_a_host_that_turns_out_to_be_loopback_is_refused_when_it_is_connected_to(site, config, fetch, host):
     site.put("a.png", b"secret")
     source = config(private_hosts=False, allow=(site.uri(host=host),))
-    place = Locator(site.uri(host=host), source).place("a.png")
+    place = AccessPolicy(site.uri(host=host), source).place("a.png")
     refused = fetch(str(place), source=source)
     assert isinstance(refused, NotAllowed)
     assert "source.private_hosts" in str(refused)
@@ -56,7 +56,7 @@ def test_a_host_that_turns_out_to_be_loopback_is_refused_when_it_is_connected_to
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_with_private_hosts_the_same_is_fetched(site, config, fetch, host):
     site.put("a.png", b"mine")
-    place = Locator(site.uri(host=host), config(allow=())).place("a.png")
+    place = AccessPolicy(site.uri(host=host), config(allow=())).place("a.png")
     assert fetch(str(place), source=config(allow=())) == b"mine"
 
 
@@ -67,7 +67,7 @@ def test_with_private_hosts_the_same_is_fetched(site, config, fetch, host):
      "127.0.0.1#@good", "127.0.0.1%2f.good", "127.0.0.1\t", "127%2e0.0.1", ""],
 )  # fmt: skip
 def test_a_host_in_disguise_is_refused_before_anything_is_connected_to(site, config, host):
-    locator = Locator("http://good/", config(allow=("http://good/",), private_hosts=False))
+    locator = AccessPolicy("http://good/", config(allow=("http://good/",), private_hosts=False))
     with pytest.raises(NotAllowed):
         locator.place(site.uri("a.png", host=host))
 

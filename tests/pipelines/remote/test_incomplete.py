@@ -12,8 +12,8 @@ import pytest
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.fetch import Fetcher
-from fuseid.pipelines.sources import open_source
+from fuseid.pipelines.files.fetcher import Fetcher
+from fuseid.pipelines.sources.open import open_source
 
 from .conftest import reply, send
 

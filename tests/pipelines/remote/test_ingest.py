@@ -14,10 +14,10 @@ import pytest
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput, FetchFailed, MissingFile, NotAllowed, TooManyRejected
-from fuseid.pipelines.fetch import Fetcher
+from fuseid.pipelines.files.fetcher import Fetcher
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sources import open_source
+from fuseid.pipelines.ingestion.runners import LocalRunner
+from fuseid.pipelines.sources.open import open_source
 
 from .conftest import reply, send
 

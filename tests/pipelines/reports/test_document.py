@@ -19,13 +19,13 @@ from fuseid.core.config import Config
 from fuseid.core.errors import ArtifactError, BadInput, StoreError
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.reports.document import report
 from fuseid.pipelines.reports.findings import comparison, findings, measure
+from fuseid.pipelines.reports.keywords import telling_words, words_of
 from fuseid.pipelines.reports.slices import popularity_border
-from fuseid.pipelines.runners import LocalRunner
-from fuseid.pipelines.sources import Vectors
-from fuseid.pipelines.store import Store
-from fuseid.pipelines.words import telling_words, words_of
+from fuseid.pipelines.sources.vectors import Vectors
+from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.quality import code_measures, neighbour_measures, vector_measures
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 

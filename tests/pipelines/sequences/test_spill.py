@@ -17,7 +17,7 @@ from fuseid.pipelines.sequences import events as module
 from fuseid.pipelines.sequences import quantiles
 from fuseid.pipelines.sequences.events import UNKNOWN_FILE, Events, part_of
 from fuseid.pipelines.sequences.interactions import EVENTS
-from fuseid.pipelines.spill import Spill
+from fuseid.pipelines.streams.spill import Spill
 
 TIMES = st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=40)
 

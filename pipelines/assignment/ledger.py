@@ -1,0 +1,147 @@
+"""The ledger under one tokenizer: IDs that earlier runs gave, and those of this run, in files until its one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from fuseid.core.schemas import ASSIGNMENTS
+from fuseid.pipelines.store.indexes import indexed_columns
+from fuseid.pipelines.store.rows import sql_list
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.streams.batches import folded
+from fuseid.tokenizers.collisions import Policy
+
+# What a run adds to the ledger, less the two columns that are the same in all its rows.
+GIVEN = pa.schema([field for field in ASSIGNMENTS if field.name not in ("tokenizer_id", "run_id")])
+# A look-up of so many keys by index costs about as much as scanning this many rows for each of them.
+_ROWS_PER_KEY = 100
+_KEYS = 1000
+# Each part of a look-up costs its user a hash table of all keys.
+_FOLD_ROWS = 1 << 19
+_POLICY = "collisions."
+
+
+def pinned_policy(store: Store, tokenizer_id: str, at: lance.LanceDataset | None = None) -> Policy:
+    """The policy that the IDs under a tokenizer began with, and go on with. at: as of `Store.setting`."""
+    return Policy(**(store.setting(_POLICY + tokenizer_id, at) or {}))
+
+
+def pin_policy(store: Store, tokenizer_id: str, policy: Policy) -> None:
+    store.put_settings({_POLICY + tokenizer_id: asdict(policy)}, store.settings())
+
+
+class Ledger:
+    """IDs under one tokenizer that earlier runs gave. A look-up holds its keys and at most `_FOLD_ROWS` rows of what
+    matches, however many rows the ledger has."""
+
+    def __init__(self, store: Store, tokenizer_id: str) -> None:
+        self.tokenizer_id = tokenizer_id
+        self._dataset = store.dataset("assignments")
+        self.version = self._dataset.version
+        self._where = f"tokenizer_id = '{tokenizer_id}'"
+        self._rows = self._dataset.count_rows()
+        self._indexed = indexed_columns(self._dataset)
+        self.empty = not self._dataset.to_table(columns=["content_id"], filter=self._where, limit=1).num_rows
+
+    def rows(self, column: str, keys: pa.Array, columns: list[str]) -> Iterator[pa.Table]:
+        """Rows whose `column` is one of `keys`, with `columns`, in parts."""
+        if self.empty or not len(keys):
+            return iter(())
+        if column in self._indexed and len(keys) * _ROWS_PER_KEY < self._rows:
+            return folded(self._by_index(column, keys, columns), _FOLD_ROWS)
+        reader = self._dataset.scanner(columns=[column, *columns], filter=self._where).to_reader()
+        matching = ds.field(column).isin(keys)
+        return folded(
+            ds.Scanner.from_batches(reader, columns=[column, *columns], filter=matching).to_batches(), _FOLD_ROWS
+        )
+
+    def _by_index(self, column: str, keys: pa.Array, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(keys), _KEYS):
+            where = f"{column} IN ({sql_list(keys[start : start + _KEYS].to_pylist())}) AND {self._where}"
+            yield from self._dataset.to_batches(columns=[column, *columns], filter=where)
+
+
+class GrowingLedger:
+    """The ledger and what this run gives, which lies in Parquet files under `scratch`."""
+
+    def __init__(self, ledger: Ledger, scratch: Path) -> None:
+        self._ledger = ledger
+        self._scratch = scratch
+        self._files: list[str] = []
+
+    def next_digits(self, bases: pa.Array, given: bool = False) -> np.ndarray:
+        """int64 [N]: per code tuple, each named once, the next free collision digit, 0 where nobody holds it.
+
+        given: count what this run gave so far, too.
+        """
+        out = np.zeros(len(bases), np.int64)
+        for found in self._rows("base", bases, ["suffix"], given):
+            held = pc.fill_null(found["suffix"], 0).to_numpy() + 1
+            np.maximum.at(out, pc.index_in(found["base"], value_set=bases).to_numpy(), held)
+        return out
+
+    def holders(self, fingerprints: pa.Array, given: bool = False) -> pa.Table:
+        """Per fingerprint of content that has an ID one row of it, in the columns of `GIVEN` but content_id."""
+        columns = [name for name in GIVEN.names if name not in ("content_id", "fused_fp")]
+        kept = pa.schema([GIVEN.field(name) for name in ("fused_fp", *columns)]).empty_table()
+        for found in self._rows("fused_fp", fingerprints, columns, given):
+            every = pa.concat_tables([kept, found.cast(kept.schema)])
+            kept = every.filter(first_of_each(every["fused_fp"].combine_chunks()))
+        return kept
+
+    def give(self, table: pa.Table) -> None:
+        """table: with the columns of `GIVEN`."""
+        self._files.append(str(self._scratch / f"given-{len(self._files):06d}"))
+        pq.write_table(table.select(GIVEN.names).cast(GIVEN), self._files[-1])
+
+    def reader(self, run_id: str) -> pa.RecordBatchReader:
+        """All that this run gave, as rows of `ASSIGNMENTS`."""
+        same = {"tokenizer_id": self._ledger.tokenizer_id, "run_id": run_id}
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for path in self._files:
+                for batch in pq.ParquetFile(path).iter_batches():
+                    columns = [
+                        pa.repeat(same[name], batch.num_rows) if name in same else batch[name]
+                        for name in ASSIGNMENTS.names
+                    ]
+                    yield pa.RecordBatch.from_arrays(columns, schema=ASSIGNMENTS)
+
+        return pa.RecordBatchReader.from_batches(ASSIGNMENTS, batches())
+
+    def _rows(self, column: str, keys: pa.Array, columns: list[str], given: bool) -> Iterator[pa.Table]:
+        yield from self._ledger.rows(column, keys, columns)
+        if given and self._files:
+            files = ds.dataset(self._files, schema=GIVEN)
+            scanner = files.scanner(columns=[column, *columns], filter=ds.field(column).isin(keys))
+            yield from folded(scanner.to_batches(), _FOLD_ROWS)
+
+
+def first_of_each(column: pa.Array) -> pa.Array:
+    """bool [N]: whether a row is the first of its value."""
+    codes = column.dictionary_encode().indices.to_numpy()
+    out = np.zeros(len(codes), bool)
+    out[np.unique(codes, return_index=True)[1]] = True
+    return pa.array(out)
+
+
+def ledger_rows(rows: pa.Table) -> pa.Table:
+    """content_id, tokenizer_id, sid, codes and fused_fp of IDs that were given elsewhere -> rows of the ledger."""
+    parts = [sid.partition(".") for sid in rows["sid"].to_pylist()]
+    made = {
+        "suffix": pa.array([int(digit) if digit else None for _, _, digit in parts], pa.int32()),
+        "base": pa.array([base for base, _, _ in parts], pa.string()),
+        "moved_error": pa.nulls(len(rows), pa.float32()),
+        "run_id": pa.nulls(len(rows), pa.string()),
+    }
+    columns = [made[name] if name in made else rows[name] for name in ASSIGNMENTS.names]
+    return pa.table(columns, schema=ASSIGNMENTS)

@@ -1,0 +1,178 @@
+"""The remote file systems that fsspec offers, opened when first needed, and their errors as ours."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import aiohttp
+from fsspec.asyn import get_loop, sync
+
+from fuseid.core.config import SourceConfig
+from fuseid.core.errors import FetchFailed, ItemError, MissingFile, NotAllowed
+from fuseid.pipelines.files.access import UNVERSIONED
+from fuseid.pipelines.files.guarded_http import AddressRefused, GuardedHTTP
+from fuseid.pipelines.files.remote_uri import RemoteUri
+
+# What is read ahead of a reader that jumps: small pictures stream through, and the bytes of a film are passed over.
+_READ_AHEAD_BYTES = 1 << 20
+_CLOSE_SECONDS = 5.0
+
+
+class Remote:
+    """File systems by scheme. Credentials come from the environment, as s3fs and gcsfs find them. Safe to use from
+    several threads; `close` ends all connections."""
+
+    def __init__(self, config: SourceConfig) -> None:
+        self._config = config
+        self._open: dict[str, Any] = {}
+        self._http: Any = None
+        self._lock = threading.Lock()
+        self.loop = get_loop()  # fsspec's own, in a thread of its own
+        # For a whole file, which may take its time as long as something comes; every other request is small.
+        seconds = config.timeout_seconds
+        self.unhurried = aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Harmless when repeated."""
+        systems, self._open, self._http = self._open, {}, None
+        for system in systems.values():
+            # s3fs keeps what closes its client under another name than http and gcsfs keep their session.
+            client = getattr(system, "_s3creator", None)
+            session = getattr(system, "_session", None)
+            if client is not None:
+                sync(self.loop, client.__aexit__, None, None, None, timeout=_CLOSE_SECONDS)
+            elif session is not None:
+                sync(self.loop, session.close, timeout=_CLOSE_SECONDS)
+
+    def system(self, uri: RemoteUri) -> Any:
+        """The fsspec file system that opens `uri`. Not to be made in fsspec's own thread: looking for credentials may
+        take a while."""
+        scheme = "http" if uri.is_http else uri.scheme
+        with self._lock:
+            if scheme not in self._open:
+                self._open[scheme] = {"http": self._make_http, "s3": self._make_s3, "gs": self._make_gs}[scheme]()
+            return self._open[scheme]
+
+    @contextmanager
+    def asking(self, uri: RemoteUri) -> Iterator[tuple[Any, str]]:
+        """-> (file system, path in it); while it lasts, http may ask for `uri` itself, besides allowed prefixes."""
+        system, path = self.system(uri), _path(uri)
+        if not uri.is_http:
+            yield system, path
+            return
+        self._http.asked[uri] += 1
+        try:
+            yield system, path
+        finally:
+            self._http.asked[uri] -= 1
+
+    @contextmanager
+    def open(self, uri: RemoteUri) -> Iterator[BinaryIO]:
+        """A file to read and seek in, not held in memory. Raises ItemError for what is wrong with it."""
+        try:
+            with (
+                self.asking(uri) as (system, path),
+                system.open(path, block_size=_READ_AHEAD_BYTES, cache_type="readahead") as file,
+            ):
+                yield file
+        except Exception as error:
+            raise item_error(error, uri) from None
+
+    def info(self, uri: RemoteUri) -> dict[str, Any]:
+        """What the server says of a file, by fsspec's names. Raises ItemError where it cannot be looked at."""
+        try:
+            with self.asking(uri) as (system, path):
+                return system.info(path)
+        except Exception as error:
+            raise item_error(error, uri) from None
+
+    def names(self, folder: RemoteUri) -> list[str]:
+        """The names of the files in a folder of s3 or gs. Raises ItemError where it cannot be read."""
+        try:
+            with self.asking(folder) as (system, path):
+                listed = system.ls(path.rstrip("/"), detail=True)
+        except Exception as error:
+            raise item_error(error, folder) from None
+        return sorted(entry["name"].rpartition("/")[2] for entry in listed if entry["type"] == "file")
+
+    def _make_http(self) -> Any:
+        self._http = GuardedHTTP(self._config)
+        return self._http.filesystem
+
+    def _make_s3(self) -> Any:
+        from s3fs import S3FileSystem
+
+        seconds = self._config.timeout_seconds
+        limits = {"connect_timeout": seconds, "read_timeout": seconds, "max_pool_connections": 64}
+        return S3FileSystem(config_kwargs=limits, use_listings_cache=False, skip_instance_cache=True)
+
+    def _make_gs(self) -> Any:
+        # Only reads are made, which need none of gcsfs's experiments.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        from gcsfs import GCSFileSystem
+
+        return GCSFileSystem(use_listings_cache=False, skip_instance_cache=True)
+
+
+def _path(uri: RemoteUri) -> str:
+    return str(uri) if uri.is_http else f"{uri.authority}{uri.path}"
+
+
+def stat_of_info(info: dict[str, Any]) -> str:
+    """What changes when a remote file does: its ETag, else its size and time of change. Where the server sends neither
+    it is UNVERSIONED and the size: only the bytes say whether the file has changed."""
+    tag = info.get("ETag") or info.get("etag")
+    if tag:
+        return str(tag)
+    size, changed = info.get("size"), info.get("Last-Modified")
+    shown = "" if size is None else str(size)
+    return f"{shown}:{changed}" if changed else f"{UNVERSIONED}{shown}"
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same request may go well a moment later."""
+    error = _cause(error)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return error.status in (408, 425, 429) or error.status >= 500
+    if isinstance(getattr(error, "os_error", None), AddressRefused):
+        return False
+    return isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | ConnectionError)
+
+
+def item_error(error: Exception, uri: RemoteUri) -> ItemError:
+    """Whatever fsspec and the libraries below it raise, as the one error that it is to us."""
+    error = _cause(error)
+    if isinstance(error, ItemError):
+        return error
+    status = error.status if isinstance(error, aiohttp.ClientResponseError) else vars(error).get("code")  # of gcsfs
+    if isinstance(getattr(error, "os_error", None), AddressRefused):
+        return NotAllowed(
+            f"'{uri}' is not opened: the address of {uri.authority} is private, or of no host; "
+            "if that is meant, set source.private_hosts to true"
+        )
+    if isinstance(error, PermissionError) or status in (401, 403):
+        return NotAllowed(f"'{uri}': the server refuses to show it ({status or error})")
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        return MissingFile(f"no such file: '{uri}'")
+    if isinstance(error, TimeoutError):
+        return FetchFailed(f"'{uri}' took longer than source.timeout_seconds")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return FetchFailed(f"'{uri}': the server answers {error.status} {error.message}")
+    return FetchFailed(f"'{uri}': {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _cause(error: Exception) -> Exception:
+    """fsspec's http says FileNotFoundError of everything that goes wrong with a look; the reason is its cause."""
+    cause = error.__cause__
+    known = isinstance(cause, aiohttp.ClientError | OSError | ItemError)
+    return cause if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) and known else error

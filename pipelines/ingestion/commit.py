@@ -1,0 +1,203 @@
+"""Waves: finished rows become durable here, and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fuseid.core.errors import FetchFailed, FingerprintMismatch
+from fuseid.core.faults import reached
+from fuseid.core.fingerprints import text_hash
+from fuseid.core.records import MODALITIES
+from fuseid.core.schemas import DONE, REJECTED, contents_schema
+from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.ingestion.fingerprints import StageFingerprints
+from fuseid.pipelines.store.rows import rows_by_id
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
+
+log = logging.getLogger("fuseid")
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What came of the rows of a wave. unchanged: their media have the bytes that the store knows. rejected, kept: by
+    error class; kept are known items that failed and whose rows stay."""
+
+    written: int
+    unchanged: int
+    rejected: Counter[str]
+    kept: Counter[str]
+
+
+class WaveCommitter:
+    """Upserts a wave of DONE rows: the good into `contents`, the bad into `rejected`, and out of the other table.
+
+    Replaying a wave changes nothing. A crash loses at most the wave in flight: the row in `contents` is what makes an
+    item done, and `reconcile` mends the rest at the next start.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run_id: str,
+        fingerprints: StageFingerprints,
+        fusion: Fusion | None,
+    ) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._fingerprints = fingerprints
+        self._fusion = fusion
+
+    def commit(self, wave: pa.Table, keep_known: bool = False) -> Committed:
+        """The store's rows of items that are not written or rejected stay as they are.
+
+        keep_known: no row of `contents` gives way to a rejection. Raises LeaseLost, and FingerprintMismatch for vectors
+        of another size.
+        """
+        failed = pc.is_valid(wave["error_class"])
+        # To filter is to copy, thumbnails and all.
+        good = wave.filter(pc.invert(failed)) if pc.any(failed).as_py() else wave
+        same = pc.and_(good["skip_if_same"], pc.invert(good["want_media"]))
+        unchanged = pc.sum(same).as_py() or 0
+        if unchanged:
+            good = good.filter(pc.invert(same))
+        all_bad = wave.filter(failed)
+        bad = self._but_known(all_bad, any_class=keep_known)
+        reached("wave.ready")
+        if good.num_rows:
+            self._ensure_columns(good)
+            rows = self._contents_rows(good)
+            self._store.upsert("contents", rows)
+            reached("wave.contents")
+        if bad.num_rows:
+            self._reject(bad)
+            reached("wave.rejected")
+        if good.num_rows:
+            self._forget_rejected(good["content_id"].to_pylist())
+        reached("wave.done")
+        rejected = Counter(bad["error_class"].to_pylist())
+        return Committed(good.num_rows, unchanged, rejected, Counter(all_bad["error_class"].to_pylist()) - rejected)
+
+    def _but_known(self, bad: pa.Table, any_class: bool) -> pa.Table:
+        """A network that fails tonight must not cost the catalogue: the row of a known item stays as it is."""
+        failed = pc.equal(bad["error_class"], FetchFailed.__name__)
+        if any_class:
+            failed = pc.is_valid(bad["error_class"])
+        ids = bad.filter(failed)["content_id"].to_pylist()
+        if not ids or not self._store.has_contents():
+            return bad
+        known = [row["content_id"] for row in rows_by_id(self._store.dataset("contents"), ids, ["content_id"])]
+        return bad.filter(pc.invert(pc.and_(failed, pc.is_in(bad["content_id"], pa.array(known, pa.string())))))
+
+    def _ensure_columns(self, good: pa.Table) -> None:
+        """Vectors of another size than the rest of their database end the run: the model or the file is at fault."""
+        dims = self._store.dims()
+        for modality in MODALITIES:
+            sizes = {size for size in pc.list_value_length(good[modality]).unique().to_pylist() if size}
+            want = dims.setdefault(modality, min(sizes)) if sizes else None
+            if sizes and sizes != {want}:
+                found = min(sizes - {want})
+                raise FingerprintMismatch(
+                    f"{modality} vectors of {found} numbers cannot enter {self._store.uri}, "
+                    f"where {modality} has {want}; use the model or file this database began with, or another --db"
+                )
+        self._store.ensure_vectors(dims)
+
+    def _contents_rows(self, good: pa.Table) -> pa.Table:
+        dims = self._store.dims()
+        rows = good.num_rows
+        vectors = {m: nan_rows(good[m].combine_chunks(), dims[m]) for m in MODALITIES if m in dims}
+        new = self._fingerprints
+        columns: dict[str, Any] = {name: good[name] for name in good.schema.names if name in _PLAIN}
+        columns.update({m: to_fixed(v) for m, v in vectors.items()})
+        columns["attributes"] = pa.array(good["attributes"].to_pylist(), pa.json_())
+        columns["caption_hash"] = pa.array([text_hash(text) for text in good["caption"].to_pylist()], pa.string())
+        has_media = pc.is_valid(good["media_hash"])
+        columns["decode_fp"] = pc.if_else(has_media, pa.scalar(new.decode), pa.scalar(None, pa.string()))
+        columns["clip_fp"] = pa.array([new.clip] * rows, pa.string())
+        columns["vlm_fp"] = pa.array([new.vlm] * rows, pa.string())
+        columns["describe_fp"] = pa.array([new.describe] * rows, pa.string())
+        columns["run_id"] = pa.array([self._run_id] * rows, pa.string())
+        columns["updated_at"] = pa.array([datetime.now(UTC)] * rows, pa.timestamp("us", tz="UTC"))
+        if self._fusion is not None:
+            fused = self._fusion.transform(vectors)
+            columns["fused"] = to_fixed(fused)
+            columns["fused_fp"] = fused_fingerprints(self._fusion.id, fused)
+        columns.update(self._ids_kept(good["content_id"].to_pylist()))
+        schema = contents_schema(dims)
+        arrays = [columns.get(name, pa.nulls(rows, schema.field(name).type)) for name in schema.names]
+        # One batch: of several, Lance's merge counts the whole of each column that they are cut from, against a limit.
+        arrays = [a.combine_chunks() if isinstance(a, pa.ChunkedArray) else a for a in arrays]
+        return pa.table(arrays, schema=schema)
+
+    def _ids_kept(self, ids: list[str]) -> dict[str, pa.Array]:
+        """An edited item keeps its semantic ID: the upsert must not blank the projection of the ledger."""
+        champion = self._store.setting("champion")
+        if champion is None:
+            return {}
+        wanted = ("content_id", "codes", "sid")
+        where = f"tokenizer_id = '{champion}'"
+        kept = {row["content_id"]: row for row in rows_by_id(self._store.dataset("assignments"), ids, wanted, where)}
+        return {
+            "codes": pa.array([kept[i]["codes"] if i in kept else None for i in ids], pa.list_(pa.int32())),
+            "sid": pa.array([kept[i]["sid"] if i in kept else None for i in ids], pa.string()),
+            "tokenizer_id": pa.array([champion if i in kept else None for i in ids], pa.string()),
+        }
+
+    def _reject(self, bad: pa.Table) -> None:
+        ids = bad["content_id"].to_pylist()
+        if self._store.has_contents():
+            self._store.delete("contents", ids)
+            reached("wave.removed")
+        first = {
+            row["content_id"]: row["first_run"]
+            for row in rows_by_id(self._store.dataset("rejected"), ids, ["content_id", "first_run"])
+        }
+        rows = [
+            {
+                "content_id": row["content_id"],
+                "uri": row["uri"],
+                "stage": row["error_stage"],
+                "error_class": row["error_class"],
+                "message": row["error_message"],
+                "attempts": (row["attempts"] or 0) + 1,
+                "first_run": first.get(row["content_id"]) or self._run_id,
+                "last_run": self._run_id,
+                "fingerprint": row["item_fp"],
+            }
+            for row in bad.drop_columns(["thumbnail", "timestamps"]).to_pylist()
+        ]
+        self._store.upsert("rejected", pa.Table.from_pylist(rows, schema=REJECTED))
+        for row in rows:
+            log.info(
+                "run %s: rejected %r at %s, attempt %d: %s: %s",
+                self._run_id, row["content_id"], row["stage"], row["attempts"], row["error_class"], row["message"],
+            )  # fmt: skip
+
+    def _forget_rejected(self, ids: list[str]) -> None:
+        if self._store.dataset("rejected").count_rows():
+            found = [row["content_id"] for row in rows_by_id(self._store.dataset("rejected"), ids, ["content_id"])]
+            self._store.delete("rejected", found)
+
+
+_PLAIN = frozenset(DONE.names) - frozenset(MODALITIES) - {"attributes"}
+
+
+def reconcile(store: Store) -> int:
+    """Drops from `rejected` what is in `contents`: a run killed between the two leaves it. Returns the rows dropped."""
+    if not store.has_contents():
+        return 0
+    dropped = 0
+    for batch in store.dataset("rejected").to_batches(columns=["content_id"], batch_size=1000):
+        ids = batch["content_id"].to_pylist()
+        found = [row["content_id"] for row in rows_by_id(store.dataset("contents"), ids, ["content_id"])]
+        store.delete("rejected", found)
+        dropped += len(found)
+    return dropped

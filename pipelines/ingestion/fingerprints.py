@@ -1,0 +1,43 @@
+"""The fingerprints that a configuration gives to each stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fuseid.core.config import Config
+from fuseid.core.fingerprints import fingerprint
+from fuseid.encoders.model_identity import clip_fingerprint, describe_fingerprint, vlm_fingerprint
+from fuseid.encoders.vlm_reading import reading_of
+
+
+@dataclass(frozen=True, slots=True)
+class StageFingerprints:
+    """`clip` and `vlm` are None where the model is switched off, `describe` where no caption or tag is generated.
+
+    vlm_reads_caption: a caption edit then changes the VLM's vector of an item with media.
+    """
+
+    decode: str
+    clip: str | None
+    vlm: str | None
+    describe: str | None = None
+    vlm_reads_caption: bool = False
+
+    def encoders(self) -> dict[str, str | None]:
+        """The encoder behind each modality's vectors."""
+        return {"clip_image": self.clip, "clip_text": self.clip, "vlm": self.vlm, "external": None}
+
+
+def stage_fingerprints(config: Config) -> StageFingerprints:
+    """Hashes weights where they are files; builds no model. Raises ModelError for a model that there is not."""
+    decode = fingerprint(
+        "decode",
+        sampling=config.decode.sampling.model_dump(),
+        long_side=config.decode.long_side,
+        video_decoder=config.decode.video_decoder,
+    )
+    clip = clip_fingerprint(config.clip) if config.clip is not None else None
+    if config.vlm.model is None:
+        return StageFingerprints(decode, clip, None)
+    vlm, describe = vlm_fingerprint(config.vlm), describe_fingerprint(config.vlm)
+    return StageFingerprints(decode, clip, vlm, describe, reading_of(config.vlm).reads_caption)

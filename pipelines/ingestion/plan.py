@@ -1,0 +1,340 @@
+"""Planning: which items of a source need work, and which part of it, given what the store holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fuseid.core.config import Config
+from fuseid.core.errors import BadInput, BadVector, FetchFailed, ItemError
+from fuseid.core.fingerprints import fingerprint, text_hash
+from fuseid.core.records import MODALITIES
+from fuseid.core.schemas import WORK
+from fuseid.encoders.captions import normalise_caption
+from fuseid.pipelines.files.access import UNVERSIONED, AccessPolicy, Location
+from fuseid.pipelines.files.fetcher import Fetcher
+from fuseid.pipelines.ingestion.failures import Failures
+from fuseid.pipelines.ingestion.fingerprints import StageFingerprints
+from fuseid.pipelines.ingestion.steps import fail
+from fuseid.pipelines.sources.item import VIDEO_SUFFIXES, Source, SourceItem, is_usable_vector
+from fuseid.pipelines.store.rows import rows_by_id, table_by_id
+from fuseid.pipelines.store.store import Store
+
+# missing_kept: known items whose file cannot be looked at now; their rows stay.
+COUNTS = ("listed", "unchanged", "missing_kept", "rejected_before", "planned")
+# Items whose state is looked up at a time.
+_LOOKUP = 4096
+_READY = "vector="
+_STATE = (
+    "content_id", "kind", "uri", "attributes", "source_stat", "caption_hash",
+    "decode_fp", "clip_fp", "vlm_fp", "describe_fp",
+)  # fmt: skip
+_FACTS = ("thumbnail", "media_hash", "decoder", "width", "height", "duration", "timestamps")
+# What is made of an item's frames; the VLM's vector also of its caption, where it has no frames or the prompt reads it.
+_FROM_FRAMES = ("clip_image", "vlm", "vlm_caption", "vlm_tags")
+
+
+@dataclass(slots=True)
+class _Look:
+    """What is known of an item's file without opening it; `stat` is None where it cannot be looked at."""
+
+    place: Location | None = None
+    stat: str | None = None
+    problem: ItemError | None = None
+
+
+@dataclass
+class Plan:
+    """Iterate `work()` once; the counts are complete when it ends.
+
+    go_on: asked every now and then; once it says no, nothing further is planned.
+    """
+
+    store: Store
+    source: Source
+    config: Config
+    fingerprints: StageFingerprints
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    go_on: Callable[[], bool] = lambda: True
+    rejected_before: Failures = field(default_factory=Failures)
+    # Known items whose media have to be fetched to see whether they changed: `items`, their `bytes`, those `unsized`.
+    to_compare: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        # A raised limit or a newly allowed folder gives rejected items another try.
+        limits = self.config.decode.model_dump(exclude={"workers", "items_per_process"}, mode="json")
+        self._limits = [limits, self.config.source.model_dump(include={"allow", "schemes", "private_hosts"})]
+
+    @property
+    def notes(self) -> list[str]:
+        """What whoever reads the end of a run should know."""
+        if not self.to_compare:
+            return []
+        items, unsized = self.to_compare["items"], self.to_compare["unsized"]
+        cost = f"{self.to_compare['bytes'] / 1e6:.1f} MB" + (f", and {unsized} of unknown size" if unsized else "")
+        return [
+            f"the media of {items} known items were fetched again ({cost}) to compare their bytes: their servers send "
+            "neither ETag nor Last-Modified"
+        ]
+
+    @property
+    def passed(self) -> int:
+        """How many items were found so far that need nothing done."""
+        return sum(self.counts[name] for name in ("unchanged", "rejected_before", "missing_kept"))
+
+    def work(self) -> Iterator[pa.RecordBatch]:
+        """WORK batches of at most `run.block_rows` rows, of the items that need anything done; a video counts as its
+        frames, and may be more than that by itself. One frame above would cost an encoder a padded pass."""
+        rows: list[dict[str, Any]] = []
+        weight = 0
+        for row in self._rows():
+            suffix = os.path.splitext((row["uri"] or "").partition("?")[0])[1].lower()
+            is_video = row["kind"] == "video" or suffix in VIDEO_SUFFIXES
+            frames = self.config.decode.sampling.frames if is_video else 1
+            if rows and weight + frames > self.config.run.block_rows:
+                yield pa.RecordBatch.from_pylist(rows, schema=WORK)
+                rows, weight = [], 0
+            rows.append(row)
+            weight += frames
+        if rows:
+            yield pa.RecordBatch.from_pylist(rows, schema=WORK)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        # The store is read while files are looked at.
+        with (
+            Fetcher(self.config.source, self.config.decode.max_bytes) as fetcher,
+            ThreadPoolExecutor(1, "fuseid-stored") as reader,
+        ):
+            yield from self._planned(fetcher, reader)
+
+    def _planned(self, fetcher: Fetcher, reader: Executor) -> Iterator[dict[str, Any]]:
+        items = iter(self.source)
+        locator = AccessPolicy(self.source.base, self.config.source)
+        while self.go_on() and (chunk := list(islice(items, _LOOKUP))):
+            self.counts["listed"] += len(chunk)
+            coming = reader.submit(self._stored, [item.content_id for item in chunk])
+            looked = self._looked_at(chunk, locator, fetcher)
+            stored = coming.result()
+            unchanged = self._unchanged(chunk, looked, stored)
+            self.counts["unchanged"] += sum(unchanged)
+            rest = [i for i, same in enumerate(unchanged) if not same]
+            if not rest:
+                continue
+            rejected = self._rejected([chunk[i].content_id for i in rest])
+            known = [row if row["content_id"] else None for row in stored.take(pa.array(rest)).to_pylist()]
+            changed: list[tuple[dict[str, Any], list[str]]] = []
+            for i, before_it in zip(rest, known, strict=True):
+                row = self._row(chunk[i], looked[i])
+                before = rejected.get(row["content_id"])
+                # A network that failed may be back; all else is tried again when something about the item changes.
+                passing = before is not None and before["error_class"] == FetchFailed.__name__
+                if before and before["fingerprint"] == row["item_fp"] and not passing:
+                    self.counts["rejected_before"] += 1
+                    self.rejected_before.add(before["error_class"], before["content_id"], before["message"])
+                    continue
+                row["attempts"] = before["attempts"] if before else 0
+                if before_it is not None and row["path"] is not None and row["source_stat"] is None:
+                    # A disk that is not mounted tonight must not cost the catalogue: what is there stays as it is.
+                    self.counts["missing_kept"] += 1
+                    continue
+                keep = self._compare(row, before_it)
+                if keep is None:
+                    self.counts["unchanged"] += 1
+                    continue
+                self.counts["planned"] += 1
+                if before_it is not None and row["want_media"] and _is_unversioned(row["source_stat"]):
+                    self._count_comparison(looked[i])
+                changed.append((row, keep))
+            self._carry_over(changed)
+            for row, _ in changed:
+                if not self.go_on():
+                    return
+                yield row
+
+    def _count_comparison(self, look: _Look) -> None:
+        assert look.place is not None
+        assert look.stat is not None
+        size = str(look.place.member[2]) if look.place.member else look.stat.removeprefix(UNVERSIONED)
+        self.to_compare["items"] += 1
+        self.to_compare["bytes"] += int(size or 0)
+        self.to_compare["unsized"] += not size
+
+    def _looked_at(self, items: list[SourceItem], locator: AccessPolicy, fetcher: Fetcher) -> list[_Look]:
+        """Where each item's file is, and what tells whether it has changed."""
+        looks: list[_Look] = []
+        for item in items:
+            look = _Look()
+            try:
+                if item.problem is not None:
+                    raise item.problem
+                for modality, vector in (item.vectors or {}).items():
+                    if not is_usable_vector(vector):
+                        raise BadVector(f"{modality} vector is zero or not finite")
+                    look.stat = _READY + hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
+                if item.uri is not None and item.vectors is None:
+                    look.place = locator.place(item.uri)
+            except ItemError as error:
+                look.problem = error
+            looks.append(look)
+        placed = [look for look in looks if look.place is not None]
+        stats = fetcher.stats([look.place for look in placed if look.place is not None])
+        for look, stat in zip(placed, stats, strict=True):
+            look.stat = stat
+        return looks
+
+    def _unchanged(self, items: list[SourceItem], looks: list[_Look], stored: pa.Table) -> list[bool]:
+        """Whether an item is in the store just as it is listed, under the same models: the short way of `_compare`."""
+        new = self.fingerprints
+        models = pc.and_(_is(stored["clip_fp"], new.clip), _is(stored["vlm_fp"], new.vlm))
+        if new.describe is not None:
+            models = pc.and_(models, _is(stored["describe_fp"], new.describe))
+        models = pc.and_(models, pc.or_(pc.is_null(stored["uri"]), _is(stored["decode_fp"], new.decode)))
+        columns = [stored[name].to_pylist() for name in ("uri", "kind", "source_stat", "caption_hash", "attributes")]
+        return [
+            same_models
+            and uri == item.uri
+            and (stat == look.stat and (stat is not None or uri is None) and not _is_unversioned(stat))
+            and item.kind in (None, kind)
+            and look.problem is None
+            and item.vectors is None
+            and known is not None
+            and _same_json(attributes, item.attributes)
+            and caption_hash == self._caption_hash(item.caption)
+            for item, look, same_models, known, uri, kind, stat, caption_hash, attributes in zip(
+                items, looks, models.to_pylist(), stored["content_id"].to_pylist(), *columns, strict=True
+            )
+        ]
+
+    def _rejected(self, ids: list[str]) -> dict[str, dict[str, Any]]:
+        columns = ["content_id", "fingerprint", "attempts", "error_class", "message"]
+        return {row["content_id"]: row for row in rows_by_id(self.store.dataset("rejected"), ids, columns)}
+
+    def _row(self, item: SourceItem, look: _Look) -> dict[str, Any]:
+        row: dict[str, Any] = dict.fromkeys(WORK.names)
+        row.update(
+            content_id=item.content_id, kind=item.kind, uri=item.uri, caption=item.caption, attributes=item.attributes,
+            path=None if look.place is None else str(look.place), source_stat=look.stat,
+            want_media=False, want_text=False, skip_if_same=False,
+        )  # fmt: skip
+        if look.problem is None:
+            row.update(item.vectors or {})
+        else:
+            fail(row, "source", look.problem)
+        row["item_fp"] = self._fingerprint(row)
+        return row
+
+    def _fingerprint(self, row: dict[str, Any]) -> str:
+        stages = self.fingerprints
+        # What the source got wrong may be in a field that is not part of this, such as the attributes.
+        problem = {"problem": row["error_message"]} if row["error_class"] else {}
+        return fingerprint(
+            "item",
+            uri=row["uri"],
+            kind=row["kind"],
+            stat=row["source_stat"],
+            caption=text_hash(row["caption"]),
+            stages=[stages.decode, stages.clip, stages.vlm, stages.describe],
+            limits=self._limits,
+            **problem,
+        )
+
+    def _compare(self, row: dict[str, Any], stored: dict[str, Any] | None) -> list[str] | None:
+        """Sets what the row wants; returns the columns to carry over from the store, None for nothing to do."""
+        new = self.fingerprints
+        has_media = row["path"] is not None
+        if stored is None or row["error_class"]:
+            row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None
+            return []
+        ready = (stored["source_stat"] or "").startswith(_READY)
+        if ready != (row["external"] is not None):
+            here, there = ("with a ready-made vector", "from a manifest")[:: 1 if ready else -1]
+            raise BadInput(
+                f"{row['content_id']!r} is in {self.store.uri} {here} and cannot also come {there}; use another --db"
+            )
+        if (stored["uri"] is not None) != (row["uri"] is not None):
+            # From words to a medium or back: nothing that is stored still stands.
+            row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None
+            return []
+        same_clip, same_vlm = stored["clip_fp"] == new.clip, stored["vlm_fp"] == new.vlm
+        same_look = stored["uri"] == row["uri"] and stored["source_stat"] == row["source_stat"]
+        same_media = same_look and not _is_unversioned(row["source_stat"])
+        same_decode = stored["decode_fp"] == new.decode or not has_media
+        same_text = stored["caption_hash"] == self._caption_hash(row["caption"])
+        same_facts = _same_json(stored["attributes"], row["attributes"]) and row["kind"] in (None, stored["kind"])
+        if row["external"] is not None:
+            return None if same_media and same_text and same_facts else []
+        stands = []
+        if same_clip:
+            stands += ["clip_image"] * has_media + ["clip_text"] * same_text
+        if same_vlm and (same_text or (has_media and not new.vlm_reads_caption)):
+            stands.append("vlm")
+        # Switched off, describing leaves what was said before.
+        if has_media and new.describe in (None, stored["describe_fp"]):
+            stands += ["vlm_caption", "vlm_tags"]
+        all_of_frames = set(_FROM_FRAMES) <= set(stands)
+        row["want_media"] = has_media and not (all_of_frames and same_media and same_decode)
+        row["want_text"] = "clip_text" not in stands or not (has_media or "vlm" in stands)
+        if not row["want_media"] and not row["want_text"] and same_facts and same_media:
+            return None
+        if has_media and not row["want_media"]:
+            # Media that is looked at again may have become of another kind; only what stands keeps its kind.
+            row["kind"] = row["kind"] or stored["kind"]
+        if not has_media or not row["want_media"]:
+            row["stands"] = stands
+            return [*stands, *_FACTS] if has_media else stands
+        if same_media and same_decode:
+            # Some of what is made of the frames: they are decoded again, the rest stays.
+            row["stands"] = stands
+            return stands
+        row["stands"] = [name for name in stands if name not in _FROM_FRAMES]
+        row["skip_if_same"] = all_of_frames and same_decode and same_look and same_facts and not row["want_text"]
+        # The file was touched; with its stored hash along, the decode step sees whether its bytes changed.
+        return [*stands, *_FACTS] if all_of_frames and same_decode else row["stands"]
+
+    def _caption_hash(self, caption: str | None) -> str | None:
+        try:
+            return text_hash(normalise_caption(caption, self.config.decode.max_caption_chars))
+        except ItemError:
+            return "unusable"
+
+    def _stored(self, ids: list[str]) -> pa.Table:
+        """The state of these items, in their order; nulls for one that is not there."""
+        schema = pa.schema([(name, pa.string()) for name in _STATE])
+        if not self.store.has_contents():
+            return pa.table([pa.nulls(len(ids), pa.string())] * len(_STATE), schema=schema)
+        found = table_by_id(self.store.dataset("contents"), ids, _STATE)
+        found = pa.table([found[name].cast(pa.string()) for name in _STATE], schema=schema)
+        return found.take(pc.index_in(pa.array(ids, pa.string()), found["content_id"].combine_chunks()))
+
+    def _carry_over(self, changed: list[tuple[dict[str, Any], list[str]]]) -> None:
+        by_id = {row["content_id"]: (row, keep) for row, keep in changed if keep}
+        if not by_id:
+            return
+        dims = self.store.dims()
+        columns = ["content_id", *_FACTS, "vlm_caption", "vlm_tags", *(m for m in MODALITIES if m in dims)]
+        for stored in rows_by_id(self.store.dataset("contents"), list(by_id), columns):
+            row, keep = by_id[stored["content_id"]]
+            row.update({name: stored.get(name) for name in keep})
+
+
+def _is(column: pa.ChunkedArray, value: str | None) -> pa.ChunkedArray:
+    """Row by row whether it is the value, or null where that is None."""
+    return pc.is_null(column) if value is None else pc.fill_null(pc.equal(column, value), False)
+
+
+def _is_unversioned(stat: str | None) -> bool:
+    return stat is not None and stat.startswith(UNVERSIONED)
+
+
+def _same_json(stored: str | None, new: str) -> bool:
+    return (stored or "{}") == new or json.loads(stored or "{}") == json.loads(new)

@@ -1,0 +1,83 @@
+"""Pruning: what the source no longer lists leaves `contents` and `rejected`; the ledger remembers its IDs.
+
+The source counts as the whole catalogue: what comes from other sources is unlisted too. Nothing goes while the list may
+be incomplete, and no large share of the items goes unless `run.max_prune` allows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from fuseid.core.config import allowed
+from fuseid.core.errors import BadInput
+from fuseid.core.faults import reached
+from fuseid.pipelines.sources.key_set import KeySet
+from fuseid.pipelines.store.store import Store
+
+_TABLES = ("contents", "rejected")
+_BATCH = 16_384
+_PER_COMMIT = 10_000
+
+
+class Unlisted:
+    """The items of a store that a source does not list, their ids in a file per table."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: KeySet,
+        scratch: Path,
+        max_prune: str,
+        line_within_text: Callable[[str], int | None] | None = None,
+    ) -> None:
+        """line_within_text: the line of the source that names an item within another one's text.
+
+        Raises BadInput for such an item, and where `contents` would lose more than `max_prune` allows.
+        """
+        self._store = store
+        self._line_within_text = line_within_text or (lambda _: None)
+        self._scratch = scratch
+        self.counts = {table: self._find(table, keys) for table in _TABLES}
+        items = store.dataset("contents").count_rows() if store.has_contents() else 0
+        if self.counts["contents"] > allowed(max_prune, items):
+            raise BadInput(
+                f"--prune would remove {self.counts['contents']} of the {items} items in {store.uri}, more than "
+                f"run.max_prune allows ({max_prune}); nothing was changed. Is the source the whole catalogue? "
+                "If this is meant, allow it with --max-prune 100%"
+            )
+
+    def remove(self) -> int:
+        """Deletes the rows. Returns how many."""
+        for table in _TABLES:
+            ids = self._ids(table)
+            while chunk := list(islice(ids, _PER_COMMIT)):
+                self._store.delete(table, chunk)
+                reached("prune.removed")
+        return sum(self.counts.values())
+
+    def _find(self, table: str, keys: KeySet) -> int:
+        found = 0
+        with self._file(table).open("w", encoding="ascii") as file:
+            if table == "contents" and not self._store.has_contents():
+                return 0
+            for batch in self._store.dataset(table).to_batches(columns=["content_id"], batch_size=_BATCH):
+                for content_id in keys.missing(batch["content_id"].to_pylist()):
+                    if line := self._line_within_text(content_id):
+                        raise BadInput(
+                            f"--prune would remove {content_id!r}, which line {line} of the source names within text "
+                            "of another item: a quote before it is out of place; nothing was changed. If that line is "
+                            "text, give the number of items with --expect-rows"
+                        )
+                    file.write(json.dumps(content_id) + "\n")
+                    found += 1
+        return found
+
+    def _ids(self, table: str) -> Iterator[str]:
+        with self._file(table).open(encoding="ascii") as file:
+            yield from map(json.loads, file)
+
+    def _file(self, table: str) -> Path:
+        return self._scratch / f"unlisted-{table}"

@@ -1,0 +1,63 @@
+"""Runners drive batches through the steps; this one in a single process, the Ray one in `ray_jobs`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import pyarrow as pa
+
+from fuseid.core.config import Config
+from fuseid.core.protocols import Step
+from fuseid.pipelines.ingestion.steps import DecodeStep, EncodeStep, load_encoders
+
+
+class Runner(Protocol):
+    """Yields DONE batches for WORK batches, in any order, each row exactly once."""
+
+    name: str
+
+    def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]: ...
+
+    def halt(self) -> None:
+        """From another thread: the stream ends soon, and what it has not finished is dropped."""
+
+
+class LocalRunner:
+    """This process: child processes decode the next batches while the models encode this one."""
+
+    name = "local"
+
+    def __init__(self, load: Callable[[Config], EncodeStep] = load_encoders) -> None:
+        self._load = load
+        self._encode: Step | None = None
+        self._decode: DecodeStep | None = None
+
+    def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]:
+        decode = self._decode = DecodeStep(config, config.decode.workers)
+        ahead: deque[Future[pa.RecordBatch]] = deque()
+        # Two threads: while one batch drains its last children, the next one already keeps the others busy.
+        threads = ThreadPoolExecutor(2, thread_name_prefix="fuseid-decode-ahead")
+        try:
+            for batch in work:
+                ahead.append(threads.submit(decode, batch))
+                if len(ahead) > 2:
+                    yield self._encoded(ahead.popleft().result(), config)
+            while ahead:
+                yield self._encoded(ahead.popleft().result(), config)
+        finally:
+            for future in ahead:
+                future.cancel()
+            decode.close()
+            threads.shutdown(wait=True)
+
+    def halt(self) -> None:
+        if self._decode is not None:
+            self._decode.close()
+
+    def _encoded(self, batch: pa.RecordBatch, config: Config) -> pa.RecordBatch:
+        if self._encode is None:
+            self._encode = self._load(config)
+        return self._encode(batch)

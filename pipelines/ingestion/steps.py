@@ -1,0 +1,270 @@
+"""The two heavy steps, each a function of an Arrow batch to an Arrow batch: decode, then encode.
+
+A bad item never raises: it leaves with its `error_*` columns set and takes no further part.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fuseid.core.config import Config
+from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile, Unrecognised
+from fuseid.core.faults import reached
+from fuseid.core.protocols import ClipLike, VlmLike
+from fuseid.core.records import KINDS, Decoded, Description
+from fuseid.core.schemas import DONE, WORK
+from fuseid.encoders.captions import normalise_caption
+from fuseid.encoders.decode_pool import DecodePool
+from fuseid.encoders.media_file import hash_file, image_format, open_media, video_format
+from fuseid.encoders.models import load_clip, load_vlm
+from fuseid.pipelines.files.fetcher import Fetcher, LocalFile
+
+Row = dict[str, Any]
+
+
+def fail(row: Row, stage: str, error: Exception) -> None:
+    """Marks a row as rejected."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    row.update(error_stage=stage, error_class=type(error).__name__, error_message=message[:1000])
+
+
+class DecodeStep:
+    """WORK -> WORK with frames, thumbnail, facts and a normalised caption.
+
+    A file whose bytes are those already in the store is not decoded: its stored vectors stand. Media from elsewhere
+    are fetched ahead of the decoding, and their copies removed as soon as they are decoded.
+    """
+
+    def __init__(self, config: Config, workers: int) -> None:
+        self._config = config.decode
+        self._pool = DecodePool(config.decode, workers)
+        self._fetcher = Fetcher(config.source, config.decode.max_bytes)
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        started = time.perf_counter()
+        rows = batch.to_pylist()
+        todo = [row for row in rows if self._wants_media(row)]
+        frames: dict[int, Decoded] = {}
+        with self._fetcher.files([row["path"] for row in todo]) as files:
+            for row, result in self._decoded(zip(todo, files, strict=True)):
+                if isinstance(result, ItemError):
+                    fail(row, "decode", result)
+                else:
+                    frames[id(row)] = result
+                    _describe(row, result)
+        reached("decode.block")
+        share = (time.perf_counter() - started) / max(len(rows), 1)
+        for row in rows:
+            row["seconds_decode"] = share
+        return _with_frames(rows, [frames.get(id(row)) for row in rows])
+
+    def close(self) -> None:
+        self._pool.close()
+        self._fetcher.close()
+
+    def _wants_media(self, row: Row) -> bool:
+        """Whether the row's medium has to be looked at."""
+        if row["error_class"]:
+            return False
+        try:
+            row["caption"] = normalise_caption(row["caption"], self._config.max_caption_chars)
+            if row["kind"] not in (None, *KINDS):
+                raise Unrecognised(f"kind {row['kind']!r} is none of {', '.join(KINDS)}")
+            if row["path"] is None:
+                if row["caption"] is None and row["external"] is None:
+                    raise EmptyItem("the item has neither media nor caption")
+                row["kind"] = row["kind"] or "text"
+                return False
+        except ItemError as error:
+            fail(row, "decode", error)
+            return False
+        return row["want_media"]
+
+    def _decoded(
+        self, fetched: Iterable[tuple[Row, LocalFile | ItemError]]
+    ) -> Iterator[tuple[Row, Decoded | ItemError]]:
+        """What comes of the rows that have to be decoded; a file is drawn when the pool has room for it."""
+        going: deque[tuple[Row, LocalFile]] = deque()
+
+        def drawn() -> Iterator[tuple[str, str]]:
+            for row, file in fetched:
+                if isinstance(file, ItemError):
+                    fail(row, "fetch", file)
+                    continue
+                try:
+                    if self._is_new(row, file.path):
+                        going.append((row, file))
+                        yield file.path, row["kind"]
+                        continue
+                except ItemError as error:
+                    fail(row, "decode", _of_row(error, row, file))
+                file.release()
+
+        for result in self._pool.decode_many(drawn()):
+            row, file = going.popleft()
+            file.release()
+            yield row, _of_row(result, row, file) if isinstance(result, ItemError) else result
+
+    def _is_new(self, row: Row, path: str) -> bool:
+        """Whether the file at `path` has to be decoded; sets the row's kind where it has none."""
+        if not os.path.lexists(path):
+            raise MissingFile(f"no such file: {row['uri']}")
+        if row["media_hash"] is not None or row["kind"] not in ("image", "video"):
+            with open_media(path, self._config.max_bytes) as file:
+                if row["kind"] is None:
+                    head = file.read(4096)
+                    row["kind"] = "video" if video_format(head) and not image_format(head) else "image"
+                    file.seek(0)
+                if row["media_hash"] is not None and hash_file(file) == row["media_hash"]:
+                    row["want_media"] = False
+                    return False
+        if row["kind"] not in ("image", "video"):
+            raise Unrecognised(f"kind {row['kind']!r} with a uri; kinds with media are image and video")
+        return True
+
+
+def _of_row(error: ItemError, row: Row, file: LocalFile) -> ItemError:
+    """A copy has a name that says nothing: the row's uri takes its place."""
+    return type(error)(str(error).replace(repr(file.path), repr(row["uri"]))) if file.is_copy else error
+
+
+def _describe(row: Row, decoded: Decoded) -> None:
+    row.update(
+        thumbnail=decoded.thumbnail,
+        media_hash=decoded.media_hash,
+        decoder=decoded.decoder,
+        width=decoded.width,
+        height=decoded.height,
+        duration=decoded.duration,
+        timestamps=decoded.timestamps.tolist(),
+    )
+
+
+def _with_frames(rows: Sequence[Row], frames: Sequence[Decoded | None]) -> pa.RecordBatch:
+    for row, decoded in zip(rows, frames, strict=True):
+        row["frames"] = None
+        row["frames_shape"] = None if decoded is None else list(decoded.frames.shape)
+    batch = pa.RecordBatch.from_pylist(list(rows), schema=WORK)
+    return batch.set_column(WORK.get_field_index("frames"), WORK.field("frames"), _binary(frames))
+
+
+def _binary(frames: Sequence[Decoded | None]) -> pa.Array:
+    """One copy of all frames into one Arrow buffer; pa.array would take bytes objects only, a copy more."""
+    sizes = [0 if decoded is None else decoded.frames.nbytes for decoded in frames]
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    data = np.empty(offsets[-1], dtype=np.uint8)
+    for start, decoded in zip(offsets, frames, strict=False):
+        if decoded is not None:
+            data[start : start + decoded.frames.nbytes] = decoded.frames.reshape(-1)
+    present = pa.array([decoded is not None for decoded in frames]).buffers()[1]
+    buffers = [present, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(sizes), buffers)
+
+
+class EncodeStep:
+    """WORK with frames -> DONE: fills the vectors that are wanted; frames end here.
+
+    clip, vlm: the encoders, or None where switched off. describes: the VLM also gives captions or tags.
+    """
+
+    def __init__(self, clip: ClipLike | None, vlm: VlmLike | None, describes: bool = False) -> None:
+        self._clip = clip
+        self._vlm = vlm
+        self._describes = describes
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        started = time.perf_counter()
+        frames = _frames_of(batch)
+        rows = batch.drop_columns(["frames", "frames_shape", "path"]).to_pylist()
+        live = [i for i, row in enumerate(rows) if not row["error_class"]]
+        with_frames = [i for i in live if frames[i] is not None]
+        clip, vlm = self._clip, self._vlm
+        if clip is not None:
+            self._fill(rows, with_frames, "clip_image", lambda i: _pooled(clip, [frames[j] for j in i]))
+            reached("encode.block")
+            captioned = [i for i in live if rows[i]["want_text"] and rows[i]["caption"] is not None]
+            self._fill(rows, captioned, "clip_text", lambda i: clip.encode_texts([rows[j]["caption"] for j in i]))
+        if vlm is not None:
+            # A VLM's vectors of words alone lie apart from those of pictures (the modality gap), which fusion could not
+            # tell (docs/benchmarks/fusion.md): where CLIP has read the caption, the VLM's vector is absent.
+            words_alone = [i for i in live if clip is None and rows[i]["want_text"] and rows[i]["uri"] is None]
+            wanted = with_frames + [i for i in words_alone if rows[i]["caption"] is not None]
+            items = [(() if frames[i] is None else frames[i], row["caption"]) for i, row in enumerate(rows)]
+            self._fill(rows, wanted, "vlm", lambda which: vlm.encode_items([items[i] for i in which]))
+            if self._describes:
+                self._describe(rows, with_frames, lambda which: vlm.describe([frames[i] for i in which]))
+        share = (time.perf_counter() - started) / max(len(rows), 1)
+        for row in rows:
+            row["seconds_encode"] = share
+            if row["want_text"] and row["caption"] is None:
+                row["clip_text"] = None
+        return pa.RecordBatch.from_pylist(rows, schema=DONE)
+
+    def _fill(
+        self, rows: list[Row], which: list[int], modality: str, encode: Callable[[list[int]], np.ndarray]
+    ) -> None:
+        """Sets the vectors of one modality."""
+        for i, vector in self._each(rows, which, modality, encode):
+            if np.isfinite(vector).all() and vector.any():
+                rows[i][modality] = vector
+            else:
+                fail(rows[i], "encode", EncodeFailed(f"{modality} vector is zero or not finite"))
+
+    def _describe(
+        self, rows: list[Row], which: list[int], describe: Callable[[list[int]], Sequence[Description]]
+    ) -> None:
+        for i, said in self._each(rows, which, "vlm_caption", describe):
+            rows[i]["vlm_caption"] = said.caption
+            rows[i]["vlm_tags"] = None if said.tags is None else list(said.tags)
+
+    def _each(
+        self, rows: list[Row], which: list[int], column: str, compute: Callable[[list[int]], Iterable[Any]]
+    ) -> list[tuple[int, Any]]:
+        """What is computed for those of `which` whose column does not stand: for all at once; where that raises, one by
+        one, so that only the bad item is rejected."""
+        which = [i for i in which if not rows[i]["error_class"] and column not in (rows[i]["stands"] or ())]
+        if not which:
+            return []
+        try:
+            return list(zip(which, compute(which), strict=True))
+        except (RuntimeError, ValueError, MemoryError) as error:
+            if len(which) == 1:
+                fail(rows[which[0]], "encode", EncodeFailed(f"{column}: {error}"))
+                return []
+        return [found for i in which for found in self._each(rows, [i], column, compute)]
+
+
+def _frames_of(batch: pa.RecordBatch) -> list[Any]:
+    """Per row its frames uint8 [T, H, W, 3], or None: views of the batch's memory, where Arrow's scalars would copy."""
+    frames, shapes = batch.column("frames"), batch.column("frames_shape").to_pylist()
+    _, offsets, data = frames.buffers()
+    starts = np.frombuffer(offsets, np.int64)[frames.offset :]
+    return [
+        None if shape is None else np.frombuffer(data, np.uint8, math.prod(shape), start).reshape(shape)
+        for start, shape in zip(starts.tolist(), shapes, strict=False)
+    ]
+
+
+def _pooled(clip: ClipLike, frames: Sequence[np.ndarray]) -> np.ndarray:
+    """[T_i, H_i, W_i, 3] each -> float32 [N, D]: the unit mean of the frames' unit vectors."""
+    vectors = clip.encode_frames([frame for item in frames for frame in item])
+    ends = np.cumsum([len(item) for item in frames])
+    pooled = [vectors[end - len(item) : end].mean(0) for item, end in zip(frames, ends, strict=True)]
+    means = np.stack(pooled)
+    return (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def load_encoders(config: Config) -> EncodeStep:
+    """The encode step with the models of a configuration, loaded once per process."""
+    reached("encode.load")
+    clip = load_clip(config.clip) if config.clip is not None else None
+    vlm = load_vlm(config.vlm) if config.vlm.model is not None else None
+    return EncodeStep(clip, vlm, describes=config.vlm.caption is not None or config.vlm.tags is not None)

@@ -1,0 +1,147 @@
+"""Waves: finished batches gathered until a commit is due, and what came of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fuseid.core.config import RunConfig, allowed
+from fuseid.core.errors import FetchFailed, TooManyRejected
+from fuseid.core.memory import returned
+from fuseid.pipelines.ingestion.commit import WaveCommitter
+from fuseid.pipelines.ingestion.failures import Failures
+from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.pipelines.jobs.runs import Run
+from fuseid.pipelines.store.messages import command
+
+# A share of fewer items says little.
+_ENOUGH = 100
+# Lance merges within 300 MB and refuses more; a row grows on its way there, by its fused vector.
+_WAVE_BYTES = 128 << 20
+
+
+class Waves:
+    """Batches go in, commits come out; `run` is kept up to date with what is durable.
+
+    kept: failed items whose rows in the store stay as they are. unchanged: items whose media turned out to be those in
+    the store.
+    """
+
+    def __init__(
+        self,
+        committer: WaveCommitter,
+        config: RunConfig,
+        run: Run,
+        plan: Plan,
+        committed: Callable[[int], None],
+        hint: str | None = None,
+    ) -> None:
+        """plan: what the batches come from. committed: called after each commit with their number so far. hint: what
+        may be the cause where too many items fail."""
+        self._committer = committer
+        self._config = config
+        self._run = run
+        self._plan = plan
+        self._committed = committed
+        self._hint = f" ({hint})" if hint else ""
+        self._buffer: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+        self._waves = 0
+        self._last = time.perf_counter()
+        self.kept = self.unchanged = 0
+        self._seen = 0
+        self._failures = Failures()
+        self._unread = 0
+        run.counts |= dict.fromkeys(("committed", "rejected"), 0)
+        run.seconds |= dict.fromkeys(("decode", "encode", "commit"), 0.0)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Raises TooManyRejected, after a commit of what is good."""
+        self._buffer.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        for stage in ("decode", "encode"):
+            self._run.seconds[stage] += pc.sum(batch[f"seconds_{stage}"]).as_py() or 0.0
+        self._seen += batch.num_rows
+        failed = batch.select(["error_class", "content_id", "error_message"]).filter(pc.is_valid(batch["error_class"]))
+        for row in failed.to_pylist():
+            self._failures.add(*row.values())
+        self._judge(_ENOUGH)
+
+    def commit_if_due(self) -> None:
+        late = time.perf_counter() - self._last > self._config.wave_seconds
+        if self._rows >= self._config.wave_rows or self._bytes >= _WAVE_BYTES or late:
+            self.commit()
+
+    def commit(self, going_wrong: bool = False) -> None:
+        """going_wrong: no known item gives way to a rejection; nor does one while all items of the run failed."""
+        self._last = time.perf_counter()
+        if not self._buffer:
+            return
+        keep = going_wrong or self._all_failed
+        with returned():
+            done = self._committer.commit(pa.Table.from_batches(self._buffer), keep)
+            self._buffer = []
+        self.unchanged += done.unchanged
+        self.kept += done.kept.total()
+        self._unread += done.kept[FetchFailed.__name__]
+        self._run.counts["committed"] += done.written
+        self._run.counts["rejected"] += done.rejected.total()
+        self._run.rejected.update(done.rejected)
+        self._rows, self._bytes, self._waves = 0, 0, self._waves + 1
+        self._run.seconds["commit"] += time.perf_counter() - self._last
+        self._last = time.perf_counter()
+        self._committed(self._waves)
+
+    @property
+    def finished(self) -> int:
+        return self._run.counts["committed"] + self._run.counts["rejected"]
+
+    def end(self) -> None:
+        """Commits the rest. Raises TooManyRejected, also where nothing but rejected items came of the run."""
+        self._judge(1)
+        self.commit()
+        failures = self._failures + self._plan.rejected_before
+        if failures.count and self._all_failed:
+            raise TooManyRejected(
+                f"all {failures.count} items were rejected, most often as {failures.commonest()}{self._hint}. "
+                f"{self._remedy(failures.count - self.kept)}; --max-rejected 100% allows it"
+            )
+
+    def _remedy(self, listed: int) -> str:
+        """What to do about items that failed. listed: how many of them the table `rejected` holds."""
+        uri, text = self._plan.store.uri, ""
+        if self.kept:
+            text = f"{self.kept} known items keep their rows"
+            # A failed fetch costs no known item under any limit.
+            if costs := self.kept - self._unread:
+                text += f" (--max-rejected 100% would move {costs} of them to the rejected items)"
+            text += ". "
+        if not listed:
+            return f"{text}Correct the cause and run again"
+        text += f"{command('rejected', uri)} lists {f'{listed} others' if self.kept else 'them'}"
+        return f"{text}: correct the cause, then {command('retry', uri)} and run again"
+
+    @property
+    def _all_failed(self) -> bool:
+        """Whether no item so far is in the store, finished or kept as it is, and that is not allowed."""
+        limit, counts = self._config.max_rejected, self._plan.counts
+        if limit is not None and limit.endswith("%") and allowed(limit, 100) >= 100:
+            return False
+        in_store = self._seen - self._failures.count + self._unread + counts["unchanged"] + counts["missing_kept"]
+        return in_store == 0
+
+    def _judge(self, enough: int) -> None:
+        """A run that goes wrong must cost nothing that was good: what is in `contents` stays."""
+        failed, limit = self._failures.count, self._config.max_rejected
+        if limit is None or failed <= allowed(limit, self._seen) or (limit.endswith("%") and self._seen < enough):
+            return
+        self.commit(going_wrong=True)
+        raise TooManyRejected(
+            f"{failed} of {self._seen} items failed, more than run.max_rejected allows ({limit}), most often as "
+            f"{self._failures.commonest()}{self._hint}. What is good was kept. "
+            f"{self._remedy(self._failures.count - self.kept)}"
+        )

@@ -1,0 +1,50 @@
+"""An item's frames once more: decoded as the run that encoded them did, for people to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fuseid.core.errors import BadInput, ItemError
+from fuseid.core.records import Decoded
+from fuseid.encoders.decode_pool import DecodePool
+from fuseid.pipelines.files.access import AccessPolicy
+from fuseid.pipelines.files.fetcher import Fetcher
+from fuseid.pipelines.jobs.runs import run_of
+from fuseid.pipelines.store.rows import rows_by_id
+from fuseid.pipelines.store.store import Store
+
+
+def frames_again(uri: str | Path, content_id: str) -> Decoded | None:
+    """Decodes the medium of an item in `contents` under the limits, the sampling and the rules about what may be
+    opened of its own run; None for an item without a medium.
+
+    Raises BadInput for an id that is not there, and where the medium cannot be decoded now or is not what it was.
+    """
+    store = Store.open(uri)
+    rows = list(
+        rows_by_id(store.dataset("contents"), [content_id], ["content_id", "uri", "kind", "media_hash", "run_id"])
+        if store.has_contents()
+        else ()
+    )
+    if not rows:
+        raise BadInput(f"no item {content_id!r} in contents of {uri}")
+    row = rows[0]
+    if row["media_hash"] is None:
+        return None
+    config, base = run_of(store, row["run_id"])
+    try:
+        place = str(AccessPolicy(base or ".", config.source).place(row["uri"]))
+        with (
+            Fetcher(config.source, config.decode.max_bytes) as fetcher,
+            DecodePool(config.decode) as pool,
+            fetcher.files([place]) as files,
+        ):
+            file = next(files)
+            result = file if isinstance(file, ItemError) else next(pool.decode_many([(file.path, row["kind"])]))
+    except ItemError as error:
+        result = error
+    if isinstance(result, ItemError):
+        raise BadInput(f"the medium of {content_id!r} cannot be shown: {result}")
+    if result.media_hash != row["media_hash"]:
+        raise BadInput(f"the medium of {content_id!r} has changed since it was encoded; ingest again")
+    return result

@@ -1,0 +1,149 @@
+"""One row in `runs` per job, written when it starts and again however it ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from fuseid.core.config import Config
+from fuseid.core.errors import FuseidError, Stopped, StoreError
+from fuseid.core.faults import reached
+from fuseid.core.schemas import RUNS
+from fuseid.pipelines.jobs.lease import Lease
+from fuseid.pipelines.jobs.stopping import ending, stopped
+from fuseid.pipelines.store.integrity import check_integrity, damage_named
+from fuseid.pipelines.store.rows import sql_string
+from fuseid.pipelines.store.store import Store
+
+log = logging.getLogger("fuseid")
+
+
+@dataclass
+class Run:
+    """What a job fills in as it goes."""
+
+    run_id: str
+    job: str
+    counts: dict[str, int] = field(default_factory=dict)
+    rejected: Counter[str] = field(default_factory=Counter)  # items by error class
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    drift: dict[str, Any] | None = None
+
+    def stages(self) -> list[dict[str, Any]]:
+        """Per stage its seconds, the items that went through it, and items per second; `total` is the last.
+
+        decode and encode run in several processes: their seconds are added up.
+        """
+        committed, assigned = self.counts.get("committed", 0), self.counts.get("assigned", 0)
+        finished = committed + self.counts.get("rejected", 0)
+        total = self.counts.get("listed", assigned)
+        items = {"decode": finished, "encode": committed, "commit": finished, "assign": assigned, "total": total}
+        rows = []
+        for stage in sorted(self.seconds, key=lambda name: name == "total"):
+            seconds, count = self.seconds[stage], items.get(stage, 0)
+            speed = round(count / seconds, 1) if count and seconds > 0.005 else None
+            rows.append({"stage": stage, "seconds": round(seconds, 3), "items": count, "items_per_second": speed})
+        return rows
+
+    def device_seconds_per_thousand(self) -> float | None:
+        """Seconds of encoders, on whatever device, for a thousand items."""
+        encoded = self.counts.get("committed", 0)
+        return round(1000 * self.seconds.get("encode", 0.0) / encoded, 3) if encoded else None
+
+    def summary(self) -> dict[str, object]:
+        seconds = {name: round(value, 3) for name, value in self.seconds.items()}
+        return {
+            "run_id": self.run_id, "job": self.job, "counts": self.counts, "rejected": dict(self.rejected),
+            "seconds": seconds, "stages": self.stages(),
+            "device_seconds_per_thousand_items": self.device_seconds_per_thousand(), "notes": self.notes,
+            "drift": None if self.drift is None else self.drift.get("figures"),
+        }  # fmt: skip
+
+
+def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
+    """The configuration of a run, and the folder that its relative uris started from. Raises StoreError."""
+    rows = store.dataset("runs").to_table(columns=["config", "source"], filter=f"run_id = {sql_string(run_id)}")
+    if not rows.num_rows:
+        raise StoreError(f"{store.uri} has no run {run_id}, which its rows name; was the table altered?")
+    row = rows.to_pylist()[0]
+    return Config.model_validate_json(row["config"]), row["source"]
+
+
+@contextmanager
+def writing_job(store: Store, job: str, config: Config, source: str | None = None) -> Iterator[Run]:
+    """What every job that writes runs in: it holds the lease, finds the database whole, and has a row in `runs`.
+
+    source: as of `recorded`. Raises LeaseHeld while another job writes, StoreError for a damaged database.
+    """
+    with (
+        damage_named(store.uri),
+        Lease(store, config.run.lease_seconds),
+        recorded(store, job, config, source) as run,
+    ):
+        check_integrity(store)
+        yield run
+
+
+@contextmanager
+def recorded(store: Store, job: str, config: Config, source: str | None = None) -> Iterator[Run]:
+    """Under the lease: the row says `running` until the block ends, then `done`, `stopped`, or the error that ended it.
+
+    A row that another run left `running` becomes `killed`: that run no longer holds the lease. source: the folder that
+    relative uris start from, of a job that reads media.
+    """
+    started = datetime.now(UTC)
+    run = Run(f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", job)
+    before = store.versions()
+
+    def write(outcome: str) -> None:
+        row = {
+            "run_id": run.run_id, "job": job, "source": source, "started_at": started,
+            "finished_at": None if outcome == "running" else datetime.now(UTC),
+            "config": config.model_dump_json(), "counts": json.dumps(run.counts),
+            "rejected": json.dumps(run.rejected), "seconds": json.dumps(run.seconds),
+            "device_seconds": run.seconds.get("encode", 0.0),
+            "drift": None if run.drift is None else json.dumps(run.drift), "versions_before": json.dumps(before),
+            "versions_after": None if outcome == "running" else json.dumps(store.versions()), "outcome": outcome,
+        }  # fmt: skip
+        store.upsert("runs", pa.Table.from_pylist([row], schema=RUNS), key="run_id")
+
+    try:
+        _mark_killed(store)
+        write("running")
+        reached("run.begun")
+        log.info("run %s: %s of %s begins", run.run_id, job, store.uri)
+        yield run
+        reached("run.ending")
+        with ending():
+            write("done")
+    except BaseException as error:
+        outcome = _outcome(error)
+        log.info("run %s: %s", run.run_id, outcome)
+        # What ended the run is to be told, a full disk say, not that its row could not be written either.
+        with ending(), suppress(OSError, RuntimeError, ValueError):
+            write(outcome)
+        raise
+    log.info("run %s: done, %s", run.run_id, json.dumps(run.counts))
+
+
+def _outcome(error: BaseException) -> str:
+    if stopped() or isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
+        return "stopped"
+    return f"failed: {str(error).splitlines()[0] if isinstance(error, FuseidError) else type(error).__name__}"
+
+
+def _mark_killed(store: Store) -> None:
+    running = "outcome = 'running'"
+    runs = store.dataset("runs")
+    if runs.count_rows(running):
+        store.update("runs", {"outcome": "'killed'"}, running)

@@ -1,0 +1,106 @@
+"""A folder of media, each with a sidecar that holds its caption."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from fuseid.core.errors import BadSidecar
+from fuseid.core.text import storable
+from fuseid.pipelines.sources.item import (
+    IMAGE_SUFFIXES,
+    SIDECAR_BYTES,
+    VIDEO_SUFFIXES,
+    SourceItem,
+    attributes_field,
+    json_object,
+    text_field,
+    without_surrogates,
+)
+
+_HERE = Path()
+_FILES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".json", ".txt")
+
+
+class Folder:
+    """Every image and video below a folder; content_id is the path below it.
+
+    A sidecar of the same stem holds the caption: `.txt` as it is, or `.json` with `caption`, `kind` and `attributes`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.base = path.resolve()
+        self._unread: list[OSError] = []
+        self._linked: list[str] = []
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why the list lacks items, once it was iterated."""
+        reasons = []
+        if self._unread:
+            first = self._unread[0].filename
+            reasons.append(f"{len(self._unread)} folders below {self.path} cannot be read, {first!r} for one")
+        if self._linked:
+            reasons.append(
+                f"{len(self._linked)} linked folders were not entered, {self._linked[0]!r} for one (name them as "
+                "sources of their own, or move them in)"
+            )
+        return "; ".join(reasons) or None
+
+    @property
+    def notes(self) -> list[str]:
+        return [self.incomplete] if self.incomplete else []
+
+    def __iter__(self) -> Iterator[SourceItem]:
+        self._unread, self._linked = [], []
+        for directory, folders, names in os.walk(self.path, onerror=self._unread.append):
+            folders.sort()
+            # os.walk names them and passes them over: a link may lead out of the folder, or round in a circle.
+            self._linked += filter(os.path.islink, (os.path.join(directory, name) for name in folders))
+            # A link that leads nowhere may be to a folder on a disk that is away.
+            plain = (os.path.join(directory, name) for name in names if not name.lower().endswith(_FILES))
+            self._linked += (path for path in plain if os.path.islink(path) and not os.path.exists(path))
+            below = Path(directory).relative_to(self.path)
+            there = set(names)
+            for name in sorted(names):
+                stem, _, suffix = name.rpartition(".")
+                suffix = f".{suffix.lower()}"
+                if stem and suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+                    sidecars = [Path(directory, f"{stem}{end}") for end in (".json", ".txt") if f"{stem}{end}" in there]
+                    content_id = storable(name if below == _HERE else f"{below}/{name}")
+                    yield self._listed(content_id, "video" if suffix in VIDEO_SUFFIXES else "image", sidecars)
+
+    def _listed(self, content_id: str, kind: str, sidecars: list[Path]) -> SourceItem:
+        caption, attributes = None, "{}"
+        problem = None
+        try:
+            sidecar = next(filter(_is_file, sidecars), None)
+            if sidecar is not None and sidecar.suffix == ".json":
+                fields = json_object(self._read(sidecar))
+                caption = without_surrogates(text_field(fields, "caption"))
+                kind = storable(text_field(fields, "kind") or kind)
+                attributes = attributes_field(fields.get("attributes"))
+            elif sidecar is not None:
+                caption = self._read(sidecar)
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            problem = BadSidecar(f"cannot read the sidecar of {content_id}: {error}")
+        return SourceItem(content_id, content_id, caption, kind, attributes, problem=problem)
+
+    def _read(self, sidecar: Path) -> str:
+        """Raises ValueError for what leads out of the folder or is larger than any caption."""
+        if not sidecar.resolve().is_relative_to(self.base):
+            raise ValueError(f"{sidecar.name} leads outside the folder")
+        if sidecar.stat().st_size > SIDECAR_BYTES:
+            raise ValueError(f"{sidecar.name} is larger than {SIDECAR_BYTES} bytes")
+        return sidecar.read_text(encoding="utf-8-sig")
+
+
+def _is_file(path: Path) -> bool:
+    """False of a link that leads nowhere. Raises OSError where os.path.isfile takes what it cannot see for missing."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False

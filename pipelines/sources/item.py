@@ -1,0 +1,147 @@
+"""What a source lists: items as their owner describes them, not yet looked at, and in text that a store can hold."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from reprlib import Repr
+from typing import Any, Protocol
+
+import numpy as np
+
+from fuseid.core.errors import BadInput, ItemError
+from fuseid.core.text import storable
+
+IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp"])
+VIDEO_SUFFIXES = frozenset([".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".ogv"])
+# Far more than any caption; a sidecar beyond it is not read.
+SIDECAR_BYTES = 16 << 20
+
+_shown = Repr()
+_shown.maxstring = _shown.maxother = 80
+# repr, of bounded length, for a message.
+shortened = _shown.repr
+
+
+@dataclass(frozen=True, slots=True)
+class SourceItem:
+    """One line of a source, not yet looked at. `vectors`: ready-made ones by modality; `problem`: why it is refused."""
+
+    content_id: str
+    uri: str | None = None
+    caption: str | None = None
+    kind: str | None = None
+    attributes: str = "{}"
+    vectors: dict[str, np.ndarray] | None = None
+    problem: ItemError | None = None
+
+
+class Source(Protocol):
+    """`base` is the local folder, or the remote uri of one, that relative uris start from and may not leave.
+
+    A source may also have, once it was iterated, `notes` for the run, and in `incomplete` a reason why it lacks items
+    that belong to it; `line_within_text` says where it names an item within the text of another one.
+    """
+
+    @property
+    def base(self) -> Path | str: ...
+
+    def __iter__(self) -> Iterator[SourceItem]: ...
+
+
+@contextmanager
+def unchanging(path: Path, shown: object) -> Iterator[None]:
+    """Raises BadInput where the file is written to while it is read: what was read may be part of it.
+
+    A file that another one replaces by a rename stays as it was for whoever has it open.
+    """
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        yield
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise BadInput(f"{shown} was written to while it was read; run again when it is complete")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Raises ValueError, TypeError or RecursionError for anything else."""
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise TypeError(f"a JSON object is needed, got {shortened(fields)}")
+    return fields
+
+
+def text_field(fields: Mapping[str, Any], name: str) -> str | None:
+    """A field that holds text; None where it is missing, empty or null, which pandas writes as NaN.
+
+    Raises TypeError for anything else.
+    """
+    value = fields.get(name)
+    if _is_null(value):
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, got {shortened(value)}")
+    return value or None
+
+
+def attributes_field(value: Any) -> str:
+    """Attributes as canonical JSON, from an object, its JSON text, or a map of Parquet; nothing at all is `{}`.
+
+    Raises TypeError or ValueError for anything else.
+    """
+    try:
+        if isinstance(value, str) and value:
+            try:
+                value = json.loads(value)
+            except ValueError:
+                raise ValueError(f"attributes are no JSON object: {shortened(value)}") from None
+        if isinstance(value, list) and all(isinstance(pair, tuple) for pair in value):  # a Parquet map
+            value = dict(value)
+        if value == "" or _is_null(value):
+            value = {}
+        if not isinstance(value, dict):
+            raise TypeError(f"attributes must be an object, got {shortened(value)}")
+        return canonical(value)
+    except RecursionError:
+        raise ValueError("attributes are nested too deeply") from None
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def without_surrogates(caption: str | None) -> str | None:
+    if caption is None or caption.isascii():
+        return caption
+    return caption.encode("utf-8", "ignore").decode("utf-8")
+
+
+def canonical(attributes: dict[str, Any]) -> str:
+    """JSON that equals itself when read back from the store: no NaN, no number beyond 64 bits, no half characters."""
+    return json.dumps(_finite(attributes), sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {storable(str(name)): _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def is_usable_vector(vector: np.ndarray) -> bool:
+    """Finite and not zero."""
+    return (
+        bool(np.isfinite(vector).all())
+        and math.isfinite(float(np.square(vector, dtype=np.float64).sum()))
+        and bool(vector.any())
+    )

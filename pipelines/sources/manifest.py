@@ -1,0 +1,256 @@
+"""A manifest: Parquet, JSONL or CSV, one item a row."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fuseid.core.errors import BadField, BadInput
+from fuseid.core.text import storable
+from fuseid.pipelines.files.remote_uri import RemoteUri
+from fuseid.pipelines.sources.item import (
+    SIDECAR_BYTES,
+    SourceItem,
+    attributes_field,
+    shortened,
+    text_field,
+    unchanging,
+    without_surrogates,
+)
+from fuseid.pipelines.sources.key_set import digest
+
+COLUMNS = ("content_id", "uri", "caption", "kind", "attributes")
+SUFFIXES = (".parquet", ".jsonl", ".csv")
+# Whole numbers of more digits than Python makes an int of stay text.
+_DIGITS = 4000
+_JSON = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) <= _DIGITS else digits)
+# What decides how deep a bracket of a line of JSON lies.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
+# A field of CSV in quotes; one as RFC 4180 has it, with the comma or the end of the record behind it.
+_QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
+_FIELD = re.compile(rf'(?:{_QUOTED.pattern}|[^",\r\n]*+)(,|[\r\n]*\Z)')
+
+# Lines of text that look like rows, as far as they are remembered: some 50 MB.
+_MOST_WITHIN_TEXT = 1 << 18
+
+Row = dict[str, Any]
+
+
+class Manifest:
+    """Parquet, JSONL or CSV with `content_id`, `uri` and/or `caption`, optional `kind` and `attributes`.
+
+    A field of the wrong type is the `problem` of its row. Iterating raises BadInput, with the line, for a missing
+    column, a line that cannot be read, or no usable content_id; also where the file changes meanwhile.
+    """
+
+    def __init__(self, path: Path, uri: RemoteUri | None = None) -> None:
+        """uri: where `path` was copied from."""
+        self.path = path if uri is None else uri
+        self.base: Path | str = path.resolve().parent if uri is None else str(uri.folder)
+        self.ignored: tuple[str, ...] = ()
+        self._file = path
+        self._within_text: dict[bytes, int] = {}
+
+    def line_within_text(self, content_id: str) -> int | None:
+        """The line, within a quoted field of a CSV, that would be the row of this item if no quote opened before it;
+        once the source was iterated."""
+        return self._within_text.get(digest(content_id))
+
+    def __iter__(self) -> Iterator[SourceItem]:
+        read = {".parquet": self._parquet, ".jsonl": self._jsonl, ".csv": self._csv}[self._file.suffix]
+        try:
+            with unchanging(self._file, self.path):
+                for number, (line, row) in enumerate(read(), 1):
+                    where = f"row {number}" if line is None else f"row {number} (line {line})"
+                    yield self.listed(where, row)
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise BadInput(f"cannot read manifest {self.path}: {str(error).splitlines()[0]}") from None
+
+    def listed(self, where: str, row: Row) -> SourceItem:
+        """One row. where: how a message names it."""
+        content_id = row.get("content_id")
+        if isinstance(content_id, int) and not isinstance(content_id, bool):
+            content_id = str(content_id)
+        if not isinstance(content_id, str) or not content_id:
+            got = shortened(content_id)
+            raise BadInput(f"{self.path}, {where}: content_id is {got}; every row needs one, as text")
+        texts: dict[str, str | None] = {}
+        attributes, problem = "{}", None
+        try:
+            for name in ("uri", "caption", "kind"):
+                texts[name] = text_field(row, name)
+            attributes = attributes_field(row.get("attributes"))
+        except (TypeError, ValueError) as error:
+            problem = BadField(str(error))
+        return SourceItem(
+            storable(content_id),
+            storable(texts.get("uri") or "") or None,
+            without_surrogates(texts.get("caption")),
+            storable(texts.get("kind") or "") or None,
+            attributes,
+            problem=problem,
+        )
+
+    def _check_columns(self, names: list[str]) -> None:
+        if "content_id" not in names or not {"uri", "caption"} & set(names):
+            missing = "content_id" if "content_id" not in names else "uri or caption"
+            raise BadInput(f"{self.path} has no column {missing}; it has {', '.join(names) or 'none'}")
+        self.ignored = tuple(name for name in names if name not in COLUMNS)
+
+    def _parquet(self) -> Iterator[tuple[None, Row]]:
+        file = pq.ParquetFile(self._file)
+        names = file.schema_arrow.names
+        self._check_columns(names)
+        for batch in file.iter_batches(batch_size=4096, columns=[name for name in COLUMNS if name in names]):
+            for row in rows_of(batch):
+                yield None, row
+
+    def _jsonl(self) -> Iterator[tuple[int, Row]]:
+        checked = False
+        with self._file.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = _parsed(line)
+                except (ValueError, RecursionError) as error:
+                    raise BadInput(f"{self.path}, line {number} is not JSON: {error}") from None
+                if not isinstance(row, dict):
+                    raise BadInput(f"{self.path}, line {number} must be a JSON object, got {type(row).__name__}")
+                if not checked:
+                    self._check_columns(list(row))
+                    checked = True
+                yield number, row
+
+    def _csv(self) -> Iterator[tuple[int, Row]]:
+        # The limit belongs to the whole process. It bounds what is read of a quote that is never closed.
+        csv.field_size_limit(SIDECAR_BYTES)
+        record: list[str] = []
+        names: list[str] | None = None
+        with self._file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.reader(_noted(lines, record), strict=True)
+            while True:
+                first = reader.line_num + 1
+                record.clear()
+                try:
+                    fields = next(reader, None)
+                except csv.Error as error:
+                    refusal = _misplaced_quote(record, first) or f"line {first} is no CSV"
+                    raise BadInput(f"{self.path}, {refusal} ({error})") from None
+                if any("\0" in line for line in record):
+                    raise BadInput(f"{self.path}, line {first} holds a NUL byte: the file is damaged, or not UTF-8")
+                # csv takes a quote within a field that is not in quotes for text.
+                if any('"' in line for line in record) and (what := _misplaced_quote(record, first)):
+                    raise BadInput(f"{self.path}, {what}")
+                if names is None:
+                    names = fields or []
+                    self._check_columns(names)
+                elif fields is None:
+                    return
+                elif fields and len(fields) != len(names):
+                    few = "fewer" if len(fields) < len(names) else "more"
+                    raise BadInput(
+                        f"{self.path}, line {first} has {few} fields than the header: {len(fields)} of {len(names)}"
+                    )
+                elif fields:
+                    self._note_within_text(record, first, names)
+                    yield first, dict(zip(names, fields, strict=True))
+
+    def _note_within_text(self, record: list[str], first: int, names: list[str]) -> None:
+        """Of two quotes that are out of place, one may close the field that the other opens: that is CSV like any."""
+        for number, line in enumerate(record[1:], first + 1):
+            if line.count(",") == len(names) - 1 and len(self._within_text) < _MOST_WITHIN_TEXT:
+                content_id = line.split(",")[names.index("content_id")].strip('"\r\n')
+                self._within_text[digest(storable(content_id))] = number
+
+
+class _Unreadable:
+    """A value that Arrow cannot make a Python object of, such as text that is not UTF-8."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __repr__(self) -> str:
+        return f"an unreadable value ({str(self._error).splitlines()[0]})"
+
+
+def rows_of(batch: pa.RecordBatch) -> list[Row]:
+    """The rows as dictionaries. A value that cannot be read costs its field alone."""
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException):
+        columns = [map(_value, column) for column in batch.columns]
+        return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        return _Unreadable(error)
+
+
+def _parsed(line: str) -> Any:
+    """A line of JSON; where it is nested too deeply to be read, what is nested in a field is an _Unreadable."""
+    try:
+        return _JSON.decode(line)
+    except RecursionError:
+        kept, depth, start = [], 0, 0
+        for token in _TOKEN.finditer(line):
+            if token[0] in "[{":
+                depth += 1
+                if depth == 2:
+                    kept.append(line[start : token.start()])
+            elif token[0] in "]}":
+                depth -= 1
+                if depth == 1:
+                    kept.append("NaN")
+                    start = token.end()
+        shallow = "".join([*kept, line[start:]])
+        return json.loads(shallow, parse_constant=lambda _: _Unreadable(ValueError("nested too deeply")))
+
+
+def _noted(lines: Iterable[str], record: list[str]) -> Iterator[str]:
+    for line in lines:
+        record.append(line)
+        yield line
+
+
+def _misplaced_quote(record: list[str], first: int) -> str | None:
+    """What is wrong with the first quote that no CSV has there, and its line; None where all are in their places.
+
+    record: the lines of a record, as far as they were read; first: the number of the first one.
+    """
+    text, at = "".join(record), 0
+    while match := _FIELD.match(text, at):
+        if match[1] != ",":
+            return None
+        at = match.end()
+    quote = text.find('"', at)
+    if quote < 0:
+        return None
+    ends = list(accumulate(map(len, record)))
+    opens = first + bisect_right(ends, quote)
+    if quote != at:
+        return (
+            f"line {opens}: a quote within a field that is not in quotes; write the field in quotes and the quote "
+            'twice, as in "5"" screen"'
+        )
+    closed = _QUOTED.match(text, at)
+    if closed is None:
+        return f"line {opens}: the quote that opens here is never closed"
+    closes = first + bisect_right(ends, closed.end() - 1)
+    begun = "" if closes == opens else f", whose first one is on line {opens} and may lack the quote that closes it"
+    return (
+        f"line {closes}: text follows the quote that closes a field{begun}; a quote that belongs to the text is "
+        "written twice"
+    )

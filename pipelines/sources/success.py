@@ -1,0 +1,45 @@
+"""The mark that the writer of a complete source leaves beside it: a file `_SUCCESS`, as Spark and Hadoop do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from fuseid.core.config import SourceConfig
+from fuseid.core.errors import BadInput, ItemError, MissingFile
+from fuseid.pipelines.files.remote_uri import RemoteUri, parse_remote
+
+NAME = "_SUCCESS"
+
+
+def check_success(folders: Iterable[Path | RemoteUri], config: SourceConfig) -> None:
+    """Raises BadInput for a folder without the mark, if `source.require_success` is set."""
+    if not config.require_success:
+        return
+    for folder in sorted(set(folders), key=str):
+        try:
+            is_there = _is_there(folder, config)
+        except (ItemError, OSError) as error:
+            raise BadInput(f"cannot see whether {folder} holds a file {NAME}: {error}") from None
+        if not is_there:
+            raise BadInput(
+                f"{folder} holds no file {NAME}, which source.require_success (--require-success) asks for: what is "
+                "there may not be complete"
+            )
+
+
+def _is_there(folder: Path | RemoteUri, config: SourceConfig) -> bool:
+    if isinstance(folder, Path):
+        try:
+            (folder / NAME).stat()
+        except FileNotFoundError:
+            return False
+        return True
+    from fuseid.pipelines.files.filesystems import Remote
+
+    with Remote(config) as remote:
+        try:
+            remote.info(parse_remote(f"{folder}{NAME}"))
+        except MissingFile:
+            return False
+    return True

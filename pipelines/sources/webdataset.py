@@ -1,0 +1,210 @@
+"""WebDataset: tar shards in which files of one key are one item, as img2dataset and video2dataset write them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fuseid.core import errors
+from fuseid.core.config import SourceConfig
+from fuseid.core.errors import BadShard, BadSidecar, FetchFailed, ItemError, NotAllowed
+from fuseid.core.text import storable
+from fuseid.encoders.media_file import open_media
+from fuseid.pipelines.files.access import AccessPolicy, Location, member_uri
+from fuseid.pipelines.files.tar import Member, members
+from fuseid.pipelines.sources.item import (
+    IMAGE_SUFFIXES,
+    SIDECAR_BYTES,
+    VIDEO_SUFFIXES,
+    SourceItem,
+    attributes_field,
+    json_object,
+    text_field,
+    without_surrogates,
+)
+
+# Everything up to the first dot of the last name is the key, the rest says what the file is.
+_NAME = re.compile(r"(?P<key>(?:.*/)?[^/.]+)\.(?P<what>[^/]+)", re.DOTALL)
+# Where an item has several: a film before its poster.
+_MEDIA = [suffix[1:] for suffixes in (VIDEO_SUFFIXES, IMAGE_SUFFIXES) for suffix in sorted(suffixes)]
+_TEXTS = ("txt", "json")
+# What img2dataset says of the download in its .json, not of the item.
+_NOT_ATTRIBUTES = frozenset(["caption", "key", "status", "error_message"])
+_ATTRIBUTE_BYTES, _ATTRIBUTES_BYTES = 4 << 10, 64 << 10
+_SHARDS_AT_A_TIME = 4
+_NO_LIMIT = 1 << 62
+
+
+@dataclass
+class _Group:
+    """The files of one key, as far as they have come."""
+
+    key: str
+    media: dict[str, Member] = field(default_factory=dict)
+    texts: dict[str, bytes] = field(default_factory=dict)
+    problem: ItemError | None = None
+
+
+class WebDataset:
+    """The items of tar shards; content_id is the key, or SHARD/KEY.
+
+    `KEY.txt`, or `caption` in `KEY.json`, is the caption; what else the json holds are attributes, huge values left
+    out. A shard that is no tar, or damaged, is itself one rejected item; the items before the damage are kept (but for
+    the last, of which more may have followed), and so is every other shard. Each shard is read through once; its list
+    of items is kept on disk while this object lives.
+
+    shards: uris, relative to `base` or whole.
+    """
+
+    def __init__(self, shards: Sequence[str], base: Path | str, config: SourceConfig, shown: str) -> None:
+        self.path = shown
+        self.base = base
+        self.mend = "set source.shard_in_id to true to name the members SHARD/KEY"
+        self._shards = list(shards)
+        self._config = config
+        self._locator = AccessPolicy(base, config)
+        self._failed: dict[int, int] = {}
+        self._damaged: set[int] = set()
+        self._kept = Path(tempfile.mkdtemp(prefix="fuseid-shards-"))
+        weakref.finalize(self, shutil.rmtree, self._kept, ignore_errors=True)
+
+    @property
+    def notes(self) -> list[str]:
+        failed = sum(self._failed.values())
+        return [f"{failed} samples of the shards say that their download failed; they are no items"] if failed else []
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why the list lacks items, once it was iterated."""
+        if not self._damaged:
+            return None
+        return f"{len(self._damaged)} shards cannot be read to their end, {self._shards[min(self._damaged)]} for one"
+
+    def __iter__(self) -> Iterator[SourceItem]:
+        with self._remote() as remote, ThreadPoolExecutor(_SHARDS_AT_A_TIME, "fuseid-shards") as threads:
+            for kept in threads.map(lambda number: self._listing(number, remote), range(len(self._shards))):
+                with gzip.open(kept, "rt", encoding="utf-8") as lines:
+                    yield from map(_listed, lines)
+
+    def _remote(self) -> Any:
+        if not any("://" in shard for shard in self._shards):
+            return nullcontext()
+        from fuseid.pipelines.files.filesystems import Remote
+
+        return Remote(self._config)
+
+    def _listing(self, number: int, remote: Any) -> Path:
+        """The file that holds the items of a shard; both readings of the source get the same ones from it."""
+        kept = self._kept / f"{number}.jsonl.gz"
+        if not kept.exists():
+            with gzip.open(kept.with_suffix(".part"), "wt", compresslevel=1, encoding="utf-8") as lines:
+                for item in self._items(number, remote):
+                    lines.write(_line(item))
+            kept.with_suffix(".part").rename(kept)
+        return kept
+
+    def _items(self, number: int, remote: Any) -> Iterator[SourceItem]:
+        shard = self._shards[number]
+        group: _Group | None = None
+        try:
+            with _opened(self._locator.place(shard), remote) as (file, length):
+                for member in members(file, length):
+                    match = _NAME.fullmatch(member.name.removeprefix("./"))
+                    if match is None:
+                        continue
+                    if group is not None and group.key != match["key"]:
+                        yield from self._finished(number, group)
+                        group = None
+                    group = group or _Group(match["key"])
+                    _take(group, match["what"].lower(), member, file)
+                # Not in a `finally`: what is cut off by damage may be no whole item.
+                if group is not None:
+                    yield from self._finished(number, group)
+        except (ItemError, OSError) as error:
+            self._damaged.add(number)
+            problem = error if isinstance(error, ItemError) else BadShard(f"it cannot be read: {error.strerror}")
+            yield SourceItem(storable(shard), shard, problem=problem)
+
+    def _finished(self, number: int, group: _Group) -> Iterator[SourceItem]:
+        shard = self._shards[number]
+        name = group.key if not self._config.shard_in_id else f"{Path(shard).name.removesuffix('.tar')}/{group.key}"
+        content_id = storable(name)
+        medium = next((group.media[what] for what in _MEDIA if what in group.media), None)
+        uri = kind = None
+        if medium is not None:
+            uri = member_uri(shard, storable(medium.name), medium.offset, medium.size)
+            kind = "video" if f".{medium.name.rpartition('.')[2].lower()}" in VIDEO_SUFFIXES else "image"
+        elif not group.texts and group.problem is None:
+            return
+        caption, attributes, problem = None, "{}", group.problem
+        try:
+            fields = json_object(group.texts.get("json", b"{}").decode("utf-8-sig"))
+            if medium is None and fields.get("status", "success") != "success":
+                self._failed[number] = self._failed.get(number, 0) + 1
+                return
+            text = group.texts["txt"].decode("utf-8-sig") if "txt" in group.texts else text_field(fields, "caption")
+            caption, attributes = without_surrogates(text), attributes_field(_attributes(fields))
+        except (ValueError, TypeError, RecursionError) as error:
+            problem = problem or BadSidecar(f"cannot read the .txt or .json of {content_id}: {error}")
+        if group.key.startswith("/") or ".." in group.key.split("/"):
+            problem = problem or NotAllowed(f"the name {content_id!r} in {shard} leads out of its folder")
+        yield SourceItem(content_id, uri, caption, kind, attributes, problem=problem)
+
+
+def _take(group: _Group, what: str, member: Member, file: BinaryIO) -> None:
+    if what in group.media or what in group.texts:
+        group.problem = BadShard(f"two members are called {storable(member.name)!r}")
+    elif what in _MEDIA:
+        group.media[what] = member
+    elif what in _TEXTS and member.size > SIDECAR_BYTES:
+        group.problem = BadSidecar(f"{storable(member.name)!r} is larger than {SIDECAR_BYTES} bytes")
+    elif what in _TEXTS:
+        file.seek(member.offset)
+        group.texts[what] = file.read(member.size)
+        if len(group.texts[what]) < member.size:
+            raise BadShard(f"it ends within {storable(member.name)!r}: it was cut off while it was read")
+
+
+def _attributes(fields: dict[str, Any]) -> dict[str, Any]:
+    kept, room = {}, _ATTRIBUTES_BYTES
+    for name, value in sorted(fields.items()):
+        size = len(name) + len(json.dumps(value))
+        if name not in _NOT_ATTRIBUTES and size <= min(_ATTRIBUTE_BYTES, room):
+            kept[name] = value
+            room -= size
+    return kept
+
+
+@contextmanager
+def _opened(place: Location, remote: Any) -> Iterator[tuple[BinaryIO, int]]:
+    """-> (the shard, its size in bytes)."""
+    if isinstance(place.file, str):
+        with open_media(place.file, _NO_LIMIT) as file:
+            yield file, os.fstat(file.fileno()).st_size
+        return
+    with remote.open(place.file) as file:
+        if file.size is None:
+            raise FetchFailed(f"{place} does not say how long it is")
+        yield file, file.size
+
+
+def _line(item: SourceItem) -> str:
+    problem = None if item.problem is None else [type(item.problem).__name__, str(item.problem)]
+    return json.dumps([item.content_id, item.uri, item.caption, item.kind, item.attributes, problem]) + "\n"
+
+
+def _listed(line: str) -> SourceItem:
+    content_id, uri, caption, kind, attributes, problem = json.loads(line)
+    told = None if problem is None else getattr(errors, problem[0])(problem[1])
+    return SourceItem(content_id, uri, caption, kind, attributes, problem=told)

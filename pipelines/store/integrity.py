@@ -1,0 +1,162 @@
+"""Integrity: what must hold before a job writes, at the cost of a few files and rows; `check` looks at everything."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer
+from fuseid.core.errors import DamagedTable, FingerprintMismatch, FuseidError, StoreError
+from fuseid.pipelines.store.copied_ids import copies_unknown_to_ledger, ledger_rows_when_copied, note_ledger_rows
+from fuseid.pipelines.store.messages import check_command, damage
+from fuseid.pipelines.store.rows import table_by_id
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.table_files import broken_files, broken_history, listed
+from fuseid.pipelines.store.tables import TABLES, lacking_columns
+from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows
+
+# Rows that are looked at: so many over the whole table, and the last ones, which the last run wrote.
+_SPREAD, _LAST = 256, 64
+# A disk with less room than this is called full.
+_FULL_BYTES = 1 << 20
+# What Lance says of a file begins or ends with one of these.
+_OF_LANCE = re.compile(r"LanceError|External error|Not found|\.rs:\d+")
+
+
+def check_integrity(store: Store) -> None:
+    """Before a job writes: every file that the newest versions name is there, the ledger is not older than the IDs that
+    `contents` copied from it, and a sample of rows agrees with the ledger and the fusion.
+
+    Raises StoreError or FingerprintMismatch, each with the command that repairs it.
+    """
+    for name in TABLES:
+        dataset = store.newest(name)
+        if dataset is None:  # `contents`, before the first wave
+            continue
+        if broken := broken_files(dataset):
+            raise DamagedTable(damage(store.uri, name, str(broken[0])))
+        if lacking := lacking_columns(name, dataset.schema):
+            raise DamagedTable(damage(store.uri, name, f"it lacks the column {lacking[0]}"))
+    settings = store.settings()
+    champion = settings.get("champion")
+    if champion is None or not store.has_contents():
+        return
+    tokenizer = store.get_artifact(DescribedTokenizer, champion)
+    fusion = store.get_artifact(DescribedFusion, settings["fusion"])
+    if tokenizer.meta["fusion"] != fusion.id:
+        raise FingerprintMismatch(
+            f"the champion {champion} of {store.uri} was fitted on vectors of {tokenizer.meta['fusion']}, its setting "
+            f"`fusion` is {fusion.id}; {check_command(store.uri)} repairs it"
+        )
+    _check_ledger_covers(store)
+    _check_sample(store, champion, fusion.id)
+
+
+@contextmanager
+def damage_named(uri: str) -> Iterator[None]:
+    """Around the use of a database: an error that comes of a full disk or of damaged files says so, and which."""
+    try:
+        yield
+    except FuseidError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        cause = cause_of(error, uri)
+        if cause is None:
+            raise
+        raise cause from None
+
+
+def cause_of(error: Exception, uri: str) -> StoreError | None:
+    """What is behind an error of Lance or the system, None where it is neither a full disk nor a damaged table."""
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+        return StoreError(
+            f"the disk of {_full_folder(error, uri)} is full; make room and run the same command again: what was "
+            "committed is kept, and nothing has to be repaired"
+        )
+    if not uri or not _OF_LANCE.search(str(error)):
+        return None
+    store = Store(uri)
+    for name in TABLES:
+        try:
+            dataset = store.dataset(name)
+            broken = broken_files(dataset) or broken_history(dataset, listed(dataset))
+        except DamagedTable as found:
+            return found
+        except (FuseidError, OSError, RuntimeError, ValueError):
+            continue
+        if broken:
+            return DamagedTable(damage(uri, name, str(broken[0])))
+    return None
+
+
+def _full_folder(error: Exception, uri: str) -> str:
+    named = getattr(error, "filename", None)
+    if named:
+        return str(Path(str(named)).parent)
+    for folder in (*filter(None, [uri]), tempfile.gettempdir()):
+        if "://" not in folder and Path(folder).exists() and shutil.disk_usage(folder).free < _FULL_BYTES:
+            return folder
+    return uri
+
+
+def _check_ledger_covers(store: Store) -> None:
+    rows, copied = store.dataset("assignments").count_rows(), ledger_rows_when_copied(store)
+    if copied is None:
+        unknown = copies_unknown_to_ledger(store)
+        older = next(unknown, None) is not None
+    else:
+        older = rows < copied
+    if older:
+        raise StoreError(
+            f"the ledger of {store.uri} is older than its contents, which show IDs that it does not know, and would "
+            f"give them to other items; {check_command(store.uri)} takes them into the ledger"
+        )
+    note_ledger_rows(store)
+
+
+def _check_sample(store: Store, champion: str, fusion_id: str) -> None:
+    contents = store.dataset("contents")
+    rows = contents.count_rows()
+    if not rows or "fused" not in contents.schema.names:
+        return
+    spread = np.linspace(0, rows - 1, min(rows, _SPREAD)).astype(np.int64)
+    numbers = np.union1d(spread, np.arange(max(0, rows - _LAST), rows))
+    sample = contents.take(numbers.tolist(), columns=["content_id", "fused", "fused_fp", "sid", "tokenizer_id"])
+    if (others := of_other_fusion(sample, fusion_id)).num_rows:
+        raise FingerprintMismatch(
+            f"items of {store.uri} ({others['content_id'][0].as_py()!r} for one) hold fused vectors that are not of "
+            f"{fusion_id}, on which {champion} was fitted; {check_command(store.uri)} fuses them again"
+        )
+    ours = sample.filter(pc.equal(sample["tokenizer_id"], champion))
+    given = table_by_id(
+        store.dataset("assignments"),
+        ours["content_id"].to_pylist(),
+        ["content_id", "sid"],
+        f"tokenizer_id = '{champion}'",
+    )
+    known = dict(zip(given["content_id"].to_pylist(), given["sid"].to_pylist(), strict=True))
+    for content_id, sid in zip(ours["content_id"].to_pylist(), ours["sid"].to_pylist(), strict=True):
+        if known.get(content_id) != sid:
+            raise StoreError(
+                f"{content_id!r} of {store.uri} shows the ID {sid}, which the ledger did not give it; "
+                f"{check_command(store.uri)} repairs it"
+            )
+
+
+def of_other_fusion(rows: pa.Table, fusion_id: str) -> pa.Table:
+    """Those of rows with `fused` and `fused_fp` whose vector is not of this fusion."""
+    there = rows.filter(rows["fused"].is_valid())
+    if not there.num_rows:
+        return there
+    dim = there.schema.field("fused").type.list_size
+    right = fused_fingerprints(fusion_id, nan_rows(there["fused"], dim))
+    return there.filter(pc.fill_null(pc.not_equal(there["fused_fp"], right), True))

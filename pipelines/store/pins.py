@@ -1,0 +1,49 @@
+"""Pins: tags that keep the versions which a long reader reads from being cleaned up, until the reader ends or they
+expire."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+import lance
+
+from fuseid.core.errors import StoreError
+from fuseid.pipelines.store.messages import first_line
+
+# Longer than any reader reads. A reader that was killed leaves its pins until then.
+_EXPIRY = timedelta(days=7)
+_PIN = re.compile(r"pin-(\d+)-[0-9a-f]+")
+
+
+@contextmanager
+def pinned(datasets: Mapping[str, lance.LanceDataset]) -> Iterator[None]:
+    """Inside, the files of these versions stay. Raises StoreError where the database cannot be written to."""
+    name = f"pin-{int(time.time() + _EXPIRY.total_seconds())}-{secrets.token_hex(4)}"
+    made: list[lance.LanceDataset] = []
+    try:
+        for dataset in datasets.values():
+            try:
+                dataset.tags.create(name, dataset.version)
+            except (OSError, RuntimeError, ValueError) as error:
+                what = f"cannot tag a version of {dataset.uri}, which keeps it while it is read: {first_line(error)}"
+                raise StoreError(what) from None
+            made.append(dataset)
+        yield
+    finally:
+        for dataset in made:
+            # What cannot be removed now expires.
+            with suppress(OSError, RuntimeError, ValueError):
+                dataset.tags.delete(name)
+
+
+def remove_expired(dataset: lance.LanceDataset) -> None:
+    """Removes the pins of readers that were killed."""
+    for tag in dataset.tags.list():
+        found = _PIN.fullmatch(tag)
+        if found is not None and int(found[1]) < time.time():
+            dataset.tags.delete(tag)

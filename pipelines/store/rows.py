@@ -1,0 +1,59 @@
+"""Rows of a table by key, by row number and by prefix, and the SQL conditions for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import lance
+import pyarrow as pa
+
+from fuseid.core.text import storable
+
+
+def sql_string(value: str) -> str:
+    """A value as an SQL string literal, in the form in which the store keeps it."""
+    return "'" + storable(value).replace("'", "''") + "'"
+
+
+def sql_list(values: Iterable[str]) -> str:
+    return ", ".join(map(sql_string, values))
+
+
+def rows_by_id(
+    dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequence[str], where: str = ""
+) -> Iterator[dict]:
+    """Rows of a table's version by content_id, through the key's index, as dictionaries."""
+    for part in _parts_by_id(dataset, ids, columns, where):
+        yield from part.to_pylist()
+
+
+def table_by_id(dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequence[str], where: str = "") -> pa.Table:
+    """The same as one table, in no order."""
+    parts = list(_parts_by_id(dataset, ids, columns, where))
+    return pa.concat_tables(parts) if parts else dataset.schema.empty_table().select(list(columns))
+
+
+def table_by_row(dataset: lance.LanceDataset, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+    """Rows by Lance's own row ids, in no order."""
+    parts = [dataset.schema.empty_table().select(list(columns))]
+    for start in range(0, len(rows), 10_000):
+        listed = ", ".join(map(str, rows[start : start + 10_000]))
+        parts.append(dataset.to_table(columns=list(columns), filter=f"_rowid IN ({listed})"))
+    return pa.concat_tables(parts)
+
+
+def _parts_by_id(
+    dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequence[str], where: str
+) -> Iterator[pa.Table]:
+    for start in range(0, len(ids), 1000):
+        condition = f"content_id IN ({sql_list(ids[start : start + 1000])})"
+        if where:
+            condition = f"({condition}) AND ({where})"
+        yield dataset.to_table(columns=list(columns), filter=condition)
+
+
+def below_prefix(prefix: str) -> str:
+    """The SQL condition for IDs at or below a prefix; a prefix ends where a code ends, so 12-24 finds no 12-240."""
+    if "." in prefix:
+        return f"sid = '{prefix}'"
+    return f"(sid = '{prefix}' OR starts_with(sid, '{prefix}-') OR starts_with(sid, '{prefix}.'))"

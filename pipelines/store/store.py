@@ -1,0 +1,375 @@
+"""The store: one LanceDB database with its tables, its settings and the artifacts beside it.
+
+All of it is read and written through Lance itself, which works in the calling thread. LanceDB's Python calls wait for
+another thread's event loop, where now and then one never comes back (docs/decisions/0002-store.md): a person can
+interrupt a look-up, a job at night cannot. So LanceDB answers look-ups (`lookup.py`), and writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import fsspec
+import lance
+import pyarrow as pa
+from lance.commit import CommitConflictError
+from lance.fragment import write_fragments
+
+from fuseid.core import schemas
+from fuseid.core.errors import ArtifactError, DamagedTable, FingerprintMismatch, LeaseLost, StoreError
+from fuseid.core.faults import reached
+from fuseid.pipelines.store.durable import DurableTable, fsync
+from fuseid.pipelines.store.messages import command, damage, first_line
+from fuseid.pipelines.store.rows import sql_list
+from fuseid.pipelines.store.tables import GUARDED, SCHEMAS, TABLES, vector_sizes
+
+_SETTING = "fuseid."
+# Written by every change of a configuration: of two that began from one version, Lance refuses the second.
+_CHANGED_BY = _SETTING + "changed_by"
+
+
+class Writer(Protocol):
+    """The holder of the lease. `check` raises LeaseLost once it is another process."""
+
+    @property
+    def holder(self) -> str: ...
+
+    def check(self) -> None: ...
+
+
+class Store:
+    """A directory or object-store URI. `contents` appears with the first committed wave, the rest at once.
+
+    writer: set while this process holds the lease; every commit then asks it first. A commit is on the disk when its
+    method returns, where the database is a local directory.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.writer: Writer | None = None
+        self._durable: dict[str, DurableTable] = {}
+
+    @classmethod
+    def open(cls, uri: str | Path) -> Store:
+        """Raises StoreError where there is no database, or one of another schema version."""
+        if "://" not in str(uri) and not Path(uri).exists():
+            raise StoreError(f"no database at {uri}; {command('ingest', uri, ' ...')} makes one")
+        store = cls(_checked(uri))
+        for name in SCHEMAS:
+            if store.newest(name) is None:
+                store._check_unmade(name)
+                raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
+        store._check_version()
+        return store
+
+    @classmethod
+    def named(cls, uri: str | Path) -> Store:
+        """One that may be damaged, nothing of it opened. Raises StoreError where there is nothing at all."""
+        fs, root = filesystem(_checked(uri))
+        if not any(fs.exists(f"{root}/{name}.lance") for name in TABLES):
+            raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
+        return cls(str(uri))
+
+    @classmethod
+    def create(cls, uri: str | Path) -> Store:
+        """Opens the database, making what is missing."""
+        store = cls(_checked(uri))
+        for name, schema in SCHEMAS.items():
+            if store.newest(name) is None:
+                store._check_unmade(name)
+                store.make(name, schema)
+        store._check_version()
+        return store
+
+    # Tables
+
+    def has_contents(self) -> bool:
+        return self.newest("contents") is not None
+
+    def dataset(self, name: str) -> lance.LanceDataset:
+        """The newest version of a table, and no later one. Raises StoreError for `contents` where nothing was ingested
+        yet."""
+        newest = self.newest(name)
+        if newest is None:
+            raise StoreError(f"the database {self.uri} is empty; {command('ingest', self.uri, ' ...')} fills it")
+        return newest
+
+    def path(self, name: str) -> str:
+        """Where a table lies, as LanceDB lays it out."""
+        return f"{self.uri.rstrip('/')}/{name}.lance"
+
+    def versions(self) -> dict[str, int]:
+        names = [*SCHEMAS, *(["contents"] if self.has_contents() else [])]
+        return {name: self.dataset(name).version for name in sorted(names) if name not in ("lease", "runs")}
+
+    def dims(self) -> dict[str, int]:
+        """The size of each vector column that `contents` has, `fused` included."""
+        contents = self.newest("contents")
+        return {} if contents is None else vector_sizes(contents.schema)
+
+    def ensure_vectors(self, dims: Mapping[str, int]) -> None:
+        """Makes `contents`, or adds the columns it lacks. Raises FingerprintMismatch for a column of another size."""
+        if not self.has_contents():
+            if self.writer is not None:
+                self.writer.check()
+            self.make("contents", schemas.contents_schema(dict(dims)))
+            reached("contents.made")
+        have = self.dims()
+        for name, size in dims.items():
+            if name not in have:
+                with self.writing("contents") as dataset:
+                    dataset.add_columns(pa.schema([pa.field(name, pa.list_(pa.float32(), size))]))
+            elif have[name] != size:
+                raise FingerprintMismatch(
+                    f"{name} vectors of {size} numbers cannot enter {self.uri}, whose {name} has {have[name]}; "
+                    "use the model this database began with, or another --db"
+                )
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[lance.LanceDataset]:
+        """The newest version of a table, for commits on top of it; they are durable when the block ends.
+
+        Raises LeaseLost where another process holds the lease: it is asked after the version was opened, and a process
+        that takes the lease over makes commits on all earlier versions fail (`fence`).
+        """
+        dataset = self.dataset(name)
+        if self.writer is not None and name in GUARDED:
+            self.writer.check()
+        try:
+            yield dataset
+        except (CommitConflictError, OSError, RuntimeError, ValueError) as error:
+            if not isinstance(error, CommitConflictError) and not _CONFLICT.search(str(error)):
+                raise
+            raise LeaseLost(f"another run wrote to {self.uri} while this one was silent; run again") from None
+        self.make_durable(name)
+
+    def fence(self) -> None:
+        """Makes every commit and change of settings fail that another process began before now and has not ended.
+
+        To be called by whoever takes the lease from a process that may still live. By Lance's `Restore` of the newest
+        version, which changes nothing and conflicts with every other commit except a change of configuration; that
+        conflicts with another change of the same key.
+        """
+        for name in GUARDED:
+            dataset = self.newest(name)
+            if dataset is None:
+                continue
+            newest, fence = dataset.version, self._restored(name, dataset.version)
+            while fence > newest + 1:
+                # A commit came in between and was undone by the fence: it stands, behind a fence of its own.
+                newest, fence = fence, self._restored(name, fence - 1)
+            self.configure(name, {})
+
+    def _restored(self, name: str, version: int) -> int:
+        operation = lance.LanceOperation.Restore(version)
+        return lance.LanceDataset.commit(self.path(name), operation, read_version=version).version
+
+    def configure(self, name: str, values: Mapping[str, Any]) -> None:
+        """Sets keys of a table's configuration to JSON values, in one commit."""
+        with self.writing(name) as dataset:
+            self._configure(dataset, values)
+
+    def configured(self, name: str, key: str) -> Any:
+        """The value of a key of a table's configuration, None where it was never set."""
+        value = self.dataset(name).config().get(_SETTING + key)
+        return None if value is None else json.loads(value)
+
+    def _configure(self, dataset: lance.LanceDataset, values: Mapping[str, Any]) -> None:
+        config = {_SETTING + key: json.dumps(value) for key, value in values.items()}
+        dataset.update_config({**config, _CHANGED_BY: json.dumps(self.writer.holder if self.writer else "")})
+
+    def make_durable(self, name: str) -> None:
+        """Flushes to the disk what commits to a guarded table have written; an object store has done so itself."""
+        if "://" not in self.uri and name in GUARDED:
+            self._durable.setdefault(name, DurableTable(self.path(name))).sync()
+
+    def upsert(self, name: str, rows: pa.Table, key: str = "content_id") -> None:
+        """Inserts or replaces whole rows by key, in one commit; `rows` holds each key once."""
+        with self.writing(name) as dataset:
+            merge = dataset.merge_insert(key)
+            merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    def update(self, name: str, values: Mapping[str, str], where: str) -> None:
+        """Sets columns to SQL expressions in the rows that meet a condition."""
+        with self.writing(name) as dataset:
+            dataset.update(dict(values), where=where)
+
+    def append(self, name: str, rows: pa.RecordBatchReader, version: int) -> None:
+        """Appends in one commit, provided that nobody has added or changed rows since `version`; to a table that never
+        loses any. Raises LeaseLost where somebody has.
+
+        By Lance's `Merge`, which names all fragments: its append would stand beside that of a writer who slept through
+        the end of his lease.
+        """
+        with self.writing(name) as newest:
+            dataset = newest.checkout_version(version)
+            fragments = [fragment.metadata for fragment in dataset.get_fragments()]
+            for new in write_fragments(rows, dataset, mode="append"):
+                fragments.append(replace(new, id=1 + max((one.id for one in fragments), default=-1)))
+            self._commit(dataset, lance.LanceOperation.Merge(fragments, dataset.lance_schema))
+
+    def _commit(self, dataset: lance.LanceDataset, operation: lance.LanceOperation.BaseOperation) -> None:
+        lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
+
+    def delete(self, name: str, ids: Sequence[str]) -> None:
+        """Deletes rows by content_id."""
+        for start in range(0, len(ids), 1000):
+            with self.writing(name) as dataset:
+                dataset.delete(f"content_id IN ({sql_list(ids[start : start + 1000])})")
+
+    def rewrite_columns(self, update: Callable[[lance.LanceFragment], pa.Table | None]) -> int:
+        """Rewrites columns of `contents`, fragment by fragment, in one commit; rows and their indexes stay in place.
+
+        update: a fragment -> content_id and the new values of the rows that change, or None. Returns the rows changed.
+        """
+        fragments: list[Any] = []
+        fields: list[int] = []
+        rows = 0
+        with self.writing("contents") as dataset:
+            for fragment in dataset.get_fragments():
+                values = update(fragment)
+                if values is None or not values.num_rows:
+                    continue
+                metadata, fields = fragment.update_columns(values, left_on="content_id", right_on="content_id")
+                fragments.append(metadata)
+                rows += values.num_rows
+            if fragments:
+                reached("columns.written")
+                self._commit(dataset, lance.LanceOperation.Update(updated_fragments=fragments, fields_modified=fields))
+        return rows
+
+    # Settings: a few values that belong to the whole database, kept with `assignments`, which always exists.
+
+    def setting(self, key: str, at: lance.LanceDataset | None = None) -> Any:
+        """at: the version of `assignments` to read it from, by default the newest."""
+        dataset = self.dataset("assignments") if at is None else at
+        value = dataset.config().get(_SETTING + key)
+        return None if value is None else json.loads(value)
+
+    def settings(self) -> dict[str, Any]:
+        """All settings by key, of one version."""
+        return _settings(self.dataset("assignments"))
+
+    def put_settings(self, values: Mapping[str, Any], read: Mapping[str, Any]) -> None:
+        """Compare and set: changes settings in one commit, provided that each of them still has its value in `read`.
+
+        Raises LeaseLost where one has another value, or another process holds the lease; nothing is changed then.
+        """
+        with self.writing("assignments") as dataset:
+            now = _settings(dataset)
+            if changed := sorted(key for key in values if now.get(key) != read.get(key)):
+                raise LeaseLost(
+                    f"another run changed {', '.join(changed)} of {self.uri} while this one was silent; run again"
+                )
+            self._configure(dataset, values)
+
+    # Artifacts
+
+    def put_artifact(self, artifact: Any) -> str:
+        """Saves a fusion or tokenizer beside the tables; returns its id."""
+        with tempfile.TemporaryDirectory() as scratch:
+            directory = Path(scratch) / "artifact"
+            artifact.save(directory)
+            fs, root = filesystem(self.uri)
+            target = f"{root}/artifacts/{artifact.id}"
+            fs.makedirs(target, exist_ok=True)
+            for path in sorted(directory.iterdir()):
+                fs.put_file(str(path), f"{target}/{path.name}")
+        if "://" not in self.uri:
+            fsync([*Path(target).iterdir(), target, Path(target).parent, root])
+        return artifact.id
+
+    def lacks_artifact(self, name: str) -> bool:
+        fs, root = filesystem(self.uri)
+        return not fs.isdir(f"{root}/artifacts/{name}")
+
+    def get_artifact(self, cls: Any, name: str) -> Any:
+        """Loads an artifact by id. Raises ArtifactError where it is missing or altered."""
+        if not name.startswith(cls.KIND + "-") or "/" in name:
+            raise ArtifactError(f"{name!r} is no {cls.KIND} id")
+        fs, root = filesystem(self.uri)
+        source = f"{root}/artifacts/{name}"
+        if self.lacks_artifact(name):
+            raise ArtifactError(f"{self.uri} holds no {name}; {command('fit', self.uri)} makes one")
+        scratch = Path(tempfile.mkdtemp())
+        try:
+            for path in fs.ls(source, detail=False):
+                fs.get_file(path, str(scratch / Path(path).name))
+            return cls.load(scratch)
+        except ArtifactError as error:
+            raise ArtifactError(str(error).replace(str(scratch), source)) from None
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def newest(self, name: str) -> lance.LanceDataset | None:
+        """None for a table without a version: who is killed while making one leaves a folder that is none."""
+        try:
+            dataset = lance.dataset(self.path(name))
+            if not dataset.schema.names:
+                raise DamagedTable(damage(self.uri, name, "the manifest of its newest version holds nothing but zeros"))
+            return dataset
+        except (OSError, RuntimeError, ValueError) as error:
+            if "not found" not in str(error):
+                if _DAMAGE.search(_PATHS.sub("", str(error))):
+                    what = f"its newest version cannot be read ({first_line(error)})"
+                    raise DamagedTable(damage(self.uri, name, what)) from None
+                raise StoreError(f"cannot open the database {self.uri}: {first_line(error)}") from None
+            fs, root = filesystem(self.uri)
+            if fs.exists(f"{root}/{name}.lance/data"):
+                raise DamagedTable(damage(self.uri, name, "it has data and no version")) from None
+            return None
+
+    def make(self, name: str, schema: pa.Schema) -> None:
+        """An empty table, unless another process has just made it."""
+        try:
+            lance.write_dataset(schema.empty_table(), self.path(name))
+        except OSError:
+            if self.newest(name) is None:
+                raise
+        self.make_durable(name)
+
+    def _check_unmade(self, name: str) -> None:
+        """`contents` is made last: beside it no other table is missing."""
+        if self.has_contents():
+            raise DamagedTable(damage(self.uri, name, "it is missing"))
+
+    def _check_version(self) -> None:
+        contents = self.newest("contents")
+        if contents is None:
+            return
+        found = (contents.schema.metadata or {}).get(b"fuseid.schema_version", b"none").decode()
+        if found != str(schemas.SCHEMA_VERSION):
+            raise StoreError(
+                f"{self.uri} has schema version {found}, this fuseid reads {schemas.SCHEMA_VERSION}; "
+                "use the fuseid that made it, or ingest into another --db"
+            )
+
+
+# What Lance says of a manifest that is empty, cut short or overwritten; all else may be a store that is away.
+_DAMAGE = re.compile("Invalid range|size is too small|[Mm]agic|[Pp]rotobuf|[Dd]ecode|corrupt")
+_PATHS = re.compile(r"\S*/\S*")
+_CONFLICT = re.compile("(incompatible with|preempted by) concurrent transaction")
+
+
+def _settings(assignments: lance.LanceDataset) -> dict[str, Any]:
+    config = assignments.config()
+    return {key.removeprefix(_SETTING): json.loads(value) for key, value in config.items() if key.startswith(_SETTING)}
+
+
+def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a uri, which remembers no listing, and the path in it."""
+    return fsspec.url_to_fs(uri, use_listings_cache=False)
+
+
+def _checked(uri: str | Path) -> str:
+    if "://" not in str(uri) and Path(uri).exists() and not Path(uri).is_dir():
+        raise StoreError(f"{uri} is a file; --db names a directory or an object-store URI")
+    return str(uri)

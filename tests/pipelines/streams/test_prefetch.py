@@ -1,0 +1,117 @@
+"""An iterator in a thread of its own: in order, bounded, its errors where they are asked for, closed when left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from fuseid.pipelines.streams.prefetch import Prefetch, in_background
+
+
+def rest(ahead: Prefetch[int]) -> list[int]:
+    found = []
+    while not ahead.ended:
+        item = ahead.get(0.05)
+        if item is not None:
+            found.append(item)
+    return found
+
+
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_all_items_come_in_order(count):
+    with Prefetch(iter(range(1, count + 1)), 3, "test") as ahead:
+        assert rest(ahead) == list(range(1, count + 1))
+    with Prefetch(iter(range(1, count + 1)), 3, "test") as ahead:
+        assert list(ahead) == list(range(1, count + 1))
+
+
+def test_it_runs_no_further_ahead_than_told_and_is_closed_in_its_thread_when_left():
+    drawn, closed = [], []
+
+    def items() -> Iterator[int]:
+        try:
+            for i in range(1, 1000):
+                drawn.append(i)
+                yield i
+        finally:
+            closed.append(threading.current_thread().name)
+
+    with Prefetch(items(), 4, "its-thread") as ahead:
+        assert ahead.get() == 1
+        time.sleep(0.2)
+        # One taken, four in the queue, one that waits for room.
+        assert len(drawn) == 6
+    assert closed == ["its-thread"]
+    assert len(drawn) <= 7
+    assert not ahead.ended
+
+
+def test_it_does_not_wait_longer_than_told():
+    release = threading.Event()
+
+    def items() -> Iterator[int]:
+        release.wait(10)
+        yield 1
+
+    with Prefetch(items(), 1, "test") as ahead:
+        started = time.monotonic()
+        assert ahead.get(0) is None
+        assert ahead.get(0.1) is None
+        assert time.monotonic() - started < 5
+        release.set()
+        assert rest(ahead) == [1]
+
+
+def test_an_error_comes_after_the_items_before_it():
+    def items() -> Iterator[int]:
+        yield 1
+        raise ZeroDivisionError("of the iterator")
+
+    with Prefetch(items(), 8, "test") as ahead:
+        assert ahead.get() == 1
+        with pytest.raises(ZeroDivisionError, match="of the iterator"):
+            ahead.get()
+
+
+def test_calls_come_in_order_one_at_a_time_in_another_thread_and_are_done_at_the_end():
+    done: list[tuple[int, int]] = []
+    with in_background(lambda number: done.append((number, threading.get_ident()))) as write:
+        for number in range(50):
+            write(number)
+            assert len(done) >= number
+    assert [number for number, _ in done] == list(range(50))
+    assert {thread for _, thread in done}.isdisjoint({threading.get_ident()})
+
+
+@pytest.mark.parametrize("calls", [1, 2, 5])
+def test_what_a_call_raises_is_raised_by_the_next_one_or_at_the_end(calls):
+    tried: list[int] = []
+
+    def refuse(number: int) -> None:
+        tried.append(number)
+        raise OSError("disk full")
+
+    def whole() -> None:
+        with in_background(refuse) as write:
+            for number in range(calls):
+                write(number)
+
+    with pytest.raises(OSError, match="disk full"):
+        whole()
+    assert tried == [0]
+
+
+def test_what_the_block_raises_is_raised_once_the_call_under_way_is_done():
+    done: list[str] = []
+
+    def whole() -> None:
+        with in_background(done.append) as write:
+            write("first")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        whole()
+    assert done == ["first"]
