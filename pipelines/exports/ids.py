@@ -80,8 +80,8 @@ def _write(
     progress.begin("read", now.contents.count_rows())
     with now.items(chosen.EXTRA, ordered=chosen.SORTED) as (count, items):
         progress.advance("read", now.contents.count_rows())
-        about = ExportInfo(now.codebook_sizes, count, now.largest_suffix(), now.tokenizer.id)
-        chosen.write(_told(items, f"write {chosen.NAME}", count, progress), folder, about)
+        info = ExportInfo(now.codebook_sizes, count, now.largest_suffix(), now.tokenizer.id)
+        chosen.write(_told(items, f"write {chosen.NAME}", count, progress), folder, info)
     facts = {
         **now.facts(),
         "format": chosen.NAME,
@@ -90,18 +90,18 @@ def _write(
         "written_by": {name: version(name) for name in _LIBRARIES},
     }
     if before is not None:
-        facts |= {"since": before.facts(), "changes": _write_changes(folder, chosen, about, now, before, progress)}
+        facts |= {"since": before.facts(), "changes": _write_changes(folder, chosen, info, now, before, progress)}
     return facts
 
 
 def _write_changes(
-    folder: Path, chosen: ExportFormat, about: ExportInfo, now: Snapshot, before: Snapshot, progress: Progress
+    folder: Path, chosen: ExportFormat, info: ExportInfo, now: Snapshot, before: Snapshot, progress: Progress
 ) -> dict[str, int]:
     with before.items(("sid",)) as (_, old), now.items(("sid",)) as (count, new):
         counts = write_changes(old, _told(new, "compare", count, progress), folder, chosen.NAME in _NUMBERED)
     # Codes of two tokenizers have nothing in common: what a format keeps by codes is new as a whole.
     if hasattr(chosen, "write_delta") and before.tokenizer.id == now.tokenizer.id:
-        cast(DeltaFormat, chosen).write_delta(read_changes(folder), folder, about)
+        cast(DeltaFormat, chosen).write_delta(read_changes(folder), folder, info)
     return counts
 
 
