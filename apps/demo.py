@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
+from fuseid.apps.options import check_runner
 from fuseid.apps.page import write_page
 from fuseid.apps.report_page import write_report_page
 from fuseid.apps.report_text import print_findings
@@ -101,10 +102,9 @@ def run_demo(directory: Path, runner_name: str) -> None:
 
 
 def _runner(name: str) -> Runner:
+    check_runner(name)
     if name == "local":
         return LocalRunner()
-    if name != "ray":
-        raise BadInput(f"unknown runner {name!r}; there are ray and local")
     from fuseid.ray_jobs.runner import RayRunner, connect
 
     with out.status("starting Ray on this machine"):

@@ -62,6 +62,11 @@ def matrix(lists: pa.Array, width: int) -> np.ndarray:
     return values.cast(pa.int32()).to_numpy(zero_copy_only=False).reshape(-1, width)
 
 
+def ids_of(table: pa.Table, sizes: tuple[int, ...]) -> np.ndarray:
+    """int32 [N, L + 1]: codes, then the collision digit. Raises ValueError as `codes_of` does."""
+    return np.column_stack([codes_of(column(table, "codes"), sizes), digits_of(column(table, "suffix"))])
+
+
 def digits_of(suffixes: pa.Array) -> np.ndarray:
     """int32 [N]: the collision digit, 0 for the bare ID."""
     return suffixes.fill_null(0).to_numpy(zero_copy_only=False)

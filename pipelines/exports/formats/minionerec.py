@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.exports.columns import ExportInfo, codes_of, column, digits_of, joined, spelled, write_text
+from fuseid.pipelines.exports.columns import ExportInfo, column, ids_of, joined, spelled, write_text
 from fuseid.pipelines.exports.formats.numbering import numbered
 from fuseid.pipelines.exports.formats.tokens import token_tables
 
@@ -53,9 +53,7 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> No
         index, item, lines = (files.enter_context((folder / name).open("wb")) for name in (INDEX, ITEM, INFO))
         for numbers_N, chunk in numbered(items, folder, info):
             first = int(numbers_N[0]) == 0
-            codes_NM = np.column_stack(
-                [codes_of(column(chunk, "codes"), info.codebook_sizes), digits_of(column(chunk, "suffix"))]
-            )
+            codes_NM = ids_of(chunk, info.codebook_sizes)
             tokens = spelled(codes_NM, quoted)
             _write_json(index, joined(',\n"', numbers_N, '": [', tokens, "]"), first)
             title, description = texts_of(chunk)

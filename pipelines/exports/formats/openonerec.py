@@ -61,8 +61,8 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> No
             pids = pa.array(numbers_N)
             rows = [pids, lists_of(codes_NL), column(chunk, "suffix"), text.cast(pa.string())]
             write_sids(pa.Table.from_arrays(rows, schema=_SIDS))
-            told = pc.coalesce(_filled(column(chunk, "vlm_caption")), _filled(column(chunk, "caption")))
-            write_captions(pa.Table.from_arrays([pids, told], schema=_CAPTIONS).filter(told.is_valid()))
+            captioned = pc.coalesce(_filled(column(chunk, "vlm_caption")), _filled(column(chunk, "caption")))
+            write_captions(pa.Table.from_arrays([pids, captioned], schema=_CAPTIONS).filter(captioned.is_valid()))
 
 
 def _filled(texts: pa.Array) -> pa.Array:

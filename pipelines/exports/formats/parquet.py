@@ -17,16 +17,16 @@ COLLISIONS = (
 )
 EXTRA: tuple[str, ...] = ("kind", "sid")
 SORTED = True
-ROWS_PER_FILE = 1_000_000
+_ROWS_PER_FILE = 1_000_000
 _GROUPS_PER_FILE = 4
 # Of columns whose values repeat; looking for repeats in others is most of the time that writing takes.
 _DICTIONARIES = ["kind", "codes.list.element", "suffix"]
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo, rows_per_file: int = _ROWS_PER_FILE) -> None:
     """`ids-00000.parquet`, ... in the schema `ITEMS`, sorted by content_id. Memory holds one row group."""
-    groups = chunks(items, info, rows=ROWS_PER_FILE // _GROUPS_PER_FILE)
-    for number in range(max(1, -(-info.items // ROWS_PER_FILE))):
+    groups = chunks(items, info, rows=rows_per_file // _GROUPS_PER_FILE)
+    for number in range(max(1, -(-info.items // rows_per_file))):
         path = folder / f"ids-{number:05d}.parquet"
         with pq.ParquetWriter(path, ITEMS, compression="zstd", use_dictionary=_DICTIONARIES) as writer:
             for _, group in zip(range(_GROUPS_PER_FILE), groups, strict=False):

@@ -147,11 +147,11 @@ BUCKET = table_of(
 )
 
 
-def test_parquet_files_have_a_million_rows_each(monkeypatch, tmp_path):
-    monkeypatch.setattr(parquet, "ROWS_PER_FILE", 20)
-    folder = export(parquet, many(41), tmp_path / "out")
-    assert [pq.read_metadata(path).num_rows for path in sorted(folder.iterdir())] == [20, 20, 1]
-    assert read("parquet", folder).equals(ids_of(many(41)))
+def test_parquet_files_have_so_many_rows_each(tmp_path):
+    table = many(41)
+    parquet.write(iter(table.to_batches()), tmp_path, info_of(table), rows_per_file=20)
+    assert [pq.read_metadata(path).num_rows for path in sorted(tmp_path.iterdir())] == [20, 20, 1]
+    assert read("parquet", tmp_path).equals(ids_of(many(41)))
 
 
 def test_grid_holds_the_digit_in_the_last_row(tmp_path):
