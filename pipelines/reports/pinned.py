@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.core.protocols import Tokenizer
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.reports.slices import Slicing, popularity_border
 from fuseid.pipelines.store.rows import sql_string, table_by_id
 from fuseid.pipelines.store.vector_columns import nan_rows
-from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 _BATCH = 8192
 
@@ -65,7 +65,7 @@ class Codes:
     without: int
 
 
-def read_codes(pinned: Pinned, tokenizer: RQKMeans, slicing: Slicing, progress: Progress) -> Codes:
+def read_codes(pinned: Pinned, tokenizer: Tokenizer, slicing: Slicing, progress: Progress) -> Codes:
     """By the ledger, of the items that are in the catalogue; those of deleted items do not count."""
     total = pinned.contents.count_rows()
     progress.begin(f"read {tokenizer.id}", total)
@@ -111,7 +111,7 @@ class Sample:
     labels: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, drawn: pa.Table, pinned: Pinned, tokenizer: RQKMeans, slicing: Slicing, border: float) -> Sample:
+    def of(cls, drawn: pa.Table, pinned: Pinned, tokenizer: Tokenizer, slicing: Slicing, border: float) -> Sample:
         ids = pinned.ids(drawn["content_id"].combine_chunks(), tokenizer.id)
         there = ids["sid"].combine_chunks().is_valid()
         rows, ids = drawn.filter(there), ids.filter(there)
