@@ -51,8 +51,8 @@ BatchSize = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 
 class ClipConfig(Section):
-    """`model`: `builtin:mini-clip`, `ViT-B-32/laion2b_s34b_b79k` and its like, `hf-hub:ORG/REPO`, `local-dir:PATH`, or
-    `fake` for tests.
+    """`model`: `builtin:mini-clip`, `ViT-B-32/laion2b_s34b_b79k` and its like, `hf-hub:ORG/REPO`, `local-dir:PATH`,
+    `python:package.module:Class` for a `ClipLike` class of yours, or `fake` for tests.
 
     `batch_size` is that of every forward pass, tails padded; `auto` goes by device and free memory. Another one changes
     vectors by about 1e-6, so set a number where runs on different machines have to agree to the last bit.
