@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = (
-    "core", "encoders", "tokenizers", "pipelines", "ray_jobs", "api", "apps", "assets", "benchmarks", "docs", "examples",
-    "tests",
+    "core", "encoders", "tokenizers", "pipelines", "ray_jobs", "api", "apps", "assets", "benchmarks", "docs",
+    "examples", "tests",
 )  # fmt: skip
 STRINGS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING), tokenize.COMMENT}
 # Whole words in any case. `None` is excepted: it is Python's value.
