@@ -31,9 +31,7 @@ def print_evaluation(document: Mapping[str, Any]) -> None:
         rows = list(_differences(document))
         print_rows(rows, ("slice", "less", *measures), title="semantic less each control, points (95% interval)")
     out.print()
-    print_rows(
-        _ids(document), ("IDs", "no item, free", "no item, trie", "with suffix", "steps", "loss", "s a seed")
-    )
+    print_rows(_ids(document), ("IDs", "no item, free", "no item, trie", "with suffix", "steps", "loss", "s a seed"))
     out.print(Text(f"{document['seconds']:,.0f} s in all; docs/evaluation.md says how to read this"))
 
 
