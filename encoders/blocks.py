@@ -1,6 +1,6 @@
-"""Forward passes in padded blocks of one size, so that a row's bits never depend on who else is in its batch.
+"""Forward passes in padded blocks of one size, so that a row's result never depends on the other rows of its batch.
 
-Measured: a matrix product over a tail of another size takes another kernel and changes the last bits of every row.
+Measured: a matrix product over a last block of another size uses another kernel and changes the last bits of every row.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ T = TypeVar("T")
 
 
 def blocks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Consecutive runs of at most `size` items, drawn as they are asked for."""
+    """Consecutive lists of at most `size` items; reads `items` lazily."""
     rest = iter(items)
     while part := list(islice(rest, size)):
         yield part
 
 
 def filled(items: Sequence[T], size: int) -> list[T]:
-    """`items` and its last one over again, `size` in all."""
+    """`items`, padded to `size` by repeating the last one."""
     return [*items, *[items[-1]] * (size - len(items))]
 
 
 def in_blocks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, size: int) -> np.ndarray:
-    """Applies `function` [size, ...] -> [size, ...] to rows [N, ...], the tail padded by repeating its last row."""
+    """Applies `function` [size, ...] -> [size, ...] to rows [N, ...]; repeats the last row to fill the last block."""
     if len(rows) == 0:
         raise ValueError("in_blocks needs at least one row")
     parts = []

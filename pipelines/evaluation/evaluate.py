@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.core.artifacts import is_tokenizer
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
 from fuseid.pipelines.evaluation.histories import read_sequences
@@ -23,7 +24,6 @@ from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.sequences.items import Items
-from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 
 def evaluate(
@@ -100,7 +100,7 @@ def read_ids(snapshot: Snapshot, name: str) -> tuple[pa.Array, Ids]:
 
 def _other(uri: str, manifest: Mapping[str, Any], name: str, names: pa.Array) -> Ids:
     """Another tokenizer's IDs of the same items, at the same version of the tables."""
-    if not name.startswith(f"{RQKMeans.KIND}-"):
+    if not is_tokenizer(name):
         raise BadInput(f"unknown control {name!r}; there are {RANDOM}, {HASHED} and the ids of tokenizers")
     if name == manifest.get("tokenizer_id"):
         raise BadInput(f"--against names {name}, the tokenizer that is evaluated; name another one")

@@ -15,7 +15,7 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer
+from fuseid.core.artifacts import ArtifactInfo
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.pipelines.assignment.ledger import pinned_policy
 from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
@@ -53,9 +53,9 @@ class Snapshot:
 
     uri: str
     pinned: PinnedTables
-    tokenizer: DescribedTokenizer
+    tokenizer: ArtifactInfo
     policy: Policy
-    fusion: DescribedFusion
+    fusion: ArtifactInfo
 
     @classmethod
     def open(cls, uri: str, tokenizer_id: str | None = None, tag: str | None = None) -> Snapshot:
@@ -105,8 +105,8 @@ class Snapshot:
         tokenizer_id = tokenizer_id or store.setting("champion", pinned.ledger)
         if tokenizer_id is None:
             raise StoreError(no_ids(store.uri))
-        tokenizer = store.get_artifact(DescribedTokenizer, tokenizer_id)
-        fusion = store.get_artifact(DescribedFusion, tokenizer.meta["fusion"] or store.setting("fusion", pinned.ledger))
+        tokenizer = store.describe_tokenizer(tokenizer_id)
+        fusion = store.describe_fusion(tokenizer.meta["fusion"] or store.setting("fusion", pinned.ledger))
         return cls(store.uri, pinned, tokenizer, pinned_policy(store, tokenizer.id, pinned.ledger), fusion)
 
     @property

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.protocols import Tokenizer
+from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.drift import drift_history
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.reports.findings import comparison, findings
@@ -28,7 +30,6 @@ from fuseid.tokenizers.estimates import wilson
 from fuseid.tokenizers.fidelity import vector_measures
 from fuseid.tokenizers.measures import DEFINITIONS, Measure
 from fuseid.tokenizers.neighbours import neighbour_measures
-from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 # A slice of fewer items is marked: its figures say little.
 SMALL_SLICE = 50
@@ -72,7 +73,7 @@ def report(
         raise BadInput(f"a report looks at 2 items and 1 query at least, got sample {sample} and queries {queries}")
     if compare == name:
         raise BadInput(f"--compare names {name}, the tokenizer that it is compared with; name another one")
-    tokenizers = [store.get_artifact(RQKMeans, each) for each in (name, compare) if each is not None]
+    tokenizers = [load_tokenizer(store, each) for each in (name, compare) if each is not None]
     drawn = drawn_items(pinned, sample)
     slicing = Slicing(drawn, attributes, popularity)
     settings = _Settings(queries, seed, uri)
@@ -102,7 +103,7 @@ class _Settings:
 
 
 def _column(
-    pinned: PinnedTables, tokenizer: RQKMeans, champion: bool, drawn: pa.Table, slicing: Slicing, settings: _Settings,
+    pinned: PinnedTables, tokenizer: Tokenizer, champion: bool, drawn: pa.Table, slicing: Slicing, settings: _Settings,
     progress: Progress, history: list[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """One tokenizer's part of the document."""
@@ -180,7 +181,7 @@ def _neighbours(
 
 def _slice_measures(
     codes_NL: np.ndarray, sizes: Sequence[int], alone_N: np.ndarray, sample: Sample, rows_S: np.ndarray,
-    tokenizer: RQKMeans, settings: _Settings,
+    tokenizer: Tokenizer, settings: _Settings,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Those of `_OF_A_SLICE`. Collisions are those among the slice's own items, but for `shares_id`, which counts the
     items that share their ID with any other: the only one of them that slices of different size compare in."""

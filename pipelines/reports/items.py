@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.core.protocols import Tokenizer
 from fuseid.pipelines.jobs.progress import Progress, tracked
 from fuseid.pipelines.reports.slices import Slicing, popularity_border
 from fuseid.pipelines.store.pinned_tables import PinnedTables
 from fuseid.pipelines.store.rows import sampled_rows, sql_string, table_by_id
 from fuseid.pipelines.store.vector_columns import nan_rows
-from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 _BATCH = 8192
 
@@ -40,7 +40,7 @@ class Codes:
     without: int
 
 
-def read_codes(pinned: PinnedTables, tokenizer: RQKMeans, slicing: Slicing, progress: Progress) -> Codes:
+def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, progress: Progress) -> Codes:
     """By the ledger, of the items that are in the catalogue; those of deleted items do not count."""
     total = pinned.contents.count_rows()
     codes_NL = np.empty((total, len(tokenizer.codebook_sizes)), np.int32)
@@ -85,7 +85,7 @@ class Sample:
     labels: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, drawn: pa.Table, pinned: PinnedTables, tokenizer: RQKMeans, slicing: Slicing, border: float) -> Sample:
+    def of(cls, drawn: pa.Table, pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, border: float) -> Sample:
         ids = _ids(pinned, drawn["content_id"].combine_chunks(), tokenizer.id)
         there = ids["sid"].combine_chunks().is_valid()
         rows, ids = drawn.filter(there), ids.filter(there)

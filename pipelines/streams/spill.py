@@ -15,6 +15,7 @@ class Spill:
 
     def __init__(self, folder: Path, name: str, parts: int, schema: pa.Schema) -> None:
         self.parts = parts
+        self.rows = 0
         self.schema = schema
         self._stem = folder / name
         self._files = ExitStack()
@@ -22,6 +23,7 @@ class Spill:
 
     def write(self, rows: pa.Table, numbers_N: np.ndarray) -> None:
         """numbers: the part of each row, of integers below `parts`; sorted fastest as uint16."""
+        self.rows += len(rows)
         rows = rows.take(pa.array(np.argsort(numbers_N, kind="stable")))
         ends = np.cumsum(np.bincount(numbers_N, minlength=self.parts))
         for part in np.flatnonzero(np.diff(ends, prepend=0)).tolist():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuseid.core.config import TokenizerConfig
+from fuseid.core.config import RQKMeansConfig
 from fuseid.tokenizers.buckets import bucket_ids
 from fuseid.tokenizers.collisions import Policy, alternatives, digits, placed, squared_errors
 from fuseid.tokenizers.rq_kmeans import RQKMeans
@@ -111,10 +111,10 @@ def test_alternatives_come_cheapest_first_and_are_as_dear_as_they_say():
 
 def test_a_policy_is_told_by_what_has_an_effect():
     texts = [
-        str(Policy.of(TokenizerConfig(collisions=c, bucket_capacity=b, duplicates=d)))
+        str(Policy.of(RQKMeansConfig(collisions=c, bucket_capacity=b, duplicates=d)))
         for c, b, d in itertools.product(("suffix", "reassign", "none"), (1, 2), ("separate", "share"))
     ]
     assert len(set(texts)) == 8
     assert str(Policy("suffix", bucket_capacity=3, alternatives=9)) == str(Policy())
     assert str(Policy("reassign", 3, 9)) != str(Policy("reassign", 3, 8))
-    assert Policy.of(TokenizerConfig()) == Policy()
+    assert Policy.of(RQKMeansConfig()) == Policy()
