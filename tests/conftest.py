@@ -28,6 +28,13 @@ hypothesis.settings.load_profile("fuseid")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def pytest_configure() -> None:
+    """Temporary folders lie in memory where there is room: most of a small commit is waiting for the disk."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and shutil.disk_usage(memory).free >= 8 << 30:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_is_heard() -> None:
     """A shell that starts the tests in the background has them, and all that they start, ignore it."""

@@ -33,10 +33,22 @@ FLOORS = (
     ("sequences", "checks", "backup"),
     ("evaluation", "check", "restore"),
 )
-# Tests of several modules at once; every other test file has the name and the folder of what it tests.
+# Every other test file has the name and the folder of the module that it tests.
 ACROSS = {
     "test_layout.py": "the tree",
     "test_sample.py": "the bundled sample",
+    "apps/test_newest_commit.py": "every command after every kind of commit",
+    "encoders/test_checkpoints.py": "the bundled models",
+    "encoders/test_vlm_families.py": "five families of models through all of vlm*.py",
+    "pipelines/exports/formats": "the same items in every format",
+    "pipelines/remote": "whole jobs against real servers of S3, Cloud Storage and HTTP",
+    "pipelines/sequences/formats": "the same events in every format",
+    "pipelines/test_frozen.py": "databases of earlier releases, in every command",
+    "pipelines/test_hostile.py": "a catalogue of hostile media, from listing to commit",
+    "pipelines/test_scale.py": "what the benchmarks of scale assert, in small",
+    "ray_jobs/test_kills.py": "every job, killed at every step",
+    "ray_jobs/test_late_writers.py": "every job, stopped past the end of its lease",
+    "ray_jobs/test_signals.py": "every job, ended by a signal",
 }
 SOURCES = sorted(path for folder in ORDER for path in (ROOT / folder).rglob("*.py"))
 
@@ -85,6 +97,18 @@ def test_every_room_and_verb_of_the_pipelines_has_a_floor() -> None:
         path.relative_to(ROOT / "pipelines").with_suffix("").parts[0] for path in (ROOT / "pipelines").rglob("*.py")
     }
     assert there == {name for names in FLOORS for name in names}
+
+
+def has_module(test: Path) -> bool:
+    return (ROOT / test.parent / test.name.removeprefix("test_")).is_file()
+
+
+def test_tests_mirror_the_source_tree() -> None:
+    tests = [path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")]
+    astray = {path.as_posix() for path in tests if not has_module(path)}
+    covered = {name: {path for path in astray if path == name or path.startswith(f"{name}/")} for name in ACROSS}
+    assert astray - set().union(*covered.values()) == set(), "no module of that name in the mirrored folder"
+    assert [name for name, paths in covered.items() if not paths] == [], "superfluous in ACROSS"
 
 
 def test_every_module_opens_with_one_sentence_on_what_it_is_for() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import shutil
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -271,3 +274,47 @@ def test_a_signal_that_a_library_reports_as_an_error_of_its_own_is_still_a_signa
     assert "stopped by SIGTERM" in refused("retry", "--db", "db", "--class", "MissingFile", status=143)
     runs = Store.open("db").dataset("runs").to_table().sort_by("started_at")
     assert runs["outcome"].to_pylist()[-1] == "stopped"
+
+
+# As a process
+
+
+def installed(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command as it is installed, in an environment that sets nothing of it."""
+    command = [str(Path(sys.executable).with_name("fuseid")), *arguments]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("FUSEID_")}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_installed_command_gives_status_and_one_line(made):
+    done = installed("lookup", "--db", "db", "--sid", "0", "--json", cwd=made)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {row["sid"].split("-")[0] for row in json.loads(done.stdout)} == {"0"}
+    failed = installed("explain", "nobody", "--db", "db", cwd=made)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr == "error: no item 'nobody' in db\n"
+    wrong = installed("lookup", "--nope", cwd=made)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.count("\n") == 1
+
+
+def test_what_needs_no_model_imports_neither_torch_nor_ray(folder, events):
+    """All in one process, in which the first such import would show."""
+    commands = [
+        "--help",
+        "lookup --db db --sid 0",
+        "explain v03 --db db",
+        "rejected --db db",
+        "export ids --db db --out ids",
+        "export sequences --db db --interactions events.csv --out sequences --runner local",
+    ]
+    code = (
+        "import sys\n"
+        "from fuseid.apps.cli import main\n"
+        f"for command in {commands!r}:\n"
+        "    sys.argv = ['fuseid', *command.split()]\n"
+        "    try:\n        main()\n    except SystemExit as stop:\n        assert not stop.code\n"
+        "    heavy = sorted({'torch', 'ray', 'open_clip', 'transformers'} & set(sys.modules))\n"
+        "    assert not heavy, (command, heavy)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120, check=True)

@@ -82,7 +82,10 @@ def test_clip_finds_the_same_thing_in_another_style(clip_vectors: dict[str, torc
 
 @pytest.mark.parametrize(
     ("style", "figure"),
-    [("unseen_style", "vlm_caption_names"), ("known_style", "vlm_caption_names_known_style")],
+    [
+        ("unseen_style", "vlm_caption_names"),
+        pytest.param("known_style", "vlm_caption_names_known_style", marks=pytest.mark.slow),
+    ],
 )
 def test_vlm_caption_names_what_is_shown(vlm: tuple, style: str, figure: str) -> None:
     model, processor = vlm
@@ -100,6 +103,7 @@ def test_vlm_caption_names_what_is_shown(vlm: tuple, style: str, figure: str) ->
     assert named / len(ITEMS) >= RECORDED[figure] - SLACK
 
 
+@pytest.mark.slow
 def test_vlm_states_find_the_same_thing_in_another_style(vlm: tuple) -> None:
     model, processor = vlm
     pooled = {}

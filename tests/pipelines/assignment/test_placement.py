@@ -238,6 +238,7 @@ class PowerCut(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_ids_are_the_same_in_any_order_in_any_parts_and_after_killed_runs(workspaces, quiet, monkeypatch):
     small = {
         (assigning, "_ROWS_PER_PARTITION"): 20,

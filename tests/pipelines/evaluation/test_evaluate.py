@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +15,7 @@ import pytest
 from fuseid.apps.evaluate_text import print_evaluation
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.evaluation.evaluate import evaluate
+from fuseid.pipelines.evaluation.settings import _NAMED as named_settings
 from fuseid.pipelines.evaluation.tables import head_border
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.store.store import Store
@@ -143,3 +147,45 @@ def test_folders_that_are_no_sequences_of_this_database_are_refused(made, tmp_pa
     (tmp_path / "x").mkdir()
     with pytest.raises(BadInput, match="another database"):
         evaluate(database(tmp_path / "x", 1), made / "sequences")
+
+
+# The command
+
+EVALUATE = ("evaluate", "--db", "db", "--sequences", "sequences")
+
+
+@pytest.fixture
+def directory(made: Path) -> Path:
+    return made
+
+
+def test_the_command_prints_as_text_what_it_gives_as_json(told, shown, short, monkeypatch):
+    monkeypatch.setitem(named_settings, "tiny", short)
+    # One processor: the models are trained in this process, which knows that setting.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    found = told(*EVALUATE, "--against", "hashed", "--seeds", "1", "--users", "10")
+    assert (found["seeds"], found["examples"]["users"]) == (1, 10)
+    assert {row["against"] for row in found["differences"]} == {"hashed"}
+    out = shown(*EVALUATE, "--against", "hashed", "--seeds", "1", "--users", "10")
+    for row in found["measures"]:
+        if row["low"] is not None:
+            assert f"{100 * row['value']:.2f} ({100 * row['low']:.2f} to {100 * row['high']:.2f})" in out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--setting", "huge"], "unknown setting 'huge'; there are tiny and small"),
+        (["--against", "nothing"], "unknown control 'nothing'"),
+        (["--tokenizer", "rq-kmeans-0000"], "export them with --tokenizer"),
+    ],
+)
+def test_a_wrong_command_ends_with_one_line(refused, more, message):
+    assert message in refused(*EVALUATE, *more)
+
+
+def test_a_folder_that_was_changed_ends_with_one_line(refused, made, tmp_path):
+    folder = shutil.copytree(made / "sequences", tmp_path / "changed")
+    with (folder / "part-00000.parquet").open("ab") as file:
+        file.write(b"more")
+    assert "is not what its manifest says" in refused("evaluate", "--db", "db", "--sequences", folder)

@@ -88,6 +88,7 @@ class _Counted(Silent):
         self.done += done
 
 
+@pytest.mark.slow
 def test_processes_side_by_side_change_nothing(data: Data, ids: Ids):
     short = replace(data, setting=replace(data.setting, steps=10, check_every=5))
     trials = [Trial(ids, seed) for seed in range(3)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 from datetime import timedelta
@@ -26,9 +27,9 @@ from fuseid.pipelines.store.store import Store
 NAMES = ["!", "0", "Z", "a", "a\n", "a b", "aa", "a" * 40, "b", "ä", "\u4e00", "\U0001f600"]
 
 
-@pytest.fixture
-def named(bare: Any) -> Any:
-    """Some fifty items, some of difficult names, two without an ID."""
+@pytest.fixture(scope="module")
+def named_once(make_workspace: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    bare = make_workspace(tmp_path_factory.mktemp("named"))
     generator = np.random.default_rng(3)
     names = [*NAMES, *(f"v{i:03d}" for i in range(36))]
     generator.shuffle(names)
@@ -39,6 +40,13 @@ def named(bare: Any) -> Any:
     row = contents.to_table(limit=1).drop_columns(["content_id", "sid", "codes", "tokenizer_id"])
     for name in ("a\n", "v"):
         store.upsert("contents", row.append_column("content_id", pa.array([name])))
+    return bare
+
+
+@pytest.fixture
+def named(named_once: Any, bare: Any) -> Any:
+    """Some fifty items, some of difficult names, two without an ID; made once and copied."""
+    shutil.copytree(named_once.uri(), bare.uri())
     return bare
 
 

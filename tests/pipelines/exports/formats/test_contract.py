@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.exports.columns import ExportInfo, chunks
+from fuseid.pipelines.exports.columns import ExportInfo
 from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.exports.formats import forge, grid, minionerec, openonerec, parquet, static, torcheasyrec
-from fuseid.pipelines.exports.formats.by_codes import by_codes
-from fuseid.pipelines.exports.registry import FORMATS, format_named
+from fuseid.pipelines.exports.registry import FORMATS
 
 from .format_items import about, catalogues, export, ids_of, item, many, table_of
 
@@ -37,15 +35,6 @@ def large() -> pa.Table:
 
 def files_of(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): file_hash(path) for path in folder.rglob("*") if path.is_file()}
-
-
-def test_the_registry_names_every_format_and_an_unknown_name_is_bad_input():
-    folder = Path(parquet.__file__).parent
-    written = {path.stem for path in folder.glob("*.py") if re.search(r"^NAME = ", path.read_text(), re.MULTILINE)}
-    assert set(FORMATS) == written
-    assert [format_named(name).NAME for name in FORMATS] == list(FORMATS)
-    with pytest.raises(BadInput, match="no format is named 'csv'; there are parquet, grid, minionerec, openonerec"):
-        format_named("csv")
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -87,50 +76,6 @@ def test_codes_beyond_their_codebook_are_a_broken_invariant(tmp_path):
     table = table_of([item("a", [1, 2, 3])])
     with pytest.raises(ValueError, match=re.escape("codes up to [1, 2, 3] do not fit codebooks of [4, 2, 4]")):
         export(grid, table, tmp_path / "out", (4, 2, 4))
-
-
-@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 12))
-@quick
-def test_chunks_have_one_size(lengths, rows):
-    count = sum(lengths)
-    column = pa.table({"n": pa.array(range(count), pa.int64())})
-    starts = np.cumsum([0, *lengths])[:-1].tolist()
-    batches = [column.slice(at, n).to_batches()[0] for at, n in zip(starts, lengths, strict=True) if n]
-    tables = list(chunks(iter(batches), ExportInfo((4,), count, 0, "t"), rows))
-    assert [len(table) for table in tables] == [rows] * (count // rows) + [count % rows] * bool(count % rows)
-    assert [n for table in tables for n in table["n"].to_pylist()] == list(range(count))
-
-
-@pytest.mark.parametrize("part_rows", [7, 400, 5000])
-def test_a_sort_in_parts_is_the_sort_of_all(part_rows, tmp_path):
-    table = many(3000)
-    facts = about(table, (12, 12, 12))
-    shuffled = table.take(np.random.default_rng(7).permutation(3000))
-    parts = list(by_codes(iter(shuffled.to_batches(100)), tmp_path, facts, part_rows))
-    rows = [
-        (*codes, digit, name)
-        for part in parts
-        for codes, digit, name in zip(
-            part.codes_NL.tolist(), part.digits_N.tolist(), part.content_ids.to_pylist(), strict=True
-        )
-    ]
-    assert rows == sorted((*row["codes"], row["suffix"] or 0, row["content_id"]) for row in table.to_pylist())
-    assert (len(parts) > 1) == (part_rows < 3000)
-    owners = Counter(codes for part in parts for codes in set(map(tuple, part.codes_NL.tolist())))
-    assert set(owners.values()) == {1}
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_sort_of_codes_that_fill_more_than_one_key(tmp_path):
-    rng = np.random.default_rng(2)
-    sizes = (1 << 30,) * 5
-    codes_NL = rng.integers(0, 1 << 30, (200, 5)).tolist()
-    twins = table_of([item(f"{n:03d}{twin}", codes) for n, codes in enumerate(codes_NL) for twin in ("", "b")])
-    shuffled = twins.take(rng.permutation(400))
-    (part,) = by_codes(iter(shuffled.to_batches()), tmp_path, about(twins, sizes))
-    assert part.codes_NL.tolist() == sorted(twins["codes"].to_pylist())
-    names = part.content_ids.to_pylist()
-    assert [name + "b" for name in names[::2]] == names[1::2]
 
 
 # Collisions: three items of one code tuple, the middle digit deleted, and two that share an ID.

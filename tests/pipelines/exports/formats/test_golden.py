@@ -17,7 +17,7 @@ from fuseid.pipelines.exports.formats import forge, grid, minionerec, openonerec
 
 from .format_items import export, ids_of, item, table_of
 
-DATA = Path(__file__).parents[2] / "data" / "exports"
+DATA = Path(__file__).parents[3] / "data" / "exports"
 NAMES = ["clip,1", "clip-2", 'im"3', "item four", "z9"]
 CODES = [[12, 240, 7], [12, 240, 7], [0, 0, 255], [12, 3, 0], [12, 240, 7]]
 DIGITS = [0, 1, 0, 0, 3]

@@ -1,16 +1,14 @@
-"""Commands that do what they are for: for machines, for people, and as a process."""
+"""The commands that run jobs, and a look at what they made: as JSON, as text for people, and stopped by a signal."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
 
 
@@ -78,16 +76,6 @@ def test_the_log_tells_each_rejected_item_with_run_and_id(told, settings, tmp_pa
     assert "\n" not in line
 
 
-# As a process
-
-
-def installed(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The command as it is installed, in an environment that sets nothing of it."""
-    command = [str(Path(sys.executable).with_name("fuseid")), *arguments]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("FUSEID_")}
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_a_command_that_is_told_to_stop_keeps_what_is_finished(tmp_path, manifest):
     """SIGTERM, as a scheduler sends it: status 143, one line, and a run that the next one goes on with."""
     (tmp_path / "fuseid.yaml").write_text("clip: {model: 'fake:8'}\nrun: {wave_rows: 50, block_rows: 10}\n")
@@ -112,41 +100,3 @@ def test_a_command_that_is_told_to_stop_keeps_what_is_finished(tmp_path, manifes
     assert 0 < done < 100_000
     assert json.loads(run["counts"])["committed"] == done
     assert f"{done} items" in err
-
-
-def test_the_installed_command_gives_status_and_one_line(made):
-    done = installed("lookup", "--db", "db", "--sid", "0", "--json", cwd=made)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert {row["sid"].split("-")[0] for row in json.loads(done.stdout)} == {"0"}
-    failed = installed("explain", "nobody", "--db", "db", cwd=made)
-    assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr == "error: no item 'nobody' in db\n"
-    wrong = installed("lookup", "--nope", cwd=made)
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["lookup", "--db", "db", "--sid", "0"],
-        ["explain", "v03", "--db", "db"],
-        ["rejected", "--db", "db"],
-        ["export", "ids", "--db", "db", "--out", "out"],
-        ["export", "sequences", "--db", "db", "--interactions", "events.csv", "--out", "out", "--runner", "local"],
-    ],
-    ids=lambda arguments: " ".join(arguments[:2]),
-)
-def test_what_needs_no_model_imports_neither_torch_nor_ray(folder, events, arguments):
-    code = (
-        "import sys\n"
-        "from fuseid.apps.cli import main\n"
-        f"sys.argv = ['fuseid', *{arguments!r}]\n"
-        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
-        "print('HEAVY', sorted({'torch', 'ray', 'open_clip', 'transformers'} & set(sys.modules)))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "HEAVY []"

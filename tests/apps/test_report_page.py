@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fuseid.apps.charts import Axis, Dot, Panel, Plot, Point, Series, dots, linear, logarithmic
-from fuseid.apps.figures import figure, interval
 from fuseid.apps.report_page import write_report_page
 from fuseid.core.config import Config
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.reports.document import report
 from fuseid.pipelines.store.store import Store
 
-HOSTILE = '</title></svg><script>alert("x")</script>'
+from .markup import HOSTILE, parsed
+
 CONFIG = Config.model_validate(
     {
         "clip": {"model": "fake:16"},
@@ -53,36 +51,6 @@ def candidate(folder: Path) -> str:
 @pytest.fixture
 def directory(folder: Path) -> Path:
     return folder
-
-
-class Balanced(HTMLParser):
-    """Collects what is opened and closed; `attributes` are (tag, name, value)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str | None]] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        if tag not in {"meta", "img", "br"}:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value) for name, value in attrs]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def parsed(page: str) -> Balanced:
-    parser = Balanced()
-    parser.feed(page)
-    assert parser.open == []
-    return parser
 
 
 # The page
@@ -186,56 +154,3 @@ def test_the_page_is_written(shown, tmp_path):
 def test_what_is_wrong_is_one_line_and_status_1(refused, folder, arguments, said):
     Store.create(folder / "empty")
     assert said in refused("report", *arguments)
-
-
-# Figures and plots
-
-
-@pytest.mark.parametrize(
-    ("value", "unit", "text"),
-    [
-        (0.0984, "share", "9.84%"), (1.0, "share", "100%"), (0.99996, "share", "100%"), (4.1e-6, "share", "0.00041%"),
-        (0, "share", "0%"), (39.0, "count", "39"), (2.4, "count", "2.40"), (1_234_567.0, "count", "1,234,567"),
-        (-0.235, "number", "-0.235"), (96.87, "number", "96.9"), (None, "share", ""),
-    ],
-)  # fmt: skip
-def test_figures_have_three_digits_and_their_unit(value, unit, text):
-    assert figure(value, unit) == text
-
-
-def test_an_interval_names_its_unit_once():
-    assert interval({"low": 0.0942, "high": 0.103}, "share") == "9.42 to 10.3%"
-    assert interval({"low": None, "high": None}, "share") == ""
-
-
-def test_axes_hold_their_data_and_have_round_ticks():
-    axis = linear("x", 0.0, 0.47, "{:g}".format)
-    assert (axis.low, axis.high) == (0.0, 0.5)
-    assert [text for _, text in axis.ticks] == ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]
-    assert [text for _, text in logarithmic("x", 0.3, 3.0, "{:g}".format).ticks] == ["0.2", "0.5", "1", "2", "5"]
-    wide = logarithmic("x", 0.001, 900.0, "{:g}".format)
-    assert (wide.low, wide.high) == (0.001, 1000.0)
-    assert len(wide.ticks) == 7
-    for low, high in ((0.0, 0.0), (5.0, 5.0), (-0.3, 0.1)):
-        axis = linear("x", low, high, str)
-        assert axis.low <= low < axis.high
-        assert high <= axis.high
-
-
-def test_points_lie_where_the_axes_say_and_text_is_escaped():
-    x, y = Axis("<x>", 0.0, 10.0, [(0.0, "0")]), Axis("y", 0.0, 1.0, [(0.0, "0")])
-    svg = str(
-        Plot("<label>", x, y, 200, 100).lines([Series("s", "s1", [Point(0, 0), Point(10, 1, told=HOSTILE)])]).svg()
-    )
-    assert '<circle class="dot s1" cx="62.0" cy="54.0" r="4"></circle>' in svg
-    assert 'cx="184.0" cy="12.0"' in svg
-    assert "&lt;x&gt;" in svg
-    assert HOSTILE not in svg
-    parsed(svg)
-
-
-def test_a_dot_without_an_interval_has_no_whisker():
-    axis = Axis("x", 0.0, 1.0, [(0.0, "0")])
-    svg = str(dots("l", ["a"], [Panel(axis, [[Dot(0.5, None, None, "s1", ""), Dot(0.5, 0.4, 0.6, "s2", "")]])]))
-    assert svg.count("whisker") == 1
-    parsed(svg)

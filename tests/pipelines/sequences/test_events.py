@@ -1,33 +1,19 @@
-"""What lies on disk: parts by hash, exact quantiles, and unknown items counted."""
+"""Events in parts on disk: each row in one part by the hash of its key, and unknown items counted."""
 
 from __future__ import annotations
 
 import zlib
 from fractions import Fraction
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.sequences import events as module
-from fuseid.pipelines.sequences import quantiles
 from fuseid.pipelines.sequences.events import UNKNOWN_FILE, Events, part_of
 from fuseid.pipelines.sequences.interactions import EVENTS
 from fuseid.pipelines.streams.spill import Spill
-
-TIMES = st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=40)
-
-
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(values=st.one_of(TIMES, st.lists(st.integers(0, 5), min_size=1)), share=st.fractions(0, 1, max_denominator=50))
-def test_quantiles_are_exact(values, share):
-    parts = [np.array(values[i::3], np.int64) for i in range(3)]
-    found = quantiles.quantile(lambda: parts, share, min(values), max(values), len(values))
-    assert found == sorted(values)[min(int(share * len(values)), len(values) - 1)]
 
 
 def test_parts_hold_each_row_once_in_order_by_the_hash_of_its_key(tmp_path):
