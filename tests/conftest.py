@@ -116,7 +116,7 @@ def fuseid(
 
 
 @pytest.fixture
-def shown(fuseid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+def as_text(fuseid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
     """Runs a command that must succeed, with nothing on standard error; -> standard output."""
 
     def run(*arguments: object) -> str:
@@ -128,9 +128,9 @@ def shown(fuseid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
 
 
 @pytest.fixture
-def told(shown: Callable[..., str]) -> Callable[..., Any]:
-    """The same with `--json`; -> the document."""
-    return lambda *arguments: json.loads(shown(*arguments, "--json"))
+def as_json(as_text: Callable[..., str]) -> Callable[..., Any]:
+    """The same with `--json`; -> the parsed document."""
+    return lambda *arguments: json.loads(as_text(*arguments, "--json"))
 
 
 @pytest.fixture

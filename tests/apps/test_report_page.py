@@ -79,7 +79,7 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(page):
     assert "@import" not in page[1]
 
 
-def test_what_is_from_outside_stays_text(page):
+def test_hostile_text_is_escaped(page):
     assert HOSTILE not in page[1]
     assert "<script" not in page[1]
     assert "&lt;script&gt;alert" in page[1]
@@ -114,28 +114,28 @@ def test_a_sample_too_small_for_vectors_still_gives_a_page(folder, tmp_path):
 # The command
 
 
-def test_json_is_one_document(told, candidate):
-    found = told("report", "--db", "db", "--by", "style", "--compare", candidate)
+def test_json_is_one_document(as_json, candidate):
+    found = as_json("report", "--db", "db", "--by", "style", "--compare", candidate)
     expected = report("db", compare=candidate, attributes=["style"])
     assert found | {"made_at": ""} == expected | {"made_at": ""}
 
 
-def test_a_table_for_people_with_what_stands_out(shown, candidate):
-    out = shown("report", "--db", "db", "--by", "style", "--popularity", "views")
+def test_the_text_report_has_a_table_and_its_findings(as_text, candidate):
+    out = as_text("report", "--db", "db", "--by", "style", "--popularity", "views")
     for said in ("collision_b", "normalised_entropy", "recall@10", "95% interval", "by chance", "what stands out"):
         assert said in out
     assert "popularity: head" in out
-    assert f"candidate {candidate}" in shown("report", "--db", "db", "--tokenizer", candidate)
+    assert f"candidate {candidate}" in as_text("report", "--db", "db", "--tokenizer", candidate)
 
 
-def test_two_side_by_side(shown, candidate):
-    out = shown("report", "--db", "db", "--compare", candidate)
+def test_two_tokenizers_are_shown_side_by_side(as_text, candidate):
+    out = as_text("report", "--db", "db", "--compare", candidate)
     assert "side by side" in out
     assert "what stands out of the candidate" in out
 
 
-def test_the_page_is_written(shown, tmp_path):
-    out = shown("report", "--db", "db", "--page", tmp_path / "report.html", "--sample", 50)
+def test_the_page_is_written(as_text, tmp_path):
+    out = as_text("report", "--db", "db", "--page", tmp_path / "report.html", "--sample", 50)
     assert f"open {tmp_path / 'report.html'}" in out
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
@@ -151,6 +151,6 @@ def test_the_page_is_written(shown, tmp_path):
         (["--db", "db", "--sample", "0"], "got sample 0"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_status_1(refused, folder, arguments, said):
+def test_invalid_options_are_one_line_and_status_1(refused, folder, arguments, said):
     Store.create(folder / "empty")
     assert said in refused("report", *arguments)

@@ -12,71 +12,71 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 
-def test_ready_made_vectors_from_ingest_to_export_in_json(told, folder):
-    run = told("ingest", "--db", "new", "--vectors", "vectors.npy")
+def test_ready_made_vectors_go_from_ingest_to_export_with_json_output(as_json, folder):
+    run = as_json("ingest", "--db", "new", "--vectors", "vectors.npy")
     assert run["counts"]["committed"] == 40
-    assert told("ingest", "--db", "new", "--vectors", "vectors.npy")["counts"]["unchanged"] == 40
-    fitted = told("fit", "--db", "new", "--codebooks", "5,2")
+    assert as_json("ingest", "--db", "new", "--vectors", "vectors.npy")["counts"]["unchanged"] == 40
+    fitted = as_json("fit", "--db", "new", "--codebooks", "5,2")
     assert fitted["counts"]["assigned"] == 40
-    assert told("assign", "--db", "new")["counts"]["assigned"] == 0
-    found = told("lookup", "--db", "new", "--id", "v03", "-k", "4")
+    assert as_json("assign", "--db", "new")["counts"]["assigned"] == 0
+    found = as_json("lookup", "--db", "new", "--id", "v03", "-k", "4")
     assert found[0]["content_id"] in {f"v{i:02d}" for i in range(3, 40, 5)}
     assert len(found) == 4
-    below = told("lookup", "--db", "new", "--sid", found[0]["sid"].split("-")[0], "-k", "100")
+    below = as_json("lookup", "--db", "new", "--sid", found[0]["sid"].split("-")[0], "-k", "100")
     assert found[0]["content_id"] in {row["content_id"] for row in below}
-    assert told("explain", "v03", "--db", "new")["sid"] in {row["sid"] for row in below}
-    exported = told("export", "ids", "--db", "new", "--out", "ids")
+    assert as_json("explain", "v03", "--db", "new")["sid"] in {row["sid"] for row in below}
+    exported = as_json("export", "ids", "--db", "new", "--out", "ids")
     assert exported["items"] == 40
     assert exported["codebook_sizes"] == [5, 2]
     assert pq.read_table(folder / "ids" / "ids-00000.parquet").num_rows == 40
-    assert told("promote", exported["tokenizer_id"], "--db", "new")["job"] == "promote"
+    assert as_json("promote", exported["tokenizer_id"], "--db", "new")["job"] == "promote"
 
 
-def test_the_same_for_people(shown, folder):
+def test_the_same_commands_print_text(as_text, folder):
     for arguments, said in [
         (["lookup", "--db", "db", "--id", "v03"], "content_id"),
         (["explain", "v03", "--db", "db"], "who shares each prefix"),
         (["fit", "--db", "db"], "assigned"),
         (["export", "ids", "--db", "db", "--out", "ids"], "exported to ids"),
     ]:
-        assert said in shown(*arguments)
+        assert said in as_text(*arguments)
 
 
-def test_rejected_items_are_no_failure_and_words_from_outside_are_shown_as_they_are(
-    shown, told, settings, tmp_path, manifest
+def test_rejected_items_do_not_fail_a_run_and_markup_in_captions_is_not_interpreted(
+    as_text, as_json, settings, tmp_path, manifest
 ):
     (tmp_path / "fuseid.yaml").write_text(settings())
     Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
     rows = [{"content_id": f"t{i}", "caption": f"[bold]number[/] {i} \x1b[31m"} for i in range(5)]
     path = manifest(tmp_path, {"content_id": "a", "uri": "red.png"}, {"content_id": "bad", "uri": "no.png"}, *rows)
-    run = told("ingest", path, "--db", "db", "--runner", "local")
+    run = as_json("ingest", path, "--db", "db", "--runner", "local")
     assert run["counts"] | {"committed": 6, "rejected": 1} == run["counts"]
     assert run["rejected"] == {"MissingFile": 1}
     items = {row["stage"]: row["items"] for row in run["stages"]}
     assert items | {"decode": 7, "encode": 6, "commit": 7, "total": 7} == items
     assert run["device_seconds_per_thousand_items"] > 0
-    out = shown("lookup", "--db", "db", "--text", "number 3")
+    out = as_text("lookup", "--db", "db", "--text", "number 3")
     assert "[bold]number[/]" in out
     assert "\x1b" not in out
-    assert "MissingFile" in shown("explain", "bad", "--db", "db")
+    assert "MissingFile" in as_text("explain", "bad", "--db", "db")
 
 
-def test_the_database_may_be_named_by_the_environment(shown, folder, monkeypatch):
+def test_the_database_may_be_named_by_the_environment(as_text, folder, monkeypatch):
     monkeypatch.setenv("FUSEID_DB", str(folder / "db"))
-    assert "v03" in shown("explain", "v03")
+    assert "v03" in as_text("explain", "v03")
 
 
-def test_the_log_tells_each_rejected_item_with_run_and_id(told, settings, tmp_path, monkeypatch, caplog, manifest):
+def test_the_log_names_each_rejected_item_with_its_run(as_json, settings, tmp_path, monkeypatch, caplog, manifest):
     monkeypatch.setenv("FUSEID_LOG", "info")
     (tmp_path / "fuseid.yaml").write_text(settings(clip={"model": "fake:8"}))
     path = manifest(tmp_path, {"content_id": "c", "caption": "words"}, {"content_id": "a\nb"})
-    run_id = told("ingest", path, "--db", "db", "--runner", "local")["run_id"]
+    run_id = as_json("ingest", path, "--db", "db", "--runner", "local")["run_id"]
     (line,) = [record.getMessage() for record in caplog.records if "rejected " in record.getMessage()]
     assert line.startswith(f"run {run_id}: rejected 'a\\nb' at decode, attempt 1: EmptyItem: ")
     assert "\n" not in line
 
 
-def test_a_command_that_is_told_to_stop_keeps_what_is_finished(tmp_path, manifest):
+def test_a_stopped_command_keeps_finished_items(tmp_path, manifest):
     """SIGTERM, as a scheduler sends it: status 143, one line, and a run that the next one goes on with."""
     (tmp_path / "fuseid.yaml").write_text("clip: {model: 'fake:8'}\nrun: {wave_rows: 50, block_rows: 10}\n")
     lines = [{"content_id": f"t{i}", "caption": f"number {i}"} for i in range(100_000)]

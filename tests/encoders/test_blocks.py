@@ -27,7 +27,7 @@ def test_every_row_comes_back_once_in_order_through_calls_of_one_size(count, siz
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 9))
-def test_blocks_part_a_list(items, size):
+def test_blocks_partition_a_list(items, size):
     parts = list(blocks(items, size))
     assert [item for part in parts for item in part] == items
     assert all(len(part) == size for part in parts[:-1])
@@ -68,7 +68,7 @@ def test_an_error_made_ahead_is_raised_where_it_is_drawn():
             next(made)
 
 
-def test_no_rows_are_refused():
+def test_a_size_of_no_rows_is_refused():
     with pytest.raises(ValueError, match="at least one row"):
         in_blocks(lambda block: block, np.empty((0, 3), np.float32), 4)
 

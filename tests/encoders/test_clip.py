@@ -72,7 +72,7 @@ def cosines(ours: np.ndarray, theirs: torch.Tensor) -> np.ndarray:
     return (ours * torch.nn.functional.normalize(theirs, dim=-1).numpy()).sum(1)
 
 
-def test_picture_vectors_are_those_of_open_clip(clip, reference, pictures, frames, frames_alone):
+def test_picture_vectors_equal_those_of_open_clip(clip, reference, pictures, frames, frames_alone):
     model, preprocess, _ = reference
     with torch.inference_mode():
         theirs = model.encode_image(torch.stack([preprocess(image) for image in pictures]))
@@ -80,7 +80,7 @@ def test_picture_vectors_are_those_of_open_clip(clip, reference, pictures, frame
     assert cosines(frames_alone, theirs).min() >= 0.999
 
 
-def test_caption_vectors_are_those_of_open_clip(clip, reference, captions_alone):
+def test_caption_vectors_equal_those_of_open_clip(clip, reference, captions_alone):
     model, _, tokenize = reference
     with torch.inference_mode():
         theirs = model.encode_text(tokenize(CAPTIONS))
@@ -138,7 +138,7 @@ def test_a_second_model_gives_the_same_bits(frames, frames_alone, captions_alone
         ("", "list_models"),
     ],
 )
-def test_a_model_that_there_is_not_is_refused_in_one_line_that_names_what_there_is(model, named):
+def test_an_unknown_model_is_refused_in_one_line_that_names_the_known_ones(model, named):
     config = ClipConfig(model=model)
     for use in (OpenClip, clip_fingerprint):
         with pytest.raises(ModelError) as caught:
@@ -166,7 +166,7 @@ def test_an_unknown_device_is_refused():
         OpenClip(ClipConfig(device="abacus"))
 
 
-def test_a_directory_is_known_by_what_it_holds_not_by_where_it_lies(tmp_path):
+def test_a_fingerprint_depends_on_the_files_of_a_directory_not_on_its_path(tmp_path):
     builtin = clip_fingerprint(ClipConfig())
     copy = Path(shutil.copytree(MINI, tmp_path / "copy"))
     assert clip_fingerprint(ClipConfig(model=f"local-dir:{copy}")) == builtin
@@ -177,7 +177,7 @@ def test_a_directory_is_known_by_what_it_holds_not_by_where_it_lies(tmp_path):
     assert clip_fingerprint(ClipConfig(model=f"local-dir:{copy}")) != builtin
 
 
-def test_the_fingerprint_is_the_models_and_holds_precision_but_neither_device_nor_batch_size(clip):
+def test_the_fingerprint_depends_on_precision_but_not_on_device_or_batch_size(clip):
     assert clip.fingerprint == clip_fingerprint(ClipConfig())
     assert clip_fingerprint(ClipConfig(batch_size=7, device="cuda")) == clip.fingerprint
     assert clip_fingerprint(ClipConfig(precision="bf16")) != clip.fingerprint
@@ -248,7 +248,7 @@ def siglip_pictures() -> list[Image.Image]:
     return [image.resize(size, Image.Resampling.BICUBIC) for image, size in zip(coarse, SIGLIP_SIZES, strict=True)]
 
 
-def test_vectors_of_a_siglip_are_those_of_open_clip_alone_and_mixed(
+def test_siglip_vectors_equal_those_of_open_clip_alone_and_mixed(
     siglip: OpenClip, siglip_folder: Path, siglip_pictures: list[Image.Image]
 ) -> None:
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{siglip_folder}")

@@ -42,7 +42,7 @@ def test_vectors_are_of_unit_norm_and_of_the_size_asked_for() -> None:
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_the_same_bits_in_any_company_and_for_ever() -> None:
+def test_fake_vectors_are_the_same_in_any_batch_and_process() -> None:
     clip = FakeClip(16)
     frames, texts = [RED, DARK_RED, BLUE], ["a red apple", "two boats"]
     together = np.concatenate([clip.encode_frames(frames), clip.encode_texts(texts)])
@@ -71,7 +71,7 @@ def test_descriptions_are_given_where_asked_for() -> None:
     assert load_vlm(VlmConfig(model="fake")).describe(frames) == [Description(None, None)] * 2
 
 
-def test_fingerprints_know_fakes_from_models_and_from_each_other() -> None:
+def test_fingerprints_distinguish_fakes_from_models_and_from_each_other() -> None:
     assert FakeClip(8).fingerprint == clip_fingerprint(ClipConfig(model="fake:8"))
     config = VlmConfig(model="fake:8", prompt="x")
     assert load_vlm(config).fingerprint == vlm_fingerprint(config)
@@ -85,5 +85,5 @@ def test_nothing_is_fake_by_default() -> None:
 
 
 @pytest.mark.parametrize("name", ["fake", "fake:64"])
-def test_fake_is_64_numbers(name: str) -> None:
+def test_the_default_fake_has_64_numbers(name: str) -> None:
     assert load_clip(ClipConfig(model=name)).dim == 64

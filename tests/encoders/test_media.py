@@ -36,7 +36,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Clip]:
     return get
 
 
-def test_decord_is_left_where_its_count_of_frames_would_be_wrong(clip):
+def test_decord_is_not_used_where_its_frame_count_would_be_wrong(clip):
     """In open groups, and where an edit list hides frames, it was measured to return others than it names."""
     for name in ("h264.mp4", "h264.mkv", "vp9.webm", "variable.mp4", "sound.mkv"):
         assert sample(clip(name).path, "uniform", "decord")[0].decoder == "decord", name
@@ -53,7 +53,7 @@ def sample(path: Path, method: str, decoder: str) -> tuple[Decoded, np.ndarray]:
 
 @pytest.mark.parametrize("name", CLIPS)
 @pytest.mark.parametrize(("method", "decoder"), WAYS)
-def test_frames_are_what_they_claim_and_what_was_wanted(clip, name, method, decoder):
+def test_frames_have_their_claimed_times_and_are_nearest_to_the_targets(clip, name, method, decoder):
     truth = clip(name)
     decoded, wanted = sample(truth.path, method, decoder)
     times = np.array(truth.times)

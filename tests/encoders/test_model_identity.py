@@ -39,13 +39,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_commit_is_itself_and_a_branch_what_the_cache_took_it_for(cache: Path) -> None:
+def test_a_commit_is_used_as_it_is_and_a_branch_is_resolved_by_the_cache(cache: Path) -> None:
     assert hub_commit("anyone/anything", OTHER) == OTHER
     assert hub_commit("ORG/REPO", None) == hub_commit("ORG/REPO", "main") == COMMIT
 
 
 @pytest.mark.parametrize(("name", "revision"), [("ORG/REPO", "v2"), ("ORG/NONE", None), ("no/such/folder", None)])
-def test_what_nobody_can_pin_is_refused(cache: Path, name: str, revision: str | None) -> None:
+def test_a_model_that_cannot_be_pinned_is_refused(cache: Path, name: str, revision: str | None) -> None:
     with pytest.raises(ModelError, match=r"commit|neither a directory") as caught:
         hub_commit(name, revision)
     assert name in str(caught.value)
@@ -82,7 +82,7 @@ def test_a_pinned_configuration_means_the_same_when_the_branch_has_moved(cache: 
     ],
     ids=str,
 )
-def test_a_vlm_fingerprint_knows_what_determines_the_vectors(change: dict) -> None:
+def test_a_vlm_fingerprint_depends_on_what_determines_the_vectors(change: dict) -> None:
     assert vlm_fingerprint(MINI.model_copy(update=change)) != vlm_fingerprint(MINI)
 
 
@@ -91,7 +91,7 @@ def test_a_vlm_fingerprint_knows_what_determines_the_vectors(change: dict) -> No
     [{"batch_size": 3}, {"device": "cpu"}, {"attention": "eager"}, {"caption": "What?"}, {"tags": "x"}],
     ids=str,
 )
-def test_a_vlm_fingerprint_knows_nothing_else(change: dict) -> None:
+def test_a_vlm_fingerprint_depends_on_nothing_else(change: dict) -> None:
     assert vlm_fingerprint(MINI.model_copy(update=change)) == vlm_fingerprint(MINI)
 
 
@@ -113,7 +113,7 @@ def test_a_known_embedding_checkpoint_is_read_as_its_card_asks() -> None:
     assert reading_of(VlmConfig(model="Qwen/Qwen3-VL-2B-Instruct")) == Reading("Describe the picture.", None, "mean")
 
 
-def test_what_the_configuration_says_comes_before_the_card() -> None:
+def test_the_configuration_overrides_the_model_card() -> None:
     config = VlmConfig(model="Qwen/Qwen3-VL-Embedding-2B", prompt="{caption}", system="Find it.", pooling="mean")
     assert reading_of(config) == Reading("{caption}", "Find it.", "mean")
     assert reading_of(config.model_copy(update={"system": ""})).system is None

@@ -57,7 +57,7 @@ def refusal(load, folder: Path) -> str:
     return str(caught.value)
 
 
-def test_a_trap_works_where_it_is_unpickled(tmp_path: Path) -> None:
+def test_the_pickled_trap_works_where_it_is_unpickled(tmp_path: Path) -> None:
     """Else the tests after this one would show nothing."""
     torch.save({"weights": Trap(tmp_path / "sprung")}, tmp_path / "trap.bin")
     torch.load(tmp_path / "trap.bin", weights_only=False)
@@ -91,7 +91,7 @@ def test_weights_in_a_bin_file_are_read_as_data(vlm: Path, clip: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_safetensors_come_first(tmp_path: Path, vlm: Path, clip: Path) -> None:
+def test_safetensors_are_preferred_to_pickled_weights(tmp_path: Path, vlm: Path, clip: Path) -> None:
     for folder, name in ((vlm, "pytorch_model.bin"), (clip, "open_clip_pytorch_model.bin")):
         torch.save({"trap": Trap(tmp_path / "sprung")}, folder / name)
     load_vlm(vlm)

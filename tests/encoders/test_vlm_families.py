@@ -107,7 +107,7 @@ def cosines(ours: np.ndarray, theirs: list[torch.Tensor]) -> np.ndarray:
     return (ours * torch.nn.functional.normalize(torch.stack(theirs), dim=-1).numpy()).sum(1)
 
 
-def test_mean_pooled_vectors_are_those_of_plain_transformers(family: Family, items: list[Item]) -> None:
+def test_mean_pooled_vectors_equal_those_of_plain_transformers(family: Family, items: list[Item]) -> None:
     theirs = [family.states(item).mean(0) for item in items]
     assert cosines(family.mean.encode_items(items), theirs).min() >= 0.9999
 
@@ -143,7 +143,7 @@ def test_replies_are_those_of_plain_transformers_whatever_shares_the_batch(famil
     assert len(set(replies)) > 1
 
 
-def test_a_description_holds_what_was_asked_for(family: Family, items: list[Item]) -> None:
+def test_a_description_answers_the_questions_asked(family: Family, items: list[Item]) -> None:
     frames = [items[0][0], items[2][0]]
     said = family.mean.describe(frames)
     assert [s.caption for s in said] == [caption_of(family.reply(f, "What is it?")) for f in frames]

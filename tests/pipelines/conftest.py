@@ -33,7 +33,7 @@ SETTINGS = {
     "decode": {"workers": 1, "sampling": {"frames": 2}},
     "tokenizer": {"codebook_sizes": [4, 3], "iterations": 5},
     "fusion": {"dim": 16},
-    "run": {"block_rows": 8, "wave_rows": 16},
+    "run": {"block_rows": 16, "wave_rows": 32},
 }
 
 

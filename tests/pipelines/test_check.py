@@ -478,7 +478,7 @@ def test_another_id_than_the_ledgers_is_no_stale_copy(fitted, db):
     assert fitted.ids() == before
 
 
-def test_contents_that_are_gone_are_missed(fitted, db):
+def test_a_missing_table_contents_is_reported(fitted, db):
     shutil.rmtree(db / "contents.lance")
     (damage,) = found(db)["damages"]
     assert (damage["where"], damage["what"]) == ("contents", "it is missing")
@@ -507,7 +507,7 @@ def test_an_index_that_leads_to_other_rows_is_made_again(fitted, db):
     assert found(db, repair=True)["damages"] == []
 
 
-def test_a_database_of_before_the_note_is_compared_once(fitted, db, older_ledger, cluster):
+def test_a_database_without_the_recorded_version_is_compared_once(fitted, db, older_ledger, cluster):
     dataset = fitted.store().dataset("contents")
     dataset.delete_config_keys(["fuseid.ledger_rows"])
     with pytest.raises(StoreError, match="is older than its contents"):
@@ -517,7 +517,7 @@ def test_a_database_of_before_the_note_is_compared_once(fitted, db, older_ledger
 # Who may repair, and what a repair leaves
 
 
-def test_a_repair_waits_for_nobody(fitted, db):
+def test_a_repair_does_not_wait_for_the_lease(fitted, db):
     stale_copies(fitted, db)
     with Lease(fitted.store()), pytest.raises(LeaseHeld):
         found(db, repair=True)

@@ -52,7 +52,7 @@ def server() -> Iterator[tuple[int, list[str]]]:
         thread.join()
 
 
-def test_the_bait_is_real(server, tmp_path):
+def test_the_hostile_playlist_works_where_it_is_not_guarded_against(server, tmp_path):
     """FFmpeg asks for what a playlist names, where it is given the file's name and lets itself be led."""
     port, requests = server
     (playlist,) = [item for item in hostile(port) if item.name == "videos/hls.ts"]
@@ -72,7 +72,8 @@ def files_below(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def test_hostile_media_cost_their_own_rows_and_nothing_else(workspace, server, monkeypatch, tmp_path):
+@pytest.mark.slow
+def test_hostile_media_are_rejected_and_have_no_other_effect(workspace, server, monkeypatch, tmp_path):
     port, requests = server
     items = {item.name.encode("utf-8", "backslashreplace").decode(): item for item in make(workspace.media, port)}
     assert len(items) >= 150
@@ -111,8 +112,9 @@ def test_hostile_media_cost_their_own_rows_and_nothing_else(workspace, server, m
     assert (again.counts["planned"], again.counts["rejected_before"]) == (0, len(rejected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["uniform", "scene"])
-def test_hostile_videos_meet_the_same_fate_under_every_method(tmp_path, server, method):
+def test_hostile_videos_have_the_expected_outcome_under_every_method(tmp_path, server, method):
     port, requests = server
     items = [item for item in hostile(port) if item.name.startswith("videos/") and not item.name.endswith(".png")]
     for item in items:

@@ -132,7 +132,7 @@ def test_bad_items_are_rejected_each_with_its_reason_and_all_others_arrive(works
         assert workspace.catalog().search(like=name, k=1).num_rows == 1
 
 
-def test_halves_of_characters_cost_nothing_but_themselves(workspace):
+def test_lone_surrogates_in_text_are_replaced(workspace):
     (workspace.media / os.fsdecode(b"caf\xe9.png")).write_bytes(b"a name that is not UTF-8")
     rows = [
         {"content_id": "half\ud83d", "caption": "half an emoji \ud83d here", "attributes": {"a\ud83d": "\ud83d"}},
@@ -186,7 +186,7 @@ def test_an_id_that_occurs_twice_is_named_and_nothing_is_made(workspace, rows, s
     assert not (workspace.root / "db").exists()
 
 
-def test_progress_tells_of_each_item_once_however_long_planning_takes(bare, cluster, monkeypatch):
+def test_progress_counts_each_item_once_however_long_planning_takes(bare, cluster, monkeypatch):
     told: list[int] = []
 
     class Told:
@@ -223,8 +223,9 @@ def cut_after(waves: int):
     return after_wave
 
 
-@pytest.mark.parametrize("waves", [2])
-def test_the_next_run_completes_what_a_broken_one_began(workspace, waves):
+@pytest.mark.slow
+def test_the_next_run_completes_a_failed_one(workspace):
+    waves = 2
     rows = [{"content_id": f"p{i}", "uri": workspace.picture(f"{i}.png", i % 3)} for i in range(6)]
     rows += [{"content_id": "bad", "uri": "nowhere.png"}, *workspace.captions(9)]
     config = workspace.settings(run={"block_rows": 2, "wave_rows": 4})
@@ -250,7 +251,7 @@ def test_the_next_run_completes_what_a_broken_one_began(workspace, waves):
     assert workspace.rows("rejected", "broken").keys() == {"bad"}
 
 
-def test_a_first_ingest_broken_at_every_wave_ends_like_a_quiet_one(bare, cluster):
+def test_a_first_ingest_that_fails_at_every_wave_ends_with_the_same_ids(bare, cluster):
     vectors = cluster(30)
     bare.ingest_vectors(vectors, db="quiet")
     bare.fit("quiet")

@@ -111,7 +111,7 @@ def line() -> RQKMeans:
     return RQKMeans({"beam": 6}, books, [np.zeros(2, np.float32), np.zeros(3, np.float32)])
 
 
-def test_by_hand_on_a_line(line):
+def test_reassignment_of_points_on_a_line_is_as_worked_out_by_hand(line):
     vectors = np.array([[0.1], [0.2], [0.3], [0.4], [10.0], [10.0]], np.float32)
     codes = line.encode(vectors)
     assert codes.tolist() == [[0, 0]] * 4 + [[1, 0]] * 2
@@ -132,7 +132,7 @@ def test_by_hand_on_a_line(line):
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 5])
-def test_reassigning_leaves_nobody_over_capacity_but_who_found_no_room(capacity):
+def test_after_reassigning_only_items_that_found_no_room_exceed_the_capacity(capacity):
     out, extra, no_room = reassigned(TOKENIZER, VECTORS, CODES, capacity, 16)
     assert (out.dtype, extra.dtype, no_room.dtype) == (np.int32, np.float32, bool)
     ids, _ = bucket_ids(out)
@@ -157,14 +157,14 @@ def test_reassigning_leaves_few_items_that_share_codes_and_costs_what_it_says():
     assert no_room.sum() <= reassigned(TOKENIZER, VECTORS, CODES, 1, 4)[2].sum()
 
 
-def test_with_room_for_all_nobody_moves():
+def test_with_room_for_all_no_item_moves():
     out, extra, no_room = reassigned(TOKENIZER, VECTORS, CODES, capacity=len(CODES))
     assert np.array_equal(out, CODES)
     assert not extra.any()
     assert not no_room.any()
 
 
-def test_who_moves_where_does_not_depend_on_who_comes_later():
+def test_where_an_item_moves_does_not_depend_on_later_items():
     whole = reassigned(TOKENIZER, VECTORS[:400], CODES[:400])[0]
     ranks = digits(bucket_ids(CODES)[0], np.zeros(len(CODES), np.int64))
     # Items with room in their own bucket come before those without, so only those stand whoever follows.
@@ -172,7 +172,7 @@ def test_who_moves_where_does_not_depend_on_who_comes_later():
     assert np.array_equal(whole[settled], reassigned(TOKENIZER, VECTORS, CODES)[0][settled])
 
 
-def test_alternatives_come_cheapest_first_and_are_as_dear_as_they_say():
+def test_alternatives_come_cheapest_first_with_their_true_cost():
     codes, extra = alternatives(TOKENIZER, VECTORS, CODES, 20)
     assert codes.shape == (600, 20, 3)
     assert (np.diff(extra, axis=1) >= -1e-4).all()
@@ -183,7 +183,7 @@ def test_alternatives_come_cheapest_first_and_are_as_dear_as_they_say():
     assert np.array_equal(alone[0][0], codes[7])
 
 
-def test_a_policy_is_told_by_what_has_an_effect():
+def test_a_policy_is_described_by_the_settings_that_have_an_effect():
     texts = [
         str(Policy.of(TokenizerConfig(collisions=c, bucket_capacity=b, duplicates=d)))
         for c, b, d in itertools.product(("suffix", "reassign", "none"), (1, 2), ("separate", "share"))

@@ -74,18 +74,18 @@ def test_totals_add_up_in_any_parts_and_survive_json():
 
 
 @pytest.mark.parametrize(("count", "said"), [(999, False), (1000, True)])
-def test_a_verdict_waits_for_enough_items(count, said):
+def test_drift_is_judged_only_with_enough_items(count, said):
     assert enough(TOKENIZER.use_of(items(count, 3))) is said
 
 
-def test_divergence_is_zero_between_equals_and_one_bit_between_strangers():
+def test_divergence_is_zero_for_equal_and_one_bit_for_disjoint_distributions():
     assert divergence(np.array([3, 5, 0]), np.array([6, 10, 0])) == pytest.approx(0, abs=1e-12)
     assert divergence(np.array([3, 5, 0, 0]), np.array([0, 0, 1, 7])) == pytest.approx(1)
     # By hand: p = (1/2, 1/2), q = (1, 0); H((3/4, 1/4)) - 1/2.
     assert divergence(np.array([4, 4]), np.array([9, 0])) == pytest.approx(0.311278, abs=1e-6)
 
 
-def test_the_fit_keeps_how_held_out_vectors_are_served_and_its_id_does_not_depend_on_it(tmp_path):
+def test_a_fit_records_the_errors_of_held_out_vectors_outside_its_id(tmp_path):
     plain = RQKMeans.fit(items(4000, 1), (16, 16), iterations=6)
     for name, tokenizer in (("plain", plain), ("held", TOKENIZER)):
         tokenizer.save(tmp_path / name)

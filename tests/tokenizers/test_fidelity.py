@@ -40,7 +40,7 @@ def expected(vectors: np.ndarray, decoded: np.ndarray) -> tuple[float, float, fl
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(2, 600), st.integers(1, 3), st.integers(1, 6), st.integers(0, 99))
-def test_values_are_the_formulas(items, levels, dim, seed):
+def test_values_equal_their_formulas(items, levels, dim, seed):
     vectors, decoded, codes = clouds(items, levels, dim, seed)
     found = by_name(vector_measures(vectors, decoded, codes, permutations=0))
     for depth in range(1, levels + 1):

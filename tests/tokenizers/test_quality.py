@@ -53,14 +53,14 @@ def test_every_definition_is_measured_in_its_order_and_at_its_levels():
             assert all(0 <= figure <= 1 for figure in (measure.value, measure.low, measure.high))
 
 
-def test_a_name_that_is_none_is_refused():
+def test_an_unknown_measure_is_refused():
     assert definition("ndcg@10") is definition("ndcg@100") is DEFINITIONS["ndcg@k"]
     for name in ("recall", "r2@10", "entropy"):
         with pytest.raises(KeyError):
             definition(name)
 
 
-def test_the_parts_are_the_parts():
+def test_the_groups_of_measures_together_are_all_measures():
     found = everything(seed=3)
     parts = code_measures(CODES, SIZES, shared_with=np.arange(500), seed=3)
     parts += vector_measures(VECTORS, TOKENIZER.decode, CODES, seed=3)
@@ -73,7 +73,7 @@ def test_the_parts_are_the_parts():
     assert sampled == [*code_measures(CODES, SIZES), *every]
 
 
-def test_less_is_measured_of_less():
+def test_with_less_input_fewer_measures_are_reported():
     assert measures(CODES, SIZES) == code_measures(CODES, SIZES)
     one = measures(CODES[:1], SIZES, sample_vectors_SD=VECTORS[:1], decode=TOKENIZER.decode)
     assert {definition(measure.name).group for measure in one} == {"collisions", "code use", "fidelity"}

@@ -35,7 +35,7 @@ def test_every_item_gets_the_text_of_its_codes_and_the_projection_is_the_ledger(
         assert tokenizer.encode(np.array([row["fused"]], np.float32))[0].tolist() == row["codes"]
 
 
-def test_of_items_with_the_same_codes_the_first_by_name_keeps_the_bare_id(fitted):
+def test_of_items_with_equal_codes_the_first_by_content_id_has_no_suffix(fitted):
     groups: dict[str, list[str]] = {}
     for _, sid in sorted(fitted.ledger().items()):
         groups.setdefault(base(sid), []).append(sid)
@@ -44,7 +44,7 @@ def test_of_items_with_the_same_codes_the_first_by_name_keeps_the_bare_id(fitted
         assert group == [start, *(f"{start}.{digit}" for digit in range(1, len(group)))]
 
 
-def test_items_of_later_runs_take_the_next_digits_whatever_their_names(bare, cluster):
+def test_items_of_later_runs_take_the_next_suffixes_whatever_their_content_ids(bare, cluster):
     vector = np.arange(1, 9, dtype=np.float32)
     bare.ingest_vectors(cluster(40))
     bare.fit()
@@ -192,7 +192,7 @@ def test_a_tokenizer_of_another_fusion_is_refused_and_both_are_named(fitted, clu
 
 
 @pytest.mark.parametrize("name", ["rq-kmeans-0000000000000000", "nonsense", "fusion-00", "rq-kmeans-../../x", ""])
-def test_a_tokenizer_that_there_is_not_is_refused(fitted, name):
+def test_an_unknown_tokenizer_is_refused(fitted, name):
     if name:
         with pytest.raises(ArtifactError) as caught:
             assign(fitted.uri(), fitted.settings(), name)

@@ -51,7 +51,7 @@ def runs(workspace) -> list[dict]:
     return sorted((row for row in rows if row["job"] == "ingest"), key=lambda row: row["started_at"])
 
 
-def test_more_of_the_same_is_recorded_and_nothing_is_said(older):
+def test_similar_new_items_are_recorded_without_a_note(older):
     run = ingest(older, items("new", 1000, seed=1))
     assert not any("drift" in note for note in run.notes)
     kept = json.loads(runs(older)[-1]["drift"])
@@ -61,7 +61,7 @@ def test_more_of_the_same_is_recorded_and_nothing_is_said(older):
     assert runs(older)[0]["drift"] is None
 
 
-def test_a_new_theme_is_told_with_figures_and_the_mend(older):
+def test_a_new_theme_is_noted_with_figures_and_the_remedy(older):
     run = ingest(older, items("new", 1000, slice(5, 6), seed=1))
     (said,) = [note for note in run.notes if note.startswith("drift")]
     assert "of the last 1000 new items" in said
@@ -71,7 +71,7 @@ def test_a_new_theme_is_told_with_figures_and_the_mend(older):
     assert "\n" not in said
 
 
-def test_a_report_tells_of_drift_and_draws_it(older, tmp_path):
+def test_a_report_lists_drift_and_draws_it(older, tmp_path):
     quiet = report(older.uri())
     assert (quiet["tokenizers"][0]["drift"], quiet["tokenizers"][0]["fit"]["held_out"]) == ([], 150)
     ingest(older, items("new", 1000, slice(5, 6), seed=1))
@@ -96,12 +96,12 @@ def test_small_runs_are_judged_together(older):
     assert [(entry["items"], bool(entry["figures"])) for entry in history] == [(300, False)] * 3 + [(300, True)]
 
 
-def test_a_run_without_new_items_records_none(older):
+def test_a_run_without_new_items_records_no_drift(older):
     ingest(older, items("old", 1500))
     assert runs(older)[-1]["drift"] is None
 
 
-def test_after_a_fit_on_what_is_new_the_candidate_starts_afresh(older):
+def test_a_tokenizer_fitted_on_the_new_items_starts_without_drift(older):
     ingest(older, items("new", 1000, slice(5, 6), seed=1))
     older.fit(clip=None, **{"tokenizer": {**FIT["tokenizer"], "codebook_sizes": [6, 3]}})
     from fuseid.pipelines.promote import promote
@@ -113,7 +113,7 @@ def test_after_a_fit_on_what_is_new_the_candidate_starts_afresh(older):
     assert len(drift_history(older.store(), candidate)) == 1
 
 
-def test_a_fit_on_few_items_holds_none_out_and_says_nothing(bare):
+def test_a_fit_on_few_items_holds_no_vectors_out_and_reports_no_drift(bare):
     ingest(bare, items("old", 40))
     bare.fit(clip=None, **FIT)
     run = ingest(bare, items("new", 1100, slice(5, 6), seed=1))

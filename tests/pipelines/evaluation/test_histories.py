@@ -42,7 +42,7 @@ rows_of = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(SPLITS), hi
 
 @settings(deadline=None, max_examples=40)
 @given(rows_of, st.integers(1, 4))
-def test_examples_are_those_of_the_files(tmp_path_factory, rows, history):
+def test_examples_equal_those_in_the_files(tmp_path_factory, rows, history):
     rows = [("a", "train", [0], 1), *rows, ("b", "test", [2, 1], 0)]
     found = read(write(tmp_path_factory.mktemp("s"), rows), history)
     for split in ("train", "valid", "test"):
@@ -90,7 +90,7 @@ def test_a_limit_of_users_takes_all_examples_of_some_and_fewer_of_them_are_a_par
     assert len(read(many, users=10).test) == 80
 
 
-def test_what_cannot_be_used_is_refused_by_name(tmp_path):
+def test_unusable_sequences_are_refused_by_name(tmp_path):
     with pytest.raises(BadInput, match="no example of the train split"):
         read(write(tmp_path / "no-train", [("a", "test", [1], 2)]))
     with pytest.raises(BadInput, match="no example of the test split"):

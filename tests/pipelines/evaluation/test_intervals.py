@@ -24,7 +24,7 @@ def test_value_and_spread_are_those_of_the_seeds(seeds, users, number):
             assert own.mean(0).min() - 1e-9 <= found.low <= found.high <= own.mean(0).max() + 1e-9
 
 
-def test_a_paired_difference_is_far_surer_than_its_two_sides():
+def test_a_paired_difference_has_a_narrower_interval_than_its_two_sides():
     generator = np.random.default_rng(0)
     control = generator.random((1, 3, 200))
     own = control + 0.02 + 0.01 * generator.standard_normal(control.shape)

@@ -56,7 +56,9 @@ def trainers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     ],
     ids=["Ctrl-C", "SIGTERM", "SIGTERM to its group", "a killed process"],
 )
-def test_it_ends_with_one_line_and_its_status(started, end: Callable[[subprocess.Popen[str]], None], status, said):
+def test_an_interrupted_evaluation_ends_with_one_line_and_its_status(
+    started, end: Callable[[subprocess.Popen[str]], None], status, said
+):
     end(started)
     out, err = started.communicate(timeout=60)
     assert (started.returncode, out, err.count("\n")) == (status, "", 1)
@@ -65,6 +67,6 @@ def test_it_ends_with_one_line_and_its_status(started, end: Callable[[subprocess
 
 @pytest.mark.slow
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor trains in the process of the command")
-def test_killed_itself_it_leaves_no_process(started):
+def test_a_killed_evaluation_leaves_no_process(started):
     started.kill()
     assert started.communicate(timeout=60)[0] == ""

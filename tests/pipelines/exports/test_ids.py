@@ -92,7 +92,7 @@ def test_every_format_holds_the_same_ids(fitted, tmp_path):
         assert len(found) == 60
 
 
-def test_a_catalogue_that_is_empty_by_now_is_exported_as_no_items(fitted, tmp_path):
+def test_a_catalogue_whose_items_were_all_deleted_is_exported_without_rows(fitted, tmp_path):
     fitted.store().delete("contents", sorted(fitted.rows()))
     for name, format in FORMATS.items():
         assert export_ids(fitted.uri(), tmp_path / name, format=name)["items"] == 0
@@ -100,7 +100,7 @@ def test_a_catalogue_that_is_empty_by_now_is_exported_as_no_items(fitted, tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_there_already_is_not_touched(fitted, tmp_path, kind):
+def test_an_existing_folder_is_not_touched(fitted, tmp_path, kind):
     out = tmp_path / "ids"
     if kind == "folder":
         out.mkdir()
@@ -112,7 +112,7 @@ def test_what_is_there_already_is_not_touched(fitted, tmp_path, kind):
     assert (out / "mine.txt" if kind == "folder" else out).read_text() == "mine"
 
 
-def test_an_empty_folder_is_taken(fitted, tmp_path):
+def test_an_empty_folder_is_filled(fitted, tmp_path):
     (tmp_path / "ids").mkdir()
     assert export_ids(fitted.uri(), tmp_path / "ids")["items"] == 60
 
@@ -145,7 +145,7 @@ def test_before_the_fit_there_is_nothing_to_export(bare, cluster, tmp_path):
         ({"manifest": Path("m.json"), "format": "grid"}, BadInput, "names the format"),
     ],
 )
-def test_what_is_unknown_is_refused_and_nothing_is_made(fitted, tmp_path, asked, error, said):
+def test_unknown_names_are_refused_and_nothing_is_made(fitted, tmp_path, asked, error, said):
     with pytest.raises(error, match=said.replace(".", r"\.")):
         export_ids(fitted.uri(), tmp_path / "new" / "ids", **asked)
     with pytest.raises(StoreError, match="no database"):
@@ -199,7 +199,7 @@ def test_a_manifest_of_another_database_is_refused_even_where_it_has_such_versio
         ({"files": None}, "is no manifest"),
     ],
 )
-def test_a_manifest_that_says_what_is_not_so_is_refused_and_nothing_is_made(fitted, tmp_path, change, said):
+def test_a_manifest_with_false_entries_is_refused_and_nothing_is_made(fitted, tmp_path, change, said):
     manifest = export_ids(fitted.uri(), tmp_path / "ids")
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps(manifest | change))
@@ -216,7 +216,7 @@ def ids_of(folder: Path) -> dict[str, str]:
     return dict(zip(table["content_id"].to_pylist(), table["sid"].to_pylist(), strict=True))
 
 
-def test_what_changed_leads_from_the_old_ids_to_the_new_ones_also_of_another_tokenizer(fitted, cluster, tmp_path):
+def test_changes_lead_from_the_old_ids_to_the_new_ones_also_across_tokenizers(fitted, cluster, tmp_path):
     before = export_ids(fitted.uri(), tmp_path / "before")
     move_on(fitted, cluster)
     manifest = export_ids(fitted.uri(), tmp_path / "now", since=before["tag"])
@@ -262,14 +262,14 @@ def test_a_format_with_deltas_of_its_own_has_them_under_one_tokenizer(fitted, cl
     assert not [name for name in manifest["files"] if "delta" in name]
 
 
-def test_nothing_changed_since_a_moment_ago(fitted, tmp_path):
+def test_without_changes_the_delta_is_empty(fitted, tmp_path):
     tag = export_ids(fitted.uri(), tmp_path / "before")["tag"]
     manifest = export_ids(fitted.uri(), tmp_path / "now", since=tag)
     assert manifest["changes"] == {"added": 0, "removed": 0, "changed": 0}
     assert pq.read_table(tmp_path / "now" / "changes.parquet").num_rows == 0
 
 
-def test_progress_is_told_for_every_item(fitted, tmp_path):
+def test_progress_is_reported_for_every_item(fitted, tmp_path):
     told: dict[str, list[int]] = {}
 
     class Told:

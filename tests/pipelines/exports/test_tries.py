@@ -73,7 +73,7 @@ def test_two_exports_of_a_version_have_the_same_bytes_and_a_tag(fitted, tmp_path
     }
 
 
-def test_what_is_no_export_is_refused_and_nothing_half_written_is_left(fitted, tmp_path):
+def test_a_refused_trie_export_leaves_nothing_half_written(fitted, tmp_path):
     with pytest.raises(BadInput, match="no item with an ID where kind = 'x'"):
         export_trie(fitted.uri(), tmp_path / "trie", where="kind = 'x'")
     with pytest.raises(BadInput, match="nonsense = 1"):

@@ -12,7 +12,7 @@ from fuseid.tokenizers.vocabulary import Vocabulary
 LONG = "\u9805" * 85
 
 
-def test_a_name_as_long_as_a_name_may_be_is_written_and_a_longer_one_refused(fitted, tmp_path):
+def test_the_longest_file_name_is_written_and_a_longer_one_refused(fitted, tmp_path):
     folder = tmp_path / "out"
     told = export_vocabulary(fitted.uri(), folder / LONG)
     assert len(Vocabulary.load(folder / LONG).tokens) == told["size"]

@@ -145,7 +145,7 @@ def test_changed_bytes_are_encoded_again_and_the_id_stays(workspace):
     assert after["sid"] == before["sid"] is not None
 
 
-def test_an_item_may_become_of_another_kind(workspace):
+def test_an_item_may_change_its_kind(workspace):
     workspace.ingest([{"content_id": "a", "caption": "words"}])
     workspace.ingest([{"content_id": "a", "caption": "words", "uri": workspace.picture("a.png", 1)}])
     assert workspace.rows()["a"]["kind"] == "image"
@@ -157,7 +157,7 @@ def test_an_item_may_become_of_another_kind(workspace):
     assert workspace.rows("rejected") == {}
 
 
-def test_a_known_item_whose_file_is_gone_tonight_stays_as_it_is(workspace):
+def test_a_known_item_whose_file_is_missing_is_kept(workspace):
     rows = [{"content_id": "a", "uri": workspace.picture("a.png", 1)}, *workspace.captions(8)]
     workspace.ingest(rows)
     before = workspace.rows()

@@ -33,7 +33,7 @@ def catalogue(workspace):
 
 
 def test_a_database_in_a_bucket_holds_what_one_on_disk_does(workspace, catalogue, encode_step, in_bucket, tmp_path):
-    config = workspace.settings(run={"wave_rows": 10, "block_rows": 5})
+    config = workspace.settings(run={"wave_rows": 100, "block_rows": 50})
     given = {}
     for uri in (workspace.uri(), in_bucket):
 
@@ -94,11 +94,11 @@ def test_two_writers_to_a_bucket_are_kept_apart(workspace, in_bucket, encode_ste
         pass
 
 
-def test_a_bucket_without_a_database_is_told_in_one_line(in_bucket):
+def test_a_bucket_without_a_database_is_reported_in_one_line(in_bucket):
     with pytest.raises(StoreError, match=f"^no fuseid database at {in_bucket}; `fuseid ingest --db .* makes one$"):
         Store.open(in_bucket)
 
 
-def test_a_bucket_that_is_not_there_is_told_in_one_line(s3_bucket):
+def test_a_missing_bucket_is_reported_in_one_line(s3_bucket):
     with pytest.raises(StoreError, match=r"^cannot open the database s3://nobody/db: .*(?<!:\d)$"):
         Store.create("s3://nobody/db")

@@ -63,7 +63,7 @@ BARE = "a quote within a field that is not in quotes; write the field in quotes 
         ("a," + "x" * (17 << 20), "line 2 is no CSV (field larger than field limit"),
     ],
 )
-def test_a_csv_that_is_damaged(tmp_path, text, said):
+def test_a_damaged_csv_is_refused(tmp_path, text, said):
     (tmp_path / "m.csv").write_bytes(f"content_id,caption\n{text}".encode())
     assert said in refusal(tmp_path / "m.csv")
 

@@ -40,7 +40,7 @@ def files_of(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("name", FORMATS)
 @quick
 @given(data=st.data())
-def test_what_is_written_is_read_again(name, data):
+def test_what_a_format_writes_it_reads_back(name, data):
     table, sizes = data.draw(catalogues(LEVELS.get(name)))
     with tempfile.TemporaryDirectory() as scratch:
         folder = export(FORMATS[name], table, Path(scratch) / "out", sizes)
@@ -48,7 +48,7 @@ def test_what_is_written_is_read_again(name, data):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_bytes_depend_neither_on_the_folder_nor_on_how_items_come(name, large, tmp_path):
+def test_bytes_depend_neither_on_the_folder_nor_on_the_batches(name, large, tmp_path):
     whole = export(FORMATS[name], large, tmp_path / "whole")
     parts = export(FORMATS[name], large, tmp_path / "deeper" / "parts", batch_rows=997)
     assert files_of(whole) == files_of(parts)
@@ -98,7 +98,7 @@ def test_parquet_files_have_a_million_rows_each(monkeypatch, tmp_path):
     assert parquet.read(folder).equals(ids_of(many(41)))
 
 
-def test_grid_holds_the_digit_in_the_last_row(tmp_path):
+def test_grid_holds_the_suffix_in_the_last_row(tmp_path):
     folder = export(grid, BUCKET, tmp_path / "out")
     with (folder / grid.FILE).open("rb") as file:
         id_map = torch.load(file)
@@ -109,7 +109,7 @@ def test_grid_holds_the_digit_in_the_last_row(tmp_path):
     assert pq.read_table(folder / "items.parquet").to_pylist()[4] == {"number": 4, "content_id": "e"}
 
 
-def test_minionerec_holds_the_digit_in_a_token_more(tmp_path):
+def test_minionerec_holds_the_suffix_in_one_more_token(tmp_path):
     folder = export(minionerec, BUCKET, tmp_path / "out")
     index = json.loads((folder / minionerec.INDEX).read_text())
     assert index["0"] == ["<a_5>", "<b_6>", "<c_7>"]
@@ -235,7 +235,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path):
 
 @quick
 @given(catalogues(3))
-def test_captions_of_openonerec_are_those_that_say_something(drawn):
+def test_openonerec_has_only_captions_that_are_not_blank(drawn):
     table, sizes = drawn
     with tempfile.TemporaryDirectory() as scratch:
         folder = export(openonerec, table, Path(scratch) / "out", sizes)

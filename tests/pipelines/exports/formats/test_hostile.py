@@ -55,13 +55,13 @@ def refused(name: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_missing_folder(name, tmp_path):
+def test_a_missing_folder_is_refused(name, tmp_path):
     refused(name, tmp_path / "none")
 
 
 @pytest.mark.parametrize(("name", "file"), FILES)
 @pytest.mark.parametrize("damage", ["missing", "empty", "noise", "half", "folder"])
-def test_a_damaged_file(name, file, damage, folder_of):
+def test_a_damaged_file_is_refused(name, file, damage, folder_of):
     folder = folder_of(name)
     path = folder / file
     data = path.read_bytes()
@@ -116,14 +116,14 @@ def test_no_object_is_unpickled(folder_of, tmp_path):
         (torch.zeros(4, 50, dtype=torch.int64).to_sparse(), "it holds no plain tensor"),
     ],
 )
-def test_a_tensor_of_something_else(held, message, folder_of):
+def test_a_tensor_of_another_type_or_shape_is_refused(held, message, folder_of):
     folder = folder_of("grid")
     torch.save(held, folder / "semantic_ids.pt")
     with pytest.raises(BadInput, match=message):
         FORMATS["grid"].read(folder)
 
 
-def test_an_array_that_is_not_sorted_or_of_another_shape(folder_of):
+def test_an_array_unsorted_or_of_another_shape_is_refused(folder_of):
     folder = folder_of("static")
     path = folder / "sids_digit.npy"
     codes = np.load(path)
@@ -138,7 +138,7 @@ def test_an_array_that_is_not_sorted_or_of_another_shape(folder_of):
             FORMATS["static"].read(folder)
 
 
-def test_an_array_that_promises_more_than_memory_holds(folder_of):
+def test_an_array_whose_header_claims_more_than_memory_is_refused(folder_of):
     folder = folder_of("static")
     with (folder / "sids_digit.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": (1 << 60, 4)})
@@ -160,7 +160,7 @@ def test_an_array_that_promises_more_than_memory_holds(folder_of):
         (None, "not every item has 3 tokens"),
     ],
 )
-def test_an_index_of_other_tokens(tokens, message, folder_of):
+def test_an_index_of_other_tokens_is_refused(tokens, message, folder_of):
     folder = folder_of("minionerec")
     path = folder / "items.index.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "7": tokens}))
@@ -168,7 +168,7 @@ def test_an_index_of_other_tokens(tokens, message, folder_of):
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"0": ["<a_0>", "<b_0>", "<c_0>"]}', "[" * 100_000, "\xff"])
-def test_json_of_something_else(text, folder_of):
+def test_json_of_another_shape_is_refused(text, folder_of):
     folder = folder_of("minionerec")
     (folder / "items.index.json").write_text(text, encoding="latin-1")
     refused("minionerec", folder)
@@ -190,7 +190,7 @@ def test_json_of_something_else(text, folder_of):
         lambda codes: [str(row) for row in codes],
     ],
 )
-def test_lists_that_are_no_codes(name, change, folder_of):
+def test_lists_that_are_no_codes_are_refused(name, change, folder_of):
     folder = folder_of(name)
     file, column = {
         "parquet": ("ids-00000.parquet", "codes"),
@@ -203,13 +203,13 @@ def test_lists_that_are_no_codes(name, change, folder_of):
     refused(name, folder)
 
 
-def test_an_item_that_is_named_twice(folder_of):
+def test_an_item_named_twice_is_refused(folder_of):
     folder = folder_of("parquet")
     shutil.copy(folder / "ids-00000.parquet", folder / "ids-00001.parquet")
     assert "an item without a content_id, or twice the same" in refused("parquet", folder)
 
 
-def test_numbers_with_a_gap(folder_of):
+def test_item_numbers_with_a_gap_are_refused(folder_of):
     folder = folder_of("grid")
     table = pq.read_table(folder / "items.parquet")
     pq.write_table(table.slice(1), folder / "items.parquet")
@@ -217,7 +217,7 @@ def test_numbers_with_a_gap(folder_of):
 
 
 @pytest.mark.parametrize("sid", ["1,2", "1,2,3,4", "a,b,c", "", "1,2,-3", "1,2,99999999999"])
-def test_csv_that_holds_no_codes(sid, folder_of):
+def test_csv_without_valid_codes_is_refused(sid, folder_of):
     folder = folder_of("forge")
     path = folder / "item_sid.csv"
     lines = path.read_text().splitlines()
@@ -225,7 +225,7 @@ def test_csv_that_holds_no_codes(sid, folder_of):
     refused("forge", folder)
 
 
-def test_csv_of_other_items(folder_of):
+def test_csv_files_of_different_items_are_refused(folder_of):
     folder = folder_of("forge")
     path = folder / "item_words.csv"
     path.write_text(path.read_text().replace("item 003", "item three"))

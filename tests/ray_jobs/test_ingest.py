@@ -21,6 +21,7 @@ from fuseid.pipelines.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+pytestmark = pytest.mark.slow
 
 
 def free_ports(count: int) -> list[int]:
@@ -82,7 +83,7 @@ def submit(
 
 
 @pytest.mark.timeout(400)
-def test_a_submitted_job_runs_the_wheel_and_tells_how_it_ended(
+def test_a_submitted_job_runs_the_wheel_and_reports_its_outcome(
     cluster: dict[str, str], wheel: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "fuseid.yaml").write_text("clip: {model: 'fake:8'}\nrun: {block_rows: 16}\n")
@@ -101,9 +102,8 @@ def test_a_submitted_job_runs_the_wheel_and_tells_how_it_ended(
     assert Store.open(tmp_path / "db").dataset("contents").count_rows() == 60
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_submitted_job_that_is_stopped_finishes_what_it_has_in_hand(
+def test_a_stopped_submitted_job_finishes_the_work_in_progress(
     cluster: dict[str, str], wheel: Path, tmp_path: Path
 ) -> None:
     """Ray signals the job, its shell and all their children."""
