@@ -20,11 +20,11 @@ from fuseid.core.signals import SIGNALS
 
 ROOT = Path(__file__).parent.parent
 
-# The same examples on every machine, however slow.
+# The same examples on every machine, without deadlines.
 hypothesis.settings.register_profile("fuseid", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("fuseid")
 
-# Before any import of a model library: nothing in the tests may reach for a model hub.
+# Before any import of a model library: no test may contact a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
@@ -37,7 +37,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_is_heard() -> None:
-    """A shell that starts the tests in the background has them, and all that they start, ignore it."""
+    """A shell that starts the tests in the background makes them and all their children ignore Ctrl-C."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -57,7 +57,7 @@ def ray_cluster() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as docs/operations.md says."""
-    # setuptools would take over what an earlier build has left there, files that are gone since among it.
+    # setuptools would include the remains of an earlier build, deleted files among them.
     shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
     out = tmp_path_factory.mktemp("wheel")
     uv = Path(sys.executable).parent / "uv"
@@ -96,7 +96,7 @@ def fuseid(
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["fuseid", *map(str, arguments)])
-        # A command is a process of its own, and leaves these as it likes.
+        # A command is a process of its own and does not restore them.
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             cli.run()

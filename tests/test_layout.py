@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = ("core", "encoders", "tokenizers", "pipelines", "ray_jobs", "apps")
-# encoders and tokenizers stand side by side: neither knows the other.
+# encoders and tokenizers are on the same level: neither imports the other.
 ALLOWED = {
     "core": {"core"},
     "encoders": {"core", "encoders"},
@@ -23,7 +23,7 @@ ALLOWED = {
     "ray_jobs": {"core", "encoders", "tokenizers", "pipelines", "ray_jobs"},
     "apps": set(ORDER),
 }
-# Within `pipelines`: a room or module imports from its own room and from lower floors. What lies flat is a verb.
+# Within `pipelines`: a room or module imports from its own room and from lower floors. A flat module is a verb.
 FLOORS = (
     ("streams", "files"),
     ("store",),

@@ -111,7 +111,7 @@ def test_rotated_video_is_turned_by_its_display_matrix() -> None:
     (row,) = with_trait("rotated")
     first = frames(row)[0]
     assert abs(first.rotation) == 90
-    # Stored lying: a reader that overlooks the matrix shows a landscape picture.
+    # Stored rotated: a reader that ignores the matrix shows a landscape picture.
     assert first.width > first.height
 
 

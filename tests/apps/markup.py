@@ -8,7 +8,7 @@ HOSTILE = '</title></svg><script>alert("x")</script>'
 
 
 class Balanced(HTMLParser):
-    """Collects what is opened and closed; `attributes` are (tag, name, value)."""
+    """Checks that tags are balanced and collects them; `attributes` are (tag, name, value)."""
 
     def __init__(self) -> None:
         super().__init__()

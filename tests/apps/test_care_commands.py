@@ -1,4 +1,4 @@
-"""`fuseid check`, `backup` and `restore` as people and machines see them, and what other commands say of damage."""
+"""`fuseid check`, `backup` and `restore` as text and as JSON, and how other commands report damage."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_every_command_names_the_damaged_table_and_the_remedy(refused, fuseid, f
             assert f"the table {table} of db is damaged: " in err, (command, err)
             assert "`fuseid check --db db --repair`" in err, (command, err)
         ended[command[0]] = status
-    # What writes is refused whatever it would read; what reads, where it reads what is damaged.
+    # Writing commands are refused for any damage; reading ones only where they read the damaged table.
     assert {ended[job] for job in ("ingest", "fit", "assign", "retry", "promote")} == {1}
 
 

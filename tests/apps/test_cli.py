@@ -1,4 +1,4 @@
-"""The command line: a surface that is kept, exit statuses, and one line for what is wrong."""
+"""The command line: its frozen options, its exit statuses, and one line for each error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fuseid export`: what it writes is loaded back, and what cannot be written is one line and leaves nothing behind."""
+"""`fuseid export`: its files are loaded back; an export that fails prints one line and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEQUENCES = ("sequences", "--interactions", "events.csv", "--out", "new", "--run
 
 @pytest.fixture
 def codes(folder: Path) -> dict[str, list[int]]:
-    """Of each item of `db` the codes, and the collision digit, 0 for none."""
+    """The codes of each item of `db`, and its suffix, 0 for no suffix."""
     rows = Store.open(folder / "db").dataset("assignments").to_table().to_pylist()
     return {row["content_id"]: [*row["codes"], row["suffix"] or 0] for row in rows}
 

@@ -1,4 +1,4 @@
-"""The page about one item: its frames with their time stamps, its neighbours, and no word that is taken for markup."""
+"""The page about one item: its frames with their time stamps, its neighbours, and all text escaped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIG = Config.model_validate(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, write_pictures, ingest_and_fit) -> Path:
-    """Nine pictures, a film of one second whose caption is hostile, and a picture that is none, ingested and fitted."""
+    """Nine pictures, a video of a second with a hostile caption, and a file that is no picture; with IDs."""
     folder = tmp_path_factory.mktemp("item-page")
     rows = write_pictures(folder, 9)
     with av.open(str(folder / "film.mp4"), "w") as output:

@@ -1,4 +1,4 @@
-"""The page of thumbnails by ID prefix: what is from outside stays text, and every item is shown once."""
+"""The page of thumbnails by ID prefix: text of items is escaped, and every item is shown once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report on the terminal and as a page: whole, self-contained, and one line where it cannot be made."""
+"""The report on the terminal and as a page: complete, self-contained, and one line for an error."""
 
 from __future__ import annotations
 

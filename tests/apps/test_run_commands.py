@@ -77,7 +77,7 @@ def test_the_log_names_each_rejected_item_with_its_run(as_json, settings, tmp_pa
 
 
 def test_a_stopped_command_keeps_finished_items(tmp_path, manifest):
-    """SIGTERM, as a scheduler sends it: status 143, one line, and a run that the next one goes on with."""
+    """SIGTERM, as a scheduler sends it: status 143, one line, and a run that the next one completes."""
     (tmp_path / "fuseid.yaml").write_text("clip: {model: 'fake:8'}\nrun: {wave_rows: 50, block_rows: 10}\n")
     lines = [{"content_id": f"t{i}", "caption": f"number {i}"} for i in range(100_000)]
     path = manifest(tmp_path, *lines)

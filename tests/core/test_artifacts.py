@@ -1,4 +1,4 @@
-"""An artifact is named by what it holds, and anything else in its place is refused in one line."""
+"""An artifact is named by its content, and anything else in its place is refused in one line."""
 
 import json
 
@@ -106,12 +106,12 @@ def test_a_description_of_an_artifact_has_its_id_and_metadata(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("described", "mend"),
+    ("described", "remedy"),
     [(DescribedFusion, "ingest into another --db and fit there"), (DescribedTokenizer, "fit again")],
 )
-def test_an_artifact_of_another_version_is_described_by_the_remedy_alone(tmp_path, described, mend):
+def test_an_artifact_of_another_version_is_refused_with_the_remedy(tmp_path, described, remedy):
     kind = described.KIND
     write_artifact(tmp_path, kind, META | {"version": STEP_VERSIONS[kind] + 1}, TENSORS)
-    said = rf"is of version \d+ of {kind}, this fuseid has version \d+; {mend}$"
+    said = rf"is of version \d+ of {kind}, this fuseid has version \d+; {remedy}$"
     with pytest.raises(ArtifactError, match=said):
         described.load(tmp_path)

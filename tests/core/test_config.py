@@ -1,4 +1,4 @@
-"""One configuration file: what is wrong in it is named in one line."""
+"""The configuration file: a mistake in it is named in one line."""
 
 from pathlib import Path
 

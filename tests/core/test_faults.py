@@ -1,4 +1,4 @@
-"""The seam for faults: unused it does nothing, and its names are those of the steps that the sources have."""
+"""Fault injection for tests: unused it does nothing, and its names are those of the steps in the sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A semantic ID has one text form; carriers refuse what does not fit them."""
+"""A semantic ID has one text form; records refuse values that do not fit."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_text_form_round_trips(codes, suffix):
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text(alphabet="0123456789-.\n +٣", max_size=9))
-def test_any_text_that_parses_is_the_canonical_one(text):
+def test_a_parsed_id_has_the_text_that_was_parsed(text):
     try:
         sid = SemanticId.parse(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Hostile pictures: damaged, lying, or made to cost more than they are worth."""
+"""Hostile pictures: damaged, with false headers, or made to be expensive to decode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Padding never shows: a function over blocks gives each row what it gets in any other company."""
+"""Padding has no effect: a function over blocks gives each row the same result in any batch."""
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor

@@ -264,6 +264,6 @@ def test_siglip_vectors_equal_those_of_open_clip_alone_and_mixed(
         (siglip.encode_texts(SIGLIP_CAPTIONS), [siglip.encode_texts([c])[0] for c in SIGLIP_CAPTIONS], read),
     ):
         assert (ours * theirs).sum(1).min() >= 0.9999
-        # Not bit for bit: with more than one thread the attention pooling of the last layer goes by place in the block.
+        # Not bit for bit: with several threads the last attention pooling depends on the place in the block.
         np.testing.assert_allclose(ours, np.stack(alone), rtol=0, atol=3e-7)
         assert len(np.unique(ours.round(4), axis=0)) == len(ours)

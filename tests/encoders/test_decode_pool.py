@@ -223,12 +223,12 @@ def test_children_die_with_their_parent(tmp_path, picture, kind):
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.05)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE  # its new parent may not collect it
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE  # its new parent may not reap it
 
 
 @pytest.fixture
 def fault(tmp_path, monkeypatch):
-    """Arms the children that are started from then on; returns the folder of the marks."""
+    """Sets a fault for the children started from now on; returns the folder of the marks."""
 
     def arm(text: str) -> Path:
         monkeypatch.setenv("FUSEID_FAULT", text)

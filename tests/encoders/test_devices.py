@@ -1,4 +1,4 @@
-"""Blocks fit the device: sized by its memory, and halved for good where memory runs out all the same."""
+"""Blocks fit the device: sized by its memory, and halved for good where memory still runs out."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The fake encoders: fast, the same everywhere, and near where things are alike."""
+"""The fake encoders: fast, the same on every machine, and similar for similar inputs."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_vectors_are_of_unit_norm_and_of_the_size_asked_for() -> None:
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_fake_vectors_are_the_same_in_any_batch_and_process() -> None:
+def test_fake_vectors_are_golden_and_the_same_in_any_batch() -> None:
     clip = FakeClip(16)
     frames, texts = [RED, DARK_RED, BLUE], ["a red apple", "two boats"]
     together = np.concatenate([clip.encode_frames(frames), clip.encode_texts(texts)])
     alone = [clip.encode_frames([f])[0] for f in frames] + [clip.encode_texts([t])[0] for t in texts]
     np.testing.assert_array_equal(together, np.stack(alone))
-    # Users' own goldens rest on this one.
+    # Golden files of users depend on these bits.
     rounded = (together * 4096).round().astype(np.int16)
     assert hashlib.blake2b(rounded.tobytes(), digest_size=8).hexdigest() == "89df0daf44cbf152"
 

@@ -1,4 +1,4 @@
-"""Fusion joins what an item has into one unit vector, the same whoever else is in the batch."""
+"""Fusion joins the modalities of an item into one unit vector, which does not depend on the batch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fuseid.encoders.fusion_fill import MIN_ROWS, learn_fill, patterns
 DIMS = {"clip_image": 24, "clip_text": 24, "vlm": 10}
 WEIGHTS = {"clip_image": 1.0, "clip_text": 0.5, "vlm": 0.5, "external": 1.0}
 ENCODERS = {"clip_image": "clip-1", "clip_text": "clip-1", "vlm": "vlm-1"}
-ROWS = 700  # more than two blocks, with a tail
+ROWS = 700  # more than two blocks, the last one partly filled
 
 
 def made(rows: int = ROWS, seed: int = 0) -> dict[str, np.ndarray]:
-    """Vectors around a few centres; some rows lack a modality, the row 5 all of them."""
+    """Vectors around a few centres; some rows lack a modality, row 5 lacks all of them."""
     generator = np.random.default_rng(seed)
     which = generator.integers(0, 8, rows)
     out = {}
@@ -89,7 +89,7 @@ def test_an_item_with_a_single_modality_has_a_finite_unit_vector(modality):
     only = {m: np.full_like(v[[whole]], np.nan) for m, v in VECTORS.items()} | {modality: VECTORS[modality][[whole]]}
     fused = FUSION.transform(only)
     assert np.linalg.norm(fused) == pytest.approx(1)
-    # A column that is not there at all is the same as one without values.
+    # A missing column is the same as one without values.
     assert same(FUSION.transform({modality: VECTORS[modality][[whole]]}), fused)
 
 
@@ -106,7 +106,7 @@ def test_an_item_has_the_same_bits_alone_and_among_all(row):
 
 
 def test_the_norm_of_an_input_vector_does_not_matter():
-    # Powers of two, so that scaling itself costs no bit.
+    # A power of two, so that scaling itself is exact.
     scaled = {modality: values * np.float32(4) for modality, values in VECTORS.items()}
     assert same(FUSION.transform(scaled), FUSED)
 

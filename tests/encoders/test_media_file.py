@@ -16,7 +16,7 @@ class TestEitherKind:
         with pytest.raises(MissingFile, match="No such file"):
             decode(str(tmp_path / "none"), kind, CONFIG)
 
-    def test_a_directory_is_not_a_medium(self, tmp_path, kind):
+    def test_a_directory_is_missing_file(self, tmp_path, kind):
         with pytest.raises(MissingFile, match="is a directory"):
             decode(str(tmp_path), kind, CONFIG)
 

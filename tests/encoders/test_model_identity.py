@@ -1,4 +1,4 @@
-"""Names of models: what pins them, and what their fingerprints know."""
+"""The identity of models: how a name is pinned, and what a fingerprint depends on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MINI = VlmConfig(model="builtin:mini-vlm", prompt="caption")
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A hub cache that took ORG/REPO's main branch for COMMIT when it was last online."""
+    """A hub cache in which the main branch of ORG/REPO was COMMIT when it was last online."""
     refs = tmp_path / "models--ORG--REPO" / "refs"
     refs.mkdir(parents=True)
     (refs / "main").write_text(COMMIT)

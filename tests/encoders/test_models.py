@@ -1,4 +1,4 @@
-"""Checkpoints from strangers: their code never runs, and what cannot be loaded safely is refused in one line."""
+"""Untrusted checkpoints: their code never runs, and one that cannot be loaded safely is refused in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FRAME = np.arange(40 * 30 * 3, dtype=np.uint8).reshape(40, 30, 3)
 
 
 class Trap:
-    """Unpickled, it makes a file; read as data it does nothing."""
+    """Creates a file when it is unpickled; read as data it does nothing."""
 
     def __init__(self, marker: Path) -> None:
         self._marker = str(marker)
@@ -58,7 +58,7 @@ def refusal(load, folder: Path) -> str:
 
 
 def test_the_pickled_trap_works_where_it_is_unpickled(tmp_path: Path) -> None:
-    """Else the tests after this one would show nothing."""
+    """Otherwise the tests after this one would prove nothing."""
     torch.save({"weights": Trap(tmp_path / "sprung")}, tmp_path / "trap.bin")
     torch.load(tmp_path / "trap.bin", weights_only=False)
     assert (tmp_path / "sprung").exists()
@@ -120,7 +120,7 @@ def test_code_that_a_checkpoint_brings_is_never_run(tmp_path: Path, vlm: Path, f
 
 
 def test_a_checkpoint_without_some_of_its_weights_is_refused(vlm: Path, clip: Path) -> None:
-    """Both libraries would go on with random numbers in their place."""
+    """Both libraries would continue with random weights in their place."""
     tensors = load_file(vlm / "model.safetensors")
     gone = next(name for name in sorted(tensors) if "layers.1." in name)
     del tensors[gone]

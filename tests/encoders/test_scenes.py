@@ -143,7 +143,7 @@ def test_in_a_long_video_scenes_are_found_by_key_frames(cut_film, tmp_path, monk
     frames = [frame for seed, seconds in enumerate(LENGTHS) for frame in scene(seed, seconds)]
     path = film(tmp_path / "long.mp4", frames, sc_threshold="40", g="12")
     assert set(scenes_of(chosen(path, 7), LENGTHS)) == set(range(7))
-    # With a single key frame there is nothing to tell scenes by: the sample is that of `keyframe`.
+    # With a single key frame no scene can be found: the sample is that of `keyframe`.
     config = DecodeConfig(sampling=SamplingConfig(method="keyframe", frames=5))
     assert chosen(cut_film, 5).tolist() == decode(str(cut_film), "video", config).timestamps.tolist()
 
@@ -168,7 +168,7 @@ def test_indices_are_a_function_of_views_and_times():
 
 
 def test_the_split_is_optimal():
-    """Beside every other split of a small example, by brute force."""
+    """Compared with every other split of a small example, by brute force."""
     from itertools import combinations
 
     from fuseid.encoders.scenes import _best_split

@@ -42,7 +42,7 @@ def test_a_plain_video_has_its_size_duration_and_hash(plain_mp4):
 
 
 def test_keyframe_takes_the_key_frame_nearest_each_moment(plain_mp4):
-    # Moments 0.75 and 2.25; key frames at 0, 1 and 2 seconds: once the next one is nearer, once the one before.
+    # Targets 0.75 and 2.25 s, key frames at 0, 1 and 2 s: the nearest are the one after and the one before.
     decoded = decode(str(plain_mp4), "video", config(frames=2))
     assert [read_number(frame) for frame in decoded.frames] == [30, 60]
     assert decoded.timestamps == pytest.approx([1, 2], abs=0.001)
@@ -227,7 +227,7 @@ def test_the_same_file_gives_the_same_frames(plain_mp4):
 
 
 def test_scaling_starts_no_threads():
-    """Their stacks would count against the memory limit of a decode process, on a machine of many cores most of all."""
+    """The stacks of threads count against the memory limit of a decode process, above all on many cores."""
     frame = av.VideoFrame(1280, 720, "yuv420p")
     before = len(os.listdir("/proc/self/task"))
     assert scaled(frame, 512, 288).shape == (288, 512, 3)

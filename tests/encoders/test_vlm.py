@@ -1,4 +1,4 @@
-"""The VLM encoder over the bundled checkpoint: captions of strangers, memory, and what it was asked for."""
+"""The VLM encoder with the bundled checkpoint: hostile captions, memory, and the options."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_running_out_of_memory_halves_the_block_and_keeps_the_vectors(items: lis
 
 
 def test_inputs_prepared_by_threads_are_the_same(vlm: TransformersVlm, items: list) -> None:
-    """As for an accelerator, which would wait for one thread."""
+    """As for an accelerator, which would wait for a single thread."""
     threaded = TransformersVlm(CONFIG)
     with ThreadPoolExecutor(4) as threads:
         threaded._threads = threads

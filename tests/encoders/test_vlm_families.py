@@ -1,4 +1,4 @@
-"""Five families of vision-language models: transformers' own numbers and words, alone and in a mixed padded batch."""
+"""Five families of vision-language models: vectors and replies equal those of plain transformers, in any batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fuseid.encoders.vlm_inputs import bucket, shape_class
 
 from . import tiny_vlms
 
-# PaliGemma's processor, about torch's tensors, at the pinned versions.
+# A warning of PaliGemma's processor about torch's tensors, at the pinned versions.
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -93,7 +93,7 @@ class Family:
         return self.processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-# Every day the family with the most special inputs; the others when the encoder, transformers or torch changes.
+# Every day the family with the most unusual inputs; the others when the encoder, transformers or torch changes.
 EVERYDAY = "qwen3_vl"
 EACH = [name if name == EVERYDAY else pytest.param(name, marks=pytest.mark.slow) for name in tiny_vlms.FAMILIES]
 
@@ -128,7 +128,7 @@ def test_alone_in_a_mixed_padded_batch_and_backwards_the_bits_are_the_same(famil
 
 
 def test_the_batch_is_mixed_and_padded(family: Family, items: list[Item]) -> None:
-    """Else the test before this one would show nothing."""
+    """Otherwise the test before this one would prove nothing."""
     prepared = [family.mean._to_read(item) for item in items]
     lengths = [inputs["input_ids"].shape[1] for inputs in prepared]
     assert any(bucket(length) > length for length in lengths)

@@ -1,4 +1,4 @@
-"""A backup is one state of a database, made while jobs write; restored, the same IDs go on, and none is given twice."""
+"""A backup is one state of a database, made while jobs write; after a restore IDs are kept and none is given twice."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_ids_given_since_are_taken_from_an_export_and_not_reused(fitted, cluster
     fitted.ingest_vectors(cluster(60) | later)
     exported = fitted.ids()
     export_ids(fitted.uri(), tmp_path / "ids")
-    # The same vectors under other names would get these very IDs.
+    # The same vectors under other names would get these IDs.
     restored(fitted, "backup", to="unknowing")
     fitted.ingest_vectors(cluster(60) | other, db="unknowing")
     assert set(exported.values()) & {fitted.ids("unknowing")[name] for name in other}

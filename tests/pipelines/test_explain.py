@@ -1,4 +1,4 @@
-"""Explain: all that the store knows of an item, be it good, rejected or gone."""
+"""Explain: everything that the store knows about an item, whether good, rejected or removed."""
 
 from __future__ import annotations
 

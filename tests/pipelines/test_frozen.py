@@ -1,4 +1,4 @@
-"""Databases as earlier releases left them: nothing is damaged, no ID moves, exports are made again, and they go on."""
+"""Databases of earlier releases: nothing is damaged, no ID moves, exports are repeated, and new items are taken in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A catalogue with hostile media in it: each costs its own row at most, and nothing else happens."""
+"""A catalogue with hostile media: each is rejected alone at most, and nothing else happens."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def server() -> Iterator[tuple[int, list[str]]]:
 
 
 def test_the_hostile_playlist_works_where_it_is_not_guarded_against(server, tmp_path):
-    """FFmpeg asks for what a playlist names, where it is given the file's name and lets itself be led."""
+    """FFmpeg requests what a playlist names when it is given the file name and allows the protocols."""
     port, requests = server
     (playlist,) = [item for item in hostile(port) if item.name == "videos/hls.ts"]
     (tmp_path / "list.m3u8").write_bytes(playlist.make)

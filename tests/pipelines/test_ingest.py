@@ -1,4 +1,4 @@
-"""Ingest: good items arrive, bad ones land in `rejected` alone, and nothing is done twice."""
+"""Ingest: good items are stored, bad ones are in `rejected` alone, and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_bad_items_are_rejected_each_with_its_reason_and_all_others_arrive(works
     assert workspace.rows() == contents
     assert workspace.rows("rejected") == rejected
 
-    # Every hostile id can be asked for, and finds its own row.
+    # Every hostile id can be looked up, and finds its own row.
     workspace.fit()
     for number, name in enumerate(HOSTILE_IDS):
         (item,) = workspace.catalog().items([name])
@@ -187,15 +187,15 @@ def test_an_id_that_occurs_twice_is_named_and_nothing_is_made(workspace, rows, s
 
 
 def test_progress_counts_each_item_once_however_long_planning_takes(bare, cluster, monkeypatch):
-    told: list[int] = []
+    counts: list[int] = []
 
-    class Told:
+    class Progress:
         def begin(self, stage: str, total: int | None) -> None:
             pass
 
         def advance(self, stage: str, done: int) -> None:
             if stage == "ingest":
-                told.append(done)
+                counts.append(done)
 
     def slowly(self: Plan, ids: list[str], stored: Any = Plan._stored) -> Any:
         time.sleep(3 * _POLL_SECONDS)
@@ -203,9 +203,9 @@ def test_progress_counts_each_item_once_however_long_planning_takes(bare, cluste
 
     monkeypatch.setattr(Plan, "_stored", slowly)
     bare.ingest_vectors(cluster(8))
-    bare.ingest_vectors(cluster(10), progress=Told())
-    assert min(told) == 0
-    assert sum(told) == 10
+    bare.ingest_vectors(cluster(10), progress=Progress())
+    assert min(counts) == 0
+    assert sum(counts) == 10
 
 
 # A run that dies between two waves costs only time

@@ -1,4 +1,4 @@
-"""Frames once more: what the encoders saw, under the rules of the run that showed it to them."""
+"""Decoding frames again: those that the encoders saw, under the settings of that run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retry: the next ingest tries rejected items again, unchanged as they are."""
+"""Retry: the next ingest tries rejected items again although they have not changed."""
 
 import pytest
 

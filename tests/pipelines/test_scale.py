@@ -1,4 +1,4 @@
-"""The small twins of the benchmarks of scale: what is asserted there of millions holds of thousands here."""
+"""Small versions of the benchmarks of scale: what these assert of millions of items is asserted of thousands here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_results_of_many_workers_in_any_order_are_committed_once(commits: ModuleType, tmp_path: Path) -> None:
-    """`simulate` itself raises where a row is lost or doubled."""
+    """`simulate` raises where a row is lost or duplicated."""
     found = commits.simulate(12_000, 40, str(tmp_path))
     assert found["commits"] == 3
     assert found["compacted"] < found["fragments"]

@@ -1,4 +1,4 @@
-"""Whatever is killed, and wherever: afterwards every item is there once, with the ID that a quiet run gives it."""
+"""After the kill of any process at any step, every item is stored once, with the ID of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fuseid.pipelines.store.store import Store
 from .exactly_once import Before, Drivers, State, copied, violations, wait_for
 from .three_nodes import SIZES, ThreeNodes
 
-# A job that reaches the step, and the time that it does so.
+# The step of a job, and the how-manyth time that it is reached.
 INGEST = {
     "lease.taken": 1, "run.begun": 1, "wave.ready": 1, "wave.contents": 2, "wave.removed": 1, "wave.rejected": 1,
     "wave.done": 2, "prune.removed": 1, "fuse.begun": 1, "fuse.done": 1, "columns.written": 1, "assign.spilled": 1,
@@ -162,12 +162,12 @@ def test_encoders_that_always_die_end_the_run_with_one_line_and_the_next_run_com
     before = copied(jobs["ingest"], db)
     ended = drivers.run("ingest", db, fault="encode.block@", marks=tmp_path, **before.call, ray={**on_ray, "tries": 1})
     assert ended.status == 1, ended.words
-    told = ended.words.splitlines()[-1]
-    assert re.match(r"encoders died \d+ times|\d+ items were lost \d+ times", told)
+    line = ended.words.splitlines()[-1]
+    assert re.match(r"encoders died \d+ times|\d+ items were lost \d+ times", line)
     assert (tmp_path / "encode.block").exists()
     drivers.finish("ingest", db, **before.call)
     state = State.of(db)
-    assert state.outcomes[-2] == f"failed: {told}"
+    assert state.outcomes[-2] == f"failed: {line}"
     state.outcomes.pop(-2)
     assert violations(state, before.quiet, before.listed, killed=0) == []
 
@@ -176,7 +176,7 @@ def test_encoders_that_always_die_end_the_run_with_one_line_and_the_next_run_com
 def test_a_run_survives_the_death_of_a_child_a_worker_an_encoder_and_a_node(
     cluster: ThreeNodes, on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
-    """The driver waits after its first commit, blocks of it being under way everywhere, while a node dies."""
+    """The driver waits after its first commit, with blocks in progress on all nodes, while a node dies."""
     before = copied(jobs["ingest"], db)
     fault = "decode.item,decode.block,encode.block,wave.done=hold"
     driver = drivers.start("ingest", db, fault=fault, marks=tmp_path, **before.call, ray=on_ray)

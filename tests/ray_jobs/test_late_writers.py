@@ -24,7 +24,7 @@ from .exactly_once import (
 )
 
 pytestmark = pytest.mark.slow
-# Of the lease; the least that the configuration allows.
+# The length of a lease: the least that the configuration allows.
 SECONDS = 1.1
 FUSION = {**CANDIDATE, "fusion": {"dim": 9}}
 
@@ -41,7 +41,7 @@ FIT = [
     ("fit.champion", 1), *ASSIGN, ("columns.written", 2), *END,
 ]  # fmt: skip
 PROMOTE = [*BEGIN, ("promote.champion", 1), ("columns.written", 1), ("assign.projected", 1), *END]
-# Of an ingest one of each kind of commit.
+# One of each kind of commit of an ingest.
 INGEST = [
     ("wave.ready", 1), ("wave.contents", 2), ("wave.rejected", 1), ("prune.removed", 1), ("columns.written", 1),
     ("assign.ready", 1), ("assign.appended", 1), ("index.made", 1),

@@ -1,4 +1,4 @@
-"""The pool of encoders follows the work and the cluster, and nobody waits for an encoder that never comes."""
+"""The pool of encoders follows the work and the cluster, and no block waits for an encoder that never starts."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class TestOnRay:
         numbers = count()
 
         def feed(pool: Pool) -> Iterator[pa.RecordBatch]:
-            # Many at once until the cluster has grown; now and then one, until an encoder has gone; many at once again.
+            # Many blocks until the cluster has grown; few, until an encoder has been removed; then many again.
             for encoders, pause in ((2, 0.0), (1, 0.5), (2, 0.0)):
                 deadline = time.monotonic() + 100
                 while pool.ready != encoders:

@@ -131,7 +131,7 @@ def test_a_stopped_ray_run_keeps_finished_items(quiet: tuple[Path, Path], tmp_pa
 
 
 def test_no_more_is_planned_than_the_cluster_can_take() -> None:
-    """However long the plan, blocks enter as results leave: nothing grows with the catalogue."""
+    """For a plan of any length, blocks enter as results leave: nothing grows with the catalogue."""
     drawn = 0
 
     def work() -> Iterator[pa.RecordBatch]:
@@ -147,10 +147,10 @@ def test_no_more_is_planned_than_the_cluster_can_take() -> None:
     stream = RayRunner(sizes=sizes).stream(work(), config(**{"clip.model": "fake:8"}))
     seen = [next(stream) for _ in range(20)]
     before = 0
-    while before < drawn:  # the plan goes on by itself until there is no room
+    while before < drawn:  # planning continues by itself until there is no room
         before = drawn
         time.sleep(0.5)
-    # Four that are decoded, one that was, two more at the encoder, four planned ahead and one in the planner's hand.
+    # Four being decoded, one decoded, two at the encoder, four planned ahead, and one held by the planner.
     assert drawn <= 20 + 4 + 1 + 2 + 4 + 1
     seen += stream
     assert sorted(int(batch["content_id"][0].as_py()) for batch in seen) == list(range(300))

@@ -1,5 +1,5 @@
 """SIGTERM or Ctrl-C, once, twice or to the whole group, stops every job in every phase: one line and the status of the
-signal, `stopped` in `runs`, a free lease, no process left, and the next run ends like a quiet one."""
+signal, `stopped` in `runs`, a free lease, no process left, and the next run completes the job."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .three_nodes import ThreeNodes
 pytestmark = pytest.mark.slow
 STATUS = {SIGTERM: 143, SIGINT: 130}
 NAME = {SIGTERM: "SIGTERM", SIGINT: "Ctrl-C"}
-# More than an echo of the first signal may take.
+# More than a repeated delivery of the first signal may take.
 _SECOND_AFTER = 0.8
 _QUICK = 30.0
 
@@ -313,7 +313,7 @@ def cluster() -> Iterator[ThreeNodes]:
 
 
 def test_on_a_joined_ray_a_run_ends_in_time(made: Made, folder: Path, drivers: Drivers, cluster: ThreeNodes) -> None:
-    """And whatever becomes of that Ray meanwhile, which says so itself."""
+    """Also where the nodes of that Ray die meanwhile."""
     for number, how in ((SIGTERM, "group"), (SIGINT, "twice"), (SIGTERM, "nodes die")):
         shutil.rmtree(folder / "db")
         shutil.rmtree(folder / "marks", ignore_errors=True)
@@ -327,7 +327,7 @@ def test_on_a_joined_ray_a_run_ends_in_time(made: Made, folder: Path, drivers: D
             if how != "twice":
                 time.sleep(3.5)
                 job.goes_on("wave.contents")
-            # That Ray may say something of its own before.
+            # Ray may print something of its own before.
             job.ended(number, alone=False)
         check(made, folder, drivers)
 

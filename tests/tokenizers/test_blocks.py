@@ -1,4 +1,4 @@
-"""Blocks: every row once, whatever the number of threads, which stays what it was."""
+"""Blocks: every row is processed once for any number of threads, and that number is restored."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_each_row_is_in_one_block_and_the_tail_is_filled_with_zeros(threads, num
 
 def test_blocks_run_in_parallel_with_one_torch_thread_each(threads):
     threads(3)
-    together = threading.Barrier(3, timeout=60)  # breaks unless three blocks are at work at once
+    together = threading.Barrier(3, timeout=60)  # breaks unless three blocks run at once
     inside = []
 
     def work(start, block, count):

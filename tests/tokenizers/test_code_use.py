@@ -1,4 +1,4 @@
-"""Collisions and use of codes, against counting by hand; their nulls and intervals against simulation."""
+"""Collisions and use of codes, against counting by hand; their null values and intervals against simulation."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_use_of_codes_is_what_counting_gives(given_codes):
 
 
 def gini(counts: list[int]) -> float:
-    """By its other definition: half the relative mean absolute difference."""
+    """The Gini coefficient by its other definition: half the relative mean absolute difference."""
     differences = sum(abs(a - b) for a in counts for b in counts)
     return differences / (2 * len(counts) * sum(counts))
 
@@ -115,7 +115,7 @@ def test_perfectly_even_codes_have_full_use():
     assert found["largest_bucket", None].value == 1
 
 
-def test_all_items_in_one_id_is_the_worst_value_of_each_measure():
+def test_all_items_with_one_id_collide_and_have_no_entropy():
     found = measured(np.ones((50, 3), int), SIZES)
     assert found["collision_a", None].value == pytest.approx(0.98)
     assert found["collision_b", None].value == 1
@@ -137,7 +137,7 @@ def test_one_item_and_one_code_have_defined_values():
     assert {(measure.low, measure.high) for measure in found.values()} == {(None, None)}
 
 
-def test_large_buckets_and_codes_that_overflow_an_integer_are_counted_exactly():
+def test_codes_whose_product_overflows_an_integer_are_counted_exactly():
     """2^63 possible keys are passed at depth 3 and again at depth 5."""
     sizes = (2**24, 2**24, 2**24, 2**20, 2**30)
     generator = np.random.default_rng(0)
@@ -151,7 +151,7 @@ def test_large_buckets_and_codes_that_overflow_an_integer_are_counted_exactly():
     assert np.array_equal(keys % sizes[-1], codes[:, -1])
 
 
-# --- nulls ---
+# --- null values ---
 
 
 def random_codes(items: int, sizes, seed: int) -> np.ndarray:

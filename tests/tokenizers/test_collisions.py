@@ -1,4 +1,4 @@
-"""Collision policies: room is respected, the first keeps what it has, and what moving costs is what is said."""
+"""Collision policies: capacities are respected, first items keep their codes, and the stated cost is true."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_an_item_takes_the_first_option_with_room_and_only_then_stays_over_capac
         with_room = [place for place, bucket in enumerate(options[item].tolist()) if held[bucket] < capacity]
         assert option == (with_room[0] if with_room else -1)
         bucket = int(own[item] if option < 0 else options[item, option])
-        # A digit is never given twice, and is over capacity only for who found no room.
+        # A suffix is never given twice, and exceeds the capacity only for items that found no room.
         assert digit == held[bucket]
         assert digit < capacity or option < 0
         held[bucket] += 1
@@ -106,7 +106,7 @@ def test_placing_leaves_the_callers_digits_alone():
 
 @pytest.fixture(scope="module")
 def line() -> RQKMeans:
-    """On a line: codes (a, b) stand for 10 a + b, with b of 0, 1 and 3."""
+    """Points on a line: codes (a, b) decode to 10 a + b, with b of 0, 1 and 3."""
     books = [np.array([[0], [10]], np.float32), np.array([[0], [1], [3]], np.float32)]
     return RQKMeans({"beam": 6}, books, [np.zeros(2, np.float32), np.zeros(3, np.float32)])
 
@@ -137,7 +137,7 @@ def test_after_reassigning_only_items_that_found_no_room_exceed_the_capacity(cap
     assert (out.dtype, extra.dtype, no_room.dtype) == (np.int32, np.float32, bool)
     ids, _ = bucket_ids(out)
     assert np.bincount(ids[~no_room]).max() <= capacity
-    # The first of each bucket stays, as many as there is room for, and so does who found none.
+    # The first items of each bucket stay, as many as it has room for; so do items that found no room elsewhere.
     ranks = digits(bucket_ids(CODES)[0], np.zeros(len(CODES), np.int64))
     stays = (ranks < capacity) | no_room
     assert np.array_equal(out[stays], CODES[stays])
@@ -167,7 +167,7 @@ def test_with_room_for_all_no_item_moves():
 def test_where_an_item_moves_does_not_depend_on_later_items():
     whole = reassigned(TOKENIZER, VECTORS[:400], CODES[:400])[0]
     ranks = digits(bucket_ids(CODES)[0], np.zeros(len(CODES), np.int64))
-    # Items with room in their own bucket come before those without, so only those stand whoever follows.
+    # Items with room in their own bucket are placed first, so only these are independent of the items that follow.
     settled = np.flatnonzero(ranks[:400] < 1)
     assert np.array_equal(whole[settled], reassigned(TOKENIZER, VECTORS, CODES)[0][settled])
 

@@ -1,4 +1,4 @@
-"""Constrained decoding: generation never leaves the catalogue; what is allowed is what a plain set of IDs allows."""
+"""Constrained decoding: generation never leaves the catalogue, and allows exactly what a plain set of IDs allows."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_with_more_beams_than_items_every_item_comes_first_and_nothing_else_is_a
     )  # fmt: skip
     few = {tuple(row) for row in VOCABULARY.ids(FEW.rows()[0]).tolist()}
     rows = [stripped(row) for row in made.sequences[:, 1:].tolist()]
-    # What fills the list up has a score of -1e8 or lower: an ID once more, or nothing.
+    # Entries that only fill the list have a score of -1e8 or lower: a repeated ID, or nothing.
     for start in range(0, len(rows), 8):
         assert set(rows[start : start + 3]) == few
         assert set(rows[start + 3 : start + 8]) <= few | {()}

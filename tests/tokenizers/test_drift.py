@@ -1,4 +1,4 @@
-"""Drift: silent on more of the same, plain about a new theme or a worse fit."""
+"""Drift: none for similar items, reported for a new theme or a worse fit."""
 
 from __future__ import annotations
 

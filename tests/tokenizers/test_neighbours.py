@@ -1,4 +1,4 @@
-"""Neighbours by ID against exact neighbours: ties against all their orders, the rest against plain loops."""
+"""Neighbours by ID against exact neighbours: ties are compared with all their orders, the rest with plain loops."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_neighbours_of_many_blocks_are_those_of_a_full_sort():
 
 
 def test_ids_that_give_the_exact_order_score_one():
-    """Three items a corner, and the corners' codes: the two others of a corner are the neighbours."""
+    """Three items at each corner, with the codes of the corner: the other two of a corner are the neighbours."""
     corners = np.repeat(np.eye(4, dtype=np.float32), 3, axis=0)
     vectors = corners + 0.01 * np.random.default_rng(0).normal(size=corners.shape).astype(np.float32)
     codes = np.stack([np.repeat(np.arange(4), 3), np.repeat(np.arange(4), 3)], 1)
@@ -121,7 +121,7 @@ def test_ids_that_give_the_exact_order_score_one():
 
 @pytest.mark.parametrize("codes", [np.zeros((30, 2), int), np.stack([np.arange(30), np.zeros(30, int)], 1)])
 def test_ids_without_information_score_as_chance(codes):
-    """All equal, or all different at the first level: every order is as likely."""
+    """All codes equal, or all different at the first level: every order is equally likely."""
     vectors, _ = gallery(30, 1, seed=3)
     for measure in neighbour_measures(vectors, codes, vectors, codes, ks=(4,), own_rows=np.arange(30)):
         chance = 1 if measure.name.startswith("lcp") else 4 / 29

@@ -1,4 +1,4 @@
-"""The measures put together: every one defined, and the parts' own figures."""
+"""All measures together: each has a definition, and the figures of its own group."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_unknown_measure_is_refused():
             definition(name)
 
 
-def test_the_groups_of_measures_together_are_all_measures():
+def test_all_measures_equal_those_of_the_single_groups():
     found = everything(seed=3)
     parts = code_measures(CODES, SIZES, shared_with=np.arange(500), seed=3)
     parts += vector_measures(VECTORS, TOKENIZER.decode, CODES, seed=3)

@@ -22,7 +22,7 @@ SIZES = (8, 8, 4)
 
 
 def cloud(rows: int = 1500, dim: int = 12, seed: int = 0) -> np.ndarray:
-    """A cloud without gaps: the hard case for quantizing. More than one block, with a tail."""
+    """A cloud without gaps, the hard case for quantizing; several blocks, the last one partly filled."""
     generator = np.random.default_rng(seed)
     return (generator.normal(size=(rows, dim)) * np.linspace(2, 0.2, dim)).astype(np.float32)
 
@@ -30,7 +30,7 @@ def cloud(rows: int = 1500, dim: int = 12, seed: int = 0) -> np.ndarray:
 VECTORS = cloud()
 TOKENIZER = RQKMeans.fit(VECTORS, SIZES, iterations=8, seed=3, fusion="fusion-0123")
 CODES = TOKENIZER.encode(VECTORS)
-# As level after level leaves it, before the codebooks are fitted together.
+# As fitted level by level, before the codebooks are fitted together.
 GREEDY = RQKMeans.fit(VECTORS, SIZES, iterations=8, seed=3, beam=1, refinements=0)
 GREEDY_CODES = GREEDY.encode(VECTORS)
 
@@ -160,7 +160,7 @@ def test_a_single_vector_can_be_fitted_with_one_code():
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-def test_constant_columns_do_not_change_the_other_columns(balanced):
+def test_constant_columns_are_decoded_and_do_not_disturb_the_others(balanced):
     wide = np.concatenate([VECTORS, np.full((len(VECTORS), 3), 2.5, np.float32)], axis=1)
     tokenizer = RQKMeans.fit(wide, SIZES, iterations=8, balanced=balanced)
     decoded = tokenizer.decode(tokenizer.encode(wide))
@@ -215,11 +215,11 @@ def test_vectors_that_cannot_be_encoded_are_refused(vectors, said):
 
 
 def test_progress_is_reported_step_by_step():
-    told = []
+    steps = []
     RQKMeans.fit(
-        VECTORS[:50], (2, 2, 2), iterations=1, refinements=1, progress=lambda done, of: told.append((done, of))
+        VECTORS[:50], (2, 2, 2), iterations=1, refinements=1, progress=lambda done, of: steps.append((done, of))
     )
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 # --- search and refinement ---
@@ -252,7 +252,7 @@ def test_codebooks_fitted_together_lower_the_error_of_the_same_codes():
     books = refine(vectors, codes, GREEDY.codebooks)
     after = sum(book[codes[:, level]] for level, book in enumerate(books))
     assert float((vectors - after).square().sum()) < 0.998 * error_of(GREEDY, GREEDY_CODES).sum()
-    # The normal equations: what is left over is orthogonal to every code, but for the pull towards where it stood.
+    # The normal equations: the residual is orthogonal to every code, apart from the regularisation.
     left = (vectors - after).double()
     for level, book in enumerate(books):
         sums = torch.zeros(len(book), left.shape[1], dtype=torch.float64).index_add_(0, codes[:, level], left)
@@ -274,7 +274,7 @@ def test_refinements_and_beam_raise_r2():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_seed_hardly_matters_and_no_code_is_dead(seed):
-    """In many dimensions, where seeds that lie on vectors keep them for themselves."""
+    """In many dimensions, where a start on a vector keeps that vector alone."""
     generator = np.random.default_rng(7)
     vectors = generator.normal(size=(2000, 96)).astype(np.float32) + 2 * generator.normal(size=(12, 96))[
         generator.integers(0, 12, 2000)
@@ -329,7 +329,7 @@ def test_candidates_are_the_cheapest_codes_in_order(count):
     assert (np.diff(errors, axis=1) >= -1e-4).all()
     flat = codes.astype(np.int64) @ [32, 4, 1]
     assert np.allclose(errors, np.take_along_axis(squared, flat, axis=1), atol=1e-4)
-    if count >= SIZES[0] * SIZES[1]:  # as wide as all paths of the first two levels, the beam misses none
+    if count >= SIZES[0] * SIZES[1]:  # a beam as wide as all paths of the first two levels misses none
         assert np.allclose(errors, np.sort(squared, axis=1)[:, :count], atol=1e-4)
 
 
@@ -340,7 +340,7 @@ def test_asking_for_more_candidates_than_codes_gives_all_codes():
 
 @pytest.mark.parametrize("sizes", [(128, 256, 32), (640, 5), (7,), (1, 9, 1)])
 def test_the_search_is_exact_whatever_the_sizes(sizes):
-    """Wide, narrow and odd levels are selected from in different ways."""
+    """Wide, narrow and odd-sized levels take different code paths."""
     generator = torch.Generator().manual_seed(1)
     books = [torch.randn(size, 6, generator=generator) / (1 + level) for level, size in enumerate(sizes)]
     vectors = torch.randn(70, 6, generator=generator)
@@ -366,7 +366,7 @@ def test_decoded_vectors_are_encoded_to_the_same_codes():
 
 
 def test_greedy_codes_are_those_of_faiss_on_the_same_codebooks():
-    """But for vectors that lie between two codes to the last digits."""
+    """Except for vectors that lie between two codes to the last digits."""
     import faiss
 
     vectors = cloud(800, 12, seed=11)

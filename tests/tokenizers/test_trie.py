@@ -1,4 +1,4 @@
-"""The trie: whatever is added, removed or hidden, it holds what a plain set of IDs would, in the same arrays."""
+"""The trie: after any additions, removals and filters it holds what a plain set of IDs would, in the same arrays."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def edited(**changes):
         edited(format=2),
     ],
 )
-def test_a_missing_or_altered_file_is_refused(tmp_path, text):
+def test_an_invalid_or_altered_file_is_refused(tmp_path, text):
     (tmp_path / "v.json").write_text(text)
     with pytest.raises(BadInput, match=r"v\.json|unknown style"):
         Vocabulary.load(tmp_path / "v.json")
@@ -197,8 +197,8 @@ def test_new_rows_begin_at_the_mean_of_the_old_ones_which_stay(tied, rows):
     assert bound.ids(np.array([[2, 0, 1]])).tolist() == [tokenizer.convert_tokens_to_ids(["<a_2>", "<b_0>", "<c_1>"])]
     assert (bound.begin, bound.end, bound.pad, bound.eos) == (8, 9, 1, 2)
     text = "red dog<|sid_begin|><a_2><b_0><|sid_end|>a hill"
-    told = tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True)
-    assert told.replace(" ", "") == text.replace(" ", "")
+    decoded = tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True)
+    assert decoded.replace(" ", "") == text.replace(" ", "")
     assert tokenizer(text).input_ids[2:6] == [bound.begin, *bound.ids(np.array([[2, 0]]))[0].tolist(), bound.end]
 
 

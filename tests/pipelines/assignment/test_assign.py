@@ -65,7 +65,7 @@ def test_an_id_is_never_given_again_and_returns_with_its_item(fitted, cluster):
     fitted.store().delete("contents", gone)
     assert fitted.rows().keys() == before.keys() - set(gone)
 
-    # Others with the very same vectors take the next digits,
+    # Others with equal vectors take the next suffixes,
     fitted.ingest_vectors({f"copy-{name}": vectors[name] for name in gone})
     after = fitted.ledger()
     assert {name: after[name] for name in before} == before
@@ -73,7 +73,7 @@ def test_an_id_is_never_given_again_and_returns_with_its_item(fitted, cluster):
     assert not copies & set(before.values())
     assert {base(after[f"copy-{name}"]) for name in gone} == {base(before[name]) for name in gone}
 
-    # and who comes back has what it had.
+    # and an item that returns has its former ID.
     fitted.ingest_vectors({name: vectors[name] for name in gone})
     assert {name: fitted.ids()[name] for name in gone} == {name: before[name] for name in gone}
 

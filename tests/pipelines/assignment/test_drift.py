@@ -1,4 +1,4 @@
-"""Drift of a database: recorded by every ingest, told when it is past its limits, and by nothing less."""
+"""Drift of a database: recorded by every ingest, and noted only beyond its limits."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ Rows = dict[str, dict[str, Any]]
 
 
 def runs_of_items() -> list[dict[str, np.ndarray]]:
-    """Sixty items each, close together; twenty have the very vector of others, of the same run or one before."""
+    """Sixty items per run, close together; twenty have the vector of another item, of that run or an earlier one."""
     generator = np.random.default_rng(11)
     pool: list[np.ndarray] = []
     runs = []
@@ -54,7 +54,7 @@ def runs_of_items() -> list[dict[str, np.ndarray]]:
 
 @dataclass
 class History:
-    """By policy the ledger after each run, and what each run said of it."""
+    """By policy, the ledger after each run and the notes of each run."""
 
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     tokenizers: dict[str, RQKMeans] = field(default_factory=dict)
@@ -257,7 +257,7 @@ def test_ids_do_not_depend_on_order_partitions_or_killed_runs(workspaces, quiet,
     def after_a_killed_one(store: Any, tokenizer: RQKMeans, policy: Policy, notes: list[str]) -> None:
         run = next(calls) // len(POLICIES)
         monkeypatch.setattr(ledger, "_ROWS_PER_KEY", [0, 0, 10**9][run])  # by index, then by scans
-        # A run that gave no ID binds nobody, not even to its policy.
+        # A run that gave no ID has no effect, not even by its policy.
         other = Policy("none" if policy.collisions == "reassign" else "reassign")
         with monkeypatch.context() as patch:
             patch.setattr(ledger.GrowingLedger, ["reader", "give", "reader"][run], cut)
@@ -271,7 +271,7 @@ def test_ids_do_not_depend_on_order_partitions_or_killed_runs(workspaces, quiet,
     assert found.ledgers == quiet.ledgers
 
 
-# With a champion: the policy of the config, what a nightly run says, and what reads IDs that several items have.
+# With a champion: the policy of the config, the notes of a later run, and the readers of IDs that several items share.
 
 
 def test_a_later_run_keeps_the_first_policy_and_notes_it(bare, cluster):
@@ -288,7 +288,7 @@ def test_a_later_run_keeps_the_first_policy_and_notes_it(bare, cluster):
     ids = bare.ids()
     assert {name: ids[name] for name in before} == before
     assert not [sid for sid in ids.values() if "." in sid]
-    # With the policy of the database, or one that differs in what it does not use, there is nothing to say.
+    # With the policy of the database, or one that differs only in unused settings, there is no note.
     for keys in ({"collisions": "none"}, {"collisions": "none", "bucket_capacity": 7}):
         config = bare.settings(clip=None, tokenizer=keys)
         assert not [note for note in assign(bare.uri(), config).notes if "goes on" in note]

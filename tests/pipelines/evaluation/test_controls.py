@@ -1,4 +1,4 @@
-"""Controls keep what a control must keep: how many codes there are, that IDs are unique, and nothing of the content."""
+"""Controls keep the number of codes and unique IDs, and nothing of the content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZES = (8, 6)
 
 
 def semantic(count: int = 60) -> Ids:
-    """Unique IDs: digits tell apart what has the same codes."""
+    """Unique IDs: suffixes distinguish items with the same codes."""
     rows = np.arange(count)
     return Ids("semantic", np.column_stack([rows % 4, rows // 4 % 5, rows // 20]).astype(np.int32), SIZES)
 

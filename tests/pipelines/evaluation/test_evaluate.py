@@ -1,4 +1,4 @@
-"""The whole way: a database, an export of sequences, models trained on it, and a document that adds up."""
+"""A whole evaluation: a database, an export of sequences, models trained on it, and a consistent document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading exported sequences: every history as a plain loop would cut it, and draws that are always the same."""
+"""Reading exported sequences: histories equal those of a plain loop, and samples are always the same."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_draws_are_even_without_repeats_and_always_the_same(many):
     assert (len(found.train), len(found.valid), len(found.test)) == (100, 7, 400)
     assert (found.train.history_EH == again.train.history_EH).all()
     assert (found.targets_N == whole.targets_N).all()
-    # A hundred of four hundred rows over fifty users of eight rows each: no user is left out or taken whole by much.
+    # A hundred of four hundred rows over fifty users of eight rows each: about two rows of each user.
     counts = np.unique(found.train.user_E, return_counts=True)[1]
     assert len(counts) > 35
     assert counts.max() <= 7

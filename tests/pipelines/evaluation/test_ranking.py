@@ -1,4 +1,4 @@
-"""Measures at item level, against brute force over every order of what ties."""
+"""Measures at item level, against brute force over every order of ties."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lists(draw):
 
 
 def every_order(codes_NM: np.ndarray, generated: np.ndarray) -> list[list[int]]:
-    """All ranked lists of items that a list of IDs stands for: each ID in turn, its items in every order."""
+    """All ranked lists of items that a list of IDs may mean: each ID in turn, its items in every order."""
     orders: list[list[int]] = [[]]
     for code in dict.fromkeys(map(tuple, generated.tolist())):
         named = [item for item, own in enumerate(codes_NM.tolist()) if tuple(own) == code]

@@ -1,4 +1,4 @@
-"""A tiny T5 learns a pattern that anyone can see, the trie keeps it within the catalogue, and a seed says it all."""
+"""A tiny T5 learns a simple pattern, the trie keeps it within the catalogue, and the seed determines the result."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ def test_a_seed_determines_the_trial_and_another_seed_changes_it(data: Data, ids
 
 
 def test_training_keeps_the_best_weights_and_stops_early(data: Data, ids: Ids):
-    """Where validation walks the ring backwards, whatever is learned makes it worse."""
-    told: list[int] = []
+    """Validation goes around the ring backwards, so training makes its loss worse."""
+    steps: list[int] = []
     backwards = replace(data.sequences.valid, target_E=data.sequences.valid.history_EH[:, 0].astype(np.int64))
     astray = Data(
         replace(data.sequences, valid=backwards), replace(data.setting, check_every=10, patience=2, steps=100)
     )
-    found = run_trial(astray, Trial(ids, 0), told.append)
+    found = run_trial(astray, Trial(ids, 0), steps.append)
     assert found.steps <= 70
-    assert sum(told) == 100, "what was not trained is told as done"
-    assert run_trial(data, Trial(ids, 0), told.append).loss < found.loss
+    assert sum(steps) == 100, "skipped steps are reported as done"
+    assert run_trial(data, Trial(ids, 0), steps.append).loss < found.loss
 
 
 class _Counted(Silent):

@@ -9,18 +9,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-slow = partial(pytest.param, marks=pytest.mark.slow)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def started(made) -> Iterator[subprocess.Popen[str]]:
-    """The command in a group of its own, as a terminal starts it; a test has it when its processes are there."""
+    """The command in a group of its own, as a terminal starts it; a test gets it once its processes have started."""
     command = [Path(sys.executable).with_name("fuseid"), "evaluate", "--db", "db", "--sequences", "sequences", "--json"]
     with subprocess.Popen(
         command, cwd=made, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -50,9 +49,9 @@ def trainers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     ("end", "status", "said"),
     [
         (lambda process: os.killpg(process.pid, signal.SIGINT), 130, "stopped by Ctrl-C: 0 of 15 models were trained"),
-        slow(lambda process: process.terminate(), 143, "stopped by SIGTERM: 0 of 15 models were trained"),
-        slow(lambda process: os.killpg(process.pid, signal.SIGTERM), 143, "stopped by SIGTERM: 0 of 15 models"),
-        slow(lambda process: trainers(process)[-1].kill(), 1, "a process that trained a model was killed"),
+        (lambda process: process.terminate(), 143, "stopped by SIGTERM: 0 of 15 models were trained"),
+        (lambda process: os.killpg(process.pid, signal.SIGTERM), 143, "stopped by SIGTERM: 0 of 15 models"),
+        (lambda process: trainers(process)[-1].kill(), 1, "a process that trained a model was killed"),
     ],
     ids=["Ctrl-C", "SIGTERM", "SIGTERM to its group", "a killed process"],
 )
@@ -65,7 +64,6 @@ def test_an_interrupted_evaluation_ends_with_one_line_and_its_status(
     assert err.startswith(f"error: {said}")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor trains in the process of the command")
 def test_a_killed_evaluation_leaves_no_process(started):
     started.kill()

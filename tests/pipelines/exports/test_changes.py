@@ -1,4 +1,4 @@
-"""What changed between two exports: the old IDs and the changes together are the new IDs, however both came."""
+"""Changes between two exports: the old IDs and the changes together give the new IDs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of an export: whole or not there, and its manifest finds out what was altered."""
+"""The folder of an export: complete or absent, and its manifest detects altered files."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ with new_folder(Path(sys.argv[1])) as folder:
 
 @pytest.fixture
 def filling() -> Iterator[Callable[[Path], tuple[subprocess.Popen, Path]]]:
-    """Begins to fill a folder in another process; -> the process, and its scratch folder."""
+    """Starts to fill a folder in another process; -> the process, and its scratch folder."""
     started = []
 
     def begin(out: Path) -> tuple[subprocess.Popen, Path]:
@@ -147,7 +147,7 @@ def hidden(parent: Path) -> set[str]:
 
 
 def test_the_remains_of_a_killed_process_are_removed_and_those_of_a_live_one_kept(filling, tmp_path):
-    """Also what others have named alike, and what belongs to a folder of a longer name."""
+    """Also files of others with similar names, and those of a folder with a longer name."""
     out = tmp_path / "out"
     others = {".out-mine", ".out-20240101", ".out-a.fuseid", ".out-link0000.fuseid"}
     (tmp_path / ".out-link0000.fuseid").symlink_to(tmp_path, target_is_directory=True)

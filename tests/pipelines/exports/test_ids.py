@@ -23,13 +23,13 @@ def contents_of(folder: Path) -> dict[str, bytes]:
 
 
 def candidate_of(workspace: Any) -> str:
-    """A second tokenizer, whose IDs stand beside the champion's."""
+    """A second tokenizer, whose IDs are kept beside the champion's."""
     workspace.fit(tokenizer={"codebook_sizes": [2, 2]})
     return workspace.candidate()
 
 
 def move_on(workspace: Any, cluster: Any) -> None:
-    """Items go, items come, and another tokenizer is champion."""
+    """Removes items, adds items, and promotes another tokenizer."""
     workspace.store().delete("contents", ["v003", "v010"])
     workspace.ingest_vectors(cluster(9, seed=5, prefix="u"))
     promote(workspace.uri(), candidate_of(workspace), workspace.settings())
@@ -270,14 +270,14 @@ def test_without_changes_the_delta_is_empty(fitted, tmp_path):
 
 
 def test_progress_is_reported_for_every_item(fitted, tmp_path):
-    told: dict[str, list[int]] = {}
+    steps: dict[str, list[int]] = {}
 
     class Told:
         def begin(self, stage: str, total: int | None) -> None:
-            told[stage] = [total or 0, 0]
+            steps[stage] = [total or 0, 0]
 
         def advance(self, stage: str, done: int) -> None:
-            told[stage][1] += done
+            steps[stage][1] += done
 
     export_ids(fitted.uri(), tmp_path / "ids", progress=Told())
-    assert told == {"read": [60, 60], "write parquet": [60, 60]}
+    assert steps == {"read": [60, 60], "write parquet": [60, 60]}

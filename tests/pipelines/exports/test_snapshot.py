@@ -1,4 +1,4 @@
-"""A snapshot: every item with its ID, sorted, from versions and a tokenizer that stay what they were."""
+"""A snapshot: every item with its ID, sorted, of fixed versions and a fixed tokenizer."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def table_of(taken: Snapshot, *extra: str, where: str | None = None) -> pa.Table
 
 
 def candidate_of(workspace: Any) -> str:
-    """A second tokenizer, whose IDs stand beside the champion's."""
+    """A second tokenizer, whose IDs are kept beside the champion's."""
     workspace.fit(tokenizer={"codebook_sizes": [2, 2]})
     return workspace.candidate()
 
@@ -145,7 +145,7 @@ def test_items_whose_copy_in_contents_is_missing_or_of_another_tokenizer_have_th
 
 @pytest.mark.parametrize(("range_bytes", "held"), [(1 << 28, [10, 10]), (400, [10, 60])])
 def test_memory_holds_no_ledger_rows_of_deleted_items(fitted, monkeypatch, range_bytes, held):
-    """In files, where there is more than one range, lie all."""
+    """All items are in files where there is more than one range."""
     taken = []
 
     class Watched(Ranges):
@@ -190,7 +190,7 @@ def test_a_reader_that_fails_leaves_neither_temporary_files_nor_a_thread(named, 
 
 
 def move_on(workspace: Any, cluster: Any) -> str:
-    """Items go, items come, another tokenizer is promoted, and the tables are looked after. -> that tokenizer."""
+    """Removes items, adds items, promotes another tokenizer, and maintains the tables. -> that tokenizer."""
     workspace.store().delete("contents", ["v001"])
     workspace.ingest_vectors(cluster(20, seed=4, prefix="w"))
     workspace.fit(tokenizer={"codebook_sizes": [2, 2], "collisions": "none"})

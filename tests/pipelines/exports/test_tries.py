@@ -93,14 +93,14 @@ def test_a_refused_trie_export_leaves_nothing_half_written(fitted, tmp_path):
 
 
 def test_the_vocabulary_has_all_codes_and_room_for_more_digits(fitted, tmp_path):
-    told = export_vocabulary(fitted.uri(), tmp_path / "new" / "v.json")
+    manifest = export_vocabulary(fitted.uri(), tmp_path / "new" / "v.json")
     vocabulary = Vocabulary.load(tmp_path / "new" / "v.json")
     largest = max(parts(sid)[-1] for sid in fitted.ledger().values())
-    assert (told["largest_suffix"], told["size"]) == (largest, len(vocabulary))
+    assert (manifest["largest_suffix"], manifest["size"]) == (largest, len(vocabulary))
     assert vocabulary.codebook_sizes == (4, 3, 2)
     assert vocabulary.suffixes >= 2 * (largest + 1)
     assert vocabulary.tokenizer_id == fitted.store().setting("champion")
-    assert "tokens" not in told
+    assert "tokens" not in manifest
     assert (tmp_path / "new" / "v.json").stat().st_mode & 0o777 == 0o644
     other = export_vocabulary(fitted.uri(), tmp_path / "o.json", style="openonerec")
     assert json.loads((tmp_path / "o.json").read_text())["tokens"][4] == "<s_a_0>"

@@ -1,4 +1,4 @@
-"""Nothing outside the manifest's folder and the configured prefixes is opened, whatever a uri says."""
+"""Nothing outside the manifest's folder and the configured prefixes is opened, for any uri."""
 
 import os
 

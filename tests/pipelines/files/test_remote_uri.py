@@ -1,4 +1,4 @@
-"""A remote uri has one spelling, and what could be read as two places is refused."""
+"""A remote uri has one spelling, and an ambiguous one is refused."""
 
 import pytest
 from hypothesis import given, settings

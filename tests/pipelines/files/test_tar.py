@@ -1,4 +1,4 @@
-"""The members of a tar are found where they are, and a hostile one costs neither memory nor a read beyond its end."""
+"""The members of a tar are found at their offsets; a hostile one costs no memory and is not read beyond its end."""
 
 from __future__ import annotations
 

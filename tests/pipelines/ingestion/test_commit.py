@@ -1,4 +1,4 @@
-"""What a wave commits: an id is in `contents` or in `rejected`, never in both, whichever way it went before."""
+"""What a wave commits: an id is in `contents` or in `rejected`, never in both, wherever it was before."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_an_item_rejected_for_its_kind_is_retried_once_the_kind_is_corrected(wor
 
 
 def test_a_good_item_whose_file_breaks_moves_over_and_gets_its_old_id_back(workspace):
-    # Two items of the same bytes: their IDs differ by the collision digit only.
+    # Two items of the same bytes: their IDs differ by the suffix only.
     rows = [{"content_id": "a", "uri": workspace.picture("a.png", 1)}, *workspace.captions(8)]
     shutil.copy(workspace.media / "a.png", workspace.media / "b.png")
     rows.append({"content_id": "b", "uri": "b.png"})

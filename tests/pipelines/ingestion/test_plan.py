@@ -1,4 +1,4 @@
-"""Planning: work comes in blocks of the size that the config gives, and only what has changed is worked on."""
+"""Planning: work comes in blocks of the configured size, and only for items that changed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_caption_edit_neither_decodes_nor_encodes_the_medium_again(workspace):
     workspace.fit()
     before = workspace.rows()
 
-    # The bytes are destroyed under an unchanged size and time: whoever opens the file again rejects the item.
+    # The bytes are destroyed under an unchanged size and time: opening the file again would reject the item.
     for name in ("a.png", "b.mp4"):
         path = workspace.media / name
         stat = path.stat()
@@ -118,13 +118,13 @@ def test_a_touched_file_with_the_same_bytes_is_not_encoded_again(workspace):
     run = workspace.ingest(rows)
     assert run.counts["planned"] == 1  # it is looked at,
     after = workspace.rows()["a"]
-    assert after["clip_image"] == marked  # but its stored vector stands,
+    assert after["clip_image"] == marked  # but its stored vector is kept,
     assert after["source_stat"] != before["source_stat"]
     assert workspace.ingest(rows, load=workspace.no_model).counts["unchanged"] == 1  # and from now on it is known.
 
 
 def _overwrite_vector(workspace: Any, vector: list[float]) -> None:
-    """Puts a vector into the store that no encoder gives, to see later whether it was computed anew."""
+    """Puts a vector into the store that no encoder gives, to see later whether it was computed again."""
     store = workspace.store()
     table = store.dataset("contents").to_table()
     row = {**table.to_pylist()[0], "clip_image": vector}

@@ -1,4 +1,4 @@
-"""Pruning: what the catalogue no longer lists goes, and nothing else ever does."""
+"""Pruning: items that the source no longer lists are removed, and nothing else ever is."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_unlisted_items_are_removed_and_the_ledger_keeps_their_ids(fitted, clust
     assert fitted.ids() == without(ids, *gone)
     assert fitted.ledger() == ledger
 
-    # Others of the very same vectors come: none of them gets an ID that was given before.
+    # Others with equal vectors arrive: none of them gets an ID that was given before.
     twins = {f"w{name}": vectors[name] for name in gone}
     fitted.ingest_vectors(without(vectors, *gone) | twins, prune=True)
     later = fitted.ids()
     assert not {later[name] for name in twins} & set(ledger.values())
 
-    # They come back and are who they were.
+    # They return with their former IDs.
     run = fitted.ingest_vectors(vectors | twins, prune=True)
     assert (run.counts["planned"], run.counts["pruned"]) == (3, 0)
     assert without(fitted.ids(), *twins) == ids
@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_listed_whole_removes_nothing(workspace, monkeyp
             raise PermissionError(13, "Permission denied", str(path))
         return real(path)
 
-    # Whoever runs the tests may be allowed to read everything, so the folder is barred here.
+    # The user who runs the tests may be root, so access to the folder is refused here.
     monkeypatch.setattr(os, "scandir", scandir)
     (workspace.media / "c" / "0.png").unlink()
     run = workspace.ingest(workspace.media, prune=True, load=workspace.no_model)

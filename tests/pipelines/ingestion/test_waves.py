@@ -1,4 +1,4 @@
-"""Waves: when one is committed, and how too many rejections stop a run, which keeps what is good."""
+"""Waves: when one is committed, and how too many rejections stop a run, which keeps the good items."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_good_items_are_committed_before_a_run_fails(workspace):
     workspace.ingest(rows)
     workspace.fit()
     before = workspace.rows()
-    # Tonight known and new items fail alike.
+    # In this run known and new items fail alike.
     for i in range(3):
         (workspace.media / f"{i}.png").write_bytes(b"")
     rows += catalogue(workspace, 60, range(40, 45))[40:]
@@ -71,7 +71,7 @@ def test_good_items_are_committed_before_a_run_fails(workspace):
     assert after.keys() - before.keys() == {"t045", "t046"}
     assert workspace.rows("rejected").keys() == {f"t{i:03d}" for i in range(40, 45)}
 
-    # The cause is mended.
+    # The cause is removed.
     for i in range(3):
         workspace.picture(f"{i}.png", i)
     retry(workspace.uri(), settings)
@@ -92,7 +92,7 @@ OUTSIDE = r"all 3 items were rejected, most often as NotAllowed \(2\), such as '
 
 def test_a_run_in_which_every_item_was_rejected_ends_with_4(workspace):
     rows = [{"content_id": name, "uri": "/etc/hostname"} for name in "ab"] + [{"content_id": "c", "caption": " "}]
-    for limit in (None, "99.9%", "50"):  # a number of items says nothing of all of them
+    for limit in (None, "99.9%", "50"):  # a limit in items does not apply to the whole
         with pytest.raises(TooManyRejected) as caught:
             workspace.ingest(rows, config=workspace.settings(run={"max_rejected": limit}), db=f"db{limit}")
         assert caught.value.exit_status == 4
@@ -106,7 +106,7 @@ def test_a_run_in_which_every_item_was_rejected_ends_with_4(workspace):
     (run,) = workspace.store().dataset("runs").to_table().to_pylist()
     assert run["outcome"].startswith("failed: all 3 items were rejected")
 
-    # The next night, nothing is new and nothing came of it.
+    # In the next run nothing is new and nothing is committed.
     with pytest.raises(TooManyRejected, match=OUTSIDE):
         workspace.ingest(rows, load=workspace.no_model)
     run = workspace.ingest(rows, config=workspace.settings(run={"max_rejected": "100%"}), load=workspace.no_model)

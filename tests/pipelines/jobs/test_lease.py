@@ -1,4 +1,4 @@
-"""One writer at a time; a dead one is replaced at once, a silent one once its lease has run out."""
+"""One writer at a time; a dead one is replaced at once, one that does not renew when its lease has expired."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_the_lease_of_a_killed_process_on_this_host_is_free_at_once(store, holde
 
 
 def test_an_interrupted_fence_is_completed_by_the_next_holder(bare, cluster, monkeypatch):
-    """The first holder stands between its question and its commit; the second is stopped before it has fenced."""
+    """The first holder is between its check and its commit; the second is stopped before it has fenced."""
     bare.ingest_vectors(cluster(20))
     first, second, third = (bare.store() for _ in range(3))
 
@@ -183,7 +183,7 @@ def test_a_writer_that_does_not_renew_loses_its_lease_and_fails(store, holder):
             process.stdin.flush()
             assert "lost: another run took over" in process.stdout.readline()
             process.wait(timeout=20)
-            # Its end did not free what is not its own any more.
+            # Its end did not release a lease that it no longer held.
             lease.check()
             with pytest.raises(LeaseHeld), Lease(store, 30):
                 pass

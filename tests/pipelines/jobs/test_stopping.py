@@ -1,4 +1,4 @@
-"""A run that is told to stop keeps what is finished, says so, and leaves a store for the next one to go on with."""
+"""A stopped run keeps finished items, reports them, and leaves a store that the next run continues with."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_stopped_run_keeps_finished_items_and_the_next_run_completes_it(bare, 
     assert caught.value.exit_status == status
     assert "\n" not in str(caught.value)
     assert signal.getsignal(number) is before
-    # What was in hand is in, what was not begun is not; IDs come with a run that is completed.
+    # Work in progress was committed, the rest was not begun; IDs are given by a completed run.
     done = len(bare.rows(db="stopped")) - 30
     assert 8 <= done < 60
     assert f"{done} items" in str(caught.value)
@@ -62,7 +62,7 @@ def test_a_stopped_run_removes_nothing(bare, cluster):
 
 
 def test_work_that_takes_longer_than_the_drain_time_is_abandoned(workspace, encode_step):
-    """An encoder that would need an hour: the run ends in its time, with the wave that came before."""
+    """An encoder that would need an hour: the run ends in time, with the wave before it."""
     begun, release = threading.Event(), threading.Event()
 
     def slow(batch):

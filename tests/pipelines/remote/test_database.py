@@ -1,4 +1,4 @@
-"""A database in a bucket is one like any other: the same IDs, look-ups, exports and guards."""
+"""A database in a bucket has the same IDs, look-ups, exports and guards as a local one."""
 
 from __future__ import annotations
 

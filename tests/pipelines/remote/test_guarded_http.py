@@ -39,7 +39,7 @@ def test_metadata_link_local_multicast_and_reserved_addresses_never(address):
     assert not is_allowed_address(address, private=True)
 
 
-# Only loopback in any form: a guard that fails must not let a test knock at a stranger's door.
+# Only loopback in any form: a guard that fails must not let a test contact a foreign host.
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "LOCALHOST", "localhost.", "[::ffff:127.0.0.1]", "１２７.0.0.1"]
 )

@@ -1,4 +1,4 @@
-"""A listing that fails between its pages and a transfer that breaks off are refused: neither is a shorter catalogue."""
+"""A listing that fails between pages and an interrupted transfer are refused, never taken for a shorter source."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def gs_page(number: int, more: bool) -> bytes:
 
 
 def cut_off(handler: Any, body: bytes, length: int, **headers: str) -> None:
-    """An answer that ends before it is as long as it says."""
+    """An answer that is shorter than its Content-Length."""
     handler.close_connection = True
     reply(handler, 200, body, length, **headers)
 

@@ -1,4 +1,4 @@
-"""An ingest from the web, S3 or Cloud Storage ends as one from this disk does, and is repeated as cheaply."""
+"""An ingest from HTTP, S3 or Cloud Storage gives what one from local files gives, and is repeated as cheaply."""
 
 from __future__ import annotations
 
@@ -192,11 +192,11 @@ def test_an_unreachable_host_removes_no_item_and_new_items_are_retried(workspace
     assert workspace.rows() == before
     assert workspace.rows("rejected")["b"]["error_class"] == "FetchFailed"
 
-    # Still down, and nothing about it has changed: it is asked for all the same.
+    # Still unreachable and unchanged: it is retried nevertheless.
     assert run(site.uri("items.jsonl")).counts["rejected_before"] == 0
     assert workspace.rows("rejected")["b"]["attempts"] == 2
 
-    # It answers a look, and the file has changed, but not a word of it comes.
+    # HEAD succeeds and shows a change, but the download fails.
     del site.answers["/a.png"]
     site.put("a.png", (workspace.media / workspace.picture("c.png", 3)).read_bytes())
     site.answer("a.png", lambda handler: (site._file if handler.command == "HEAD" else say(503, b"later"))(handler))
@@ -266,7 +266,7 @@ def test_media_of_a_server_without_etag_and_date_are_compared_by_their_bytes(wor
     assert rows_now["1"]["clip_image"] != before["1"]["clip_image"]
     assert rows_now["2"] == before["2"]
 
-    # A server that cannot be asked is another matter; so is one that answers and then does not serve.
+    # Not so for a server that is unreachable, or that answers HEAD and then does not serve the file.
     for name in ("0.bmp", "1.bmp"):
         site.answer(name, say(503, b"later"))
     site.answer("2.bmp", lambda handler: (site._file if handler.command == "HEAD" else say(503, b"later"))(handler))
@@ -316,7 +316,7 @@ def test_nothing_remote_is_opened_unless_configured(workspace, site, encode_step
         workspace.ingest(rows)
     assert {row["error_class"] for row in workspace.rows("rejected").values()} == {"NotAllowed"}
     assert site.requests == []
-    # Once the configuration allows it, the same item is tried again by itself.
+    # Once the configuration allows it, the same item is retried without a command.
     allowed = workspace.settings(source={"schemes": ["http"], "allow": [site.uri()], "private_hosts": True})
     workspace.ingest(rows, config=allowed)
     assert workspace.rows().keys() == {"a"}

@@ -1,4 +1,4 @@
-"""The report: its figures are those of a direct computation on what the store holds, whole and by slice."""
+"""The report: its figures equal those computed directly from the store, in total and by slice."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OTHER = CONFIG.model_copy(update={"tokenizer": CONFIG.tokenizer.model_copy(updat
 
 
 def attributes(number: int) -> dict:
-    """Styles of which a third is absent, a tag for each item, views that fall off, and what is no number."""
+    """Styles, a third of them missing, a tag for each item, decreasing views, and values that are no numbers."""
     found = {"views": 1000 // (number + 1), "tag": f"tag {number}", "wrong": "many"}
     return found | ({"style": ("photo", "drawing", 7)[number % 4]} if number % 4 < 3 else {})
 
@@ -284,7 +284,7 @@ def test_without_any_popularity_there_is_no_head():
 
 
 def column_of(**measures: float) -> dict:
-    """A column in which nothing stands out, with some measures of another value; `name_1` is at level 1."""
+    """A column without findings, with some measures of another value; `name_1` is at level 1."""
     values = {"utilisation_1": 1.0, "normalised_entropy_1": 0.99, "collision_b": 0.05, "collision_b_distinct": 0.05}
     values |= {"r2_1": 0.4, "r2_2": 0.6, "recall@10": 0.3} | measures
     rows = []
@@ -329,14 +329,14 @@ def test_unusual_items_and_slices_are_findings():
     part["measures"] = column_of(shares_id=0.2, **{"recall@10": 0.2})["measures"]
     few = column_of() | {"items": 2_000}
     big = {"codes": "1-2", "items": 400, "vectors": 1}
-    told = column_of() | {"slices": [part], "largest_ids": [big], "without_id": 3, "edited": 1_000}
+    column = column_of() | {"slices": [part], "largest_ids": [big], "without_id": 3, "edited": 1_000}
     assert [row["rule"] for row in findings(few)] == ["few items"]
-    found = {row["rule"]: row["text"] for row in findings(told)}
+    found = {row["rule"]: row["text"] for row in findings(column)}
     assert found.keys() == {"big ID", "slice neighbours", "slice collisions", "without ID", "edited"}
     assert found["big ID"] == "400 items have the codes 1-2, copies of one vector: `fuseid lookup --sid 1-2`"
     assert found["slice collisions"] == "style: photo: 20.0% of the items share their ID, 5.0% of all"
-    assert findings(told | {"slices": [part | {"small": True}]}) == [
-        row for row in findings(told) if not row["rule"].startswith("slice")
+    assert findings(column | {"slices": [part | {"small": True}]}) == [
+        row for row in findings(column) if not row["rule"].startswith("slice")
     ]
 
 

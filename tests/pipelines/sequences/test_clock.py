@@ -1,4 +1,4 @@
-"""Time stamps: every kind becomes the same instant, and what could be two instants is refused."""
+"""Time stamps: every kind becomes the same instant, and an ambiguous one is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole export: from a database and files of interactions to a folder, or to one line that says why not."""
+"""The whole export: from a database and files of interactions to a folder, or to one line with the reason."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_the_same_input_gives_the_same_bytes_also_after_the_database_has_moved_o
     assert later["unknown_items"]["items"] == 0
 
 
-def test_shares_cut_at_the_times_that_they_mean(fitted, events, tmp_path):
+def test_a_share_and_the_time_that_it_means_cut_alike(fitted, events, tmp_path):
     by_share = export_sequences(
         fitted.uri(), events, tmp_path / "share", options=Options("by-time", parse_cuts("0.7,0.85", None)), shards=2
     )
@@ -118,11 +118,11 @@ def test_shares_cut_at_the_times_that_they_mean(fitted, events, tmp_path):
 def test_a_title_is_the_one_that_the_ids_are_exported_with(fitted, events, tmp_path):
     export_ids(fitted.uri(), tmp_path / "ids", "minionerec")
     export_sequences(fitted.uri(), events, tmp_path / "out", "minionerec")
-    told = json.loads((tmp_path / "ids" / "items.item.json").read_text())
+    items = json.loads((tmp_path / "ids" / "items.item.json").read_text())
     tokens = json.loads((tmp_path / "ids" / "items.index.json").read_text())
     with (tmp_path / "out" / "test.csv").open(newline="") as file:
         for row in csv.DictReader(file):
-            assert row["item_title"] == told[row["item_id"]]["title"]
+            assert row["item_title"] == items[row["item_id"]]["title"]
             assert row["item_sid"] == "".join(tokens[row["item_id"]])
 
 

@@ -1,4 +1,4 @@
-"""Interactions: what is read of files, and what is refused, with where and how often."""
+"""Interactions: reading files, and refusing invalid rows with their place and number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits: what is a target of which, with which history; nothing later than a target, or than a cut, gets in."""
+"""Splits: targets and their histories, without any event later than the target or the cut."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_examples_equal_those_of_a_plain_loop(shard_of, rows, options, train):
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(rows=ROWS, options=OPTIONS, train=st.sampled_from(TRAIN))
 def test_no_split_sees_later_events(shard_of, rows, options, train):
-    # A time for each row of its own tells which event is which.
+    # A different time for each row identifies the events.
     rows = [(user, item, 100 * time + number, event) for number, (user, item, time, event) in enumerate(rows)]
     if options.cuts:
         options = Options("by-time", tuple(100 * cut for cut in options.cuts), None, options.max_history)

@@ -1,4 +1,4 @@
-"""A field of the wrong type costs its own row, whatever source it comes from, and no other."""
+"""A field of the wrong type rejects its own row alone, in every kind of source."""
 
 from __future__ import annotations
 

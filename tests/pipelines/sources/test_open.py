@@ -1,4 +1,4 @@
-"""Sources: what a manifest, a folder or a file of vectors lists, and one clear line for what is wrong with it."""
+"""Sources: the items of a manifest, a folder or a file of vectors, and one line for an invalid one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tar shards as img2dataset and video2dataset write them: one item a key, and one bad shard costs one row."""
+"""Tar shards as img2dataset and video2dataset write them: one item per key, and a bad shard is rejected as one row."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def listed(source: Any, config: SourceConfig | None = None) -> list[SourceItem]:
 
 
 def medium(source: Any, item: SourceItem) -> bytes:
-    """The bytes that an item's uri leads to, on the way that an ingest takes."""
+    """The bytes at the uri of an item, read as an ingest reads them."""
     place = AccessPolicy(open_source(source).base, SourceConfig()).place(item.uri or "")
     with Fetcher(SourceConfig(), 1 << 20) as fetcher, fetcher.files([str(place)]) as files:
         (file,) = files
@@ -290,7 +290,7 @@ def test_shards_are_ingested_and_an_unchanged_one_is_not_read_again(workspace):
     again = workspace.ingest(path.parent, load=workspace.no_model)
     assert (again.counts["unchanged"], again.counts["rejected_before"], again.counts["planned"]) == (5, 2, 0)
 
-    # The shard is written anew, with a longer caption first: all else is known by its bytes, though it has moved.
+    # The shard is rewritten with a longer caption first: the other members are known by their bytes, at new offsets.
     vectors = {name: row["clip_image"] for name, row in contents.items()}
     shard(
         path,

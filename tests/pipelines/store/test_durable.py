@@ -1,4 +1,4 @@
-"""What counts as done is on the disk: every file that a version names was flushed before anything was built on it."""
+"""Committed data is on disk: every file that a version names was flushed before anything depends on it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Indexes: made when due, and writing IDs drops no row out of a vector index."""
+"""Indexes: created when due, and writing IDs removes no row from a vector index."""
 
 from __future__ import annotations
+
+import shutil
 
 import lancedb
 import numpy as np
@@ -19,11 +21,19 @@ def names(workspace) -> set[str]:
     return indexed_columns(workspace.store().dataset("contents"))
 
 
+@pytest.fixture(scope="module")
+def indexed_once(make_workspace, cluster, tmp_path_factory):
+    workspace = make_workspace(tmp_path_factory.mktemp("indexed"))
+    workspace.ingest_vectors(cluster(80))
+    workspace.fit()
+    maintain(workspace.store(), vector_rows=10, fts_rows=10)
+    return workspace
+
+
 @pytest.fixture
-def indexed(bare, cluster):
-    bare.ingest_vectors(cluster(80))
-    bare.fit()
-    maintain(bare.store(), vector_rows=10, fts_rows=10)
+def indexed(indexed_once, bare):
+    """Eighty ready-made vectors with IDs and all indexes; made once and copied."""
+    shutil.copytree(indexed_once.uri(), bare.uri())
     return bare
 
 

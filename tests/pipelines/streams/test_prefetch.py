@@ -1,4 +1,4 @@
-"""An iterator in a thread of its own: in order, bounded, its errors where they are asked for, closed when left."""
+"""Prefetching in a thread: in order, bounded, with errors raised to the consumer, and closed at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats: what is written is read again, with the same bytes each time, and collisions are held as they say."""
+"""Formats: written files are read back, have the same bytes each time, and keep collisions as documented."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_bytes_depend_neither_on_the_folder_nor_on_the_batches(name, large, tmp_
 
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if not form.SORTED])
 def test_formats_that_sort_themselves_take_items_in_any_order(name, large, tmp_path):
-    """Also items that share an ID, which only their content_ids put in order."""
+    """Also items that share an ID and are ordered by their content_ids alone."""
     for number, table in enumerate((large, BUCKET)):
         rows = np.random.default_rng(number).permutation(len(table))
         shuffled = export(FORMATS[name], table.take(rows), tmp_path / f"shuffled-{number}")
@@ -216,14 +216,14 @@ def test_every_title_is_one_line_of_three_columns(drawn):
     assert [line.split("\t") for line in lines] == [
         ["".join(index[number]), items[number]["title"], number] for number in index
     ]
-    for row, told in zip(table.to_pylist(), items.values(), strict=True):
+    for row, written in zip(table.to_pylist(), items.values(), strict=True):
         known = json.loads(row["attributes"] or "{}")
         captions = [row["caption"] or "", row["vlm_caption"] or ""]
         titles = [known.get("title"), *captions, row["content_id"]]
         clean = [one_line(text) for text in titles if isinstance(text, str)]
-        assert told["title"] == next(filter(None, clean), "")
+        assert written["title"] == next(filter(None, clean), "")
         described = [known.get("description"), *captions]
-        assert told["description"] == next(
+        assert written["description"] == next(
             filter(None, (text.strip() for text in described if isinstance(text, str))), ""
         )
 
@@ -239,12 +239,12 @@ def test_openonerec_has_only_captions_that_are_not_blank(drawn):
     table, sizes = drawn
     with tempfile.TemporaryDirectory() as scratch:
         folder = export(openonerec, table, Path(scratch) / "out", sizes)
-        told = pq.read_table(folder / openonerec.CAPTIONS).to_pylist()
+        written = pq.read_table(folder / openonerec.CAPTIONS).to_pylist()
     captions = [
         next((text for text in (row["vlm_caption"], row["caption"]) if text and text.strip()), None)
         for row in table.to_pylist()
     ]
-    assert told == [{"pid": pid, "dense_caption": text} for pid, text in enumerate(captions) if text is not None]
+    assert written == [{"pid": pid, "dense_caption": text} for pid, text in enumerate(captions) if text is not None]
 
 
 # What a format cannot hold

@@ -1,4 +1,4 @@
-"""Goldens of the formats: files written by hand are what is written, and what trainers wrote themselves is read."""
+"""Golden files of the formats: written files equal those made by hand, and files of the trainers are read."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_torcheasyrec_files_equal_the_golden_rows(tmp_path):
 
 
 def test_files_written_by_torcheasyrec_itself_are_read(tmp_path):
-    """Integer item ids, and a place from 1 on in place of a digit."""
+    """Integer item ids, and an index from 1 on instead of a suffix."""
     path = tmp_path / "v1" / "item_to_sid" / "part-0.parquet"
     path.parent.mkdir(parents=True)
     (tmp_path / "v1" / "manifest.json").write_text('{"codebook": [8, 8], "artifacts": {}}')

@@ -1,4 +1,4 @@
-"""Readers of the formats: a file that is not what it should be is one line of BadInput, and nothing is unpickled."""
+"""Readers of the formats: an invalid file is refused with one line of BadInput, and nothing is unpickled."""
 
 from __future__ import annotations
 

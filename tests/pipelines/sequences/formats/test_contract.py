@@ -1,4 +1,4 @@
-"""Formats: hand-written goldens, round trips through readers that know nothing of the writers, the same bytes again."""
+"""Formats: hand-written golden files, round trips through independent readers, and the same bytes each time."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def test_webdataset_files_hold_the_examples(folders, codes):
 def test_the_same_events_give_the_same_bytes(items, shard_of, folders, tmp_path, name, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 1.0)
     for number, rows in enumerate([ROWS[:8], ROWS[8:]]):
-        # The order of the users' rows does not matter, only that within each.
+        # The order of users does not matter, only that of the rows of each user.
         rows = sorted(rows, key=lambda row: row[0], reverse=True)
         write_shard(Job(name, Options(), "prefix", 2), items, number, shard_of(rows, KEPT), tmp_path)
     format_named(name).finish(tmp_path, items)
@@ -291,9 +291,9 @@ def test_kept_columns_of_every_type_are_written(items, shard_of, tmp_path):
         folder.mkdir()
         write_shard(Job(name, Options(), "prefix", 1), items, 0, shard_of(rows, kept), folder)
         form.finish(folder, items)
-    told = {"day": "2024-05-01", "raw": "\\xff", "flag": True, "nested": {"a": [1]}, "many": [0.5, None]}
+    expected = {"day": "2024-05-01", "raw": "\\xff", "flag": True, "nested": {"a": [1]}, "many": [0.5, None]}
     line = json.loads((tmp_path / "jsonl" / "test-00000.jsonl").read_text())
-    assert {name: line[name] for name in told} == told
+    assert {name: line[name] for name in expected} == expected
     with (tmp_path / "minionerec" / "test.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert [row[name] for name in kept.names] == ['"2024-05-01"', '"\\\\xff"', "True", '{"a": [1]}', "[0.5, null]"]
