@@ -20,7 +20,7 @@ def by_name(measures: list[Measure]) -> dict[tuple[str, int | None], Measure]:
 
 
 def clouds(items: int = 700, levels: int = 2, dim: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vectors away from the origin, decoded vectors per depth (ever nearer), and codes of that shape; several blocks."""
+    """Vectors away from the origin, decoded vectors per depth (ever nearer), and codes of that shape; many blocks."""
     generator = np.random.default_rng(seed)
     vectors = generator.normal(size=(items, dim)) + 1
     noise = generator.normal(size=(levels, items, dim)) / (1 + np.arange(levels))[:, None, None]
