@@ -80,12 +80,10 @@ def test_clip_finds_the_same_thing_in_another_style(clip_vectors: dict[str, torc
     assert found >= RECORDED["clip_image_to_image_r1"] - SLACK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("style", "figure"),
-    [
-        ("unseen_style", "vlm_caption_names"),
-        pytest.param("known_style", "vlm_caption_names_known_style", marks=pytest.mark.slow),
-    ],
+    [("unseen_style", "vlm_caption_names"), ("known_style", "vlm_caption_names_known_style")],
 )
 def test_vlm_caption_names_what_is_shown(vlm: tuple, style: str, figure: str) -> None:
     model, processor = vlm

@@ -47,17 +47,11 @@ CASES = [
     ("promote", "promote.champion", 1),
     ("promote", "columns.written", 1),
 ]
+pytestmark = pytest.mark.slow
 NO_ROW, DONE = ("lease.taken",), ("lease.releasing",)
 
 
-# One of each job every day.
-EVERYDAY = {("ingest", "wave.contents", 2), ("fit", "assign.appended", 1), ("promote", "promote.champion", 1)}
-
-
-@pytest.mark.parametrize(
-    ("name", "step", "nth"),
-    [case if case in EVERYDAY else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
-)
+@pytest.mark.parametrize(("name", "step", "nth"), CASES)
 def test_after_a_kill_at_any_step_the_next_run_completes_the_job(
     name: str, step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
@@ -73,7 +67,6 @@ def test_every_step_of_a_driver_is_among_those_at_which_one_is_killed() -> None:
     assert {step for _, step, _ in CASES} == STEPS.keys() - {"decode.start", "decode.item", "fence.begun"}
 
 
-@pytest.mark.slow
 def test_a_video_that_kills_its_decoder_costs_only_its_own_row(
     jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
@@ -92,9 +85,7 @@ def by_id(state: State) -> dict[str, dict[str, Any]]:
     return {row["content_id"]: row for row in state.contents}
 
 
-@pytest.mark.parametrize(
-    "table", ["contents", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lease", "runs"))]
-)
+@pytest.mark.parametrize("table", ["lease", "runs", "contents"])
 def test_a_half_created_table_is_created_again(table: str, jobs: dict[str, Before], drivers: Drivers, db: Path) -> None:
     """A kill between two files of a table's first version leaves the folder, and no version."""
     before = jobs["first ingest"]
@@ -118,7 +109,6 @@ def test_a_table_with_data_but_no_version_is_damaged(db: Path) -> None:
         Store.create(db)
 
 
-@pytest.mark.slow
 def test_random_kills_of_a_changing_catalogue_violate_nothing(drivers: Drivers, tmp_path: Path) -> None:
     """The soak, in small."""
     spec = importlib.util.spec_from_file_location("soak", Path(__file__).parents[2] / "benchmarks" / "soak.py")
@@ -143,7 +133,6 @@ def on_ray(cluster: ThreeNodes) -> dict[str, Any]:
     return {"address": cluster.address, "sizes": SIZES}
 
 
-@pytest.mark.slow
 def test_after_a_kill_on_a_cluster_the_next_run_completes_the_job(
     on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
@@ -155,7 +144,6 @@ def test_after_a_kill_on_a_cluster_the_next_run_completes_the_job(
     assert violations(State.of(db), before.quiet, before.listed, killed=1) == []
 
 
-@pytest.mark.slow
 def test_encoders_that_always_die_end_the_run_with_one_line_and_the_next_run_completes(
     on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
@@ -172,7 +160,6 @@ def test_encoders_that_always_die_end_the_run_with_one_line_and_the_next_run_com
     assert violations(state, before.quiet, before.listed, killed=0) == []
 
 
-@pytest.mark.slow
 def test_a_run_survives_the_death_of_a_child_a_worker_an_encoder_and_a_node(
     cluster: ThreeNodes, on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
@@ -200,7 +187,6 @@ BACKED_UP_AT = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "step", "nth"), BACKED_UP_AT)
 def test_a_backup_made_at_any_step_can_be_continued(
     name: str, step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path

@@ -108,6 +108,7 @@ def test_ids_depend_neither_on_order_nor_on_blocks_nor_on_waves(tmp_path_factory
 COUNTER = itertools.count()
 
 
+@pytest.mark.slow
 def test_fit_and_ids_of_pictures_and_words_depend_on_neither_order_nor_waves(workspace):
     rows = [{"content_id": f"p{i}", "uri": workspace.picture(f"{i}.png", i % 4), "caption": f"{i}"} for i in range(6)]
     rows += [{"content_id": f"q{i}", "uri": f"{i % 4}.png"} for i in range(6)] + workspace.captions(6)

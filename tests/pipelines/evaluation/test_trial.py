@@ -64,6 +64,7 @@ def test_a_seed_determines_the_trial_and_another_seed_changes_it(data: Data, ids
     assert not same(run_trial(short, Trial(ids, 4), lambda steps: None), first)
 
 
+@pytest.mark.slow
 def test_training_keeps_the_best_weights_and_stops_early(data: Data, ids: Ids):
     """Validation goes around the ring backwards, so training makes its loss worse."""
     steps: list[int] = []

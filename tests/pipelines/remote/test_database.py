@@ -32,6 +32,7 @@ def catalogue(workspace):
     return [*workspace.captions(30), *media, {"content_id": "broken", "uri": "broken.png"}]
 
 
+@pytest.mark.slow
 def test_a_database_in_a_bucket_holds_what_one_on_disk_does(workspace, catalogue, encode_step, in_bucket, tmp_path):
     config = workspace.settings(run={"wave_rows": 100, "block_rows": 50})
     given = {}
@@ -84,6 +85,17 @@ def test_a_database_in_a_bucket_is_copied_checked_and_restored(workspace, in_buc
     document = check(in_bucket, config, repair=True)
     assert ([one["where"] for one in document["repaired"]], document["damages"]) == (["lease"], [])
     assert ingest(in_bucket, workspace.vectors(vectors), config, LocalRunner()).counts["planned"] == 0
+
+
+def test_a_database_in_a_bucket_is_filled_fitted_and_looked_up(workspace, in_bucket):
+    vectors = {f"v{n:02d}": np.random.default_rng(n).normal(size=8) for n in range(20)}
+    config = workspace.settings(clip=None)
+    ingest(in_bucket, workspace.vectors(vectors), config, LocalRunner())
+    fit(in_bucket, config)
+    assert ingest(in_bucket, workspace.vectors(vectors), config, LocalRunner()).counts["planned"] == 0
+    found = Catalog.open(in_bucket).search(like="v03", k=3)
+    assert found.num_rows == 3
+    assert None not in found["sid"].to_pylist()
 
 
 def test_two_writers_to_a_bucket_are_kept_apart(workspace, in_bucket, encode_step):

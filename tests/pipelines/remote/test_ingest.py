@@ -229,6 +229,7 @@ def bare(site):
     site._file = answer
 
 
+@pytest.mark.slow
 def test_media_of_a_server_without_etag_and_date_are_compared_by_their_bytes(workspace, site, run, say):
     bare(site)
     for number in range(3):

@@ -23,7 +23,7 @@ from fuseid.pipelines.exports.registry import FORMATS
 
 from .format_items import about, catalogues, export, ids_of, item, many, table_of
 
-quick = settings(max_examples=25, deadline=None, derandomize=True)
+quick = settings(max_examples=15, deadline=None, derandomize=True)
 LEVELS = {"openonerec": 3}
 
 
