@@ -27,7 +27,7 @@ from fuseid.pipelines.store import indexes
 # Their warnings do not apply: neither has opened anything yet.
 warnings.filterwarnings("ignore", message="lance(db)? .*fork")
 # With the real limits the few items of a test would have no vector index to damage.
-indexes.maintain.__defaults__ = (20, 20)
+indexes.maintain.__defaults__ = (20, 20, *indexes.maintain.__defaults__[2:])
 
 
 def run(job: dict[str, Any]) -> None:
