@@ -1,8 +1,7 @@
-"""Events in parts on disk: each row in one part by the hash of its key, and unknown items counted."""
+"""Events in shards on disk, with unknown items counted, named and left out."""
 
 from __future__ import annotations
 
-import zlib
 from fractions import Fraction
 
 import pyarrow as pa
@@ -10,26 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.sequences import events as module
-from fuseid.pipelines.sequences.events import UNKNOWN_FILE, Events, part_of
+from fuseid.pipelines.sequences.events import UNKNOWN_FILE, Events
 from fuseid.pipelines.sequences.interactions import EVENTS
-from fuseid.pipelines.streams.spill import Spill
-
-
-def test_parts_hold_each_row_once_in_order_by_the_hash_of_its_key(tmp_path):
-    schema = pa.schema([("key", pa.string()), ("row", pa.int64())])
-    keys = [f"k{number * 7 % 31}" for number in range(100)]
-    spill = Spill(tmp_path, "rows", 5, schema)
-    for start in range(0, 100, 30):
-        at = slice(start, start + 30)
-        rows = pa.table([keys[at], list(range(100))[at]], schema=schema)
-        spill.write(rows, part_of(rows["key"], 5))
-    spill.close()
-    parts = [spill.read(part).to_pylist() for part in range(5)]
-    assert sorted(row["row"] for part in parts for row in part) == list(range(100))
-    for number, part in enumerate(parts):
-        assert all(zlib.crc32(row["key"].encode()) % 5 == number for row in part)
-        assert [row["row"] for row in part] == sorted(row["row"] for row in part)
 
 
 def batch(content_ids: list[str]) -> pa.RecordBatch:
@@ -37,17 +18,15 @@ def batch(content_ids: list[str]) -> pa.RecordBatch:
     return pa.record_batch([[f"u{i}" for i in range(len(content_ids))], content_ids, times], schema=EVENTS)
 
 
-def test_unknown_items_are_counted_named_and_in_no_shard(items, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_NAMED", 2)
-    monkeypatch.setattr(module, "_JOINED_ROWS", 3)
+def test_unknown_items_are_counted_named_and_in_no_shard(items, tmp_path):
     batches = [batch(["c1", "x", "y", "c3", "x"]), batch(["z", "x", "y", "c0"])]
-    events = Events(batches, items, pa.schema([]), tmp_path, shards=3)
+    events = Events(batches, items, pa.schema([]), tmp_path, shards=3, joined_rows=3)
     assert (events.count, events.unknown) == (9, 6)
     assert sorted(number for _, shard in events.read() for number in shard["item"].to_pylist()) == [0, 1, 3]
     assert events.span == (0, 3)
     assert events.time_at(Fraction(2, 3)) == 3
     named = [{"content_id": "x", "events": 3}, {"content_id": "y", "events": 2}]
-    assert events.write_unknown(tmp_path) == {"items": 3, "events": 6, "most_frequent": named}
+    assert events.write_unknown(tmp_path, named=2) == {"items": 3, "events": 6, "most_frequent": named}
     written = pq.read_table(tmp_path / UNKNOWN_FILE).to_pylist()
     assert {row["content_id"]: row["events"] for row in written} == {"x": 3, "y": 2, "z": 1}
 

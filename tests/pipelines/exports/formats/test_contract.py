@@ -21,7 +21,8 @@ from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.exports.formats import forge, grid, minionerec, openonerec, parquet, static, torcheasyrec
 from fuseid.pipelines.exports.registry import FORMATS
 
-from .format_items import about, catalogues, export, ids_of, item, many, table_of
+from .format_items import catalogues, export, ids_of, info_of, item, many, table_of
+from .read_formats import read
 
 quick = settings(max_examples=15, deadline=None, derandomize=True)
 LEVELS = {"openonerec": 3}
@@ -44,7 +45,7 @@ def test_what_a_format_writes_it_reads_back(name, data):
     table, sizes = data.draw(catalogues(LEVELS.get(name)))
     with tempfile.TemporaryDirectory() as scratch:
         folder = export(FORMATS[name], table, Path(scratch) / "out", sizes)
-        assert FORMATS[name].read(folder).equals(ids_of(table))
+        assert read(name, folder).equals(ids_of(table))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -52,7 +53,7 @@ def test_bytes_depend_neither_on_the_folder_nor_on_the_batches(name, large, tmp_
     whole = export(FORMATS[name], large, tmp_path / "whole")
     parts = export(FORMATS[name], large, tmp_path / "deeper" / "parts", batch_rows=997)
     assert files_of(whole) == files_of(parts)
-    assert FORMATS[name].read(whole).equals(ids_of(large))
+    assert read(name, whole).equals(ids_of(large))
 
 
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if not form.SORTED])
@@ -91,11 +92,11 @@ BUCKET = table_of(
 )
 
 
-def test_parquet_files_have_a_million_rows_each(monkeypatch, tmp_path):
-    monkeypatch.setattr(parquet, "ROWS_PER_FILE", 20)
-    folder = export(parquet, many(41), tmp_path / "out")
-    assert [pq.read_metadata(path).num_rows for path in sorted(folder.iterdir())] == [20, 20, 1]
-    assert parquet.read(folder).equals(ids_of(many(41)))
+def test_parquet_files_have_at_most_rows_per_file_each(tmp_path):
+    table = many(41)
+    parquet.write(iter(table.to_batches()), tmp_path, info_of(table), rows_per_file=20)
+    assert [pq.read_metadata(path).num_rows for path in sorted(tmp_path.iterdir())] == [20, 20, 1]
+    assert read("parquet", tmp_path).equals(ids_of(many(41)))
 
 
 def test_grid_holds_the_suffix_in_the_last_row(tmp_path):
@@ -174,7 +175,7 @@ def test_a_delta_of_torcheasyrec_holds_what_changed_and_whole_ids(before, after)
     with tempfile.TemporaryDirectory() as scratch:
         folder = export(torcheasyrec, after[0], Path(scratch) / "out", sizes)
         whole = files_of(folder)
-        torcheasyrec.write_delta(iter(changes), folder, about(after[0], sizes))
+        torcheasyrec.write_delta(iter(changes), folder, info_of(after[0], sizes))
         assert {name: data for name, data in files_of(folder).items() if name in whole and name.endswith("t")} == {
             name: data for name, data in whole.items() if name.endswith("t")
         }
