@@ -54,7 +54,7 @@ def preparing_threads(device: torch.device) -> Executor | None:
 
 
 def prepared(function: Callable[[T], R], items: Iterable[T], threads: Executor | None, count: int) -> Iterator[R]:
-    """`map` whose next `count` results are made by `threads` while the caller works on this one; None: no threads."""
+    """`map` that computes the next `count` results in `threads` while the caller uses this one; None: no threads."""
     if threads is None:
         return map(function, items)
     return map_ahead(partial(threads.submit, function), items, count)

@@ -1,12 +1,12 @@
-"""What the quality of semantic IDs is measured by: each metric's formula and source, and the form of a result.
+"""The metrics of the quality of semantic IDs: formula and source of each, and the form of a result.
 
 N items, L levels, n_b the items of bucket b (the items of one ID, or of one prefix), p_c the share of code c of a level
-with K codes, x an item's vector, x_d what the first d codes decode to. Logarithms are natural but for NDCG's.
+with K codes, x an item's vector, x_d what the first d codes decode to. Logarithms are natural, except in NDCG.
 
-Two fields accompany a value, both None where they would say nothing:
-- low, high: a 95% confidence interval. For metrics of codes alone it is for the mean over catalogues of the same size
-  from the same source: these metrics depend on N, and are never compared between catalogues of different size.
-  Items are not resampled for those: a bootstrap's repeated items would count as collisions.
+Two groups of fields accompany a value; they are None if they would have no meaning:
+- low, high: a 95% confidence interval. For metrics of codes alone it refers to the mean over catalogues of the same
+  size from the same source: these metrics depend on N, so never compare them between catalogues of different size.
+  Items are not resampled for these, because the repeated items of a bootstrap would count as collisions.
 - null, null_low, null_high: mean and central 95% of the same metric over random codes; `Definition.null` says which.
 """
 
@@ -28,9 +28,9 @@ NULLS: dict[Null, str] = {
 
 @dataclass(frozen=True)
 class Definition:
-    """A metric. `by` says what `Measure.level` counts: nothing, levels alone, or depths (all levels up to that one).
+    """A metric. `by` says what `Measure.level` counts: nothing, single levels, or depths (all levels up to that one).
 
-    unit: a share is within 0..1, a count is a whole number (its interval need not be), a number is anything.
+    unit: a share is within 0..1, a count is an integer (its interval need not be), a number is any number.
     """
 
     name: str
@@ -47,7 +47,8 @@ class Definition:
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure. `level` counts from 1; None: of the whole ID. `name` is a Definition's, k filled in (recall@10)."""
+    """One figure. `level` counts from 1; None: for the whole ID. `name` is a Definition's, with k filled in
+    (recall@10)."""
 
     name: str
     value: float
@@ -210,12 +211,12 @@ DEFINITIONS: dict[str, Definition] = _named(
 
 
 def definition(name: str) -> Definition:
-    """Of a measure's name: `recall@10` is `recall@k`. Raises KeyError for a name that is none."""
+    """The definition of a measure's name; that of `recall@10` is `recall@k`. Raises KeyError for an unknown name."""
     head, at, _ = name.partition("@")
     return DEFINITIONS[head + at + "k" if at else head]
 
 
 def in_order(measures: list[Measure]) -> list[Measure]:
-    """As DEFINITIONS has them; those of one definition stay as they are."""
+    """In the order of DEFINITIONS; measures of one definition keep their order."""
     places = {name: place for place, name in enumerate(DEFINITIONS)}
     return sorted(measures, key=lambda measure: places[definition(measure.name).name])
