@@ -19,9 +19,9 @@ Group = Literal["collisions", "code use", "fidelity", "neighbours"]
 Null = Literal["levels permuted", "uniform codes", "IDs permuted"]
 
 NULLS: dict[Null, str] = {
-    "levels permuted": "The codes of each level permuted among the items, each level by itself: the same use of every "
-    "code, the levels independent of each other. None at depth 1, where nothing changes.",
-    "uniform codes": "As many codes drawn at random, all K equally likely; permuted items would change nothing here.",
+    "levels permuted": "The codes of each level permuted among the items, each level separately: the same use of every "
+    "code, but independent levels. None at depth 1, where nothing changes.",
+    "uniform codes": "As many codes drawn at random, all K equally likely; permuting items changes nothing here.",
     "IDs permuted": "Whole IDs permuted among the items: the same IDs, without relation to the vectors.",
 }
 
@@ -97,7 +97,7 @@ DEFINITIONS: dict[str, Definition] = _named(
     Definition(
         "collision_b_distinct",
         "Collision rate B over distinct vectors",
-        "distinct vectors one of whose IDs another distinct vector has, / distinct vectors",
+        "distinct vectors that share an ID with another distinct vector / distinct vectors",
         "Defined here: collision B without items that are copies, which no quantizer can tell apart",
         "low", "share", "collisions", "whole", "levels permuted", _CLUSTERS,
     ),
@@ -106,7 +106,7 @@ DEFINITIONS: dict[str, Definition] = _named(
         "Items of the most shared ID",
         "max_b n_b",
         "Defined here",
-        "low", "count", "collisions", "whole", "levels permuted", "None: an extreme has no simple one.",
+        "low", "count", "collisions", "whole", "levels permuted", "None: a maximum has no simple interval.",
     ),
     Definition(
         "prefix_collision",
@@ -119,7 +119,7 @@ DEFINITIONS: dict[str, Definition] = _named(
         "prefix_pairs",
         "Chance that two items share their first d codes",
         "sum_b n_b (n_b - 1) / (N (N - 1)) over prefixes of d codes; 0 for one item",
-        "Simpson 1949, whose variance the interval takes",
+        "Simpson 1949, also for the variance",
         "low", "share", "collisions", "depth", "levels permuted",
         "Normal, variance 4 (sum p^3 - (sum p^2)^2) / N (Simpson 1949).",
     ),
@@ -139,14 +139,14 @@ DEFINITIONS: dict[str, Definition] = _named(
     ),
     Definition(
         "perplexity",
-        "Perplexity: equally used codes that would carry as much",
+        "Perplexity: equally used codes with the same entropy",
         "exp(H), H = -sum_c p_c log p_c",
         "VQ-VAE (van den Oord et al. 2017, reference implementation); MiniOneRec",
         "high", "number", "code use", "level", "uniform codes", _ENTROPY,
     ),
     Definition(
         "normalised_entropy",
-        "Entropy, of the most there could be",
+        "Entropy, relative to the maximum",
         "H / log K; 1 for K = 1",
         "Entropy: OneRec Technical Report (2025, 4.4); normalised: MiniOneRec",
         "high", "share", "code use", "level", "uniform codes", _ENTROPY,
@@ -168,14 +168,14 @@ DEFINITIONS: dict[str, Definition] = _named(
     Definition(
         "r2",
         "Variance that the first d codes explain",
-        "1 - sum |x - x_d|^2 / sum |x - mean x|^2; where the vectors do not vary, 1 if all are met, else 0",
+        "1 - sum |x - x_d|^2 / sum |x - mean x|^2; if the vectors do not vary, 1 if all x_d equal x, else 0",
         "Coefficient of determination (Wright 1921); without variance as r2_score of scikit-learn",
         "high", "number", "fidelity", "depth", "IDs permuted", _ITEMS,
     ),
     Definition(
         "relative_l1",
         "Relative L1 error of the first d codes",
-        "sum |x - x_d|_1 / sum |x|_1; where all vectors are 0, 0 if all are met, else 1",
+        "sum |x - x_d|_1 / sum |x|_1; if all vectors are 0, 0 if all x_d equal x, else 1",
         "Defined here: the L1 error over the vectors' L1 norm",
         "low", "number", "fidelity", "depth", "IDs permuted", _ITEMS,
     ),
@@ -202,7 +202,7 @@ DEFINITIONS: dict[str, Definition] = _named(
     ),
     Definition(
         "lcp_ratio@k",
-        "Common prefix of neighbours, of that of any two items",
+        "Common prefix of neighbours, relative to any two items",
         "mean longest common prefix of queries with their k nearest by cosine / with all items; 1 for 0 / 0",
         "Defined here",
         "high", "number", "neighbours", "whole", "IDs permuted", _QUERIES,
