@@ -40,6 +40,18 @@ def found_in(prose: str) -> list[str]:
     return [match[0] for match in BANNED.finditer(re.sub(r"\s+(?:# )?", " ", prose))]
 
 
+@pytest.mark.parametrize(
+    ("prose", "found"),
+    [
+        ("It Mends what was told.", ["Mends", "told"]),
+        ("a name that is\n    # none of these, but\nfor one", ["is none", "but for"]),
+        ("None if `uri` is None; amend, untold, recommended", []),
+    ],
+)
+def test_banned_words_are_whole_and_may_span_lines(prose: str, found: list[str]) -> None:
+    assert found_in(prose) == found
+
+
 @pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in _files()])
 def test_prose_has_none_of_the_banned_words(path: Path) -> None:
     if path != Path(__file__):
