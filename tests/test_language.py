@@ -19,7 +19,7 @@ FOLDERS = (
 )  # fmt: skip
 STRINGS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING), tokenize.COMMENT}
 # Whole words in any case. `None` is excepted: it is Python's value.
-BANNED = re.compile(r"\b(?:told|mend|mends|mended|anew|but for|is (?!None)none)\b", re.IGNORECASE)
+BANNED = re.compile(r"\b(?:told|mend|mends|mended|anew|but for|is (?-i:(?!None))none)\b", re.IGNORECASE)
 
 
 def _files() -> list[Path]:

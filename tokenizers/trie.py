@@ -242,7 +242,7 @@ class Trie:
         return replace(self, alive=tuple(alive[::-1]))
 
     def _walk(self, codes_BM: np.ndarray) -> np.ndarray:
-        """int64 [B]: the node that each row of codes leads to, -1 if there is none."""
+        """int64 [B]: the node that each row of codes leads to, -1 if it does not exist."""
         if codes_BM.ndim != 2 or codes_BM.shape[1] > self.levels:
             raise BadInput(f"IDs of this trie are rows of {self.levels} codes, got an array of {list(codes_BM.shape)}")
         nodes = np.zeros(len(codes_BM), np.int64)
