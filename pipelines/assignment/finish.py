@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,29 +51,40 @@ def finish(
         maintain(store)
 
 
-def fuse(store: Store, run: Run, fusion: Fusion) -> int:
-    """Fills `fused` wherever it is null, fragment by fragment, in one commit. Returns the rows filled."""
+def fuse(store: Store, run: Run, fusion: Fusion) -> None:
+    """Fills `fused` wherever it is null, in one commit."""
     with run.timed("fuse"):
         store.ensure_vectors({"fused": fusion.dim})
-        dims = store.dims()
-        used = [m for m in fusion.dims if m in dims]
-
-        def update(fragment: lance.LanceFragment) -> pa.Table | None:
-            parts = []
-            columns = ["content_id", *used]
-            for batch in fragment.to_batches(columns=columns, filter="fused IS NULL", batch_size=_BATCH_ROWS):
-                if not batch.num_rows:
-                    continue
-                fused = fusion.transform({m: nan_rows(batch[m], dims[m]) for m in used})
-                filled = [batch["content_id"], to_fixed(fused), fused_fingerprints(fusion.id, fused)]
-                table = pa.table(filled, names=["content_id", "fused", "fused_fp"])
-                parts.append(table.filter(pc.is_valid(table["fused"])))
-            return pa.concat_tables(parts) if parts else None
-
         reached("fuse.begun")
-        rows = store.rewrite_columns(update)
+        write_fused(store, fusion, "fused IS NULL")
         reached("fuse.done")
-    return rows
+
+
+def write_fused(
+    store: Store, fusion: Fusion, where: str | None = None, select: Callable[[pa.Table], pa.Table] | None = None
+) -> None:
+    """Computes `fused` for the rows of `contents` that meet a condition, or those of them that `select` returns, in
+    one commit. Rows that have no vector which the fusion knows stay as they are.
+
+    select: a table with the columns of vectors, `fused` and `fused_fp` -> its rows to write.
+    """
+    dims = store.dims()
+    used = [name for name in fusion.dims if name in dims]
+    columns = ["content_id", *used, *(["fused", "fused_fp"] if select else [])]
+
+    def update(fragment: lance.LanceFragment) -> pa.Table | None:
+        parts = []
+        for batch in fragment.to_batches(columns=columns, filter=where, batch_size=_BATCH_ROWS):
+            rows = pa.Table.from_batches([batch])
+            rows = select(rows) if select else rows
+            if rows.num_rows:
+                fused = fusion.transform({name: nan_rows(rows[name], dims[name]) for name in used})
+                written = [rows["content_id"], to_fixed(fused), fused_fingerprints(fusion.id, fused)]
+                table = pa.table(written, names=["content_id", "fused", "fused_fp"])
+                parts.append(table.filter(pc.is_valid(table["fused"])))
+        return pa.concat_tables(parts) if parts else None
+
+    store.rewrite_columns(update)
 
 
 def _note_without_id(store: Store, run: Run) -> None:

@@ -39,6 +39,14 @@ def pin_policy(store: Store, tokenizer_id: str, policy: Policy) -> None:
     store.put_settings({_POLICY + tokenizer_id: asdict(policy)}, store.settings())
 
 
+def tokenizers_with_ids(store: Store) -> list[str]:
+    """The ids of all tokenizers under which the ledger has IDs, sorted."""
+    found: set[str] = set()
+    for batch in store.dataset("assignments").to_batches(columns=["tokenizer_id"]):
+        found |= set(batch["tokenizer_id"].unique().to_pylist())
+    return sorted(found)
+
+
 class Ledger:
     """IDs under one tokenizer that earlier runs gave. A look-up holds its keys and at most `_FOLD_ROWS` rows of what
     matches, however many rows the ledger has."""

@@ -7,6 +7,7 @@ from functools import partial
 
 from fuseid.core.artifacts import FUSION, kind_of
 from fuseid.core.errors import ArtifactError, StoreError
+from fuseid.pipelines.assignment.ledger import tokenizers_with_ids
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.store.messages import first_line
 from fuseid.pipelines.store.pinned_tables import NAMES as TAGGED
@@ -45,10 +46,8 @@ def damaged_artifacts(store: Store) -> Iterator[Damage]:
     fs, root = filesystem(store.uri)
     folder = f"{root}/artifacts"
     there = {path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)} if fs.isdir(folder) else set()
-    given: set[str] = set()
-    for batch in store.dataset("assignments").to_batches(columns=["tokenizer_id"]):
-        given |= set(batch["tokenizer_id"].unique().to_pylist())
-    for name in sorted(there | given):
+    given = tokenizers_with_ids(store)
+    for name in sorted(there.union(given)):
         described = store.describe_fusion if kind_of(name) == FUSION else store.describe_tokenizer
         if problem := _problem(described, name):
             cost = "IDs of its items cannot be given or explained" if name in given else "nothing that is in use"

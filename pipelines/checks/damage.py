@@ -19,7 +19,7 @@ class Damage:
     what: str
     cost: str
     remedy: str = BACKUP
-    repair: Callable[[], None] | None = None
+    repair: Callable[[], object] | None = None
     early: bool = False
 
     def document(self) -> dict[str, Any]:

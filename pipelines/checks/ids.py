@@ -9,9 +9,10 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.assign import project
-from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_policy
+from fuseid.pipelines.assignment.champion import load_fusion
+from fuseid.pipelines.assignment.finish import write_fused
+from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_policy, tokenizers_with_ids
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.checks.tables import keys_twice
 from fuseid.pipelines.ingestion.commit import reconcile
@@ -20,7 +21,6 @@ from fuseid.pipelines.store.copied_ids import copies_unknown_to_ledger, ledger_r
 from fuseid.pipelines.store.integrity import of_other_fusion
 from fuseid.pipelines.store.rows import rows_by_id, sql_string
 from fuseid.pipelines.store.store import Store
-from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
 
 _BATCH = 4096
 ACCEPT = "restore a backup, or `fuseid check --repair --accept-lost-ids` goes on without them"
@@ -29,7 +29,7 @@ ACCEPT = "restore a backup, or `fuseid check --repair --accept-lost-ids` goes on
 def doubled_ids(store: Store) -> Iterator[Damage]:
     """Items with two IDs under one tokenizer; IDs that two items have although the policy gives each its own."""
     ledger = store.dataset("assignments")
-    for tokenizer_id in _tokenizers(ledger):
+    for tokenizer_id in tokenizers_with_ids(store):
         where = f"tokenizer_id = {sql_string(tokenizer_id)}"
         twice, example = keys_twice(ledger, ["content_id"], where)
         if twice:
@@ -136,15 +136,8 @@ def rejected_and_good(store: Store) -> Iterator[Damage]:
     for batch in store.dataset("rejected").to_batches(columns=["content_id"], batch_size=1000):
         both += sum(1 for _ in rows_by_id(contents, batch["content_id"].to_pylist(), ["content_id"]))
     if both:
-        repair = partial(_reconciled, store)
+        repair = partial(reconcile, store)
         yield Damage("rejected", f"{both} items are in contents, too", "they count as rejected", repair=repair)
-
-
-def _tokenizers(ledger: lance.LanceDataset) -> list[str]:
-    found: set[str] = set()
-    for batch in ledger.to_batches(columns=["tokenizer_id"]):
-        found |= set(batch["tokenizer_id"].unique().to_pylist())
-    return sorted(found)
 
 
 def _agree(codes: pa.Array, sid: pa.Array, base: pa.Array | None = None, suffix: pa.Array | None = None) -> pa.Array:
@@ -227,23 +220,6 @@ def _projected(store: Store) -> None:
         project(store, champion)
 
 
-def _reconciled(store: Store) -> None:
-    reconcile(store)
-
-
 def _fuse_again(store: Store) -> None:
-    fusion = store.get_artifact(Fusion, store.setting("fusion"))
-    dims = store.dims()
-    used = [name for name in fusion.dims if name in dims]
-
-    def update(fragment: lance.LanceFragment) -> pa.Table | None:
-        parts = []
-        for batch in fragment.to_batches(columns=["content_id", "fused", "fused_fp", *used], batch_size=_BATCH):
-            rows = of_other_fusion(pa.Table.from_batches([batch]), fusion.id)
-            if rows.num_rows:
-                fused = fusion.transform({name: nan_rows(rows[name], dims[name]) for name in used})
-                columns = [rows["content_id"], to_fixed(fused), fused_fingerprints(fusion.id, fused)]
-                parts.append(pa.table(columns, names=["content_id", "fused", "fused_fp"]))
-        return pa.concat_tables(parts) if parts else None
-
-    store.rewrite_columns(update)
+    fusion = load_fusion(store)
+    write_fused(store, fusion, select=lambda rows: of_other_fusion(rows, fusion.id))
