@@ -25,11 +25,21 @@ _FRAGMENT_ROWS, _FRAGMENT_BYTES = 1 << 20, 1 << 30
 # The index on content_id waits one wave longer for each so many rows that it has, up to so many waves.
 _ROWS_A_WAVE, _MOST_WAVES = 500_000, 20
 # Exports and readers that began before a run may still need its older versions.
-_KEEP_VERSIONS = timedelta(days=7)
+KEEP_VERSIONS = timedelta(days=7)
 
 
-def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_ROWS) -> None:
-    """Compacts small fragments within a memory bound, makes the indexes that are due, and takes new rows into all."""
+def maintain(
+    store: Store,
+    vector_rows: int = VECTOR_ROWS,
+    fts_rows: int = FTS_ROWS,
+    pq_rows: int = PQ_ROWS,
+    keep_versions: timedelta = KEEP_VERSIONS,
+) -> None:
+    """Compacts small fragments within a memory bound, makes the indexes that are due, takes new rows into all, and
+    removes versions older than `keep_versions`.
+
+    vector_rows, fts_rows, pq_rows: how many rows make an index of vectors, one of words, and a product-quantized one.
+    """
     reached("index.begun")
     for name, columns in (("contents", ("content_id", "sid")), ("assignments", ("content_id", "base"))):
         if name == "contents" and not store.has_contents():
@@ -47,7 +57,7 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
                         if due:
                             dataset.create_scalar_index(column, "INVERTED", with_position=True, memory_limit=_FTS_MIB)
             with trimmed_memory(), store.writing(name) as dataset:
-                _vector_indexes(dataset, have, vector_rows)
+                _vector_indexes(dataset, have, vector_rows, pq_rows)
         with store.writing(name) as dataset:
             for column in columns:
                 if column not in have and dataset.count_rows():
@@ -59,7 +69,7 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
     for name in store.versions() | {"runs": 0}:
         remove_expired(store.dataset(name))
         # What an export has tagged stays, and what a backup is reading.
-        store.dataset(name).cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
+        store.dataset(name).cleanup_old_versions(older_than=KEEP_VERSIONS, error_if_tagged_old_versions=False)
 
 
 def compact(store: Store) -> None:
@@ -141,7 +151,7 @@ def _extend_indexes(dataset: lance.LanceDataset) -> None:
     dataset.optimize.optimize_indices(index_names=due)
 
 
-def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int) -> None:
+def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int, pq_rows: int) -> None:
     for column in (*MODALITIES, "fused"):
         if column not in dataset.schema.names or column in have:
             continue
@@ -149,7 +159,7 @@ def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int)
         if rows < threshold:
             continue
         partitions = max(1, round(math.sqrt(rows)))
-        if rows < PQ_ROWS:
+        if rows < pq_rows:
             dataset.create_index(column, "IVF_FLAT", metric="cosine", num_partitions=partitions)
         else:
             size = dataset.schema.field(column).type.list_size
