@@ -21,7 +21,7 @@ FTS_ROWS = 5_000
 # While it is built; Lance's own limit is 2 GiB for each core.
 _FTS_MIB = 1024
 # Of a compacted fragment, whichever is less.
-_FRAGMENT_ROWS, _FRAGMENT_BYTES = 1 << 20, 1 << 30
+_FRAGMENT_ROWS, FRAGMENT_BYTES = 1 << 20, 1 << 30
 # The index on content_id waits one wave longer for each so many rows that it has, up to so many waves.
 _ROWS_A_WAVE, _MOST_WAVES = 500_000, 20
 # Exports and readers that began before a run may still need its older versions.
@@ -34,11 +34,13 @@ def maintain(
     fts_rows: int = FTS_ROWS,
     pq_rows: int = PQ_ROWS,
     keep_versions: timedelta = KEEP_VERSIONS,
+    fragment_bytes: int = FRAGMENT_BYTES,
 ) -> None:
     """Compacts small fragments within a memory bound, makes the indexes that are due, takes new rows into all, and
     removes versions older than `keep_versions`.
 
     vector_rows, fts_rows, pq_rows: how many rows make an index of vectors, one of words, and a product-quantized one.
+    fragment_bytes: the most that a compacted fragment may hold.
     """
     reached("index.begun")
     for name, columns in (("contents", ("content_id", "sid")), ("assignments", ("content_id", "base"))):
@@ -47,7 +49,7 @@ def maintain(
         have = indexed_columns(store.dataset(name))
         if name == "contents":
             with trimmed_memory():
-                compact(store)
+                compact(store, fragment_bytes)
                 reached("index.compacted")
                 with store.writing(name) as dataset:
                     positions = text_indexes(dataset)
@@ -69,10 +71,10 @@ def maintain(
     for name in store.versions() | {"runs": 0}:
         remove_expired(store.dataset(name))
         # What an export has tagged stays, and what a backup is reading.
-        store.dataset(name).cleanup_old_versions(older_than=KEEP_VERSIONS, error_if_tagged_old_versions=False)
+        store.dataset(name).cleanup_old_versions(older_than=keep_versions, error_if_tagged_old_versions=False)
 
 
-def compact(store: Store) -> None:
+def compact(store: Store, fragment_bytes: int = FRAGMENT_BYTES) -> None:
     """Joins small fragments of `contents`, by copying their pages where no row of them was deleted: to decode and write
     them anew takes four times the memory. Lance leaves fragments alone whose join would be larger than it may be, so it
     is told how many rows make a large one."""
@@ -80,9 +82,9 @@ def compact(store: Store) -> None:
         with store.writing("contents") as dataset:
             files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
             size = sum(file.file_size_bytes or 0 for file in files)
-            rows = min(_FRAGMENT_ROWS, dataset.count_rows() * _FRAGMENT_BYTES // max(1, size))
+            rows = min(_FRAGMENT_ROWS, dataset.count_rows() * fragment_bytes // max(1, size))
             done = dataset.optimize.compact_files(
-                target_rows_per_fragment=max(1, rows), max_source_bytes=4 * _FRAGMENT_BYTES,
+                target_rows_per_fragment=max(1, rows), max_source_bytes=4 * fragment_bytes,
                 compaction_mode="try_binary_copy", num_threads=1,
             )  # fmt: skip
         if done.fragments_removed <= done.fragments_added:

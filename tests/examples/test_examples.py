@@ -96,6 +96,7 @@ def test_a_source_of_the_users_is_ingested_and_followed(run: Callable[..., list[
     assert captions == [{"content_id": "sku-5", "caption": "A broom of birch twigs."}]
 
 
+@pytest.mark.slow
 def test_a_generator_of_ids_finds_the_next_item_far_more_often_than_chance(
     run: Callable[..., list[str]], tmp_path: Path, pictures: Path
 ) -> None:

@@ -37,7 +37,7 @@ _QUICK = 30.0
 class Job:
     """A `fuseid` process, the leader of a group as a shell or `timeout` makes it; a context manager.
 
-    hold: the steps at which it waits; `goes_on` lets it go on.
+    hold: the steps at which it waits; `release` lets it continue.
     """
 
     def __init__(self, folder: Path, *arguments: object, hold: str = "", **environment: str) -> None:
@@ -78,13 +78,13 @@ class Job:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
-    def holds(self, step: str) -> None:
+    def wait_for_step(self, step: str) -> None:
         self.until((self._marks / step).exists)
 
-    def goes_on(self, step: str) -> None:
+    def release(self, step: str) -> None:
         (self._marks / f"{step}.go").touch()
 
-    def gets(self, number: int, how: str) -> None:
+    def send(self, number: int, how: str) -> None:
         """how: once, twice, or group: what `timeout` sends."""
         self._family = self.family()
         self.process.send_signal(number)
@@ -204,17 +204,17 @@ def test_between_streams_an_ingest_ends_at_once(
     made: Made, folder: Path, drivers: Drivers, step: str, number: int, how: str
 ) -> None:
     with ingest(made, folder, "local", hold=step) as job:
-        job.holds(step)
-        job.gets(number, how)
+        job.wait_for_step(step)
+        job.send(number, how)
         job.ended(number, within=5)
     check(made, folder, drivers, rows=step != "lease.taken")
 
 
 def test_a_run_that_is_releasing_its_lease_is_done(made: Made, folder: Path, drivers: Drivers) -> None:
     with ingest(made, folder, "local", hold="lease.releasing") as job:
-        job.holds("lease.releasing")
-        job.gets(SIGTERM, "group")
-        job.goes_on("lease.releasing")
+        job.wait_for_step("lease.releasing")
+        job.send(SIGTERM, "group")
+        job.release("lease.releasing")
         _, err = job.process.communicate(timeout=_QUICK)
         assert (job.process.returncode, err) == (0, "")
     check(made, folder, drivers, rows=0)
@@ -224,10 +224,10 @@ def test_a_run_that_is_releasing_its_lease_is_done(made: Made, folder: Path, dri
 def test_the_work_in_progress_is_finished(made: Made, folder: Path, drivers: Drivers, step: str) -> None:
     """The decode children are in the group that gets the signal."""
     with ingest(made, folder, "local", hold=step) as job:
-        job.holds(step)
-        job.gets(SIGTERM, "group")
+        job.wait_for_step(step)
+        job.send(SIGTERM, "group")
         time.sleep(0.5)
-        job.goes_on(step)
+        job.release(step)
         assert done(job.ended(SIGTERM)) > 0
     check(made, folder, drivers)
 
@@ -235,16 +235,16 @@ def test_the_work_in_progress_is_finished(made: Made, folder: Path, drivers: Dri
 @pytest.mark.parametrize("step", ["encode.load", "decode.item", "wave.contents"])
 def test_a_second_signal_ends_an_ingest_at_once(made: Made, folder: Path, drivers: Drivers, step: str) -> None:
     with ingest(made, folder, "local", hold=step) as job:
-        job.holds(step)
-        job.gets(SIGINT, "twice")
+        job.wait_for_step(step)
+        job.send(SIGINT, "twice")
         assert "run the same command again" in job.ended(SIGINT, within=5)
     check(made, folder, drivers)
 
 
 def test_draining_ends_within_its_time_limit(made: Made, folder: Path, drivers: Drivers) -> None:
     with ingest(made, folder, "local", hold="encode.block", drain=1) as job:
-        job.holds("encode.block")
-        job.gets(SIGTERM, "group")
+        job.wait_for_step("encode.block")
+        job.send(SIGTERM, "group")
         assert done(job.ended(SIGTERM, within=6)) == 0
     check(made, folder, drivers)
 
@@ -278,10 +278,10 @@ def test_on_its_own_ray_the_work_in_progress_is_finished(
 ) -> None:
     """Also when that takes long: an encoder is held for so many seconds."""
     with ingest(made, folder, "ray", hold="encode.block") as job:
-        job.holds("encode.block")
-        job.gets(number, how)
+        job.wait_for_step("encode.block")
+        job.send(number, how)
         time.sleep(seconds)
-        job.goes_on("encode.block")
+        job.release("encode.block")
         assert 0 < done(job.ended(number)) < len(made.listed)
     check(made, folder, drivers)
 
@@ -297,8 +297,8 @@ def test_while_ray_starts_or_models_load_a_run_ends_in_time(
         if phase == "starting":
             job.until(lambda: any(process.name() == "gcs_server" for process in job.family()))
         else:
-            job.holds("encode.load")
-        job.gets(number, how)
+            job.wait_for_step("encode.load")
+        job.send(number, how)
         job.ended(number, within=6)
     check(made, folder, drivers)
 
@@ -319,14 +319,14 @@ def test_on_a_joined_ray_a_run_ends_in_time(made: Made, folder: Path, drivers: D
         shutil.rmtree(folder / "marks", ignore_errors=True)
         shutil.copytree(made.folder / "fitted", folder / "db")
         with ingest(made, folder, "ray", hold="wave.contents", RAY_ADDRESS=cluster.address) as job:
-            job.holds("wave.contents")
-            job.gets(number, how)
+            job.wait_for_step("wave.contents")
+            job.send(number, how)
             if how == "nodes die":
                 cluster.kill()
                 cluster.kill()
             if how != "twice":
                 time.sleep(3.5)
-                job.goes_on("wave.contents")
+                job.release("wave.contents")
             # Ray may print something of its own before.
             job.ended(number, alone=False)
         check(made, folder, drivers)
@@ -348,8 +348,8 @@ def test_a_fit_ends_at_once(made: Made, folder: Path, drivers: Drivers, step: st
     shutil.rmtree(folder / "db")
     shutil.copytree(made.folder / "ingested", folder / "db")
     with Job(folder, "fit", "--db", "db", "--config", "fuseid.yaml", hold=step) as job:
-        job.holds(step)
-        job.gets(number, how)
+        job.wait_for_step(step)
+        job.send(number, how)
         job.ended(number, within=5)
     check(made, folder, drivers, "fit")
 
@@ -358,16 +358,16 @@ def test_a_promotion_ends_at_once(made: Made, folder: Path, drivers: Drivers) ->
     shutil.rmtree(folder / "db")
     shutil.copytree(made.folder / "candidate", folder / "db")
     with Job(folder, "promote", made.tokenizer, "--db", "db", "--config", "fuseid.yaml", hold="columns.written") as job:
-        job.holds("columns.written")
-        job.gets(SIGTERM, "group")
+        job.wait_for_step("columns.written")
+        job.send(SIGTERM, "group")
         job.ended(SIGTERM, within=5)
     check(made, folder, drivers, "promote", tokenizer=made.tokenizer)
 
 
 def test_an_assignment_ends_at_once(made: Made, folder: Path) -> None:
     with Job(folder, "assign", "--db", "db", "--config", "fuseid.yaml", hold="index.begun") as job:
-        job.holds("index.begun")
-        job.gets(SIGINT, "group")
+        job.wait_for_step("index.begun")
+        job.send(SIGINT, "group")
         job.ended(SIGINT, within=5)
     state = State.of(folder / "db")
     assert (state.outcomes[-1], state.lease_holder) == ("stopped", "")
@@ -397,6 +397,6 @@ def test_an_export_of_sequences_leaves_nothing(
             job.until(lambda: any(path.name.startswith(".out") for path in folder.iterdir()))
         else:
             job.until(lambda: any(process.name().startswith(names[runner]) for process in job.family()))
-        job.gets(number, how)
+        job.send(number, how)
         job.ended(number)
     assert [path for path in sorted(folder.iterdir()) if path.name != "marks"] == before

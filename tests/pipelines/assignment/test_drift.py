@@ -85,6 +85,7 @@ def test_a_report_lists_drift_and_draws_it(older, tmp_path):
     assert f"{run['run_id']}: {run['figures']['error_ratio']:.2f}, 1,000 items" in page
 
 
+@pytest.mark.slow
 def test_small_runs_are_judged_together(older):
     strange = list(items("new", 1200, slice(5, 6), seed=1).items())
     notes = []
@@ -101,6 +102,7 @@ def test_a_run_without_new_items_records_no_drift(older):
     assert runs(older)[-1]["drift"] is None
 
 
+@pytest.mark.slow
 def test_a_tokenizer_fitted_on_the_new_items_starts_without_drift(older):
     ingest(older, items("new", 1000, slice(5, 6), seed=1))
     older.fit(clip=None, **{"tokenizer": {**FIT["tokenizer"], "codebook_sizes": [6, 3]}})

@@ -14,7 +14,7 @@ from fuseid.pipelines.jobs.stopping import stoppable
 SMALL = {"block_rows": 4, "wave_rows": 8}
 
 
-def tell(number: int = signal.SIGTERM):
+def signal_after_first_wave(number: int = signal.SIGTERM):
     """Raises the signal once, after the first wave."""
     return lambda waves: signal.raise_signal(number) if waves == 1 else None
 
@@ -35,7 +35,7 @@ def test_a_stopped_run_keeps_finished_items_and_the_next_run_completes_it(bare, 
     before = signal.getsignal(number)
     config = bare.settings(clip=None, run=SMALL)
     with pytest.raises(Stopped, match=r"stopped by .*: \d+ items of this run") as caught:
-        bare.ingest_vectors(vectors | more, db="stopped", config=config, after_wave=tell(number))
+        bare.ingest_vectors(vectors | more, db="stopped", config=config, after_wave=signal_after_first_wave(number))
     assert caught.value.exit_status == status
     assert "\n" not in str(caught.value)
     assert signal.getsignal(number) is before
@@ -57,7 +57,7 @@ def test_a_stopped_run_removes_nothing(bare, cluster):
     config = bare.settings(clip=None, run=SMALL)
     some = dict(list(cluster(60).items())[:55]) | cluster(60, prefix="new")
     with pytest.raises(Stopped):
-        bare.ingest_vectors(some, config=config, after_wave=tell(), prune=True)
+        bare.ingest_vectors(some, config=config, after_wave=signal_after_first_wave(), prune=True)
     assert bare.rows().keys() > cluster(60).keys()
 
 

@@ -121,7 +121,7 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture
-def say() -> Callable[..., Answer]:
+def respond() -> Callable[..., Answer]:
     """An answer with a status, a body and headers."""
     return lambda status, body=b"", length=-1, **headers: (
         lambda handler: reply(handler, status, body, length, **headers)

@@ -23,8 +23,8 @@ def test_bytes_arrive_as_they_are(site, fetch):
     assert fetch(site.put("a.png?sig=a%2Fb", b"signed")) == b"signed"
 
 
-def test_a_body_announced_as_too_large_is_not_downloaded(site, fetch, say):
-    outcome = fetch(site.answer("a.png", say(200, b"x" * 10, 5000)), max_bytes=4999)
+def test_a_body_announced_as_too_large_is_not_downloaded(site, fetch, respond):
+    outcome = fetch(site.answer("a.png", respond(200, b"x" * 10, 5000)), max_bytes=4999)
     assert isinstance(outcome, TooLarge)
     assert "decode.max_bytes" in str(outcome)
 
@@ -49,23 +49,23 @@ def test_a_body_without_a_length_is_cut_at_the_limit(site, fetch, status, part, 
     assert sum(sent) < 64 << 20  # what fits into the buffers between the two, not the 655 MB
 
 
-def test_a_truncated_body_is_a_failed_fetch(site, fetch, say):
+def test_a_truncated_body_is_a_failed_fetch(site, fetch, respond):
     def ends_early(handler):
-        say(200, b"x" * 10, 20)(handler)
+        respond(200, b"x" * 10, 20)(handler)
         handler.close_connection = True
 
     assert isinstance(fetch(site.answer("a.png", ends_early)), FetchFailed)
 
 
-def test_a_compressed_transfer_is_refused(site, fetch, say):
+def test_a_compressed_transfer_is_refused(site, fetch, respond):
     bomb = gzip.compress(b"\0" * (8 << 20))
-    outcome = fetch(site.answer("a.png", say(200, bomb, **{"Content-Encoding": "gzip"})))
+    outcome = fetch(site.answer("a.png", respond(200, bomb, **{"Content-Encoding": "gzip"})))
     assert isinstance(outcome, FetchFailed)
     assert "gzip" in str(outcome)
 
 
 @pytest.mark.parametrize("trouble", [503, 500, 429, "reset", "short"])
-def test_transient_failures_are_retried(site, fetch, say, trouble):
+def test_transient_failures_are_retried(site, fetch, respond, trouble):
     site.files["/a.png"] = b"in the end"
     tries = []
 
@@ -76,23 +76,23 @@ def test_transient_failures_are_retried(site, fetch, say, trouble):
         elif trouble == "reset":
             handler.close_connection = True
         elif trouble == "short":
-            say(200, b"x", 10)(handler)
+            respond(200, b"x", 10)(handler)
             handler.close_connection = True
         else:
-            say(trouble, b"later")(handler)
+            respond(trouble, b"later")(handler)
 
     assert fetch(site.answer("a.png", first_troubled)) == b"in the end"
     assert len(tries) == 2
 
 
-def test_lasting_failures_are_given_up_and_permanent_ones_not_retried(site, fetch, say):
-    outcome = fetch(site.answer("a.png", say(503, b"later")))
+def test_lasting_failures_are_given_up_and_permanent_ones_not_retried(site, fetch, respond):
+    outcome = fetch(site.answer("a.png", respond(503, b"later")))
     assert isinstance(outcome, FetchFailed)
     assert "503" in str(outcome)
     assert len(site.requests) == 3
     site.requests.clear()
     assert isinstance(fetch(site.uri("none.png")), MissingFile)
-    assert isinstance(fetch(site.answer("no.png", say(403, b"no"))), NotAllowed)
+    assert isinstance(fetch(site.answer("no.png", respond(403, b"no"))), NotAllowed)
     assert len(site.requests) == 2
 
 
@@ -145,9 +145,9 @@ def test_files_are_prefetched_in_order_and_removed_when_released(site, config):
     assert not folder.exists()
 
 
-def test_partial_files_are_removed(site, config, say, shard, tmp_path):
-    site.answer("long", say(200, b"x" * 500_000, None))
-    site.answer("short", say(200, b"x" * 50_000, 99_999))
+def test_partial_files_are_removed(site, config, respond, shard, tmp_path):
+    site.answer("long", respond(200, b"x" * 500_000, None))
+    site.answer("short", respond(200, b"x" * 50_000, 99_999))
     local = member_uri(str(tmp_path / "0.tar"), "a.png", 2048, 10)
     places = [site.uri("long"), site.uri("short"), local, site.put("good.png", b"x")]
     with Fetcher(config(timeout_seconds=1), 100_000) as fetcher, fetcher.files(places) as files:
@@ -219,11 +219,11 @@ def test_a_span_that_is_no_member_is_not_read(shard, site, fetch, tmp_path, wher
 # Looks
 
 
-def test_stat_of_a_remote_file_changes_as_its_server_reports(site, config, say, shard, tmp_path):
+def test_stat_of_a_remote_file_changes_as_its_server_reports(site, config, respond, shard, tmp_path):
     site.put("a.png", b"one")
-    site.answer("sized", say(200, b"123", **{"Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}))
-    site.answer("bare", say(200, b"123"))
-    site.answer("refused", say(403, b"no"))
+    site.answer("sized", respond(200, b"123", **{"Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}))
+    site.answer("bare", respond(200, b"123"))
+    site.answer("refused", respond(403, b"no"))
     place = Location(str(tmp_path / "0.tar"), ("a.png", 512, 70_000))
     names = ("a.png", "sized", "bare", "refused", "none")
     places = [Location.parse(site.uri(name)) for name in names] + [place]

@@ -120,13 +120,13 @@ def test_a_redirect_to_a_private_address_is_refused_though_its_name_is_allowed(s
     assert site.requests == []
 
 
-def test_no_cookie_proxy_or_password_is_sent(site, fetch, say, monkeypatch, tmp_path):
+def test_no_cookie_proxy_or_password_is_sent(site, fetch, respond, monkeypatch, tmp_path):
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1/")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1/")
     site.put("b.png", b"x")
-    site.answer("a.png", say(302, Location="/b.png", **{"Set-Cookie": "session=1"}))
+    site.answer("a.png", respond(302, Location="/b.png", **{"Set-Cookie": "session=1"}))
     assert fetch(site.uri("a.png")) == b"x"
     for _, _, headers in site.requests:
         assert not {"cookie", "authorization", "proxy-authorization"} & headers.keys()
@@ -146,8 +146,8 @@ MEMBER = ".tar#x.png@512+4"
         (206, b"h" * 5000, None, {"Content-Range": "bytes 0-515/9999"}),
     ],
 )
-def test_an_answer_that_is_not_the_range_asked_for_is_not_read(site, fetch, say, status, body, length, headers):
-    place = site.answer("a.tar", say(status, body, length, **headers)).removesuffix(".tar") + MEMBER
+def test_an_answer_that_is_not_the_range_asked_for_is_not_read(site, fetch, respond, status, body, length, headers):
+    place = site.answer("a.tar", respond(status, body, length, **headers)).removesuffix(".tar") + MEMBER
     outcome = fetch(place)
     assert isinstance(outcome, FetchFailed)
     assert "range" in str(outcome)
@@ -158,7 +158,7 @@ def test_an_answer_that_is_not_the_range_asked_for_is_not_read(site, fetch, say,
     [(401, NotAllowed), (403, NotAllowed), (404, MissingFile), (410, MissingFile), (400, FetchFailed),
      (204, FetchFailed), (203, FetchFailed), (304, FetchFailed), (451, FetchFailed), (501, FetchFailed)],
 )  # fmt: skip
-def test_status_codes_of_the_server_become_item_errors(site, fetch, say, status, expected):
-    outcome: ItemError = fetch(site.answer("a.png", say(status, b"" if status in (204, 304) else b"body")))
+def test_status_codes_of_the_server_become_item_errors(site, fetch, respond, status, expected):
+    outcome: ItemError = fetch(site.answer("a.png", respond(status, b"" if status in (204, 304) else b"body")))
     assert type(outcome) is expected
     assert expected is MissingFile or str(status) in str(outcome)

@@ -156,8 +156,8 @@ def test_the_success_file_is_found_in_a_bucket(s3_bucket):
         open_source(source, s3)
 
 
-def test_a_success_file_that_cannot_be_read_is_not_taken_for_missing(site, config, say):
+def test_a_success_file_that_cannot_be_read_is_not_taken_for_missing(site, config, respond):
     site.put("web/items.jsonl", LINES)
-    site.answer("web/_SUCCESS", say(403))
+    site.answer("web/_SUCCESS", respond(403))
     with pytest.raises(BadInput, match=r"cannot see whether .*403"):
         open_source(site.uri("web/items.jsonl"), config(require_success=True))

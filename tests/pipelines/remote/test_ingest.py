@@ -176,7 +176,7 @@ def test_an_unreachable_store_fails_within_the_time_limit(monkeypatch, fetch):
     assert isinstance(fetch("s3://bucket/a.png", source=SourceConfig(timeout_seconds=0.5)), FetchFailed)
 
 
-def test_an_unreachable_host_removes_no_item_and_new_items_are_retried(workspace, site, run, say):
+def test_an_unreachable_host_removes_no_item_and_new_items_are_retried(workspace, site, run, respond):
     site.put("a.png", (workspace.media / workspace.picture("a.png", 1)).read_bytes())
     rows = [{"content_id": "a", "uri": "a.png"}]
     site.put("items.jsonl", json.dumps(rows[0]).encode())
@@ -186,7 +186,7 @@ def test_an_unreachable_host_removes_no_item_and_new_items_are_retried(workspace
     rows += [{"content_id": "b", "uri": "b.png"}]
     site.put("items.jsonl", "\n".join(map(json.dumps, rows)).encode())
     for name in ("a.png", "b.png"):
-        site.answer(name, say(503, b"later"))
+        site.answer(name, respond(503, b"later"))
     night = run(site.uri("items.jsonl"))
     assert night.counts["missing_kept"] == 1
     assert workspace.rows() == before
@@ -199,7 +199,7 @@ def test_an_unreachable_host_removes_no_item_and_new_items_are_retried(workspace
     # HEAD succeeds and shows a change, but the download fails.
     del site.answers["/a.png"]
     site.put("a.png", (workspace.media / workspace.picture("c.png", 3)).read_bytes())
-    site.answer("a.png", lambda handler: (site._file if handler.command == "HEAD" else say(503, b"later"))(handler))
+    site.answer("a.png", lambda handler: (site._file if handler.command == "HEAD" else respond(503, b"later"))(handler))
     assert run(site.uri("items.jsonl")).counts["missing_kept"] == 1
     assert workspace.rows() == before
 
@@ -230,7 +230,7 @@ def bare(site):
 
 
 @pytest.mark.slow
-def test_media_of_a_server_without_etag_and_date_are_compared_by_their_bytes(workspace, site, run, say):
+def test_media_of_a_server_without_etag_and_date_are_compared_by_their_bytes(workspace, site, run, respond):
     bare(site)
     for number in range(3):
         site.put(f"{number}.bmp", (workspace.media / workspace.picture(f"{number}.bmp", number)).read_bytes())
@@ -269,8 +269,8 @@ def test_media_of_a_server_without_etag_and_date_are_compared_by_their_bytes(wor
 
     # Not so for a server that is unreachable, or that answers HEAD and then does not serve the file.
     for name in ("0.bmp", "1.bmp"):
-        site.answer(name, say(503, b"later"))
-    site.answer("2.bmp", lambda handler: (site._file if handler.command == "HEAD" else say(503, b"later"))(handler))
+        site.answer(name, respond(503, b"later"))
+    site.answer("2.bmp", lambda handler: (site._file if handler.command == "HEAD" else respond(503, b"later"))(handler))
     down, still = listed()
     assert (down.counts["missing_kept"], down.counts["unchanged"]) == (3, 0)
     assert still == rows_now

@@ -195,6 +195,7 @@ def test_the_same_versions_give_the_same_document_and_it_is_json(made):
     assert first["versions"] == {name: store.versions()[name] for name in ("contents", "assignments")}
 
 
+@pytest.mark.slow
 def test_a_candidate_beside_the_champion(db, tokenizers, tmp_path):
     champion, candidate = tokenizers
     # New items have IDs of the champion alone.

@@ -11,7 +11,6 @@ import pytest
 from fuseid.pipelines.assignment.assign import project
 from fuseid.pipelines.ingestion.steps import load_encoders
 from fuseid.pipelines.promote import promote
-from fuseid.pipelines.store import indexes
 from fuseid.pipelines.store.indexes import indexed_columns, maintain, unindexed_rows
 
 INDEX = {"external": "external_idx", "fused": "fused_idx"}
@@ -157,12 +156,23 @@ def test_captions_that_arrive_later_are_in_the_full_text_index_too(workspace):
     assert [row["content_id"] for row in found] == ["rare"]
 
 
-def test_a_table_far_above_the_size_of_a_fragment_is_compacted_into_several(bare, monkeypatch):
+class PowerCut(Exception):
+    pass
+
+
+def test_a_table_far_above_the_size_of_a_fragment_is_compacted_into_several(bare):
     limit = 200_000
-    monkeypatch.setattr(indexes, "_FRAGMENT_BYTES", limit)
     vectors = {f"v{number}": np.random.default_rng(number).normal(size=512) for number in range(1200)}
     config = bare.settings(clip=None, run={"wave_rows": 50, "block_rows": 50})
-    bare.ingest_vectors(vectors, config=config)  # 24 waves of 100 kB
+
+    def after_wave(waves: int) -> None:
+        if waves == 24:  # of 100 kB each, and no maintenance yet
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        bare.ingest_vectors(vectors, config=config, after_wave=after_wave)
+    assert len(bare.store().dataset("contents").get_fragments()) == 24
+    maintain(bare.store(), fragment_bytes=limit)
     fragments = bare.store().dataset("contents").get_fragments()
     sizes = [sum(file.file_size_bytes for file in fragment.metadata.files) for fragment in fragments]
     assert len(sizes) <= 12
