@@ -104,11 +104,11 @@ def run() -> None:
             if isinstance(status, int) and status:
                 sys.exit(status)
     except SystemExit:
-        if not stop.told:
+        if not stop.requested:
             raise
         _stop(stop.error("run the same command again"))
     except BaseException as error:
-        if stop.told and not isinstance(error, Stopped):
+        if stop.requested and not isinstance(error, Stopped):
             error = stop.error("run the same command again")
         _stop(error)
 

@@ -16,7 +16,7 @@ _USUAL, _USUAL_TRIM = 32 << 20, 64 << 20
 
 
 @contextmanager
-def returned() -> Iterator[None]:
+def trimmed_memory() -> Iterator[None]:
     """Around large pieces of work, such as a commit: what they free goes back to the system. Without it a process that
     commits wave after wave grows by what its many threads leave between pieces that live longer.
 

@@ -109,7 +109,7 @@ def _stream(plan: Plan, runner: Runner, waves: Waves, progress: Progress) -> Non
         shown = passed
 
     with stoppable(plan.config.run.drain_seconds) as stop:
-        plan.go_on = lambda: not stop.told
+        plan.go_on = lambda: not stop.requested
         with Prefetch(runner.stream(plan.work(), plan.config), room=1, name="fuseid-stream") as done:
             try:
                 while not done.ended and not stop.overdue:
@@ -118,16 +118,16 @@ def _stream(plan: Plan, runner: Runner, waves: Waves, progress: Progress) -> Non
                         waves.add(batch)
                     show(0 if batch is None else batch.num_rows)
                     waves.commit_if_due()
-                if stop.told:
+                if stop.requested:
                     waves.commit()
                 else:
                     waves.end()
             finally:
                 if not done.ended:
                     runner.halt()
-                if stop.told:
-                    done.patience = _LEAVE_SECONDS
-    if stop.told:
+                if stop.requested:
+                    done.close_seconds = _LEAVE_SECONDS
+    if stop.requested:
         raise stop.error(f"{waves.finished} items of this run are in the database; run the same command again to go on")
 
 

@@ -33,7 +33,7 @@ def frames_again(uri: str | Path, content_id: str) -> Decoded | None:
         return None
     config, base = run_of(store, row["run_id"])
     try:
-        place = str(AccessPolicy(base or ".", config.source).place(row["uri"]))
+        place = str(AccessPolicy(base or ".", config.source).locate(row["uri"]))
         with (
             Fetcher(config.source, config.decode.max_bytes) as fetcher,
             DecodePool(config.decode) as pool,

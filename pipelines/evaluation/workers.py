@@ -67,7 +67,7 @@ def _follow(futures: Sequence[Future[Outcome]], steps_T: Sequence[int], progress
     running, shown = set(futures), 0
     while running:
         done, running = wait(running, _POLL_SECONDS, FIRST_EXCEPTION)
-        if stop.told:
+        if stop.requested:
             trained = f"{len(futures) - len(running)} of {len(futures)} models were trained"
             raise stop.error(f"{trained}, and none is kept; run the same command again to begin anew")
         for future in done:

@@ -182,7 +182,7 @@ class Plan:
                         raise BadVector(f"{modality} vector is zero or not finite")
                     look.stat = _READY + hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
                 if item.uri is not None and item.vectors is None:
-                    look.place = locator.place(item.uri)
+                    look.place = locator.locate(item.uri)
             except ItemError as error:
                 look.problem = error
             looks.append(look)

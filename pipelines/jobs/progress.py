@@ -1,4 +1,4 @@
-"""How long work tells how far it is."""
+"""How jobs report their progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told of work as it happens; the command line shows bars."""
+    """Receives reports of work as it is done; the command line shows bars."""
 
     def begin(self, stage: str, total: int | None) -> None: ...
 

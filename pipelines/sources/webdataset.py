@@ -118,7 +118,7 @@ class WebDataset:
         shard = self._shards[number]
         group: _Group | None = None
         try:
-            with _opened(self._locator.place(shard), remote) as (file, length):
+            with _opened(self._locator.locate(shard), remote) as (file, length):
                 for member in members(file, length):
                     match = _NAME.fullmatch(member.name.removeprefix("./"))
                     if match is None:

@@ -1,4 +1,4 @@
-"""Streams of Arrow rows in fewer, larger pieces, or in pieces of one size."""
+"""Streams of Arrow rows, regrouped into fewer, larger pieces or into pieces of one size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 
 def folded(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of at least `rows` rows, the last but for that."""
+    """The same rows in tables of at least `rows` rows; only the last table may have fewer."""
     held: list[pa.RecordBatch] = []
     count = 0
     for batch in batches:
@@ -23,7 +23,8 @@ def folded(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
 
 
 def rebatched(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `rows`, the last smaller: files whose layout follows the batches stay the same."""
+    """The same rows in batches of `rows` rows; only the last batch may have fewer. Files whose layout follows the
+    batches then do not depend on how the rows were grouped before."""
     held = schema.empty_table()
     for table in tables:
         held = pa.concat_tables([held, table])

@@ -47,7 +47,7 @@ def listed(source: Any, config: SourceConfig | None = None) -> list[SourceItem]:
 
 def medium(source: Any, item: SourceItem) -> bytes:
     """The bytes that an item's uri leads to, on the way that an ingest takes."""
-    place = AccessPolicy(open_source(source).base, SourceConfig()).place(item.uri or "")
+    place = AccessPolicy(open_source(source).base, SourceConfig()).locate(item.uri or "")
     with Fetcher(SourceConfig(), 1 << 20) as fetcher, fetcher.files([str(place)]) as files:
         (file,) = files
         return Path(file.path).read_bytes()  # type: ignore[union-attr]
@@ -217,7 +217,7 @@ def test_a_tar_a_folder_and_a_pattern_name_shards(shards, pattern, keys):
     assert isinstance(source, WebDataset)
     assert [item.content_id for item in source] == keys
     for item in source:
-        assert AccessPolicy(source.base, SourceConfig()).place(item.uri or "").member
+        assert AccessPolicy(source.base, SourceConfig()).locate(item.uri or "").member
 
 
 @pytest.mark.parametrize(
