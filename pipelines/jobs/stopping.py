@@ -142,8 +142,8 @@ def _handled(handler: Handler) -> Iterator[Callable[[], None]]:
 
 
 def _handle(handler: Handler) -> dict[int, Any]:
-    """Installs a handler -> the former handlers. A signal that is ignored stays ignored, as a shell sets Ctrl-C for what
-    it starts in the background."""
+    """Installs a handler -> the former handlers. A signal that is ignored stays ignored: a shell ignores Ctrl-C for
+    commands that it starts in the background."""
     found = {number: signal.getsignal(number) for number in SIGNALS}
     before: dict[int, Any] = {
         number: former for number, former in found.items() if former not in (signal.SIG_IGN, None)

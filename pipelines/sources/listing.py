@@ -1,4 +1,4 @@
-"""The list of a source, read once and kept on disk: every item in order, and all keys to compare with."""
+"""The list of a source, read once and kept on disk: every item in order, and the set of all keys."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS])
 
 
 class Listing:
-    """What a source lists, the same however often it is iterated, while the source changes or not.
+    """The items of a source. Each iteration gives the same items, even if the source changes meanwhile.
 
-    Ready-made vectors are not copied: a source of them is read again each time.
+    Ready-made vectors are not copied: a source that has them is read again in each iteration.
     """
 
     def __init__(self, source: Source, scratch: Path, partitions: int = 64, expect_rows: int | None = None) -> None:
@@ -43,8 +43,8 @@ class Listing:
             )
         if twice is not None:
             name = next(item.content_id for item in self if digest(item.content_id) == twice)
-            mend = getattr(source, "mend", "ids must be unique")
-            raise BadInput(f"content_id {name!r} occurs more than once in {shown}; {mend}")
+            remedy = getattr(source, "duplicate_remedy", "ids must be unique")
+            raise BadInput(f"content_id {name!r} occurs more than once in {shown}; {remedy}")
 
     def __iter__(self) -> Iterator[SourceItem]:
         if self._source is not None:
@@ -77,8 +77,8 @@ def _batch(items: Sequence[SourceItem]) -> pa.RecordBatch:
 def _item(
     content_id: str, uri: str | None, caption: str | None, kind: str | None, attributes: str, problem: str | None
 ) -> SourceItem:
-    told = None
+    error = None
     if problem is not None:
         name, message = json.loads(problem)
-        told = getattr(errors, name)(message)
-    return SourceItem(content_id, uri, caption, kind, attributes, problem=told)
+        error = getattr(errors, name)(message)
+    return SourceItem(content_id, uri, caption, kind, attributes, problem=error)

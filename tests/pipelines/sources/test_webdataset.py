@@ -98,7 +98,7 @@ def test_failed_downloads_are_counted_and_no_items(tmp_path):
     source = open_source(path)
     for _ in range(2):
         assert [item.content_id for item in source] == ["a"]
-        assert source.notes == ["1 samples of the shards say that their download failed; they are no items"]
+        assert source.notes == ["1 samples of the shards are left out: their download had failed"]
 
 
 def test_attributes_are_bounded(tmp_path):
