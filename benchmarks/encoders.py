@@ -82,7 +82,7 @@ def bare_clip(clip: OpenClip, frames: int) -> Callable[[], None]:
 
 def bare_vlm(vlm: TransformersVlm, batch: pa.RecordBatch) -> Callable[[], None]:
     """The model without its head on the items' inputs: in blocks where all shapes are equal, else one by one."""
-    prepared = [vlm._to_read((frames, None)) for frames in _frames_of(batch)]
+    prepared = [vlm._inputs_of((frames, None)) for frames in _frames_of(batch)]
     equal = len({inputs["input_ids"].shape[1] for inputs in prepared}) == 1
     rows = vlm._rows(prepared[0]) if equal else 1
     groups = [prepared[i : i + rows] for i in range(0, len(prepared), rows)]
