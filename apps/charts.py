@@ -1,6 +1,6 @@
 """Plots as inline SVG: lines, bars, and dots with intervals. Colours and fonts are the page's, by class names.
 
-What they return is markup, with all text from outside escaped: a template takes it as it is.
+The functions return markup in which all text is escaped, so templates insert it unchanged.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from html import escape
 
 @dataclass(frozen=True)
 class Point:
-    """x and y in the plot's own units, with an interval of y where there is one; what the pointer is told, and
-    the text at a bar."""
+    """x and y in the units of the axes, with an interval of y if there is one. tooltip: shown under the pointer. text:
+    shown above a bar."""
 
     x: float
     y: float
     low: float | None = None
     high: float | None = None
-    told: str = ""
+    tooltip: str = ""
     text: str = ""
 
 
@@ -44,14 +44,14 @@ class Axis:
     log: bool = False
 
     def place(self, value: float, start: float, end: float) -> float:
-        """Pixels of a value on an axis drawn from `start` to `end`; beyond the ends it stays at the end."""
+        """The pixel position of a value on an axis drawn from `start` to `end`; values beyond an end are at the end."""
         low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, max(value, self.low)))
         share = (min(value, high) - low) / ((high - low) or 1.0)
         return round(start + share * (end - start), 1)
 
 
 def linear(title: str, low: float, high: float, text: Callable[[float], str], count: int = 5) -> Axis:
-    """Ticks at round numbers, about `count` of them; `high` grows to the last."""
+    """Ticks at round numbers, about `count` of them; `low` and `high` are extended to such numbers."""
     step = _round_step((high - low) / count or 1.0)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     last = max(last, first + 1)
@@ -59,7 +59,7 @@ def linear(title: str, low: float, high: float, text: Callable[[float], str], co
 
 
 def logarithmic(title: str, low: float, high: float, text: Callable[[float], str]) -> Axis:
-    """Ticks at powers of ten, and between them at 2 and 5 where there are few; the ends are such places too."""
+    """Ticks at powers of ten, and between them at 2 and 5 if there are few; the axis ends at such values, too."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     places = [base * 10.0**power for power in powers for base in (1, 2, 5)]
     start = max(place for place in places if place <= low * (1 + 1e-9))
@@ -84,7 +84,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 12, 46
 
 
 class Plot:
-    """A frame with two axes; what is drawn into it goes by the units of the axes."""
+    """A frame with two axes; points are given in the units of the axes."""
 
     def __init__(self, label: str, x: Axis, y: Axis, width: int = 560, height: int = 300) -> None:
         self.label, self.x, self.y = label, x, y
@@ -105,7 +105,7 @@ class Plot:
                 self._add("polyline", cls=f"line {one.style}", points=_joined(self._at(p.x, p.y) for p in one.points))
             for p in one.points if marks else ():
                 x, y = self._at(p.x, p.y)
-                self._add("circle", p.told, cls=f"dot {one.style}", cx=x, cy=y, r=4)
+                self._add("circle", p.tooltip, cls=f"dot {one.style}", cx=x, cy=y, r=4)
         return self
 
     def bars(self, series: Sequence[Series], share: float = 0.72) -> Plot:
@@ -119,13 +119,13 @@ class Plot:
                 if p.text:
                     self._text(left + width / 2, y - 5, p.text, "middle")
                 self._add(
-                    "rect", p.told, cls=f"bar {one.style}", x=round(left, 1), y=y, width=round(width - 1, 1),
+                    "rect", p.tooltip, cls=f"bar {one.style}", x=round(left, 1), y=y, width=round(width - 1, 1),
                     height=round(self._bottom - y, 1), rx=2,
                 )  # fmt: skip
         return self
 
     def rule(self, y: float, text: str) -> Plot:
-        """A dashed line across, with what it means."""
+        """A dashed horizontal line with a label."""
         at = self._at(self.x.low, y)[1]
         self._add("line", cls="rule", x1=self._left, x2=self._right, y1=at, y2=at)
         self._text(self._right, at - 5, text, "end")
@@ -153,8 +153,8 @@ class Plot:
         )
         self._parts.append(turned)
 
-    def _add(self, name: str, told: str = "", **attributes: str | float) -> None:
-        self._parts.append(_tag(name, "", told, **attributes))
+    def _add(self, name: str, tooltip: str = "", **attributes: str | float) -> None:
+        self._parts.append(_tag(name, "", tooltip, **attributes))
 
     def _text(self, x: float, y: float, text: str, anchor: str, cls: str = "tick") -> None:
         self._parts.append(_tag("text", text, cls=cls, x=round(x, 1), y=round(y, 1), anchor=anchor))
@@ -168,12 +168,12 @@ class Dot:
     low: float | None
     high: float | None
     style: str
-    told: str
+    tooltip: str
 
 
 @dataclass(frozen=True)
 class Panel:
-    """dots: for each row those that are drawn in it. reference: a value to compare with, drawn down all rows."""
+    """dots: for each row the dots in it. reference: a value to compare with, drawn as a line through all rows."""
 
     axis: Axis
     dots: Sequence[Sequence[Dot]]
@@ -186,9 +186,9 @@ _GUTTER = 24
 def dots(
     label: str, rows: Sequence[str], panels: Sequence[Panel], width: int = 560, names: int = 120, row: int = 26
 ) -> str:
-    """Dots with intervals: a line for each row, whose names stand at the left, and beside each other the panels.
+    """Dots with intervals: a line for each row, with its name at the left; the panels are side by side.
 
-    names: pixels for the names. row: pixels a row.
+    names: the width of the names, row: the height of a row, both in pixels.
     """
     height = _TOP + 8 + row * len(rows) + _BOTTOM
     bottom = height - _BOTTOM
@@ -197,7 +197,7 @@ def dots(
         at = _TOP + 8 + row * (number + 0.5)
         shown = name if len(name) * 6.3 < names else name[: int(names / 6.3) - 1] + "…"
         parts.append(
-            _tag("text", shown, told=name if shown != name else "", cls="name", x=names - 8, y=at + 4, anchor="end")
+            _tag("text", shown, tooltip=name if shown != name else "", cls="name", x=names - 8, y=at + 4, anchor="end")
         )
         parts.append(_tag("line", cls="grid", x1=names, x2=width - _RIGHT, y1=at, y2=at))
     room = (width - names - _RIGHT) / len(panels)
@@ -226,7 +226,7 @@ def _panel(panel: Panel, left: float, right: float, bottom: float, row: int) -> 
                 low, high = (panel.axis.place(v, left, right) for v in (dot.low, dot.high))
                 parts.append(_tag("line", cls=f"whisker {dot.style}", x1=low, x2=high, y1=at, y2=at))
             x = panel.axis.place(dot.value, left, right)
-            parts.append(_tag("circle", told=dot.told, cls=f"dot {dot.style}", cx=x, cy=at, r=4))
+            parts.append(_tag("circle", tooltip=dot.tooltip, cls=f"dot {dot.style}", cx=x, cy=at, r=4))
     return parts
 
 
@@ -242,8 +242,8 @@ def _svg(width: int, height: float, label: str, parts: Iterable[str]) -> str:
 _NAMES = {"cls": "class", "anchor": "text-anchor"}
 
 
-def _tag(name: str, text: str = "", told: str = "", **attributes: str | float) -> str:
-    """An element, all of its text escaped. told: what the pointer is told of it."""
+def _tag(name: str, text: str = "", tooltip: str = "", **attributes: str | float) -> str:
+    """An SVG element, its text escaped. tooltip: shown under the pointer."""
     written = "".join(f' {_NAMES.get(key, key)}="{escape(str(value))}"' for key, value in attributes.items())
-    title = f"<title>{escape(told)}</title>" if told else ""
+    title = f"<title>{escape(tooltip)}</title>" if tooltip else ""
     return f"<{name}{written}>{title}{escape(text)}</{name}>"

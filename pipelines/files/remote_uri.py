@@ -60,7 +60,7 @@ def parse_remote(text: str) -> RemoteUri:
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in SCHEMES:
-        raise ValueError(f"its scheme is none of {', '.join(SCHEMES)}")
+        raise ValueError(f"its scheme is not one of {', '.join(SCHEMES)}")
     if _UNSAFE.search(text):
         raise ValueError("it holds a backslash or a control character")
     return _object(scheme, rest) if scheme in ("s3", "gs") else _http(scheme, rest)

@@ -77,7 +77,7 @@ class DecodeStep:
         try:
             row["caption"] = normalise_caption(row["caption"], self._config.max_caption_chars)
             if row["kind"] not in (None, *KINDS):
-                raise Unrecognised(f"kind {row['kind']!r} is none of {', '.join(KINDS)}")
+                raise Unrecognised(f"kind {row['kind']!r} is not one of {', '.join(KINDS)}")
             if row["path"] is None:
                 if row["caption"] is None and row["external"] is None:
                     raise EmptyItem("the item has neither media nor caption")

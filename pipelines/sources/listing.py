@@ -33,7 +33,7 @@ class Listing:
         self.keys = KeySet(scratch, partitions)
         self._file = scratch / "listing.arrow"
         self._source: Source | None = None
-        twice = self.keys.gather(item.content_id for item in self._kept(source))
+        twice = self.keys.gather(item.content_id for item in self._spooled(source))
         if self.keys.count == 0:
             raise BadInput(f"{shown} lists no items")
         if expect_rows not in (None, self.keys.count):
@@ -54,7 +54,7 @@ class Listing:
             for batch in stream:
                 yield from map(_item, *(column.to_pylist() for column in batch.columns))
 
-    def _kept(self, source: Source) -> Iterator[SourceItem]:
+    def _spooled(self, source: Source) -> Iterator[SourceItem]:
         items = iter(source)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with pa.OSFile(str(self._file), "wb") as file, pa.ipc.new_stream(file, _SCHEMA, options=options) as stream:

@@ -42,8 +42,8 @@ class Prefetch(Generic[T]):
         self._thread.join(self.close_seconds)
 
     def get(self, timeout: float | None = None) -> T | None:
-        """The next item; None if there is none within `timeout` seconds, or if the iterator is exhausted. Raises what
-        the iterator raised."""
+        """The next item; None if no item is ready within `timeout` seconds, or if the iterator is exhausted. Raises
+        what the iterator raised."""
         try:
             item = self._queue.get(timeout=timeout) if timeout is None or timeout > 0 else self._queue.get_nowait()
         except queue.Empty:

@@ -37,7 +37,7 @@ def test_ready_made_vectors_from_ingest_to_export_in_json(told, folder):
 def test_the_same_for_people(shown, folder):
     for arguments, said in [
         (["lookup", "--db", "db", "--id", "v03"], "content_id"),
-        (["explain", "v03", "--db", "db"], "who shares each prefix"),
+        (["explain", "v03", "--db", "db"], "items that share each prefix"),
         (["fit", "--db", "db"], "assigned"),
         (["export", "ids", "--db", "db", "--out", "ids"], "exported to ids"),
     ]:

@@ -93,7 +93,7 @@ def test_sequences_are_told_to_machines_and_to_people(told, shown, folder, event
         ([*SEQUENCES, "--split", "by-time"], "takes two --cuts"),
         ([*SEQUENCES, "--time-zone", "Moon"], "unknown time zone 'Moon'"),
         ([*SEQUENCES, "--format", "csv"], "no format is named 'csv'"),
-        ([*SEQUENCES[:-1], "spark"], "unknown runner 'spark'; there are ray and local"),
+        ([*SEQUENCES[:-1], "spark"], "unknown runner 'spark'; use ray or local"),
     ],
 )
 def test_what_is_asked_for_wrongly(refused, folder, events, arguments, said):
