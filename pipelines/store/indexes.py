@@ -121,7 +121,7 @@ def unindexed_rows(store: Store) -> dict[str, int]:
 
 
 def _belongs(index: Any) -> str | None:
-    """The SQL condition for a row to belong into an index; None if all rows do."""
+    """The SQL condition for a row to belong to an index; None if all rows do."""
     (column,) = index.field_names
     return f"{column} IS NOT NULL" if column in (*MODALITIES, "fused") else None
 

@@ -156,9 +156,9 @@ class Store:
     def fence(self) -> None:
         """Makes every commit and change of settings fail that another process has begun and not yet finished.
 
-        To be called by a process that has taken the lease from one that may still be alive. It commits a `Restore` of
-        the newest version, which changes nothing and with which Lance lets every other commit conflict except a change
-        of configuration; and a change of configuration, which conflicts with every other change of the same key.
+        To be called by a process that has taken the lease from one that may still be alive. It commits a `Restore`
+        of the newest version, which changes nothing and conflicts with every other commit except a change of
+        configuration; and a change of configuration, which conflicts with every other change of the same key.
         """
         for name in GUARDED:
             dataset = self.newest(name)
@@ -263,7 +263,7 @@ class Store:
     def put_settings(self, values: Mapping[str, Any], read: Mapping[str, Any]) -> None:
         """Compare and set: changes settings in one commit, provided that each of them still has its value in `read`.
 
-        Raises LeaseLost where one has another value, or another process holds the lease; nothing is changed then.
+        Raises LeaseLost if one has another value or another process holds the lease; then nothing is changed.
         """
         with self.writing("assignments") as dataset:
             now = _settings(dataset)
