@@ -194,8 +194,8 @@ class Plan:
         return looks
 
     def _unchanged(self, items: list[SourceItem], looks: list[_Look], stored: pa.Table) -> list[bool]:
-        """Whether each item is in the store exactly as listed, encoded by the same models: a vectorised fast path of
-        `_compare`, with which it must agree."""
+        """Whether each item is in the store exactly as listed, encoded by the same models. A vectorised fast path of
+        `_compare`, which must agree that these items need no work."""
         new = self.fingerprints
         models = pc.and_(_is(stored["clip_fp"], new.clip), _is(stored["vlm_fp"], new.vlm))
         if new.describe is not None:

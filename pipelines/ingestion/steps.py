@@ -39,8 +39,8 @@ def fail(row: Row, stage: str, error: Exception) -> None:
 class DecodeStep:
     """WORK -> WORK with frames, thumbnail, facts and a normalised caption.
 
-    A file whose bytes have the stored hash is not decoded: its stored vectors stay valid. Remote media are fetched
-    ahead of the decoding, and the copies are deleted as soon as they are decoded.
+    A file whose bytes have the stored hash is not decoded: its stored vectors stay valid. Media in shards or at remote
+    uris are fetched ahead of the decoding, and the copies are deleted as soon as they are decoded.
     """
 
     def __init__(self, config: Config, workers: int) -> None:
