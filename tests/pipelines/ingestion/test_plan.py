@@ -83,7 +83,7 @@ OTHER = {
     ),
     stat=either("1:1", f"{UNVERSIONED}1"),
     models=st.tuples(either("now", None), either("now", None), either("now", None), st.booleans()),
-    changes=st.sets(st.sampled_from(sorted(OTHER)), max_size=2),
+    changes=st.sets(st.sampled_from(sorted(OTHER)), max_size=1),
     other=st.fixed_dictionaries(OTHER),
 )  # fmt: skip
 def test_an_item_that_the_fast_path_finds_unchanged_needs_no_work(empty, item, stat, models, changes, other):
