@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
+from fuseid.apps.options import runner_named
 from fuseid.apps.page import write_page
 from fuseid.apps.report_page import write_report_page
 from fuseid.apps.report_text import print_findings
@@ -18,7 +19,7 @@ from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
+from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.reports.document import report
 from fuseid.pipelines.sources.open import open_source
@@ -101,15 +102,13 @@ def run_demo(directory: Path, runner_name: str) -> None:
 
 
 def _runner(name: str) -> Runner:
-    if name == "local":
-        return LocalRunner()
-    if name != "ray":
-        raise BadInput(f"unknown runner {name!r}; use ray or local")
-    from fuseid.ray_jobs.runner import RayRunner, connect
+    runner = runner_named(name)
+    if name == "ray":
+        from fuseid.ray_jobs.runner import connect
 
-    with out.status("starting Ray on this machine"):
-        connect()
-    return RayRunner()
+        with out.status("starting Ray on this machine"):
+            connect()
+    return runner
 
 
 def _say(command: str, why: str) -> None:

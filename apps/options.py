@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fuseid.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from fuseid.pipelines.ingestion.runners import Runner
 
 # The database of the running command.
 database = ""
@@ -44,3 +47,15 @@ def load(path: Path | None, **overrides: Any) -> Any:
 def check_runner(runner: str) -> None:
     if runner not in ("ray", "local"):
         raise BadInput(f"unknown runner {runner!r}; use ray or local")
+
+
+def runner_named(name: str) -> Runner:
+    """The runner of an ingest. Raises BadInput for another name than ray and local."""
+    check_runner(name)
+    if name == "local":
+        from fuseid.pipelines.ingestion.runners import LocalRunner
+
+        return LocalRunner()
+    from fuseid.ray_jobs.runner import RayRunner
+
+    return RayRunner()

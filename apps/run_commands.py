@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fuseid.apps.options import Clip, ConfigFile, Db, Json, Vlm, check_runner, load
+from fuseid.apps.options import Clip, ConfigFile, Db, Json, Vlm, check_runner, load, runner_named
 from fuseid.core.errors import BadInput
 
 
@@ -49,6 +49,7 @@ def ingest(
     settings = load(config, clip__model=clip, vlm__model=None if vlm == "none" else vlm, **limits)
     if vlm == "none":
         settings = settings.model_copy(update={"vlm": settings.vlm.model_copy(update={"model": None})})
+    from fuseid.pipelines.ingest import ingest as run_ingest
     from fuseid.pipelines.sources.item import Source
     from fuseid.pipelines.sources.open import open_source
     from fuseid.pipelines.sources.vectors import Vectors
@@ -63,15 +64,7 @@ def ingest(
             listed: Source = Vectors(vectors, settings.source)
         elif source is not None:
             listed = open_source(source, settings.source)
-        if runner == "ray":
-            from fuseid.ray_jobs.ingest import ray_ingest
-
-            run = ray_ingest(db, listed, settings, bars, prune)
-        else:
-            from fuseid.pipelines.ingest import ingest as local_ingest
-            from fuseid.pipelines.ingestion.runners import LocalRunner
-
-            run = local_ingest(db, listed, settings, LocalRunner(), bars, prune=prune)
+        run = run_ingest(db, listed, settings, runner_named(runner), bars, prune=prune)
     print_run(run, json)
 
 

@@ -24,8 +24,9 @@ import numpy as np
 import torch
 
 from fuseid.apps.show import print_rows
-from fuseid.tokenizers.collisions import reassigned
-from fuseid.tokenizers.quality import code_measures
+from fuseid.tokenizers.buckets import bucket_ids
+from fuseid.tokenizers.code_use import code_measures
+from fuseid.tokenizers.collisions import alternatives, digits, placed
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 Figures = dict[str, float | str | list[float] | None]
@@ -96,6 +97,32 @@ def _reassigned(judge: Judge, tokenizer: RQKMeans, codes: np.ndarray, fit_s: flo
         "distortion_moved": float(after[moved].sum() / before[moved].sum() - 1),
         "moved_r2": 1 - float(after[moved].sum() / np.square(judge.centred[moved]).sum()),
     }
+
+
+def reassigned(
+    tokenizer: RQKMeans, vectors_ND: np.ndarray, codes_NL: np.ndarray, capacity: int = 1, count: int = 32
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The policy `reassign` over a whole catalogue at once, in memory: N x count x L codes.
+
+    codes_NL: what the tokenizer encodes vectors_ND to. -> (codes int32 [N, L]; extra squared errors float32 [N], 0
+    where the codes are the item's own; bool [N], who found no room and stays in a full bucket).
+    """
+    ids, _ = bucket_ids(codes_NL)
+    counts = np.bincount(ids)
+    over = np.flatnonzero(digits(ids, np.zeros(len(counts), np.int64)) >= capacity)
+    out, extra, no_room = codes_NL.astype(np.int32), np.zeros(len(ids), np.float32), np.zeros(len(ids), bool)
+    if len(over):
+        options, errors = alternatives(tokenizer, vectors_ND[over], codes_NL[over], count)
+        levels = codes_NL.shape[1]
+        buckets, _ = bucket_ids(np.concatenate([codes_NL, options.reshape(-1, levels)]))
+        taken = np.bincount(buckets[: len(ids)], minlength=buckets.max() + 1)
+        own, others = buckets[over], buckets[len(ids) :].reshape(len(over), -1)
+        chosen, _ = placed(own, others, np.minimum(taken, capacity), capacity)
+        moved, rows = chosen >= 0, np.arange(len(over))
+        out[over[moved]] = options[rows, chosen][moved]
+        extra[over[moved]] = errors[rows, chosen][moved]
+        no_room[over[~moved]] = True
+    return out, extra, no_room
 
 
 def encoding(encode: Callable, vectors: np.ndarray) -> tuple[np.ndarray, float]:

@@ -6,21 +6,20 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from fuseid.core.config import TOKENIZER_SECTIONS
 from fuseid.core.errors import ArtifactError
 from fuseid.core.fingerprints import STEP_VERSIONS
 
 FORMAT = 1
-FUSION, RQ_KMEANS = "fusion", "rq-kmeans"
+FUSION = "fusion"
 _META, _TENSORS = "artifact.json", "tensors.safetensors"
-# A database keeps one fusion for good; tokenizers can be added to it.
-_MENDS = {FUSION: "ingest into another --db and fit there", RQ_KMEANS: "fit again"}
 
 
 def artifact_id(kind: str, meta: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
@@ -59,35 +58,39 @@ def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict
 
 
 def check_version(name: str, kind: str, meta: dict[str, Any]) -> None:
-    """Raises ArtifactError, which names the mend, for an artifact of another version's form."""
-    if meta.get("version") != (ours := STEP_VERSIONS[kind]):
+    """Raises ArtifactError, which names the remedy, for an artifact of another version of its kind."""
+    ours = STEP_VERSIONS[FUSION] if kind == FUSION else TOKENIZER_SECTIONS[kind].VERSION
+    if meta.get("version") != ours:
+        # A database keeps one fusion for good; tokenizers can be added to it.
+        remedy = "ingest into another --db and fit there" if kind == FUSION else "fit again"
         raise ArtifactError(
-            f"{name} is of version {meta.get('version')} of {kind}, this fuseid has version {ours}; {_MENDS[kind]}"
+            f"{name} is of version {meta.get('version')} of {kind}, this fuseid has version {ours}; {remedy}"
         )
 
 
-@dataclass(frozen=True)
-class Described:
-    """What an artifact says of itself; without what it computes with, for which torch would be imported."""
+def kind_of(name: str) -> str:
+    """rq-kmeans-0123456789abcdef -> rq-kmeans"""
+    return name.rpartition("-")[0]
 
-    KIND: ClassVar[str]
+
+def is_tokenizer(name: str) -> bool:
+    """Whether an id is one of a tokenizer of a known kind."""
+    return kind_of(name) in TOKENIZER_SECTIONS and "/" not in name
+
+
+@dataclass(frozen=True)
+class ArtifactInfo:
+    """What an artifact says of itself, without what it computes with, for which torch would be imported."""
+
     id: str
     meta: dict[str, Any]
 
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Raises ArtifactError for one that is missing, altered, or of another version's form."""
-        name, meta, _ = read_artifact(directory, cls.KIND)
-        check_version(name, cls.KIND, meta)
-        return cls(name, meta)
 
-
-class DescribedFusion(Described):
-    KIND = FUSION
-
-
-class DescribedTokenizer(Described):
-    KIND = RQ_KMEANS
+def describe(directory: Path, kind: str) -> ArtifactInfo:
+    """Raises ArtifactError for an artifact that is missing, altered, of another kind or of another version of it."""
+    name, meta, _ = read_artifact(directory, kind)
+    check_version(name, kind, meta)
+    return ArtifactInfo(name, meta)
 
 
 def _digest(meta: dict[str, Any], blob: bytes) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
 from pydantic_core import PydanticCustomError
 
 from fuseid.core.errors import ConfigError
@@ -51,8 +51,8 @@ BatchSize = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 
 class ClipConfig(Section):
-    """`model`: `builtin:mini-clip`, `ViT-B-32/laion2b_s34b_b79k` and its like, `hf-hub:ORG/REPO`, `local-dir:PATH`, or
-    `fake` for tests.
+    """`model`: `builtin:mini-clip`, `ViT-B-32/laion2b_s34b_b79k` and its like, `hf-hub:ORG/REPO`, `local-dir:PATH`,
+    `python:package.module:Class` for a `ClipLike` class of yours, or `fake` for tests.
 
     `batch_size` is that of every forward pass, tails padded; `auto` goes by device and free memory. Another one changes
     vectors by about 1e-6, so set a number where runs on different machines have to agree to the last bit.
@@ -105,12 +105,17 @@ class FusionConfig(Section):
 
 
 class TokenizerConfig(Section):
-    kind: Literal["rq-kmeans"] = "rq-kmeans"
+    """The keys of every kind of tokenizer. A section for a kind adds those of its own, which are the keyword arguments
+    of the `fit` of its class, and stands in `TOKENIZER_SECTIONS`.
+
+    VERSION: raised by one when the kind's codes change for the same vectors and keys; stored tokenizers of an earlier
+    version are then refused.
+    """
+
+    VERSION: ClassVar[int]
+
+    kind: str
     codebook_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256, 256), min_length=1)
-    iterations: int = Field(10, ge=1, description="of k-means, per level")
-    beam: int = Field(5, ge=1, le=64, description="paths that encoding keeps from level to level; 1 is greedy")
-    refinements: int = Field(1, ge=0, description="times that all codebooks are fitted together after k-means")
-    balanced: bool = Field(False, description="make every code of a level serve about as many items")
     seed: int = 0
     collisions: Literal["suffix", "reassign", "none"] = Field(
         "suffix", description="what items of the same codes get: a digit, other codes nearby, or one ID together"
@@ -120,6 +125,47 @@ class TokenizerConfig(Section):
     drift_error: float = Field(1.2, gt=1, description="mean error of new items over the fit's; more is told as drift")
     drift_divergence: float = Field(0.1, gt=0, description="bits between first codes of new items and the fit's")
     duplicates: Literal["separate", "share"] = Field("separate", description="whether equal content has one ID")
+
+    def options(self) -> dict[str, Any]:
+        """The keys that this kind has beside those of every kind."""
+        return {
+            name: getattr(self, name) for name in type(self).model_fields if name not in TokenizerConfig.model_fields
+        }
+
+
+class RQKMeansConfig(TokenizerConfig):
+    VERSION = 2
+
+    kind: Literal["rq-kmeans"] = "rq-kmeans"
+    iterations: int = Field(10, ge=1, description="of k-means, per level")
+    beam: int = Field(5, ge=1, le=64, description="paths that encoding keeps from level to level; 1 is greedy")
+    refinements: int = Field(1, ge=0, description="times that all codebooks are fitted together after k-means")
+    balanced: bool = Field(False, description="make every code of a level serve about as many items")
+
+
+DEFAULT_KIND = "rq-kmeans"
+# The kinds of tokenizers; their classes are in `tokenizers.registry`.
+TOKENIZER_SECTIONS: dict[str, type[TokenizerConfig]] = {DEFAULT_KIND: RQKMeansConfig}
+
+
+def _of_kind(value: object) -> object:
+    """The section for `kind`. Refuses a kind that does not exist, and a key that belongs to another kind."""
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("kind", DEFAULT_KIND)
+    section = TOKENIZER_SECTIONS.get(kind) if isinstance(kind, str) else None
+    if section is None:
+        raise _wrong("kind", kind, f"no kind is named {kind!r}; there are {', '.join(TOKENIZER_SECTIONS)}")
+    for key in value:
+        owners = [name for name, other in TOKENIZER_SECTIONS.items() if key in other.model_fields]
+        if owners and kind not in owners:
+            raise _wrong(key, value[key], f"is a key of kind {' and '.join(owners)}, not of {kind}")
+    return section.model_validate(value)
+
+
+def _wrong(key: str, value: object, problem: str) -> ValidationError:
+    error = PydanticCustomError("tokenizer", "{problem}", {"problem": problem})
+    return ValidationError.from_exception_data("tokenizer", [{"type": error, "loc": (key,), "input": value}])
 
 
 def _is_limit(value: object) -> object:
@@ -169,7 +215,7 @@ class Config(Section):
     clip: ClipConfig | None = ClipConfig()
     vlm: VlmConfig = VlmConfig()
     fusion: FusionConfig = FusionConfig()
-    tokenizer: TokenizerConfig = TokenizerConfig()
+    tokenizer: Annotated[SerializeAsAny[TokenizerConfig], BeforeValidator(_of_kind)] = RQKMeansConfig()
     run: RunConfig = RunConfig()
 
 
@@ -199,15 +245,15 @@ def load_config(path: str | Path | None = None, overrides: dict[str, object] | N
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"config {path or 'options'}: {_told(error)}") from None
+        raise ConfigError(f"config {path or 'options'}: {_first_problem(error, data)}") from None
 
 
-def _told(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, data: dict) -> str:
     """The first bad key and what is wrong with it, in one line."""
     found = error.errors(include_url=False)
     if found[0]["type"] == "extra_forbidden":
         *above, key = found[0]["loc"]
-        known = ", ".join(_keys_at(tuple(above)))
+        known = ", ".join(_keys_at(tuple(above), data))
         return f"{'.'.join(map(str, [*above, key]))}: {found[0]['msg']}; known keys here: {known}"
     # A key that takes `auto` or something else has an error of each form; the form is no part of the key's name.
     named = [([part for part in map(str, one["loc"]) if not _FORM.search(part)], one["msg"]) for one in found]
@@ -216,7 +262,9 @@ def _told(error: ValidationError) -> str:
     return f"{'.'.join(where)}: {' or: '.join(message for key, message in first if key == where)}"
 
 
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+def _keys_at(location: tuple[int | str, ...], data: dict) -> list[str]:
+    if location == ("tokenizer",):
+        return sorted(TOKENIZER_SECTIONS[data["tokenizer"].get("kind", DEFAULT_KIND)].model_fields)
     section: type[BaseModel] = Config
     for name in location:
         annotation = section.model_fields[str(name)].annotation

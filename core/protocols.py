@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -42,20 +42,41 @@ class VlmLike(Protocol):
 
 
 class Tokenizer(Protocol):
-    """Vectors to codes and back; an artifact's `id` is the hash of its content."""
+    """Vectors of D numbers to L codes and back. A class of this kind stands in `tokenizers.registry`.
 
+    KIND: the value of `tokenizer.kind`, and what the id begins with. id: `KIND-` and the hash of the content, known
+    when the object is made. meta: `version`, `codebook_sizes`, `fusion` (the id of the fusion whose vectors it was
+    fitted on, or None) and `metrics`, which are no part of the id; of them `r2_per_level` is always there.
+    """
+
+    KIND: ClassVar[str]
     id: str
+    meta: dict[str, Any]
+    dim: int
     codebook_sizes: tuple[int, ...]
 
-    def encode(self, vectors_ND: np.ndarray) -> np.ndarray: ...
+    @classmethod
+    def fit(cls, vectors_ND: np.ndarray, codebook_sizes: Sequence[int], *args: Any, **options: Any) -> Self:
+        """vectors_ND: float32 [N, D], finite. Keyword arguments: the keys of the kind's section of the config, `seed`,
+        `fusion`, and `progress`, called with (steps done, steps), first with 0 done.
 
-    def decode(self, codes_NL: np.ndarray) -> np.ndarray: ...
+        Raises BadInput for vectors that are not finite or too few.
+        """
 
-    def save(self, directory: Path) -> None: ...
+    def encode(self, vectors_ND: np.ndarray) -> np.ndarray:
+        """float32 [N, D] -> int32 [N, L]. Raises BadInput for another D or NaN."""
 
+    def decode(self, codes_NL: np.ndarray) -> np.ndarray:
+        """int [N, L'] with L' <= L (a prefix gives its coarse vector) -> float32 [N, D]."""
 
-class Committer(Protocol):
-    """Makes a wave of finished rows durable. Replaying a wave is harmless."""
+    def candidates(self, vectors_ND: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """float32 [N, D] -> (codes int32 [N, C, L], squared errors float32 [N, C]), smallest error first; C is `count`,
+        or as many as there are. Raises BadInput for another D or NaN.
+        """
 
-    def commit(self, wave: pa.Table) -> tuple[int, int]:
-        """A table of DONE rows -> (rows committed, rows rejected)."""
+    def save(self, directory: Path) -> None:
+        """Writes the artifact into a directory, which is made."""
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Raises ArtifactError for an artifact that is missing, altered, or of another version of its kind."""

@@ -5,16 +5,13 @@ Measured: a matrix product over a last block of another size uses another kernel
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 def blocks(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -40,24 +37,6 @@ def in_blocks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, si
         padded = np.concatenate([block, np.repeat(block[-1:], missing, axis=0)]) if missing else block
         parts.append(function(padded)[: len(block)])
     return np.concatenate(parts)
-
-
-def ahead(function: Callable[[T], R], items: Iterable[T], threads: Executor | None, count: int) -> Iterator[R]:
-    """`map` that computes the next `count` results in `threads` while the caller uses this one; None: no threads."""
-    if threads is None:
-        yield from map(function, items)
-        return
-    waiting: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            waiting.append(threads.submit(function, item))
-            if len(waiting) > count:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def unit_rows(vectors_ND: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from fuseid.core.config import ClipConfig
 from fuseid.core.errors import ModelError
-from fuseid.encoders.blocks import ahead, blocks, unit_rows
-from fuseid.encoders.devices import DTYPES, Passes, pick_device, preparing_threads, rows_that_fit
+from fuseid.encoders.blocks import blocks, unit_rows
+from fuseid.encoders.devices import DTYPES, Passes, pick_device, prepared, preparing_threads, rows_that_fit
 from fuseid.encoders.model_files import load_failure
 from fuseid.encoders.model_identity import HUB, LOCAL, clip_fingerprint, resolve_clip
 
@@ -76,7 +76,7 @@ class OpenClip:
 
     def encode_frames(self, frames: Sequence[np.ndarray]) -> np.ndarray:
         """uint8 [H, W, 3] each, of any sizes -> float32 [N, dim], unit norm."""
-        fitted = ahead(self._fit, frames, self._threads, self.block)
+        fitted = prepared(self._fit, frames, self._threads, self.block)
         vectors: list[np.ndarray] = []
         for group in blocks(fitted, self.block):
             vectors += self._passes.run(self._image_block, group, self.block)

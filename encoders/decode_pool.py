@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
+from fuseid.core.ahead import map_ahead
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import DecodeCrashed, DecodeTimeout, ItemError, OutOfMemory
 from fuseid.core.records import Decoded
@@ -50,20 +50,9 @@ class DecodePool:
         """
         if self._closed:
             raise RuntimeError("this DecodePool is closed")
-        return self._decode_many(items)
-
-    def _decode_many(self, items: Iterable[tuple[str, str]]) -> Iterator[Decoded | ItemError]:
-        waiting: deque[Future[Decoded | ItemError]] = deque()
-        try:
-            for path, kind in items:
-                if len(waiting) >= self.workers * _AHEAD_PER_WORKER:
-                    yield waiting.popleft().result()
-                waiting.append(self._threads.submit(self._decode_one, path, kind))
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        return map_ahead(
+            lambda item: self._threads.submit(self._decode_one, *item), items, self.workers * _AHEAD_PER_WORKER - 1
+        )
 
     def _decode_one(self, path: str, kind: str) -> Decoded | ItemError:
         child = self._idle.get()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import torch
 
+from fuseid.core.ahead import map_ahead
 from fuseid.core.errors import ConfigError
 from fuseid.encoders.blocks import blocks, filled
 
@@ -49,6 +51,13 @@ def preparing_threads(device: torch.device) -> Executor | None:
     if device.type == "cpu" and torch.get_num_threads() == 1:
         return None
     return ThreadPoolExecutor(max(2, torch.get_num_threads()), thread_name_prefix="fuseid-prepare")
+
+
+def prepared(function: Callable[[T], R], items: Iterable[T], threads: Executor | None, count: int) -> Iterator[R]:
+    """`map` whose next `count` results are made by `threads` while the caller works on this one; None: no threads."""
+    if threads is None:
+        return map(function, items)
+    return map_ahead(partial(threads.submit, function), items, count)
 
 
 class Passes:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from fuseid.core.artifacts import FUSION, check_version, read_artifact, write_artifact
+from fuseid.core.artifacts import FUSION, artifact_id, check_version, read_artifact, write_artifact
 from fuseid.core.errors import BadInput, FingerprintMismatch
 from fuseid.core.fingerprints import STEP_VERSIONS
 from fuseid.core.records import MODALITIES
@@ -37,8 +37,8 @@ class Fusion:
 
     KIND = FUSION
 
-    def __init__(self, meta: dict[str, Any], tensors: dict[str, np.ndarray], name: str = "") -> None:
-        self.id = name
+    def __init__(self, meta: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+        self.id = artifact_id(self.KIND, meta, tensors)
         self.meta = meta
         self.tensors = tensors
         self.dims: dict[str, int] = meta["dims"]
@@ -142,14 +142,14 @@ class Fusion:
                 )
 
     def save(self, directory: Path) -> None:
-        self.id = write_artifact(directory, self.KIND, self.meta, self.tensors)
+        write_artifact(directory, self.KIND, self.meta, self.tensors)
 
     @classmethod
     def load(cls, directory: Path) -> Fusion:
         """Raises ArtifactError for an artifact that is missing, altered, or of another version."""
         name, meta, tensors = read_artifact(directory, cls.KIND)
         check_version(name, cls.KIND, meta)
-        return cls(meta, tensors, name)
+        return cls(meta, tensors)
 
 
 Filled = tuple[float, dict[str, np.ndarray], dict[str, np.ndarray]]

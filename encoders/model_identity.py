@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from fuseid.core.config import ClipConfig, Config, VlmConfig
 from fuseid.core.errors import ModelError
@@ -12,11 +14,17 @@ from fuseid.encoders.vlm_reading import reading_of
 
 HUB = "hf-hub:"
 LOCAL = "local-dir:"
+PYTHON = "python:"
 FAKE = "fake"
 
 
 def clip_fingerprint(config: ClipConfig, pinned: str | None = None) -> str:
-    """The fingerprint of this config's encoder; neither the device nor the batch size is part of it."""
+    """The fingerprint of this config's encoder; neither the device nor the batch size is part of it.
+
+    Of a user's own class it is the class's, unchanged.
+    """
+    if config.model.startswith(PYTHON):
+        return own_class(config.model).fingerprint
     if pinned is None:
         pinned = f"fake-{fake_dim(config.model)}" if is_fake(config.model) else resolve_clip(config)[2]
     # A directory is identified by its content, not by its path.
@@ -89,7 +97,7 @@ def resolve_clip(config: ClipConfig) -> tuple[str, str | None, str]:
     if model.startswith(HUB):
         return model, None, hub_commit(model.removeprefix(HUB), config.revision)
     if ":" in model:
-        raise ModelError(f"unknown scheme in CLIP model {model}; known: {BUILTIN}, {HUB}, {LOCAL}")
+        raise ModelError(f"unknown scheme in CLIP model {model}; known: {BUILTIN}, {HUB}, {LOCAL}, {PYTHON}")
     import open_clip
 
     name, _, tag = model.partition("/")
@@ -114,6 +122,23 @@ def pinned(config: Config) -> Config:
     if vlm.model is not None and not is_fake(vlm.model) and (commit := resolve_vlm(vlm)[1]) is not None:
         vlm = vlm.model_copy(update={"revision": commit})
     return config.model_copy(update={"clip": clip, "vlm": vlm})
+
+
+def own_class(model: str) -> Any:
+    """The class that `python:package.module:Class` names; imports its module.
+
+    Raises ModelError where it cannot be imported, or has no `fingerprint`: planning a run compares that with what is
+    stored, and creates no instance.
+    """
+    module, _, name = model.removeprefix(PYTHON).partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ModelError(f"cannot import {model}: {error}; the form is {PYTHON}package.module:Class") from None
+    mark = getattr(found, "fingerprint", None)
+    if not (isinstance(mark, str) and mark):
+        raise ModelError(f"{model} needs a class attribute `fingerprint`, a text that changes whenever its vectors do")
+    return found
 
 
 def is_fake(model: str | None) -> bool:

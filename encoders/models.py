@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fuseid.core.config import ClipConfig, VlmConfig
 from fuseid.core.protocols import ClipLike, VlmLike
-from fuseid.encoders.model_identity import fake_dim, is_fake
+from fuseid.encoders.model_identity import PYTHON, fake_dim, is_fake, own_class
 
 
 def load_clip(config: ClipConfig) -> ClipLike:
@@ -13,6 +13,8 @@ def load_clip(config: ClipConfig) -> ClipLike:
         from fuseid.encoders.fake import FakeClip
 
         return FakeClip(fake_dim(config.model))
+    if config.model.startswith(PYTHON):
+        return own_class(config.model)(config)
     from fuseid.encoders.clip import OpenClip
 
     return OpenClip(config)

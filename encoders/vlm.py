@@ -12,8 +12,8 @@ import torch
 from fuseid.core.config import VlmConfig
 from fuseid.core.errors import ModelError
 from fuseid.core.records import Description
-from fuseid.encoders.blocks import ahead, unit_rows
-from fuseid.encoders.devices import Passes, pick_device, power_of_two_below, preparing_threads, rows_that_fit
+from fuseid.encoders.blocks import unit_rows
+from fuseid.encoders.devices import Passes, pick_device, power_of_two_below, prepared, preparing_threads, rows_that_fit
 from fuseid.encoders.model_files import load_failure
 from fuseid.encoders.model_identity import resolve_vlm, vlm_fingerprint
 from fuseid.encoders.vlm_captions import caption_of, tags_of
@@ -99,7 +99,7 @@ class TransformersVlm:
             results = self._passes.run(forward, [inputs for _, inputs in group], rows)
             out.update(zip((index for index, _ in group), results, strict=True))
 
-        for index, inputs in enumerate(ahead(prepare, items, self._threads, _AHEAD)):
+        for index, inputs in enumerate(prepared(prepare, items, self._threads, _AHEAD)):
             group = waiting[shape_class(inputs)]
             group.append((index, inputs))
             rows = self._rows(inputs)

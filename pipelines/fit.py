@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-import time
-from collections.abc import Iterator
-
 import numpy as np
 import pyarrow as pa
 
-from fuseid.core.config import Config
+from fuseid.core.config import Config, TokenizerConfig
 from fuseid.core.errors import BadInput
 from fuseid.core.faults import reached
+from fuseid.core.protocols import Tokenizer
 from fuseid.core.records import MODALITIES
 from fuseid.encoders.fusion import Fusion
-from fuseid.pipelines.assignment.assign import assign, fuse_missing, note_without_id
+from fuseid.pipelines.assignment.champion import load_fusion
+from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.jobs.runs import Run, writing_job
-from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.messages import command
-from fuseid.pipelines.store.rows import table_by_row
+from fuseid.pipelines.store.rows import sampled_rows
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import nan_rows
-from fuseid.tokenizers.collisions import Policy
-from fuseid.tokenizers.rq_kmeans import RQKMeans
+from fuseid.tokenizers.drift import CodeUse
+from fuseid.tokenizers.registry import TOKENIZERS
 
 _HELD_OUT, _HELD_OUT_PER_CODE = 20_000, 10
 
@@ -40,57 +36,55 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
     store = Store.open(uri)
     store.dataset("contents")
     with writing_job(store, "fit", config) as run:
-        started = time.perf_counter()
-        reconcile(store)
-        settings = store.settings()
-        fusion_id, champion = settings.get("fusion"), settings.get("champion")
-        fusion = _fit_fusion(store, config) if fusion_id is None else store.get_artifact(Fusion, fusion_id)
-        sample, held_out = _sample(store, config, fusion)
-        progress.begin("fit", len(config.tokenizer.codebook_sizes) + config.tokenizer.refinements)
-        tokenizer = RQKMeans.fit(
-            sample,
-            config.tokenizer.codebook_sizes,
-            iterations=config.tokenizer.iterations,
-            beam=config.tokenizer.beam,
-            refinements=config.tokenizer.refinements,
-            balanced=config.tokenizer.balanced,
-            seed=config.tokenizer.seed,
-            fusion=fusion.id or None,
-            held_out_ND=held_out,
-            progress=lambda done, total: progress.advance("fit", 1),
-        )
-        if fusion_id is None:
-            store.put_artifact(fusion)
-            reached("fit.fusion")
-            tokenizer.meta["fusion"] = fusion.id
-            store.put_settings({"fusion": fusion.id}, settings)
-        store.put_artifact(tokenizer)
-        reached("fit.tokenizer")
-        run.seconds["fit"] = time.perf_counter() - started
-        started = time.perf_counter()
-        fuse_missing(store, fusion)
-        run.seconds["fuse"] = time.perf_counter() - started
-        started = time.perf_counter()
+        with run.timed("fit"):
+            reconcile(store)
+            settings = store.settings()
+            fusion = load_fusion(store) if settings.get("fusion") else _fit_fusion(store, config)
+            sample, held_out = _sample(store, config, fusion)
+            tokenizer = _fit_tokenizer(sample, held_out, config.tokenizer, fusion, progress)
+            if settings.get("fusion") is None:
+                store.put_artifact(fusion)
+                reached("fit.fusion")
+                store.put_settings({"fusion": fusion.id}, settings)
+            store.put_artifact(tokenizer)
+            reached("fit.tokenizer")
+        fuse(store, run, fusion)
+        champion = settings.get("champion")
         if champion is None:
             store.put_settings({"champion": tokenizer.id}, settings)
             champion = tokenizer.id
             reached("fit.champion")
-        progress.begin("assign", store.dataset("contents").count_rows())
-        run.counts["assigned"] = assign(
-            store, tokenizer, run.run_id, champion=champion == tokenizer.id,
-            policy=Policy.of(config.tokenizer), notes=run.notes, progress=lambda n: progress.advance("assign", n),
-        )  # fmt: skip
-        run.seconds["assign"] = time.perf_counter() - started
-        started = time.perf_counter()
-        maintain(store)
-        run.seconds["maintain"] = time.perf_counter() - started
-        run.notes.append(f"{'champion' if champion == tokenizer.id else 'candidate'} {tokenizer.id} on {fusion.id}")
-        if champion == tokenizer.id:
-            note_without_id(store, run)
+        role = "champion" if champion == tokenizer.id else "candidate"
+        finish(store, run, config, progress, tokenizer, champion=role == "champion", fitted=True)
         run.counts["sample"] = len(sample)
+        run.notes.append(f"{role} {tokenizer.id} on {fusion.id}")
         r2 = tokenizer.meta["metrics"]["r2_per_level"]
         run.notes.append("R² by level: " + ", ".join(f"{value:.3f}" for value in r2))
     return run
+
+
+def _fit_tokenizer(
+    sample_ND: np.ndarray,
+    held_out_MD: np.ndarray | None,
+    config: TokenizerConfig,
+    fusion: Fusion,
+    progress: Progress,
+) -> Tokenizer:
+    """A tokenizer of the kind that the config names; how it serves vectors that it was not fitted on is kept among its
+    metrics, for `drift`."""
+
+    def show(done: int, steps: int) -> None:
+        if done:
+            progress.advance("fit", 1)
+        else:
+            progress.begin("fit", steps)
+
+    tokenizer = TOKENIZERS[config.kind].fit(
+        sample_ND, config.codebook_sizes, seed=config.seed, fusion=fusion.id, progress=show, **config.options()
+    )
+    if held_out_MD is not None:
+        tokenizer.meta["metrics"]["held_out"] = CodeUse.under(tokenizer, held_out_MD).document()
+    return tokenizer
 
 
 def _fit_fusion(store: Store, config: Config) -> Fusion:
@@ -137,18 +131,9 @@ def _sample(store: Store, config: Config, fusion: Fusion) -> tuple[np.ndarray, n
 
 
 def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> pa.Table:
-    """At most `limit` rows, the same for the same content_ids whatever order they were committed in: those with the
-    lowest hash of their id, then sorted by id."""
-    dataset = store.dataset("contents")
-
-    def keyed() -> Iterator[tuple[bytes, str, int]]:
-        for batch in dataset.to_batches(columns=["content_id"], filter=where, with_row_id=True):
-            for content_id, row in zip(batch["content_id"].to_pylist(), batch["_rowid"].to_pylist(), strict=True):
-                yield hashlib.blake2b(content_id.encode(), digest_size=8).digest(), content_id, row
-
-    chosen = heapq.nsmallest(limit, keyed())
-    if not chosen:
+    """The rows of `rows.sampled_rows`, sorted by content_id. Raises BadInput where no row meets the condition."""
+    rows = sampled_rows(store.dataset("contents"), limit, columns, where)
+    if not rows.num_rows:
         more = command("ingest", store.uri, " ...")
         raise BadInput(f"no item in {store.uri} has a vector to fit on; {more} adds some")
-    rows = table_by_row(dataset, [row for _, _, row in chosen], ["content_id", *columns])
     return rows.sort_by("content_id")

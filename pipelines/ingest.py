@@ -10,10 +10,9 @@ from pathlib import Path
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FingerprintMismatch
-from fuseid.encoders.fusion import Fusion
 from fuseid.encoders.model_identity import is_fake, pinned
-from fuseid.pipelines.assignment.assign import assign, check_fusion, fuse_missing, note_without_id, project
-from fuseid.pipelines.assignment.drift import record_drift
+from fuseid.pipelines.assignment.champion import load_champion
+from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.ingestion.commit import WaveCommitter, reconcile
 from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
 from fuseid.pipelines.ingestion.plan import Plan
@@ -25,13 +24,10 @@ from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.jobs.stopping import stoppable
 from fuseid.pipelines.sources.item import Source
 from fuseid.pipelines.sources.listing import Listing
-from fuseid.pipelines.store.indexes import extend_key_index, maintain
+from fuseid.pipelines.store.indexes import extend_key_index
 from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.streams.prefetch import Prefetch
-from fuseid.tokenizers.collisions import Policy
-from fuseid.tokenizers.drift import CodeUse
-from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 # How soon a run sees that it was told to stop.
 _POLL_SECONDS = 0.2
@@ -91,7 +87,9 @@ def ingest(
             if prune:
                 run.counts["pruned"] = unlisted.remove() if unlisted else 0
             if store.has_contents():
-                finish(store, fusion, tokenizer, config, run, progress)
+                if fusion is not None:
+                    fuse(store, run, fusion)
+                finish(store, run, config, progress, tokenizer)
             run.seconds["total"] = time.perf_counter() - started
             _note(run, store, source, config, prune)
             run.notes += plan.notes
@@ -160,37 +158,6 @@ def _not_read(source: Source) -> str | None:
     """Columns that a manifest has besides its own; a name that is spelled otherwise is among them."""
     ignored = getattr(source, "ignored", ())
     return f"columns of the manifest that were not read: {', '.join(ignored)}" if ignored else None
-
-
-def finish(
-    store: Store, fusion: Fusion | None, tokenizer: RQKMeans | None, config: Config, run: Run, progress: Progress
-) -> None:
-    """The serial end of a run: vectors that a killed run left unfused, IDs, indexes."""
-    started = time.perf_counter()
-    if fusion is not None and tokenizer is not None:
-        check_fusion(tokenizer, fusion)
-        fuse_missing(store, fusion)
-        project(store, tokenizer.id)
-        progress.begin("assign", None)
-        served = CodeUse(tokenizer.codebook_sizes)
-        run.counts["assigned"] = assign(
-            store, tokenizer, run.run_id, champion=True, policy=Policy.of(config.tokenizer), notes=run.notes,
-            served=served, progress=lambda n: progress.advance("assign", n),
-        )  # fmt: skip
-        record_drift(store, tokenizer, served, config.tokenizer, run)
-        note_without_id(store, run)
-    run.seconds["assign"] = time.perf_counter() - started
-    started = time.perf_counter()
-    maintain(store)
-    run.seconds["maintain"] = time.perf_counter() - started
-
-
-def load_champion(store: Store) -> tuple[Fusion | None, RQKMeans | None]:
-    """The fusion and tokenizer in force, None before the first fit. Raises ArtifactError for a damaged artifact."""
-    fusion_id, tokenizer_id = store.setting("fusion"), store.setting("champion")
-    fusion = store.get_artifact(Fusion, fusion_id) if fusion_id else None
-    tokenizer = store.get_artifact(RQKMeans, tokenizer_id) if tokenizer_id else None
-    return fusion, tokenizer
 
 
 def _pin_precision(store: Store, config: Config) -> None:

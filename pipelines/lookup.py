@@ -18,6 +18,7 @@ from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreEr
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
+from fuseid.encoders.model_identity import PYTHON
 from fuseid.encoders.models import load_clip
 from fuseid.pipelines.store.indexes import text_indexes
 from fuseid.pipelines.store.messages import command
@@ -41,6 +42,7 @@ class Catalog:
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._config = config
+        self._config_is_stored = False
         self._contents: Any = None
         self._dims: dict[str, int] = {}
         self._clip: Any = None
@@ -51,10 +53,12 @@ class Catalog:
         """config: how queries are encoded; by default as in the last ingest. Raises StoreError if there is no
         database."""
         store = Store.open(uri)
-        if config is None:
-            clip = store.setting("clip")
-            config = Config() if clip is None else Config(clip=ClipConfig(**clip))
-        return cls(store, config)
+        if config is not None:
+            return cls(store, config)
+        clip = store.setting("clip")
+        catalog = cls(store, Config() if clip is None else Config(clip=ClipConfig(**clip)))
+        catalog._config_is_stored = True
+        return catalog
 
     def search(
         self,
@@ -268,6 +272,12 @@ class Catalog:
         if self._clip is None:
             if self._config.clip is None:
                 raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
+            if self._config_is_stored and self._config.clip.model.startswith(PYTHON):
+                # Whoever can write to a database must not choose what its readers import.
+                raise BadInput(
+                    f"{self._store.uri} was encoded by {self._config.clip.model}, which is not imported because a "
+                    "database names it; pass the --config that the ingest used"
+                )
             clip = load_clip(self._config.clip)
             column = "clip_image" if "clip_image" in self._dims else "clip_text"
             sample = self._sample(column)

@@ -1,9 +1,8 @@
-"""Sequences on a cluster; as a job `python -m fuseid.ray_jobs.sequences --db DB ...`, with the options of `fuseid`."""
+"""Sequences on a cluster: shards are written by tasks, and their files come back to the driver."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from ray.exceptions import RayError, RayTaskError
 from fuseid.core.errors import FuseidError
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.shards import Counts, Job, write_shard
-from fuseid.ray_jobs import command
 from fuseid.ray_jobs.pool import cause, line
 from fuseid.ray_jobs.runner import connect
 
@@ -118,8 +116,3 @@ def _write(
                 yield name, np.fromfile(path, np.uint8, piece_bytes, offset=start)
             path.unlink()
     yield counts
-
-
-if __name__ == "__main__":
-    sys.argv.insert(1, "sequences")
-    command.run("export")

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from fuseid.core.protocols import Tokenizer
+
 # New items that are judged together, at least; fewer wait for more.
 ENOUGH_ITEMS, ENOUGH_PER_CODE = 1000, 4
 _DRAWS = 200
@@ -24,6 +26,13 @@ class CodeUse:
         self.items = 0
         self.error_sum = self.error_square_sum = 0.0
         self.histogram = [np.zeros(size, dtype=np.int64) for size in codebook_sizes]
+
+    @classmethod
+    def under(cls, tokenizer: Tokenizer, vectors_ND: np.ndarray) -> CodeUse:
+        """How a tokenizer quantizes these vectors."""
+        use, codes = cls(tokenizer.codebook_sizes), tokenizer.encode(vectors_ND)
+        use.add(vectors_ND, tokenizer.decode(codes), codes)
+        return use
 
     def add(self, vectors_ND: np.ndarray, decoded_ND: np.ndarray, codes_NL: np.ndarray) -> None:
         errors = np.square(vectors_ND - decoded_ND, dtype=np.float64).sum(1)

@@ -17,8 +17,7 @@ from fuseid.tokenizers.buckets import bucket_ids
 from fuseid.tokenizers.estimates import bootstrap, checked_codes, checked_vectors, finite, null_of, ratio
 from fuseid.tokenizers.measures import Measure, in_order
 
-# Similarities that are held at a time: queries x gallery.
-_QUERIES, _GALLERY = 512, 16384
+_BLOCK = 512, 16384
 
 
 def neighbour_measures(
@@ -74,20 +73,29 @@ def neighbour_measures(
 
 
 def exact_neighbours(
-    vectors_QD: np.ndarray, gallery_vectors_ND: np.ndarray, count: int, own_rows: np.ndarray | None = None
+    vectors_QD: np.ndarray,
+    gallery_vectors_ND: np.ndarray,
+    count: int,
+    own_rows: np.ndarray | None = None,
+    *,
+    block: tuple[int, int] = _BLOCK,
 ) -> np.ndarray:
-    """The `count` gallery rows of greatest cosine -> int64 [Q, count], nearest first; a zero vector has cosine 0."""
+    """The `count` gallery rows of greatest cosine -> int64 [Q, count], nearest first; a zero vector has cosine 0.
+
+    block: similarities that are held at a time, queries x gallery.
+    """
+    queries, gallery = block
     out = np.empty((len(vectors_QD), count), dtype=np.int64)
-    for first in range(0, len(vectors_QD), _QUERIES):
-        asked = torch.from_numpy(_unit(vectors_QD[first : first + _QUERIES]))
+    for first in range(0, len(vectors_QD), queries):
+        asked = torch.from_numpy(_unit(vectors_QD[first : first + queries]))
         best = torch.empty(len(asked), 0)
         rows = torch.empty(len(asked), 0, dtype=torch.int64)
-        for start in range(0, len(gallery_vectors_ND), _GALLERY):
-            block = finite(gallery_vectors_ND[start : start + _GALLERY], "gallery vectors")
-            near = asked @ torch.from_numpy(_unit(block)).T
+        for start in range(0, len(gallery_vectors_ND), gallery):
+            part = finite(gallery_vectors_ND[start : start + gallery], "gallery vectors")
+            near = asked @ torch.from_numpy(_unit(part)).T
             if own_rows is not None:
                 own = torch.from_numpy(own_rows[first : first + len(asked)] - start)
-                here = torch.nonzero((own >= 0) & (own < len(block)))[:, 0]
+                here = torch.nonzero((own >= 0) & (own < len(part)))[:, 0]
                 near[here, own[here]] = -torch.inf
             near, order = _greatest(near, count)
             # What was found before stands in front: among equals the lower row stays ahead.

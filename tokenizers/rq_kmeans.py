@@ -5,15 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from fuseid.core.artifacts import RQ_KMEANS, check_version, read_artifact, write_artifact
+from fuseid.core.artifacts import artifact_id, check_version, read_artifact, write_artifact
+from fuseid.core.config import RQKMeansConfig
 from fuseid.core.errors import BadInput
-from fuseid.core.fingerprints import STEP_VERSIONS
-from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.kmeans import kmeans, nearest, raised_prices
 from fuseid.tokenizers.residual_search import ResidualSearch, refine
 
@@ -28,12 +27,9 @@ class RQKMeans:
     meta carries `fusion` (the id of the fusion whose vectors it was fitted on, or None), config and metrics.
     """
 
-    KIND = RQ_KMEANS
+    KIND: ClassVar[str] = "rq-kmeans"
 
-    def __init__(
-        self, meta: dict[str, Any], codebooks: Sequence[np.ndarray], prices: Sequence[np.ndarray], name: str = ""
-    ) -> None:
-        self.id = name
+    def __init__(self, meta: dict[str, Any], codebooks: Sequence[np.ndarray], prices: Sequence[np.ndarray]) -> None:
         self.meta = meta
         self.codebooks = [torch.from_numpy(np.ascontiguousarray(book, dtype=np.float32)) for book in codebooks]
         self.prices = [torch.from_numpy(np.ascontiguousarray(price, dtype=np.float32)) for price in prices]
@@ -41,6 +37,7 @@ class RQKMeans:
         self.dim = int(self.codebooks[0].shape[1])
         self.beam: int = meta["beam"]
         self._searches: dict[torch.device, ResidualSearch] = {}
+        self.id = artifact_id(self.KIND, meta, self._tensors())
 
     @classmethod
     def fit(
@@ -54,16 +51,15 @@ class RQKMeans:
         balanced: bool = False,
         seed: int = 0,
         fusion: str | None = None,
-        held_out_ND: np.ndarray | None = None,
         device: torch.device | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> RQKMeans:
         """Learns one codebook a level, then `refinements` times all of them together.
 
         vectors_ND: float32 [N, D], finite. beam: paths that encoding keeps, 1 is greedy; the artifact holds it.
-        balanced: prices make every code of a level serve about as many vectors. held_out_ND: float32 [M, D], not
-        fitted on; how they are served is kept among the metrics, for `drift`. progress is called with (steps done,
-        steps). Raises BadInput for vectors that are not finite, and for fewer distinct vectors than codes at a level.
+        balanced: prices make every code of a level serve about as many vectors. progress is called with (steps done,
+        steps), first with 0 done. Raises BadInput for vectors that are not finite, and for fewer distinct vectors than
+        codes at a level.
         """
         vectors_ND = _checked(vectors_ND)
         _check_enough(vectors_ND, max(codebook_sizes))
@@ -72,6 +68,8 @@ class RQKMeans:
         residual = vectors.clone()
         books: list[torch.Tensor] = []
         prices: list[torch.Tensor] = []
+        if progress:
+            progress(0, len(codebook_sizes) + refinements)
         for level, size in enumerate(codebook_sizes):
             book, price = kmeans(residual, size, iterations, generator, balanced)
             residual -= book[nearest(residual, book, price)]
@@ -88,7 +86,7 @@ class RQKMeans:
         codes = ResidualSearch(books, prices).codes(vectors, beam)
         metrics = {"sample": len(vectors)} | _metrics(vectors, codes, books)
         meta = {
-            "version": STEP_VERSIONS[cls.KIND],
+            "version": RQKMeansConfig.VERSION,
             "codebook_sizes": [int(size) for size in codebook_sizes],
             "iterations": iterations,
             "beam": beam,
@@ -98,10 +96,7 @@ class RQKMeans:
             "fusion": fusion,
             "metrics": metrics,
         }
-        fitted = cls(meta, [book.cpu().numpy() for book in books], [price.cpu().numpy() for price in prices])
-        if held_out_ND is not None and len(held_out_ND):
-            metrics["held_out"] = fitted.use_of(held_out_ND).document()
-        return fitted
+        return cls(meta, [book.cpu().numpy() for book in books], [price.cpu().numpy() for price in prices])
 
     def encode(self, vectors_ND: np.ndarray, beam: int | None = None, device: torch.device | None = None) -> np.ndarray:
         """float32 [N, D] -> int32 [N, L], by the beam of the fit; ties go to the lower code.
@@ -138,9 +133,7 @@ class RQKMeans:
     def _of_our_size(self, vectors_ND: np.ndarray) -> np.ndarray:
         vectors_ND = _checked(vectors_ND)
         if vectors_ND.shape[1] != self.dim:
-            raise BadInput(
-                f"{self.id or 'this tokenizer'} quantizes vectors of {self.dim} numbers, got {vectors_ND.shape[1]}"
-            )
+            raise BadInput(f"{self.id} quantizes vectors of {self.dim} numbers, got {vectors_ND.shape[1]}")
         return vectors_ND
 
     def _search(self, device: torch.device) -> ResidualSearch:
@@ -149,17 +142,12 @@ class RQKMeans:
             self._searches[device] = ResidualSearch(books, prices)
         return self._searches[device]
 
-    def use_of(self, vectors_ND: np.ndarray, codes_NL: np.ndarray | None = None) -> CodeUse:
-        """How these vectors are served; codes_NL: theirs, where they are known."""
-        codes = self.encode(vectors_ND) if codes_NL is None else codes_NL
-        use = CodeUse(self.codebook_sizes)
-        use.add(vectors_ND, self.decode(codes), codes)
-        return use
+    def _tensors(self) -> dict[str, np.ndarray]:
+        tensors = {f"codebook.{level}": book.numpy() for level, book in enumerate(self.codebooks)}
+        return tensors | {f"price.{level}": price.numpy() for level, price in enumerate(self.prices)}
 
     def save(self, directory: Path) -> None:
-        tensors = {f"codebook.{level}": book.numpy() for level, book in enumerate(self.codebooks)}
-        tensors |= {f"price.{level}": price.numpy() for level, price in enumerate(self.prices)}
-        self.id = write_artifact(directory, self.KIND, self.meta, tensors)
+        write_artifact(directory, self.KIND, self.meta, self._tensors())
 
     @classmethod
     def load(cls, directory: Path) -> RQKMeans:
@@ -167,7 +155,7 @@ class RQKMeans:
         name, meta, tensors = read_artifact(directory, cls.KIND)
         check_version(name, cls.KIND, meta)
         levels = range(len(meta["codebook_sizes"]))
-        return cls(meta, [tensors[f"codebook.{n}"] for n in levels], [tensors[f"price.{n}"] for n in levels], name)
+        return cls(meta, [tensors[f"codebook.{n}"] for n in levels], [tensors[f"price.{n}"] for n in levels])
 
 
 def _checked(vectors_ND: np.ndarray) -> np.ndarray:

@@ -7,15 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 from fuseid.core.config import TokenizerConfig
+from fuseid.core.protocols import Tokenizer
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.rows import sql_string
 from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.drift import CodeUse, drift, enough
-from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 
-def record_drift(store: Store, tokenizer: RQKMeans, new: CodeUse, config: TokenizerConfig, run: Run) -> None:
+def record_drift(store: Store, tokenizer: Tokenizer, new: CodeUse, config: TokenizerConfig, run: Run) -> None:
     """Puts the figures of a run's new items into its row, judged together with those of the runs before it where they
     are few, and a note where they are past the limits of the config.
 

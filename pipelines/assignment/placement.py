@@ -76,12 +76,12 @@ class Placement:
         self._scratch = scratch
         self.counts = Counts()
 
-    def give(self, files: Iterable[Path]) -> None:
-        """Gives a place to every item in Parquet files of schema `NEW`; items of equal codes are in the same file."""
+    def give(self, parts: Iterable[pa.Table]) -> None:
+        """Gives a place to every item in tables of schema `NEW`; items of equal codes are in the same table."""
         crowded: list[Path] = []
         repeated: list[Path] = []
-        for path in files:
-            table = pq.read_table(path, schema=NEW).sort_by("content_id").combine_chunks()
+        for part in parts:
+            table = part.sort_by("content_id").combine_chunks()
             self.counts.new += len(table)
             self.counts.error += pc.sum(table["error"], min_count=0).as_py()
             if self._policy.duplicates == "share":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
-from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer
+from fuseid.core.artifacts import FUSION, kind_of
 from fuseid.core.errors import ArtifactError, StoreError
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.exports.tags import TABLES as TAGGED
@@ -21,8 +21,8 @@ def damaged_settings(store: Store) -> Iterator[Damage]:
         yield Damage("settings", f"a setting is not JSON: {error}", "which fusion and tokenizer are in force")
         return
     champion, fusion = settings.get("champion"), settings.get("fusion")
-    for key, cls in (("champion", DescribedTokenizer), ("fusion", DescribedFusion)):
-        if settings.get(key) is not None and (problem := _problem(store, cls, settings[key])):
+    for key, described in (("champion", store.describe_tokenizer), ("fusion", store.describe_fusion)):
+        if settings.get(key) is not None and (problem := _problem(described, settings[key])):
             yield Damage(f"setting {key}", problem, f"the {key} in force: nothing can be ingested or looked up by ID")
             return
     if champion is None:
@@ -30,9 +30,9 @@ def damaged_settings(store: Store) -> Iterator[Damage]:
             yield Damage("setting champion", "IDs were given and no tokenizer is champion", "nothing shows IDs",
                          "`fuseid promote TOKENIZER`")  # fmt: skip
         return
-    wanted = store.get_artifact(DescribedTokenizer, champion).meta["fusion"]
+    wanted = store.describe_tokenizer(champion).meta["fusion"]
     if wanted != fusion:
-        problem = _problem(store, DescribedFusion, str(wanted))
+        problem = _problem(store.describe_fusion, str(wanted))
         yield Damage(
             "setting fusion", f"it is {fusion}, the champion {champion} was fitted on vectors of {wanted}",
             "every ingest is refused" if problem is None else f"every ingest is refused; {problem}",
@@ -49,8 +49,8 @@ def damaged_artifacts(store: Store) -> Iterator[Damage]:
     for batch in store.dataset("assignments").to_batches(columns=["tokenizer_id"]):
         given |= set(batch["tokenizer_id"].unique().to_pylist())
     for name in sorted(there | given):
-        cls = DescribedFusion if name.startswith(DescribedFusion.KIND + "-") else DescribedTokenizer
-        if problem := _problem(store, cls, name):
+        described = store.describe_fusion if kind_of(name) == FUSION else store.describe_tokenizer
+        if problem := _problem(described, name):
             cost = "IDs of its items cannot be given or explained" if name in given else "nothing that is in use"
             yield Damage(f"artifact {name}", problem, cost)
 
@@ -75,9 +75,9 @@ def damaged_tags(store: Store) -> Iterator[Damage]:
             )
 
 
-def _problem(store: Store, cls: type[DescribedTokenizer] | type[DescribedFusion], name: str) -> str | None:
+def _problem(described: Callable[[str], object], name: str) -> str | None:
     try:
-        store.get_artifact(cls, name)
+        described(name)
     except (ArtifactError, StoreError) as error:
         return str(error)
     return None

@@ -12,18 +12,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.core.artifacts import is_tokenizer
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
 from fuseid.pipelines.evaluation.histories import read_sequences
 from fuseid.pipelines.evaluation.settings import TINY, Setting
-from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, about
+from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, summary
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial
 from fuseid.pipelines.evaluation.workers import run_trials
 from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.sequences.items import Items
-from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 
 def evaluate(
@@ -86,7 +86,7 @@ def evaluate(
         "slices": [tables.slice(name) for name in tables.slices],
         "measures": list(tables.measured()),
         "differences": list(tables.differences()),
-        "ids": [about(trial.ids, by_name[trial.ids.name]) for trial in trials[: len(by_name)]],
+        "ids": [summary(trial.ids, by_name[trial.ids.name]) for trial in trials[: len(by_name)]],
         "seconds": time.perf_counter() - started,
     }
 
@@ -100,7 +100,7 @@ def read_ids(snapshot: Snapshot, name: str) -> tuple[pa.Array, Ids]:
 
 def _other(uri: str, manifest: Mapping[str, Any], name: str, names: pa.Array) -> Ids:
     """Another tokenizer's IDs of the same items, at the same version of the tables."""
-    if not name.startswith(f"{RQKMeans.KIND}-"):
+    if not is_tokenizer(name):
         raise BadInput(f"unknown control {name!r}; there are {RANDOM}, {HASHED} and the ids of tokenizers")
     if name == manifest.get("tokenizer_id"):
         raise BadInput(f"--against names {name}, the tokenizer that is evaluated; name another one")

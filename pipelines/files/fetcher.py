@@ -9,17 +9,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import get_loop, sync
 from fsspec.callbacks import Callback
 
+from fuseid.core.ahead import map_ahead
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import FetchFailed, ItemError, MissingFile, TooLarge
 from fuseid.encoders.media_file import open_media
@@ -51,9 +51,6 @@ class LocalFile:
     def release(self) -> None:
         if self.is_copy:
             Path(self.path).unlink(missing_ok=True)
-
-
-_Pending: TypeAlias = Future[LocalFile | ItemError] | LocalFile | ItemError
 
 
 class Fetcher:
@@ -94,14 +91,10 @@ class Fetcher:
         if all(location.is_plain for location in parsed):
             yield (LocalFile(location, is_copy=False) for location in locations)
             return
-        waiting: deque[_Pending] = deque()
         with tempfile.TemporaryDirectory(prefix="fuseid-media-", ignore_cleanup_errors=True) as folder:
-            try:
-                yield self._in_order(parsed, folder, waiting)
-            finally:
-                for future in waiting:
-                    if isinstance(future, Future):
-                        future.cancel()
+            work = ((location, f"{folder}/{number}") for number, location in enumerate(parsed))
+            with closing(map_ahead(lambda one: self._begin(*one), work, self._config.concurrency - 1)) as files:
+                yield files
 
     def stats(self, locations: Sequence[Location]) -> list[str | None]:
         """For each location a text that changes when its file changes (if it begins with UNVERSIONED, only when the
@@ -137,33 +130,19 @@ class Fetcher:
         except Exception as error:
             raise self._item_error(error, uri) from None
 
-    def _in_order(
-        self, locations: Sequence[Location], folder: str, waiting: deque[_Pending]
-    ) -> Iterator[LocalFile | ItemError]:
-        def oldest() -> LocalFile | ItemError:
-            first = waiting.popleft()
-            return first.result() if isinstance(first, Future) else first
-
-        for number, location in enumerate(locations):
-            if len(waiting) >= self._config.concurrency:
-                yield oldest()
-            waiting.append(self._begin(location, f"{folder}/{number}"))
-        while waiting:
-            yield oldest()
-
-    def _begin(self, location: Location, target: str) -> _Pending:
+    def _begin(self, location: Location, target: str) -> Future[LocalFile | ItemError]:
         if location.is_plain:
-            return LocalFile(str(location), is_copy=False)
+            return _known(LocalFile(str(location), is_copy=False))
         if location.member is not None and location.member[1] < BLOCK:
-            return MissingFile(f"no member lies at '{location}'")
+            return _known(MissingFile(f"no member lies at '{location}'"))
         if location.member is not None and location.member[2] > self._max_bytes:
-            return _too_large(str(location), self._max_bytes)
+            return _known(_too_large(str(location), self._max_bytes))
         if isinstance(location.file, str):
             return self._run(_member_to(location, target))
         try:
             return self._run(self._fetch(self._opened(location.file), location, location.file, target))
         except Exception as error:
-            return self._item_error(error, location.file)
+            return _known(self._item_error(error, location.file))
 
     def _opened(self, uri: RemoteUri) -> Remote:
         from fuseid.pipelines.files.filesystems import Remote
@@ -325,6 +304,13 @@ def _copy_member(location: Location, target: str) -> None:
                 raise MissingFile(f"the shard ends within '{location}'")
             copy.write(data)
             left -= len(data)
+
+
+def _known(result: LocalFile | ItemError) -> Future[LocalFile | ItemError]:
+    """What there is nothing to wait for."""
+    future: Future[LocalFile | ItemError] = Future()
+    future.set_result(result)
+    return future
 
 
 def _too_large(shown: str, limit: int) -> TooLarge:

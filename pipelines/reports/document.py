@@ -13,18 +13,23 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.protocols import Tokenizer
+from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.drift import drift_history
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.reports.findings import comparison, findings
-from fuseid.pipelines.reports.pinned import Pinned, Sample, read_codes
+from fuseid.pipelines.reports.items import Sample, drawn_items, read_codes
 from fuseid.pipelines.reports.prefixes import SharedCodes, first_codes
 from fuseid.pipelines.reports.slices import Slicing
 from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.pinned_tables import PinnedTables
 from fuseid.pipelines.store.store import Store
+from fuseid.tokenizers.code_use import code_measures
 from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.estimates import wilson
-from fuseid.tokenizers.quality import DEFINITIONS, Measure, code_measures, neighbour_measures, vector_measures
-from fuseid.tokenizers.rq_kmeans import RQKMeans
+from fuseid.tokenizers.fidelity import vector_measures
+from fuseid.tokenizers.measures import DEFINITIONS, Measure
+from fuseid.tokenizers.neighbours import neighbour_measures
 
 # A slice of fewer items is marked: its figures say little.
 SMALL_SLICE = 50
@@ -59,7 +64,7 @@ def report(
     """
     progress = progress or Silent()
     store = Store.open(uri)
-    pinned = Pinned(store.dataset("contents"), store.dataset("assignments"))
+    pinned = PinnedTables.newest(store)
     champion = store.setting("champion")
     name = tokenizer_id or champion
     if name is None:
@@ -68,8 +73,8 @@ def report(
         raise BadInput(f"a report looks at 2 items and 1 query at least, got sample {sample} and queries {queries}")
     if compare == name:
         raise BadInput(f"--compare names {name}, the tokenizer that it is compared with; name another one")
-    tokenizers = [store.get_artifact(RQKMeans, each) for each in (name, compare) if each is not None]
-    drawn = pinned.draw(sample)
+    tokenizers = [load_tokenizer(store, each) for each in (name, compare) if each is not None]
+    drawn = drawn_items(pinned, sample)
     slicing = Slicing(drawn, attributes, popularity)
     settings = _Settings(queries, seed, uri)
     columns = [
@@ -79,7 +84,7 @@ def report(
     return {
         "database": str(uri),
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"contents": pinned.contents.version, "assignments": pinned.ledger.version},
+        "versions": pinned.versions,
         "items": pinned.contents.count_rows(),
         "asked": {
             "sample": sample, "queries": queries, "seed": seed, "popularity": popularity, "attributes": list(attributes)
@@ -98,7 +103,7 @@ class _Settings:
 
 
 def _column(
-    pinned: Pinned, tokenizer: RQKMeans, champion: bool, drawn: pa.Table, slicing: Slicing, settings: _Settings,
+    pinned: PinnedTables, tokenizer: Tokenizer, champion: bool, drawn: pa.Table, slicing: Slicing, settings: _Settings,
     progress: Progress, history: list[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """One tokenizer's part of the document."""
@@ -176,7 +181,7 @@ def _neighbours(
 
 def _slice_measures(
     codes_NL: np.ndarray, sizes: Sequence[int], alone_N: np.ndarray, sample: Sample, rows_S: np.ndarray,
-    tokenizer: RQKMeans, settings: _Settings,
+    tokenizer: Tokenizer, settings: _Settings,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Those of `_OF_A_SLICE`. Collisions are those among the slice's own items, but for `shares_id`, which counts the
     items that share their ID with any other: the only one of them that slices of different size compare in."""

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer
 from fuseid.core.errors import DamagedTable, FingerprintMismatch, FuseidError, StoreError
 from fuseid.pipelines.store.copied_ids import copies_unknown_to_ledger, ledger_rows_when_copied, note_ledger_rows
 from fuseid.pipelines.store.messages import check_command, damage
@@ -50,8 +49,8 @@ def check_integrity(store: Store) -> None:
     champion = settings.get("champion")
     if champion is None or not store.has_contents():
         return
-    tokenizer = store.get_artifact(DescribedTokenizer, champion)
-    fusion = store.get_artifact(DescribedFusion, settings["fusion"])
+    tokenizer = store.describe_tokenizer(champion)
+    fusion = store.describe_fusion(settings["fusion"])
     if tokenizer.meta["fusion"] != fusion.id:
         raise FingerprintMismatch(
             f"the champion {champion} of {store.uri} was fitted on vectors of {tokenizer.meta['fusion']}, its setting "

@@ -14,8 +14,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import fsspec
 import lance
@@ -24,6 +25,8 @@ from lance.commit import CommitConflictError
 from lance.fragment import write_fragments
 
 from fuseid.core import schemas
+from fuseid.core.artifacts import FUSION, ArtifactInfo, describe, is_tokenizer, kind_of
+from fuseid.core.config import TOKENIZER_SECTIONS
 from fuseid.core.errors import ArtifactError, DamagedTable, FingerprintMismatch, LeaseLost, StoreError
 from fuseid.core.faults import reached
 from fuseid.pipelines.store.durable import DurableTable, fsync
@@ -34,6 +37,9 @@ from fuseid.pipelines.store.tables import GUARDED, SCHEMAS, TABLES, vector_sizes
 _SETTING = "fuseid."
 # Every change of a configuration writes this key, so that of two changes on top of one version Lance refuses one.
 _CHANGED_BY = _SETTING + "changed_by"
+
+
+_Loaded = TypeVar("_Loaded")
 
 
 class Writer(Protocol):
@@ -294,9 +300,23 @@ class Store:
         return not fs.isdir(f"{root}/artifacts/{name}")
 
     def get_artifact(self, cls: Any, name: str) -> Any:
-        """Loads an artifact by id. Raises ArtifactError if it is missing or altered."""
-        if not name.startswith(cls.KIND + "-") or "/" in name:
-            raise ArtifactError(f"{name!r} is no {cls.KIND} id")
+        """Loads an artifact of a class by its id. Raises ArtifactError if it is missing, altered, or of another kind or
+        version."""
+        return self._read_artifact(name, cls.KIND, cls.load)
+
+    def describe_tokenizer(self, name: str) -> ArtifactInfo:
+        """The description of a tokenizer, without loading it. Raises ArtifactError as `get_artifact` does."""
+        if not is_tokenizer(name):
+            raise ArtifactError(f"{name!r} is no id of a tokenizer; their kinds are {', '.join(TOKENIZER_SECTIONS)}")
+        return self._read_artifact(name, kind_of(name), partial(describe, kind=kind_of(name)))
+
+    def describe_fusion(self, name: str) -> ArtifactInfo:
+        """The description of a fusion, without loading it. Raises ArtifactError as `get_artifact` does."""
+        return self._read_artifact(name, FUSION, partial(describe, kind=FUSION))
+
+    def _read_artifact(self, name: str, kind: str, load: Callable[[Path], _Loaded]) -> _Loaded:
+        if kind_of(name) != kind or "/" in name:
+            raise ArtifactError(f"{name!r} is no {kind} id")
         fs, root = filesystem(self.uri)
         source = f"{root}/artifacts/{name}"
         if self.lacks_artifact(name):
@@ -305,7 +325,7 @@ class Store:
         try:
             for path in fs.ls(source, detail=False):
                 fs.get_file(path, str(scratch / Path(path).name))
-            return cls.load(scratch)
+            return load(scratch)
         except ArtifactError as error:
             raise ArtifactError(str(error).replace(str(scratch), source)) from None
         finally:

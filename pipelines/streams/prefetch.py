@@ -1,10 +1,11 @@
-"""An iterator that runs in a thread of its own, a bounded number of items ahead of its reader."""
+"""Iterators that run in threads of their own, a bounded number of items ahead of their reader."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
@@ -89,6 +90,24 @@ class Prefetch(Generic[T]):
 class _Raised:
     def __init__(self, error: BaseException) -> None:
         self.error = error
+
+
+def chained(iterators: Iterable[Iterator[T]], count: int, room: int, name: str) -> Generator[T, None, None]:
+    """The items of one iterator after the other; meanwhile the next `count` iterators run too, each up to `room` items
+    ahead."""
+    running: deque[Prefetch[T]] = deque()
+    try:
+        for items in iterators:
+            running.append(Prefetch(items, room, name).__enter__())
+            if len(running) > count:
+                yield from running[0]
+                running.popleft()
+        while running:
+            yield from running[0]
+            running.popleft()
+    finally:
+        for left in running:
+            left.__exit__(None, None, None)
 
 
 @contextmanager

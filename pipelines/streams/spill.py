@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,6 +15,7 @@ class Spill:
 
     def __init__(self, folder: Path, name: str, parts: int, schema: pa.Schema) -> None:
         self.parts = parts
+        self.rows = 0
         self.schema = schema
         self._stem = folder / name
         self._files = ExitStack()
@@ -21,6 +23,7 @@ class Spill:
 
     def write(self, rows: pa.Table, numbers_N: np.ndarray) -> None:
         """numbers_N: the part of each row, integers below `parts`; uint16 sorts fastest."""
+        self.rows += len(rows)
         rows = rows.take(pa.array(np.argsort(numbers_N, kind="stable")))
         ends = np.cumsum(np.bincount(numbers_N, minlength=self.parts))
         for part in np.flatnonzero(np.diff(ends, prepend=0)).tolist():
@@ -42,3 +45,13 @@ class Spill:
 
     def _file(self, part: int) -> Path:
         return self._stem.with_name(f"{self._stem.name}-{part:05d}.arrow")
+
+
+def hash_parts(keys: pa.ChunkedArray, parts: int) -> np.ndarray:
+    """uint16 [N]: the CRC-32 of each key, over the parts."""
+    if parts == 1:
+        return np.zeros(len(keys), np.uint16)
+    encoded = keys.combine_chunks().dictionary_encode()
+    texts = encoded.dictionary.cast(pa.binary()).to_pylist()
+    numbers = np.fromiter(map(zlib.crc32, texts), np.uint32, len(texts)) % parts
+    return numbers.astype(np.uint16)[encoded.indices.to_numpy()]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fuseid.apps.page import write_page
-from fuseid.core.config import Config, TokenizerConfig
+from fuseid.core.config import Config, RQKMeansConfig
 from fuseid.core.errors import StoreError
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
@@ -26,7 +26,7 @@ def db(tmp_path: Path) -> str:
     captions = [HOSTILE if number == 4 else f"words {number}" for number in range(20)]
     table = {"content_id": [f'item-{number}"' for number in range(20)], "vector": list(vectors), "caption": captions}
     pq.write_table(pa.table(table), tmp_path / "mine.parquet")
-    config = Config(clip=None, tokenizer=TokenizerConfig(codebook_sizes=(4, 3)))
+    config = Config(clip=None, tokenizer=RQKMeansConfig(codebook_sizes=(4, 3)))
     uri = str(tmp_path / "db")
     ingest(uri, Vectors(tmp_path / "mine.parquet"), config, LocalRunner())
     fit(uri, config)

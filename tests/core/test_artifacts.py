@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fuseid.core.artifacts import DescribedFusion, DescribedTokenizer, artifact_id, read_artifact, write_artifact
+from fuseid.core.artifacts import ArtifactInfo, artifact_id, describe, read_artifact, write_artifact
 from fuseid.core.errors import ArtifactError
 from fuseid.core.fingerprints import STEP_VERSIONS
 
@@ -102,16 +102,15 @@ def test_json_of_another_shape(saved, document):
 def test_who_only_tells_of_an_artifact_gets_its_id_and_meta(tmp_path):
     meta = META | {"version": STEP_VERSIONS["fusion"]}
     name = write_artifact(tmp_path, "fusion", meta, TENSORS)
-    assert DescribedFusion.load(tmp_path) == DescribedFusion(name, meta)
+    assert describe(tmp_path, "fusion") == ArtifactInfo(name, meta)
 
 
 @pytest.mark.parametrize(
-    ("described", "mend"),
-    [(DescribedFusion, "ingest into another --db and fit there"), (DescribedTokenizer, "fit again")],
+    ("kind", "remedy"),
+    [("fusion", "ingest into another --db and fit there"), ("rq-kmeans", "fit again")],
 )
-def test_of_another_versions_form_nothing_is_told_but_the_mend(tmp_path, described, mend):
-    kind = described.KIND
-    write_artifact(tmp_path, kind, META | {"version": STEP_VERSIONS[kind] + 1}, TENSORS)
-    said = rf"is of version \d+ of {kind}, this fuseid has version \d+; {mend}$"
-    with pytest.raises(ArtifactError, match=said):
-        described.load(tmp_path)
+def test_an_artifact_of_another_version_is_refused_with_the_remedy(tmp_path, kind, remedy):
+    write_artifact(tmp_path, kind, META | {"version": 99}, TENSORS)
+    message = rf"is of version 99 of {kind}, this fuseid has version \d+; {remedy}$"
+    with pytest.raises(ArtifactError, match=message):
+        describe(tmp_path, kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,45 @@ def test_a_fake_of_no_size_is_refused(name: str) -> None:
     for use in (lambda: load_clip(ClipConfig(model=name)), lambda: load_vlm(VlmConfig(model=name))):
         with pytest.raises(ModelError, match="1 to 4096"):
             use()
+
+
+OWN = """
+class Zeros:
+    fingerprint = "zeros-1"
+
+    def __init__(self, config):
+        self.model = config.model
+
+
+class Nameless:
+    pass
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "own_models.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("own_models", None)
+
+
+def test_a_class_of_the_users_is_loaded_by_name_and_has_its_own_fingerprint(own_module: None) -> None:
+    config = ClipConfig(model="python:own_models:Zeros")
+    assert clip_fingerprint(config) == load_clip(config).fingerprint == "zeros-1"
+    assert load_clip(config).model == config.model
+
+
+@pytest.mark.parametrize("name", ["python:", "python:json", "python:own_models:Missing", "python:no.such.module:Zeros"])
+def test_a_class_that_cannot_be_imported_is_refused_with_the_form_of_a_name(own_module: None, name: str) -> None:
+    for use in (clip_fingerprint, load_clip):
+        with pytest.raises(ModelError, match=r"cannot import .*package\.module:Class"):
+            use(ClipConfig(model=name))
+
+
+def test_a_class_without_a_fingerprint_is_refused(own_module: None) -> None:
+    with pytest.raises(ModelError, match="needs a class attribute `fingerprint`"):
+        clip_fingerprint(ClipConfig(model="python:own_models:Nameless"))
 
 
 def test_planning_with_the_bundled_models_imports_no_model_library() -> None:

@@ -219,7 +219,7 @@ def test_progress_is_told_step_by_step():
     RQKMeans.fit(
         VECTORS[:50], (2, 2, 2), iterations=1, refinements=1, progress=lambda done, of: told.append((done, of))
     )
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 # --- search and refinement ---

@@ -1,0 +1,53 @@
+"""The public surface of fuseid. Each name is loaded when it is first used, so that importing `fuseid.api` costs nothing
+and `from fuseid.api import Catalog` needs neither torch nor ray."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fuseid.api.exports import export_ids, export_sequences
+    from fuseid.api.jobs import assign, fit, ingest, promote
+    from fuseid.api.tokenizer import open_tokenizer
+    from fuseid.core.config import Config
+    from fuseid.core.records import SemanticId
+    from fuseid.pipelines.lookup import Catalog
+
+__all__ = [
+    "Catalog",
+    "Config",
+    "SemanticId",
+    "assign",
+    "export_ids",
+    "export_sequences",
+    "fit",
+    "ingest",
+    "open_tokenizer",
+    "promote",
+]
+
+_MODULES = {
+    "Catalog": "fuseid.pipelines.lookup",
+    "Config": "fuseid.core.config",
+    "SemanticId": "fuseid.core.records",
+    "assign": "fuseid.api.jobs",
+    "export_ids": "fuseid.api.exports",
+    "export_sequences": "fuseid.api.exports",
+    "fit": "fuseid.api.jobs",
+    "ingest": "fuseid.api.jobs",
+    "open_tokenizer": "fuseid.api.tokenizer",
+    "promote": "fuseid.api.jobs",
+}
+
+# Hidden from type checkers, for which it would make every misspelt name an Any.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

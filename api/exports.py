@@ -1,0 +1,61 @@
+"""Exports for trainers, with their options as plain arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from fuseid.pipelines.exports.ids import export_ids as run_ids
+from fuseid.pipelines.jobs.progress import Progress
+from fuseid.pipelines.sequences.export import export_sequences as run_sequences
+from fuseid.pipelines.sequences.options import Options, parse_cuts
+
+
+def export_ids(
+    db: str | Path,
+    out: str | Path,
+    format: str | None = None,
+    *,
+    tokenizer_id: str | None = None,
+    since: str | None = None,
+    manifest: str | Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Writes every item's ID into a new folder `out`; -> its manifest. See `pipelines.exports.ids.export_ids`."""
+    earlier = None if manifest is None else Path(manifest)
+    return run_ids(str(db), out, format, tokenizer_id, since, earlier, progress)
+
+
+def export_sequences(
+    db: str | Path,
+    interactions: str | Path,
+    out: str | Path,
+    format: str = "parquet",
+    *,
+    split: Literal["leave-one-out", "by-time"] = "leave-one-out",
+    cuts: str | None = None,
+    train: Literal["prefix", "window", "last"] | None = None,
+    max_history: int = 50,
+    min_history: int = 1,
+    min_events: int = 1,
+    time_zone: str | None = None,
+    time_unit: str | None = None,
+    keep: Sequence[str] | None = None,
+    shards: int | None = None,
+    tokenizer_id: str | None = None,
+    tag: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Writes users' histories as IDs into a new folder `out`, in this process; -> its manifest.
+
+    interactions: a `.parquet` or `.csv` file with user_id, content_id and timestamp, or a folder of such files. cuts:
+    of the split by time, `0.8,0.9` or two time stamps. The options from split to min_events are those of
+    `pipelines.sequences.options.Options`, all others those of `pipelines.sequences.export.export_sequences`.
+    """
+    parsed = () if cuts is None else parse_cuts(cuts, time_zone)
+    options = Options(split, parsed, train, max_history, min_history, min_events)
+    return run_sequences(
+        str(db), interactions, out, format, options, tokenizer_id=tokenizer_id, tag=tag, time_zone=time_zone,
+        time_unit=time_unit, keep=keep, shards=shards, progress=progress,
+    )  # fmt: skip

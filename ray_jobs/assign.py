@@ -1,6 +1,0 @@
-"""`fuseid assign` as a job: `python -m fuseid.ray_jobs.assign --db DB`; it runs in the driver."""
-
-from fuseid.ray_jobs import command
-
-if __name__ == "__main__":
-    command.run("assign")

@@ -1,0 +1,140 @@
+"""The public surface: its names, what importing it loads, and a database from pictures to exports through it alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from fuseid import api
+from fuseid.core.errors import BadInput, StoreError
+from fuseid.pipelines.sources.item import SourceItem
+
+NAMES = {
+    "Catalog",
+    "Config",
+    "SemanticId",
+    "assign",
+    "export_ids",
+    "export_sequences",
+    "fit",
+    "ingest",
+    "open_tokenizer",
+    "promote",
+}
+SMALL = {
+    "clip": {"model": "fake:16"},
+    "decode": {"workers": 1},
+    "fusion": {"dim": 8},
+    "tokenizer": {"codebook_sizes": [4, 3]},
+}
+PICTURES = 24
+
+
+@pytest.fixture(scope="module")
+def config() -> api.Config:
+    return api.Config.model_validate(SMALL)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for number in range(PICTURES):
+        Image.fromarray(generator.integers(0, 256, (4, 4, 3), np.uint8)).resize((64, 64)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def db(pictures: Path, tmp_path_factory: pytest.TempPathFactory, config: api.Config) -> Path:
+    """Ingested and fitted once; no test changes its champion."""
+    db = tmp_path_factory.mktemp("api") / "db"
+    assert api.ingest(db, pictures, config).counts["committed"] == PICTURES
+    assert api.fit(db, config).counts["assigned"] == PICTURES
+    return db
+
+
+def test_the_public_names_are_these_and_each_of_them_can_be_imported() -> None:
+    assert set(api.__all__) == set(dir(api)) == NAMES
+    assert all(callable(getattr(api, name)) for name in NAMES)
+    with pytest.raises(AttributeError, match="no attribute 'Catalogue'"):
+        _ = api.Catalogue
+
+
+@pytest.mark.parametrize("line", ["import fuseid.api", "from fuseid.api import Catalog, Config, SemanticId"])
+def test_importing_loads_neither_torch_nor_ray(line: str) -> None:
+    script = f"{line}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert not {"torch", "ray", "transformers", "open_clip"} & set(json.loads(done.stdout))
+
+
+def test_an_id_in_the_catalogue_is_what_the_champion_encodes(db: Path) -> None:
+    tokenizer = api.open_tokenizer(db)
+    rows = api.Catalog.open(db).items(["0.png", "1.png"], ["content_id", "sid", "fused"])
+    found = tokenizer.encode(np.array([row["fused"] for row in rows], np.float32))
+    assert [api.SemanticId.parse(row["sid"]).codes for row in rows] == [tuple(codes) for codes in found.tolist()]
+
+
+def test_a_second_ingest_does_nothing_and_prune_removes_what_a_source_no_longer_lists(
+    pictures: Path, tmp_path: Path, config: api.Config
+) -> None:
+    class Few:
+        base = pictures
+
+        def __iter__(self) -> Iterator[SourceItem]:
+            for number in range(PICTURES - 2):
+                yield SourceItem(f"{number}.png", f"{number}.png")
+
+    api.ingest(tmp_path / "db", pictures, config)
+    assert api.ingest(tmp_path / "db", Few(), config).counts["unchanged"] == PICTURES - 2
+    assert api.ingest(tmp_path / "db", Few(), config, prune=True).counts["pruned"] == 2
+
+
+def test_another_tokenizer_gives_ids_of_its_own_and_can_become_champion(
+    pictures: Path, tmp_path: Path, config: api.Config
+) -> None:
+    db = tmp_path / "db"
+    api.ingest(db, pictures, config)
+    with pytest.raises(StoreError, match="has no tokenizer yet"):
+        api.open_tokenizer(db)
+    api.fit(db, config)
+    champion = api.open_tokenizer(db).id
+    wider = api.Config.model_validate({**SMALL, "tokenizer": {"codebook_sizes": [6, 3]}})
+    api.fit(db, wider)
+    (candidate,) = {path.name for path in (db / "artifacts").glob("rq-kmeans-*")} - {champion}
+    assert api.open_tokenizer(db).id == champion
+    assert api.open_tokenizer(db, candidate).codebook_sizes == (6, 3)
+    assert api.assign(db, config, tokenizer_id=candidate).counts["assigned"] == 0
+    assert api.promote(db, candidate, config).job == "promote"
+    assert api.open_tokenizer(db).id == candidate
+
+
+def test_exports_write_ids_and_histories(db: Path, tmp_path: Path) -> None:
+    assert api.export_ids(db, tmp_path / "ids")["items"] == PICTURES
+    again = api.export_ids(db, tmp_path / "again", manifest=tmp_path / "ids" / "manifest.json")
+    assert again["files"] == json.loads((tmp_path / "ids" / "manifest.json").read_text())["files"]
+    with (tmp_path / "events.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["user_id", "content_id", "timestamp"])
+        writer.writerows([f"user-{n // 4}", f"{n}.png", 1_700_000_000 + n] for n in range(PICTURES))
+    whole = api.export_sequences(db, tmp_path / "events.csv", tmp_path / "whole")
+    assert whole["examples"] == {"train": 6, "valid": 6, "test": 6}
+    by_time = api.export_sequences(
+        db, tmp_path / "events.csv", tmp_path / "by-time", split="by-time", cuts="0.5,0.8", max_history=2
+    )
+    assert by_time["options"]["max_history"] == 2
+    histories = pq.read_table(next((tmp_path / "by-time").glob("part-*.parquet")))["codes"].to_pylist()
+    assert max(map(len, histories)) == 2
+
+
+def test_a_runner_that_is_not_known_is_refused_by_name(pictures: Path, tmp_path: Path, config: api.Config) -> None:
+    with pytest.raises(BadInput, match="unknown runner 'slurm'"):
+        api.ingest(tmp_path / "db", pictures, config, runner="slurm")

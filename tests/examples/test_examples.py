@@ -1,0 +1,109 @@
+"""The usage examples run as their first lines say, and do what they promise."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fuseid.api import Catalog, Config
+from fuseid.core.errors import BadInput
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = ROOT / "examples"
+SAMPLE = ROOT / "assets" / "sample" / "images"
+COLOURS = Config.model_validate({"clip": {"model": "python:own_encoder:ColourNames"}})
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A part of the sample."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for path in sorted(SAMPLE.iterdir())[::7]:
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture
+def run(
+    one_thread: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., list[str]]:
+    """Runs an example as a script, in this process; -> the lines that it prints."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+
+    def run(name: str, *arguments: Path) -> list[str]:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_an_encoder_of_the_users_encodes_items_and_queries(
+    run: Callable[..., list[str]], tmp_path: Path, pictures: Path
+) -> None:
+    lines = run("own_encoder.py", tmp_path, pictures)
+    names = [path.name for path in pictures.iterdir()]
+    assert lines[0] == f"{len(names)} pictures encoded by colour-names-1"
+    catalog = Catalog.open(tmp_path / "db", COLOURS)
+    rows = catalog.items(names, ["content_id", "clip_fp", "clip_image"])
+    assert {row["clip_fp"] for row in rows} == {"colour-names-1"}
+    reddest = max(rows, key=lambda row: row["clip_image"][3])["content_id"]
+    assert catalog.search(text="red", k=1)["content_id"].to_pylist() == [reddest]
+    assert catalog.search(image=pictures / reddest, k=1)["content_id"].to_pylist() == [reddest]
+
+
+def test_a_database_does_not_choose_what_is_imported(
+    run: Callable[..., list[str]], tmp_path: Path, pictures: Path
+) -> None:
+    run("own_encoder.py", tmp_path, pictures)
+    catalog = Catalog.open(tmp_path / "db")
+    with pytest.raises(BadInput, match="python:own_encoder:ColourNames, which is not imported"):
+        catalog.search(text="red")
+    # What needs no encoder works as ever.
+    assert catalog.search(like=min(path.name for path in pictures.iterdir()), k=3).num_rows == 3
+
+
+@pytest.mark.slow
+def test_an_encoder_of_the_users_is_found_by_the_workers_of_a_cluster(tmp_path: Path, pictures: Path) -> None:
+    code = (
+        "import sys; from fuseid.api import Config, ingest\n"
+        "config = Config.model_validate({'clip': {'model': 'python:own_encoder:ColourNames'}})\n"
+        "print(ingest(sys.argv[1], sys.argv[2], config, runner='ray').counts['committed'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "db", pictures],
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES)}, capture_output=True, text=True, timeout=250, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == [str(len(list(pictures.iterdir())))], done.stderr
+    found = Catalog.open(tmp_path / "db", COLOURS).items([min(path.name for path in pictures.iterdir())], ["clip_fp"])
+    assert found == [{"clip_fp": "colour-names-1"}]
+
+
+def test_a_source_of_the_users_is_ingested_and_followed(run: Callable[..., list[str]], tmp_path: Path) -> None:
+    first, second, found = run("own_source.py", tmp_path / "new")
+    assert first == "first:  6 listed, 0 unchanged, 6 committed"
+    assert second == "second: 5 listed, 4 unchanged, 1 committed, 1 pruned"
+    assert found == 'found:  sku-3, A birthday cake with candles. {"price":35}'
+    captions = Catalog.open(tmp_path / "new" / "db").items(["sku-5", "sku-6"], ["content_id", "caption"])
+    assert captions == [{"content_id": "sku-5", "caption": "A broom of birch twigs."}]
+
+
+def test_a_generator_of_ids_finds_the_next_item_far_more_often_than_chance(
+    run: Callable[..., list[str]], tmp_path: Path, pictures: Path
+) -> None:
+    lines = run("generate_ids.py", tmp_path, pictures)
+    names = {path.name for path in pictures.iterdir()}
+    generated = [line.strip().removeprefix("-> ").split(", ") for line in lines if "->" in line]
+    assert len(generated) == 3
+    assert all(set(items) <= names and len(set(items)) == 5 for items in generated)
+    share, chance = map(int, re.findall(r"(\d+)%", lines[-1]))
+    assert chance == round(500 / len(names))
+    assert share > 3 * chance
