@@ -1,12 +1,12 @@
-"""RQ-KMeans beside FAISS and `semantic-id` on the same vectors and threads:
+"""RQ-KMeans, FAISS and `semantic-id` on the same vectors and threads:
 `python benchmarks/tokenizers.py --vectors FILE.npy [--codebooks 256,256,256] [--json OUT]`.
 
-FILE holds floats [N, D]. Peers that are not installed are left out, and named: `uv pip install faiss-cpu semantic-id`.
-R^2 is 1 - squared error / variance over the same vectors; collision B the share of distinct vectors whose codes another
-one has. `fuseid-reassign` is `fuseid` with other codes for what collides; moved_r2 is that of the moved items alone.
-FAISS encodes with look-up tables or without: the row is the better of the two in R^2, the faster where they are equal,
-and `encode_per_s_plain` and `encode_per_s_tables` hold both. Each figure is the median over the seeds; the systems take
-turns within a seed, so that a slow minute of the machine falls on all of them.
+FILE holds floats [N, D]. Libraries that are not installed are skipped and listed: `uv pip install faiss-cpu
+semantic-id`. R^2 is 1 - squared error / variance over the same vectors; collision B is the share of distinct vectors
+that share their codes with another one. `fuseid-reassign` is `fuseid` with other codes for colliding items; moved_r2 is
+R^2 of the moved items only. FAISS encodes with look-up tables or without: the row is the one with the better R^2, or
+the faster one if they are equal, and `encode_per_s_plain` and `encode_per_s_tables` hold both. Each figure is the
+median over the seeds; the systems take turns within a seed, so that a slow minute of the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def timed(function: Callable, *arguments, **options):
 
 
 class Judge:
-    """What every system is measured by."""
+    """The measures that every system is evaluated with."""
 
     def __init__(self, vectors: np.ndarray, sizes: tuple[int, ...]) -> None:
         self.vectors, self.sizes = vectors, sizes
@@ -178,7 +178,7 @@ def _fit_semantic_id(vectors: np.ndarray, sizes: tuple[int, ...], seed: int, thr
 
 
 def semantic_id(judge: Judge, seed: int, threads: int, limit: float) -> Figures:
-    """In a process of its own, which is ended after `limit` seconds: then fit_s is that bound and R^2 is unknown."""
+    """Runs in a separate process, which is ended after `limit` seconds; then fit_s is that limit and R^2 is unknown."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     process = context.Process(
