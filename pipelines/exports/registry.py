@@ -1,4 +1,4 @@
-"""The formats that IDs are exported in, by name."""
+"""The formats of exported IDs, by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMATS = {form.NAME: form for form in _ALL}
 
 
 def format_named(name: str) -> ExportFormat:
-    """Raises BadInput, naming all formats, where there is none of that name."""
+    """Raises BadInput, with the names of all formats, for an unknown name."""
     if name not in FORMATS:
         raise BadInput(f"no format is named {name!r}; there are {', '.join(FORMATS)}")
     return FORMATS[name]
