@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -57,7 +56,7 @@ def prepared(function: Callable[[T], R], items: Iterable[T], threads: Executor |
     """`map` whose next `count` results are made by `threads` while the caller works on this one; None: no threads."""
     if threads is None:
         return map(function, items)
-    return map_ahead(partial(threads.submit, function), items, count)
+    return map_ahead(lambda item: threads.submit(function, item), items, count)
 
 
 class Passes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import closing
 from typing import Protocol
 
 import pyarrow as pa
@@ -41,8 +41,9 @@ class LocalRunner:
         # Two threads: while the last items of one batch are decoded, the next batch keeps the other children busy.
         threads = ThreadPoolExecutor(2, thread_name_prefix="fuseid-decode-ahead")
         try:
-            for decoded in map_ahead(partial(threads.submit, decode), work, 2):
-                yield self._encoded(decoded, config)
+            with closing(map_ahead(lambda batch: threads.submit(decode, batch), work, 2)) as batches:
+                for batch in batches:
+                    yield self._encoded(batch, config)
         finally:
             decode.close()
             threads.shutdown(wait=True)
