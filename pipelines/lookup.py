@@ -273,7 +273,7 @@ class Catalog:
             if self._config.clip is None:
                 raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
             if self._config_is_stored and self._config.clip.model.startswith(PYTHON):
-                # Whoever can write to a database must not choose what its readers import.
+                # A database must not decide which code its readers import.
                 raise BadInput(
                     f"{self._store.uri} was encoded by {self._config.clip.model}, which is not imported because a "
                     "database names it; pass the --config that the ingest used"

@@ -307,7 +307,7 @@ def _copy_member(location: Location, target: str) -> None:
 
 
 def _known(result: LocalFile | ItemError) -> Future[LocalFile | ItemError]:
-    """What there is nothing to wait for."""
+    """A future whose result is known already."""
     future: Future[LocalFile | ItemError] = Future()
     future.set_result(result)
     return future

@@ -27,7 +27,7 @@ class Silent:
 def tracked(
     batches: Iterable[pa.RecordBatch], stage: str, total: int | None, progress: Progress
 ) -> Iterator[pa.RecordBatch]:
-    """The same batches; progress advances by the rows of each once the reader asks for the next."""
+    """The same batches; the progress advances by the rows of a batch when the reader asks for the next one."""
     progress.begin(stage, total)
     for batch in batches:
         yield batch

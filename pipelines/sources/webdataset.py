@@ -40,7 +40,7 @@ _TEXTS = ("txt", "json")
 _NOT_ATTRIBUTES = frozenset(["caption", "key", "status", "error_message"])
 _ATTRIBUTE_BYTES, _ATTRIBUTES_BYTES = 4 << 10, 64 << 10
 _SHARDS_AT_A_TIME = 4
-# Items that go from a shard's thread to the reader at a time, and how many times as many may wait for it.
+# How many items pass from a shard's thread to the reader at a time, and how many such batches may wait for the reader.
 _BATCH, _BATCHES_AHEAD = 256, 16
 _NO_LIMIT = 1 << 62
 

@@ -46,8 +46,8 @@ def table_by_row(dataset: lance.LanceDataset, rows: Sequence[int], columns: Sequ
 
 
 def sampled_rows(dataset: lance.LanceDataset, limit: int, columns: Sequence[str], where: str) -> pa.Table:
-    """content_id and columns of at most `limit` rows that meet a condition: those with the lowest hash of their
-    content_id, the lowest first, so the same ones in whatever order rows were committed."""
+    """content_id and columns of at most `limit` rows that fulfil a condition: those with the lowest hash of their
+    content_id, the lowest first. The order in which rows were committed has no influence on the choice."""
 
     def keyed() -> Iterator[tuple[bytes, str, int]]:
         for batch in dataset.to_batches(columns=["content_id"], filter=where, with_row_id=True):

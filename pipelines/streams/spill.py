@@ -48,7 +48,7 @@ class Spill:
 
 
 def hash_parts(keys: pa.ChunkedArray, parts: int) -> np.ndarray:
-    """uint16 [N]: the CRC-32 of each key, over the parts."""
+    """uint16 [N]: the CRC-32 of each key, modulo the number of parts."""
     if parts == 1:
         return np.zeros(len(keys), np.uint16)
     encoded = keys.combine_chunks().dictionary_encode()
