@@ -151,7 +151,7 @@ class Snapshot:
         """
         names, have = tuple(dict.fromkeys((*IDS.names, *extra))), self.pinned.contents.schema
         if missing := [name for name in names if name not in ITEMS.names and name not in have.names]:
-            raise BadInput(f"{self.uri} has no column {', '.join(missing)}; there is {', '.join(have.names)}")
+            raise BadInput(f"{self.uri} has no column {', '.join(missing)}; it has {', '.join(have.names)}")
         schema = pa.schema([(ITEMS if name in ITEMS.names else have).field(name).remove_metadata() for name in names])
         with tempfile.TemporaryDirectory(prefix="fuseid-export-") as directory:
             count, tables = self._counted(schema, where, ordered, batch_rows, range_bytes, Path(directory))

@@ -43,7 +43,7 @@ def tokenizer_of(uri: str, tag: str) -> str:
     """The tokenizer whose IDs a tagged export has. Raises BadInput for an unknown tag."""
     known = tags(uri)
     if tag not in known:
-        raise BadInput(f"{uri} has no export tagged {tag!r}; there is {', '.join(known) or 'none'}")
+        raise BadInput(f"{uri} has no export tagged {tag!r}; its tags: {', '.join(known) or 'none'}")
     return tag.split("-", 3)[3]
 
 

@@ -81,7 +81,7 @@ def test_sequences_are_told_to_machines_and_to_people(told, shown, folder, event
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["ids", "--out", "new", "--since", "yesterday"], "no export tagged 'yesterday'; there is none"),
+        (["ids", "--out", "new", "--since", "yesterday"], "no export tagged 'yesterday'; its tags: none"),
         (["ids", "--out", "new", "--manifest", "fuseid.yaml"], "cannot read the manifest fuseid.yaml"),
         (["tags", "--remove", "yesterday"], "no export tagged 'yesterday'"),
         (["trie", "--out", "new", "--where", "nonsense = 1"], "nonsense = 1"),

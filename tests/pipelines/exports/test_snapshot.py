@@ -222,7 +222,7 @@ def test_what_is_tagged_survives_any_cleaning_up_and_what_is_not_goes(fitted, cl
     remove_tag(fitted.uri(), tag)
     assert tags(fitted.uri()) == []
     indexes.maintain(fitted.store())
-    with pytest.raises(BadInput, match="there is none"):
+    with pytest.raises(BadInput, match="its tags: none"):
         Snapshot.open(fitted.uri(), tag=tag)
 
 
