@@ -81,6 +81,8 @@ def _round_step(rough: float) -> float:
 
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 12, 46
+# Of the room for a point, what its bars take.
+_BAR_SHARE = 0.72
 
 
 class Plot:
@@ -108,14 +110,14 @@ class Plot:
                 self._add("circle", p.tooltip, cls=f"dot {one.style}", cx=x, cy=y, r=4)
         return self
 
-    def bars(self, series: Sequence[Series], share: float = 0.72) -> Plot:
+    def bars(self, series: Sequence[Series]) -> Plot:
         """A bar from zero for each point, those of several series side by side, with its text above it."""
         unit = self.x.place(1, self._left, self._right) - self.x.place(0, self._left, self._right)
-        width = unit * share / len(series)
+        width = unit * _BAR_SHARE / len(series)
         for number, one in enumerate(series):
             for p in one.points:
                 x, y = self._at(p.x, p.y)
-                left = x - unit * share / 2 + number * width
+                left = x - unit * _BAR_SHARE / 2 + number * width
                 if p.text:
                     self._text(left + width / 2, y - 5, p.text, "middle")
                 self._add(

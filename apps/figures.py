@@ -41,11 +41,11 @@ def figure(value: float | None, unit: str) -> str:
     return _digits(value)
 
 
-def interval(one: Mapping[str, Any], unit: str, low: str = "low", high: str = "high") -> str:
+def interval(one: Mapping[str, Any], unit: str) -> str:
     """`9.4 to 10.3%`, or empty."""
-    if one[low] is None or one[high] is None:
+    if one["low"] is None or one["high"] is None:
         return ""
-    return f"{figure(one[low], unit).removesuffix('%')} to {figure(one[high], unit)}"
+    return f"{figure(one['low'], unit).removesuffix('%')} to {figure(one['high'], unit)}"
 
 
 def tooltip(one: Mapping[str, Any], where: str = "") -> str:

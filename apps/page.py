@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fuseid.core.errors import StoreError
 from fuseid.pipelines.reports.keywords import telling_words, words_of
-from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
 
@@ -35,7 +35,7 @@ def write_page(
     dataset = store.dataset("contents")
     rows = dataset.to_table(columns=list(_COLUMNS), filter="sid IS NOT NULL", limit=limit).to_pylist()
     if not rows:
-        raise StoreError(f"{uri} has no semantic IDs yet; {command('fit', uri)} gives them")
+        raise StoreError(no_ids(uri))
     shown = {row["content_id"]: tile(row) for row in rows}
     wanted = [i for search in searches for i in search["ids"] if i not in shown]
     shown_more = {row["content_id"]: tile(row) for row in rows_by_id(dataset, wanted, _COLUMNS)}

@@ -21,7 +21,7 @@ from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.model_identity import PYTHON
 from fuseid.encoders.models import load_clip
 from fuseid.pipelines.store.indexes import text_indexes
-from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.messages import command, no_ids
 from fuseid.pipelines.store.rows import below_prefix, rows_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
@@ -139,7 +139,7 @@ class Catalog:
         stem = sid.rstrip("-")
         condition = below_prefix(stem) + (f" AND ({where})" if where else "")
         if self._store.setting("champion") is None:
-            raise StoreError(f"{self._store.uri} has no semantic IDs yet; {command('fit', self._store.uri)} gives them")
+            raise StoreError(no_ids(self._store.uri))
         keys = self._dataset.to_table(columns=["sid", "content_id"], filter=condition)
         order = sorted(zip(keys["sid"].to_pylist(), keys["content_id"].to_pylist(), strict=True), key=_sid_order)[:k]
         found = self._rows([i for _, i in order], columns)

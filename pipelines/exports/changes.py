@@ -44,7 +44,7 @@ def write_changes(
     numbering = pq.ParquetWriter(folder / NUMBERS_FILE, NUMBERS, compression="zstd") if numbers else None
     try:
         with pq.ParquetWriter(folder / CHANGES_FILE, CHANGES, compression="zstd") as writer:
-            for batch in rebatched(changes(), CHANGES, ITEM_ROWS):
+            for batch in rebatched(changes(), ITEM_ROWS):
                 writer.write_batch(batch)
     finally:
         if numbering is not None:

@@ -11,28 +11,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.pipelines.streams.batches import chunked
+
 # The columns of an item in every format.
 IDS = pa.schema([("content_id", pa.string()), ("codes", pa.list_(pa.int32())), ("suffix", pa.int32())])
 CHUNK_ROWS = 1 << 16
 
 
 def chunks(items: Iterable[pa.RecordBatch], info: ExportInfo, rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
-    """The same items in tables of `rows` rows, so that bytes do not depend on how they were grouped; no table is empty.
+    """`chunked`. Raises ValueError if there are not `info.items` items: some formats lay out their files by this
+    number."""
+    seen = 0
 
-    Raises ValueError if there are not `info.items` of them: some formats lay out their files by this number.
-    """
-    held: list[pa.RecordBatch] = []
-    have = seen = 0
-    for batch in items:
-        seen += batch.num_rows
-        while have + batch.num_rows >= rows:
-            yield pa.Table.from_batches([*held, batch.slice(0, rows - have)]).combine_chunks()
-            batch, held, have = batch.slice(rows - have), [], 0
-        if batch.num_rows:
-            held.append(batch)
-            have += batch.num_rows
-    if held:
-        yield pa.Table.from_batches(held).combine_chunks()
+    def counted() -> Iterator[pa.RecordBatch]:
+        nonlocal seen
+        for batch in items:
+            seen += batch.num_rows
+            yield batch
+
+    yield from chunked(counted(), rows)
     if seen != info.items:
         raise ValueError(f"{info.items} items were announced, {seen} came")
 

@@ -22,7 +22,7 @@ from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import put_tag, tag_of, tokenizer_of
-from fuseid.pipelines.store.messages import command, first_line
+from fuseid.pipelines.store.messages import first_line, no_ids
 from fuseid.pipelines.store.pinned_tables import NAMES, PinnedTables
 from fuseid.pipelines.store.rows import sql_string
 from fuseid.pipelines.store.store import Store
@@ -104,7 +104,7 @@ class Snapshot:
     def _of(cls, store: Store, pinned: PinnedTables, tokenizer_id: str | None) -> Snapshot:
         tokenizer_id = tokenizer_id or store.setting("champion", pinned.ledger)
         if tokenizer_id is None:
-            raise StoreError(f"{store.uri} has no semantic IDs yet; {command('fit', store.uri)} gives them")
+            raise StoreError(no_ids(store.uri))
         tokenizer = store.describe_tokenizer(tokenizer_id)
         fusion = store.describe_fusion(tokenizer.meta["fusion"] or store.setting("fusion", pinned.ledger))
         return cls(store.uri, pinned, tokenizer, pinned_policy(store, tokenizer.id, pinned.ledger), fusion)
@@ -155,7 +155,7 @@ class Snapshot:
         schema = pa.schema([(ITEMS if name in ITEMS.names else have).field(name).remove_metadata() for name in names])
         with tempfile.TemporaryDirectory(prefix="fuseid-export-") as directory:
             count, tables = self._counted(schema, where, ordered, batch_rows, range_bytes, Path(directory))
-            with Prefetch(rebatched(tables, schema, batch_rows), room=1, name="fuseid-items") as batches:
+            with Prefetch(rebatched(tables, batch_rows), room=1, name="fuseid-items") as batches:
                 yield count, iter(batches)
 
     def largest_suffix(self) -> int:

@@ -21,7 +21,7 @@ from fuseid.pipelines.reports.findings import comparison, findings
 from fuseid.pipelines.reports.items import Sample, drawn_items, read_codes
 from fuseid.pipelines.reports.prefixes import SharedCodes, first_codes
 from fuseid.pipelines.reports.slices import Slicing
-from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.messages import command, no_ids
 from fuseid.pipelines.store.pinned_tables import PinnedTables
 from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.code_use import code_measures
@@ -69,7 +69,7 @@ def report(
     champion = store.setting("champion")
     name = tokenizer_id or champion
     if name is None:
-        raise StoreError(f"{uri} has no semantic IDs yet; {command('fit', uri)} gives them")
+        raise StoreError(no_ids(uri))
     if sample < 2 or queries < 1:
         raise BadInput(f"a report looks at 2 items and 1 query at least, got sample {sample} and queries {queries}")
     if compare == name:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.registry import chosen
 from fuseid.pipelines.sequences.examples import Examples
 from fuseid.pipelines.sequences.formats import grid, jsonl, minionerec, parquet, webdataset
 from fuseid.pipelines.sequences.items import Items, Titles
@@ -35,7 +35,4 @@ FORMATS = {form.NAME: form for form in _ALL}
 
 
 def format_named(name: str) -> SequenceFormat:
-    """Raises BadInput, with the names of all formats, for an unknown name."""
-    if name not in FORMATS:
-        raise BadInput(f"no format is named {name!r}; there are {', '.join(FORMATS)}")
-    return FORMATS[name]
+    return chosen(FORMATS, name)

@@ -5,28 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from fuseid.pipelines.exports.columns import joined
+from fuseid.pipelines.exports.columns import spelled
+from fuseid.pipelines.exports.formats.tokens import token_tables
 from fuseid.pipelines.sequences.clock import UTC_TIME
 from fuseid.pipelines.sequences.examples import Examples
 
 
 def sid_texts(codes_NM: np.ndarray, bare: bool) -> pa.Array:
     """Concatenated tokens, `<a_12><b_240><c_7><d_0>`, string [N]. bare: no token for the collision digit 0."""
-    *levels, digits_N = codes_NM.T
-    pieces: list[object] = []
-    for letter, codes_N in zip(ascii_lowercase, levels, strict=False):
-        pieces += [f"<{letter}_", np.ascontiguousarray(codes_N), ">"]
-    digit = joined(f"<{ascii_lowercase[len(levels)]}_", np.ascontiguousarray(digits_N), ">")
-    if bare:
-        digit = pc.if_else(pa.array(digits_N > 0), digit, pa.scalar("", pa.large_string()))
-    return joined(*pieces, digit).cast(pa.string())
+    tables = token_tables("minionerec", (codes_NM.max(0, initial=0) + 1).tolist(), digit_0=not bare)
+    return spelled(codes_NM, tables).cast(pa.string())
 
 
 def of_items(examples: Examples, values_of: Callable[[np.ndarray], Iterable[Any]]) -> tuple[list[Any], list[Any]]:

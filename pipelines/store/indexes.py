@@ -25,11 +25,22 @@ _FRAGMENT_ROWS, _FRAGMENT_BYTES = 1 << 20, 1 << 30
 # The index on content_id is extended every N waves: N grows by one for each so many rows, up to so many waves.
 _ROWS_A_WAVE, _MOST_WAVES = 500_000, 20
 # Exports and readers that began before a run may still need its older versions.
-_KEEP_VERSIONS = timedelta(days=7)
+KEEP_VERSIONS = timedelta(days=7)
 
 
-def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_ROWS) -> None:
-    """Compacts small fragments within a memory bound, creates the indexes that are due, and adds new rows to all."""
+def maintain(
+    store: Store,
+    vector_rows: int = VECTOR_ROWS,
+    fts_rows: int = FTS_ROWS,
+    pq_rows: int = PQ_ROWS,
+    keep_versions: timedelta = KEEP_VERSIONS,
+) -> None:
+    """Compacts small fragments within a memory bound, creates the indexes that are due, adds new rows to all, and
+    removes versions older than `keep_versions`.
+
+    vector_rows, fts_rows, pq_rows: from how many rows on an index of vectors, of words, or with product quantization is
+    created.
+    """
     reached("index.begun")
     for name, columns in (("contents", ("content_id", "sid")), ("assignments", ("content_id", "base"))):
         if name == "contents" and not store.has_contents():
@@ -47,7 +58,7 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
                         if due:
                             dataset.create_scalar_index(column, "INVERTED", with_position=True, memory_limit=_FTS_MIB)
             with trimmed_memory(), store.writing(name) as dataset:
-                _vector_indexes(dataset, have, vector_rows)
+                _vector_indexes(dataset, have, vector_rows, pq_rows)
         with store.writing(name) as dataset:
             for column in columns:
                 if column not in have and dataset.count_rows():
@@ -59,7 +70,7 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
     for name in store.versions() | {"runs": 0}:
         remove_expired(store.dataset(name))
         # Versions that an export has tagged or a backup is reading stay.
-        store.dataset(name).cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
+        store.dataset(name).cleanup_old_versions(older_than=KEEP_VERSIONS, error_if_tagged_old_versions=False)
 
 
 def compact(store: Store) -> None:
@@ -142,7 +153,7 @@ def _extend_indexes(dataset: lance.LanceDataset) -> None:
     dataset.optimize.optimize_indices(index_names=due)
 
 
-def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int) -> None:
+def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int, pq_rows: int) -> None:
     for column in (*MODALITIES, "fused"):
         if column not in dataset.schema.names or column in have:
             continue
@@ -150,7 +161,7 @@ def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int)
         if rows < threshold:
             continue
         partitions = max(1, round(math.sqrt(rows)))
-        if rows < PQ_ROWS:
+        if rows < pq_rows:
             dataset.create_index(column, "IVF_FLAT", metric="cosine", num_partitions=partitions)
         else:
             size = dataset.schema.field(column).type.list_size

@@ -18,6 +18,11 @@ def command(name: str, uri: str | Path, more: str = "") -> str:
     return f"`fuseid {name} --db {shlex.quote(str(uri))}{more}`"
 
 
+def no_ids(uri: str | Path) -> str:
+    """The line about a database whose items have no IDs."""
+    return f"{uri} has no semantic IDs yet; {command('fit', uri)} gives them"
+
+
 def check_command(uri: str) -> str:
     """The command that reports what is damaged, and repairs it where nothing is lost by that."""
     return command("check", uri, " --repair")

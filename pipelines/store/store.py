@@ -307,7 +307,7 @@ class Store:
     def describe_tokenizer(self, name: str) -> ArtifactInfo:
         """The description of a tokenizer, without loading it. Raises ArtifactError as `get_artifact` does."""
         if not is_tokenizer(name):
-            raise ArtifactError(f"{name!r} is not the id of a tokenizer; their kinds are {', '.join(TOKENIZER_SECTIONS)}")
+            raise ArtifactError(f"{name!r} is not a tokenizer's id; the kinds are {', '.join(TOKENIZER_SECTIONS)}")
         return self._read_artifact(name, kind_of(name), partial(describe, kind=kind_of(name)))
 
     def describe_fusion(self, name: str) -> ArtifactInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import pyarrow as pa
 
@@ -22,15 +23,24 @@ def folded(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def rebatched(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `rows` rows; only the last batch may have fewer. Files whose layout follows the
-    batches then do not depend on how the rows were grouped before."""
-    held = schema.empty_table()
-    for table in tables:
-        held = pa.concat_tables([held, table])
-        whole = len(held) // rows * rows
-        for start in range(0, whole, rows):
-            yield from held.slice(start, rows).combine_chunks().to_batches()
-        held = held.slice(whole)
-    if len(held):
-        yield from held.combine_chunks().to_batches()
+def chunked(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `rows` rows, each in one piece; the last may have fewer, and no table is empty. Files
+    whose layout follows the tables then do not depend on how the rows were grouped before."""
+    held: list[pa.RecordBatch] = []
+    have = 0
+    for batch in batches:
+        while have + batch.num_rows >= rows:
+            yield pa.Table.from_batches([*held, batch.slice(0, rows - have)]).combine_chunks()
+            batch, held, have = batch.slice(rows - have), [], 0
+        if batch.num_rows:
+            held.append(batch)
+            have += batch.num_rows
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def rebatched(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of tables in batches of `rows` rows; the last may have fewer."""
+    batches = chain.from_iterable(table.to_batches() for table in tables)
+    for table in chunked(batches, rows):
+        yield from table.to_batches()

@@ -1,5 +1,5 @@
 """SIGTERM or Ctrl-C, once, twice or to the whole group, stops every job in every phase: one line and the status of the
-signal, `stopped` in `runs`, a free lease, no process left, and the next run ends like a quiet one."""
+signal, `stopped` in `runs`, a free lease, no process left, and the next run completes the job."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from fuseid.pipelines.store.store import Store
 from .exactly_once import SETTINGS, Catalogue, Drivers, State, violations
 from .three_nodes import ThreeNodes
 
+pytestmark = pytest.mark.slow
 STATUS = {SIGTERM: 143, SIGINT: 130}
 NAME = {SIGTERM: "SIGTERM", SIGINT: "Ctrl-C"}
-# More than an echo of the first signal may take.
+# More than a repeated delivery of the first signal may take.
 _SECOND_AFTER = 0.8
 _QUICK = 30.0
 
@@ -115,12 +116,6 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def drivers() -> Iterator[Drivers]:
-    with Drivers() as drivers:
-        yield drivers
-
-
-@pytest.fixture(scope="module")
 def made(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("signals")
     (root / "media").mkdir()
@@ -191,7 +186,6 @@ def done(line: str) -> int:
 # An ingest without Ray
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "number", "how"),
     [
@@ -206,7 +200,7 @@ def done(line: str) -> int:
         ("run.ending", SIGTERM, "group"),
     ],
 )
-def test_outside_the_stream_it_ends_at_once(
+def test_between_streams_an_ingest_ends_at_once(
     made: Made, folder: Path, drivers: Drivers, step: str, number: int, how: str
 ) -> None:
     with ingest(made, folder, "local", hold=step) as job:
@@ -216,8 +210,7 @@ def test_outside_the_stream_it_ends_at_once(
     check(made, folder, drivers, rows=step != "lease.taken")
 
 
-@pytest.mark.slow
-def test_a_run_that_gives_its_lease_back_is_done(made: Made, folder: Path, drivers: Drivers) -> None:
+def test_a_run_that_is_releasing_its_lease_is_done(made: Made, folder: Path, drivers: Drivers) -> None:
     with ingest(made, folder, "local", hold="lease.releasing") as job:
         job.holds("lease.releasing")
         job.gets(SIGTERM, "group")
@@ -227,9 +220,8 @@ def test_a_run_that_gives_its_lease_back_is_done(made: Made, folder: Path, drive
     check(made, folder, drivers, rows=0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", ["encode.load", "decode.start", "decode.item", "wave.contents"])
-def test_what_is_in_hand_is_finished(made: Made, folder: Path, drivers: Drivers, step: str) -> None:
+def test_the_work_in_progress_is_finished(made: Made, folder: Path, drivers: Drivers, step: str) -> None:
     """The decode children are in the group that gets the signal."""
     with ingest(made, folder, "local", hold=step) as job:
         job.holds(step)
@@ -240,9 +232,8 @@ def test_what_is_in_hand_is_finished(made: Made, folder: Path, drivers: Drivers,
     check(made, folder, drivers)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", ["encode.load", "decode.item", "wave.contents"])
-def test_a_second_signal_ends_it_at_once(made: Made, folder: Path, drivers: Drivers, step: str) -> None:
+def test_a_second_signal_ends_an_ingest_at_once(made: Made, folder: Path, drivers: Drivers, step: str) -> None:
     with ingest(made, folder, "local", hold=step) as job:
         job.holds(step)
         job.gets(SIGINT, "twice")
@@ -250,8 +241,7 @@ def test_a_second_signal_ends_it_at_once(made: Made, folder: Path, drivers: Driv
     check(made, folder, drivers)
 
 
-@pytest.mark.slow
-def test_a_drain_ends_in_its_time(made: Made, folder: Path, drivers: Drivers) -> None:
+def test_draining_ends_within_its_time_limit(made: Made, folder: Path, drivers: Drivers) -> None:
     with ingest(made, folder, "local", hold="encode.block", drain=1) as job:
         job.holds("encode.block")
         job.gets(SIGTERM, "group")
@@ -282,9 +272,8 @@ def test_ray_takes_over_no_handler_and_starts_outside_the_group() -> None:
     assert (done.stdout, done.stderr) == ("['SIGTERM'] SIGALRM after 0 False True\n", "")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "how", "seconds"), [(SIGTERM, "group", 8), (SIGINT, "once", 0)])
-def test_on_a_ray_of_its_own_what_is_in_hand_is_finished(
+def test_on_its_own_ray_the_work_in_progress_is_finished(
     made: Made, folder: Path, drivers: Drivers, number: int, how: str, seconds: float
 ) -> None:
     """Also when that takes long: an encoder is held for so many seconds."""
@@ -297,12 +286,11 @@ def test_on_a_ray_of_its_own_what_is_in_hand_is_finished(
     check(made, folder, drivers)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "number", "how"),
     [("starting", SIGTERM, "group"), ("starting", SIGINT, "twice"), ("loading", SIGTERM, "group")],
 )
-def test_while_ray_starts_or_models_load_it_ends_in_its_time(
+def test_while_ray_starts_or_models_load_a_run_ends_in_time(
     made: Made, folder: Path, drivers: Drivers, phase: str, number: int, how: str
 ) -> None:
     with ingest(made, folder, "ray", hold="encode.load", drain=1) as job:
@@ -324,9 +312,8 @@ def cluster() -> Iterator[ThreeNodes]:
         yield cluster
 
 
-@pytest.mark.slow
-def test_on_a_ray_that_it_has_joined(made: Made, folder: Path, drivers: Drivers, cluster: ThreeNodes) -> None:
-    """And whatever becomes of that Ray meanwhile, which says so itself."""
+def test_on_a_joined_ray_a_run_ends_in_time(made: Made, folder: Path, drivers: Drivers, cluster: ThreeNodes) -> None:
+    """Also where the nodes of that Ray die meanwhile."""
     for number, how in ((SIGTERM, "group"), (SIGINT, "twice"), (SIGTERM, "nodes die")):
         shutil.rmtree(folder / "db")
         shutil.rmtree(folder / "marks", ignore_errors=True)
@@ -340,7 +327,7 @@ def test_on_a_ray_that_it_has_joined(made: Made, folder: Path, drivers: Drivers,
             if how != "twice":
                 time.sleep(3.5)
                 job.goes_on("wave.contents")
-            # That Ray may say something of its own before.
+            # Ray may print something of its own before.
             job.ended(number, alone=False)
         check(made, folder, drivers)
 
@@ -348,7 +335,6 @@ def test_on_a_ray_that_it_has_joined(made: Made, folder: Path, drivers: Drivers,
 # Other jobs
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "number", "how"),
     [
@@ -358,7 +344,7 @@ def test_on_a_ray_that_it_has_joined(made: Made, folder: Path, drivers: Drivers,
         ("assign.appended", SIGTERM, "group"),
     ],
 )
-def test_a_fit(made: Made, folder: Path, drivers: Drivers, step: str, number: int, how: str) -> None:
+def test_a_fit_ends_at_once(made: Made, folder: Path, drivers: Drivers, step: str, number: int, how: str) -> None:
     shutil.rmtree(folder / "db")
     shutil.copytree(made.folder / "ingested", folder / "db")
     with Job(folder, "fit", "--db", "db", "--config", "fuseid.yaml", hold=step) as job:
@@ -368,8 +354,7 @@ def test_a_fit(made: Made, folder: Path, drivers: Drivers, step: str, number: in
     check(made, folder, drivers, "fit")
 
 
-@pytest.mark.slow
-def test_a_promotion(made: Made, folder: Path, drivers: Drivers) -> None:
+def test_a_promotion_ends_at_once(made: Made, folder: Path, drivers: Drivers) -> None:
     shutil.rmtree(folder / "db")
     shutil.copytree(made.folder / "candidate", folder / "db")
     with Job(folder, "promote", made.tokenizer, "--db", "db", "--config", "fuseid.yaml", hold="columns.written") as job:
@@ -379,8 +364,7 @@ def test_a_promotion(made: Made, folder: Path, drivers: Drivers) -> None:
     check(made, folder, drivers, "promote", tokenizer=made.tokenizer)
 
 
-@pytest.mark.slow
-def test_an_assignment(made: Made, folder: Path) -> None:
+def test_an_assignment_ends_at_once(made: Made, folder: Path) -> None:
     with Job(folder, "assign", "--db", "db", "--config", "fuseid.yaml", hold="index.begun") as job:
         job.holds("index.begun")
         job.gets(SIGINT, "group")
@@ -400,7 +384,6 @@ def events(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "how"), [(SIGTERM, "group"), (SIGINT, "once")])
 @pytest.mark.parametrize("runner", ["local", "ray", "ray starting"])
 def test_an_export_of_sequences_leaves_nothing(

@@ -48,7 +48,8 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> No
     """
     if info.levels >= len(ascii_lowercase):
         raise BadInput(f"{NAME} names levels by letters and has 25 at most, this tokenizer has {info.levels}")
-    quoted, plain = _tables(info, '"', ", "), _tables(info, "", "")
+    sizes = (*info.codebook_sizes, info.largest_suffix + 1)
+    quoted, plain = token_tables(NAME, sizes, '"', ", ", digit_0=False), token_tables(NAME, sizes, digit_0=False)
     with ExitStack() as files:
         index, item, lines = (files.enter_context((folder / name).open("wb")) for name in (INDEX, ITEM, INFO))
         for numbers_N, chunk in numbered(items, folder, info):
@@ -62,12 +63,6 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> No
             write_text(lines, joined(spelled(codes_NM, plain), "\t", title, "\t", numbers_N, "\n"))
         for file in (index, item):
             file.write(b"\n}\n" if info.items else b"{}\n")
-
-
-def _tables(info: ExportInfo, quote: str, between: str) -> list[pa.Array]:
-    """For each level the token of each code, and at the end the token of each digit; digit 0 has no token."""
-    *levels, digits = token_tables(NAME, (*info.codebook_sizes, info.largest_suffix + 1), quote, between)
-    return [*levels, pa.concat_arrays([pa.array([""], pa.large_string()), digits.slice(1)])]
 
 
 def texts_of(chunk: pa.Table) -> tuple[pa.Array, pa.Array]:

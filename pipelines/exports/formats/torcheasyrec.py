@@ -28,6 +28,7 @@ from fuseid.pipelines.exports.columns import (
     matrix,
     suffixes_of,
 )
+from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.exports.formats.by_codes import Part, by_codes
 from fuseid.pipelines.streams.prefetch import in_background
 
@@ -164,8 +165,7 @@ def _write_manifest(folder: Path, info: ExportInfo, most: int) -> None:
     paths = sorted((folder / GENERATION).glob("*/part-0.parquet"))
     digest = hashlib.blake2b(info.tokenizer_id.encode(), digest_size=16)
     for path in paths:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
+        digest.update(bytes.fromhex(file_hash(path)))
     document = {
         "bundle_uuid": digest.hexdigest(),
         "codebook": list(info.codebook_sizes),

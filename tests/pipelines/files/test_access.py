@@ -1,4 +1,4 @@
-"""Nothing outside the manifest's folder and the configured prefixes is opened, whatever a uri says."""
+"""Nothing outside the manifest's folder and the configured prefixes is opened, for any uri."""
 
 import os
 
@@ -50,7 +50,7 @@ def test_paths_within_are_found_however_they_are_written(base):
         "parent/secret",
     ],
 )
-def test_what_leads_outside_is_refused(base, uri):
+def test_paths_that_lead_outside_are_refused(base, uri):
     (base / "link").symlink_to(base.parent / "secret")
     (base / "parent").symlink_to(base.parent)
     locator = AccessPolicy(base, SourceConfig())

@@ -1,4 +1,4 @@
-"""Planning: work comes in blocks of the size that the config gives, and only what has changed is worked on."""
+"""Planning: work comes in blocks of the configured size, and only for items that changed."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_caption_edit_neither_decodes_nor_encodes_the_medium_again(workspace):
     workspace.fit()
     before = workspace.rows()
 
-    # The bytes are destroyed under an unchanged size and time: whoever opens the file again rejects the item.
+    # The bytes are destroyed under an unchanged size and time: opening the file again would reject the item.
     for name in ("a.png", "b.mp4"):
         path = workspace.media / name
         stat = path.stat()
@@ -170,13 +170,13 @@ def test_a_touched_file_with_the_same_bytes_is_not_encoded_again(workspace):
     run = workspace.ingest(rows)
     assert run.counts["planned"] == 1  # it is looked at,
     after = workspace.rows()["a"]
-    assert after["clip_image"] == marked  # but its stored vector stands,
+    assert after["clip_image"] == marked  # but its stored vector is kept,
     assert after["source_stat"] != before["source_stat"]
     assert workspace.ingest(rows, load=workspace.no_model).counts["unchanged"] == 1  # and from now on it is known.
 
 
 def _overwrite_vector(workspace: Any, vector: list[float]) -> None:
-    """Puts a vector into the store that no encoder gives, to see later whether it was computed anew."""
+    """Puts a vector into the store that no encoder gives, to see later whether it was computed again."""
     store = workspace.store()
     table = store.dataset("contents").to_table()
     row = {**table.to_pylist()[0], "clip_image": vector}
@@ -197,7 +197,7 @@ def test_changed_bytes_are_encoded_again_and_the_id_stays(workspace):
     assert after["sid"] == before["sid"] is not None
 
 
-def test_an_item_may_become_of_another_kind(workspace):
+def test_an_item_may_change_its_kind(workspace):
     workspace.ingest([{"content_id": "a", "caption": "words"}])
     workspace.ingest([{"content_id": "a", "caption": "words", "uri": workspace.picture("a.png", 1)}])
     assert workspace.rows()["a"]["kind"] == "image"
@@ -209,7 +209,7 @@ def test_an_item_may_become_of_another_kind(workspace):
     assert workspace.rows("rejected") == {}
 
 
-def test_a_known_item_whose_file_is_gone_tonight_stays_as_it_is(workspace):
+def test_a_known_item_whose_file_is_missing_is_kept(workspace):
     rows = [{"content_id": "a", "uri": workspace.picture("a.png", 1)}, *workspace.captions(8)]
     workspace.ingest(rows)
     before = workspace.rows()
