@@ -76,4 +76,4 @@ def _runner(runner: Literal["local", "ray"] | Runner) -> Runner:
         from fuseid.ray_jobs.runner import RayRunner
 
         return RayRunner()
-    raise BadInput(f"unknown runner {runner!r}; there are ray and local")
+    raise BadInput(f"unknown runner {runner!r}; use ray or local")

@@ -1,4 +1,4 @@
-"""What several commands take: options by name, and the configuration that they make."""
+"""Options that several commands have, and the configuration that is made from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fuseid.core.errors import BadInput
 if TYPE_CHECKING:
     from fuseid.pipelines.ingestion.runners import Runner
 
-# The database that the command at work names.
+# The database of the running command.
 database = ""
 
 
@@ -36,7 +36,7 @@ Vlm = Annotated[str | None, typer.Option("--vlm", help="VLM; overrides vlm.model
 
 
 def load(path: Path | None, **overrides: Any) -> Any:
-    """The configuration. overrides: values by key, `clip__model` for clip.model; None leaves the file's."""
+    """The configuration. overrides: values by key, `clip__model` for clip.model; None keeps the value of the file."""
     from fuseid.core.config import load_config
 
     if path is None and Path("fuseid.yaml").is_file():
@@ -46,11 +46,11 @@ def load(path: Path | None, **overrides: Any) -> Any:
 
 def check_runner(runner: str) -> None:
     if runner not in ("ray", "local"):
-        raise BadInput(f"unknown runner {runner!r}; there are ray and local")
+        raise BadInput(f"unknown runner {runner!r}; use ray or local")
 
 
 def runner_named(name: str) -> Runner:
-    """What an ingest of this name runs on. Raises BadInput for another name than ray and local."""
+    """The runner of an ingest. Raises BadInput for another name than ray and local."""
     check_runner(name)
     if name == "local":
         from fuseid.pipelines.ingestion.runners import LocalRunner

@@ -1,4 +1,4 @@
-"""One self-contained HTML page that groups thumbnails by ID prefix, so that one sees what the codes mean."""
+"""One self-contained HTML page that groups thumbnails by ID prefix, to show what the codes mean."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_page(
 ) -> int:
     """Writes the page for at most `limit` items; returns how many it shows.
 
-    searches: {"command": text, "ids": content_ids in order} each. Raises StoreError where there are no IDs yet.
+    searches: {"command": text, "ids": content_ids in order} each. Raises StoreError if there are no IDs yet.
     """
     store = Store.open(uri)
     dataset = store.dataset("contents")
@@ -64,7 +64,7 @@ def write_page(
 
 
 def render(template: str, **values: Any) -> str:
-    """One of the templates beside this module; what is from outside is escaped."""
+    """Renders one of the templates beside this module; values are escaped."""
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template(template).render(**values)
@@ -78,7 +78,7 @@ def tile(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def picture_source(encoded: bytes) -> str:
-    """WebP or JPEG bytes as an address that holds the picture itself."""
+    """WebP or JPEG bytes as a data URI."""
     kind = "webp" if encoded[8:12] == b"WEBP" else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 

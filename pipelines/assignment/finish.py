@@ -1,4 +1,4 @@
-"""The end of every job that changes vectors or IDs: it fuses, gives IDs, records drift and maintains the tables."""
+"""The end of every job that changes vectors or IDs: fuses, gives IDs, records drift and maintains the tables."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def finish(
     """Gives IDs to the items that have none under a tokenizer, and maintains tables and indexes; without a tokenizer
     it only maintains.
 
-    champion: `tokenizer` is the champion, whose IDs `contents` shows. fitted: by this job, so the items are those that
-    the tokenizer was fitted on, and say nothing of drift.
+    champion: whether `tokenizer` is the champion, whose IDs `contents` shows. fitted: whether this job fitted it: then
+    the items are those that it was fitted on, and show no drift.
     """
     if tokenizer is not None:
         with run.timed("assign"):
@@ -52,7 +52,7 @@ def finish(
 
 
 def fuse(store: Store, run: Run, fusion: Fusion) -> None:
-    """Fills `fused` wherever it is null, in one commit."""
+    """Computes `fused` for all rows in which it is null, in one commit."""
     with run.timed("fuse"):
         store.ensure_vectors({"fused": fusion.dim})
         reached("fuse.begun")
@@ -88,7 +88,7 @@ def write_fused(
 
 
 def _note_without_id(store: Store, run: Run) -> None:
-    """Counts items that have none of the modalities which the fusion knows, and says so: they can have no ID."""
+    """Counts and notes the items that have none of the fusion's modalities: they cannot have an ID."""
     missing = store.dataset("contents").count_rows("sid IS NULL")
     if missing:
         run.counts["without_id"] = missing

@@ -1,4 +1,4 @@
-"""The formats that IDs are exported in, by name."""
+"""The formats of exported IDs, by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def format_named(name: str) -> ExportFormat:
 
 
 def chosen(formats: Mapping[str, Format], name: str) -> Format:
-    """Raises BadInput, naming all formats, where there is none of that name."""
+    """Raises BadInput, with the names of all formats, for an unknown name."""
     if name not in formats:
         raise BadInput(f"no format is named {name!r}; there are {', '.join(formats)}")
     return formats[name]

@@ -1,4 +1,4 @@
-"""Streams of Arrow rows in fewer, larger pieces, or in pieces of one size."""
+"""Streams of Arrow rows, regrouped into fewer, larger pieces or into pieces of one size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 
 def folded(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of at least `rows` rows, the last but for that."""
+    """The same rows in tables of at least `rows` rows; only the last table may have fewer."""
     held: list[pa.RecordBatch] = []
     count = 0
     for batch in batches:
@@ -24,8 +24,8 @@ def folded(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
 
 
 def chunked(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of `rows`, each in one piece, the last smaller and none empty: files whose layout follows
-    the tables do not depend on how rows came."""
+    """The same rows in tables of `rows` rows, each in one piece; the last may have fewer, and no table is empty. Files
+    whose layout follows the tables then do not depend on how the rows were grouped before."""
     held: list[pa.RecordBatch] = []
     have = 0
     for batch in batches:
@@ -40,7 +40,7 @@ def chunked(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
 
 
 def rebatched(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.RecordBatch]:
-    """The rows of tables in batches of `rows`, the last smaller."""
+    """The rows of tables in batches of `rows` rows; the last may have fewer."""
     batches = chain.from_iterable(table.to_batches() for table in tables)
     for table in chunked(batches, rows):
         yield from table.to_batches()

@@ -47,7 +47,7 @@ def test_damage_ends_with_1_and_its_repair_with_0(fuseid, as_text, folder):
     damage_lease(folder)
     status, out, err = fuseid("check", "--db", "db")
     assert (status, err) == (1, "")
-    for words in ("lease", "power cut", "--repair"):
+    for words in ("lease", "manifest", "--repair"):
         assert words in " ".join(out.split())
     out = as_text("check", "--db", "db", "--repair")
     assert "repaired" in out

@@ -81,7 +81,7 @@ def test_sequences_are_reported_as_json_and_as_text(as_json, as_text, folder, ev
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["ids", "--out", "new", "--since", "yesterday"], "no export tagged 'yesterday'; there is none"),
+        (["ids", "--out", "new", "--since", "yesterday"], "no export tagged 'yesterday'; its tags: none"),
         (["ids", "--out", "new", "--manifest", "fuseid.yaml"], "cannot read the manifest fuseid.yaml"),
         (["tags", "--remove", "yesterday"], "no export tagged 'yesterday'"),
         (["trie", "--out", "new", "--where", "nonsense = 1"], "nonsense = 1"),
@@ -93,7 +93,7 @@ def test_sequences_are_reported_as_json_and_as_text(as_json, as_text, folder, ev
         ([*SEQUENCES, "--split", "by-time"], "takes two --cuts"),
         ([*SEQUENCES, "--time-zone", "Moon"], "unknown time zone 'Moon'"),
         ([*SEQUENCES, "--format", "csv"], "no format is named 'csv'"),
-        ([*SEQUENCES[:-1], "spark"], "unknown runner 'spark'; there are ray and local"),
+        ([*SEQUENCES[:-1], "spark"], "unknown runner 'spark'; use ray or local"),
     ],
 )
 def test_invalid_options_are_refused(refused, folder, events, arguments, said):

@@ -35,7 +35,7 @@ def test_ready_made_vectors_go_from_ingest_to_export_with_json_output(as_json, f
 def test_the_same_commands_print_text(as_text, folder):
     for arguments, said in [
         (["lookup", "--db", "db", "--id", "v03"], "content_id"),
-        (["explain", "v03", "--db", "db"], "who shares each prefix"),
+        (["explain", "v03", "--db", "db"], "items that share each prefix"),
         (["fit", "--db", "db"], "assigned"),
         (["export", "ids", "--db", "db", "--out", "ids"], "exported to ids"),
     ]:

@@ -227,7 +227,7 @@ def test_tagged_versions_survive_the_removal_of_old_versions(fitted, cluster):
     remove_tag(fitted.uri(), tag)
     assert tags(fitted.uri()) == []
     maintain(fitted.store(), keep_versions=timedelta(0))
-    with pytest.raises(BadInput, match="there is none"):
+    with pytest.raises(BadInput, match="its tags: none"):
         Snapshot.open(fitted.uri(), tag=tag)
 
 

@@ -8,13 +8,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.strategies import just
 
 from fuseid.core.config import Config
-from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
-from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.core.fingerprints import text_hash
+from fuseid.pipelines.files.access import UNVERSIONED, Location
+from fuseid.pipelines.ingestion.fingerprints import StageFingerprints, stage_fingerprints
+from fuseid.pipelines.ingestion.plan import _STATE, Plan, _Look
+from fuseid.pipelines.sources.item import SourceItem
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store.store import Store
 
@@ -51,6 +56,53 @@ def test_blocks_hold_every_item_once_in_order_and_are_as_full_as_they_may_be(emp
         assert sum(block) <= block_rows or len(block) == 1
     for block, following in pairwise(weights):
         assert sum(block) + following[0] > block_rows
+
+
+def either(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+OTHER = {
+    "kind": either("image", "text"),
+    "uri": either(None, "b.png"),
+    "attributes": just('{"b": 1}'),
+    "source_stat": either(None, "2:2", f"{UNVERSIONED}1"),
+    "caption_hash": either(text_hash("z"), text_hash(None)),
+    "decode_fp": just("before"),
+    "clip_fp": either("before", None),
+    "vlm_fp": either("before", None),
+    "describe_fp": either("before", None),
+}
+
+
+@settings(max_examples=500)
+@given(
+    item=st.builds(
+        SourceItem, just("a"), uri=either(None, "a.png"), caption=either("x", None), kind=either(None, "image"),
+        attributes=either("{}", '{"a": 1}'),
+    ),
+    stat=either("1:1", f"{UNVERSIONED}1"),
+    models=st.tuples(either("now", None), either("now", None), either("now", None), st.booleans()),
+    changes=st.sets(st.sampled_from(sorted(OTHER)), max_size=1),
+    other=st.fixed_dictionaries(OTHER),
+)  # fmt: skip
+def test_an_item_that_the_fast_path_finds_unchanged_needs_no_work(empty, item, stat, models, changes, other):
+    stages = StageFingerprints("now", *models)
+    plan = Plan(Store.open(empty / "db"), open_source(empty), Config.model_validate({"clip": None}), stages)
+    look = _Look() if item.uri is None else _Look(Location("/a.png"), stat)
+    same = {
+        "content_id": "a", "kind": "image", "uri": item.uri, "attributes": item.attributes.replace(" ", ""),
+        "source_stat": look.stat, "caption_hash": text_hash(item.caption), "decode_fp": "now", "clip_fp": stages.clip,
+        "vlm_fp": stages.vlm, "describe_fp": stages.describe,
+    }  # fmt: skip
+    stored = same | {name: other[name] for name in changes}
+    (unchanged,) = plan._unchanged(
+        [item], [look], pa.table({name: pa.array([stored[name]], pa.string()) for name in _STATE})
+    )
+    needs_work = plan._compare(plan._row(item, look), stored) is not None
+    assert not (unchanged and needs_work)
+    if stored == same and not (look.stat or "").startswith(UNVERSIONED):
+        assert unchanged
 
 
 def test_attributes_that_json_cannot_hold_do_not_make_an_item_look_changed(workspace):

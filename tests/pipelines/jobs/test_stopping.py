@@ -132,7 +132,7 @@ def test_other_threads_leave_signals_alone():
 
     def run() -> None:
         with stoppable(1) as stop:
-            seen.append((signal.getsignal(signal.SIGTERM), stop.told))
+            seen.append((signal.getsignal(signal.SIGTERM), stop.requested))
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -46,7 +46,7 @@ def test_metadata_link_local_multicast_and_reserved_addresses_never(address):
 def test_a_host_that_turns_out_to_be_loopback_is_refused_when_it_is_connected_to(site, config, fetch, host):
     site.put("a.png", b"secret")
     source = config(private_hosts=False, allow=(site.uri(host=host),))
-    place = AccessPolicy(site.uri(host=host), source).place("a.png")
+    place = AccessPolicy(site.uri(host=host), source).locate("a.png")
     refused = fetch(str(place), source=source)
     assert isinstance(refused, NotAllowed)
     assert "source.private_hosts" in str(refused)
@@ -56,7 +56,7 @@ def test_a_host_that_turns_out_to_be_loopback_is_refused_when_it_is_connected_to
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_with_private_hosts_allowed_loopback_is_fetched(site, config, fetch, host):
     site.put("a.png", b"mine")
-    place = AccessPolicy(site.uri(host=host), config(allow=())).place("a.png")
+    place = AccessPolicy(site.uri(host=host), config(allow=())).locate("a.png")
     assert fetch(str(place), source=config(allow=())) == b"mine"
 
 
@@ -69,7 +69,7 @@ def test_with_private_hosts_allowed_loopback_is_fetched(site, config, fetch, hos
 def test_a_host_in_disguise_is_refused_before_anything_is_connected_to(site, config, host):
     locator = AccessPolicy("http://good/", config(allow=("http://good/",), private_hosts=False))
     with pytest.raises(NotAllowed):
-        locator.place(site.uri("a.png", host=host))
+        locator.locate(site.uri("a.png", host=host))
 
 
 def test_a_redirect_within_what_is_allowed_is_followed(site, fetch):

@@ -88,7 +88,7 @@ def test_rows_without_a_user_an_item_or_a_time_are_counted_and_the_first_is_name
         read(Interactions.open(path), csv_block=64)
     assert str(refused.value) == (
         "no user_id in 2 rows, the first is row 2 of i.csv; no content_id in 2 rows, the first is row 3 of i.csv; "
-        "no readable timestamp in 1 row, the first is row 5 of i.csv ('never'); mend or remove them"
+        "no readable timestamp in 1 row, the first is row 5 of i.csv ('never'); correct or remove them"
     )
 
 

@@ -47,7 +47,7 @@ def listed(source: Any, config: SourceConfig | None = None) -> list[SourceItem]:
 
 def medium(source: Any, item: SourceItem) -> bytes:
     """The bytes at the uri of an item, read as an ingest reads them."""
-    place = AccessPolicy(open_source(source).base, SourceConfig()).place(item.uri or "")
+    place = AccessPolicy(open_source(source).base, SourceConfig()).locate(item.uri or "")
     with Fetcher(SourceConfig(), 1 << 20) as fetcher, fetcher.files([str(place)]) as files:
         (file,) = files
         return Path(file.path).read_bytes()  # type: ignore[union-attr]
@@ -98,7 +98,7 @@ def test_failed_downloads_are_counted_and_no_items(tmp_path):
     source = open_source(path)
     for _ in range(2):
         assert [item.content_id for item in source] == ["a"]
-        assert source.notes == ["1 samples of the shards say that their download failed; they are no items"]
+        assert source.notes == ["1 samples of the shards are left out: their download had failed"]
 
 
 def test_attributes_are_bounded(tmp_path):
@@ -200,7 +200,7 @@ def test_a_tar_a_folder_and_a_pattern_name_shards(shards, pattern, keys):
     assert isinstance(source, WebDataset)
     assert [item.content_id for item in source] == keys
     for item in source:
-        assert AccessPolicy(source.base, SourceConfig()).place(item.uri or "").member
+        assert AccessPolicy(source.base, SourceConfig()).locate(item.uri or "").member
 
 
 @pytest.mark.parametrize(
