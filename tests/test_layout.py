@@ -38,6 +38,8 @@ FLOORS = (
 ACROSS = {
     "test_layout.py": "the tree",
     "test_sample.py": "the bundled sample",
+    "api/test_api.py": "the public surface",
+    "examples/test_examples.py": "the usage examples",
     "pipelines/test_own_tokenizer.py": "a kind of tokenizer from outside, in every job and reader",
 }
 SOURCES = sorted(path for folder in ORDER for path in (ROOT / folder).rglob("*.py"))
