@@ -13,14 +13,14 @@ from html import escape
 
 @dataclass(frozen=True)
 class Point:
-    """x and y in the plot's own units, with an interval of y where there is one; what the pointer is told, and
-    the text at a bar."""
+    """x and y in the plot's own units, with an interval of y where there is one; the text beside the pointer, and the
+    text at a bar."""
 
     x: float
     y: float
     low: float | None = None
     high: float | None = None
-    told: str = ""
+    tooltip: str = ""
     text: str = ""
 
 
@@ -105,7 +105,7 @@ class Plot:
                 self._add("polyline", cls=f"line {one.style}", points=_joined(self._at(p.x, p.y) for p in one.points))
             for p in one.points if marks else ():
                 x, y = self._at(p.x, p.y)
-                self._add("circle", p.told, cls=f"dot {one.style}", cx=x, cy=y, r=4)
+                self._add("circle", p.tooltip, cls=f"dot {one.style}", cx=x, cy=y, r=4)
         return self
 
     def bars(self, series: Sequence[Series], share: float = 0.72) -> Plot:
@@ -119,7 +119,7 @@ class Plot:
                 if p.text:
                     self._text(left + width / 2, y - 5, p.text, "middle")
                 self._add(
-                    "rect", p.told, cls=f"bar {one.style}", x=round(left, 1), y=y, width=round(width - 1, 1),
+                    "rect", p.tooltip, cls=f"bar {one.style}", x=round(left, 1), y=y, width=round(width - 1, 1),
                     height=round(self._bottom - y, 1), rx=2,
                 )  # fmt: skip
         return self
@@ -153,8 +153,8 @@ class Plot:
         )
         self._parts.append(turned)
 
-    def _add(self, name: str, told: str = "", **attributes: str | float) -> None:
-        self._parts.append(_tag(name, "", told, **attributes))
+    def _add(self, name: str, tooltip: str = "", **attributes: str | float) -> None:
+        self._parts.append(_tag(name, "", tooltip, **attributes))
 
     def _text(self, x: float, y: float, text: str, anchor: str, cls: str = "tick") -> None:
         self._parts.append(_tag("text", text, cls=cls, x=round(x, 1), y=round(y, 1), anchor=anchor))
@@ -168,7 +168,7 @@ class Dot:
     low: float | None
     high: float | None
     style: str
-    told: str
+    tooltip: str
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def dots(
         at = _TOP + 8 + row * (number + 0.5)
         shown = name if len(name) * 6.3 < names else name[: int(names / 6.3) - 1] + "…"
         parts.append(
-            _tag("text", shown, told=name if shown != name else "", cls="name", x=names - 8, y=at + 4, anchor="end")
+            _tag("text", shown, tooltip=name if shown != name else "", cls="name", x=names - 8, y=at + 4, anchor="end")
         )
         parts.append(_tag("line", cls="grid", x1=names, x2=width - _RIGHT, y1=at, y2=at))
     room = (width - names - _RIGHT) / len(panels)
@@ -226,7 +226,7 @@ def _panel(panel: Panel, left: float, right: float, bottom: float, row: int) -> 
                 low, high = (panel.axis.place(v, left, right) for v in (dot.low, dot.high))
                 parts.append(_tag("line", cls=f"whisker {dot.style}", x1=low, x2=high, y1=at, y2=at))
             x = panel.axis.place(dot.value, left, right)
-            parts.append(_tag("circle", told=dot.told, cls=f"dot {dot.style}", cx=x, cy=at, r=4))
+            parts.append(_tag("circle", tooltip=dot.tooltip, cls=f"dot {dot.style}", cx=x, cy=at, r=4))
     return parts
 
 
@@ -242,8 +242,8 @@ def _svg(width: int, height: float, label: str, parts: Iterable[str]) -> str:
 _NAMES = {"cls": "class", "anchor": "text-anchor"}
 
 
-def _tag(name: str, text: str = "", told: str = "", **attributes: str | float) -> str:
-    """An element, all of its text escaped. told: what the pointer is told of it."""
+def _tag(name: str, text: str = "", tooltip: str = "", **attributes: str | float) -> str:
+    """An element, all of its text escaped. tooltip: shown beside the pointer."""
     written = "".join(f' {_NAMES.get(key, key)}="{escape(str(value))}"' for key, value in attributes.items())
-    title = f"<title>{escape(told)}</title>" if told else ""
+    title = f"<title>{escape(tooltip)}</title>" if tooltip else ""
     return f"<{name}{written}>{title}{escape(text)}</{name}>"

@@ -31,7 +31,7 @@ def print_evaluation(document: Mapping[str, Any]) -> None:
         rows = list(_differences(document))
         print_rows(rows, ("slice", "less", *measures), title="semantic less each control, points (95% interval)")
     out.print()
-    print_rows(_about(document), ("IDs", "no item, free", "no item, trie", "with suffix", "steps", "loss", "s a seed"))
+    print_rows(_ids(document), ("IDs", "no item, free", "no item, trie", "with suffix", "steps", "loss", "s a seed"))
     out.print(Text(f"{document['seconds']:,.0f} s in all; docs/evaluation.md says how to read this"))
 
 
@@ -49,7 +49,7 @@ def _differences(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
             yield {"slice": part, "less": name} | {row["measure"]: _figure(row, "+") for row in rows}
 
 
-def _about(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+def _ids(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     for one in document["ids"]:
         yield {
             "IDs": one["ids"],

@@ -48,7 +48,7 @@ def interval(one: Mapping[str, Any], unit: str, low: str = "low", high: str = "h
     return f"{figure(one[low], unit).removesuffix('%')} to {figure(one[high], unit)}"
 
 
-def told(one: Mapping[str, Any], where: str = "") -> str:
+def tooltip(one: Mapping[str, Any], where: str = "") -> str:
     """A measure in one line, for the pointer: what it is, its value, its interval, its chance."""
     unit = unit_of(one["name"])
     parts = [f"{where or title_of(one['name'])}: {figure(one['value'], unit)}"]

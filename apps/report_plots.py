@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fuseid.apps.charts import Axis, Dot, Panel, Plot, Point, Series, dots, linear, logarithmic, named
-from fuseid.apps.figures import figure, told, unit_of
+from fuseid.apps.figures import figure, tooltip, unit_of
 from fuseid.pipelines.reports.findings import measure, slice_title
 
 Column = Mapping[str, Any]
@@ -34,7 +34,7 @@ def _percent(value: float) -> str:
 
 def _by_depth(column: Column, name: str, style: str, text: str) -> Series:
     found = [one for one in column["measures"] if one["name"] == name]
-    points = [Point(one["level"] - 1, one["value"], one["low"], one["high"], told(one)) for one in found]
+    points = [Point(one["level"] - 1, one["value"], one["low"], one["high"], tooltip(one)) for one in found]
     return Series(text, style, points)
 
 
@@ -138,7 +138,7 @@ def _prefixes(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]
     for number, column in enumerate(columns, 1):
         found = [one for one in column["measures"] if one["name"] == "prefix_collision"]
         one = _by_depth(column, "prefix_collision", f"s{number}", "in the catalogue" + _of(names, number - 1))
-        chance = [Point(m["level"] - 1, m["null"], told="by chance: " + figure(m["null"], "share"))
+        chance = [Point(m["level"] - 1, m["null"], tooltip="by chance: " + figure(m["null"], "share"))
                   for m in found if m["null"] is not None]  # fmt: skip
         # At depth 1 chance changes nothing, so its line begins at the same point.
         start = [Point(one.points[0].x, one.points[0].y)] if chance else []
@@ -160,7 +160,7 @@ def _buckets(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
             Point(
                 at,
                 c["items"] / column["items"],
-                told=f"{c['items']:,} items with {c['buckets']:,} different codes, {text} each",
+                tooltip=f"{c['items']:,} items with {c['buckets']:,} different codes, {text} each",
                 text=figure(c["items"] / column["items"], "share") if c["items"] else "",
             )
             for at, (c, text) in enumerate(zip(column["bucket_sizes"], texts, strict=False))
@@ -220,7 +220,7 @@ def _same_slice(column: Column, part: Mapping[str, Any]) -> Mapping[str, Any] | 
 
 
 def _dot(one: Mapping[str, Any], style: str, where: str = "") -> Dot:
-    return Dot(one["value"], one["low"], one["high"], style, told(one, where))
+    return Dot(one["value"], one["low"], one["high"], style, tooltip(one, where))
 
 
 def _chance(one: Mapping[str, Any]) -> Dot:

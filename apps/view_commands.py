@@ -49,8 +49,8 @@ def lookup(
     from fuseid.apps.show import print_json, print_rows
     from fuseid.pipelines.lookup import Catalog
 
-    told = config is not None or clip is not None or Path("fuseid.yaml").is_file()
-    catalog = Catalog.open(db, load(config, clip__model=clip) if told else None)
+    requested = config is not None or clip is not None or Path("fuseid.yaml").is_file()
+    catalog = Catalog.open(db, load(config, clip__model=clip) if requested else None)
     rows = catalog.search(text=text, image=image, video=video, like=id, sid=sid, k=k, where=where).to_pylist()
     if json:
         print_json(rows)

@@ -1,7 +1,7 @@
-"""What generated captions cost: `python benchmarks/captions.py [--json OUT] [--model MODEL]`.
+"""The cost of generated captions: `python benchmarks/captions.py [--json OUT] [--model MODEL]`.
 
-The encode step over the sample's pictures with the bundled VLM: vectors alone, with captions, with captions and tags;
-and, of those with captions, the vectors and captions of one picture at a time, as without batches.
+Runs the encode step over the sample's pictures with the bundled VLM: vectors only, with captions, with captions and
+tags; and vectors and captions one picture at a time, that is, without batches.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 import numpy as np
@@ -38,7 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def pictures(count: int) -> list[np.ndarray]:
-    """Of the sample, as decoding leaves them: uint8 [1, H, W, 3], long side at most 512."""
+    """Pictures of the sample in the form that decoding produces: uint8 [1, H, W, 3], long side at most 512."""
     folder = Path(fuseid.sample.__path__[0]) / "images"
     found = []
     for path in sorted(folder.iterdir())[:count]:
@@ -50,7 +50,7 @@ def pictures(count: int) -> list[np.ndarray]:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """The process's own time, on one thread: other work on the machine does not count."""
+    """Processor time of this process, on one thread: other work on the machine does not count."""
     started = time.process_time()
     run()
     return time.process_time() - started
@@ -75,7 +75,7 @@ def main() -> None:
     for _ in range(arguments.repeats + 1):
         for case, step in steps.items():
             times[case].append(seconds(lambda step=step: step(batch)))
-    # The first turn only warms up.
+    # The first round only warms up.
     rates = {case: len(frames) / statistics.median(found[1:]) for case, found in times.items()}
     rows = [{"case": case, "items_s": rate, "over_vectors": rate / rates["vectors"]} for case, rate in rates.items()]
     print(f"{arguments.model}; {len(frames)} pictures; CPU, one thread, processor time; median of {arguments.repeats}")

@@ -1,14 +1,14 @@
-"""What one driver can commit for a thousand workers: `python benchmarks/commits.py [--json OUT]`.
+"""How fast one driver commits for a thousand workers: `python benchmarks/commits.py [--json OUT]`.
 
-Real list, planner, waves, committer, lease and Lance tables; only media and models are missing: planned blocks come
-back as finished ones, with random vectors and thumbnails, in the order in which `--workers` of unequal speed would
-finish them, three blocks each. Every number of items has a database and a process of its own.
+Uses the real list, planner, waves, committer, lease and Lance tables, but no media and no models: planned blocks come
+back as finished ones, with random vectors and thumbnails, in the order in which `--workers` of different speed would
+finish them, three blocks each. Each number of items has its own database and process.
 
-rows_s: rows per second of commits, the key's index as waves land included. first_s, last_s, most_s: seconds of a
-commit, medians of the first and last tenth of them, and the slowest; where last_s leaves first_s, one driver bends.
-fed: workers of `--rate` items per second that such a driver keeps up with. peak_mib: the driver's own memory, of which
-it had base_mib before it began.
-Compaction and the other indexes come once, after the last wave; the vector index is left out.
+rows_s: rows committed per second, including the key's index after each wave. first_s, last_s, most_s: seconds per
+commit, medians of the first and last tenth, and the slowest; if last_s is larger than first_s, one driver no longer
+keeps up. fed: number of workers of `--rate` items per second that such a driver can serve. peak_mib: peak memory of the
+driver; base_mib: its memory before.
+Compaction and the other indexes run once, after the last wave; no vector index is made.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 import numpy as np
@@ -48,12 +48,12 @@ from fuseid.pipelines.store.store import Store
 
 DIM = 512
 THUMBNAIL_BYTES = 4096
-# Blocks that an encoder has in hand, as in ray_jobs/flow.py.
+# Blocks assigned to an encoder at a time, as in ray_jobs/flow.py.
 _DEPTH = 3
 
 
 class Catalogue:
-    """A source of `count` images that nobody looks at."""
+    """A source of `count` images that are never read."""
 
     def __init__(self, base: Path, count: int) -> None:
         self.base = base
@@ -68,7 +68,7 @@ class Catalogue:
 
 
 def in_order_of_workers(planned: Iterable[pa.RecordBatch], workers: int) -> Iterator[pa.RecordBatch]:
-    """Blocks as workers finish them whose speeds differ, and whose blocks do."""
+    """The planned blocks in the order in which workers of different speed finish them."""
     rng = np.random.default_rng(0)
     free = [(0.0, worker) for worker in range(workers)]
     pace = rng.lognormal(0.0, 0.3, workers)
@@ -85,7 +85,7 @@ def in_order_of_workers(planned: Iterable[pa.RecordBatch], workers: int) -> Iter
 
 
 def finished(block: pa.RecordBatch, rng: np.random.Generator) -> pa.RecordBatch:
-    """WORK -> DONE, as if decoded and encoded."""
+    """WORK -> DONE, as if the block had been decoded and encoded."""
     rows = block.num_rows
     numbers = rng.standard_normal(rows * DIM, dtype=np.float32)
     noise = rng.bytes(rows * THUMBNAIL_BYTES)
@@ -104,7 +104,7 @@ def finished(block: pa.RecordBatch, rng: np.random.Generator) -> pa.RecordBatch:
 
 
 class Timed:
-    """An iterable, and the seconds that it took to draw from it."""
+    """An iterable that counts the seconds spent in producing its items."""
 
     def __init__(self, items: Iterable[pa.RecordBatch]) -> None:
         self._items = iter(items)
@@ -188,7 +188,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="fuseid-bench-", dir=arguments.work) as folder:
         for items in arguments.items:
-            # A process of its own: the peak of its memory is that of this many items.
+            # A separate process, so that its peak memory is that of this number of items.
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
                 row = process.submit(simulate, items, arguments.workers, folder).result()
             rows.append(row | {"fed": round(row["rows_s"] / arguments.rate)})
@@ -214,8 +214,8 @@ def main() -> None:
     print_rows(shown, ("items", *speed))
     print_rows(shown, ("items", *size))
     if arguments.json:
-        told = {"workers": arguments.workers, "rate": arguments.rate, "dim": DIM, "thumbnail_bytes": THUMBNAIL_BYTES}
-        arguments.json.write_text(json.dumps(told | {"rows": rows}, indent=1) + "\n")
+        setup = {"workers": arguments.workers, "rate": arguments.rate, "dim": DIM, "thumbnail_bytes": THUMBNAIL_BYTES}
+        arguments.json.write_text(json.dumps(setup | {"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Eight frames of a 60-second 720p H.264 video: our sampling beside decord's, one thread each, in one run."""
+"""Eight frames of a 60-second 720p H.264 video: fuseid's sampling and decord's, one thread each, in one run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def make_video(path: Path, seconds: int, gop: int) -> None:
-    """Drifting gradients, a moving square and film grain: motion for the encoder to predict, and some it cannot."""
+    """Drifting gradients, a moving square and film grain: motion that the encoder can predict, and noise it cannot."""
     random = np.random.default_rng(0)
     grain = random.integers(-8, 9, (16, HEIGHT, WIDTH, 1), dtype=np.int16)
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
@@ -70,9 +70,9 @@ def make_video(path: Path, seconds: int, gop: int) -> None:
 
 
 def compare(path: str, repeats: int) -> list[dict]:
-    """Rounds go through all ways in turn, so that a busy moment of the machine hits them alike.
+    """Each round runs all methods in turn, so that a busy moment of the machine affects them equally.
 
-    Processor time is reported beside the time on the wall: it is the steadier of the two where others share the cores.
+    Processor time is reported beside wall-clock time: it varies less on a shared machine.
     """
     ways = contenders(path)
     wall: dict[str, list[float]] = {name: [] for name in ways}
@@ -82,7 +82,7 @@ def compare(path: str, repeats: int) -> list[dict]:
         for name, way in ways.items():
             wall_start, processor_start = time.perf_counter(), time.process_time()
             frames = way()
-            if round_number:  # the first warms the page cache and the libraries
+            if round_number:  # the first round only warms the page cache and the libraries
                 wall[name].append(time.perf_counter() - wall_start)
                 processor[name].append(time.process_time() - processor_start)
             distinct[name] = len({frame.tobytes() for frame in frames})

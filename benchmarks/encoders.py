@@ -1,9 +1,9 @@
-"""Our encode step against the bare forward pass: `python benchmarks/encoders.py [--device cuda] [--json OUT]`.
+"""fuseid's encode step and the bare forward pass: `python benchmarks/encoders.py [--device cuda] [--json OUT]`.
 
-Random weights, so nothing is downloaded. `step` is the product's own: Arrow batches of uint8 frames to Arrow batches of
-vectors, preprocessing and tokenizing included. `bare` is the model alone, on inputs that lie ready on its device, in
-blocks of the same size. Pictures of one shape, and of `mixed` shapes, where a VLM that reads pictures at their own
-resolution gives every shape another number of tokens. A clip is 8 frames; the VLM sees 4 of them.
+Random weights, so nothing is downloaded. `step` is fuseid's own: Arrow batches of uint8 frames to Arrow batches of
+vectors, including preprocessing and tokenizing. `bare` is the model alone, on inputs that are already on its device, in
+blocks of the same size. Pictures have one shape or `mixed` shapes; for a VLM that reads pictures at their own
+resolution, each shape has another number of tokens. A clip is 8 frames; the VLM sees 4 of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 import numpy as np
@@ -45,7 +45,7 @@ MODELS: dict[str, Callable[[Path], str]] = {
 
 
 def shapes_of(case: str, items: int) -> list[tuple[int, int, int]]:
-    """Long side 512, as decoding leaves it."""
+    """Long side 512, as decoding produces it."""
     if case == "clips":
         return [(FRAMES, 288, 512)] * items
     if case == "pictures":
@@ -55,7 +55,7 @@ def shapes_of(case: str, items: int) -> list[tuple[int, int, int]]:
 
 
 def seconds(run: Callable[[], None], device: torch.device) -> float:
-    """On the CPU the process's own time, on one thread: other work on the machine does not count."""
+    """On the CPU, processor time of this process, on one thread: other work on the machine does not count."""
     if device.type == "cpu":
         started = time.process_time()
         run()
@@ -68,7 +68,7 @@ def seconds(run: Callable[[], None], device: torch.device) -> float:
 
 
 def bare_clip(clip: OpenClip, frames: int) -> Callable[[], None]:
-    """The image tower on as many frames, in the encoder's own blocks."""
+    """The image tower on the same number of frames, in blocks of the encoder's size."""
     size = clip._fit(np.zeros((384, 512, 3), np.uint8)).shape
     block = torch.randn(clip.block, 3, *size[:2], device=clip.device, dtype=clip._dtype)
 
@@ -81,8 +81,8 @@ def bare_clip(clip: OpenClip, frames: int) -> Callable[[], None]:
 
 
 def bare_vlm(vlm: TransformersVlm, batch: pa.RecordBatch) -> Callable[[], None]:
-    """The model without its head on the items' inputs: in blocks where all shapes are equal, else one by one."""
-    prepared = [vlm._to_read((frames, None)) for frames in _frames_of(batch)]
+    """The model without its output layer on the items' inputs: in blocks if all shapes are equal, else one by one."""
+    prepared = [vlm._inputs_of((frames, None)) for frames in _frames_of(batch)]
     equal = len({inputs["input_ids"].shape[1] for inputs in prepared}) == 1
     rows = vlm._rows(prepared[0]) if equal else 1
     groups = [prepared[i : i + rows] for i in range(0, len(prepared), rows)]
@@ -115,7 +115,7 @@ def measure(name: str, case: str, arguments: argparse.Namespace, folder: Path) -
         step, bare = EncodeStep(encoder, None), bare_clip(encoder, frames)
     found: dict[str, list[float]] = {"bare": [], "step": []}
     for turn in range(arguments.repeats + 1):
-        # The two alternate, so that a slow minute of the machine falls on both; the first turn only warms up.
+        # The two alternate, so that a slow minute of the machine affects both; the first round only warms up.
         pair = seconds(bare, device), seconds(lambda: step(batch), device)
         if turn:
             found["bare"].append(pair[0])

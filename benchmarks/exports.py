@@ -1,27 +1,27 @@
-"""What an export of IDs costs beside writing the same files with the plain library:
+"""The time of an export of IDs, compared with writing the same files with the plain library:
 `python benchmarks/exports.py [--items 1000000] [--formats grid,parquet] [--repeats 3] [--work DIR] [--json OUT]`.
 
 A database of `--items` rows is made directly with Lance: short captions, a title among the attributes, no vectors,
-random codes of three levels of 256 with digits where they collide; `contents`, with its copy of the champion's IDs, and
-the ledger in two orders, neither sorted. It is kept, as `--work`/db-ITEMS, where `--work` is given. Then, for each
-format, three things take turns, all libraries loaded:
+random codes of three levels of 256, with suffixes for collisions. `contents`, with its copy of the champion's IDs, and
+the ledger are in two different orders, neither sorted. With `--work` the database is kept as `--work`/db-ITEMS. Then,
+for each format, three measurements take turns, with all libraries loaded:
 
 - `export_s` is `export_ids`, from opening the database to the renamed folder: reading both tables, joining, sorting,
-  writing, hashing every file for the manifest, tagging. Each format has a process of its own: peak_mib is its peak
-  memory, of which it had base_mib when the first export began.
-- `plain_s` is writing the same files from memory. What is in memory is what the library gives when it reads the
-  exported file (an Arrow table for Parquet, a tensor, an array, the rows of a CSV as lists, the object of a JSON
-  document, the lines of a text), so no reading, joining, sorting or making of texts is in it. It is written by one call
-  each: `pyarrow.parquet.write_table` with the same compression, `torch.save`, `numpy.save`, `csv.writer.writerows`,
-  `json.dumps` and a write (faster than `json.dump`), `writelines`. Whitespace of JSON and row groups are the library's
-  own, so bytes differ slightly: plain_mib beside mib.
-- `script_s` is plain_s and what comes before it in a script of plain libraries: both tables read from Lance with just
-  the columns that the format needs, joined by `pyarrow.compute.index_in`, and sorted by `pyarrow.Table.sort_by` as the
-  format is sorted. Making tensors, texts and documents of the table is still not in it.
+  writing, hashing every file for the manifest, tagging. Each format runs in its own process: peak_mib is its peak
+  memory, base_mib its memory before the first export.
+- `plain_s` is writing the same files from memory. In memory is what the library returns when it reads the exported
+  file (an Arrow table for Parquet, a tensor, an array, the rows of a CSV as lists, the object of a JSON document, the
+  lines of a text), so reading, joining, sorting and making texts are not included. Each file is written by one call:
+  `pyarrow.parquet.write_table` with the same compression, `torch.save`, `numpy.save`, `csv.writer.writerows`,
+  `json.dumps` and a write (faster than `json.dump`), `writelines`. White space of JSON and row groups are the library's
+  defaults, so sizes differ slightly: compare plain_mib with mib.
+- `script_s` is plain_s plus what a script with plain libraries does before it: it reads both tables from Lance, only
+  the columns that the format needs, joins them with `pyarrow.compute.index_in`, and sorts them like the format with
+  `pyarrow.Table.sort_by`. Making tensors, texts and documents from the table is still not included.
 
-ratio is export_s / plain_s, of_script export_s / script_s, of the medians over `--repeats` rounds after a first one
-that does not count. `read_s` is what reading, joining and sorting take alone in an export, without any format. Files
-are written to the page cache, not synced, by all.
+ratio is export_s / plain_s and of_script is export_s / script_s, of medians over `--repeats` rounds after one that does
+not count. `read_s` is the time that an export needs for reading, joining and sorting, without any format. All files are
+written to the page cache, not synced.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 import lance
@@ -77,7 +77,7 @@ def make_database(uri: str, count: int) -> None:
     tokenizer = store.put_artifact(RQKMeans.fit(vectors, SIZES, iterations=1, refinements=0, fusion=fusion))
     store.ensure_vectors({})
     contents, ledger = (store.dataset(name) for name in ("contents", "assignments"))
-    # Squared, so that low codes are held by more items and some collide.
+    # Squared, so that low codes have more items and some IDs collide.
     codes_NL = (rng.random((count, len(SIZES))) ** 2 * SIZES).astype(np.int32)
     buckets, first = bucket_ids(codes_NL)
     digits_N = digits(buckets, np.zeros(len(first), np.int64))
@@ -138,7 +138,7 @@ def timed_read(uri: str) -> float:
 
 
 def timed_plain(uri: str, folder: str, out: str, name: str) -> dict[str, float]:
-    """Every file of an export, read before the clock starts, written anew while it runs; the table before that."""
+    """Reads every file of an export before the clock starts, then measures writing them; also times `script_s`."""
     started = time.perf_counter()
     rows = len(sorted_table(uri, name))
     table_s = time.perf_counter() - started
@@ -147,7 +147,7 @@ def timed_plain(uri: str, folder: str, out: str, name: str) -> dict[str, float]:
     found = [path for path in sorted(Path(folder).rglob("*")) if path.is_file() and path.name != "manifest.json"]
     writers = [plain(path) for path in found]
     Path(out).mkdir()
-    # What the collector does about millions of lists that were read is not part of writing them.
+    # The garbage collector's work on millions of lists that were read must not count as writing.
     gc.collect()
     started = time.perf_counter()
     for number, write in enumerate(writers):
@@ -158,7 +158,7 @@ def timed_plain(uri: str, folder: str, out: str, name: str) -> dict[str, float]:
 
 
 def sorted_table(uri: str, name: str) -> pa.Table:
-    """All items with their IDs, in the order of the format, as plain libraries make it."""
+    """All items with their IDs, in the order of the format, made with plain libraries."""
     (tokenizer,) = (path.name for path in (Path(uri) / "artifacts").rglob("rq-kmeans-*"))
     contents, ledger = (lance.dataset(f"{uri}/{part}.lance") for part in ("contents", "assignments"))
     own = [column for column in FORMATS[name].EXTRA if column != "sid"]
@@ -177,7 +177,7 @@ def sorted_table(uri: str, name: str) -> pa.Table:
 
 
 def plain(path: Path) -> Callable[[Path], Any]:
-    """Reads a file; -> what writes the same with the library that it is of."""
+    """Reads a file; -> a function that writes the same content with the file format's library."""
     if path.suffix == ".parquet":
         table = pq.read_table(path)
         return lambda out: pq.write_table(table, out, compression="zstd")
@@ -217,7 +217,7 @@ def save_lines(lines: list[str], out: Path) -> None:
 
 
 def alone() -> ProcessPoolExecutor:
-    """One process of its own, whose peak memory is that of what it is given to do."""
+    """One separate process, so that its peak memory is that of its work."""
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
@@ -268,8 +268,8 @@ def main() -> None:
     )  # fmt: skip
     print_rows(rows, columns)
     if arguments.json:
-        told = {"items": arguments.items, "codebook_sizes": SIZES, "read_s": read_s, "rows": rows}
-        arguments.json.write_text(json.dumps(told, indent=1) + "\n")
+        document = {"items": arguments.items, "codebook_sizes": SIZES, "read_s": read_s, "rows": rows}
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Fusion: does an item that lacks a modality land near where it would, and does fusing help retrieval?
+"""Fusion: is an item that lacks a modality close to the complete item, and does fusion help retrieval?
 
-`python benchmarks/fusion.py --work DIR [--json OUT]`, DIR being where `python assets/models/data.py --work DIR` has
-put its drawings. Every concept stands twice: in a style that the bundled models trained on and in one that they never
-saw. By the throw of a coin one of the two is captioned by its name and the other by its keywords; by another, one is a
-picture and the other a video of 8 frames under a moving camera. Fusion and tokenizer are fitted on 70% of the concepts,
-a fifth of the items without caption and a fifth without VLM, and judged on the other concepts.
+`python benchmarks/fusion.py --work DIR [--json OUT]`; DIR is where `python assets/models/data.py --work DIR` has put
+its drawings. Every concept appears twice: in a style that the bundled models were trained on and in one that they never
+saw. At random, one of the two has the concept's name as its caption and the other the keywords; again at random, one is
+a picture and the other a video of 8 frames with a moving camera. Fusion and tokenizer are fitted on 70% of the
+concepts, a fifth of the items without caption and a fifth without VLM, and evaluated on the other concepts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 import numpy as np
@@ -42,7 +42,7 @@ LACKING = {
 
 
 def frames_of(drawing: np.ndarray, moving: bool) -> list[np.ndarray]:
-    """RGBA [S, S, 4] -> one frame on white, or FRAMES of them, the camera going along the drawing and nearer."""
+    """RGBA [S, S, 4] -> one frame on white, or FRAMES of them while the camera moves along the drawing and closer."""
     picture = Image.fromarray(drawing, "RGBA").resize((SIDE, SIDE))
     canvas = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     if not moving:
@@ -97,7 +97,7 @@ def at(vectors: Vectors, rows: np.ndarray) -> Vectors:
 def judge_fills(
     vectors: Vectors, kinds: np.ndarray, learn: np.ndarray, judge: np.ndarray, weights: Weights
 ) -> list[dict]:
-    """Cosine to, and first code shared with, the vector that the complete item has; codes of tokenizers of 3 seeds."""
+    """Cosine to the complete item's vector, and share with the same first code, for tokenizers of 3 seeds."""
     rng = np.random.default_rng(0)
     sample = at(vectors, learn)
     for m in ("clip_text", "vlm"):
@@ -124,8 +124,8 @@ def judge_retrieval(
     judge: np.ndarray,
     weights: Weights,
 ) -> list[dict]:
-    """Queries: judged items of the unseen style; gallery: all items of the other. 95% bootstrap intervals over queries,
-    of each share of hits and of what fused has above it."""
+    """Queries: evaluated items of the unseen style; gallery: all items of the other. 95% bootstrap intervals over
+    queries, for each share of hits and for the difference of `fused` to it."""
     fusion = Fusion.fit(at(vectors, learn), weights, 128, {})
     spaces = {"fused": fusion.transform(vectors)}
     spaces |= {m: values / np.linalg.norm(values, axis=1, keepdims=True) for m, values in vectors.items()}
@@ -134,7 +134,7 @@ def judge_retrieval(
     for name, space in spaces.items():
         scores = space[queries] @ space[gallery].T
         own = scores[concept[queries][:, None] == concept[gallery][None, :]]
-        ranks[name] = (scores >= own[:, None]).sum(1)  # ties count against us
+        ranks[name] = (scores >= own[:, None]).sum(1)  # ties count as misses
     draws = np.random.default_rng(0).integers(0, len(queries), (2000, len(queries)))
     rows = []
     for name, rank in ranks.items():

@@ -1,17 +1,17 @@
-"""fuseid's ingest beside the bare work and beside plain Ray Data: `python benchmarks/ingest.py [--json OUT]`.
+"""fuseid's ingest, a bare loop and plain Ray Data: `python benchmarks/ingest.py [--json OUT]`.
 
-Four ways over the same files, on the same cores, taking turns in one run:
-- `fuseid, Ray` and `fuseid, local`: the product under its two runners, from the manifest to the last commit;
-- `bare loop`: one process, in which threads decode the next batches by Pillow or decord while the model works on this
-  one; the vectors are appended to a Lance table;
+Four methods process the same files on the same cores, in turn, in one run:
+- `fuseid, Ray` and `fuseid, local`: fuseid with its two runners, from the manifest to the last commit;
+- `bare loop`: one process, in which threads decode the next batches with Pillow or decord while the model works on the
+  current one; the vectors are appended to a Lance table;
 - `plain Ray Data`: `read_images` or `read_videos`, `map_batches` with the model in an actor, `write_parquet`. Of
-  a video it keeps a frame per second, which gives as many frames as the others take; a mix is two such pipelines.
-The last two know no thumbnails, captions, hashes, IDs, time or memory limits, rejected items or re-runs, and a file
-that hangs or crashes the decoder ends them; fuseid does all of this in the time that is shown.
+  a video it keeps a frame per second, as many frames as the others use; a mix is two such pipelines.
+The last two have no thumbnails, captions, hashes, IDs, time or memory limits, rejected items or re-runs, and a file
+that hangs or crashes the decoder ends them; the time shown for fuseid includes all of this.
 
-Start-up and model load stand apart: per_item_ms is what an item costs once a part (`--part`) of them is encoded, up to
-the last commit; start_s is the rest of total_s. `of_bare`, `of_local` and `of_ray_data` are speeds per item relative to
-those ways, more is better. Ray's own start lies before all clocks and is told.
+Start-up and model load are separate: per_item_ms is the time per item after a share (`--part`) of them is encoded, up
+to the last commit; start_s is the rest of total_s. `of_bare`, `of_local` and `of_ray_data` are speeds per item relative
+to those methods, more is better. Ray's own start comes before all clocks and is printed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 import av
@@ -58,14 +58,14 @@ CASES = ("images", "videos", "mix")
 PICTURE = (512, 384)
 VIDEO, RATE, SECONDS = (640, 360), 30, 8
 FRAMES = SECONDS
-# Videos of their own content; the others are copies, which no way knows of.
+# Videos with different content; the others are copies, which no method can take advantage of.
 _DIFFERENT = 8
 _BATCH = 32
 _APPEND_ROWS = 1024
 
 
 def write_pictures(folder: Path, count: int) -> list[Path]:
-    """`count` different JPEGs, with the detail of photographs; those that are there stay."""
+    """`count` different JPEGs, with the detail of photographs; existing ones are kept."""
     rng = np.random.default_rng(0)
     paths = [folder / f"{number}.jpg" for number in range(count)]
     width, height = PICTURE
@@ -79,7 +79,7 @@ def write_pictures(folder: Path, count: int) -> list[Path]:
 
 
 def write_videos(folder: Path, count: int) -> list[Path]:
-    """H.264 with a key frame every second: a photograph that drifts, under grain; those that are there stay."""
+    """H.264 with a key frame every second: a drifting photograph with film grain; existing ones are kept."""
     paths = [folder / f"{number}.mp4" for number in range(count)]
     for number, path in enumerate(paths):
         if path.exists():
@@ -107,7 +107,7 @@ def write_videos(folder: Path, count: int) -> list[Path]:
 
 @dataclass
 class Pass:
-    """One pass over `total` items or frames. marks: (seconds of the clock, how many were encoded by then)."""
+    """One pass over `total` items or frames. marks: (clock time in seconds, number encoded by then)."""
 
     total: int
     marks: list[tuple[float, int]] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Pass:
         self.marks.append((time.time(), encoded + (self.marks[-1][1] if self.marks else 0)))
 
     def steady_s(self, part: float) -> float:
-        """What the whole would take at the speed it has once a part is encoded."""
+        """The time for all items at the speed measured after the first part is encoded."""
         moment, done = next(mark for mark in self.marks if mark[1] >= part * self.total)
         if done >= self.total:
             raise RuntimeError(f"all of {self.total} came at once; a speed needs more items, or a smaller --part")
@@ -125,7 +125,7 @@ class Pass:
 
 
 class Watch:
-    """A `Progress` that keeps the marks of an ingest."""
+    """A `Progress` that records the marks of an ingest."""
 
     def __init__(self, marks: Pass) -> None:
         self._marks = marks
@@ -138,7 +138,7 @@ class Watch:
             self._marks.add(done)
 
 
-# The ways: each takes files, a model and an empty folder.
+# The methods: each takes files, a model and an empty folder.
 
 Way = Callable[[Sequence[Path], str, Path], list[Pass]]
 
@@ -161,7 +161,7 @@ def product(make: Callable[[], Runner]) -> Way:
 
 
 def bare_model(model: str) -> tuple[Any, Callable[[Image.Image], torch.Tensor]]:
-    """The model and its own preprocessing, as open_clip gives them."""
+    """The model and its preprocessing from open_clip."""
     name, tag, _ = resolve_clip(ClipConfig(model=model))
     network, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=tag)
     return network.eval(), preprocess
@@ -230,7 +230,7 @@ def batches_of(files: Sequence[Path]) -> list[list[Path]]:
 
 
 class Encoder:
-    """What a user of Ray Data writes: the model in an actor, a batch in, a batch out."""
+    """The class that a user of Ray Data would write: the model in an actor, a batch in, a batch out."""
 
     def __init__(self, model: str, threads: int, marks: Path) -> None:
         self._marks = marks
@@ -287,7 +287,7 @@ COLUMNS = ("case", "model", "items", "way", "start_s", "per_item_ms", "total_s",
 
 
 def measure(ways: Sequence[str], files: Sequence[Path], model: str, part: float, rounds: int) -> list[dict[str, Any]]:
-    """The ways take turns, so that a slow minute of the machine falls on all."""
+    """The methods take turns, so that a slow minute of the machine affects all of them."""
     found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way in ways:
@@ -338,7 +338,7 @@ def main() -> None:
             clips = videos[: 0 if case == "images" else arguments.videos // half]
             files = shuffled(images + clips)
             for model in arguments.model or MODELS:
-                # What this process imports, it imports before the clock runs.
+                # Imports of this process happen before the clock starts.
                 with tempfile.TemporaryDirectory() as out:
                     WAYS["fuseid, local"](files[:8], MODELS[model], Path(out))
                 found = measure(ways, files, MODELS[model], arguments.part, arguments.rounds)
@@ -346,11 +346,11 @@ def main() -> None:
                 rows += [beside | row for row in found]
                 print_rows([rounded(beside | row) for row in found], COLUMNS)
     if arguments.json:
-        told = {
+        document = {
             "rounds": arguments.rounds, "part": arguments.part, "cores": os.cpu_count(), "picture": PICTURE,
             "video": [*VIDEO, RATE, SECONDS], "frames": FRAMES, "ray_start_s": ray_s, "rows": rows,
         }  # fmt: skip
-        arguments.json.write_text(json.dumps(told, indent=1) + "\n")
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def rounded(row: dict[str, Any]) -> dict[str, Any]:
@@ -358,7 +358,7 @@ def rounded(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def shuffled(files: list[Path]) -> list[Path]:
-    """In an order in which images and videos alternate as they come, the same every time."""
+    """A fixed random order, in which images and videos are mixed."""
     return [files[index] for index in np.random.default_rng(0).permutation(len(files))]
 
 

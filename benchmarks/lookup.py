@@ -1,14 +1,14 @@
-"""What a look-up costs beside LanceDB's own search: `python benchmarks/lookup.py --work FOLDER [--json OUT]`.
+"""The time of a look-up, compared with LanceDB's own search: `python benchmarks/lookup.py --work FOLDER [--json OUT]`.
 
-A database, made once under `--work` and kept there: pictures with captions, the last tenth captions alone; `--rows` of
-them have a fused vector, one item in 101 has none. Indexes are those that `maintain` makes. Vectors are mixtures of two
-rows of `--vectors` (.npy, the first 256 numbers of each row), with noise; of 2,000 random centres where there is no
-such file. Words are drawn with the skew of real ones. Text and pictures are encoded by the fake CLIP, and a picture is
-decoded in a process of its own; both are part of a look-up's time.
+The database is made once under `--work` and kept there: pictures with captions, the last tenth only captions; `--rows`
+of them have a fused vector, one item in 101 has none. Indexes are those that `maintain` makes. Vectors are mixtures of
+two rows of `--vectors` (.npy, the first 256 numbers of each row), with noise; without such a file, of 2,000 random
+centres. Words are drawn with a realistic distribution. Text and pictures are encoded by the fake CLIP, and a picture is
+decoded in a separate process; both are part of a look-up's time.
 
-`lancedb`: `table.search(vector).distance_type("cosine").limit(10)` of LanceDB by itself, for the columns that a look-up
-shows. All ways take turns, query by query, in one process; `ratio` is of medians, to LanceDB's with the same `where`.
-first_ms: the first look-up of its kind, by a catalogue just opened.
+`lancedb`: `table.search(vector).distance_type("cosine").limit(10)` of LanceDB alone, for the columns that a look-up
+shows. All kinds of query take turns in one process; `ratio` compares medians with LanceDB's for the same `where`.
+first_ms: the first look-up of its kind, by a newly opened catalogue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 import lance
@@ -47,7 +47,7 @@ _WHERE = "kind = 'image'"
 
 
 class Mixtures:
-    """Unit vectors, clumped as real ones are."""
+    """Unit vectors in clusters, like real ones."""
 
     def __init__(self, file: Path | None, seed: int) -> None:
         self._random = np.random.default_rng(seed)

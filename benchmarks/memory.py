@@ -1,7 +1,7 @@
 """Whether an ingest's memory grows with the catalogue: `python benchmarks/memory.py [--json OUT]`.
 
-`fuseid ingest` of real files with the fake encoder, at two sizes, under both runners: the peak memory of all its
-processes, pages that they share counted once (proportional set size), sampled three times a second.
+`fuseid ingest` of real files with the fake encoder, at two sizes, with both runners: the peak memory of all its
+processes, shared pages counted once (proportional set size), sampled three times a second.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 from benchmarks.ingest import PICTURE, write_pictures
@@ -40,8 +40,8 @@ def main() -> None:
                 manifest = write_manifest(media, names[:items])
                 with tempfile.TemporaryDirectory(dir=name) as db:
                     run = fuseid("ingest", manifest, "--db", f"{db}/db", "--clip", "fake", "--runner", runner)
-                if run.told["counts"]["committed"] != items:
-                    raise RuntimeError(f"only {run.told['counts']} of {items} arrived")
+                if run.output["counts"]["committed"] != items:
+                    raise RuntimeError(f"only {run.output['counts']} of {items} arrived")
                 rows.append({
                     "runner": runner, "items": items, "seconds": run.seconds, "items_s": items / run.seconds,
                     "peak_mib": run.peak_mib,

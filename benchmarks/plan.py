@@ -1,10 +1,10 @@
-"""What an ingest costs where nothing, or next to nothing, has changed: `python benchmarks/plan.py --work FOLDER`.
+"""The time of an ingest if nothing, or almost nothing, has changed: `python benchmarks/plan.py --work FOLDER`.
 
-Real files, small JPEGs in folders of a thousand, made once under `--work` and kept there with their database, which the
-first run fills by the fake encoder. `whole` is the command `fuseid ingest`, from its start to its end, with the peak
-memory of all its processes; `run_s` leaves out its imports and the reading of the list. `planning` is reading the list
-and comparing it with the store, in this process. Then one file is edited, one is added and one deleted, and the ingest
-with `--prune` finds just these.
+Real files, small JPEGs in folders of a thousand, are made once under `--work` and kept there with their database, which
+the first run fills with the fake encoder. `whole` is the command `fuseid ingest`, from start to end, with the peak
+memory of all its processes; `run_s` excludes its imports and reading the list. `planning` is reading the list and
+comparing it with the store, in this process. Then one file is edited, one is added and one deleted, and the ingest with
+`--prune` must find exactly these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 from PIL import Image
@@ -38,7 +38,7 @@ _MODEL = "fake"
 
 
 def picture(path: Path, number: int) -> None:
-    """A JPEG of its own for every number."""
+    """A different JPEG for every number."""
     red, rest = divmod(number % (1 << 24), 1 << 16)
     image = Image.new("RGB", (SIDE, SIDE), (red, *divmod(rest, 256)))
     image.paste((number * 37 % 256, number * 101 % 256, 128), (0, 0, SIDE // 2, SIDE // 2))
@@ -46,7 +46,7 @@ def picture(path: Path, number: int) -> None:
 
 
 def make_media(media: Path, count: int) -> list[str]:
-    """`count` files, those that are there left as they are, and the manifest that lists them; -> their names."""
+    """Writes `count` files, except those that exist, and the manifest that lists them; -> their names."""
     names = [f"{number // _PER_FOLDER:04d}/{number:07d}.jpg" for number in range(count)]
     have = {str(path.relative_to(media)) for path in media.glob("*/*.jpg")}
     for number, name in enumerate(names):
@@ -66,7 +66,7 @@ def write_manifest(media: Path, names: list[str]) -> Path:
 
 
 def planned(source: Path, db: Path) -> tuple[float, float]:
-    """Seconds of reading the list and of comparing it with the store. Raises RuntimeError where that finds work."""
+    """Seconds for reading the list and for comparing it with the store. Raises RuntimeError if there is work to do."""
     config = load_config(None, {"clip.model": _MODEL})
     with tempfile.TemporaryDirectory() as scratch:
         started = time.perf_counter()
@@ -92,12 +92,12 @@ def main() -> None:
 
     def ingest(case: str, source: Path, *more: str) -> dict[str, Any]:
         run = fuseid("ingest", source, "--db", db, "--clip", _MODEL, "--runner", arguments.runner, *more)
-        counts = run.told["counts"]
+        counts = run.output["counts"]
         row = {"case": case, "seconds": run.seconds, "items_s": items / run.seconds, "peak_mib": run.peak_mib}
-        row["run_s"] = run.told["seconds"]["total"]
+        row["run_s"] = run.output["seconds"]["total"]
         return row | {key: counts.get(key) for key in ("listed", "unchanged", "planned", "committed", "pruned")}
 
-    # With --prune and a high limit, for a database that was filled with more files.
+    # With --prune and a high limit, because an earlier run may have filled the database with more files.
     rows.append(ingest("first, or catching up", media, "--prune", "--max-prune", "100%"))
     sources = {"folder": media, "manifest": media / "manifest.jsonl"}
     whole: dict[str, list[dict[str, Any]]] = {name: [] for name in sources}
@@ -112,7 +112,7 @@ def main() -> None:
         for part, seconds in (("planning", listing + comparing), ("  the list", listing), ("  comparing", comparing)):
             row = {"case": f"nothing changed, {name}: {part}", "seconds": seconds, "items_s": items / seconds}
             rows.append(row | {"listed": items})
-    # Another number gives another picture, also where an earlier run of this script edited the file.
+    # Another number gives another picture, even if an earlier run of this script edited the same file.
     picture(media / names[0], time.time_ns() % (1 << 24))
     picture(media / "0000" / "added.jpg", items)
     (media / names[-1]).unlink()
@@ -123,8 +123,8 @@ def main() -> None:
     )  # fmt: skip
     print_rows([row | {"items_s": f"{row['items_s']:,.0f}"} for row in rows], columns)
     if arguments.json:
-        told = {"items": items, "side": SIDE, "runner": arguments.runner, "rounds": arguments.rounds, "rows": rows}
-        arguments.json.write_text(json.dumps(told, indent=1) + "\n")
+        document = {"items": items, "side": SIDE, "runner": arguments.runner, "rounds": arguments.rounds, "rows": rows}
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def statistics_of(rows: list[dict[str, Any]]) -> dict[str, Any]:

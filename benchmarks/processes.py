@@ -1,4 +1,4 @@
-"""What commands and processes take: seconds, and the peak memory of all processes together, shared pages once."""
+"""Measures commands and processes: seconds, and the peak memory of all processes, shared pages counted once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _SAMPLE_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Command:
-    """How a command of `fuseid` went: its seconds from start to end, peak memory in MiB, and what it told."""
+    """Result of a `fuseid` command: seconds from start to end, peak memory in MiB, and its JSON output."""
 
     seconds: float
     peak_mib: float
-    told: dict[str, Any]
+    output: dict[str, Any]
 
 
 def fuseid(*arguments: str | Path) -> Command:
-    """Runs `fuseid ARGUMENTS --json`. Raises RuntimeError with its last words where it fails."""
+    """Runs `fuseid ARGUMENTS --json`. Raises RuntimeError with the end of its error output if it fails."""
     started, peak = time.perf_counter(), 0.0
     line = [sys.executable, "-m", "fuseid.apps.cli", *map(str, arguments), "--json"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -45,7 +45,7 @@ def memory_mib(pid: int) -> float:
     total = 0
     with suppress(psutil.NoSuchProcess):
         for process in (top := psutil.Process(pid), *top.children(recursive=True)):
-            # One that ends meanwhile has no memory left to count.
+            # A process that has ended has no memory to count.
             with suppress(OSError):
                 lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
                 total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
@@ -53,6 +53,6 @@ def memory_mib(pid: int) -> float:
 
 
 def own_peak_mib() -> float:
-    """The most memory that this process has held since it began."""
+    """The peak memory of this process since its start."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) / 1024

@@ -1,4 +1,4 @@
-"""What the encoder benchmarks run on: checkpoints with random weights, and batches as decoding leaves them."""
+"""Inputs of the encoder benchmarks: checkpoints with random weights, and batches in the form that decoding produces."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fuseid.pipelines.ingestion.steps import _with_frames
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "encoders"))
 from tiny_vlms import qwen3_vl
 
-# As Qwen3-VL-2B: pictures at their own resolution, a patch of 16 pixels, four patches a token.
+# Like Qwen3-VL-2B: pictures at their own resolution, patches of 16 pixels, four patches per token.
 _PIXELS = {"size": {"shortest_edge": 65536, "longest_edge": 16777216}, "patch_size": 16}
 _KIND = _PIXELS | {"temporal_patch_size": 2, "merge_size": 2}
 
@@ -49,7 +49,7 @@ def vlm_2b(folder: Path) -> Path:
 
 
 def vlm_small(folder: Path) -> Path:
-    """Of the same make, small enough for two cores: 6 + 6 layers, width 384."""
+    """The same architecture, small enough for two cores: 6 + 6 layers, width 384."""
     text = {
         "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 6,
         "num_key_value_heads": 6, "head_dim": 64, "vocab_size": 8192,
@@ -102,7 +102,7 @@ def siglip2_so400m(folder: Path) -> Path:
 
 
 def work_of(items: list[np.ndarray]) -> pa.RecordBatch:
-    """A batch as decoding leaves it: frames uint8 [T, H, W, 3] each."""
+    """A batch in the form that decoding produces: frames uint8 [T, H, W, 3] each."""
     rows, decoded = [], []
     for number, frames in enumerate(items):
         row: dict[str, Any] = dict.fromkeys(WORK.names)

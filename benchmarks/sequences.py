@@ -1,12 +1,12 @@
-"""Events into sequences, beside DuckDB doing the same: `python benchmarks/sequences.py --work FOLDER`.
+"""Events to sequences, with fuseid and with DuckDB: `python benchmarks/sequences.py --work FOLDER`.
 
 Made once under `--work` and kept there: a database of `--items` items, and `--events` events of them in one Parquet
-file, items by Zipf's law, users by a skew of their own, in no order. Then three commands, one after the other, each
-from its start to its end with the peak memory of all its processes: `fuseid export sequences --format parquet` by the
-local and by the Ray runner, and DuckDB, which joins the same events with the same IDs (a Parquet file that
-`fuseid export ids` wrote), drops copies, takes each user's events by time, and writes the same examples to Parquet with
-as many threads as there are cores. `--train prefix` makes every event an example with all before it as its history,
-`last` one example a user and split. The counts of examples are compared.
+file, unsorted; items follow Zipf's law, users have a skewed distribution too. Then three commands run one after the
+other, each measured from start to end with the peak memory of all its processes: `fuseid export sequences --format
+parquet` with the local and with the Ray runner, and DuckDB, which joins the same events with the same IDs (a Parquet
+file of `fuseid export ids`), drops copies, sorts each user's events by time, and writes the same examples to Parquet,
+with one thread per core. `--train prefix` makes every event an example whose history is all events before it, `last`
+one example per user and split. The numbers of examples must be equal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 import numpy as np
@@ -37,8 +37,8 @@ DIM = 16
 _SAMPLE_SECONDS = 0.3
 _CHUNK = 1 << 20
 START = 1_700_000_000
-# Histories as `fuseid` makes them: distinct events, each user's by time; the last tests, the one before it validates.
-# Equal times of a user are left to DuckDB's own order.
+# The same histories as fuseid's: distinct events, each user's sorted by time; the last one is for the test split, the
+# one before it for validation. Events of one user at the same time are in DuckDB's own order.
 _SQL = """
 SET threads = {threads}; SET memory_limit = '{memory}'; SET temp_directory = '{scratch}';
 SET preserve_insertion_order = false;
@@ -65,7 +65,7 @@ SELECT split, count(*) FROM read_parquet('{out}/*.parquet') GROUP BY split;
 
 
 def make_database(work: Path, items: int) -> tuple[Path, Path]:
-    """A database of so many items, and the Parquet file of their IDs."""
+    """A database with this number of items, and the Parquet file of their IDs."""
     db, ids = work / f"db-{items}", work / f"ids-{items}"
     if not ids.is_dir():
         shutil.rmtree(db, ignore_errors=True)
@@ -106,11 +106,11 @@ def make_events(work: Path, events: int, items: int, users: int) -> Path:
 def by_fuseid(db: Path, events: Path, out: Path, runner: str, train: str, history: int) -> dict[str, Any]:
     options = ["--train", train, "--max-history", str(history), "--runner", runner]
     run = fuseid("export", "sequences", "--db", db, "--interactions", events, "--out", out, *options)
-    return {"seconds": run.seconds, "peak_mib": run.peak_mib, "examples": run.told["examples"]}
+    return {"seconds": run.seconds, "peak_mib": run.peak_mib, "examples": run.output["examples"]}
 
 
 def by_duckdb(ids: Path, events: Path, out: Path, train: str, history: int, memory: str) -> dict[str, Any]:
-    """In a process of its own, as a script that only imports DuckDB."""
+    """Runs in a separate process, like a script that imports only DuckDB."""
     out.mkdir()
     scratch = out.with_name("duckdb-scratch")
     chosen = "true" if train == "prefix" else "from_end <= 3"
@@ -120,9 +120,9 @@ def by_duckdb(ids: Path, events: Path, out: Path, train: str, history: int, memo
     )  # fmt: skip
     script = "import sys, json, duckdb; print(json.dumps(dict(duckdb.connect().execute(sys.stdin.read()).fetchall())))"
     started, peak = time.perf_counter(), 0.0
-    with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryFile("w+") as answer, tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(
-            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=told, stderr=errors, text=True
+            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=answer, stderr=errors, text=True
         ) as process:
             assert process.stdin is not None
             process.stdin.write(sql)
@@ -131,11 +131,11 @@ def by_duckdb(ids: Path, events: Path, out: Path, train: str, history: int, memo
                 peak = max(peak, memory_mib(process.pid))
                 time.sleep(_SAMPLE_SECONDS)
         seconds = time.perf_counter() - started
-        told.seek(0)
+        answer.seek(0)
         errors.seek(0)
         if process.returncode:
             raise RuntimeError(f"DuckDB ended with {process.returncode}: {errors.read()[-2000:]}")
-        examples = json.loads(told.read().splitlines()[-1])
+        examples = json.loads(answer.read().splitlines()[-1])
     shutil.rmtree(scratch, ignore_errors=True)
     return {"seconds": seconds, "peak_mib": peak, "examples": examples}
 
@@ -186,8 +186,8 @@ def main() -> None:
     print_rows(shown, ("who", "seconds", "events_s", "peak_mib", "mib_written", "examples"))
     if arguments.json:
         names = ("events", "items", "users", "history", "train", "rounds")
-        told = {name: getattr(arguments, name) for name in names} | {"rows": rows}
-        arguments.json.write_text(json.dumps(told, indent=1) + "\n")
+        document = {name: getattr(arguments, name) for name in names} | {"rows": rows}
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

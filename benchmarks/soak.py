@@ -1,9 +1,10 @@
-"""Kills at random, and whether anything is lost by them: `python benchmarks/soak.py [--kills 50] [--json OUT]`.
+"""Random kills, and a check that nothing is lost: `python benchmarks/soak.py [--kills 50] [--json OUT]`.
 
-A catalogue changes, jobs work on it, and their processes die by SIGKILL, at a step of the protocol or at any moment. A
-second database goes through the same jobs undisturbed. Whenever a job has come to its end, what must hold is checked:
-every item once, all rows and IDs as in the quiet database, ledger and projection agree, no row outside an index, the
-runs told as they ended, the lease free. After a kill, before anything is mended: no item twice, no ID but the ledger's.
+A catalogue changes, jobs work on it, and their processes are killed by SIGKILL, at a step of the protocol or at a
+random time. A second database goes through the same jobs undisturbed. After each completed job these must hold: every
+item once, all rows and IDs as in the quiet database, ledger and projection agree, no row outside an index, the outcome
+of every run recorded correctly, the lease free. After a kill, before any repair: no item twice, no ID except the
+ledger's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 if __name__ == "__main__":
-    # This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+    # This folder's tokenizers.py would hide the library of that name, which transformers imports.
     sys.path[0] = str(ROOT)
 sys.path.append(str(ROOT / "tests" / "ray_jobs"))
 
@@ -34,32 +35,32 @@ from exactly_once import SETTINGS, Catalogue, Drivers, Ended, State, violations,
 from fuseid.apps.show import print_rows
 from fuseid.core.faults import STEPS
 
-# Parts of a run whose steps are reached again and again.
+# Parts of a run whose steps are reached many times.
 _REPEATED = ("wave", "decode", "encode")
 _OF_WAVES = [step for step in STEPS if step.startswith("wave.")]
 _OF_CHILDREN = ["decode.start", "decode.item"]
 _OF_FIT, _OF_PROMOTE = ("fit.tokenizer", "fit.champion", "fit.fusion"), ("promote.champion",)
 _OF_ASSIGNING = [step for step in STEPS if step.split(".")[0] in ("lease", "run", "columns", "assign", "index", "fuse")]
-# Steps that a job can reach in its driver; one that it does not reach this time costs a quiet run and no kill.
+# Steps that a job can reach in its driver; if it does not reach one this time, the run is not killed.
 _DRIVER_STEPS = {
     "ingest": [step for step in STEPS if step not in (*_OF_CHILDREN, *_OF_FIT, *_OF_PROMOTE, "contents.made")],
     "fit": [*_OF_ASSIGNING, "fit.tokenizer"],
     "promote": [*(step for step in _OF_ASSIGNING if not step.startswith("fuse")), *_OF_PROMOTE],
 }
 _STEPS = {"child": _OF_CHILDREN, "worker": ["decode.block"], "encoder": ["encode.block"], "node": _OF_WAVES}
-# What the command line of a victim has in it.
+# A part of the command line of each kind of victim.
 _NAMES = {"child": "fuseid.encoders.decode_child", "worker": "ray::_DecoderActor", "encoder": "ray::_EncoderActor"}
 _ANY_MOMENT = "any moment"
 
 
 class Soak:
-    """One catalogue and two databases, `killed` and `quiet`. cluster: of three nodes, or None for the local runner."""
+    """One catalogue and two databases, `killed` and `quiet`. cluster: three nodes, or None for the local runner."""
 
     def __init__(self, folder: Path, drivers: Drivers, seed: int, cluster: Any = None) -> None:
         self.kills: Counter[tuple[str, str]] = Counter()
         self.recovered: Counter[tuple[str, str]] = Counter()
         self.violated: list[str] = []
-        # Of ingests, whether or not they came about.
+        # Attacks on ingests, whether or not they succeeded.
         self._attacks: Counter[str] = Counter()
         self._rng = np.random.default_rng(seed)
         self._folder = folder
@@ -80,7 +81,7 @@ class Soak:
         self._fits = 0
 
     def round(self, most: int) -> int:
-        """One job: up to three kills of it, then to its end. Returns the kills, at most `most`."""
+        """One job: kills it up to three times, then lets it end. Returns the number of kills, at most `most`."""
         job, call = self._job()
         kills, ledger = 0, len(State.of(self._killed).ledger)
         wanted = int(min(most, self._rng.integers(1, 4)))
@@ -102,7 +103,7 @@ class Soak:
                 self._violation(f"meanwhile, after {victim} at {step}: {problem}")
             if job == "ingest" and self._rng.random() < 0.3:
                 if len(state.ledger) > ledger:
-                    # For IDs that run has happened: they are given for good.
+                    # Its IDs were committed, so for IDs this run counts as completed.
                     self._finish(self._quiet, job, call)
                     ledger = len(state.ledger)
                 self._change()
@@ -145,13 +146,13 @@ class Soak:
         return chosen
 
     def _attacked(self, victim: str, job: str, call: dict[str, Any]) -> tuple[str, Ended, bool]:
-        """One run of a job with one kill: -> (where, how the run ended, whether the kill came about)."""
+        """One run of a job with one kill: -> (where, how the run ended, whether the kill happened)."""
         if self._rng.random() < 0.25 and victim != "node":
             return _ANY_MOMENT, *self._killed_at_a_moment(victim, job, call)
         marks = Path(tempfile.mkdtemp(dir=self._folder))
         step = str(self._rng.choice(_STEPS.get(victim) or self._driver_steps(job)))
         form = "=hold" if victim == "node" else ""
-        # The few blocks are shared by several workers and encoders: no one of them may have a second one.
+        # Several workers and encoders share a few blocks, so one of them may never get a second block.
         often = step.split(".")[0] in _REPEATED and victim not in ("worker", "encoder")
         nth = self._rng.integers(1, 4) if often else 1
         pid = self._start(job, call, fault=f"{step}#{nth}{form}", marks=marks)
@@ -187,7 +188,7 @@ class Soak:
         return ended, died or ended.status == -SIGKILL
 
     def _kill_one(self, name: str) -> bool:
-        """Kills one of this soak's own processes, which all descend from it."""
+        """Kills one of the child processes of this script."""
         found = []
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):
@@ -213,10 +214,10 @@ class Soak:
             self._violation(f"an undisturbed {job} of the {db.name} database ended with {ended.status}: {ended.words}")
 
     def _end(self, job: str, call: dict[str, Any]) -> None:
-        """The quiet database follows, and both are compared."""
+        """Runs the same job on the quiet database and compares both."""
         self._finish(self._quiet, job, call)
         db, quiet = State.of(self._killed), State.of(self._quiet)
-        # An item that failed in a killed run, and was changed before the next one, was tried once more.
+        # An item that failed in a killed run and was changed before the next one has one more attempt.
         found = violations(db, quiet, self._catalogue.rows, self._killed_runs, but=frozenset(["attempts"]))
         for problem in found:
             self._violation(f"after {dict(self._unchecked)} of {job}: {problem}")
@@ -261,8 +262,8 @@ def main() -> None:
         f"{found.recovered.total()} recovered, {len(found.violated)} violations, {seconds:.0f} s"
     )
     if arguments.json:
-        told = {"runner": arguments.runner, "seed": arguments.seed, "seconds": seconds, "rows": rows}
-        arguments.json.write_text(json.dumps({**told, "violations": found.violated}, indent=1) + "\n")
+        document = {"runner": arguments.runner, "seed": arguments.seed, "seconds": seconds, "rows": rows}
+        arguments.json.write_text(json.dumps({**document, "violations": found.violated}, indent=1) + "\n")
     sys.exit(1 if found.violated else 0)
 
 

@@ -1,12 +1,12 @@
-"""RQ-KMeans beside FAISS and `semantic-id` on the same vectors and threads:
+"""RQ-KMeans, FAISS and `semantic-id` on the same vectors and threads:
 `python benchmarks/tokenizers.py --vectors FILE.npy [--codebooks 256,256,256] [--json OUT]`.
 
-FILE holds floats [N, D]. Peers that are not installed are left out, and named: `uv pip install faiss-cpu semantic-id`.
-R^2 is 1 - squared error / variance over the same vectors; collision B the share of distinct vectors whose codes another
-one has. `fuseid-reassign` is `fuseid` with other codes for what collides; moved_r2 is that of the moved items alone.
-FAISS encodes with look-up tables or without: the row is the better of the two in R^2, the faster where they are equal,
-and `encode_per_s_plain` and `encode_per_s_tables` hold both. Each figure is the median over the seeds; the systems take
-turns within a seed, so that a slow minute of the machine falls on all of them.
+FILE holds floats [N, D]. Libraries that are not installed are skipped and listed: `uv pip install faiss-cpu
+semantic-id`. R^2 is 1 - squared error / variance over the same vectors; collision B is the share of distinct vectors
+that share their codes with another one. `fuseid-reassign` is `fuseid` with other codes for colliding items; moved_r2 is
+R^2 of the moved items only. FAISS encodes with look-up tables or without: the row is the one with the better R^2, or
+the faster one if they are equal, and `encode_per_s_plain` and `encode_per_s_tables` hold both. Each figure is the
+median over the seeds; the systems take turns within a seed, so that a slow minute of the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ import numpy as np
 import torch
 
 from fuseid.apps.show import print_rows
-from fuseid.tokenizers.collisions import reassigned
-from fuseid.tokenizers.quality import code_measures
+from fuseid.tokenizers.buckets import bucket_ids
+from fuseid.tokenizers.code_use import code_measures
+from fuseid.tokenizers.collisions import alternatives, digits, placed
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 Figures = dict[str, float | str | list[float] | None]
@@ -39,7 +40,7 @@ def timed(function: Callable, *arguments, **options):
 
 
 class Judge:
-    """What every system is measured by."""
+    """The measures that every system is evaluated with."""
 
     def __init__(self, vectors: np.ndarray, sizes: tuple[int, ...]) -> None:
         self.vectors, self.sizes = vectors, sizes
@@ -98,6 +99,32 @@ def _reassigned(judge: Judge, tokenizer: RQKMeans, codes: np.ndarray, fit_s: flo
     }
 
 
+def reassigned(
+    tokenizer: RQKMeans, vectors_ND: np.ndarray, codes_NL: np.ndarray, capacity: int = 1, count: int = 32
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The policy `reassign` over a whole catalogue at once, in memory: N x count x L codes.
+
+    codes_NL: what the tokenizer encodes vectors_ND to. -> (codes int32 [N, L]; extra squared errors float32 [N], 0
+    where the codes are the item's own; bool [N], who found no room and stays in a full bucket).
+    """
+    ids, _ = bucket_ids(codes_NL)
+    counts = np.bincount(ids)
+    over = np.flatnonzero(digits(ids, np.zeros(len(counts), np.int64)) >= capacity)
+    out, extra, no_room = codes_NL.astype(np.int32), np.zeros(len(ids), np.float32), np.zeros(len(ids), bool)
+    if len(over):
+        options, errors = alternatives(tokenizer, vectors_ND[over], codes_NL[over], count)
+        levels = codes_NL.shape[1]
+        buckets, _ = bucket_ids(np.concatenate([codes_NL, options.reshape(-1, levels)]))
+        taken = np.bincount(buckets[: len(ids)], minlength=buckets.max() + 1)
+        own, others = buckets[over], buckets[len(ids) :].reshape(len(over), -1)
+        chosen, _ = placed(own, others, np.minimum(taken, capacity), capacity)
+        moved, rows = chosen >= 0, np.arange(len(over))
+        out[over[moved]] = options[rows, chosen][moved]
+        extra[over[moved]] = errors[rows, chosen][moved]
+        no_room[over[~moved]] = True
+    return out, extra, no_room
+
+
 def encoding(encode: Callable, vectors: np.ndarray) -> tuple[np.ndarray, float]:
     """-> codes, vectors per second of the fastest of three passes."""
     encode(vectors[:4096])
@@ -151,7 +178,7 @@ def _fit_semantic_id(vectors: np.ndarray, sizes: tuple[int, ...], seed: int, thr
 
 
 def semantic_id(judge: Judge, seed: int, threads: int, limit: float) -> Figures:
-    """In a process of its own, which is ended after `limit` seconds: then fit_s is that bound and R^2 is unknown."""
+    """Runs in a separate process, which is ended after `limit` seconds; then fit_s is that limit and R^2 is unknown."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     process = context.Process(

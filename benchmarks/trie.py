@@ -1,12 +1,12 @@
-"""What constrained decoding costs: `python benchmarks/trie.py [--items 1000000] [--json OUT]`, on random codes.
+"""The cost of constrained decoding: `python benchmarks/trie.py [--items 1000000] [--json OUT]`, on random codes.
 
-IDs of `--codebooks` codes and a collision digit, codes drawn with the skew of a real tokenizer (perplexity some 90% of
-the codebook). The trie is built, saved, mapped again and asked for an ID, and an item in a thousand is added and
-removed. Beside it a dictionary from every prefix to the tokens that may follow.
+IDs have `--codebooks` codes and a collision suffix; codes are drawn with the skew of a real tokenizer (perplexity some
+90% of the codebook). The trie is built, saved, memory-mapped again and asked for an ID, and one item in a thousand is
+added and removed. It is compared with a dictionary from every prefix to the tokens that may follow.
 
-A step of decoding is timed for `--beams` rows on the CPU: the step of a small T5's decoder with its key-value cache,
-`ConstrainedLogits`, and transformers' `PrefixConstrainedLogitsProcessor` over that dictionary; each is the mean over
-the steps of an ID but the first, and the median of `--rounds`. `--device cuda` times the steps on a GPU.
+A decoding step is timed for `--beams` rows on the CPU: the step of a small T5 decoder with its key-value cache,
+`ConstrainedLogits`, and transformers' `PrefixConstrainedLogitsProcessor` over that dictionary. Each figure is the mean
+over the steps of an ID except the first, and the median of `--rounds`. `--device cuda` times the steps on a GPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# This folder's tokenizers.py would pass for the library of that name, which transformers imports.
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
 sys.path[0] = str(Path(__file__).parents[1])
 
 import numpy as np
@@ -43,7 +43,7 @@ CPU = torch.device("cpu")
 
 
 def catalogue(items: int, sizes: tuple[int, ...]) -> np.ndarray:
-    """int32 [N, L + 1]: random codes and the digits that they need."""
+    """int32 [N, L + 1]: random codes and the suffixes that they need, 0 for none."""
     generator = np.random.default_rng(0)
     shares = [weights / weights.sum() for weights in (generator.gamma(5.0, size=size) for size in sizes)]
     codes = np.stack([generator.choice(len(share), items, p=share) for share in shares], 1)
@@ -52,7 +52,7 @@ def catalogue(items: int, sizes: tuple[int, ...]) -> np.ndarray:
 
 
 def prefixes(ids_NM: np.ndarray) -> dict[tuple[int, ...], list[int]]:
-    """What a prefix may be followed by."""
+    """The tokens that may follow each prefix."""
     found: dict[tuple[int, ...], set[int]] = {}
     for row in ids_NM.tolist():
         for depth, token in enumerate(row):
@@ -86,7 +86,7 @@ def decoder(vocabulary: Vocabulary, layers: int, d_model: int) -> T5ForCondition
 
 
 def later_steps(model: T5ForConditionalGeneration, ids_BM: torch.Tensor, states: torch.Tensor) -> float:
-    """Seconds of all steps of decoding these tokens but the first, which also reads what the encoder says."""
+    """Seconds of all decoding steps of these tokens except the first, which also processes the encoder's output."""
     cache, started = None, 0.0
     for step in range(ids_BM.shape[1]):
         if step == 1:
@@ -169,8 +169,8 @@ def main() -> None:
     print_rows([row | {"ms": 1000 * row["seconds"]} for row in built], ("what", "ms", "mib"), title=what)
     print_rows(stepped, ("step", "ms", "of_the_decoder"), title=f"{arguments.beams} beams, {arguments.threads} threads")
     if arguments.json:
-        told = {key: value for key, value in vars(arguments).items() if key != "json"}
-        arguments.json.write_text(json.dumps({**told, "built": built, "steps": stepped}, indent=1) + "\n")
+        document = {key: value for key, value in vars(arguments).items() if key != "json"}
+        arguments.json.write_text(json.dumps({**document, "built": built, "steps": stepped}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

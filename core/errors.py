@@ -1,8 +1,8 @@
-"""Every error that fuseid raises, in two trees: one that ends a run, one that costs a single item."""
+"""Every error that fuseid raises, in two trees: a FuseidError ends the command, an ItemError rejects a single item."""
 
 
 class FuseidError(Exception):
-    """Ends a command with one line for the user: the cause, the offending value, the mend."""
+    """Ends a command with one line for the user: the cause, the offending value, the remedy."""
 
     exit_status = 1
 
@@ -12,7 +12,7 @@ class BadInput(FuseidError):
 
 
 class ConfigError(FuseidError):
-    """A configuration file or value that does not validate."""
+    """A configuration file or value that is not valid."""
 
 
 class ModelError(FuseidError):
@@ -20,7 +20,7 @@ class ModelError(FuseidError):
 
 
 class FingerprintMismatch(FuseidError):
-    """Two artifacts, or an artifact and a database, that were made from different things."""
+    """Two artifacts, or an artifact and a database, that were made by different models or settings."""
 
 
 class ArtifactError(FuseidError):
@@ -28,12 +28,12 @@ class ArtifactError(FuseidError):
 
 
 class StoreError(FuseidError):
-    """A database that is missing, of another schema version, or lacks what was asked of it."""
+    """A database that is missing, has another schema version, or lacks what was asked for."""
 
 
 class DamagedTable(StoreError):
-    """A table whose files are not as they were written. `fuseid check` says what that costs, and repairs it or names
-    what does."""
+    """A table whose files are missing or changed. `fuseid check` says what is lost, and repairs it or names the
+    remedy."""
 
 
 class LeaseLost(FuseidError):
@@ -47,13 +47,13 @@ class LeaseHeld(FuseidError):
 
 
 class TooManyRejected(FuseidError):
-    """All items were rejected, or more than `--max-rejected` allows; what was good is kept."""
+    """All items were rejected, or more than `--max-rejected` allows; the items that succeeded are kept."""
 
     exit_status = 4
 
 
 class Stopped(FuseidError):
-    """The run was told to stop, and has kept what was finished. Its exit status is that of the signal, plus 128."""
+    """A signal stopped the run; finished work is kept. The exit status is 128 plus the number of the signal."""
 
     exit_status = 143
 
@@ -63,11 +63,11 @@ class Stopped(FuseidError):
 
 
 class ItemError(Exception):
-    """Costs one item: it becomes one row in `rejected`, and its class name is the row's `error_class`."""
+    """Rejects one item: it becomes one row in `rejected`, and its class name is the row's `error_class`."""
 
 
 class MissingFile(ItemError):
-    """The uri names no readable regular file."""
+    """The uri does not name a readable regular file."""
 
 
 class NotAllowed(ItemError):
@@ -75,19 +75,19 @@ class NotAllowed(ItemError):
 
 
 class FetchFailed(ItemError):
-    """A remote file did not come over whole and in time. That may pass, so the next ingest tries it again by itself."""
+    """A remote file did not arrive complete and in time. This may be temporary, so the next ingest tries it again."""
 
 
 class BadShard(ItemError):
-    """A tar shard is no tar, or is damaged; what was read before the damage is kept."""
+    """A tar shard is not a tar file, or is damaged; what was read before the damage is kept."""
 
 
 class Unrecognised(ItemError):
-    """The bytes are of no known image or video format."""
+    """The bytes are not of a known image or video format."""
 
 
 class CorruptMedia(ItemError):
-    """The bytes begin like a known format but cannot be decoded."""
+    """The bytes start like a known format but cannot be decoded."""
 
 
 class TooLarge(ItemError):
@@ -115,12 +115,12 @@ class BadVector(ItemError):
 
 
 class BadField(ItemError):
-    """A field of a manifest's row is of the wrong type: uri, caption or kind are text, attributes a JSON object."""
+    """A field of a manifest row has the wrong type: uri, caption and kind are text, attributes is a JSON object."""
 
 
 class BadSidecar(ItemError):
-    """The file with a medium's caption cannot be read, is too large, lies outside the folder, or has a field of the
-    wrong type."""
+    """The caption file of a medium cannot be read, is too large, is outside the folder, or has a field of the wrong
+    type."""
 
 
 class EncodeFailed(ItemError):

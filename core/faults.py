@@ -1,15 +1,15 @@
-"""Faults on purpose: named steps at which a test has a process killed or held, to see what a crash right there costs.
+"""Fault injection: a test kills or holds a process at a named step, to see what a crash there costs.
 
-`FUSEID_FAULT` names them, separated by commas, `FUSEID_FAULT_MARKS` a folder that exists; without the first nothing
-here does anything. Each is one of
+`FUSEID_FAULT` lists the faults, separated by commas; `FUSEID_FAULT_MARKS` is an existing folder for their marks.
+Without `FUSEID_FAULT` this module does nothing. A fault is one of
 
-    STEP         the process kills itself by SIGKILL when it gets there
-    STEP#3       when it gets there for the third time
-    STEP=hold    it waits there until a file STEP.go appears, so that something else can be killed meanwhile
-    STEP@TEXT    it kills itself each time that what it works on has TEXT in its name
+    STEP         the process kills itself with SIGKILL at this step
+    STEP#3       the process kills itself when it reaches this step for the third time
+    STEP=hold    the process waits at this step until the folder holds a file STEP.go; a test can kill others meanwhile
+    STEP@TEXT    the process kills itself at this step whenever the name of what it works on contains TEXT
 
-A fault leaves a mark, a file named like its step that holds the process id. But for the last form it happens once,
-whichever of many processes is first.
+A fault leaves a mark: a file, named after the step, that holds the process id. Except for STEP@TEXT, a fault happens
+only once, in the first process that reaches it.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# The last five are not always in the driver: models are loaded, a block is decoded and encoded by it, or by actors of a
-# cluster, an item by a decode child in both cases.
+# Most steps happen in the driver. `encode.load`, `decode.block` and `encode.block` happen in the driver or in actors of
+# a cluster, `decode.start` and `decode.item` in a decode child.
 STEPS = {
     "lease.taken": "the lease is held, the run has no row yet",
-    "fence.begun": "the lease is taken from a process that may live, which is not fenced off yet",
+    "fence.begun": "the lease is taken from a process that may still live and is not fenced off yet",
     "run.begun": "the run's row says `running`",
     "contents.made": "the first wave has made `contents`, still empty",
-    "wave.ready": "a wave is decoded and encoded, nothing of it is written",
+    "wave.ready": "a wave is decoded and encoded, but not written",
     "wave.contents": "its good rows are in `contents`",
     "wave.removed": "its bad items have left `contents` and are not yet in `rejected`",
     "wave.rejected": "its bad rows are in `rejected`",
-    "wave.done": "all its tables are written, the run does not know yet",
+    "wave.done": "all its tables are written, the run has not counted it yet",
     "prune.removed": "unlisted items have left a table",
-    "fuse.begun": "vectors that a killed run left unfused are looked for",
-    "fuse.done": "every row that can be is fused",
-    "columns.written": "new columns are in files that no version of `contents` names yet",
-    "assign.spilled": "codes of new items lie in scratch files",
-    "assign.ready": "every new item has its place, the ledger does not know",
+    "fuse.begun": "the search for rows that a killed run left without a fused vector begins",
+    "fuse.done": "every row that has a vector is fused",
+    "columns.written": "new columns are in files that no version of `contents` refers to yet",
+    "assign.spilled": "codes of new items are in scratch files",
+    "assign.ready": "every new item has its ID, the ledger does not hold it yet",
     "assign.appended": "the ledger holds all new IDs, `contents` none of them",
-    "assign.indexed": "the ledger's index has taken them in",
+    "assign.indexed": "the ledger's index covers them",
     "assign.projected": "`contents` shows them",
-    "index.begun": "upkeep begins",
+    "index.begun": "maintenance begins",
     "index.compacted": "`contents` is compacted, its indexes are not extended",
-    "index.made": "the indexes that were due are made",
+    "index.made": "missing indexes are created",
     "index.done": "all indexes cover all rows, old versions are still there",
-    "fit.fusion": "a fitted fusion is stored, no setting names it",
-    "fit.tokenizer": "a fitted tokenizer is stored, no setting names it",
-    "fit.champion": "it is champion, no item has an ID under it",
-    "promote.champion": "another tokenizer is champion, `contents` shows IDs of the one before",
+    "fit.fusion": "a fitted fusion is stored, no setting refers to it",
+    "fit.tokenizer": "a fitted tokenizer is stored, no setting refers to it",
+    "fit.champion": "the new tokenizer is the champion, no item has an ID from it",
+    "promote.champion": "another tokenizer is the champion, `contents` shows IDs of the previous one",
     "run.ending": "all work is done, the run's row still says `running`",
     "lease.releasing": "the row says how the run ended, the lease is still held",
     "encode.load": "an encoder is about to load its models",
-    "decode.block": "a block is decoded, nobody has its frames",
+    "decode.block": "a block is decoded, its frames are not handed on",
     "encode.block": "the pictures of a block are encoded, its captions are not",
-    "decode.start": "a decode child runs and has not said that it is ready",
-    "decode.item": "a decode child has an item's frames and has not said so",
+    "decode.start": "a decode child runs and has not reported that it is ready",
+    "decode.item": "a decode child has an item's frames and has not sent them",
 }
 _FORM = re.compile(r"([a-z.]+)(?:#([1-9][0-9]*)|@([^=]*))?(=hold)?")
 
@@ -77,26 +77,26 @@ _lock = threading.Lock()
 
 
 def reached(step: str, what: str = "") -> None:
-    """To be called at each of `STEPS`. what: the name of what is worked on there."""
+    """Marks a step of `STEPS` in the code. what: the name of what the process works on."""
     if _faults:
-        _meet(step, what)
+        _trigger(step, what)
 
 
 def arm() -> None:
-    """Reads the environment; once on import, again in a process that was forked later. Raises ValueError for a fault
-    that names no step or is of no known form."""
+    """Reads the environment; called on import, and again in a process that was forked later. Raises ValueError for an
+    unknown step or form."""
     _faults.clear()
     for text in filter(None, os.environ.get("FUSEID_FAULT", "").split(",")):
         parts = _FORM.fullmatch(text)
         if parts is None or parts[1] not in STEPS:
-            raise ValueError(f"FUSEID_FAULT names {text!r}, which is none of {', '.join(STEPS)}")
+            raise ValueError(f"FUSEID_FAULT names {text!r}, which is not one of {', '.join(STEPS)}")
         mark = Path(os.environ["FUSEID_FAULT_MARKS"]) / parts[1]
         _faults.append(_Fault(parts[1], int(parts[2] or 1), parts[3], parts[4] is not None, mark))
 
 
-def _meet(step: str, what: str) -> None:
+def _trigger(step: str, what: str) -> None:
     if step not in STEPS:
-        raise ValueError(f"{step!r} is none of {', '.join(STEPS)}")
+        raise ValueError(f"{step!r} is not one of {', '.join(STEPS)}")
     for fault in _faults:
         if fault.step == step and _is_due(fault, what):
             while fault.hold and not fault.mark.with_name(f"{step}.go").exists():
@@ -106,18 +106,18 @@ def _meet(step: str, what: str) -> None:
 
 
 def _is_due(fault: _Fault, what: str) -> bool:
-    """Whether it happens now; if so, its mark is on disk."""
+    """Whether the fault happens now; if so, its mark is on disk."""
     if fault.text is not None:
         if fault.text in what:
-            _leave(fault.mark)
+            _create_mark(fault.mark)
         return fault.text in what
     with _lock:
         fault.times += 1
-        return fault.times == fault.nth and _leave(fault.mark)
+        return fault.times == fault.nth and _create_mark(fault.mark)
 
 
-def _leave(mark: Path) -> bool:
-    """Whether nobody was here before."""
+def _create_mark(mark: Path) -> bool:
+    """Creates the mark file atomically; False if it already exists."""
     try:
         descriptor = os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""Fingerprints: short stable hashes of what determines a stage's output."""
+"""Fingerprints: short, stable hashes of everything that determines the output of a stage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-# Raised by one when a step's output changes for the same input and config: stored rows of that stage are then stale.
+# Increased by one when a step's output changes for the same input and config: stored rows of that stage are then stale.
 STEP_VERSIONS = {"decode": 2, "caption": 1, "clip": 1, "vlm": 2, "describe": 1, "fusion": 2}
 
 

@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the system, which the C library and Arrow put off."""
+"""Returns freed memory to the operating system, which the C library and Arrow do late or never."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from contextlib import contextmanager, suppress
 
 import pyarrow as pa
 
-# mallopt(3). What is as large as the threshold is mapped by itself, and gone once freed.
+# mallopt(3). A block as large as the mmap threshold gets its own mapping, which is released when the block is freed.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGE = 1 << 20
-# What the C library's own thresholds come to, once a process has freed large pieces.
+# The values that the C library's own thresholds reach once a process has freed large blocks.
 _USUAL, _USUAL_TRIM = 32 << 20, 64 << 20
 
 
 @contextmanager
-def returned() -> Iterator[None]:
-    """Around large pieces of work, such as a commit: what they free goes back to the system. Without it a process that
-    commits wave after wave grows by what its many threads leave between pieces that live longer.
+def trimmed_memory() -> Iterator[None]:
+    """Memory that is freed inside the block goes back to the operating system; for large work, such as a commit.
 
-    Only there: a model's activations would be mapped, and their pages cleared, anew for each layer, which makes
-    ViT-B-32 on two cores a third slower. Does nothing where the C library is not GNU's.
+    Without it, a process that commits wave after wave grows, because its many threads leave free blocks between blocks
+    that live longer. Not for models: every layer would map its activations again and clear their pages, which makes
+    ViT-B-32 on two cores a third slower. Does nothing if the C library is not glibc.
     """
     _set({_M_MMAP_THRESHOLD: _LARGE})
     try:

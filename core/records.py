@@ -1,4 +1,4 @@
-"""The carriers that steps exchange inside one process; each checks itself when made."""
+"""The records that steps exchange inside one process; each validates itself when created."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SID = re.compile(r"(?:0|[1-9][0-9]*)(?:-(?:0|[1-9][0-9]*))*(?:\.[1-9][0-9]*)?")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One item of a catalogue as its owner describes it. `uri` is None for a caption alone."""
+    """One item of a catalogue as its source describes it. `uri` is None for an item with only a caption."""
 
     content_id: str
     kind: str
@@ -31,9 +31,9 @@ class Content:
 class Decoded:
     """Frames of one medium, ready for any encoder.
 
-    frames: uint8 [T, H, W, 3], RGB, aspect kept, long side bounded, rotation applied.
+    frames: uint8 [T, H, W, 3], RGB, aspect ratio kept, long side limited, rotation applied.
     timestamps: float64 [T], seconds from the first frame, ascending (0.0 for an image).
-    width, height: pixels of the medium as shown, before bounding. duration: seconds, 0.0 for an image.
+    width, height: pixels of the medium as shown, before it is reduced. duration: seconds, 0.0 for an image.
     media_hash: hex BLAKE2b-128 of the file's bytes. decoder: "pillow", "decord" or "pyav".
     """
 
@@ -57,7 +57,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a VLM says of one item; each is None where it was not asked for, or the model said nothing."""
+    """What a VLM generates for one item; a field is None if it was not asked for, or the model's reply was empty."""
 
     caption: str | None
     tags: tuple[str, ...] | None
@@ -65,7 +65,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class SemanticId:
-    """Codes coarse to fine, and the collision digit where an earlier item holds the same codes.
+    """Codes from coarse to fine, and a collision suffix if an earlier item has the same codes.
 
     Text form: `12-240-7`, with a suffix `12-240-7.1`.
     """

@@ -1,4 +1,4 @@
-"""Arrow schemas: of the store's tables, and of the batches that travel between steps."""
+"""Arrow schemas: of the store's tables, and of the batches that pass between steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fuseid.core.records import MODALITIES
 
 SCHEMA_VERSION = 3
 
-# Lance refuses a second row of the same key, also from concurrent writers, only where the field carries this.
+# Only with this metadata on a field does Lance refuse a second row of the same key, also from concurrent writers.
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
 
 
@@ -18,10 +18,11 @@ def _key(name: str) -> pa.Field:
     return pa.field(name, pa.string(), nullable=False, metadata=_KEY)
 
 
-# What a source tells of an item, and what the store already knows of it. `want_media`: its frames are wanted, for all
-# that is made of them but `stands`, the columns that came along from the store and stay. `want_text`: the same of its
-# caption. `skip_if_same`: the store has the item as it is listed, so nothing is written if its medium still has the
-# bytes of `media_hash`. `item_fp`: what decides whether a rejected item is worth another try.
+# What a source lists of an item, and what the store already holds of it.
+# `want_media`: frames are needed, for every column made from them except those named in `stands`, which come from the
+# store and are kept. `want_text`: the same for the caption. `skip_if_same`: the stored row matches the listing, so
+# nothing is written if the medium's bytes still hash to `media_hash`. `item_fp`: decides whether a rejected item is
+# worth another attempt.
 WORK = pa.schema(
     [
         pa.field("content_id", pa.string(), nullable=False),
@@ -57,12 +58,12 @@ WORK = pa.schema(
     ]
 )
 
-# Columns that the last step hands to the driver: everything but the frames.
+# Columns that the last step returns to the driver: everything except the frames.
 DONE = pa.schema([field for field in WORK if field.name not in ("frames", "frames_shape", "path")])
 
 
 def contents_schema(dims: Mapping[str, int]) -> pa.Schema:
-    """`contents`: one row per content_id. dims: the size of each vector column that this database has."""
+    """`contents`: one row per content_id. dims: the size of each vector column of this database."""
     return pa.schema(
         [
             _key("content_id"),
@@ -97,8 +98,8 @@ def contents_schema(dims: Mapping[str, int]) -> pa.Schema:
     )
 
 
-# The ledger. `base` is the text form of the codes without the suffix. `moved_error`: of an item that was given other
-# codes than its own, the squared error that this added.
+# The ledger. `base` is the text form of the codes without the suffix. `moved_error`: the squared error added to an item
+# that was given other codes than its nearest ones.
 ASSIGNMENTS = pa.schema(
     [
         pa.field("content_id", pa.string(), nullable=False),

@@ -1,4 +1,4 @@
-"""The two signals that ask a command to end, and how to start processes that never get them."""
+"""The two signals that ask a command to end, and a way to start processes that never receive them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Processes that this thread starts inside have both signals blocked, from their first instruction on.
+    """Processes that this thread starts inside the block have both signals blocked from their first instruction.
 
-    A terminal, `timeout` and `ray job stop` send them to the children of a command too; when these end is for the
-    command to decide. This process itself gets them as ever, in another thread or at the end of the block.
+    A terminal, `timeout` and `ray job stop` also signal the children of a command, but the command decides when its
+    children end. This process itself still receives the signals, in another thread or at the end of the block.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:

@@ -1,8 +1,8 @@
-"""Text that a store can hold."""
+"""Text in a form that a store accepts."""
 
 from __future__ import annotations
 
 
 def storable(text: str) -> str:
-    """Lone surrogates, which no store takes (half an emoji, a file name that is not UTF-8), as escapes."""
+    """Replaces lone surrogates (half an emoji, a file name that is not UTF-8), which no store accepts, by escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")

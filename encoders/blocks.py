@@ -1,36 +1,33 @@
-"""Forward passes in padded blocks of one size, so that a row's bits never depend on who else is in its batch.
+"""Forward passes in padded blocks of one size, so that a row's result never depends on the other rows of its batch.
 
-Measured: a matrix product over a tail of another size takes another kernel and changes the last bits of every row.
+Measured: a matrix product over a last block of another size uses another kernel and changes the last bits of every row.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 def blocks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Consecutive runs of at most `size` items, drawn as they are asked for."""
+    """Consecutive lists of at most `size` items; reads `items` lazily."""
     rest = iter(items)
     while part := list(islice(rest, size)):
         yield part
 
 
 def filled(items: Sequence[T], size: int) -> list[T]:
-    """`items` and its last one over again, `size` in all."""
+    """`items`, padded to `size` by repeating the last one."""
     return [*items, *[items[-1]] * (size - len(items))]
 
 
 def in_blocks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, size: int) -> np.ndarray:
-    """Applies `function` [size, ...] -> [size, ...] to rows [N, ...], the tail padded by repeating its last row."""
+    """Applies `function` [size, ...] -> [size, ...] to rows [N, ...]; repeats the last row to fill the last block."""
     if len(rows) == 0:
         raise ValueError("in_blocks needs at least one row")
     parts = []
@@ -40,24 +37,6 @@ def in_blocks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, si
         padded = np.concatenate([block, np.repeat(block[-1:], missing, axis=0)]) if missing else block
         parts.append(function(padded)[: len(block)])
     return np.concatenate(parts)
-
-
-def ahead(function: Callable[[T], R], items: Iterable[T], threads: Executor | None, count: int) -> Iterator[R]:
-    """`map` whose next `count` results are made by `threads` while the caller works on this one; None: no threads."""
-    if threads is None:
-        yield from map(function, items)
-        return
-    waiting: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            waiting.append(threads.submit(function, item))
-            if len(waiting) > count:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def unit_rows(vectors_ND: np.ndarray) -> np.ndarray:

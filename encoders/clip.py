@@ -12,16 +12,16 @@ from PIL import Image
 
 from fuseid.core.config import ClipConfig
 from fuseid.core.errors import ModelError
-from fuseid.encoders.blocks import ahead, blocks, unit_rows
-from fuseid.encoders.devices import DTYPES, Passes, pick_device, preparing_threads, rows_that_fit
+from fuseid.encoders.blocks import blocks, unit_rows
+from fuseid.encoders.devices import DTYPES, Passes, pick_device, prepared, preparing_threads, rows_that_fit
 from fuseid.encoders.model_files import load_failure
 from fuseid.encoders.model_identity import HUB, LOCAL, clip_fingerprint, resolve_clip
 
-# For `batch_size: auto`. Blocks come with as many frames as `run.block_rows` says: a larger pass would be padding.
+# For `batch_size: auto`. A block has as many frames as `run.block_rows` says: a larger pass would only add padding.
 _ROWS_CPU, _ROWS_CUDA = 32, 128
 # A frame's activations in a large ViT at full precision stay well below this.
 _BYTES_PER_FRAME = 64 << 20
-# Of a repository on the hub, what open_clip reads; its other formats of the same weights stay there.
+# The files of a hub repository that open_clip reads; other formats of the same weights are not downloaded.
 _HUB_FILES = ["*.json", "*.txt", "*.model", "open_clip_*.safetensors", "open_clip_*.bin"]
 
 
@@ -31,7 +31,7 @@ class OpenClip:
     Names: `builtin:mini-clip`; `ARCHITECTURE/PRETRAINED_TAG`; `ARCHITECTURE/random` (seeded, for speed tests);
     `hf-hub:ORG/REPO`; `local-dir:PATH`.
 
-    The geometry of preprocessing is open_clip's own transform on uint8; conversion and normalisation run on the device.
+    Resizing and cropping use open_clip's own transforms on uint8; conversion and normalisation run on the device.
     Raises ModelError, in one line, for a name that is unknown or weights that cannot be loaded.
     """
 
@@ -50,7 +50,7 @@ class OpenClip:
                 precision=config.precision,
                 device=self.device,
                 weights_only=True,
-                # Where a directory holds no weights, open_clip would go on with random ones.
+                # For a directory without weights, open_clip would continue with random ones.
                 require_pretrained=name.startswith(LOCAL) or tag is not None,
             )
             self._tokenize = open_clip.get_tokenizer(name)
@@ -76,7 +76,7 @@ class OpenClip:
 
     def encode_frames(self, frames: Sequence[np.ndarray]) -> np.ndarray:
         """uint8 [H, W, 3] each, of any sizes -> float32 [N, dim], unit norm."""
-        fitted = ahead(self._fit, frames, self._threads, self.block)
+        fitted = prepared(self._fit, frames, self._threads, self.block)
         vectors: list[np.ndarray] = []
         for group in blocks(fitted, self.block):
             vectors += self._passes.run(self._image_block, group, self.block)
@@ -106,7 +106,7 @@ class OpenClip:
 
 
 def _download(repository: str, commit: str) -> str:
-    """The directory in the hub's cache that holds a repository at a commit; open_clip itself takes no commit."""
+    """The directory in the hub's cache that holds a repository at a commit; open_clip itself accepts no commit."""
     from huggingface_hub import snapshot_download
 
     return snapshot_download(repository, revision=commit, allow_patterns=_HUB_FILES)

@@ -1,7 +1,7 @@
-"""The process that decodes for `decode_pool`: started by it, killed by it, gone when it is gone.
+"""The process that decodes for `decode_pool`, which starts and kills it; it ends when its parent ends.
 
-Loads neither torch nor ray. Reads requests from standard input, answers on what was standard output; file
-descriptors 0 and 1 are pointed elsewhere first, for C libraries print where they like.
+Loads neither torch nor ray. Reads requests from the original standard input and writes answers to the original standard
+output; file descriptors 0 and 1 are redirected first, because C libraries may print to them.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from fuseid.encoders.media import decode
 
 _PR_SET_PDEATHSIG = 1
 
-# Enables the kinds `test:hang`, `test:abort`, `test:segfault` and `test:eat`, which misbehave in earnest.
+# Set to 1, it enables the kinds `test:hang`, `test:abort`, `test:segfault`, `test:eat` and so on, which really do so.
 TEST_SEAM = "FUSEID_DECODE_TEST_SEAM"
 
-# What C++ and FFmpeg say when an allocation fails; decord passes it on as a RuntimeError.
+# Messages of C++ and FFmpeg for a failed allocation; decord raises them as RuntimeError.
 _OUT_OF_MEMORY_WORDS = ("bad_alloc", "cannot allocate memory", "out of memory", "unable to allocate")
 
 
@@ -38,9 +38,9 @@ def main() -> None:
     _die_with_parent(int(sys.argv[1]))
     requests, answers = _claim_pipes()
     config = DecodeConfig.model_validate_json(_read_block(requests) or b"{}")
-    Image.MAX_IMAGE_PIXELS = None  # `decode.max_pixels` is the limit, and a warning has no reader here
+    Image.MAX_IMAGE_PIXELS = None  # `decode.max_pixels` is the limit; nobody would read a warning here
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Decoding writes no files, and what libraries print into the parent's scratch file stays small.
+    # Decoding writes no files; this keeps what libraries print into the parent's temporary file small.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
     limits = _MemoryLimit(config)
     reached("decode.start")
@@ -71,7 +71,7 @@ def _answer(answers: BinaryIO, path: str, kind: str, config: DecodeConfig) -> No
             answers.write(pack(header_of_error(CorruptMedia(message))))
         return
     answers.write(head)
-    # Raw, unbuffered: the frames go from the array to the pipe.
+    # Unbuffered: the frames go from the array to the pipe without a copy.
     _write_all(answers, np.ascontiguousarray(decoded.frames).data.cast("B"))
     _write_all(answers, memoryview(decoded.thumbnail))
 
@@ -87,7 +87,7 @@ def _path_and_kind(request: bytes) -> tuple[str, str]:
 
 
 class _MemoryLimit:
-    """RLIMIT_AS at the address space that libraries take anyway, plus what one item may use."""
+    """Sets RLIMIT_AS to the address space that libraries already use, plus what one item may use."""
 
     def __init__(self, config: DecodeConfig) -> None:
         self._config = config
@@ -95,7 +95,7 @@ class _MemoryLimit:
         self._set()
 
     def set_for(self, kind: str) -> None:
-        """Loads the libraries for `kind` outside any item's budget."""
+        """Loads the libraries for `kind` before the limit is set, so that they do not count against an item."""
         if kind in self._loaded:
             return
         self._loaded.add(kind)
@@ -115,7 +115,7 @@ class _MemoryLimit:
 
 def _die_with_parent(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above took effect
+    if os.getppid() != parent:  # the parent died before the line above took effect
         os._exit(1)
 
 
@@ -144,7 +144,7 @@ def _misbehave(kind: str) -> Decoded:
     if os.environ.get(TEST_SEAM) != "1":
         raise ValueError(f"unknown kind {kind!r}")
     if kind == "test:hang":
-        ctypes.PyDLL(None).sleep(3600)  # PyDLL keeps the GIL, as decord does when it hangs
+        ctypes.PyDLL(None).sleep(3600)  # PyDLL holds the GIL, as decord does when it hangs
     if kind == "test:abort":
         os.abort()
     if kind == "test:segfault":

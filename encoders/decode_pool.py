@@ -1,34 +1,34 @@
-"""Decoding in killable child processes, so that one poisoned file costs one item and nothing else."""
+"""Decoding in child processes that can be killed, so that one harmful file costs only one item."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
+from fuseid.core.ahead import map_ahead
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import DecodeCrashed, DecodeTimeout, ItemError, OutOfMemory
 from fuseid.core.records import Decoded
 from fuseid.encoders.decode_process import ChildDied, ChildTimedOut, DecodeProcess
 
-# Results that wait for the consumer, per child: enough to keep children busy, few enough to bound memory.
+# Results per child that wait for the consumer: enough to keep the children busy, few enough to bound memory.
 _AHEAD_PER_WORKER = 3
 
 
 class DecodePool:
-    """Up to `workers` warm child processes (0: one per core this process may use), each fed by a thread of its own.
+    """Up to `workers` long-lived child processes (0: one per core this process may use), each served by its own thread.
 
     The children start at first use, are replaced after `decode.items_per_process` items or when killed, and end with
-    `close` or with this process, however it ends. Safe to use from several threads. Not for Windows.
+    `close` or with this process, however it ends. Thread-safe. Does not run on Windows.
     """
 
     def __init__(self, config: DecodeConfig, workers: int = 1) -> None:
         self._config = config
         self.workers = workers or len(os.sched_getaffinity(0))
-        # The threads live as long as the pool: a child is killed by the kernel when the thread that started it ends.
+        # The threads live as long as the pool: the kernel kills a child when the thread that started it ends.
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="fuseid-decode")
         self._idle: SimpleQueue[DecodeProcess] = SimpleQueue()
         self._children = [DecodeProcess(config) for _ in range(self.workers)]
@@ -45,25 +45,14 @@ class DecodePool:
     def decode_many(self, items: Iterable[tuple[str, str]]) -> Iterator[Decoded | ItemError]:
         """One result per (path, kind) of `items`, in their order. An item's error is yielded, never raised.
 
-        Items are drawn, and work runs, a few ahead of the consumer and no further. Raises RuntimeError after `close`,
-        and where child processes cannot be started at all.
+        Reads and decodes only a few items ahead of the consumer. Raises RuntimeError after `close`, and if child
+        processes cannot be started at all.
         """
         if self._closed:
             raise RuntimeError("this DecodePool is closed")
-        return self._decode_many(items)
-
-    def _decode_many(self, items: Iterable[tuple[str, str]]) -> Iterator[Decoded | ItemError]:
-        waiting: deque[Future[Decoded | ItemError]] = deque()
-        try:
-            for path, kind in items:
-                if len(waiting) >= self.workers * _AHEAD_PER_WORKER:
-                    yield waiting.popleft().result()
-                waiting.append(self._threads.submit(self._decode_one, path, kind))
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        return map_ahead(
+            lambda item: self._threads.submit(self._decode_one, *item), items, self.workers * _AHEAD_PER_WORKER - 1
+        )
 
     def _decode_one(self, path: str, kind: str) -> Decoded | ItemError:
         child = self._idle.get()
@@ -75,26 +64,26 @@ class DecodePool:
     def _decode_in(self, child: DecodeProcess, path: str, kind: str) -> Decoded | ItemError:
         killed = False
         while True:
-            was_fresh, by_chance = child.is_fresh, False
+            was_fresh, killed_from_outside = child.is_fresh, False
             try:
                 result = child.decode(path, kind)
             except ChildTimedOut:
                 return DecodeTimeout(f"decoding {path!r} took longer than {self._config.timeout_seconds:g} seconds")
             except ChildDied as death:
                 result = death.as_item_error(path, self._config)
-                # SIGKILL comes from outside, and for a machine short of memory any process will do.
-                by_chance = death.return_code == -signal.SIGKILL and not killed
-                killed = killed or by_chance
+                # SIGKILL comes from outside: a machine short of memory may kill any process, so try once more.
+                killed_from_outside = death.return_code == -signal.SIGKILL and not killed
+                killed = killed or killed_from_outside
             if not isinstance(result, DecodeCrashed | OutOfMemory):
                 return result
             child.close()
-            # What earlier items left behind in the child may be the cause: an item's fate must not depend on its
-            # neighbours, so only a fresh child's word counts.
-            if (was_fresh and not by_chance) or self._closed:
+            # Earlier items in the same child may be the cause, and an item's result must not depend on its neighbours:
+            # only a failure in a fresh child counts.
+            if (was_fresh and not killed_from_outside) or self._closed:
                 return result
 
     def close(self) -> None:
-        """Ends all children, work in progress included. Harmless when repeated."""
+        """Ends all children, including work in progress. May be called again."""
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         for child in self._children:

@@ -1,4 +1,4 @@
-"""One child process of the decode pool: started, spoken to under a deadline, killed, replaced."""
+"""One child process of the decode pool: starts it, exchanges messages with a deadline, kills it, replaces it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from fuseid.core.records import Decoded
 from fuseid.core.signals import held_back
 from fuseid.encoders.decode_wire import LENGTH, MAX_HEADER_BYTES, decoded_of, error_of, pack
 
-# One bounded frame fits: the child hands it over in one write and goes on to the next item.
+# One reduced frame fits, so the child writes it at once and continues with the next item.
 _PIPE_BYTES = 1 << 20
 
-# Starting Python and its libraries, on a busy machine; not charged to the first item.
+# Time to start Python and its libraries on a busy machine; it does not count against the first item's timeout.
 _START_SECONDS = 120.0
 
-# Threads that a child's libraries would start add address space and fight over cores with the other children.
-_QUIET_ENVIRONMENT = {
+# Threads started by a child's libraries would use address space and compete for cores with the other children.
+_SINGLE_THREADED = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -43,19 +43,20 @@ class ChildTimedOut(Exception):
 
 
 class ChildDied(Exception):
-    """The child ended before its answer did."""
+    """The child ended before its answer was complete."""
 
-    def __init__(self, return_code: int, last_words: str) -> None:
-        super().__init__(f"decoding process ended with {return_code}: {last_words}")
-        self.return_code, self.last_words = return_code, last_words
+    def __init__(self, return_code: int, last_output: str) -> None:
+        super().__init__(f"decoding process ended with {return_code}: {last_output}")
+        self.return_code, self.last_output = return_code, last_output
 
     def as_item_error(self, path: str, config: DecodeConfig) -> ItemError:
-        """OutOfMemory where the traces say so (SIGKILL is not ours here: the kernel ran out), else DecodeCrashed."""
+        """OutOfMemory if the output or SIGKILL says so (it was not sent by this process, so the kernel was short of
+        memory), else DecodeCrashed."""
         how = f"exit status {self.return_code}"
         if self.return_code < 0:
             how = f"signal {signal.Signals(-self.return_code).name}"
-        words = f": {self.last_words}" if self.last_words else ""
-        starved = any(word in self.last_words for word in ("bad_alloc", "MemoryError", "Cannot allocate memory"))
+        words = f": {self.last_output}" if self.last_output else ""
+        starved = any(word in self.last_output for word in ("bad_alloc", "MemoryError", "Cannot allocate memory"))
         if self.return_code == -signal.SIGKILL or starved:
             limit = f"decode.memory_bytes ({config.memory_bytes >> 20} MiB)"
             return OutOfMemory(f"decoding {path!r} ran out of memory, the limit is {limit} ({how}{words})")
@@ -75,7 +76,7 @@ class DecodeProcess:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the next item will be the first of its child."""
+        """Whether the next item will be the first one of its child."""
         return self._process is None or self._items in (0, self._config.items_per_process)
 
     def decode(self, path: str, kind: str) -> Decoded | ItemError:
@@ -94,17 +95,17 @@ class DecodeProcess:
             self.close()
             raise
         except (EOFError, OSError, ValueError, KeyError, TypeError):
-            raise self._bury() from None
+            raise self._collect_death() from None
 
     def kill(self) -> None:
-        """Ends the child at once and for good; whoever waits for it gets ChildDied."""
+        """Ends the child at once and permanently; a thread that waits for it gets ChildDied."""
         with self._lock:
             self._killed_for_good = True
             if self._process is not None:
                 self._process.kill()
 
     def close(self) -> None:
-        """Ends the child and frees its pipes. To be called by the thread that uses the child."""
+        """Ends the child and closes its pipes. Only the thread that uses the child may call it."""
         process, self._process, self._items = self._process, None, 0
         if process is not None:
             process.kill()
@@ -117,14 +118,14 @@ class DecodeProcess:
             self._stderr = None
 
     def _start(self, again: bool = True) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **_QUIET_ENVIRONMENT}
-        # Inside a Ray worker the package may come from a path that only this process knows.
+        environment = {**os.environ, **_SINGLE_THREADED}
+        # Inside a Ray worker, the package may come from a path that only this process has in sys.path.
         environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
         with self._lock:
             if self._killed_for_good:
                 raise ChildDied(-signal.SIGKILL, "the pool is closed")
             self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `close`, it outlives this call)
-            # -P: the working directory must not lead sys.path, a folder there may be called like a library.
+            # -P: the working directory must not come first in sys.path; a folder there may have the name of a library.
             with held_back():
                 self._process = process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "fuseid.encoders.decode_child", str(os.getpid())],
@@ -139,7 +140,7 @@ class DecodeProcess:
         for pipe in (process.stdin, process.stdout):
             try:
                 fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-            except OSError:  # over the user's quota of pipe memory: slower, no less right
+            except OSError:  # over the user's quota of pipe memory: slower, but correct
                 break
         os.set_blocking(process.stdout.fileno(), False)
         config = self._config.model_dump_json().encode()
@@ -147,23 +148,23 @@ class DecodeProcess:
             process.stdin.write(LENGTH.pack(len(config)) + config)
             self._read_header(process.stdout.fileno(), time.monotonic() + _START_SECONDS)
         except (ChildTimedOut, EOFError, OSError, ValueError) as error:
-            death = self._bury()
+            death = self._collect_death()
             if self._killed_for_good:
                 raise death from None
-            if again and death.return_code == -signal.SIGKILL:  # by chance, as in the pool
+            if again and death.return_code == -signal.SIGKILL:  # from outside, as in the pool
                 return self._start(again=False)
-            # No item is to blame: this would reject the whole catalogue, one item after the other.
+            # Not an ItemError: that would reject every item of the catalogue, one after the other.
             raise RuntimeError(f"cannot start a decoding process: {death} {type(error).__name__}") from None
         return process
 
-    def _bury(self) -> ChildDied:
-        """Collects a dead child's return code and last words."""
+    def _collect_death(self) -> ChildDied:
+        """Collects a dead child's return code and the last lines of its error output."""
         process, stderr = self._process, self._stderr
         assert process is not None
         assert stderr is not None
         try:
             code = process.wait(timeout=1.0)
-        except subprocess.TimeoutExpired:  # it lives but speaks nonsense
+        except subprocess.TimeoutExpired:  # it is alive, but its answers are not valid
             process.kill()
             process.wait()
             code = 1
@@ -177,7 +178,7 @@ class DecodeProcess:
         header = self._read_header(pipe, deadline)
         if "error" in header:
             return error_of(header)
-        # A child that a hostile file has taken over must not make this process allocate without bound.
+        # A child under control of a hostile file must not make this process allocate without limit.
         limit = 3 * self._config.sampling.frames * self._config.long_side**2
         if math.prod(header["shape"]) > limit or header["thumbnail_bytes"] > MAX_HEADER_BYTES:
             raise ValueError(f"answer announces frames of {header['shape']}")

@@ -1,4 +1,4 @@
-"""What the decode pool and its children say to each other over pipes: JSON headers and raw bytes, never pickle."""
+"""The messages between the decode pool and its children, over pipes: JSON headers and raw bytes, never pickle."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fuseid.core.records import Decoded
 
 LENGTH = struct.Struct("<I")
 
-# A child is a stranger once it has met a hostile file: what it may make the parent allocate is bounded.
+# A child cannot be trusted after it has read a hostile file, so what the parent allocates for it is limited.
 MAX_HEADER_BYTES = 1 << 20
 
 _ITEM_ERRORS = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, ItemError)}
 
 
 def pack(message: dict[str, Any]) -> bytes:
-    """A length (uint32, little-endian) and as many bytes of JSON. ASCII, so that undecodable file names survive."""
+    """A length (uint32, little-endian) and that many bytes of JSON. ASCII keeps file names that are not valid UTF-8."""
     body = json.dumps(message, separators=(",", ":"), ensure_ascii=True).encode("ascii")
     return LENGTH.pack(len(body)) + body
 
 
 def header_of(decoded: Decoded) -> dict[str, Any]:
-    """The header after which the frames' bytes and then the thumbnail's follow."""
+    """The header; the bytes of the frames and then those of the thumbnail follow it."""
     return {
         "shape": decoded.frames.shape,
         "timestamps": decoded.timestamps.tolist(),

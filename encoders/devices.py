@@ -1,13 +1,14 @@
-"""Which device a model runs on, how many rows at once, and what happens when its memory runs out."""
+"""The device that a model runs on, the number of rows per pass, and what happens when memory runs out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 
+from fuseid.core.ahead import map_ahead
 from fuseid.core.errors import ConfigError
 from fuseid.encoders.blocks import blocks, filled
 
@@ -18,7 +19,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(wanted: str) -> torch.device:
-    """`auto` is the first CUDA device, else the CPU. Raises ConfigError for a device that is not here."""
+    """`auto` is the first CUDA device, else the CPU. Raises ConfigError for a device that this machine lacks."""
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -44,26 +45,33 @@ def power_of_two_below(number: int) -> int:
 
 
 def preparing_threads(device: torch.device) -> Executor | None:
-    """As many threads as torch has, to prepare the next inputs while the model works on these; None on the CPU where
-    the model has one thread, and would only share it."""
+    """As many threads as torch has, to prepare the next inputs while the model runs; None if the model runs on a single
+    CPU thread, with which they would compete."""
     if device.type == "cpu" and torch.get_num_threads() == 1:
         return None
     return ThreadPoolExecutor(max(2, torch.get_num_threads()), thread_name_prefix="fuseid-prepare")
 
 
-class Passes:
-    """Forward passes in blocks of one size; a block that memory cannot hold is halved, for good.
+def prepared(function: Callable[[T], R], items: Iterable[T], threads: Executor | None, count: int) -> Iterator[R]:
+    """`map` whose next `count` results are made by `threads` while the caller works on this one; None: no threads."""
+    if threads is None:
+        return map(function, items)
+    return map_ahead(lambda item: threads.submit(function, item), items, count)
 
-    limit: the most rows that memory held so far, once it ran out; None before.
+
+class Passes:
+    """Forward passes in blocks of one size; when memory runs out, all further blocks are half as large.
+
+    limit: the most rows per block since memory ran out; None before.
     """
 
     def __init__(self) -> None:
         self.limit: int | None = None
 
     def run(self, forward: Callable[[list[T]], Iterable[R]], items: Sequence[T], size: int) -> list[R]:
-        """Applies `forward` to blocks of exactly `size` items, the last one padded by repeating its last item.
+        """Applies `forward` to blocks of exactly `size` items; repeats the last item to fill the last block.
 
-        Raises what `forward` raises; running out of memory only where a single item does not fit.
+        Raises what `forward` raises; an out-of-memory error only if a single item does not fit.
         """
         while True:
             rows = size if self.limit is None else min(size, self.limit)
@@ -76,7 +84,7 @@ class Passes:
             except (RuntimeError, MemoryError) as error:
                 if rows == 1 or not is_out_of_memory(error):
                     raise
-            # Outside of the handler: until it ends, the exception's frames keep the tensors alive.
+            # Outside the handler: inside it, the exception's stack frames keep the tensors alive.
             self.limit = rows // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
-"""Encoders for tests, ours and users': no model, the same vectors everywhere, like things near each other.
+"""Encoders for tests, also for users' tests: no model, the same vectors everywhere, similar inputs near each other.
 
-They see colours and where they are, and the letters of words, nothing else. `clip.model: fake` and `vlm.model: fake`
-(`fake:128` for vectors of 128 numbers) name them in a configuration; nothing chooses them by default.
+They use only the colours of a picture and their positions, and the letters of words. `clip.model: fake` and
+`vlm.model: fake` (`fake:128` for vectors of 128 numbers) select them in a configuration; they are never the default.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _COLOURS = {
 
 
 class FakeClip:
-    """A `ClipLike`. Pictures of like colours are near each other, and captions of like letters; a picture and its
-    caption are not."""
+    """A `ClipLike`. Pictures with similar colours are near each other, and so are captions with similar letters; a
+    picture and its caption are not."""
 
     def __init__(self, dim: int = 64) -> None:
         self.dim = dim
@@ -48,7 +48,7 @@ class FakeClip:
 
 
 class FakeVlm:
-    """A `VlmLike` that honours `frames`, `prompt`, `caption` and `tags` of its configuration."""
+    """A `VlmLike` that follows `frames`, `prompt`, `caption` and `tags` of its configuration."""
 
     def __init__(self, dim: int = 64, config: VlmConfig | None = None) -> None:
         config = config or VlmConfig(model=f"fake:{dim}")
@@ -82,12 +82,12 @@ class FakeVlm:
 
 
 def _seen(frame: np.ndarray, dim: int) -> np.ndarray:
-    """A frame's colours on a coarse grid, mixed by a fixed matrix -> float64 [dim], unit norm.
+    """A frame's colours on a coarse grid, multiplied by a fixed matrix -> float64 [dim], unit norm.
 
-    One row at a time and without BLAS, whose bits depend on what else is computed.
+    One row at a time and without BLAS, whose last bits depend on the other rows.
     """
     small = Image.fromarray(frame).resize((_GRID, _GRID), Image.Resampling.BOX)
-    # The constant keeps an evenly grey picture from having no direction at all.
+    # Without the constant, a uniformly grey picture would be a zero vector.
     features = np.append(np.asarray(small, dtype=np.float64).reshape(-1) / 255 - 0.5, 0.25)
     mixed = (features[:, None] * _mixing(dim)).sum(0)
     return mixed / np.sqrt(np.square(mixed).sum())
@@ -106,5 +106,5 @@ def _read(text: str, dim: int) -> np.ndarray:
 
 
 def _mixing(dim: int) -> np.ndarray:
-    # RandomState's stream is frozen for good; that of default_rng may change.
+    # numpy guarantees that RandomState's numbers never change; those of default_rng may.
     return np.random.RandomState(2026).standard_normal((3 * _GRID * _GRID + 1, dim))

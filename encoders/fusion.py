@@ -1,4 +1,4 @@
-"""Fusion: the vectors of the modalities that an item has, joined into one content embedding."""
+"""Fusion: joins the vectors of an item's modalities into one content embedding."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ Fill = Literal["linear", "renormalise", "mean", "zero"]
 
 
 class Fusion:
-    """Normalise, centre, weight and join the modalities, fill in what is absent, reduce by principal components.
+    """Normalises, centres, weights and joins the modalities, fills in absent ones, reduces by principal components.
 
     For modality m with unit vector v_m, mean mu_m over the sample and weight w_m, the joint vector x holds
     w_m * (v_m - mu_m); the fused vector is the unit-norm projection of x on the first D principal components of the
     sample (Pearson 1901). An item that lacks modalities is filled, by `fill`:
 
-    - `linear`: with the linear prediction from those it has (`fusion_fill`), so that it lands near where it would;
+    - `linear`: with the linear prediction from those it has (`fusion_fill`), close to where the complete item would be;
     - `mean`: with mu_m; `zero`: with the zero vector; `renormalise`: with mu_m, and x is scaled by
-      sqrt(sum_all w^2 / sum_present w^2), so that an item with few modalities is not shorter than one with many.
+      sqrt(sum_all w^2 / sum_present w^2), so that x is not shorter for an item with few modalities.
 
-    Each is affine, so the artifact holds one matrix per pattern of presence, from present vectors to the fused space.
+    Each is affine, so the artifact holds one matrix per pattern of present modalities, from their vectors to the fused
+    space.
     """
 
     KIND = FUSION
@@ -56,10 +57,10 @@ class Fusion:
     ) -> Fusion:
         """Learns means, predictions and components on a sample.
 
-        vectors: per modality float32 [N, D_m], a row of NaN where the item lacks it. weights: None takes them from the
-        data: the inverse of each modality's largest singular value, so that none rules the first component alone
-        (multiple factor analysis, Escofier and Pagès 1994). encoders: the fingerprint that made each modality's
-        vectors. pairs: int [P, 2] rows of co-engaged items, for learned fusions; not used here.
+        vectors: per modality float32 [N, D_m], a row of NaN where the item lacks it. weights: None computes them from
+        the data: the inverse of each modality's largest singular value, so that no modality dominates the first
+        component (multiple factor analysis, Escofier and Pagès 1994). encoders: the encoder fingerprint of each
+        modality's vectors. pairs: int [P, 2] rows of co-engaged items, for learned fusions; not used here.
         Raises BadInput when no modality has a positive weight and at least one vector.
         """
         there = {m: present(vectors[m]) for m in MODALITIES if m in vectors and (weights is None or weights.get(m, 0))}
@@ -125,13 +126,13 @@ class Fusion:
         matrix, shift = torch.from_numpy(self.tensors[f"map.{name}"]), torch.from_numpy(self.tensors[f"shift.{name}"])
 
         def project(block: np.ndarray) -> np.ndarray:
-            # torch's product, not numpy's: OpenBLAS gives a row other bits at another place in the block.
+            # torch's product, not numpy's: with OpenBLAS the last bits of a row depend on its position in the block.
             return (torch.from_numpy(block) @ matrix + shift).numpy()
 
         return unit_rows(in_blocks(project, np.concatenate(centred, axis=1).astype(np.float32), _BLOCK))
 
     def check_encoders(self, encoders: Mapping[str, str | None]) -> None:
-        """Raises FingerprintMismatch, naming both, when vectors come from other encoders than the fit's own."""
+        """Raises FingerprintMismatch, which names both, if vectors come from other encoders than those of the fit."""
         for modality, theirs in self.encoders.items():
             ours = encoders.get(modality)
             if ours is not None and theirs is not None and ours != theirs:
@@ -145,14 +146,14 @@ class Fusion:
 
     @classmethod
     def load(cls, directory: Path) -> Fusion:
-        """Raises ArtifactError for one that is missing, altered, or of another version's form."""
+        """Raises ArtifactError for an artifact that is missing, altered, or of another version."""
         name, meta, tensors = read_artifact(directory, cls.KIND)
         check_version(name, cls.KIND, meta)
         return cls(meta, tensors)
 
 
 Filled = tuple[float, dict[str, np.ndarray], dict[str, np.ndarray]]
-"""How a pattern is completed: scale of what is there; maps to what is absent; fixed values of what is absent."""
+"""How a pattern is completed: the scale of present vectors; maps to absent ones; fixed values of absent ones."""
 
 
 def _fill(
@@ -176,7 +177,7 @@ def _fill(
 def _completed(
     centred: Mapping[str, np.ndarray], there: Mapping[str, np.ndarray], fills: Mapping[Pattern, Filled]
 ) -> np.ndarray:
-    """float32 [N, sum of D_m]: the joint vectors of the sample, filled."""
+    """float32 [N, sum of D_m]: the joint vectors of the sample, absent modalities filled in."""
     ends = np.cumsum([0, *(values.shape[1] for values in centred.values())])
     joint = np.concatenate(list(centred.values()), axis=1)
     for pattern, (scale, maps, fixed) in fills.items():
@@ -192,25 +193,25 @@ def _completed(
 
 
 def _principal_components(joint: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """-> (mean [J], components [J, dim], the share of variance that they keep), float64."""
+    """-> (mean [J], components [J, dim], the share of the variance that they explain), float64."""
     mean = joint.mean(0, dtype=np.float64)
     values, components = np.linalg.eigh(_scatter(joint, mean))
     order = np.argsort(values)[::-1][:dim]
     components = components[:, order]
-    # Eigenvectors have no sign of their own: fix it, so that the same sample gives the same artifact.
+    # The sign of an eigenvector is arbitrary: fix it, so that the same sample gives the same artifact.
     components = components * np.where(components[np.abs(components).argmax(0), np.arange(dim)] < 0, -1.0, 1.0)
     total = float(values.clip(min=0).sum())
     return mean, components, float(values[order].clip(min=0).sum()) / total if total > 0 else 1.0
 
 
 def _largest_singular_value(centred: np.ndarray) -> float:
-    """Of the centred vectors, per square root of their number; 1 where they do not vary."""
+    """Of the centred vectors, divided by the square root of their number; 1 if they do not vary."""
     largest = float(np.linalg.eigvalsh(_scatter(centred, np.zeros(centred.shape[1])))[-1])
     return float(np.sqrt(largest / len(centred))) if largest > 0 else 1.0
 
 
 def _scatter(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Sum of outer products of rows - mean, float64, by blocks: a float64 copy of the sample is never made."""
+    """Sum of outer products of rows - mean, float64, block by block: avoids a float64 copy of the whole sample."""
     scatter = np.zeros((rows.shape[1], rows.shape[1]))
     for start in range(0, len(rows), 8192):
         centred = rows[start : start + 8192].astype(np.float64) - mean
@@ -219,5 +220,5 @@ def _scatter(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def present(vectors_ND: np.ndarray) -> np.ndarray:
-    """bool [N]: which rows hold a vector, absent ones being NaN."""
+    """bool [N]: which rows hold a vector; an absent one is NaN."""
     return ~np.isnan(vectors_ND[:, 0])

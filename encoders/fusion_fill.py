@@ -1,4 +1,4 @@
-"""What an item's present modalities say of its absent ones: linear predictions, learned on items that have both."""
+"""Predicts an item's absent modalities from its present ones: linear maps, learned on items that have both."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from itertools import combinations
 
 import numpy as np
 
-# Fewer items than this that have both sides teach nothing: the absent side stays at its mean.
+# With fewer items than this that have both sides, nothing is learned: the absent side is set to its mean.
 MIN_ROWS = 16
 # More would not change a linear map by much.
 MAX_ROWS = 50_000
-# Ridge penalties tried, in units of the mean variance of the predictors; the largest all but predicts the mean.
+# Ridge penalties to try, in units of the mean variance of the predictors; the largest almost predicts the mean.
 _PENALTIES = tuple(10.0**power for power in np.arange(-3.0, 4.5, 0.5))
-_VALIDATION = 4  # every fourth row judges the penalties
+_VALIDATION = 4  # every fourth row is held out to choose the penalty
 
 Pattern = tuple[str, ...]
 """The modalities that an item has, in the order of fusion."""
 
 
 def patterns(modalities: Sequence[str]) -> list[Pattern]:
-    """Every way of having at least one of `modalities`, the complete one last."""
+    """Every non-empty subset of `modalities`, the complete one last."""
     return [p for size in range(1, len(modalities) + 1) for p in combinations(modalities, size)]
 
 
@@ -29,12 +29,12 @@ def learn_fill(
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Ridge regression (Hoerl and Kennard 1970) of each absent modality on the present ones.
 
-    Where a present modality has as many dimensions as the absent one, the map is drawn towards a multiple of identity
-    rather than towards zero: the two sides of CLIP share a space, which a small sample could not teach.
+    If a present modality has as many dimensions as the absent one, the penalty shrinks the map towards a multiple of
+    the identity, not towards zero: CLIP's images and texts share a space, which a small sample could not teach.
 
     centred: per modality [N, D_m] of mean zero; there: bool [N]. -> (per absent modality a map float64
-    [sum of present D, D_m], and the share of its variance that the map explains on rows kept out of its learning).
-    An absent modality that cannot be learned, or not better than its mean, has a map of zeros and a share of 0.
+    [sum of present D, D_m], and the share of its variance that the map explains on held-out rows). An absent modality
+    that cannot be predicted better than by its mean has a map of zeros and a share of 0.
     """
     maps, explained = {}, {}
     size = sum(centred[m].shape[1] for m in pattern)
@@ -58,7 +58,7 @@ def learn_fill(
 
 
 class _Ridge:
-    """One decomposition, any penalty."""
+    """Ridge regression for any penalty from one eigendecomposition."""
 
     def __init__(self, parts: Sequence[np.ndarray], wanted: np.ndarray) -> None:
         known = np.concatenate(parts, axis=1)
@@ -73,7 +73,7 @@ class _Ridge:
 
 
 def _multiples_of_identity(parts: Sequence[np.ndarray], wanted: np.ndarray) -> np.ndarray:
-    """The least-squares map that scales each part of the size of `wanted` and ignores the others."""
+    """The least-squares map that scales each part with as many columns as `wanted` and ignores the others."""
     size = wanted.shape[1]
     same = [part for part in parts if part.shape[1] == size]
     gram = np.array([[np.vdot(one, other) for other in same] for one in same]).reshape(len(same), len(same))

@@ -1,4 +1,4 @@
-"""Still pictures to RGB arrays, by Pillow: orientation, colour modes and depth made uniform, size bounded."""
+"""Still pictures to RGB arrays, with Pillow: uniform orientation, colour mode and bit depth, limited size."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _UNDO_ORIENTATION = {
 }
 _THUMBNAIL_QUALITY = 80
 
-# Where the size of an AVIF is looked for.
+# The part of an AVIF file that is searched for its size.
 _HEADER_BYTES = 1 << 16
 
-# How Pillow's messages begin where texts or a colour profile within a PNG unpack to more than it allows.
+# The beginnings of Pillow's messages for a PNG whose texts or colour profile decompress to more than it allows.
 _UNPACKS_TOO_FAR = ("Decompressed data too large", "Too much memory used in text chunks")
 
 
 def decode_image(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
-    """Decodes an open file; the first frame where there are several. `path` is only for messages.
+    """Decodes an open file; its first frame if it has several. `path` is only for messages.
 
-    Raises Unrecognised (the bytes begin like no picture), CorruptMedia (they begin well and go wrong) and TooLarge
-    (more than `max_pixels`, told from the header before any pixel is decoded).
+    Raises Unrecognised (the bytes do not start like a picture), CorruptMedia (they do, but cannot be decoded) and
+    TooLarge (more than `max_pixels`, known from the header before any pixel is decoded).
     """
     head = file.read(HEAD_BYTES)
     name = image_format(head)
@@ -54,8 +54,8 @@ def decode_image(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
         raise TooLarge(f"{path!r}: {error}") from None
     except Exception as error:
         if str(error).startswith(_UNPACKS_TOO_FAR):
-            raise TooLarge(f"{path!r} is packed to unpack without bound: {error}") from None
-        # Pillow's readers let almost any exception type out of hostile bytes (struct.error, KeyError, SyntaxError...).
+            raise TooLarge(f"{path!r} decompresses to more than is allowed: {error}") from None
+        # On hostile bytes Pillow's readers raise almost any exception type (struct.error, KeyError, SyntaxError...).
         raise CorruptMedia(f"{path!r} cannot be decoded as {name}: {error or type(error).__name__}") from None
     return Decoded(
         frames=np.asarray(rgb)[None],
@@ -70,7 +70,7 @@ def decode_image(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
 
 
 def make_thumbnail(rgb: Image.Image, side: int) -> bytes:
-    """JPEG bytes, the long side at most `side` pixels. (WebP would be a third smaller and 20 times slower to make.)"""
+    """JPEG bytes, the long side at most `side` pixels. (WebP would be a third smaller but 20 times slower to make.)"""
     size = bounded_size(rgb.width, rgb.height, side)
     small = rgb if size == rgb.size else rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
     buffer = io.BytesIO()
@@ -79,7 +79,7 @@ def make_thumbnail(rgb: Image.Image, side: int) -> bytes:
 
 
 def bounded_size(width: int, height: int, long_side: int) -> tuple[int, int]:
-    """(width, height) with the long side at most `long_side`, aspect kept, never enlarged, never 0."""
+    """(width, height) with the long side at most `long_side`, aspect ratio kept, never enlarged, never 0."""
     scale = min(1.0, long_side / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -95,12 +95,12 @@ def _open(data: bytes, name: str, path: str, config: DecodeConfig) -> Image.Imag
     image = Image.open(io.BytesIO(data), formats=[name])
     width, height = image.size
     _check_size(width, height, path, config)
-    # The JPEG decoder can reduce by 2, 4 or 8 while decoding, which is fast but a box filter: leave the final
-    # factor of two or more to the better filter.
+    # The JPEG decoder can reduce by 2, 4 or 8 while decoding, which is fast but only a box filter: leave the last
+    # reduction, by a factor of two or more, to the better filter below.
     if name == "JPEG":
         image.draft(image.mode, bounded_size(width, height, 2 * config.long_side))
     image.load()
-    # `draft` changes what `size` says; the medium keeps the size of its header.
+    # `draft` changes `image.size`; the medium's size is that of its header.
     image.info["fuseid_size"] = (width, height)
     return image
 
@@ -111,14 +111,14 @@ def _check_size(width: int, height: int, path: str, config: DecodeConfig) -> Non
 
 
 def _size_before_opening(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) for the formats whose decoders take memory for the canvas when they open; (0, 0) if not told."""
+    """(width, height) from the header, for formats whose decoders allocate the canvas on opening; else (0, 0)."""
     if name == "WEBP" and data[12:16] == b"VP8X":
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
     if name == "WEBP" and data[12:16] == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     if name == "AVIF":
-        # Each item has a box `ispe` with its size; the picture is the largest of them.
+        # Each item in the file has a box `ispe` with its size; the picture is the largest item.
         places = [match.end() + 4 for match in re.finditer(b"ispe", data[:_HEADER_BYTES])]
         sizes = [struct.unpack_from(">II", data, place) for place in places if place + 8 <= len(data)]
         return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
@@ -126,7 +126,7 @@ def _size_before_opening(data: bytes, name: str) -> tuple[int, int]:
 
 
 def _to_bounded_rgb(image: Image.Image, long_side: int) -> tuple[int, int, Image.Image]:
-    """(width, height as shown, picture in RGB bounded to `long_side`)."""
+    """(width, height as shown, RGB picture reduced to `long_side`)."""
     width, height = image.info["fuseid_size"]
     orientation = _orientation(image)
     picture = _to_resizable(image)
@@ -144,13 +144,13 @@ def _to_bounded_rgb(image: Image.Image, long_side: int) -> tuple[int, int, Image
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # a picture is worth keeping although its EXIF block is broken
+    except Exception:  # a picture with a broken EXIF block is still usable
         return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _to_resizable(image: Image.Image) -> Image.Image:
-    """RGB, RGBA or L: the modes in which resizing is meaningful (not so in palette, 1-bit and integer modes)."""
+    """Converts to RGB, RGBA or L, in which resizing works; it does not in palette, 1-bit and integer modes."""
     if image.mode in ("RGB", "L", "RGBA") and "transparency" not in image.info:
         return image
     if image.mode == "1" and "transparency" not in image.info:
@@ -168,13 +168,13 @@ def _to_resizable(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(samples: np.ndarray) -> np.ndarray:
-    """Scales (never clips) 16-bit, 32-bit or float samples [H, W] to uint8; the scale follows from type and range."""
+    """Scales (never clips) 16-bit, 32-bit or float samples [H, W] to uint8; the scale depends on type and range."""
     if samples.dtype.kind == "f":
         samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
         top = 1.0 if samples.max() <= 1.0 else 255.0
     else:
         top = 65535.0
-    # Old writers keep 8 or 32 significant bits in Pillow's 32-bit mode; only there does the range decide.
+    # In Pillow's 32-bit mode, some old writers store 8 and some 32 significant bits; only there the range decides.
     if samples.dtype.itemsize == 4:
         top = max(top, float(samples.max()))
     return np.clip(samples.astype(np.float32) * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)

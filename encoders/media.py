@@ -1,4 +1,4 @@
-"""One medium to arrays, in this process; `decode_pool` runs the same function in processes that can be killed."""
+"""Decodes one medium in this process; `decode_pool` runs the same function in processes that can be killed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def decode(path: str, kind: str, config: DecodeConfig) -> Decoded:
     with open_media(path, config.max_bytes) as file:
         if kind == "image":
             return decode_image(file, path, config)
-        # FFmpeg costs 100 MB of address space, which a child that only sees pictures need not spend.
+        # FFmpeg uses 100 MB of address space; a child that decodes only pictures does not load it.
         from fuseid.encoders.video import decode_video
 
         return decode_video(file, path, config)

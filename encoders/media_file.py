@@ -1,4 +1,4 @@
-"""A local media file, opened safely, recognised by its bytes and hashed."""
+"""Opens a local media file safely, recognises its format by its bytes, and hashes it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import BinaryIO
 
 from fuseid.core.errors import CorruptMedia, MissingFile, TooLarge
 
-# Bytes read to recognise a format: four transport-stream packets of the longest kind, and far more than any signature.
+# Bytes read to recognise a format: four transport-stream packets of the longest kind, more than any signature needs.
 HEAD_BYTES = 1024
 
-# ISO-BMFF brands of still pictures; everything else that begins with `ftyp` is a film.
+# ISO-BMFF brands of still pictures; every other file that starts with `ftyp` is a video.
 _STILL_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
-# "BM" alone begins many a text; a bitmap's second header follows it, and its length is one of these.
+# Many texts start with "BM"; in a bitmap, a second header follows, and its length is one of these.
 _BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
 _QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 
@@ -61,7 +61,7 @@ def hash_bytes(data: bytes) -> str:
 
 
 def image_format(head: bytes) -> str | None:
-    """Pillow's name of the picture format that `head` begins like, or None. `HEIC` is named but not decoded."""
+    """Pillow's name of the picture format that `head` starts like, or None. `HEIC` is recognised but not decoded."""
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
     if head[:8] == b"\x89PNG\r\n\x1a\n":
@@ -75,7 +75,7 @@ def image_format(head: bytes) -> str | None:
     if head[:2] == b"BM" and len(head) > 17 and head[15:18] == b"\0\0\0" and head[14] in _BMP_HEADER_SIZES:
         return "BMP"
     if head[4:8] == b"ftyp":
-        # The general brands say no more than that it is a still; the compatible ones say how it is coded.
+        # The major brand says only that it is a still picture; the compatible brands say how it is coded.
         compatible = head[16 : int.from_bytes(head[:4], "big")]
         if head[8:12] in (b"mif1", b"msf1") and b"avif" in (
             compatible[i : i + 4] for i in range(0, len(compatible), 4)
@@ -86,10 +86,10 @@ def image_format(head: bytes) -> str | None:
 
 
 def video_format(head: bytes) -> str | None:
-    """FFmpeg's name of the demuxer for the container that `head` begins like, or None.
+    """FFmpeg's name of the demuxer for the container that `head` starts like, or None.
 
-    Only containers that hold their own data are named. Playlists (HLS, DASH, ffconcat, SDP) are lists of other
-    files and addresses to open, so they are never handed to FFmpeg, whatever the file is called.
+    Only containers that hold their own data are recognised. Playlists (HLS, DASH, ffconcat, SDP) list other files and
+    addresses to open, so they are never passed to FFmpeg, whatever the file name is.
     """
     if head[4:8] == b"ftyp":
         return None if head[8:12] in _STILL_BRANDS else "mov"
@@ -107,7 +107,7 @@ def video_format(head: bytes) -> str | None:
         return "ogg"
     if head[:8] == b"\x30\x26\xb2\x75\x8e\x66\xcf\x11":
         return "asf"
-    # Transport streams have no signature but a sync byte per packet; M2TS puts 4 bytes of time before each packet.
+    # Transport streams have no signature, only a sync byte per packet; M2TS puts a 4-byte time before each packet.
     for first, step in ((0, 188), (4, 192)):
         places = range(first, min(len(head), first + 4 * step), step)
         if len(places) >= 3 and all(head[place] == 0x47 for place in places):

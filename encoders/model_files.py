@@ -1,4 +1,4 @@
-"""Where a model's files are, and what pins them; imports neither torch nor a model library."""
+"""Finds a model's files and the hash or commit that pins them; imports neither torch nor a model library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HUB_SECONDS = 10.0
 
 
 def builtin_directory(name: str) -> Path:
-    """The directory of a model that ships with fuseid. Raises ModelError, naming those that there are."""
+    """The directory of a model that ships with fuseid. Raises ModelError, which lists them, for an unknown name."""
     known = sorted(f"{BUILTIN}{path.name}" for path in _ROOT.iterdir() if path.is_dir())
     if name not in known:
         raise ModelError(f"no model {name} ships with fuseid; there are: {', '.join(known)}")
@@ -42,10 +42,10 @@ def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
 
 
 def hub_commit(repository: str, revision: str | None) -> str:
-    """The commit that a hub name stands for: `revision` where it is one; else what the hub says its branch or tag is
-    now; where the hub cannot be asked, what the local cache took it for.
+    """The commit of a hub name: `revision` if it is a commit; else the commit of that branch or tag according to the
+    hub, or to the local cache if the hub cannot be reached.
 
-    Raises ModelError where neither knows, for then nobody could say later which weights made a vector.
+    Raises ModelError if neither knows it: nobody could tell later which weights made a vector.
     """
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
@@ -64,7 +64,7 @@ def hub_commit(repository: str, revision: str | None) -> str:
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         why = f"the hub answers {_first_line(error)!r}"
     except Exception as error:
-        # Whatever HTTP library the hub's client uses has errors of its own.
+        # The HTTP library of the hub's client has its own exception types.
         why = f"the hub cannot be asked ({type(error).__name__})"
     noted = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "refs", branch)
     if noted.is_file():
@@ -76,7 +76,7 @@ def hub_commit(repository: str, revision: str | None) -> str:
 
 
 def load_failure(error: Exception) -> str:
-    """One line for a library's error on loading a model."""
+    """One line that explains a library's error while it loaded a model."""
     if type(error).__name__ == "UnpicklingError":
         return "its weights are pickled objects, not data, and are never run; use a checkpoint with safetensors"
     if "trust_remote_code" in str(error):

@@ -1,4 +1,4 @@
-"""Models by name: what pins their weights, and the fingerprints of what they compute. Loads none."""
+"""Identifies models by name: what pins their weights, and the fingerprints of what they compute. Loads no model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,8 @@ from fuseid.encoders.model_files import BUILTIN, builtin_directory, directory_ha
 from fuseid.encoders.vlm_reading import reading_of
 
 HUB = "hf-hub:"
-
-
 LOCAL = "local-dir:"
-
-
 PYTHON = "python:"
-
-
 FAKE = "fake"
 
 
@@ -33,7 +27,7 @@ def clip_fingerprint(config: ClipConfig, pinned: str | None = None) -> str:
         return own_class(config.model).fingerprint
     if pinned is None:
         pinned = f"fake-{fake_dim(config.model)}" if is_fake(config.model) else resolve_clip(config)[2]
-    # A directory is known by what it holds, not by where it lies.
+    # A directory is identified by its content, not by its path.
     name = "local" if config.model.startswith((BUILTIN, LOCAL)) else config.model
     return fingerprint("clip", model=name, files=pinned, precision=config.precision)
 
@@ -89,8 +83,7 @@ def resolve_vlm(config: VlmConfig) -> tuple[str, str | None, str]:
 def resolve_clip(config: ClipConfig) -> tuple[str, str | None, str]:
     """-> (open_clip's model name, pretrained tag, what pins the weights), without building the model.
 
-    A name on the hub stays as it is; its commit is what pins it. Raises ModelError for a name that open_clip does not
-    know.
+    A hub name is returned unchanged and pinned by its commit. Raises ModelError for a name unknown to open_clip.
     """
     model = config.model
     if model.startswith(BUILTIN):
@@ -121,8 +114,8 @@ def resolve_clip(config: ClipConfig) -> tuple[str, str | None, str]:
 
 
 def pinned(config: Config) -> Config:
-    """The same configuration with each hub model's revision as a commit, so that every worker of a run, and every
-    look-up after it, loads the same weights. Raises ModelError where the commit cannot be told."""
+    """The same configuration with each hub model's revision set to a commit, so that every worker of a run, and every
+    later look-up, loads the same weights. Raises ModelError if the commit is unknown."""
     clip, vlm = config.clip, config.vlm
     if clip is not None and clip.model.startswith(HUB):
         clip = clip.model_copy(update={"revision": hub_commit(clip.model.removeprefix(HUB), clip.revision)})
@@ -154,7 +147,7 @@ def is_fake(model: str | None) -> bool:
 
 
 def fake_dim(model: str | None) -> int:
-    """The D of `fake:D`, 64 for `fake`. Raises ModelError for anything else behind the colon."""
+    """The D of `fake:D`, 64 for `fake`. Raises ModelError if D is not a valid number."""
     _, colon, dim = (model or "").partition(":")
     if not colon:
         return 64

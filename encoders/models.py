@@ -1,7 +1,4 @@
-"""Models by name: what pins them, their fingerprints, and the one place where a name becomes an encoder.
-
-Imports a model library only for a name that needs it, so that planning a run costs no such import.
-"""
+"""Loads encoders by model name. Imports a model library only if the model needs it."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from fuseid.encoders.model_identity import PYTHON, fake_dim, is_fake, own_class
 
 
 def load_clip(config: ClipConfig) -> ClipLike:
-    """Raises ModelError for a model that there is not, or that cannot be loaded."""
+    """Raises ModelError for a model that does not exist or cannot be loaded."""
     if is_fake(config.model):
         from fuseid.encoders.fake import FakeClip
 
@@ -24,7 +21,7 @@ def load_clip(config: ClipConfig) -> ClipLike:
 
 
 def load_vlm(config: VlmConfig) -> VlmLike:
-    """Raises ModelError for a model that there is not, or that cannot be loaded."""
+    """Raises ModelError for a model that does not exist or cannot be loaded."""
     if is_fake(config.model):
         from fuseid.encoders.fake import FakeVlm
 

@@ -1,4 +1,4 @@
-"""Which moments of a video are wanted, and which of the frames at hand are nearest; pure functions of time stamps."""
+"""Which times of a video to sample, and which available frames are nearest; pure functions of time stamps."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from fuseid.core.config import SamplingConfig
 
 
 def target_times(duration_seconds: float, sampling: SamplingConfig) -> np.ndarray:
-    """The wanted moments, float64 [T], seconds from the first frame, ascending.
+    """The times to sample, float64 [T], seconds from the first frame, ascending.
 
-    `keyframe` and `uniform`: `frames` moments in the middle of as many equal parts of the duration, so that fades
-    and black at either end weigh little. `fps`: every 1/fps seconds from 0; beyond `frames` of them, evenly thinned.
-    `scene`: as `keyframe`, for videos in which no scenes can be told (see `video_scenes`).
+    `keyframe` and `uniform`: the middles of `frames` equal parts of the duration, so that fades and black frames at
+    either end matter little. `fps`: every 1/fps seconds from 0; if these are more than `frames`, `frames` of them,
+    evenly spread. `scene`: as `keyframe`, for videos whose scenes cannot be determined (see `video_scenes`).
     """
     if sampling.method == "fps":
         count = max(1, int(np.ceil(duration_seconds * sampling.fps - 1e-9)))

@@ -1,25 +1,25 @@
-"""Which frames stand for a video's scenes, told from small views of its frames; pure functions of views and times."""
+"""Selects frames that represent a video's scenes, from small views of its frames; pure functions of views and times."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# A view is this many by this many colours: smooth in motion and noise, steep at a cut.
+# A view has this many by this many colours: it changes little with motion and noise, and much at a cut.
 VIEW_SIDE = 8
 
-# Half the window of the running median, seconds: a flash that is shorter leaves no trace, nor does so short a scene.
+# Half the window of the running median, in seconds: it removes shorter flashes, and also scenes as short as that.
 _FLASH_SECONDS = 0.1
 
-# A cut stands out from the changes around it by this factor, and differs by this mean of the range of a colour.
+# At a cut, views change by this factor more than around it, and on average by this share of the range of a colour.
 _CUT_RATIO = 3.0
 _CUT_FLOOR = 0.03
 _CUT_NEIGHBOURS = 2
 
-# How far apart the ends of the video count, beside the root mean square of colours in 0..1: what decides in still
-# pictures, so that the longest scenes have the frames that are left over.
+# The distance in time between both ends of the video, on the scale of the root mean square of colours in 0..1. It
+# decides where the picture does not change, so that the longest scenes get the frames that are left over.
 _TIME_WEIGHT = 0.2
 
-# Looks closer together than this are dense enough that a cut stands out from its neighbours.
+# Views must be at most this far apart for a cut to be detected by comparison with its neighbours.
 _DENSE_SECONDS = 0.25
 
 
@@ -31,14 +31,14 @@ def view_of(small: np.ndarray) -> np.ndarray:
 
 
 def scene_indices(views: np.ndarray, times: np.ndarray, count: int) -> np.ndarray:
-    """The `count` (or all, where there are fewer) of `views` that stand best for the video; int64, ascending.
+    """Indices of the `count` views (or all, if there are fewer) that best represent the video; int64, ascending.
 
     views: float32 [N, D] in 0..1. times: float64 [N], seconds, strictly ascending.
 
-    The time line is split into `count` runs so that views differ least from the mean of their run, weighted by the
-    time that each stands for: Fisher's grouping for maximum homogeneity (JASA 1958) by Bellman's dynamic programme,
-    as in kernel temporal segmentation (Potapov et al., ECCV 2014), but the number of runs is given. No run spans an
-    abrupt cut while runs are left. Each run is represented by the view nearest to its mean.
+    The time line is split into `count` runs so that views differ least from the mean of their run, weighted by the time
+    that each covers: Fisher's grouping for maximum homogeneity (JASA 1958) by Bellman's dynamic programme, as in kernel
+    temporal segmentation (Potapov et al., ECCV 2014), but with a given number of runs. No run contains an abrupt cut
+    unless there are more cuts than runs allow. Each run is represented by the view nearest to its mean.
     """
     if len(views) <= count:
         return np.arange(len(views))
@@ -57,12 +57,12 @@ def scene_indices(views: np.ndarray, times: np.ndarray, count: int) -> np.ndarra
 
 
 def _with_time(views: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """float64 [N, D + 1], scaled so that squared distances are mean squared differences of colour, plus time's."""
+    """float64 [N, D + 1], scaled so that a squared distance is the mean squared difference of colours, plus time's."""
     return np.column_stack([views.astype(np.float64) / np.sqrt(views.shape[1]), position])
 
 
 def _without_flashes(views: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """The running median over time, which keeps the edges of cuts."""
+    """The running median over time, which keeps cuts sharp."""
     first = np.searchsorted(times, times - _FLASH_SECONDS, "left")
     end = np.searchsorted(times, times + _FLASH_SECONDS, "right")
     calm = views.copy()
@@ -72,7 +72,7 @@ def _without_flashes(views: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def _cuts(views: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """bool [N]: where a scene begins abruptly, by the change beside the mean change around it.
+    """bool [N]: where a scene starts abruptly, by comparing each change with the mean change around it.
 
     The adaptive content detector of PySceneDetect, on the mean absolute difference of views.
     """
@@ -88,7 +88,7 @@ def _cuts(views: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def _best_split(points: np.ndarray, weights: np.ndarray, cuts: np.ndarray, count: int) -> list[int]:
-    """Where each of `count` runs begins: the split of least weighted squared distance from the runs' means.
+    """Where each of `count` runs starts, for the least weighted sum of squared distances from the runs' means.
 
     points: float64 [N, D]. weights: [N], their sum 1. cuts: bool [N]. Time N^2 * (D + count), memory N^2.
     """
@@ -100,7 +100,7 @@ def _best_split(points: np.ndarray, weights: np.ndarray, cuts: np.ndarray, count
     squares = np.concatenate([[0.0], np.cumsum(weights * np.square(points).sum(1))])
     products = sums @ sums.T
     norms = np.diag(products)
-    # cost[i, j] of the run [i, j), by prefix sums; a run that spans a cut costs more than any split without it.
+    # cost[i, j] of the run [i, j), by prefix sums; a run that contains a cut costs more than any split without it.
     span = np.maximum(mass[None] - mass[:, None], 1e-300)
     cost = squares[None] - squares[:, None] - (norms[None] + norms[:, None] - 2 * products) / span
     passed = np.concatenate([np.cumsum(cuts), [cuts.sum()]])

@@ -1,4 +1,4 @@
-"""Videos to a few RGB frames: which decoder, which frames, limits, and the facts of the medium."""
+"""Videos to a few RGB frames: chooses the decoder and the frames, and collects size, duration and hash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fuseid.encoders.video_frames import Sampled
 from fuseid.encoders.video_pyav import facts_with_pyav, sample_with_pyav
 from fuseid.encoders.video_source import VideoSource
 
-# decord seeks by its own packet index; in the other containers it was measured to return other frames than it says.
+# decord seeks by its own packet index; in other containers, measurements showed that it returns wrong frames.
 _DECORD_FORMATS = frozenset({"mov", "matroska", "avi"})
 
 
@@ -40,7 +40,7 @@ def decode_video(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
 
 
 def sample_frames(file: BinaryIO, path: str, config: DecodeConfig) -> Sampled:
-    """The frames alone, without hash and thumbnail: what the benchmark compares."""
+    """Only the frames, without hash and thumbnail; the benchmark compares these."""
     head = file.read(HEAD_BYTES)
     demuxer = video_format(head)
     if demuxer is None:
@@ -51,21 +51,21 @@ def sample_frames(file: BinaryIO, path: str, config: DecodeConfig) -> Sampled:
         if may_use_decord(config) and demuxer in _DECORD_FORMATS and source.can_be_counted():
             facts = facts_with_pyav(source, path, config)
             try:
-                # By descriptor: the file that was checked, under a name that no part of FFmpeg can read a meaning into
-                # (its image sequences, for one, take a % in a name for a pattern of further files).
+                # By descriptor: this is the file that was checked, under a name without special meaning for FFmpeg
+                # (which takes a % in a name, for example, as a pattern for an image sequence).
                 return sample_with_decord(f"/proc/self/fd/{file.fileno()}", facts, config)
             except (ItemError, MemoryError):
                 raise
             except Exception:
-                # decord's bundled FFmpeg is of 2019: AV1 and newer containers are for PyAV.
+                # decord's bundled FFmpeg is from 2019: AV1 and newer containers need PyAV.
                 return sample_with_pyav(source, path, config)
         return sample_with_pyav(source, path, config)
 
 
 def may_use_decord(config: DecodeConfig) -> bool:
-    """`auto`: PyAV where it seeks to key frames, decord elsewhere (docs/decisions/0003-video-decoding.md).
+    """`auto`: PyAV for key frames, decord otherwise (docs/decisions/0003-video-decoding.md).
 
-    Scenes are always PyAV's: it is the one that can look at key frames without reading the rest.
+    Scenes always use PyAV: only it can decode key frames without reading the rest.
     """
     if config.sampling.method == "scene":
         return False

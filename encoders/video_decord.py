@@ -1,4 +1,4 @@
-"""Frames of a video by decord: the nearest to each wanted moment by time stamp, in one batch."""
+"""Frames of a video with decord: the nearest one by time stamp to each target time."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from fuseid.core.errors import CorruptMedia
 from fuseid.encoders.sampling import nearest_indices, target_times
 from fuseid.encoders.video_frames import Facts, Sampled, scale_rgb
 
-# Frames in hand at full size at a time: 256 frames of 4K would be 6 GB.
+# Full-size frames in memory at a time: 256 frames of 4K would take 6 GB.
 _BATCH_FRAMES = 8
 
 
 def sample_with_decord(path: str, facts: Facts, config: DecodeConfig) -> Sampled:
-    """`path` must lead to what was already recognised as a self-contained video; `facts` come from PyAV.
+    """`path` must be a file that was already recognised as a self-contained video; `facts` come from PyAV.
 
-    decord turns rotated videos by itself, but then its scaling fails, so those come at full size and are scaled here.
-    Raises CorruptMedia where it finds no frame, and decord's own errors (DECORDError is a RuntimeError) for what it
+    decord applies a video's rotation itself, but then its scaling fails, so rotated frames are scaled here.
+    Raises CorruptMedia if it finds no frame, and decord's own errors (DECORDError is a RuntimeError) for a file that it
     cannot open.
     """
-    import decord  # here, for only this decoder needs its 75 MB of address space
+    import decord  # imported here because it uses 75 MB of address space
 
     decord.logging.set_level(decord.logging.QUIET)
     width, height = facts.shown_size
@@ -29,7 +29,7 @@ def sample_with_decord(path: str, facts: Facts, config: DecodeConfig) -> Sampled
     try:
         if len(reader) == 0:
             raise CorruptMedia(f"{path!r}: decord finds no frame")
-        # Start of every frame in seconds, from packets; the average frame rate is never consulted.
+        # Start of every frame in seconds, from its packet, never from the average frame rate.
         starts = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0].astype(np.float64)
         starts -= starts[0]
         targets = target_times(facts.duration, config.sampling)
@@ -46,4 +46,4 @@ def sample_with_decord(path: str, facts: Facts, config: DecodeConfig) -> Sampled
                 frames[first + offset] = scale_rgb(frame, facts)
         return Sampled(frames, starts[indices], facts.width, facts.height, facts.duration, "decord")
     finally:
-        del reader  # a living reader holds on to hundreds of megabytes
+        del reader  # it holds hundreds of megabytes

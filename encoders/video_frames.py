@@ -1,4 +1,4 @@
-"""What the video decoders share: the facts of a video, the carrier of its samples, and raw frames to RGB."""
+"""Shared by the video decoders: a video's properties, the record of its sampled frames, and conversion to RGB."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fuseid.encoders.images import bounded_size
 class Facts:
     """width, height: pixels as shown. quarter_turns: counter-clockwise, to apply to stored frames.
 
-    stored_size: (width, height) to scale stored frames to, before turning. duration: seconds.
+    stored_size: (width, height) to scale stored frames to, before rotation. duration: seconds.
     """
 
     width: int
@@ -27,7 +27,7 @@ class Facts:
 
     @property
     def shown_size(self) -> tuple[int, int]:
-        """(width, height) of sampled frames, scaled and turned."""
+        """(width, height) of sampled frames, scaled and rotated."""
         width, height = self.stored_size
         return (height, width) if self.quarter_turns % 2 else (width, height)
 
@@ -45,7 +45,7 @@ class Sampled:
 
 
 def facts_of(frame: av.VideoFrame, pixel_aspect: Fraction | None, long_side: int, duration: float) -> Facts:
-    """Applies the shape of pixels (`pixel_aspect`, width to height) and the display matrix carried by `frame`."""
+    """Applies the pixel aspect ratio (`pixel_aspect`, width to height) and the rotation stored in `frame`."""
     width, height = frame.width, frame.height
     if pixel_aspect and Fraction(1, 16) <= pixel_aspect <= 16:
         width = max(1, round(width * pixel_aspect))
@@ -55,7 +55,7 @@ def facts_of(frame: av.VideoFrame, pixel_aspect: Fraction | None, long_side: int
 
 
 def scale_rgb(frame: np.ndarray, facts: Facts) -> np.ndarray:
-    """A turned frame uint8 [H, W, 3] scaled to `facts.shown_size`, by the filter that `to_rgb_stack` uses."""
+    """A rotated frame uint8 [H, W, 3] scaled to `facts.shown_size`, with the filter that `to_rgb_stack` uses."""
     width, height = facts.shown_size
     if frame.shape[:2] == (height, width):
         return frame
@@ -63,12 +63,12 @@ def scale_rgb(frame: np.ndarray, facts: Facts) -> np.ndarray:
 
 
 def scaled(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-    """uint8 [height, width, 3]. One thread: by default there would be one per core, started anew for every frame."""
+    """uint8 [height, width, 3]. One thread: by default, FFmpeg would start one per core for every frame."""
     return frame.reformat(width, height, "rgb24", interpolation="AREA", threads=1).to_ndarray()
 
 
 def to_rgb_stack(frames: Sequence[av.VideoFrame], facts: Facts) -> np.ndarray:
-    """uint8 [T, H, W, 3]: scaled, then turned, each written once into the result."""
+    """uint8 [T, H, W, 3]: scaled, then rotated, each written once into the result."""
     width, height = facts.shown_size
     stacked = np.empty((len(frames), height, width, 3), np.uint8)
     stored_width, stored_height = facts.stored_size

@@ -1,4 +1,4 @@
-"""Frames of a video by PyAV: key frames by seeking, others by decoding onward only as far as needed."""
+"""Frames of a video with PyAV: key frames by seeking, others by decoding forward only as far as needed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fuseid.encoders.video_frames import Facts, Sampled, facts_of, to_rgb_stack
 from fuseid.encoders.video_scenes import scene_times
 from fuseid.encoders.video_source import Key, VideoSource
 
-# Frames decoded beyond key frames for one video under `keyframe` sampling: about two seconds of one core at 720p.
-# Short clips with one key frame fall below it and are sampled exactly; in long ones the sample leans to key frames.
+# Frames that `keyframe` sampling may decode beyond key frames, per video: about two seconds of one core at 720p.
+# Short clips with one key frame need fewer and are sampled exactly; in long videos the sample is closer to key frames.
 # A count, not a time: the same file must give the same frames on a busy machine.
 ONWARD_FRAMES = 600
 
@@ -22,9 +22,9 @@ Found = dict[int, av.VideoFrame]
 
 
 def sample_with_pyav(source: VideoSource, path: str, config: DecodeConfig) -> Sampled:
-    """Frames at the configured moments; fewer than asked where the video has no more distinct ones.
+    """Frames at the configured times; fewer if the video has fewer distinct ones.
 
-    Raises CorruptMedia where no frame decodes.
+    Raises CorruptMedia if no frame decodes.
     """
     targets = [source.ticks(time) for time in target_times(source.duration_seconds, config.sampling)]
     method = config.sampling.method
@@ -45,7 +45,7 @@ def sample_with_pyav(source: VideoSource, path: str, config: DecodeConfig) -> Sa
 
 
 def facts_with_pyav(source: VideoSource, path: str, config: DecodeConfig) -> Facts:
-    """Size as shown, told from the first frame, for only a decoded frame carries its rotation. Raises CorruptMedia."""
+    """Properties from the first frame, because only a decoded frame has the rotation. Raises CorruptMedia."""
     for _, frame in source.frames(source.first_seek()):
         return _facts(source, frame, config)
     raise CorruptMedia(f"{path!r}: no frame of its video decodes")
@@ -56,8 +56,8 @@ def _facts(source: VideoSource, frame: av.VideoFrame, config: DecodeConfig) -> F
 
 
 def _key_frames(source: VideoSource, targets: list[int]) -> Found:
-    """The key frame nearest each target; where several share one, the nearest of them has it and the others are
-    sought by decoding onward, within bounds."""
+    """The key frame nearest each target; if targets share one, the nearest of them gets it, and frames for the others
+    are found by decoding forward, up to a limit."""
     holders: dict[int, tuple[int, Key]] = {}
     onward = []
     for target in targets:
@@ -87,7 +87,7 @@ def _key_frames(source: VideoSource, targets: list[int]) -> Found:
 
 
 def _exactly(source: VideoSource, targets: list[int], allowance: int | None) -> Found:
-    """The frame nearest each target; with an `allowance`, as near as that many decoded frames per target lead."""
+    """The frame nearest each target; with an `allowance`, the nearest after decoding that many frames per target."""
     groups: dict[int, tuple[int, list[int]]] = {}
     for target in targets:
         key = source.key_before(target)
@@ -99,7 +99,7 @@ def _exactly(source: VideoSource, targets: list[int], allowance: int | None) -> 
 
 
 def _walk(source: VideoSource, seek: int, targets: list[int], allowance: int | None) -> Found:
-    """One pass of decoding over ascending `targets`."""
+    """Decodes forward once over ascending `targets`."""
     found: Found = {}
     frames = source.frames(seek)
     before, after = None, next(frames, None)

@@ -1,4 +1,4 @@
-"""A cheap look over a video, and from it the moments that stand for its scenes."""
+"""Scans a video cheaply and selects times that represent its scenes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fuseid.encoders.scenes import VIEW_SIDE, scene_indices, view_of
 from fuseid.encoders.video_frames import scaled
 from fuseid.encoders.video_source import VideoSource
 
-# What looking may cost, as counts and not times, for the same file must give the same frames on a busy machine.
-# Every frame is looked at where there are no more than these and they have no more pixels than these in all (900
-# frames of 720p); else key frames, spread evenly, 240 at 720p and fewer of larger ones: encoders begin a group of
-# pictures where a scene begins.
+# Limits of the scan, as counts and not times, because the same file must give the same frames on a busy machine.
+# Every frame is viewed if the video has at most ALL_FRAMES frames with at most ALL_PIXELS pixels in all (900 frames of
+# 720p). Otherwise key frames are viewed, evenly spread, 240 at 720p and fewer of larger ones: video encoders place a
+# key frame where a scene starts.
 ALL_FRAMES = 1800
 ALL_PIXELS = 900 * 1280 * 720
 KEY_PIXELS = 240 * 1280 * 720
@@ -25,9 +25,10 @@ Views = dict[int, np.ndarray]
 
 
 def scene_times(source: VideoSource, count: int) -> list[int]:
-    """Times in ticks of `count` frames, one for each scene while they last; none where too few are cheap to look at.
+    """Times in ticks of `count` frames, one per scene if there are enough scenes; empty if too few frames were viewed.
 
-    All frames of a short video are candidates, so there may be fewer than `count`; in a long one key frames are.
+    The candidates are all frames of a short video (of which there may be fewer than `count`), or key frames of a long
+    one.
     """
     pixels = max(1, source.width * source.height)
     views = _all(source, min(ALL_FRAMES, ALL_PIXELS // pixels))
@@ -42,19 +43,19 @@ def scene_times(source: VideoSource, count: int) -> list[int]:
 
 
 def _all(source: VideoSource, most: int) -> Views:
-    """Views of all frames, none where there are more than `most`."""
+    """Views of all frames; empty if there are more than `most`."""
     if source.expected_frames > most:
         return {}
     views: Views = {}
     for count, (at, frame) in enumerate(source.frames(source.first_seek())):
-        if count == most:  # the container promised fewer
+        if count == most:  # more frames than the container's header says
             return {}
         views[at] = _view(frame)
     return views
 
 
 def _key_frames(source: VideoSource, most: int) -> Views:
-    """Views of at most `most` key frames: the first one after each of as many evenly spread moments."""
+    """Views of at most `most` key frames: the first one after each of `most` evenly spread times."""
     views: Views = {}
     step = max(1, source.ticks(source.duration_seconds / most) - source.start)
     at = source.start
@@ -66,7 +67,7 @@ def _key_frames(source: VideoSource, most: int) -> Views:
             frame = source.decode_alone(key.packet)
             if frame is not None:
                 views[key.at] = _view(frame)
-        # Where a seek goes wrong the same key frame may come again, so the moment moves on in any case.
+        # A wrong seek may return the same key frame again, so always move forward.
         at = max(at, key.at) + step
     return views
 

@@ -1,4 +1,4 @@
-"""One video opened by PyAV: its limits, and ways to move about in it by time stamp."""
+"""One video opened with PyAV: checks its limits, and seeks in it by time stamp."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import av.error
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia, TooLarge
 
-# Packets read from a seek point in search of a key frame; transport streams are not indexed and land anywhere.
+# Packets read after a seek to find a key frame; transport streams have no index, so a seek can land anywhere.
 _KEY_SEARCH_PACKETS = 5000
 
-# What PyAV raises for damaged or hostile bytes. Its MemoryError is among them, and is passed on.
+# What PyAV raises for damaged or hostile bytes. This includes its MemoryError, which is raised again.
 _DAMAGE = (av.error.FFmpegError, OSError, ValueError, EOFError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key frame: its time, the seek that led to it, and its packet (None where none was found). Times in ticks."""
+    """A key frame: its time, the seek that leads to it, and its packet (None if not found). Times in ticks."""
 
     at: int
     seek: int
@@ -31,23 +31,23 @@ class Key:
 
 
 class VideoSource:
-    """The first video stream of a file. All times are integers in `tick` seconds, the stream's own time base:
-    rounded seconds would seek one key frame too early.
+    """The first video stream of a file. All times are integers in units of `tick` seconds, the stream's own time base:
+    rounded seconds would seek to one key frame too early.
 
-    start: time of the first frame. duration_seconds: as the container says. expected_frames: about how many; good for
-    guessing what a pass over them costs, and for nothing else. Opening raises CorruptMedia or TooLarge.
+    start: time of the first frame. duration_seconds: according to the container. expected_frames: an estimate, only to
+    predict the cost of reading all frames. Opening raises CorruptMedia or TooLarge.
     """
 
     def __init__(self, file: BinaryIO, path: str, demuxer: str, config: DecodeConfig) -> None:
         self._path, self._config = path, config
         try:
-            # The demuxer is named, the bytes come from our own file object, and nothing else may be opened: FFmpeg
-            # cannot be talked into reading another file or address.
+            # The demuxer is fixed, the bytes come from our own file object, and nothing else may be opened: a hostile
+            # file cannot make FFmpeg read another file or address.
             self._container = av.open(
                 file, "r", format=demuxer, io_open=_refuse_to_open, metadata_errors="replace", buffer_size=1 << 16
             )
         except _DAMAGE as error:
-            _pass_on_memory_error(error)
+            _raise_memory_error(error)
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise CorruptMedia(f"{path!r} cannot be opened as {demuxer}: {reason}") from None
         try:
@@ -93,15 +93,15 @@ class VideoSource:
             raise TooLarge(f"{self._path!r} is {width}x{height} pixels, {limit}")
 
     def _find_duration(self) -> float:
-        said = float((self._stream.duration or 0) * self.tick) or (self._container.duration or 0) / av.time_base
-        if said > 0 and self.start == 0:
-            return said
-        # Streamed files do not say, and where time does not begin at 0, some writers count from 0 and some from the
-        # first frame: the last packets know.
-        packets = self._packets(self.start + round(said / self.tick)) if said > 0 else self._all_packets()[1]
+        stated = float((self._stream.duration or 0) * self.tick) or (self._container.duration or 0) / av.time_base
+        if stated > 0 and self.start == 0:
+            return stated
+        # Streamed files have no duration, and if time does not start at 0, some writers count from 0 and some from the
+        # first frame: the last packets decide.
+        packets = self._packets(self.start + round(stated / self.tick)) if stated > 0 else self._all_packets()[1]
         ends = (at + (packet.duration or 0) for packet in packets if (at := _time(packet)) is not None)
         measured = self.seconds(max(ends, default=self.start))
-        return min(said, measured) if said > 0 and measured > 0 else max(said, measured, 0.0)
+        return min(stated, measured) if stated > 0 and measured > 0 else max(stated, measured, 0.0)
 
     def seconds(self, at: int) -> float:
         """Seconds from the first frame."""
@@ -118,14 +118,14 @@ class VideoSource:
             key = self._first_key(at - back, backward=True)
             if key is not None and key.at <= at:
                 return key
-            # Without an index a seek lands on any packet, and the next key frame may be past `at`.
+            # Without an index, a seek may land on any packet, and the next key frame may be after `at`.
             back = max(round(1 / self.tick), back * 4)
         seek, packets = self._all_packets()
         packet = next((packet for packet in packets if packet.is_keyframe), None)
         return Key(self.start if packet is None or packet.pts is None else packet.pts, seek, packet)
 
     def key_after(self, at: int) -> Key | None:
-        """A key frame after `at`: the next one where the container has an index."""
+        """A key frame after `at`: the next one if the container has an index."""
         return self._first_key(at, backward=False)
 
     def first_seek(self) -> int:
@@ -133,26 +133,26 @@ class VideoSource:
         return self._all_packets()[0]
 
     def frames(self, seek: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """(time, frame) in the order shown, from where `seek` leads; what does not decode is passed over."""
+        """(time, frame) in display order, from where `seek` leads; frames that do not decode are skipped."""
         context = self._stream.codec_context
         last = self.start - 1
         for packet in chain(self._packets(seek), (None,)):
             try:
                 frames = context.decode(packet)
             except _DAMAGE as error:
-                _pass_on_memory_error(error)
+                _raise_memory_error(error)
                 continue
             for frame in frames:
-                self._check_size(frame.width, frame.height)  # it may be another than the container's
+                self._check_size(frame.width, frame.height)  # it may differ from the container's
                 at = frame.pts if frame.pts is not None else frame.dts
                 last = at if at is not None else last + 1
                 yield last, frame
 
     def can_be_counted(self) -> bool:
-        """Whether a decoder that starts at any key frame shows every packet from there on.
+        """Whether a decoder that starts at any key frame returns the frame of every later packet.
 
-        It does not in open groups of pictures (frames that follow a key frame and are shown before it need the group
-        before), nor where an edit list hides frames. Reads all packets, decodes none.
+        It does not with open groups of pictures (frames that follow a key frame but are shown before it need the
+        previous group), nor if an edit list hides frames. Reads all packets, decodes none.
         """
         key = None
         for packet in self._all_packets()[1]:
@@ -168,10 +168,10 @@ class VideoSource:
         context = self._stream.codec_context
         context.flush_buffers()
         try:
-            # Draining at once makes the decoder give out the frame that it would hold back for reordering.
+            # Draining makes the decoder return the frame that it would hold back for reordering.
             frames = [*context.decode(packet), *context.decode(None)]
         except _DAMAGE as error:
-            _pass_on_memory_error(error)
+            _raise_memory_error(error)
             return None
         for frame in frames[:1]:
             self._check_size(frame.width, frame.height)
@@ -179,21 +179,21 @@ class VideoSource:
         return None
 
     def _packets(self, seek: int, backward: bool = True) -> Iterator[av.Packet]:
-        """Packets with data from the key frame before (or after) `seek`; ends early where the file is damaged."""
+        """Packets with data from the key frame before (or after) `seek`; ends early if the file is damaged."""
         try:
             self._container.seek(seek, stream=self._stream, backward=backward)
             for packet in self._container.demux(self._stream):
                 if packet.size:
                     yield packet
-        # MemoryError is among them, and here means a packet that claims an absurd length. IndexError is PyAV's own, at
-        # the end of a file in whose middle a stream appears.
+        # This includes MemoryError, which here means a packet with an absurd length. PyAV raises IndexError at the end
+        # of a file in which a stream appears late.
         except (*_DAMAGE, IndexError):
             return
 
     def _all_packets(self) -> tuple[int, Iterator[av.Packet]]:
         """(the seek that leads to the first packet, all packets)."""
-        # A first packet's decoding time can be before its presentation time, so that a seek to `start` misses it;
-        # and some demuxers refuse to seek before their first time stamp.
+        # The first packet's decoding time can be before its presentation time, so a seek to `start` may miss it; and
+        # some demuxers refuse to seek before their first time stamp.
         for seek in (self.start - round(5 / self.tick), self.start):
             packets = self._packets(seek)
             first = next(packets, None)
@@ -219,6 +219,6 @@ def _refuse_to_open(url: object, *_: object) -> None:
     raise PermissionError(f"the video refers to another file or address, which is never opened: {url!r}")
 
 
-def _pass_on_memory_error(error: Exception) -> None:
+def _raise_memory_error(error: Exception) -> None:
     if isinstance(error, MemoryError):
         raise error

@@ -1,4 +1,4 @@
-"""A vision-language model through transformers: an item's frames and caption to one unit vector, and to words."""
+"""A vision-language model through transformers: an item's frames and caption to one unit vector, and to text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from fuseid.core.config import VlmConfig
 from fuseid.core.errors import ModelError
 from fuseid.core.records import Description
-from fuseid.encoders.blocks import ahead, unit_rows
-from fuseid.encoders.devices import Passes, pick_device, power_of_two_below, preparing_threads, rows_that_fit
+from fuseid.encoders.blocks import unit_rows
+from fuseid.encoders.devices import Passes, pick_device, power_of_two_below, prepared, preparing_threads, rows_that_fit
 from fuseid.encoders.model_files import load_failure
 from fuseid.encoders.model_identity import resolve_vlm, vlm_fingerprint
 from fuseid.encoders.vlm_captions import caption_of, tags_of
@@ -23,19 +23,19 @@ from fuseid.encoders.vlm_reading import reading_of
 
 R = TypeVar("R")
 
-# For `batch_size: auto`. A long sequence keeps the device busy by itself: further rows would gain little, and cost
-# padding where few items share a shape.
+# For `batch_size: auto`. A long sequence alone keeps the device busy: more rows would gain little, and add padding if
+# few items share a shape.
 _ROWS_CPU, _TOKENS_CPU = 8, 256
 _ROWS_CUDA, _TOKENS_CUDA, _BYTES_PER_TOKEN = 64, 2048, 256 << 10
-# Prepared items that wait for the device; one of many tiles takes 50 MB.
+# Prepared items that wait for the device; an item of many tiles takes 50 MB.
 _AHEAD = 16
 
 
 class TransformersVlm:
-    """Any image-text-to-text checkpoint as a `VlmLike`: the last hidden states given frames and prompt, pooled.
+    """Any image-text-to-text checkpoint as a `VlmLike`: pools the last hidden states of frames and prompt.
 
-    Items run together by shape class: token sequences are padded to one of few lengths, whatever else is equal, and a
-    block always has the number of rows that its class has. So an item's bits do not depend on its neighbours.
+    Items are batched by shape class: token sequences are padded to one of a few lengths, all other shapes are equal,
+    and every block of a class has the same number of rows. So an item's result does not depend on its neighbours.
     Raises ModelError, in one line, for a checkpoint that cannot be loaded.
     """
 
@@ -51,8 +51,8 @@ class TransformersVlm:
         self._passes = Passes()
         self.fingerprint = vlm_fingerprint(config, pinned)
         try:
-            # A template or processor that does not work is the checkpoint's fault, not every item's.
-            self._to_read(([np.zeros((64, 64, 3), np.uint8)], "a"))
+            # Try once here: a template or processor that does not work must fail the load, not every item.
+            self._inputs_of(([np.zeros((64, 64, 3), np.uint8)], "a"))
             self.dim = int(self.encode_items([((), "a")]).shape[1])
         except Exception as error:
             raise ModelError(f"VLM {config.model} cannot read a prompt: {load_failure(error)}") from error
@@ -62,19 +62,19 @@ class TransformersVlm:
     def encode_items(self, items: Sequence[tuple[Sequence[np.ndarray], str | None]]) -> np.ndarray:
         """(frames uint8 [T, H, W, 3] or none, caption) each -> float32 [N, dim], unit norm.
 
-        At most `vlm.frames` frames are used, spread evenly. The caption is read beside them where the prompt holds
-        `{caption}`, else only for an item without frames.
+        At most `vlm.frames` frames are used, evenly spread. The model reads the caption together with them if the
+        prompt contains `{caption}`, else only for an item without frames.
         """
-        vectors: list[np.ndarray] = self._in_classes(self._to_read, items, self._embed)
+        vectors: list[np.ndarray] = self._in_classes(self._inputs_of, items, self._embed)
         return unit_rows(np.stack(vectors)[:, : self._config.dim])
 
     def describe(self, frames: Sequence[Sequence[np.ndarray]]) -> list[Description]:
-        """uint8 [T, H, W, 3] each -> what the model says to `vlm.caption` and `vlm.tags`, greedily."""
+        """uint8 [T, H, W, 3] each -> the model's replies to `vlm.caption` and `vlm.tags`, decoded greedily."""
         captions = self._answers(frames, self._config.caption)
         tags = self._answers(frames, self._config.tags)
         return [
-            Description(caption_of(said or ""), tags_of(listed or ""))
-            for said, listed in zip(captions, tags, strict=True)
+            Description(caption_of(caption or ""), tags_of(tag_list or ""))
+            for caption, tag_list in zip(captions, tags, strict=True)
         ]
 
     def _answers(self, frames: Sequence[Sequence[np.ndarray]], prompt: str | None) -> Sequence[str | None]:
@@ -82,7 +82,7 @@ class TransformersVlm:
             return [None] * len(frames)
         return self._in_classes(lambda item: self._inputs(item, prompt), frames, self._generate)
 
-    def _to_read(self, item: tuple[Sequence[np.ndarray], str | None]) -> Inputs:
+    def _inputs_of(self, item: tuple[Sequence[np.ndarray], str | None]) -> Inputs:
         frames, caption = item
         reading = self._reading
         text = reading.text(len(frames) > 0, self._inputs.words(caption))
@@ -91,7 +91,7 @@ class TransformersVlm:
     def _in_classes(
         self, prepare: Callable[..., Inputs], items: Iterable, forward: Callable[[list[Inputs]], Iterable[R]]
     ) -> list[R]:
-        """`forward` over the prepared items, a block of one shape class at a time, in the order of the items."""
+        """Runs `forward` on the prepared items in blocks of one shape class; results in the order of the items."""
         waiting: dict[tuple, list[tuple[int, Inputs]]] = defaultdict(list)
         out: dict[int, R] = {}
 
@@ -99,7 +99,7 @@ class TransformersVlm:
             results = self._passes.run(forward, [inputs for _, inputs in group], rows)
             out.update(zip((index for index, _ in group), results, strict=True))
 
-        for index, inputs in enumerate(ahead(prepare, items, self._threads, _AHEAD)):
+        for index, inputs in enumerate(prepared(prepare, items, self._threads, _AHEAD)):
             group = waiting[shape_class(inputs)]
             group.append((index, inputs))
             rows = self._rows(inputs)
@@ -112,7 +112,7 @@ class TransformersVlm:
         return [out[index] for index in range(len(out))]
 
     def _rows(self, inputs: Inputs) -> int:
-        """Rows of a block of this item's class: `vlm.batch_size`, or by `auto` what a bound on tokens allows."""
+        """Rows per block of this item's class: `vlm.batch_size`, or for `auto` as many as a limit on tokens allows."""
         if self._config.batch_size != "auto":
             return self._config.batch_size
         most = _ROWS_CPU if self.device.type == "cpu" else _ROWS_CUDA
@@ -129,7 +129,7 @@ class TransformersVlm:
         if body is self._model:
             states = self._model(**batch, output_hidden_states=True, use_cache=False).hidden_states[-1]
         else:
-            # Without the head: scores over a vocabulary of 150,000 would cost as much as several layers.
+            # Without the output layer: scores over a vocabulary of 150,000 would cost as much as several layers.
             states = body(**batch, use_cache=False).last_hidden_state
         return pool(states, batch["attention_mask"], self._reading.pooling).cpu().numpy()
 

@@ -1,4 +1,4 @@
-"""What a VLM says of an item, made fit to store: one line of caption, a short list of tags."""
+"""Cleans a VLM's replies for storage: one line of caption, a short list of tags."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _AROUND = re.compile(r"^[\s\-*•#\"'`.]*(?:\d+[.)]\s*)?[\"'`#]*|[\s\"'`.!]*$")
 
 
 def caption_of(reply: str) -> str | None:
-    """One line of at most MAX_CAPTION_CHARS without control characters; None for a reply that says nothing."""
+    """One line of at most MAX_CAPTION_CHARS without control characters; None for an empty reply."""
     return normalise_caption(reply[:MAX_CAPTION_CHARS], MAX_CAPTION_CHARS)
 
 
 def tags_of(reply: str) -> tuple[str, ...] | None:
-    """What stands between a reply's commas, semicolons and line ends: in lower case, each once, in its order."""
+    """A reply split at commas, semicolons and line ends: in lower case, without duplicates, in the reply's order."""
     parts = (_AROUND.sub("", part) for part in re.split(r"[,;\n]", reply))
     tags = dict.fromkeys(caption_of(part.lower()) or "" for part in parts)
     return tuple(tag for tag in tags if 0 < len(tag) <= MAX_TAG_CHARS)[:MAX_TAGS] or None

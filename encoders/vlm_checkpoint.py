@@ -1,4 +1,4 @@
-"""Loads an image-text-to-text checkpoint through transformers: no remote code, no pickled code, no missing weights."""
+"""Loads an image-text-to-text checkpoint through transformers; refuses remote code, pickles and missing weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fuseid.core.errors import ModelError
 from fuseid.encoders.devices import DTYPES
 from fuseid.encoders.model_files import load_failure
 
-# With a checkpoint that has no safetensors, transformers would ask the hub to convert it, from a thread of its own.
+# For a checkpoint without safetensors, transformers would ask the hub to convert it, in a background thread.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 
 def load_checkpoint(name: str, commit: str | None, config: VlmConfig, device: torch.device) -> tuple[Any, Any]:
-    """-> (processor, model in evaluation mode on `device`, which generates greedily).
+    """-> (processor, model in evaluation mode on `device`, set to generate greedily).
 
     name: a directory, or a hub name at `commit`. Safetensors are preferred; other weights are read as data only.
     Raises ModelError, in one line, for a checkpoint that cannot be loaded or lacks weights of the model.
@@ -41,7 +41,7 @@ def load_checkpoint(name: str, commit: str | None, config: VlmConfig, device: to
     except Exception as error:
         raise ModelError(f"cannot load VLM {config.model}: {load_failure(error)}") from error
     model, report = loaded
-    # Transformers fills what is missing with random numbers. The output layer is for generating alone.
+    # Transformers fills missing weights with random numbers. Only generation uses the output layer.
     generates = config.caption is not None or config.tags is not None
     missing = sorted(key for key in report["missing_keys"] if generates or not key.startswith("lm_head"))
     if missing:
@@ -58,15 +58,15 @@ def load_checkpoint(name: str, commit: str | None, config: VlmConfig, device: to
 
 
 def _attention(config: VlmConfig, device: torch.device) -> str | None:
-    """None leaves the choice to transformers: scaled dot-product attention where the family has it, else eager."""
+    """None leaves the choice to transformers: scaled dot-product attention if the family supports it, else eager."""
     if config.attention != "auto":
         return config.attention
     fused = device.type == "cuda" and config.precision != "fp32" and is_flash_attn_2_available()
     return "flash_attention_2" if fused else None
 
 
-def _greedy(its_own: GenerationConfig, tokenizer: Any) -> GenerationConfig:
-    """Only the tokens of the checkpoint's own settings: sampling and penalties would make captions depend on chance."""
-    end = its_own.eos_token_id if its_own.eos_token_id is not None else tokenizer.eos_token_id
-    pad = next((i for i in (its_own.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
-    return GenerationConfig(do_sample=False, bos_token_id=its_own.bos_token_id, eos_token_id=end, pad_token_id=pad)
+def _greedy(shipped: GenerationConfig, tokenizer: Any) -> GenerationConfig:
+    """Keeps only the special tokens of the checkpoint's settings: sampling would make captions random."""
+    end = shipped.eos_token_id if shipped.eos_token_id is not None else tokenizer.eos_token_id
+    pad = next((i for i in (shipped.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
+    return GenerationConfig(do_sample=False, bos_token_id=shipped.bos_token_id, eos_token_id=end, pad_token_id=pad)

@@ -1,4 +1,4 @@
-"""From frames and words to a VLM's tensors, and from tensors of several items to one padded block."""
+"""Converts frames and text to a VLM's tensors, and tensors of several items to one padded block."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from fuseid.encoders.vlm_reading import spread
 
 Inputs = dict[str, torch.Tensor]
 
-# Words of a caption that a VLM reads, in tokens: what is longer says little more and costs attention.
+# Tokens of a caption that a VLM reads: a longer text adds little and makes attention expensive.
 MAX_CAPTION_TOKENS = 1024
-# Per token 0 for words. Some families choose by it who attends to whom, so that leaving it out changes what they read.
+# Per token, 0 for text. Some families build the attention mask from it, so leaving it out changes the result.
 _TOKEN_TYPES = {"token_type_ids", "mm_token_type_ids"}
 
 
 class InputMaker:
-    """Prompts and pictures through a checkpoint's own processor, one item at a time.
+    """Passes prompts and pictures through a checkpoint's own processor, one item at a time.
 
-    Every frame is an image of its own: all families take several images, few take ready-made frames of a video.
+    Every frame is passed as a separate image: all families accept several images, few accept frames of a video.
     """
 
     def __init__(self, processor: Any, frames: int) -> None:
@@ -39,40 +39,40 @@ class InputMaker:
         self._special = re.compile("|".join(sorted(special, key=len, reverse=True)) or r"(?!)")
 
     def words(self, caption: str | None) -> str | None:
-        """A caption without the checkpoint's control tokens, cut to the tokens that there is room for."""
+        """A caption without the checkpoint's special tokens, cut to the number of tokens that fit."""
         if caption is None:
             return None
         while self._special.search(caption):
             caption = " ".join(self._special.sub(" ", caption).split())
-        # Few tokens are longer than this; tokenizing 100,000 characters to keep 1,000 tokens would be a waste.
+        # Few tokens are longer than 16 characters; tokenizing 100,000 characters to keep 1,000 tokens would be a waste.
         caption = caption[: 16 * self._caption_tokens]
         if len(caption) <= self._caption_tokens:
             return caption
         if not self._processor.tokenizer.is_fast:
             return caption[: self._caption_tokens]
-        # Not by the tokenizer's own truncation, which is a state that threads would share.
+        # Not by the tokenizer's own truncation, which is state shared between threads.
         found = self._processor.tokenizer(caption, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         ends = [end for _, end in found["offset_mapping"][: self._caption_tokens]]
         return caption[: max(ends, default=0)]
 
     def __call__(self, frames: Sequence[np.ndarray], text: str, system: str | None = None, suffix: str = "") -> Inputs:
-        """frames: uint8 [H, W, 3] each, of which those spread evenly are used; none for words alone -> tensors of a
+        """frames: uint8 [H, W, 3] each, of which evenly spread ones are used; empty for text alone -> tensors of a
         batch of one, without padding."""
         pictures = [Image.fromarray(frames[i]) for i in spread(len(frames), self._frames)]
         prompt = self._render(len(pictures), text, system) + suffix
         tokenizer = self._processor.tokenizer
-        # Templates write the opening token themselves; the tokenizer would add a second one.
+        # Templates already write the first special token; the tokenizer would add it again.
         options: dict[str, Any] = {"return_tensors": "pt"}
         if tokenizer.bos_token is not None and prompt.startswith(tokenizer.bos_token):
             options["add_special_tokens"] = False
         if pictures:
             found = self._processor(text=[prompt], images=[pictures], **options)
         else:
-            # Not every processor takes words alone; where they do, this is what they return.
+            # Not every processor accepts text alone; those that do return the same as this.
             found = tokenizer([prompt], **options)
             for name in _TOKEN_TYPES & set(self._processor.model_input_names):
                 found[name] = torch.zeros_like(found["input_ids"])
-        # Labels are for training, which some processors always prepare.
+        # Some processors always add labels, which are for training.
         return {key: value for key, value in found.items() if isinstance(value, torch.Tensor) and key != "labels"}
 
     def _render(self, pictures: int, text: str, system: str | None) -> str:
@@ -88,23 +88,23 @@ class InputMaker:
 
 
 def bucket(length: int) -> int:
-    """A length in tokens rounded up, from 64 on by at most an eighth: of few lengths many items share one."""
+    """A length in tokens, rounded up; from 64 on, by at most an eighth. So many items share one of a few lengths."""
     step = max(8, 1 << max(length.bit_length() - 4, 0))
     return -(-length // step) * step
 
 
 def shape_class(inputs: Inputs) -> tuple:
-    """Items of one class can share a block. It depends on the item alone, so no neighbour ever changes its padding."""
+    """Items of one class can share a block. It depends only on the item, so neighbours never change its padding."""
     tokens = inputs["input_ids"].shape
     others = ((key, tuple(value.shape)) for key, value in sorted(inputs.items()) if value.shape != tokens)
     return (bucket(tokens[1]), *others)
 
 
 def collate(items: Sequence[Inputs], pad_id: int, side: str) -> Inputs:
-    """Inputs of one shape class, each of a batch of one, as one batch.
+    """Joins inputs of one shape class, each a batch of one, into one batch.
 
-    Per-token tensors [1, L] are padded to the class's length at `side`, left or right; all others have equal shapes
-    and are joined along their first dimension: items for most families, patches of all items where a family flattens.
+    Per-token tensors [1, L] are padded to the class's length at `side`, left or right. All others have equal shapes and
+    are joined along their first dimension: items for most families, or the patches of all items.
     """
     length = bucket(items[0]["input_ids"].shape[1])
     columns: dict[str, list[torch.Tensor]] = {key: [] for key in items[0]}
@@ -121,7 +121,7 @@ def collate(items: Sequence[Inputs], pad_id: int, side: str) -> Inputs:
 
 
 def pool(states_BLD: torch.Tensor, mask_BL: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Last hidden states padded at the right -> [B, D] float32: the mean over real tokens, or the last of them."""
+    """Last hidden states, padded on the right -> [B, D] float32: the mean over real tokens, or the last real token."""
     if pooling == "last":
         last = mask_BL.sum(1) - 1
         return states_BLD[torch.arange(len(last), device=last.device), last].float()

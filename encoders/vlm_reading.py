@@ -1,4 +1,4 @@
-"""How a VLM is asked for an embedding: its prompt, system prompt and pooling, by what its card asks for where known."""
+"""How a VLM is asked for an embedding: prompt, system prompt and pooling; from the model card if fuseid knows it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CAPTION = "{caption}"
 class Reading:
     """pooling: `mean` over all tokens of the prompt, or `last` for its last one.
 
-    suffix: what follows the chat template's opening of the answer; some checkpoints embed at such a token.
+    suffix: text after the start of the answer in the chat template; some checkpoints use the state at such a token.
     """
 
     prompt: str = "Describe the picture."
@@ -23,27 +23,27 @@ class Reading:
 
     @property
     def reads_caption(self) -> bool:
-        """Whether an item's caption is read beside its frames."""
+        """Whether the model reads an item's caption together with its frames."""
         return CAPTION in self.prompt
 
     def text(self, has_frames: bool, caption: str | None) -> str:
-        """What the user's turn says. An item without frames is read by its caption, whatever the prompt."""
+        """The text of the user's turn. For an item without frames it always contains the caption."""
         if self.reads_caption:
             return self.prompt.replace(CAPTION, caption or "").strip()
         return self.prompt if has_frames else f"{self.prompt} {caption or ''}".strip()
 
 
-# By a part of the checkpoint's name, in lower case; each as its model card and the code it points to ask.
+# By a part of the checkpoint's name, in lower case; each follows its model card and the code that the card refers to.
 KNOWN = {
-    # Qwen/Qwen3-VL-Embedding-2B and -8B: instruction as the system prompt, the bare item as the user's turn.
+    # Qwen/Qwen3-VL-Embedding-2B and -8B: the instruction is the system prompt, the item alone is the user's turn.
     "qwen3-vl-embedding": Reading("", "Represent the user's input.", "last"),
-    # Alibaba-NLP/gme-Qwen2-VL-2B-Instruct and -7B: embeds at the end-of-text token after the opened answer.
+    # Alibaba-NLP/gme-Qwen2-VL-2B-Instruct and -7B: the state at an end-of-text token after the start of the answer.
     "gme-qwen2-vl": Reading("", "You are a helpful assistant.", "last", "<|endoftext|>"),
 }
 
 
 def reading_of(config: VlmConfig) -> Reading:
-    """What the configuration says, and what it leaves open as the model's card has it."""
+    """The configuration's settings; what it leaves open comes from the model card."""
     name = (config.model or "").rstrip("/").rsplit("/", 1)[-1].lower()
     reading = next((known for part, known in KNOWN.items() if part in name), Reading())
     if config.prompt is not None:
@@ -55,7 +55,7 @@ def reading_of(config: VlmConfig) -> Reading:
     return reading
 
 
-def spread(there: int, wanted: int) -> list[int]:
-    """At most `wanted` of the positions 0 .. there - 1: the middles of equal parts."""
-    count = min(wanted, there)
-    return [(2 * i + 1) * there // (2 * count) for i in range(count)]
+def spread(available: int, wanted: int) -> list[int]:
+    """At most `wanted` of the positions 0 .. available - 1: the middles of equal parts."""
+    count = min(wanted, available)
+    return [(2 * i + 1) * available // (2 * count) for i in range(count)]

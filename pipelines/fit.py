@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-from collections.abc import Iterator
-
 import numpy as np
 import pyarrow as pa
 
@@ -21,7 +17,7 @@ from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.store.messages import command
-from fuseid.pipelines.store.rows import table_by_row
+from fuseid.pipelines.store.rows import sampled_rows
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import nan_rows
 from fuseid.tokenizers.drift import CodeUse
@@ -135,18 +131,9 @@ def _sample(store: Store, config: Config, fusion: Fusion) -> tuple[np.ndarray, n
 
 
 def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> pa.Table:
-    """At most `limit` rows, the same for the same content_ids whatever order they were committed in: those with the
-    lowest hash of their id, then sorted by id."""
-    dataset = store.dataset("contents")
-
-    def keyed() -> Iterator[tuple[bytes, str, int]]:
-        for batch in dataset.to_batches(columns=["content_id"], filter=where, with_row_id=True):
-            for content_id, row in zip(batch["content_id"].to_pylist(), batch["_rowid"].to_pylist(), strict=True):
-                yield hashlib.blake2b(content_id.encode(), digest_size=8).digest(), content_id, row
-
-    chosen = heapq.nsmallest(limit, keyed())
-    if not chosen:
+    """The rows of `rows.sampled_rows`, sorted by content_id. Raises BadInput where no row meets the condition."""
+    rows = sampled_rows(store.dataset("contents"), limit, columns, where)
+    if not rows.num_rows:
         more = command("ingest", store.uri, " ...")
         raise BadInput(f"no item in {store.uri} has a vector to fit on; {more} adds some")
-    rows = table_by_row(dataset, [row for _, _, row in chosen], ["content_id", *columns])
     return rows.sort_by("content_id")

@@ -1,4 +1,4 @@
-"""Rows in blocks of one size, on all cores at once."""
+"""Processes rows in blocks of one size, on all cores in parallel."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _lock = Lock()
 
 
 def each_block(vectors: torch.Tensor, size: int, work: Callable[[int, torch.Tensor, int], None]) -> None:
-    """Calls work(start, rows [size, D], how many of them count) for all rows of [N, D], the tail padded with zeros.
+    """Calls work(start, rows [size, D], number of real rows) for all rows of [N, D]; the last block is filled with
+    zeros.
 
-    One size always, so that what becomes of a row never depends on how many others there are. On the CPU every block
-    is one thread's: torch would split each small operation among all threads, which costs more than it brings.
+    All blocks have one size, so that the result of a row never depends on how many rows there are. On the CPU, each
+    block runs on one thread: torch would split each small operation among all threads, which costs more than it saves.
     """
     starts = iter(range(0, len(vectors), size))  # shared by the threads: each takes the next block
 
-    def some(_: int = 0) -> None:
+    def take_blocks(_: int = 0) -> None:
         for start in starts:
             rows = vectors[start : start + size]
             count = len(rows)
@@ -30,25 +31,25 @@ def each_block(vectors: torch.Tensor, size: int, work: Callable[[int, torch.Tens
 
     threads = torch.get_num_threads()
     if threads == 1 or vectors.device.type != "cpu" or len(vectors) <= size:
-        some()
+        take_blocks()
         return
     with _lock:
         pool = _pool(threads)
-    list(pool.map(some, range(threads)))
+    list(pool.map(take_blocks, range(threads)))
 
 
 @lru_cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads in each of which torch works alone. What a thread sets is also the default of those that torch has not
-    met yet: each is made known to it while that is one, and then the default is put back."""
+    """Threads in each of which torch uses one thread. `set_num_threads` also sets the default for threads in which
+    torch has not run yet: so each thread runs torch once while the default is one, and then the default is restored."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="fuseid-blocks")
     together = Barrier(threads)
 
-    def alone(_: int) -> None:
+    def single_threaded(_: int) -> None:
         torch.set_num_threads(1)
         torch.get_num_threads()
         together.wait()
 
-    list(pool.map(alone, range(threads)))
+    list(pool.map(single_threaded, range(threads)))
     torch.set_num_threads(threads)
     return pool

@@ -1,4 +1,4 @@
-"""Items counted by ID and by prefix: one sort of packed codes, however many items and levels there are."""
+"""Counts items by ID and by prefix with one sort of packed codes, for any number of items and levels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEY_LIMIT = 2**63 - 1
 
 @dataclass(frozen=True)
 class Buckets:
-    """How many buckets there are of each size: all that collisions depend on."""
+    """The number of buckets of each size, from which all collision metrics follow."""
 
     sizes: np.ndarray
     how_many: np.ndarray
@@ -37,29 +37,29 @@ class Buckets:
 
     @property
     def sharing(self) -> float:
-        """The share of items that are not alone in their bucket."""
+        """The share of items whose bucket holds further items."""
         return int((self.sizes * self.how_many)[self.sizes > 1].sum()) / self.items
 
     @property
     def pairs(self) -> float:
-        """The share of pairs of items that are in one bucket."""
+        """The share of pairs of items that share a bucket."""
         if self.items < 2:
             return 0.0
         inside = (self.sizes.astype(float) * (self.sizes - 1)) @ self.how_many
         return float(inside / self.items / (self.items - 1))
 
     def interval(self, value: float, hits: np.ndarray) -> tuple[float | None, float | None]:
-        """Of the share sum hits / sum sizes, `hits` given by size of bucket; None for a single bucket."""
+        """Confidence interval of the share sum hits / sum sizes, `hits` by bucket size; None for a single bucket."""
         count, items = int(self.how_many.sum()), self.items
         if count < 2:
             return None, None
         if value == 1:
-            # Nothing to see between buckets; what may change is that one comes down to a single item.
+            # Buckets do not differ here; the only uncertainty is that a bucket might have held a single item.
             lonely = self.sizes * np.exp(-self.sizes.astype(float))
             return around(1.0, sqrt(float((lonely * (1 - lonely)) @ self.how_many)) / items, 0.0, 1.0)
         variance = count / (count - 1) * float(np.square(hits - value * self.sizes) @ self.how_many) / items**2
         simple = value * (1 - value) / items
-        # A variance of nothing is no certainty: where no bucket collides, each is one observation.
+        # A variance of 0 does not mean certainty: if no bucket has a collision, each one is one observation.
         effective = items * min(1.0, simple / variance) if simple > 0 and variance > 0 else count
         return wilson(value, effective)
 
@@ -73,9 +73,10 @@ class Buckets:
 
 
 def packed(columns: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
-    """Columns of codes as one int64 key [N] in mixed radix, in order of the codes; key % sizes[-1] is the last code.
+    """Packs columns of codes into one int64 key [N] in mixed radix, sorted like the codes; key % sizes[-1] is the last
+    code.
 
-    Where the radix product would not fit, the digits so far are replaced by their rank among those that occur.
+    Where the product of the sizes would overflow, the key so far is replaced by its rank among the keys that occur.
     """
     key, bound = columns[0].astype(np.int64), int(sizes[0])
     for column, size in zip(columns[1:], sizes[1:], strict=True):
@@ -89,14 +90,14 @@ def packed(columns: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
 
 
 def bucket_ids(codes_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int [N, L] -> (int64 [N], one number per bucket from 0 to G-1, and int64 [G], a row of each)."""
+    """int [N, L] -> (int64 [N], each row's bucket from 0 to G-1, and int64 [G], one row of each bucket)."""
     sizes = (codes_NL.max(0, initial=0).astype(np.int64) + 1).tolist()
     _, first, ids = np.unique(packed(list(codes_NL.T), sizes), return_index=True, return_inverse=True)
     return ids, first
 
 
 def prefix_buckets(columns: Sequence[np.ndarray], sizes: Sequence[int]) -> list[Buckets]:
-    """Of depths 1..L, from one sort of the packed codes (one more wherever the radix product overflows)."""
+    """Buckets of depths 1..L, from one sort of the packed codes (one more where the product of the sizes overflows)."""
     fits, bound = 0, 1
     while fits < len(sizes) and bound * int(sizes[fits]) <= _KEY_LIMIT:
         bound *= int(sizes[fits])
@@ -106,7 +107,7 @@ def prefix_buckets(columns: Sequence[np.ndarray], sizes: Sequence[int]) -> list[
         seen, ranks, counts = np.unique(key, return_inverse=True, return_counts=True)
         deeper = prefix_buckets([ranks, *columns[fits:]], [len(seen), *sizes[fits:]])[1:]
     else:
-        # Half the bytes sort in half the time.
+        # Half as many bytes are sorted in half the time.
         key = key.astype(np.uint32) if bound <= 2**32 else key
         key.sort()
         starts = run_starts(key)

@@ -1,4 +1,4 @@
-"""How codes are used, and how often items share an ID or a prefix: measures that need the codes alone."""
+"""How codes are used, and how often items share an ID or a prefix: measures that need only the codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fuseid.tokenizers.buckets import Buckets, packed, prefix_buckets, run_start
 from fuseid.tokenizers.estimates import around, checked_codes, null_of
 from fuseid.tokenizers.measures import Measure, in_order
 
-# Permuting more codes than this costs more than it tells.
+# Permuting more codes than this takes long and adds little precision.
 _PERMUTED_CODES = 10**8
 
 
@@ -27,13 +27,13 @@ def code_measures(
     """Collisions of whole IDs, collisions of prefixes by depth, and the use of codes by level; see DEFINITIONS.
 
     codes_NL: integers [N, L] within 0..K-1, all items. sizes: K of each level. shared_with: [N], equal for items of
-    equal vectors (fingerprints, or group numbers), adds collision_b_distinct. permutations: random draws for the nulls.
-    With many items fewer are made, down to 5: the nulls hardly vary then. Time is that of as many sorts of N keys,
-    memory a few arrays of N. Raises BadInput for codes out of range and lengths that do not belong together.
+    equal vectors (fingerprints, or group numbers), adds collision_b_distinct. permutations: random draws for the nulls;
+    with many items fewer are made, down to 5, because the nulls hardly vary then. Time: as many sorts of N keys.
+    Memory: a few arrays of N. Raises BadInput for codes out of range and for lengths that do not match.
     """
     codes_NL = checked_codes(codes_NL, sizes)
     columns = [np.ascontiguousarray(level, dtype=np.min_scalar_type(max(sizes))) for level in codes_NL.T]
-    # One generator a part: what is asked beside it does not change a null.
+    # One generator per group of measures, so that a null does not depend on which other measures are computed.
     moved, copies, uniform = (np.random.default_rng((seed, part)) for part in range(3))
     orders = min(permutations, max(5, _PERMUTED_CODES // codes_NL.size))
     found = _whole_and_prefixes(columns, sizes, orders, moved)
@@ -50,7 +50,7 @@ def code_measures(
 def _levels_permuted(
     columns: Sequence[np.ndarray], permutations: int, generator: np.random.Generator
 ) -> Iterator[list[np.ndarray]]:
-    """The first level may stay: the others move against it. Nothing, where it is alone."""
+    """Each level permuted by itself, except the first: only the order relative to it matters. Empty for one level."""
     for _ in range(permutations if len(columns) > 1 else 0):
         yield [columns[0], *(generator.permutation(column) for column in columns[1:])]
 
@@ -100,7 +100,7 @@ def _distinct(
     starts = run_starts(shared_with[order])
     groups, group_of = len(starts), np.empty(len(order), dtype=np.int64)
     group_of[order] = np.repeat(np.arange(groups), np.diff(starts, append=len(order)))
-    # One entry for each vector and ID: copies that share an ID count once, a vector may have several IDs.
+    # One entry for each pair of vector and ID: copies that share an ID count once; a vector may have several IDs.
     entries = packed([*columns, group_of], [*sizes, groups])
     entries.sort()
     entries = entries[run_starts(entries)]
@@ -130,13 +130,13 @@ def _use_of_level(counts_K: np.ndarray, level: int, permutations: int, generator
 
 
 def _use(counts_K: np.ndarray) -> dict[str, tuple[float, float]]:
-    """By name: the value and its standard error."""
+    """Per metric name: the value and its standard error."""
     size, items = len(counts_K), int(counts_K.sum())
     ordered = np.sort(counts_K)
     occupied = ordered[ordered > 0]
     used, once, twice = len(occupied), int((occupied == 1).sum()), int((occupied == 2).sum())
     possible = min(size, used + once * (once - 1) / 2 / (twice + 1))
-    # The one estimate fails where every code is in use, the other where most are rare.
+    # The first estimate fails if every code is in use, the second if most codes are rare.
     missed = np.exp(-occupied.astype(float))
     unseen = sqrt(max(used * (1 - used / possible), float((missed * (1 - missed)).sum())))
     shares = occupied / items

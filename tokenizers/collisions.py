@@ -11,7 +11,6 @@ from typing import Literal, Protocol
 import numpy as np
 
 from fuseid.core.config import TokenizerConfig
-from fuseid.tokenizers.buckets import bucket_ids
 
 # Vectors that finding candidates decodes at a time.
 _BLOCK = 1 << 14
@@ -96,29 +95,3 @@ def placed(
         given[item] = following[bucket]
         following[bucket] += 1
     return chosen, given
-
-
-def reassigned(
-    quantizer: Quantizer, vectors_ND: np.ndarray, codes_NL: np.ndarray, capacity: int = 1, count: int = 32
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The policy `reassign` over a whole catalogue at once, in memory: N x count x L codes.
-
-    codes_NL: what the quantizer encodes vectors_ND to. -> (codes int32 [N, L]; extra squared errors float32 [N], 0
-    where the codes are the item's own; bool [N], who found no room and stays in a full bucket).
-    """
-    ids, _ = bucket_ids(codes_NL)
-    counts = np.bincount(ids)
-    over = np.flatnonzero(digits(ids, np.zeros(len(counts), np.int64)) >= capacity)
-    out, extra, no_room = codes_NL.astype(np.int32), np.zeros(len(ids), np.float32), np.zeros(len(ids), bool)
-    if len(over):
-        options, errors = alternatives(quantizer, vectors_ND[over], codes_NL[over], count)
-        levels = codes_NL.shape[1]
-        buckets, _ = bucket_ids(np.concatenate([codes_NL, options.reshape(-1, levels)]))
-        taken = np.bincount(buckets[: len(ids)], minlength=buckets.max() + 1)
-        own, others = buckets[over], buckets[len(ids) :].reshape(len(over), -1)
-        chosen, _ = placed(own, others, np.minimum(taken, capacity), capacity)
-        moved, rows = chosen >= 0, np.arange(len(over))
-        out[over[moved]] = options[rows, chosen][moved]
-        extra[over[moved]] = errors[rows, chosen][moved]
-        no_room[over[~moved]] = True
-    return out, extra, no_room

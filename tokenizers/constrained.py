@@ -1,8 +1,10 @@
-"""Decoding that never leaves the catalogue: a transformers logits processor over a trie of IDs.
+"""Constrained decoding: a transformers logits processor over a trie of IDs, so that a model generates only existing
+IDs.
 
-Each beam's node is found anew from its last tokens, all beams at once, by a binary search of (parent, token) a level;
-its children come by one gather. So nothing is kept between steps that reordered beams could bring out of step, and
-nothing waits for the device. That a trie in flat arrays is fast on accelerators was shown by Su et al. 2026 (STATIC).
+At each step, the trie node of every beam is computed from the beam's last tokens, for all beams together: one binary
+search of (parent, token) per level, then one gather for the children. No state is kept between steps, so reordering
+beams is safe, and nothing waits for the device. Su et al. 2026 (STATIC) showed that a trie in flat arrays is fast on
+accelerators.
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ from fuseid.core.errors import BadInput
 from fuseid.tokenizers.trie import Trie
 from fuseid.tokenizers.vocabulary import Vocabulary
 
-# What transformers' beam search gives a beam that is not to win; a sum of several is finite still.
+# The score that transformers' beam search gives to a beam that must not win; a sum of several is still finite.
 _LOWEST = -1e9
-# Sets of tokens that may come next, by what the last one was. _INSIDE: none, the trie tells.
+# Sets of tokens that may come next, by the kind of the last token. _INSIDE is empty: the trie gives the tokens.
 _INSIDE, _FIRST, _CLOSE, _AFTER, _OUTSIDE, _STOP = range(6)
 
 
 @dataclass(frozen=True)
 class _Tables:
-    """A trie and a vocabulary on a device. keys: by level, parent * slots + slot, ascending. bases: of depths. first:
-    of each node but the leaves, where its children begin; nodes of all depths are numbered through."""
+    """A trie and a vocabulary on a device. Nodes are numbered across all depths. keys: per level, parent * slots +
+    slot, ascending. bases: the first node of each depth. first: for each node except leaves, its first child."""
 
     keys: list[torch.Tensor]
     bases: torch.Tensor
@@ -38,21 +40,21 @@ class _Tables:
 
 
 class ConstrainedLogits(LogitsProcessor):
-    """Leaves to every row of logits the tokens that go on to an ID of the trie, and sets all others to -inf.
+    """Keeps, in every row of logits, the tokens that lead to an ID of the trie, and sets all others to -inf.
 
-    What else may be said, outside an ID:
-    - by default nothing: the first token, whatever stands before it, begins an ID, and the end of the sequence follows
-      the ID's last code. So for an encoder-decoder, and for a prompt that is not to be answered by anything else.
-    - `brackets`: an ID stands between the vocabulary's `begin` and `end`, which are forced where they are due; a prompt
+    Tokens allowed outside an ID:
+    - By default none: the first generated token starts an ID, whatever comes before it, and the end of the sequence
+      follows the ID's last code. This suits an encoder-decoder, and a prompt whose answer must be one ID.
+    - `brackets`: an ID is enclosed in the vocabulary's `begin` and `end`, which are forced at their places; a prompt
       may end with `begin`, or in the middle of an ID.
-    - `more`: another ID may follow, any number of them. The same is needed where a prompt ends with a whole ID, without
-      brackets.
-    - `text`: tokens that are no codes may stand outside IDs.
+    - `more`: further IDs may follow, any number of them. This is also needed if a prompt ends with a complete ID and
+      there are no brackets.
+    - `text`: tokens that are not codes are allowed outside IDs.
 
-    Every row keeps at least one finite token, also of beams that have ended, and where other processors have left none
-    (-1e9 then). A prefix that no item has (of the prompt, or drawn at -inf by a beam search with sampling that has
-    fewer candidates than beams) ends as an ID does. Raises BadInput for a trie without items or with codes that the
-    vocabulary lacks, for those of two tokenizers, and where nothing could follow an ID.
+    Every row keeps at least one finite token, also for beams that have ended, and if other processors have left none
+    (-1e9 then). A prefix that no item has (in the prompt, or sampled at -inf by a beam search with fewer candidates
+    than beams) is treated like a complete ID. Raises BadInput for a trie without items or with codes that the
+    vocabulary lacks, for a trie and a vocabulary of different tokenizers, and if nothing could follow an ID.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class ConstrainedLogits(LogitsProcessor):
         self._trie = trie
         self._vocabulary = vocabulary
         self._brackets, self._more, self._text = brackets, more, text
-        # One for each code of each level, and one for all other tokens.
+        # One slot for each code of each level, and one for all other tokens.
         self._slots = sum(vocabulary.sizes) + 1
         self._bases = np.cumsum([0, 1, *map(len, trie.entries[:-1])], dtype=np.int64)
         counts = [int(np.diff(offsets).max()) for offsets in trie.offsets[1:-1]]
@@ -74,7 +76,7 @@ class ConstrainedLogits(LogitsProcessor):
         self._own: dict[tuple[torch.device, int], tuple[torch.Tensor, torch.Tensor]] = {}
 
     def filtered(self, keep: np.ndarray) -> ConstrainedLogits:
-        """The same over a view of the trie; what lies on a device is shared. keep: as of `Trie.filtered`."""
+        """The same over a filtered view of the trie; tensors on devices are shared. keep: as for `Trie.filtered`."""
         trie = self._trie.filtered(keep)
         if not trie.item_count:
             raise BadInput("the filter leaves no item: nothing could be generated")
@@ -83,9 +85,9 @@ class ConstrainedLogits(LogitsProcessor):
         return other
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """input_ids int64 [B, T], T from 0 on, prompt and generated; scores float [B, V] -> float [B, V].
+        """input_ids int64 [B, T], prompt and generated tokens, T may be 0; scores float [B, V] -> float [B, V].
 
-        Raises BadInput for logits of fewer tokens than the vocabulary's ids need.
+        Raises BadInput if V is smaller than the vocabulary's token ids need.
         """
         key = (scores.device, scores.shape[1])
         if key not in self._tables:
@@ -108,7 +110,7 @@ class ConstrainedLogits(LogitsProcessor):
         last_B = input_ids[:, -1]
         next_B = on.next_V[last_B]
         if length == 1:
-            # Where a decoder starts with the end of the sequence, that is no end.
+            # If a decoder starts with the end-of-sequence token, this does not end the sequence.
             next_B = torch.where(next_B == _STOP, _OUTSIDE, next_B)
         if levels == 1:
             return sets_SV[next_B][:, :-1]
@@ -124,18 +126,18 @@ class ConstrainedLogits(LogitsProcessor):
             inside_B = inside_B & ((keys[at] == wanted) | ~deeper)
             node_B = torch.where(deeper, at, node_B)
         node_B = torch.where(inside_B, node_B + on.bases[depth_B], 0)
-        # What a view hides has no token.
+        # Nodes that a view hides have no token.
         inside_B = inside_B & (tokens[node_B] >= 0)
         first_B = on.first[node_B]
         children = first_B[:, None] + torch.arange(self._widest, device=last_B.device)
         there = (children < on.first[node_B + 1][:, None]) & inside_B[:, None]
         token = tokens[children.clamp_max(len(tokens) - 1)]
-        # One column more than there are tokens takes what is none.
+        # The extra last column receives children that do not exist.
         token = torch.where(there & (token >= 0), token, sets_SV.shape[1] - 1)
         return sets_SV[torch.where(inside_B, _INSIDE, next_B)].scatter_(1, token, True)[:, :-1]
 
     def _alive_tokens(self, trie: Trie) -> np.ndarray:
-        """int64 [nodes]: the token that leads to each node, -1 for hidden ones; the root has none."""
+        """int64 [nodes]: the token that leads to each node, -1 for hidden ones; unused for the root."""
         parts = [np.zeros(1, np.int64)]
         for level, codes in enumerate(trie.entries[:-1]):
             tokens = self._vocabulary.level_ids(level)[codes]
@@ -158,7 +160,7 @@ class ConstrainedLogits(LogitsProcessor):
             next_V[vocabulary.begin], next_V[vocabulary.end] = _FIRST, _AFTER
         for level in range(vocabulary.levels):
             ids = vocabulary.level_ids(level)
-            # Inside an ID that is in the trie, its children take the place of this.
+            # Inside an ID that is in the trie, its children replace this.
             next_V[ids] = _CLOSE
             slot_V[ids] = starts[level] + np.arange(len(ids))
             depth_V[ids] = level + 1 if level < trie.levels else 0
@@ -171,7 +173,7 @@ class ConstrainedLogits(LogitsProcessor):
         return _Tables([_tensor(key, device) for key in keys], *(_tensor(array, device) for array in arrays))
 
     def _sets(self, device: torch.device, columns: int) -> torch.Tensor:
-        """bool [6, V + 1], the last column for what is no token."""
+        """bool [6, V + 1]; the last column is not a token."""
         vocabulary = self._vocabulary
         free = np.ones(columns, bool)
         free[[vocabulary.begin, vocabulary.end]] = False

@@ -1,7 +1,7 @@
-"""Drift: whether what comes in still fits the codebooks that were learned on what was there.
+"""Drift: whether new items still fit the codebooks, which were learned on earlier items.
 
-Two things are watched: how badly new vectors are quantized, beside vectors that were held out from the fit, and how
-their codes are spread, beside those of the held-out ones.
+Two things are compared between new vectors and vectors held out from the fit: the quantization error, and the
+distribution of codes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from fuseid.core.protocols import Tokenizer
 
-# New items that are judged together, at least; fewer wait for more.
+# The fewest new items that are compared; with fewer, the comparison waits for more.
 ENOUGH_ITEMS, ENOUGH_PER_CODE = 1000, 4
 _DRAWS = 200
 
@@ -56,12 +56,12 @@ class CodeUse:
 
     @property
     def relative_variance(self) -> float:
-        """Of the mean error, in units of its square."""
+        """Variance of the mean error, divided by its square."""
         spread = max(self.error_square_sum / self.items - self.error**2, 0.0)
         return spread / max(self.error, 1e-30) ** 2 / self.items
 
     def document(self) -> dict[str, Any]:
-        """Plain values, as JSON holds them."""
+        """Plain values, ready for JSON."""
         return {
             "items": self.items,
             "error_sum": self.error_sum,
@@ -80,9 +80,9 @@ class CodeUse:
 
 @dataclass(frozen=True)
 class Drift:
-    """items: judged. error_ratio: mean squared error over that of the held-out items, with its 95% interval.
-    divergence: per level, Jensen-Shannon, in bits (0 equal, 1 nothing in common). expected, chance: its mean, and the
-    value that one draw in 200 passes, where both are drawn from one distribution."""
+    """items: number of new items. error_ratio: their mean squared error divided by that of the held-out items, with its
+    95% interval. divergence: per level, Jensen-Shannon, in bits (0 equal, 1 nothing in common). expected, chance: mean
+    of the divergence, and the value that one draw in 200 exceeds, if both are drawn from one distribution."""
 
     items: int
     error_ratio: float
@@ -93,9 +93,9 @@ class Drift:
     chance: tuple[float, ...]
 
     def reasons(self, most_error: float, most_divergence: float) -> list[str]:
-        """In words what has gone past its limit, by more than chance explains; empty where nothing has.
+        """Describes each figure that exceeds its limit by more than chance explains; empty if none does.
 
-        The first level decides of the codes: it names the themes, and all that is below depends on it.
+        Of the codes only the first level counts: it holds the themes, and all lower levels depend on it.
         """
         found = []
         if self.error_low > most_error:
@@ -117,8 +117,9 @@ def enough(use: CodeUse) -> bool:
 
 
 def drift(reference: CodeUse, new: CodeUse, seed: int = 0) -> Drift:
-    """Both hold items, under one tokenizer. The ratio's interval is by the delta method, chance by drawing both
-    histograms anew from their sum; the divergence is Lin's (1991, sec. IV), which empty codes do not make infinite."""
+    """Compares two non-empty sets of items of one tokenizer. The ratio's interval uses the delta method; chance comes
+    from drawing both histograms from their sum; the divergence is Lin's (1991, sec. IV), finite also for empty
+    codes."""
     ratio = new.error / max(reference.error, 1e-30)
     half = 1.96 * ratio * float(np.sqrt(new.relative_variance + reference.relative_variance))
     generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Rows for new tokens in a transformers model's embeddings, placed among the rows that it has learned."""
+"""Adds rows for new tokens to a transformers model's embeddings, initialised from the learned rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from fuseid.core.errors import BadInput
 
-# Rows whose squares are summed at a time.
+# Rows per block when squares are summed.
 _ROWS = 1 << 14
 
 
@@ -22,12 +22,13 @@ def rows_of(model: Any) -> int:
 def points(
     init: str, codebooks: Sequence[np.ndarray] | None, codebook_sizes: Sequence[int], model: Any, seed: int
 ) -> list[torch.Tensor]:
-    """Where a level's codes lie around the mean of the learned rows: float32 [K, E] a level; none for `mean`.
+    """Offsets of each level's codes from the mean of the learned rows: float32 [K, E] per level; empty for `mean`.
 
-    init: `mean`, every new row is the mean of those learned (Hewitt 2021); or `codebooks`, a code lies where a random
-    rotation into the embedding space takes its codebook's vector, less the level's mean, scaled so that a level's mean
-    squared length is 1. Distances within a level keep their ratios where the space has as many dimensions as the
-    codebooks, and nearly so below (Johnson and Lindenstrauss 1984). Raises BadInput for codebooks of other sizes.
+    init: `mean`, every new row is the mean of the learned rows (Hewitt 2021); or `codebooks`, the offset of a code is
+    its codebook vector minus the level's mean, moved into the embedding space by a random rotation and scaled so that
+    the mean squared length per level is 1. Distances within a level keep their ratios if the space has at least as many
+    dimensions as the codebooks, and nearly so if it has fewer (Johnson and Lindenstrauss 1984). Raises BadInput for
+    codebooks of other sizes.
     """
     if init == "mean":
         return []
@@ -52,11 +53,11 @@ def points(
 
 @torch.no_grad()
 def extend(model: Any, learned: int, rows: int, codes: Sequence[tuple[np.ndarray, torch.Tensor]]) -> None:
-    """Resizes input and output embeddings to `rows`; of either, each row from `learned` on becomes the mean of those
-    before it, plus what `codes` says of it in units of their spread, the root of their mean squared distance to it.
+    """Resizes input and output embeddings to `rows`; each row from `learned` on becomes the mean of the learned rows,
+    plus its offset in `codes` times their spread (the root of their mean squared distance from the mean).
 
-    codes: by level, the rows int64 [K] and their places float32 [K, E], as `points` gives them. Tied embeddings stay
-    tied. A bias of the output becomes the mean of its learned values.
+    codes: per level, the rows int64 [K] and their offsets float32 [K, E] from `points`. Tied embeddings stay tied. New
+    values of an output bias become the mean of its learned values.
     """
     if rows > rows_of(model):
         model.resize_token_embeddings(rows, mean_resizing=False)

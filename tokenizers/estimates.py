@@ -1,4 +1,4 @@
-"""What the measures share: checks of their input, intervals, and the summary of values over random codes."""
+"""Shared by the measures: checks of their input, confidence intervals, and the summary of values over random codes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from fuseid.core.errors import BadInput
 
-# Of the normal distribution: 95% lie within this many standard deviations.
+# 95% of a normal distribution lie within this many standard deviations.
 Z95 = 1.959963984540054
 _RESAMPLES = 1000
-# How often each item was drawn, held at a time.
+# Largest number of resampling counts (resamples x items) in memory at a time.
 _WEIGHTS = 1 << 18
 
 Range = tuple[float | None, float | None, float | None]
 
 
 def null_of(draws: Sequence[float]) -> Range:
-    """(null, null_low, null_high) of a metric's values over random codes; None three times if there are none."""
+    """(null, null_low, null_high) of a metric's values over random codes; all None if there are no draws."""
     if not len(draws):
         return None, None, None
     low, high = np.quantile(draws, (0.025, 0.975))
@@ -28,7 +28,7 @@ def null_of(draws: Sequence[float]) -> Range:
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray, empty: np.ndarray | float) -> np.ndarray:
-    """numerator / denominator; where that is 0 / 0 `empty`, where the denominator alone is 0, 1."""
+    """numerator / denominator; `empty` for 0 / 0, and 1 where only the denominator is 0."""
     over = np.divide(numerator, denominator, out=np.ones_like(numerator), where=denominator != 0)
     return np.where((denominator == 0) & (numerator == 0), empty, over)
 
@@ -36,7 +36,7 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, empty: np.ndarray | fl
 def bootstrap(numerators_MN: np.ndarray, denominators_MN: np.ndarray, empty_M: np.ndarray, seed: int) -> np.ndarray:
     """Percentile intervals of M ratios of sums over N items, by resampling items (Efron 1979) -> float64 [M, 2].
 
-    All ratios share the resamples. NaN for a single item.
+    All ratios use the same resamples. NaN for a single item.
     """
     both = np.concatenate([numerators_MN, denominators_MN]).astype(np.float64)
     count, items = len(numerators_MN), both.shape[1]
@@ -54,7 +54,7 @@ def bootstrap(numerators_MN: np.ndarray, denominators_MN: np.ndarray, empty_M: n
 
 
 def around(value: float, error: float, least: float, most: float) -> tuple[float, float]:
-    """The normal 95% interval of a value of standard error `error`, within least..most."""
+    """The normal 95% interval of a value with standard error `error`, cut to least..most."""
     return max(least, value - Z95 * error), min(most, value + Z95 * error)
 
 
@@ -66,7 +66,7 @@ def wilson(share: float, trials: float) -> tuple[float, float]:
 
 
 def checked_codes(codes: Any, sizes: Any = None) -> np.ndarray:
-    """Whole numbers [N, L], not empty, within 0..K-1 of their level. Raises BadInput for others."""
+    """Integers [N, L], not empty, within 0..K-1 of their level. Raises BadInput for others."""
     codes = np.asarray(codes)
     if codes.ndim != 2 or not codes.size or not np.issubdtype(codes.dtype, np.integer):
         raise BadInput(f"codes must be whole numbers [N, L] and not empty, got {codes.dtype} {list(codes.shape)}")
@@ -84,7 +84,7 @@ def checked_codes(codes: Any, sizes: Any = None) -> np.ndarray:
 
 
 def checked_vectors(vectors: Any, rows: int, name: str = "vectors") -> np.ndarray:
-    """Numbers [rows, D], in their own precision. Raises BadInput for others; `finite` looks for NaN block by block."""
+    """Floats [rows, D], in their own precision. Raises BadInput for others; `finite` checks for NaN block by block."""
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or not vectors.size or not np.issubdtype(vectors.dtype, np.floating):
         raise BadInput(f"{name} must be floats [N, D] and not empty, got {vectors.dtype} {list(vectors.shape)}")

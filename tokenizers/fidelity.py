@@ -1,4 +1,4 @@
-"""How much of the vectors the codes keep, depth by depth: R^2, relative L1 error and cosine."""
+"""How much of the vectors the codes preserve, by depth: R^2, relative L1 error and cosine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fuseid.core.errors import BadInput
 from fuseid.tokenizers.estimates import bootstrap, checked_codes, checked_vectors, finite, null_of, ratio
 from fuseid.tokenizers.measures import Measure, in_order
 
-# Rows that are compared at a time: few, so that they stay in the cache.
+# Rows compared at a time: few, so that they stay in the cache.
 _BLOCK = 512
 
 
@@ -22,11 +22,10 @@ def vector_measures(
     permutations: int = 20,
     seed: int = 0,
 ) -> list[Measure]:
-    """r2, relative_l1 and cosine of depths 1..L; see DEFINITIONS. For a sample: N is a few ten thousand.
+    """r2, relative_l1 and cosine of depths 1..L; see DEFINITIONS. For a sample of up to some ten thousand items.
 
     vectors_ND: floats [N, D]. decoded: floats [L, N, D], what the first 1..L codes decode to, or the function from
-    codes [N, d] to vectors [N, D] (a tokenizer's `decode`). Raises BadInput for NaN and lengths that do not belong
-    together.
+    codes [N, d] to vectors [N, D] (a tokenizer's `decode`). Raises BadInput for NaN and for lengths that do not match.
     """
     codes_NL = checked_codes(codes_NL)
     vectors_ND = finite(checked_vectors(vectors_ND, len(codes_NL)))
@@ -37,7 +36,7 @@ def vector_measures(
     orders = [generator.permutation(items) for _ in range(permutations)]
     centre = vectors_ND.mean(0, dtype=np.float64).astype(np.float32)
     if (vectors_ND == vectors_ND[0]).all():
-        # The mean of equal numbers can differ from them in the last digit, which would be all the variance there is.
+        # The mean of equal numbers can differ from them in the last digit, which would count as variance.
         centre = vectors_ND[0]
     totals_3N = np.stack(
         [
@@ -67,16 +66,17 @@ def vector_measures(
 
 
 def _compared(vectors_ND: np.ndarray, decoded_ND: np.ndarray, order_N: np.ndarray | None = None) -> np.ndarray:
-    """Squared error, L1 error and cosine of each item -> float64 [3, N]; row n is met by decoded row order_N[n]."""
+    """Squared error, L1 error and cosine of each item -> float64 [3, N]; row n is compared with decoded row
+    order_N[n]."""
     out = np.empty((3, len(vectors_ND)))
     for start in range(0, len(vectors_ND), _BLOCK):
         rows = slice(start, start + _BLOCK)
         block = vectors_ND[rows]
-        met = decoded_ND[rows] if order_N is None else decoded_ND[order_N[rows]]
-        left = block - met
+        other = decoded_ND[rows] if order_N is None else decoded_ND[order_N[rows]]
+        left = block - other
         out[0, rows] = np.einsum("nd,nd->n", left, left)
         out[1, rows] = np.abs(left).sum(1)
-        out[2, rows] = _cosines(block, met)
+        out[2, rows] = _cosines(block, other)
     return out
 
 

@@ -1,8 +1,8 @@
-"""Whether items with near IDs are near: neighbours by ID distance against exact neighbours by cosine.
+"""Whether items with similar IDs are similar: compares neighbours by ID distance with exact neighbours by cosine.
 
-The distance of two IDs is the number of levels after their longest common prefix, so a few distances order the whole
-gallery and most items are tied. Scores are the expectation over all orders of tied items (McSherry and Najork 2008): a
-tie block of n items, h of them exact neighbours, gives h / n of each rank that it covers.
+The distance of two IDs is the number of levels after their longest common prefix. There are only a few such distances,
+so most items of a gallery are tied. Scores are the expectation over all orders of tied items (McSherry and Najork
+2008): a block of n tied items, h of them exact neighbours, contributes h / n at each rank that it covers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from fuseid.tokenizers.buckets import bucket_ids
 from fuseid.tokenizers.estimates import bootstrap, checked_codes, checked_vectors, finite, null_of, ratio
 from fuseid.tokenizers.measures import Measure, in_order
 
-# Similarities that are held at a time: queries x gallery.
-_QUERIES, _GALLERY = 512, 16384
+_BLOCK = 512, 16384
 
 
 def neighbour_measures(
@@ -32,11 +31,11 @@ def neighbour_measures(
     permutations: int = 20,
     seed: int = 0,
 ) -> list[Measure]:
-    """recall@k, ndcg@k and lcp_ratio@k for each k; see DEFINITIONS. A k beyond the gallery means all of it.
+    """recall@k, ndcg@k and lcp_ratio@k for each k; see DEFINITIONS. A k larger than the gallery means all of it.
 
-    own_rows: int [Q], the row at which a query itself stands in the gallery: it is none of its own neighbours. Equal
-    cosines go to the lower row. Time is that of the product [Q, D] x [D, N]; of it a block is held at a time. Raises
-    BadInput for NaN, for lengths that do not belong together, and for a gallery without a neighbour.
+    own_rows: int [Q], the gallery row of each query itself, which does not count as its neighbour. On equal cosines the
+    lower row comes first. Time is that of the product [Q, D] x [D, N], computed block by block. Raises BadInput for
+    NaN, for lengths that do not match, and for a gallery without a neighbour.
     """
     codes_QL, gallery_codes_NL = checked_codes(codes_QL), checked_codes(gallery_codes_NL)
     vectors_QD = finite(checked_vectors(vectors_QD, len(codes_QL)))
@@ -74,23 +73,32 @@ def neighbour_measures(
 
 
 def exact_neighbours(
-    vectors_QD: np.ndarray, gallery_vectors_ND: np.ndarray, count: int, own_rows: np.ndarray | None = None
+    vectors_QD: np.ndarray,
+    gallery_vectors_ND: np.ndarray,
+    count: int,
+    own_rows: np.ndarray | None = None,
+    *,
+    block: tuple[int, int] = _BLOCK,
 ) -> np.ndarray:
-    """The `count` gallery rows of greatest cosine -> int64 [Q, count], nearest first; a zero vector has cosine 0."""
+    """The `count` gallery rows with the largest cosine -> int64 [Q, count], nearest first; a zero vector has cosine 0.
+
+    block: similarities in memory at a time, queries x gallery.
+    """
+    queries, gallery = block
     out = np.empty((len(vectors_QD), count), dtype=np.int64)
-    for first in range(0, len(vectors_QD), _QUERIES):
-        asked = torch.from_numpy(_unit(vectors_QD[first : first + _QUERIES]))
+    for first in range(0, len(vectors_QD), queries):
+        asked = torch.from_numpy(_unit(vectors_QD[first : first + queries]))
         best = torch.empty(len(asked), 0)
         rows = torch.empty(len(asked), 0, dtype=torch.int64)
-        for start in range(0, len(gallery_vectors_ND), _GALLERY):
-            block = finite(gallery_vectors_ND[start : start + _GALLERY], "gallery vectors")
-            near = asked @ torch.from_numpy(_unit(block)).T
+        for start in range(0, len(gallery_vectors_ND), gallery):
+            part = finite(gallery_vectors_ND[start : start + gallery], "gallery vectors")
+            near = asked @ torch.from_numpy(_unit(part)).T
             if own_rows is not None:
                 own = torch.from_numpy(own_rows[first : first + len(asked)] - start)
-                here = torch.nonzero((own >= 0) & (own < len(block)))[:, 0]
+                here = torch.nonzero((own >= 0) & (own < len(part)))[:, 0]
                 near[here, own[here]] = -torch.inf
             near, order = _greatest(near, count)
-            # What was found before stands in front: among equals the lower row stays ahead.
+            # Earlier results come first, so that the lower row stays first among equal values.
             best, rows = torch.cat([best, near], 1), torch.cat([rows, order + start], 1)
             best, order = _greatest(best, count)
             rows = rows.gather(1, order)
@@ -99,11 +107,11 @@ def exact_neighbours(
 
 
 def _greatest(values: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `count` greatest of each row, or all there are, greatest first; among equals the lower column."""
+    """The `count` largest values of each row (or all), largest first; among equal values the lower column first."""
     count = min(count, values.shape[1])
     top, columns = values.topk(count, dim=1)
     least = top[:, -1:]
-    # topk takes any of those that tie for the last places.
+    # topk may return any of the values that tie for the last places.
     unsure = np.count_nonzero(values.numpy() == least.numpy(), axis=1) > (top == least).sum(1).numpy()
     if unsure.any():
         columns[unsure] = values[unsure].sort(dim=1, descending=True, stable=True).indices[:, :count]
@@ -113,21 +121,22 @@ def _greatest(values: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Ten
 
 
 class _Scores:
-    """The three metrics at each k, as numerator and denominator by query: rows of [3 len(ks), Q]."""
+    """The three metrics at each k, as numerators and denominators per query: arrays [3 len(ks), Q]."""
 
     def __init__(self, ks: Sequence[int], others: int) -> None:
         self._ks = [min(k, others) for k in ks]
         self.names = [f"{name}@{k}" for k in ks for name in ("recall", "ndcg", "lcp_ratio")]
-        # No prefix is shared by anything at all: neighbours share what any two items share.
+        # The value of 0 / 0: if no items share a prefix, neighbours share as much as any two items.
         self.empty = np.array([0.0, 0.0, 1.0] * len(ks))
         self._discounts = np.concatenate(([0.0], np.cumsum(1 / np.log2(np.arange(max(self._ks)) + 2))))
         self._others = others
 
     def of(self, prefix_QK: np.ndarray, sharing_QL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """prefix_QK: common prefix with the exact neighbours, nearest first; sharing_QL: items that share the first
-        1..L codes, without the query itself."""
+        """prefix_QK: common prefix with the exact neighbours, nearest first; sharing_QL: number of items that share the
+        first 1..L codes, without the query itself."""
         queries, levels = sharing_QL.shape
-        # Items as near as 0..L common levels, or nearer: where the tie blocks of ranks end; the last one starts at 0.
+        # Number of items with at least 0..L common levels, which are the ranks where blocks of ties end; the last block
+        # starts at rank 0.
         ends = np.concatenate([np.full((queries, 1), self._others), sharing_QL, np.zeros((queries, 1), np.int64)], 1)
         sizes = ends[:, :-1] - ends[:, 1:]
         random = sharing_QL.sum(1) / self._others
@@ -152,7 +161,7 @@ def _common_prefix(codes_QL: np.ndarray, others_QKL: np.ndarray) -> np.ndarray:
 
 
 def _items_sharing(codes_QL: np.ndarray, gallery_codes_NL: np.ndarray) -> np.ndarray:
-    """How many gallery items share the first 1..L codes of each query and each gallery item -> int64 [Q + N, L]."""
+    """Number of gallery items that share the first 1..L codes with each query and gallery item -> int64 [Q + N, L]."""
     joined = np.concatenate([codes_QL, gallery_codes_NL])
     out = np.empty(joined.shape, dtype=np.int64)
     for depth in range(1, joined.shape[1] + 1):
@@ -180,7 +189,7 @@ def _checked_own(
     gallery_vectors_ND: np.ndarray,
     gallery_codes_NL: np.ndarray,
 ) -> np.ndarray | None:
-    """own_rows as int64; BadInput where queries and gallery do not fit each other."""
+    """own_rows as int64. Raises BadInput if queries and gallery do not match."""
     for name, query, item in (
         ("codes of levels", codes_QL, gallery_codes_NL),
         ("vectors of numbers", vectors_QD, gallery_vectors_ND),

@@ -1,4 +1,4 @@
-"""Inner products of many vectors with the same weights, the one costly operation of quantizing."""
+"""Inner products of many vectors with the same weights: the only expensive operation of quantization."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 
 
 class Products:
-    """rows [B, D] -> rows @ weights.T + offsets, float32 [B, K]; for rows of one B, a row's bits do not depend on the
-    other rows.
+    """rows [B, D] -> rows @ weights.T + offsets, float32 [B, K]. For a fixed B, the result of a row does not depend on
+    the other rows.
 
-    On the CPU by oneDNN's kernel where this build of torch has one: on AMD's cores with AVX-512 it is 2.3 times as fast
-    as the MKL behind `addmm`, which keeps to AVX2 there.
+    On the CPU this uses oneDNN's kernel if this build of torch has it: on AMD cores with AVX-512 it is 2.3 times as
+    fast as the MKL behind `addmm`, which uses only AVX2 there.
     """
 
     def __init__(self, weights: torch.Tensor, offsets: torch.Tensor, rows: int) -> None:

@@ -1,9 +1,9 @@
-"""The codes of a vector under given codebooks: greedy or by beam, from one matrix product and look-up tables.
+"""Finds the codes of a vector for given codebooks: greedy or by beam search, with one matrix product and tables.
 
-With codebooks C_1..C_L, codes k_1..k_L and prices p, the cost is |x - sum_l c_l|^2 / 2 + sum_l p_l, and what level l
-adds to a path is |c_l|^2 / 2 + p_l - x.c_l + sum_{j<l} c_j.c_l. The first products do not depend on the path and the
-last do not depend on x, so one product [N, D] x [D, sum K] and tables [K_j, K_l] serve any beam (Babenko and Lempitsky
-2014, sec. 3).
+With codebooks C_1..C_L, codes k_1..k_L and prices p, the cost is |x - sum_l c_l|^2 / 2 + sum_l p_l, and level l adds
+|c_l|^2 / 2 + p_l - x.c_l + sum_{j<l} c_j.c_l to the cost of a path. The products x.c_l do not depend on the path, and
+c_j.c_l do not depend on x, so one product [N, D] x [D, sum K] and tables [K_j, K_l] suffice for any beam (Babenko and
+Lempitsky 2014, sec. 3).
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import torch
 from fuseid.tokenizers.blocks import each_block
 from fuseid.tokenizers.products import Products
 
-# Rows of a matrix product; and of them as many at a time as a beam's sums fit a core's cache.
+# Rows per matrix product, and rows per beam search: as many as a core's cache can hold with their sums.
 _BLOCK, _BEAM_ROWS = 512, 256
-# torch selects the k smallest of n by a heap where n is at least this many times k, and much slower below.
+# torch selects the k smallest of n with a heap if n is at least this many times k; otherwise it is much slower.
 _HEAP = 64
 
 
 class ResidualSearch:
-    """Prepared for one set of codebooks [K_l, D] and their prices [K_l]."""
+    """A search prepared for one set of codebooks [K_l, D] and their prices [K_l]."""
 
     def __init__(self, books: Sequence[torch.Tensor], prices: Sequence[torch.Tensor]) -> None:
         self._sizes = [len(book) for book in books]
         joined = torch.cat(list(books))
         offsets = joined.square().sum(1) / 2 + torch.cat(list(prices))
         self._products = Products(-joined, offsets, _BLOCK)
-        # Of level l: [K_1 + .. + K_{l-1}, K_l], and where each earlier level's rows begin.
+        # The table of level l is [K_1 + .. + K_{l-1}, K_l]; `_starts` is where each earlier level's rows begin in it.
         self._tables = [torch.cat(list(books[:level])) @ book.T for level, book in enumerate(books) if level]
         self._starts = torch.tensor([0, *self._sizes[:-1]], device=joined.device).cumsum(0)
 
     def codes(self, vectors: torch.Tensor, beam: int = 1) -> torch.Tensor:
-        """float32 [N, D] -> int64 [N, L]; `beam` paths are kept from level to level, the best one is returned."""
+        """float32 [N, D] -> int64 [N, L]; keeps `beam` paths from level to level and returns the best one."""
         if beam > 1:
             return self.candidates(vectors, beam, 1)[:, 0]
         out = torch.empty(len(vectors), len(self._sizes), dtype=torch.int64, device=vectors.device)
@@ -47,7 +47,8 @@ class ResidualSearch:
         return out
 
     def candidates(self, vectors: torch.Tensor, beam: int, count: int) -> torch.Tensor:
-        """float32 [N, D] -> int64 [N, C, L], cheapest first: `count` complete paths, or all that the beam reaches."""
+        """float32 [N, D] -> int64 [N, C, L], lowest cost first: `count` complete paths, or all that the beam
+        reaches."""
         reached = min(count, min(beam, math.prod(self._sizes[:-1])) * self._sizes[-1])
         out = torch.empty(len(vectors), reached, len(self._sizes), dtype=torch.int64, device=vectors.device)
 
@@ -69,7 +70,7 @@ class ResidualSearch:
         return codes
 
     def _paths(self, added: torch.Tensor, beam: int, count: int) -> torch.Tensor:
-        """[B, sum K] -> [B, count, L], cheapest first."""
+        """[B, sum K] -> [B, count, L], lowest cost first."""
         levels = added.split(self._sizes, dim=1)
         last = len(levels) - 1
         cost = added.new_zeros(len(added), 1)
@@ -88,7 +89,7 @@ class ResidualSearch:
         return paths
 
     def _across(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes of the first l levels, [P, l] -> their products with those of the next level, summed: [P, K]."""
+        """Codes of the first l levels, [P, l] -> the sum of their products with each code of the next level: [P, K]."""
         level = codes.shape[1]
         table, at = self._tables[level - 1], codes + self._starts[:level]
         if level == 1:
@@ -97,19 +98,19 @@ class ResidualSearch:
 
 
 def _least(total: torch.Tensor, cost: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """[B, P, K], and a cost of each path [B, P] -> the path and the code, [B, 1] each, of the least sum."""
+    """[B, P, K], and the cost of each path [B, P] -> the path and the code, [B, 1] each, with the lowest sum."""
     parent = (total.amin(2) + cost).argmin(1, keepdim=True)
     rows = torch.arange(0, total.shape[0] * total.shape[1], total.shape[1], device=total.device)
     return parent, total.flatten(0, 1).index_select(0, rows + parent[:, 0]).argmin(1, keepdim=True)
 
 
 def _smallest(costs: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """[B, n] -> the `count` smallest of each row, or all, and where they are; as topk, but for the time it takes."""
+    """[B, n] -> the `count` smallest values of each row (or all) and their positions; like topk, but faster."""
     width, count = costs.shape[1], min(count, costs.shape[1])
     if width % _HEAP or width < 2 * _HEAP * count:
         padded = torch.nn.functional.pad(costs, (0, max(_HEAP * count - width, 0)), value=torch.inf)
         return padded.topk(count, dim=1, largest=False)
-    # The smallest numbers lie in the groups whose least are the smallest.
+    # The smallest values are in the groups with the smallest minimum.
     groups = costs.view(-1, _HEAP)
     kept = groups.amin(1).view(len(costs), -1).topk(count, dim=1, largest=False, sorted=False).indices
     starts = torch.arange(0, len(groups), width // _HEAP, device=costs.device)
@@ -121,8 +122,8 @@ def _smallest(costs: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tens
 def refine(
     vectors: torch.Tensor, codes: torch.Tensor, books: Sequence[torch.Tensor], pull: float = 0.01
 ) -> list[torch.Tensor]:
-    """The codebooks that serve these codes best, all levels at once: least squares on the one-hot codes, drawn by
-    `pull` towards where they stand, which keeps codes without members (Babenko and Lempitsky 2014, sec. 3.1).
+    """The best codebooks for these codes, all levels together: least squares on the one-hot codes, regularised by
+    `pull` towards the given codebooks, which keeps codes without members (Babenko and Lempitsky 2014, sec. 3.1).
 
     vectors float32 [N, D], codes int64 [N, L].
     """

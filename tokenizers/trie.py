@@ -1,4 +1,4 @@
-"""A trie of semantic IDs in flat arrays: built by one sort, mapped from disk, grown and filtered without rebuilding."""
+"""A trie of semantic IDs in flat arrays: built by one sort, memory-mapped, extended and filtered without a rebuild."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _MOST = 2**31 - 1
 
 @dataclass(frozen=True, eq=False)
 class Trie:
-    """IDs of M codes as compressed sparse rows, one matrix a depth; nodes are numbered in the order of their codes.
+    """IDs of M codes as compressed sparse rows, one matrix per depth; nodes are numbered in the order of their codes.
 
     offsets: M + 1 arrays int32; node n at depth d, 0 for the root, has the entries offsets[d][n] to offsets[d][n + 1].
-    entries: M + 1 arrays; those of depth d < M are codes, int32, ascending within a node; entry e is node e of depth
-    d + 1, so that no array of children is needed. Those of depth M are the items of each ID, int64, ascending: numbers
-    that the caller has given. With the collision digit as the last code an ID has one item, without it several.
-    alive: None, or of a view, a bool for each entry; a node is alive where an item below it is.
-    tokenizer_id: whose IDs they are, if known.
+    entries: M + 1 arrays. At depth d < M they are codes, int32, ascending within a node; entry e is node e of depth
+    d + 1, so no array of children is needed. At depth M they are the items of each ID, int64, ascending: numbers given
+    by the caller. If the last code is the collision suffix, an ID has one item, otherwise it may have several.
+    alive: None, or for a view a bool per entry; a node is alive if an item below it is.
+    tokenizer_id: the tokenizer of the IDs, if known.
     """
 
     offsets: tuple[np.ndarray, ...]
@@ -37,10 +37,10 @@ class Trie:
 
     @classmethod
     def build(cls, codes_NM: np.ndarray, items_N: np.ndarray | None = None, tokenizer_id: str | None = None) -> Trie:
-        """Rows in any order; equal rows are one ID of several items.
+        """Rows may be in any order; equal rows are one ID of several items.
 
-        codes_NM: int [N, M], the digit, if any, in the last column, 0 for none. items_N: int [N], by default the
-        numbers of the rows. Raises BadInput for shapes and codes that are none, and for an item that occurs twice.
+        codes_NM: int [N, M]; the suffix, if any, is the last column, 0 for no suffix. items_N: int [N], by default the
+        row numbers. Raises BadInput for invalid shapes and codes, and for an item that occurs twice.
         """
         codes_NM, items_N = _checked(codes_NM, items_N)
         rows, levels = codes_NM.shape
@@ -76,12 +76,13 @@ class Trie:
     def id_count(self) -> int:
         return len(self.entries[-2]) if self.alive is None else int(self.alive[-2].sum())
 
-    # What is in it
+    # Content
 
     def items(self, codes: Sequence[int] | np.ndarray) -> np.ndarray:
-        """int64: the items of an ID, or, of fewer codes than M, of all IDs that begin so; in order of ID, then number.
+        """int64: the items of an ID, or for fewer codes than M, of all IDs with this prefix; ordered by ID, then
+        number.
 
-        Empty where there are none. Raises BadInput for more codes than M.
+        Empty if there are none. Raises BadInput for more codes than M.
         """
         prefix = np.asarray(codes, np.int64).reshape(-1)
         if len(prefix) > self.levels:
@@ -96,11 +97,11 @@ class Trie:
         return found if self.alive is None else found[self.alive[-1][low:high]]
 
     def has(self, codes_BM: np.ndarray) -> np.ndarray:
-        """bool [B]: whether the rows, whole IDs or prefixes of one length, lead anywhere."""
+        """bool [B]: whether the trie contains the rows, which are complete IDs or prefixes of one length."""
         return self._walk(np.asarray(codes_BM, np.int64)) >= 0
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """-> (codes int32 [N, M], items int64 [N]), sorted: what `build` makes the same trie of."""
+        """-> (codes int32 [N, M], items int64 [N]), sorted; `build` makes the same trie from them."""
         columns, nodes = [], np.arange(len(self.offsets[-1]) - 1)
         nodes = np.repeat(nodes, np.diff(self.offsets[-1]))
         if self.alive is not None:
@@ -111,13 +112,13 @@ class Trie:
         items = self.entries[-1] if self.alive is None else self.entries[-1][self.alive[-1]]
         return np.stack(columns[::-1], 1).astype(np.int32, copy=False), np.array(items)
 
-    # Other tries
+    # Derived tries
 
     def filtered(self, keep: np.ndarray) -> Trie:
         """A view of some items: the same arrays and a mask over the nodes.
 
-        keep: bool, by number of item; or int, the numbers of those that stay, of which this trie may lack some.
-        Raises BadInput for a mask that ends before the largest number.
+        keep: bool, by item number; or int, the numbers of the items to keep, of which this trie may lack some.
+        Raises BadInput for a mask that is shorter than the largest item number needs.
         """
         keep, items = np.asarray(keep), self.entries[-1]
         if keep.ndim != 1 or keep.dtype.kind not in "biu":
@@ -131,9 +132,10 @@ class Trie:
         return self._view(kept)
 
     def add(self, codes_NM: np.ndarray, items_N: np.ndarray) -> Trie:
-        """A trie with these too, the same that `build` makes of all: a search for each, and one copy of the arrays.
+        """A trie with these items added, equal to `build` on all items; costs a search per item and one copy of the
+        arrays.
 
-        Raises BadInput as `build` does, and for an item that is there already. A view first loses what it hides.
+        Raises BadInput like `build`, and for an item that the trie already has. Of a view, hidden items are dropped.
         """
         codes_NM, items_N = _checked(codes_NM, items_N)
         if codes_NM.shape[1] != self.levels:
@@ -144,7 +146,7 @@ class Trie:
         if len(base.entries[-1]) + len(items_N) > _MOST:
             raise BadInput(f"a trie holds at most {_MOST} items")
         new = Trie.build(codes_NM, items_N)
-        # Of each node of the new trie: the old node that it is (`same`), or else the old node that it comes before.
+        # For each node of the new trie: the equal old node (`same`), or else the old node that it comes before.
         same, before = np.ones(1, bool), np.zeros(1, np.int64)
         node_of = before
         offsets, entries = [], []
@@ -156,14 +158,14 @@ class Trie:
             counts = np.insert(np.diff(old_offsets), before[~same], 0)
             np.add.at(counts, node_of[parents[~found]], 1)
             offsets.append(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
-            # Each new entry moves the old ones behind it by one.
+            # Each new entry shifts the old ones after it by one.
             added = np.cumsum(~found)
             node_of = at + np.where(found, added, added - 1)
             same, before = found, at
         return Trie(tuple(offsets), tuple(entries), self.tokenizer_id)
 
     def remove(self, items_N: np.ndarray) -> Trie:
-        """A trie without these items. Raises BadInput for an item that is not there."""
+        """A trie without these items. Raises BadInput for an item that the trie lacks."""
         items_N = np.asarray(items_N, np.int64)
         here = self.entries[-1] if self.alive is None else self.entries[-1][self.alive[-1]]
         if (unknown := ~np.isin(items_N, here)).any():
@@ -171,7 +173,7 @@ class Trie:
         return self._view(~np.isin(self.entries[-1], items_N)).compact()
 
     def compact(self) -> Trie:
-        """A view as a trie of its own; any other trie as it is."""
+        """A view copied to a trie without hidden items; any other trie is returned unchanged."""
         if self.alive is None:
             return self
         offsets, entries, nodes = [], [], np.ones(1, bool)
@@ -182,10 +184,11 @@ class Trie:
             nodes = alive
         return Trie(tuple(offsets), tuple(entries), self.tokenizer_id)
 
-    # As files
+    # Files
 
     def save(self, folder: Path) -> None:
-        """`.npy` files and `trie.json` in `folder`, which is made. Raises BadInput for a trie of no item."""
+        """Writes `.npy` files and `trie.json` into `folder`, which is created. Raises BadInput for a trie without
+        items."""
         trie = self.compact()
         if not trie.item_count:
             raise BadInput("a trie of no item is not saved: nothing could be generated with it")
@@ -197,9 +200,9 @@ class Trie:
 
     @classmethod
     def open(cls, folder: Path) -> Trie:
-        """A saved trie, mapped: what is not looked at is not read. `check` reads it all.
+        """A saved trie, memory-mapped: only what is used is read. `check` reads all of it.
 
-        Raises BadInput for files that are missing, or not of one trie.
+        Raises BadInput for files that are missing or do not belong to one trie.
         """
         try:
             facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
@@ -219,7 +222,7 @@ class Trie:
         return trie
 
     def check(self) -> None:
-        """Raises BadInput where a node is empty, or its entries are negative or do not ascend."""
+        """Raises BadInput if a node is empty, or its entries are negative or not ascending."""
         for depth, (offsets, entries) in enumerate(zip(self.offsets, self.entries, strict=True)):
             inside = np.ones(len(entries), bool)
             empty = np.diff(offsets) < (1 if len(entries) else 0)
@@ -228,10 +231,10 @@ class Trie:
             if empty.any() or (len(entries) and entries.min() < 0) or (np.diff(entries)[inside[1:]] <= 0).any():
                 raise BadInput(f"the trie is damaged: its entries of depth {depth} are not sorted; export it again")
 
-    # Inside
+    # Internal
 
     def _view(self, kept: np.ndarray) -> Trie:
-        """kept: bool, by place among the items."""
+        """kept: bool, by position among the items."""
         alive = [kept if self.alive is None else kept & self.alive[-1]]
         for offsets in self.offsets[:0:-1]:
             counts = np.concatenate([[0], np.cumsum(alive[-1])])[offsets]
@@ -239,7 +242,7 @@ class Trie:
         return replace(self, alive=tuple(alive[::-1]))
 
     def _walk(self, codes_BM: np.ndarray) -> np.ndarray:
-        """int64 [B]: the nodes that rows of codes lead to, -1 where there is none."""
+        """int64 [B]: the node that each row of codes leads to, -1 if there is none."""
         if codes_BM.ndim != 2 or codes_BM.shape[1] > self.levels:
             raise BadInput(f"IDs of this trie are rows of {self.levels} codes, got an array of {list(codes_BM.shape)}")
         nodes = np.zeros(len(codes_BM), np.int64)
@@ -276,9 +279,10 @@ def _checked(codes_NM: np.ndarray, items_N: np.ndarray | None) -> tuple[np.ndarr
 def _search(
     offsets: np.ndarray, entries: np.ndarray, nodes: np.ndarray, there: np.ndarray, wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """-> (int64 [B], where each wanted entry is or would stand among those of its node; bool [B], whether it is there).
+    """-> (int64 [B], the position of each wanted entry among those of its node, or where it would be inserted; bool
+    [B], whether it was found).
 
-    there: False for a node that does not exist, and would stand before the one of that number.
+    there: False for a node that does not exist; it would be inserted before the node of that number.
     """
     low = offsets[nodes].astype(np.int64)
     end = np.where(there, offsets[np.minimum(nodes + 1, len(offsets) - 1)], low)

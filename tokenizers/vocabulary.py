@@ -84,17 +84,6 @@ class Vocabulary:
             raise BadInput(f"level {level + 1} has no code {code}; the levels have {self.sizes}")
         return STYLES[self.style].format(level=_LETTERS[level], code=code)
 
-    def level_and_code(self, token: str) -> tuple[int, int]:
-        """Of a code's token. Raises BadInput for any other."""
-        try:
-            place = self._places[token] - len(_SPECIAL)
-        except KeyError:
-            place = -1
-        if place < 0:
-            raise BadInput(f"{token!r} is no code of this vocabulary")
-        level = int(np.searchsorted(self._starts, place, "right")) - 1
-        return level, place - int(self._starts[level])
-
     # Ids
 
     @property
@@ -163,10 +152,6 @@ class Vocabulary:
     def _starts(self) -> np.ndarray:
         """Where each level begins among all codes."""
         return np.cumsum([0, *self.sizes[:-1]], dtype=np.int64)
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {token: place for place, token in enumerate(self.tokens)}
 
     def _check_levels(self, array_NM: np.ndarray) -> None:
         if array_NM.ndim != 2 or array_NM.shape[1] not in (len(self.codebook_sizes), self.levels):

@@ -32,7 +32,7 @@ SPECIAL_FORMS = {7: "jpg-exif", 41: "jpg-cmyk", 88: "jpg-exif", 123: "jpg-cmyk",
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A stretch of an existing film and how it is stored; `to_and_fro` plays it forwards, then backwards."""
+    """An excerpt of an existing film and how it is stored; `to_and_fro` plays it forwards, then backwards."""
 
     slug: str
     film: str
@@ -84,7 +84,7 @@ EXCERPTS = [
 
 
 def sentence(phrase: str, words: str, style: str, rng: random.Random) -> str:
-    """A caption for a picture: what it shows, sometimes on what ground or in what manner."""
+    """A caption for a picture: what it shows, sometimes with its background or drawing style."""
     kind = rng.randrange(4)
     text = [
         phrase,
@@ -96,7 +96,7 @@ def sentence(phrase: str, words: str, style: str, rng: random.Random) -> str:
 
 
 def images(library: Library, out: Path) -> list[dict]:
-    """Draws the pictures; every seventh item or so stays without a caption, as in real catalogues."""
+    """Draws the pictures; about every seventh item has no caption, as in real catalogues."""
     rows = []
     jobs = [(group, style, [name], phrase) for group, style, name, phrase in singles()]
     jobs += [(group, style, names.split(), phrase) for group, style, names, phrase in SEVERAL]
@@ -125,7 +125,7 @@ def images(library: Library, out: Path) -> list[dict]:
         counts = Counter(names)
         slug = "-and-".join(name if count == 1 else f"{count}-{name}" for name, count in counts.items())
         if style == "clipart":
-            # File names in the package carry their authors' names; what the drawing shows says more.
+            # File names in the package contain the authors' names, so name the file by what the drawing shows.
             slug = re.sub(r"[^a-z]+", "-", re.sub(r"^(a|an|the) |'", "", phrase.lower()))
         content_id = f"img-{slug}-{style}".lower()
         path = pictures.store(image, out / "images" / content_id.removeprefix("img-"), form)
@@ -145,7 +145,7 @@ def videos(library: Library, out: Path) -> list[dict]:
         path = out / "videos" / (clip.slug + clip.recording.suffix)
         frames: Iterable[Image.Image] = clip.frames(library)
         if clip.recording.rotated:
-            # Stored lying on its side; the display matrix turns it upright again.
+            # Stored rotated by 90 degrees; the display matrix makes it upright again.
             frames = (frame.transpose(Image.Transpose.ROTATE_90) for frame in frames)
         sound = clips.tune(clip.sound, clip.seconds) if clip.sound else None
         film.write(path, clip.recording, frames, clip.times(), sound)
@@ -180,7 +180,7 @@ def video_row(
     member: str,
     uneven: bool = False,
 ) -> dict:
-    """The manifest line of a clip; what is unusual about its file stands in `traits`."""
+    """The manifest line of a clip; `traits` says what is unusual about its file."""
     traits = {"rotated": recording.rotated, "variable frame rate": uneven, "long GOP": recording.key_frame_every > 200}
     attributes = {"style": style, "group": group, **source.attributes(member), "codec": recording.codec}
     if any(traits.values()):
@@ -210,7 +210,7 @@ def words() -> list[dict]:
 
 
 def readme(rows: list[dict], out: Path) -> str:
-    """The sample's own description, with the counts of this build."""
+    """The README of the sample, with the counts of this build."""
     kinds = Counter(row["kind"] for row in rows)
     suffixes = Counter(Path(row["uri"]).suffix for row in rows if row["uri"])
     used = Counter(
@@ -255,7 +255,7 @@ def main() -> None:
         "--out",
         type=Path,
         default=HERE.parent / "sample",
-        help="where the sample goes; its images and videos are replaced",
+        help="folder for the sample; its images and videos are replaced",
     )
     parser.add_argument("--work", type=Path, default=HERE / "work", help="where downloads are kept")
     options = parser.parse_args()

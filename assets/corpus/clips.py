@@ -1,4 +1,4 @@
-"""How clips are drawn: emoji that move over painted grounds."""
+"""How clips are drawn: emoji that move over painted backgrounds."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Key = tuple[
 
 @dataclass(frozen=True)
 class Sprite:
-    """One emoji and its way; between two keys it moves evenly with soft ends, before the first and after the
-    last it rests."""
+    """One emoji and its path; between two keys it moves with soft starts and ends, before the first and after the last
+    it does not move."""
 
     name: str
     keys: list[Key]
@@ -42,7 +42,7 @@ class Sprite:
 
 @dataclass(frozen=True)
 class Clip:
-    """A drawn clip: what it shows, how it is stored, its ground and who moves."""
+    """A drawn clip: what it shows, how it is stored, its background and its sprites."""
 
     slug: str
     group: str
@@ -60,7 +60,7 @@ class Clip:
     sound: str = ""
 
     def times(self) -> list[float]:
-        """The frames' times in seconds; an uneven clip holds some frames up to eight times as long as others."""
+        """The frames' times in seconds; an uneven clip shows some frames up to eight times as long as others."""
         if not self.uneven:
             return [index / self.fps for index in range(round(self.seconds * self.fps))]
         rng, times = random.Random(self.slug), [0.0]
@@ -93,7 +93,7 @@ class Clip:
 
 
 def painted(name: str, size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """A ground for a clip: the pictures' scenes and a few wider ones."""
+    """A background for a clip: the scenes of the pictures and a few wider ones."""
     width, height = size
     draw: ImageDraw.ImageDraw
     if name == "city":
@@ -148,7 +148,7 @@ def painted(name: str, size: tuple[int, int], rng: random.Random) -> Image.Image
 
 
 def one_after_another(names: list[str], each_s: float, x: float = 0.889, height: float = 0.72) -> list[Sprite]:
-    """A row of pictures shown in turn: each grows in, stands, and makes way for the next."""
+    """Pictures shown one after another: each grows, stays, and is replaced by the next."""
     sprites = []
     for index, name in enumerate(names):
         start, end = index * each_s, (index + 1) * each_s
@@ -174,7 +174,7 @@ def fall(name: str, x: float, start_s: float, seconds: float, height: float) -> 
 
 
 def tune(kind: str, seconds: float) -> np.ndarray:
-    """A little sound: a rumble, a melody or chimes; computed, so that it is nobody's recording."""
+    """A short sound: a rumble, a melody or chimes; computed, so that no recording is needed."""
     time = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     if kind == "rumble":
         noise = np.random.default_rng(7).standard_normal(len(time))

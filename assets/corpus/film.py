@@ -13,14 +13,14 @@ import av
 import numpy as np
 from PIL import Image
 
-# SVT-AV1 prints its whole configuration otherwise.
+# Otherwise SVT-AV1 prints its whole configuration.
 os.environ.setdefault("SVT_LOG", "1")
 
 RATE_HZ = 44100
 MILLISECONDS = Fraction(1, 1000)
 
-# One thread each: encoders cut a picture differently for another thread count, and builds are to agree.
-# x264 without its assembly, which reads past what was written and so differs between runs (see MALLOC_PERTURB_).
+# One thread each: the output of an encoder depends on the number of threads, and all builds must be equal.
+# x264 runs without its assembly, which reads uninitialised memory and so differs between runs (see MALLOC_PERTURB_).
 ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
     "h264": ("libx264", {"preset": "slow", "crf": "23", "threads": "1", "x264-params": "asm=0"}),
     "hevc": ("libx265", {"preset": "medium", "crf": "25", "x265-params": "log-level=error:pools=none:frame-threads=1"}),
@@ -68,7 +68,7 @@ def write(
         video.gop_size = recording.key_frame_every
         video.codec_context.time_base = MILLISECONDS
         if recording.codec == "hevc" and recording.suffix in (".mp4", ".mov"):
-            # Without this tag players of Apple's refuse HEVC.
+            # Without this tag, Apple's players refuse HEVC.
             video.codec_context.codec_tag = "hvc1"
         audio = None
         if sound is not None:
@@ -104,7 +104,7 @@ def _chain(first: Image.Image, rest: Iterator[Image.Image]) -> Iterator[Image.Im
 
 
 def turned(data: bytes) -> bytes:
-    """An MP4 whose video track asks the player to turn it a quarter to the right.
+    """An MP4 whose video track is displayed rotated by 90 degrees clockwise.
 
     The track header ends in a 3x3 matrix of fixed-point numbers and the presentation size (ISO/IEC 14496-12, 8.3.2).
     """
@@ -119,7 +119,7 @@ def turned(data: bytes) -> bytes:
 def excerpt(
     path: Path, start_s: float, seconds: float, width: int, every: int = 1
 ) -> tuple[list[Image.Image], list[float]]:
-    """Frames of a film from `start_s` on, scaled to a width, and their times from nought."""
+    """Frames of a film from `start_s` on, scaled to a width, and their times from 0."""
     frames, times = [], []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -139,7 +139,7 @@ def excerpt(
 
 
 def excerpt_sound(path: Path, start_s: float, seconds: float) -> np.ndarray:
-    """The sound of the same stretch, mixed to mono at 44.1 kHz."""
+    """The sound of the same excerpt, mixed to mono at 44.1 kHz."""
     resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE_HZ)
     pieces = []
     with av.open(str(path)) as container:

@@ -1,4 +1,4 @@
-"""Draws the still pictures: a subject on a plain, graded or painted ground, stored in the formats that "
+"""Draws the still pictures: a subject on a plain, gradient or painted background, stored in the formats that "
 "catalogues hold."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COLOURS: dict[str, Colour] = {
     "beige": (234, 220, 196), "brown": (134, 96, 66),
 }  # fmt: skip
 
-# The painted grounds that suit each group; a group without one gets plain colours and gradients alone.
+# The painted backgrounds that suit each group; a group without one gets only plain colours and gradients.
 SCENES = {
     "animals": ["meadow", "snow", "desert"], "sea life": ["sea"], "fruit and vegetables": ["table"], "meals": ["table"],
     "sweets and drinks": ["table"], "transport": ["road"], "weather": ["sky"], "plants": ["meadow"], "sport": ["pitch"],
@@ -39,7 +39,7 @@ SCENE_WORDS = {
     "night": "in a starry night sky",
 }
 
-# Things that would look lost on their group's grounds.
+# Things that do not suit the backgrounds of their group.
 SCENES_OF_THINGS = {
     "airplane": ["sky"], "helicopter": ["sky"], "rocket": ["sky", "night"], "pallone_aerestatico_arch_01": ["sky"],
     "sailboat": ["ocean"], "ship": ["ocean"], "speedboat": ["ocean"], "sailboat_illustration": ["ocean"],
@@ -48,7 +48,7 @@ SCENES_OF_THINGS = {
 
 
 def gradient(size: tuple[int, int], top: Colour, bottom: Colour, diagonal: bool = False) -> Image.Image:
-    """A smooth ground from one colour to another."""
+    """A smooth background from one colour to another."""
     width, height = size
     y = np.linspace(0, 1, height)[:, None]
     x = np.linspace(0, 1, width)[None, :]
@@ -57,7 +57,7 @@ def gradient(size: tuple[int, int], top: Colour, bottom: Colour, diagonal: bool 
 
 
 def scene(name: str, size: tuple[int, int], rng: random.Random) -> Image.Image:
-    """A painted ground of some size."""
+    """A painted background of some size."""
     width, height = size
     horizon = int(height * rng.uniform(0.56, 0.68))
 
@@ -147,14 +147,14 @@ def scene(name: str, size: tuple[int, int], rng: random.Random) -> Image.Image:
 def ground(
     group: str, name: str, size: tuple[int, int], rng: random.Random, subject: Image.Image
 ) -> tuple[Image.Image, str]:
-    """A ground for a picture of this group and the words that describe it."""
+    """A background for a picture of this group, and the words that describe it."""
     scenes = SCENES_OF_THINGS.get(name, SCENES.get(group, []))
     kinds = ["plain", "gradient", "gradient"] + (["scene"] * 4 if scenes else ["plain"])
     kind = rng.choice(kinds)
     if kind == "scene":
         chosen = rng.choice(scenes)
         return scene(chosen, size, rng), SCENE_WORDS[chosen]
-    # A ground near the subject's own mean colour would hide it: the two furthest of five are taken.
+    # A background near the subject's mean colour would hide it: use the two most different of five colours.
     pixels = np.asarray(subject.resize((32, 32)).convert("RGBA"), dtype=np.float64)
     mean = (pixels[..., :3] * pixels[..., 3:]).sum((0, 1)) / max(1.0, pixels[..., 3].sum())
     candidates = rng.sample(sorted(COLOURS), 5)
@@ -175,7 +175,7 @@ def canvas_size(rng: random.Random, aspect: float) -> tuple[int, int]:
 
 
 def paste(canvas: Image.Image, drawing: Image.Image, box: tuple[int, int, int, int], shadow: bool = True) -> None:
-    """Fits a drawing into a box of the canvas, aspect kept, over a soft shadow."""
+    """Fits a drawing into a box of the canvas, aspect ratio kept, over a soft shadow."""
     left, top, right, bottom = box
     fitted = ImageOps.contain(drawing, (right - left, bottom - top), Image.Resampling.LANCZOS)
     x, y = left + (right - left - fitted.width) // 2, top + (bottom - top - fitted.height) // 2
@@ -188,7 +188,7 @@ def paste(canvas: Image.Image, drawing: Image.Image, box: tuple[int, int, int, i
 
 
 def one(group: str, name: str, drawing: Image.Image, rng: random.Random) -> tuple[Image.Image, str]:
-    """A picture of one thing, wholly in frame, and the words for its ground."""
+    """A picture of one complete thing, and the words for its background."""
     width, height = canvas_size(rng, rng.choice([1, 1, 4 / 3, 3 / 2, 16 / 9, 3 / 4, 2 / 3]))
     image, words = ground(group, name, (width, height), rng, drawing)
     share = rng.uniform(0.62, 0.86)
@@ -199,7 +199,7 @@ def one(group: str, name: str, drawing: Image.Image, rng: random.Random) -> tupl
 
 
 def several(group: str, name: str, drawings: list[Image.Image], rng: random.Random) -> tuple[Image.Image, str]:
-    """A picture of several things from left to right, and the words for its ground."""
+    """A picture of several things from left to right, and the words for its background."""
     count = len(drawings)
     width, height = canvas_size(rng, {2: 3 / 2, 3: 16 / 9}[count])
     image, words = ground(group, name, (width, height), rng, drawings[0])
@@ -212,7 +212,7 @@ def several(group: str, name: str, drawings: list[Image.Image], rng: random.Rand
 
 
 def full(drawing: Image.Image, rng: random.Random) -> Image.Image:
-    """A drawing with a narrow white margin, in its own aspect."""
+    """A drawing with a narrow white margin, in its own aspect ratio."""
     long_side = rng.choice([256, 320, 384])
     fitted = ImageOps.contain(drawing, (long_side, long_side), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (fitted.width + 16, fitted.height + 16), "white")
@@ -221,7 +221,7 @@ def full(drawing: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def cut_out(drawing: Image.Image, rng: random.Random) -> Image.Image:
-    """The drawing alone on transparency, as shops store their goods."""
+    """The drawing alone on a transparent background, like product pictures of shops."""
     side = rng.choice([192, 256, 320])
     canvas = Image.new("RGBA", (side, side), (255, 255, 255, 0))
     fitted = ImageOps.contain(drawing, (side - 12, side - 12), Image.Resampling.LANCZOS)
@@ -230,7 +230,7 @@ def cut_out(drawing: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def store(image: Image.Image, path: Path, form: str) -> Path:
-    """Writes a picture in one of the forms; returns the path with its suffix."""
+    """Writes a picture in one of the formats; returns the path with its suffix."""
     path = path.with_suffix(
         {"webp-alpha": ".webp", "png-palette": ".png", "png-alpha": ".png"}.get(form, "." + form.partition("-")[0])
     )
@@ -241,7 +241,7 @@ def store(image: Image.Image, path: Path, form: str) -> Path:
     elif form == "gif":
         image.quantize(128, dither=Image.Dither.NONE).save(path)
     elif form in ("png", "png-palette"):
-        # Gradients in full-colour PNG would fill the sample; the plain form is kept for small pictures by the caller.
+        # Gradients in full-colour PNG are large; callers use the plain format only for small pictures.
         (image.quantize(128, dither=Image.Dither.NONE) if form == "png-palette" else image).save(path, optimize=True)
     elif form == "png-alpha":
         image.save(path, optimize=True)
@@ -250,7 +250,7 @@ def store(image: Image.Image, path: Path, form: str) -> Path:
     elif form == "jpg-cmyk":
         image.convert("CMYK").save(path, quality=84)
     elif form == "jpg-exif":
-        # Stored lying on its side, with the tag that tells a viewer to turn it upright.
+        # Stored rotated by 90 degrees, with the tag that makes a viewer show it upright.
         exif = Image.Exif()
         exif[0x0112] = 6
         image.transpose(Image.Transpose.ROTATE_90).save(path, quality=84, exif=exif)

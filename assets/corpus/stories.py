@@ -1,4 +1,4 @@
-"""What the drawn clips show, and how each is stored: who moves where and when."""
+"""What the drawn clips show, and how each is stored: what moves where and when."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ SEVERAL: list[tuple[str, str, str, str]] = [
     ("space", "noto", "ringed-planet alien-monster satellite", "a ringed planet, an alien and a satellite"),
 ]
 
-# Drawings that bring their own ground, and so are shown whole.
+# Drawings with their own background, which are shown complete.
 FRAMED = {"bunny_01", "sun_flower_ganson", "factory_gabrielle_nowick_", "raccoon_ganson"}
 
 # Public-domain drawings: group, path in the package, what it shows.

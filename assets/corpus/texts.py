@@ -1,4 +1,4 @@
-"""The items that are words alone: descriptions without a picture, in the groups of the pictures."""
+"""The items that are only text: descriptions without a picture, in the groups of the pictures."""
 
 from __future__ import annotations
 

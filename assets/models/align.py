@@ -1,7 +1,8 @@
-"""Where the pictures of a text lie: a map from the sentence encoder's vectors into the image side's finished space.
+"""Predicts where the pictures of a text are: a map from the sentence encoder's vectors into the image side's final
+space.
 
-Mapping words into the pictures' space rather than pictures into the words' keeps unseen pictures off the nearest seen
-words, the hubs of the other way round (Shigeto et al., "Ridge Regression, Hubness, and Zero-Shot Learning", 2015).
+Mapping texts into the pictures' space, and not pictures into the texts' space, avoids hubs: seen words that would be
+nearest to most unseen pictures (Shigeto et al., "Ridge Regression, Hubness, and Zero-Shot Learning", 2015).
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ def picture_vectors(tower: nn.Module, data: PictureSet, rows: list[int], device:
 
 
 def concept_middles(tower: nn.Module, data: PictureSet, sampler: Sampler, device: str) -> Tensor:
-    """Unit vectors [concepts in training, E] of the middle of each concept's training pictures."""
+    """Unit vectors [concepts in training, E]: the mean of each concept's training pictures."""
     rows = sampler.rows[: sampler.concept_count]
     vectors = picture_vectors(tower, data, [row for same in rows for row in same], device)
     return F.normalize(torch.stack([part.mean(0) for part in vectors.split([len(same) for same in rows])]), dim=-1)
 
 
 class IntoPictures:
-    """Kernel ridge regression from target vectors of labels [C, D] to the middles of their pictures [C, E]."""
+    """Kernel ridge regression from target vectors of labels [C, D] to the means of their pictures [C, E]."""
 
     def __init__(self, labels: Tensor, middles: Tensor) -> None:
         self.centre, self.offset = labels.mean(0), middles.mean(0)

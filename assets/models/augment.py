@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 
 def _backgrounds(count: int, side: int, rng: torch.Generator) -> Tensor:
-    """Most plain, a third smooth texture (noise enlarged from 2 to 16 cells a side); float [count, 3, side, side]."""
+    """Mostly plain, one third smooth texture (noise enlarged from 2 to 16 cells a side); float [count, 3, side,
+    side]."""
     plain = torch.rand(count, 3, 1, 1, generator=rng)
-    # White, and light colours, are what catalogue pictures mostly stand on.
+    # Most catalogue pictures have a white or light background.
     light = torch.rand(count, 1, 1, 1, generator=rng)
     plain = torch.where(light < 0.4, torch.ones_like(plain), torch.where(light < 0.65, 0.7 + 0.3 * plain, plain))
     out = plain.expand(count, 3, side, side).clone()
@@ -70,7 +71,7 @@ def views(
     if one_colour is not None:
         painted = torch.rand(int(one_colour.sum()), 3, 1, 1, generator=rng) ** 2
         rgba[one_colour, :3] = painted.expand(-1, 3, *rgba.shape[2:])
-    # Premultiplied, so that the colour hidden under full transparency does not bleed into the edges.
+    # Premultiplied, so that the hidden colour of transparent pixels does not affect the edges.
     rgba = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], 1)
     grid = F.affine_grid(_places(count, rng, strength), [count, 4, side, side], align_corners=False)
     moved = F.grid_sample(rgba, grid, align_corners=False)
@@ -86,9 +87,9 @@ def views(
 
 
 def shrunk(pictures: np.ndarray, side: int) -> Tensor:
-    """Cached drawings at the training resolution, uint8 [N, side, side, 4], once: views are then cheap to sample."""
+    """Cached drawings at the training resolution, uint8 [N, side, side, 4]; done once, so that views are cheap."""
     parts = []
-    for start in range(0, len(pictures), 1024):  # the drawings are mapped from a file that is larger than what is kept
+    for start in range(0, len(pictures), 1024):  # the memory-mapped file of drawings is larger than the result
         part = torch.from_numpy(np.array(pictures[start : start + 1024])).permute(0, 3, 1, 2).float()
         small = F.interpolate(part, (side, side), mode="bilinear", antialias=True)
         parts.append(small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous())

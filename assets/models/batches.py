@@ -1,4 +1,5 @@
-"""What one training step sees: distinct concepts, each in two styles and two wordings, and other named pictures."""
+"""The contents of one training step: distinct concepts, each in two styles and two wordings, and other named
+pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from data import CLIPART, PictureSet
 from sources import HELD_OUT_STYLE, ICON_SETS, STYLES
 from texts import concept_texts
 
-OTHER_CAPTIONS = 1024  # without pictures in the step, as further wrong answers
+OTHER_CAPTIONS = 1024  # captions without pictures in the step, as further wrong answers
 NAMED = (CLIPART, *(s.name for s in ICON_SETS))
 
 
@@ -19,7 +20,7 @@ class Draw:
     second style.
 
     `gallery` has a text row for every concept, for the captions of this step's pictures and for some others;
-    `classes_*` are places in it.
+    `classes_*` are indices into it.
     """
 
     pictures_a: list[int]
@@ -32,9 +33,9 @@ class Draw:
 
 
 class Sampler:
-    """Draws steps of `pairs` concepts and `named` captions of the sets in `sets`, none of them twice in a step.
+    """Draws steps of `pairs` concepts and `named` captions of the sets in `sets`, without repetition in a step.
 
-    `texts` stand beside pictures; `owners` are their concepts' indices, or -1.
+    `texts` are the texts of pictures; `owners` are the indices of their concepts, or -1.
     """
 
     def __init__(self, data: PictureSet, seed: int, pairs: int, named: int, sets: tuple[str, ...]) -> None:
@@ -73,7 +74,7 @@ class Sampler:
         return (starts + np.where(self.rng.random(len(numbers)) < 0.6, 0, other)).tolist()
 
     def captions(self) -> list[str]:
-        """What the clip art and the icons are called."""
+        """The captions of clip art and icons."""
         return self.texts[self.spans[self.concept_count][0] :]
 
     def draw(self) -> Draw:

@@ -18,8 +18,8 @@ VOCABULARY = 4800
 PAD, SEP = 0, 3  # ids given by SPECIALS below
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
-# A convolutional tower with few multiplications per pixel: on 2 cores it takes ten times the pictures per second that
-# a plain ViT of the same accuracy takes, and its trunk is one that transformers' FastVLM can carry (see vlm_model.py).
+# A convolutional tower with few multiplications per pixel: on 2 cores it processes ten times as many pictures per
+# second as a plain ViT of the same accuracy, and transformers' FastVLM can use its trunk (see vlm_model.py).
 CONFIG = {
     "model_cfg": {
         "embed_dim": EMBED_DIM,

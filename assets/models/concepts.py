@@ -1,4 +1,4 @@
-"""The emoji concepts, their words, and the tenth of them that training never sees under any name."""
+"""The emoji concepts, their words, and the tenth of them that is never used in training under any name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 COMPONENT_GROUP = 2  # skin tones and hair, no pictures of their own
 FLAG_GROUP = 9
 GENDER = {"man", "woman", "men", "women", "person", "people", "boy", "girl", "male", "female", "mrs", "mr", "mx"}
-# Heads that say nothing alone ("dog face", "A button"): the whole phrase is the key then.
+# Head nouns that are too general alone ("dog face", "A button"): then the whole phrase is the key.
 VAGUE = {
     "face",
     "sign",
@@ -50,8 +50,8 @@ VAGUE = {
     "thing",
     "m",
 }
-# What held-out concepts are also called, or things that are often drawn as one of them. Clip art and icons that mention
-# one are left out too; it goes beyond the names and synonyms that every training text is held to.
+# Other names of held-out concepts, and things that are often drawn as one of them. Clip art and icons that mention one
+# are excluded too, in addition to the names and synonyms that are excluded from every training text.
 LIKE_HELD_OUT = {
     "accessibility", "accessible", "handicapped", "disability", "disabled", "alarm", "timer", "timepiece", "restaurant",
     "dining", "cutlery", "silverware", "tombstone", "gravestone", "grave", "cemetery", "tiara", "diadem", "moon",
@@ -81,19 +81,19 @@ class Concept:
 
 
 def squash(text: str) -> str:
-    """Letters and digits only, lower case, accents dropped: how names of different packages are compared."""
+    """Letters and digits only, lower case, without accents: the form in which names of packages are compared."""
     plain = unicodedata.normalize("NFKD", text.lower().replace("&", "and")).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]", "", plain)
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words with a plural s taken off, so that 'hearts' and 'heart' are one word."""
+    """Lower-case words without a plural s, so that 'hearts' and 'heart' are one word."""
     found = re.findall(r"[a-z0-9]+", unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode())
     return [w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in found]
 
 
 def base_key(label: str, group: int) -> str:
-    """Key of a concept: its head noun without gender, or the whole phrase where the head is vague."""
+    """Key of a concept: its head noun without gender, or the whole phrase if the head noun is too general."""
     if group == FLAG_GROUP:
         return " ".join(words_of(label.removeprefix("flag: ")))
     text = re.sub(r"\(.*?\)", " ", label.lower().replace("’", ""))
@@ -127,12 +127,12 @@ def _groups(keys: list[str], synonyms: dict[str, set[str]]) -> dict[str, str]:
 
 
 def is_held_out(base: str) -> bool:
-    """One base concept in ten, by a hash that depends on nothing but its name."""
+    """One base concept in ten, by a hash that depends only on its name."""
     return int(hashlib.sha256(f"held out: {base}".encode()).hexdigest(), 16) % 10 == 0
 
 
 def mentions(text: str, phrases: set[str]) -> bool:
-    """Whether one of `phrases` (in the form of `words_of`) stands in the text as whole words."""
+    """Whether the text contains one of `phrases` (in the form of `words_of`) as whole words."""
     padded = f" {' '.join(words_of(text))} "
     return any(f" {phrase} " in padded for phrase in phrases)
 

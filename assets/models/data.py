@@ -21,7 +21,7 @@ from PIL import Image
 from sources import EMOJIBASE, ICON_SETS, STYLES, debian_tree, npm_package
 from words import WordNet, read_wordnet
 
-SIDE = 112  # pixels of the cached square; larger than the models' input so that cropping in loses nothing
+SIDE = 112  # pixels of the cached square; larger than the models' input, so that zooming in loses no detail
 CLIPART = "openclipart"
 # Folders of patterns, parts and toolkit icons, whose names do not say what is drawn.
 CLIPART_SKIPPED = (
@@ -127,7 +127,7 @@ def _style_svgs(package: Path, names: dict[str, int]) -> Iterator[tuple[int, str
 def clipart_captions(root: Path, net: WordNet, banned: set[str]) -> list[tuple[Path, str]]:
     """Clip art whose cleaned name says what it shows and mentions no held-out concept: (file, caption).
 
-    File names end in a cut-off author name; an ending shared by files about different things is taken to be one.
+    File names end with a shortened author name; an ending shared by files about different things is treated as one.
     """
     folder = root / "usr" / "share" / "openclipart" / "png"
     files = [
@@ -157,7 +157,7 @@ def clipart_captions(root: Path, net: WordNet, banned: set[str]) -> list[tuple[P
 
 
 def load_words(work: Path) -> tuple[WordNet, list[Concept], set[str]]:
-    """WordNet, the concepts and the banned phrases; fast enough to be read again by every script."""
+    """WordNet, the concepts and the excluded phrases; fast enough for every script to read them again."""
     net = read_wordnet(debian_tree(work))
     concepts, banned = load_concepts(npm_package(work, *EMOJIBASE), net.synonyms)
     return net, concepts, banned
@@ -209,7 +209,7 @@ def build(work: Path) -> PictureSet:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path(".cache"), help="where downloads and renders go")
+    parser.add_argument("--work", type=Path, default=Path(".cache"), help="folder for downloads and renders")
     work: Path = parser.parse_args().work
     work.mkdir(parents=True, exist_ok=True)
     data = build(work)

@@ -1,7 +1,7 @@
-"""Evaluate a mini CLIP directory through open_clip's own loader and preprocessing, on what training never saw.
+"""Evaluate a mini CLIP directory with open_clip's own loader and preprocessing, on data that training never used.
 
 Every query is a concept's label ("red apple", "flag of France"), or one picture of it; a hit is the picture of exactly
-that concept. The gallery is all pictures of a style, held-out concepts included, so a picture of a near synonym, or
+that concept. The gallery is all pictures of a style, including held-out concepts, so a picture of a near synonym, or
 the same flag under another name, counts as a miss.
 """
 
@@ -24,14 +24,14 @@ KNOWN_STYLE = "noto"
 
 
 def on_white(rgba) -> Image.Image:
-    """A cached drawing (uint8 [S, S, 4]) as the RGB picture on white that a catalogue would hold."""
+    """A cached drawing (uint8 [S, S, 4]) as an RGB picture on white, as in a catalogue."""
     picture = Image.fromarray(rgba, "RGBA")
     canvas = Image.new("RGBA", picture.size, "white")
     return Image.alpha_composite(canvas, picture).convert("RGB")
 
 
 class Clip:
-    """A checkpoint directory as a user opens it."""
+    """A checkpoint directory, opened as a user would open it."""
 
     def __init__(self, folder: Path) -> None:
         self.model, _, self.preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")

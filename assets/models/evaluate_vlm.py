@@ -1,7 +1,7 @@
-"""Evaluate a mini VLM directory through transformers' Auto classes, on what training never saw.
+"""Evaluate a mini VLM directory with transformers' Auto classes, on data that training never used.
 
-Captions: the reply to "caption" names the concept if it holds the label, or the label's head noun, as whole words
-(plurals count as singulars; a head that says nothing alone, such as "face" or "button", counts only with its words).
+Captions: the reply to "caption" names the concept if it contains the label, or the label's head noun, as whole words
+(plurals count as singulars; a general head noun, such as "face" or "button", counts only with the other words).
 Embeddings: the last hidden states over picture and prompt, averaged; a hit is the picture of the same concept.
 """
 
@@ -26,7 +26,7 @@ from vlm_model import CAPTION_PROMPT, TAGS_PROMPT
 
 
 class Vlm:
-    """A checkpoint directory as a user opens it."""
+    """A checkpoint directory, opened as a user would open it."""
 
     def __init__(self, folder: Path) -> None:
         self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
@@ -60,12 +60,12 @@ class Vlm:
 
 
 def exact(reply: str, concept: Concept) -> bool:
-    """Whether the whole label stands in the reply."""
+    """Whether the reply contains the whole label."""
     return mentions(reply, {" ".join(words_of(label_text(concept)))})
 
 
 def names(reply: str, concept: Concept) -> bool:
-    """Whether the label or its head noun stands in the reply."""
+    """Whether the reply contains the label or its head noun."""
     return exact(reply, concept) or mentions(reply, {base_key(concept.label, concept.group)})
 
 

@@ -1,4 +1,4 @@
-"""What flags look like, in the words of the World Factbook, so that a flag's name can stand for its look."""
+"""Descriptions of flags from the World Factbook, so that the text side can learn what a named flag looks like."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from concepts import FLAG_GROUP, Concept, mentions, squash
 
-# The Factbook's names of what emojibase names otherwise.
+# The Factbook's names that differ from those of emojibase.
 OTHERWISE_CALLED = {
     "cocoskeelingislands": "Cocos (Keeling) Islands",
     "burma": "Myanmar (Burma)",
@@ -30,7 +30,7 @@ OTHERWISE_CALLED = {
     "westernsahara": "Western Sahara",
     "europeanunion": "European Union",
 }
-# Where the description turns from the look to what it stands for.
+# Where the description changes from the appearance to the meaning.
 TURNS = re.compile(
     r"; (?:the (?:colou?r|blue|red|white|green|design|flag|band)|[a-z]+ (?:represent|stand|symbol)|note)"
     r"|note[:-]|, represent|symboli[sz]"
@@ -50,9 +50,10 @@ def _names(country: dict) -> set[str]:
 
 
 def flag_looks(factbook: Path, concepts: list[Concept], banned: set[str]) -> dict[int, str]:
-    """Concept index -> the look of that flag in words.
+    """Concept index -> a description of the flag.
 
-    Beside pictures, so for the flags in training, what mentions a held-out concept ("a lion", "a crown") is left out.
+    For flags in training, which have pictures, parts that mention a held-out concept ("a lion", "a crown") are
+    excluded.
     """
     by_name = {squash(c.label.removeprefix("flag: ")): i for i, c in enumerate(concepts) if c.group == FLAG_GROUP}
     looks: dict[int, str] = {}

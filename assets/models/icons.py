@@ -1,6 +1,6 @@
 """Named drawings from icon sets: which names say what is drawn, and the SVG of each.
 
-Icon sets are mostly signs for a program's functions. What is kept are pictures of things: animals, tools, food, plants,
+Most icons are signs for functions of a program. Only pictures of things are kept: animals, tools, food, plants,
 buildings, people, vehicles.
 """
 
@@ -20,7 +20,7 @@ MANNER = {
     "solid", "sharp", "rounded", "round", "flat", "duo", "alt", "remix", "twotone", "regular", "negative",
     "variant", "px",
 }  # fmt: skip
-# A name with one of these is a sign for a function, or shows a thing in a state that the rest of the name hides.
+# A name with one of these is a sign for a function, or shows a thing in a state that the rest of the name does not say.
 FUNCTION = {
     "off", "add", "remove", "plus", "minus", "arrow", "arrows", "edit", "search", "check", "cancel", "close",
     "delete", "sync", "download", "upload", "share", "settings", "setting", "cog", "alert", "warning", "question",
@@ -40,7 +40,7 @@ FUNCTION = {
     "overlaid", "regional", "indicator", "medal", "digit", "pride", "extras",
 }  # fmt: skip
 LONGEST_NAME = 4  # words; longer ones are scenes
-PER_CAPTION = 2  # pictures of one caption in one set: more are near copies
+PER_CAPTION = 2  # pictures per caption in one set: more are almost copies
 
 
 def svg_of(icons: dict, name: str) -> str:
@@ -55,7 +55,7 @@ def svg_of(icons: dict, name: str) -> str:
 
 
 def icon_caption(name: str, net: WordNet, banned: set[str]) -> str:
-    """What an icon's name says is drawn, or nothing where it does not say so or mentions a held-out concept."""
+    """A caption from an icon's name; empty if the name does not say what is drawn or mentions a held-out concept."""
     spelled = [w for w in re.split(r"[^a-z]+", name.lower()) if w]
     words = [w for w in spelled if w not in MANNER]
     if not words or len(words) > LONGEST_NAME or FUNCTION & set(words) or min(map(len, words)) < 3:

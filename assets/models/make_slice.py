@@ -1,7 +1,7 @@
-"""Write the small frozen slice that tests/encoders/test_checkpoints.py asserts the two models on.
+"""Write the small frozen slice on which tests/encoders/test_checkpoints.py tests the two models.
 
 The same concepts in the held-out style and in one known style, as pictures on white, with the words that count as
-naming them, and the figures that the two checkpoints reach on it now.
+naming them, and the current figures of the two checkpoints on it.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Average:
 
 
 class Schedule:
-    """Learning rate by the share of the time budget that is spent: short warm-up, then a cosine to zero."""
+    """Learning rate as a function of the used share of the time budget: short warm-up, then a cosine to zero."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, peak: float, minutes: float) -> None:
         self.optimizer, self.peak, self.seconds, self.start = optimizer, peak, minutes * 60, time.monotonic()
@@ -55,5 +55,5 @@ def new_optimizer(groups: list[tuple[nn.Module, float]]) -> torch.optim.AdamW:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """The module's whole state as a safetensors file (contiguous copies: channels-last weights are refused)."""
+    """Writes the module's state to a safetensors file, as contiguous copies: it refuses channels-last weights."""
     save_file({name: value.contiguous() for name, value in module.state_dict().items()}, path)

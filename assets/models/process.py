@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-# Measured on 2 cores with another job running: spinning OpenMP threads wait for the one that was put aside, and large
-# blocks go back to the system after every step and fault in again. Without these a step takes up to six times longer.
+# Measured on 2 cores with another job running: OpenMP threads spin while they wait for one that is not scheduled, and
+# large memory blocks are returned to the system after every step and faulted in again. Without these settings a step
+# takes up to six times longer.
 SETTINGS = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",

@@ -1,4 +1,4 @@
-"""Ranks, tables and the place in a model card where the last evaluation stands."""
+"""Ranks, tables, and the section of a model card with the last evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ BEGIN, END = "<!-- evaluation: written by the evaluation script -->", "<!-- end 
 
 
 def ranks(queries: Tensor, gallery: Tensor, right: Tensor) -> Tensor:
-    """Rank (0 is best) of gallery row `right[q]` for each query; unit vectors [Q, E] and [G, E]; ties count against."""
+    """Rank (0 is best) of gallery row `right[q]` for each query; unit vectors [Q, E] and [G, E]; ties count as
+    worse."""
     scores = queries @ gallery.T
     own = scores.gather(1, right[:, None])
     return (scores >= own).sum(1) - 1

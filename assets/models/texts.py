@@ -1,4 +1,5 @@
-"""The words beside the pictures, the wide text the text side is distilled on, and the teacher's vectors of both."""
+"""The texts of the pictures, the further texts on which the text side is distilled, and the teacher's vectors of
+both."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "an icon of {}", "{} em
 
 
 def label_text(concept: Concept) -> str:
-    """The label as a person would type it: 'flag of France' is written 'flag: France' in emojibase."""
+    """The label in natural words: 'flag of France' is 'flag: France' in emojibase."""
     label = concept.label.replace("⊛ ", "").replace("’", "'")
     return f"flag of {label.removeprefix('flag: ')}" if concept.group == FLAG_GROUP else label
 
@@ -30,7 +31,7 @@ def concept_tags(concept: Concept, banned: set[str]) -> list[str]:
 
 
 def concept_texts(concept: Concept, banned: set[str]) -> list[str]:
-    """Texts that stand beside a concept's pictures in training: the label first, then wordings and keywords.
+    """Texts for a concept's pictures in training: the label first, then wordings and keywords.
 
     Keywords that name a held-out concept are dropped.
     """
@@ -44,8 +45,8 @@ def concept_texts(concept: Concept, banned: set[str]) -> list[str]:
 def wide_texts(concepts: list[Concept], captions: list[str], net: WordNet) -> tuple[list[str], list[int], int]:
     """(texts, owners, near): texts about the concepts and the other pictures' captions, then WordNet's words.
 
-    `owners` are concept indices, or -1; the first `near` texts are about pictures. Held-out names may stand here: the
-    text side has to know words that it never sees beside a picture.
+    `owners` are concept indices, or -1; the first `near` texts are about pictures. Held-out names are allowed here: the
+    text side must know words that it never sees together with a picture.
     """
     owner_of: dict[str, int] = {}
     for index, concept in enumerate(concepts):
@@ -65,10 +66,11 @@ def wide_texts(concepts: list[Concept], captions: list[str], net: WordNet) -> tu
 
 
 def meanings(concepts: list[Concept], looks: dict[int, str], banned: set[str], cache: Path) -> Tensor:
-    """What the target vectors of each concept's texts lean towards, float32 [C + 1, 384]: its keywords and its look.
+    """A vector for each concept, added to the targets of its texts, float32 [C + 1, 384]: from keywords and
+    description.
 
-    The last row is zero, for texts that belong to no concept (owner -1). Pictures of unseen things were found to lie
-    where their keywords lie, more than where the label alone does. Beside pictures no keyword names a held-out concept.
+    The last row is zero, for texts without a concept (owner -1). Measured: pictures of unseen things are nearer to
+    their keywords than to the label alone. For concepts with pictures, no keyword names a held-out concept.
     """
     texts: list[str] = []
     owners: list[int] = []
@@ -81,9 +83,9 @@ def meanings(concepts: list[Concept], looks: dict[int, str], banned: set[str], c
     return torch.zeros(len(concepts) + 1, vectors.shape[1]).index_add_(0, torch.tensor(owners), vectors)
 
 
-def target_vectors(texts: list[str], owners: list[int], leant: Tensor, cache: Path) -> Tensor:
-    """Unit vectors [N, 384] that `texts` shall have: the teacher's, leaning towards what their concept means."""
-    return F.normalize(torch.from_numpy(teacher_vectors(texts, cache)) + leant[owners], dim=-1)
+def target_vectors(texts: list[str], owners: list[int], adjustments: Tensor, cache: Path) -> Tensor:
+    """Target unit vectors [N, 384] of `texts`: the teacher's, moved towards the vector of their concept."""
+    return F.normalize(torch.from_numpy(teacher_vectors(texts, cache)) + adjustments[owners], dim=-1)
 
 
 @torch.inference_mode()
@@ -98,7 +100,7 @@ def teacher_vectors(texts: list[str], cache: Path, batch: int = 256) -> np.ndarr
     source = sentence_encoder_dir()
     tokenizer, model = AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source).eval()
     vectors = np.zeros((len(texts), model.config.hidden_size), np.float32)
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: little padding
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # similar lengths together: little padding
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
         tokens = tokenizer([texts[i] for i in rows], padding=True, truncation=True, max_length=48, return_tensors="pt")

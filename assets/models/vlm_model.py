@@ -41,7 +41,7 @@ CHAT_TEMPLATE = (
 
 
 def prompt(task: str) -> str:
-    """The text that stands before an answer, as the chat template makes it."""
+    """The text before an answer, as the chat template makes it."""
     return f"<image>{task}<answer>"
 
 
@@ -68,7 +68,7 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def new_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
-    """Pictures are squeezed to a square, so that nothing at the edge of a wide one is lost."""
+    """The processor scales pictures to a square without cropping, so that nothing at the edges is lost."""
     images = CLIPImageProcessor(
         do_resize=True,
         size={"height": SIDE, "width": SIDE},
@@ -77,7 +77,7 @@ def new_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
         image_std=[0.5] * 3,
         do_convert_rgb=True,
     )
-    # The processor counts cells as pixels // patch_size; 80 / 3 rounded down gives the map's 3 a side.
+    # The processor counts cells as pixels // patch_size; 80 / 3 rounded down gives the map's 3 cells per side.
     return LlavaProcessor(
         images, tokenizer, patch_size=SIDE // CELLS, vision_feature_select_strategy="full", chat_template=CHAT_TEMPLATE
     )
@@ -121,7 +121,7 @@ def new_model() -> FastVlmForConditionalGeneration:
 
 
 def take_trunk(model: FastVlmForConditionalGeneration, clip_weights: Path) -> None:
-    """Copy the mini CLIP's trunk into the vision tower; the layers behind its last map stay unused."""
+    """Copy the mini CLIP's trunk into the vision tower; the layers after its last map stay unused."""
     trunk = {
         name.removeprefix("visual.trunk."): value.float() if value.is_floating_point() else value
         for name, value in load_file(clip_weights).items()

@@ -1,4 +1,4 @@
-"""WordNet's nouns: which words mean the same, and a wide list of words for the text side."""
+"""WordNet's nouns: synonyms, and a large list of words for the text side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ THING_FILES = {"05", "06", "08", "13", "17", "18", "20"}
 class WordNet:
     """`synonyms[word]`: words that share the word's first (most used) noun sense.
 
-    `texts`: nouns that WordNet's authors met in tagged text, and other single words for things that can be drawn.
+    `texts`: nouns that occur in WordNet's tagged text, and other single words for things that can be drawn.
     `things`: nouns whose first sense is a living being or a solid object.
     """
 

@@ -8,8 +8,8 @@ from functools import partial
 from fuseid.core.artifacts import FUSION, kind_of
 from fuseid.core.errors import ArtifactError, StoreError
 from fuseid.pipelines.checks.damage import Damage
-from fuseid.pipelines.exports.tags import TABLES as TAGGED
 from fuseid.pipelines.store.messages import first_line
+from fuseid.pipelines.store.pinned_tables import NAMES as TAGGED
 from fuseid.pipelines.store.store import Store, filesystem
 from fuseid.pipelines.store.table_files import broken_files
 

@@ -17,7 +17,7 @@ from fuseid.core.errors import BadInput
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
 from fuseid.pipelines.evaluation.histories import read_sequences
 from fuseid.pipelines.evaluation.settings import TINY, Setting
-from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, about
+from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, summary
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial
 from fuseid.pipelines.evaluation.workers import run_trials
 from fuseid.pipelines.exports.folder import read_manifest
@@ -86,7 +86,7 @@ def evaluate(
         "slices": [tables.slice(name) for name in tables.slices],
         "measures": list(tables.measured()),
         "differences": list(tables.differences()),
-        "ids": [about(trial.ids, by_name[trial.ids.name]) for trial in trials[: len(by_name)]],
+        "ids": [summary(trial.ids, by_name[trial.ids.name]) for trial in trials[: len(by_name)]],
         "seconds": time.perf_counter() - started,
     }
 

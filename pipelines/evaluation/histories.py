@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.jobs.progress import Progress
+from fuseid.pipelines.jobs.progress import Progress, tracked
 from fuseid.pipelines.sequences.options import SPLITS
 
 _BATCH = 8192
@@ -61,14 +61,12 @@ def read_sequences(
     """
     files = sorted(folder.glob("part-*.parquet"))
     total = sum(_opened(file).metadata.num_rows for file in files)
-    progress.begin("read", total)
     test_users = pa.array(_lowest(files, users), pa.string())
     drawn = {"train": _Draw(train), "valid": _Draw(valid), "test": _Draw(None)}
     targets_N = np.zeros(len(content_ids), np.int64)
     seen_N = np.zeros(len(content_ids), bool)
     counts = dict.fromkeys(SPLITS, 0)
-    for batch in _batches(files, _COLUMNS):
-        progress.advance("read", batch.num_rows)
+    for batch in tracked(_batches(files, _COLUMNS), "read", total, progress):
         for split in SPLITS:
             part = batch.filter(pc.equal(batch["split"], split))
             counts[split] += part.num_rows

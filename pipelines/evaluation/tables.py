@@ -88,7 +88,7 @@ def head_border(targets_N: np.ndarray) -> int:
     return int(np.sort(targets_N)[::-1][max(1, len(targets_N) // 5) :].max(initial=0))
 
 
-def about(ids: Ids, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def summary(ids: Ids, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Of one way of naming the items, means over seeds; `seconds` is what one trial took."""
 
     def mean(name: str) -> float:

@@ -59,8 +59,8 @@ class Outcome:
     seconds: float
 
 
-def run_trial(data: Data, trial: Trial, told: Callable[[int], None]) -> Outcome:
-    """told: called with the steps of training that are done, `setting.steps` in all. The same seed gives the same
+def run_trial(data: Data, trial: Trial, advance: Callable[[int], None]) -> Outcome:
+    """advance: called with the steps of training that are done, `setting.steps` in all. The same seed gives the same
     outcome on one kind of CPU, provided that torch has one thread."""
     started = time.perf_counter()
     sequences, setting, codes_NM = data.sequences, data.setting, trial.ids.codes_NM
@@ -70,19 +70,19 @@ def run_trial(data: Data, trial: Trial, told: Callable[[int], None]) -> Outcome:
     def step_done() -> None:
         nonlocal left
         left -= 1
-        told(1)
+        advance(1)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(trial.seed)
         model = new_model(setting, tokens)
         trained = train(model, tokens, sequences.train, sequences.valid, setting, trial.seed, step_done)
-    told(left)
+    advance(left)
     trie = Trie.build(codes_NM)
     test, cold_N = sequences.test, ~sequences.seen_N
 
     def ranked(examples: TestHistories, among_N: np.ndarray, held_to: Trie | None) -> tuple[Ranks, float]:
         buckets = IdIndex(codes_NM[among_N])
-        made = generate(model, tokens, examples.history_EH, setting.beams, held_to, lambda: told(0))
+        made = generate(model, tokens, examples.history_EH, setting.beams, held_to, lambda: advance(0))
         found_EB = buckets.find(made.codes_EBM)
         targets_E = buckets.of_N[np.cumsum(among_N)[examples.target_E] - 1]
         return Ranks(*places(found_EB, targets_E, buckets.sizes_G)), invalid_rate(found_EB, made)

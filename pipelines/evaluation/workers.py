@@ -55,8 +55,8 @@ def run_trials(data: Data, trials: Sequence[Trial], workers: int, progress: Prog
             for process in set(multiprocessing.active_children()) - others:
                 process.kill()
             if isinstance(error, BrokenProcessPool):
-                told = "a process that trained a model was killed, perhaps for want of memory; free some"
-                raise FuseidError(told) from None
+                cause = "a process that trained a model was killed, perhaps for want of memory; free some"
+                raise FuseidError(cause) from None
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -106,7 +106,7 @@ def _die_with_parent() -> None:
 
 
 def _run(data: Data, number: int, trial: Trial) -> Outcome:
-    def told(done: int) -> None:
+    def advance(done: int) -> None:
         _steps_T[number] += done
 
-    return run_trial(data, trial, told)
+    return run_trial(data, trial, advance)

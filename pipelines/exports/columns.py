@@ -15,10 +15,10 @@ IDS = pa.schema([("content_id", pa.string()), ("codes", pa.list_(pa.int32())), (
 CHUNK_ROWS = 1 << 16
 
 
-def chunks(items: Iterable[pa.RecordBatch], about: ExportInfo, rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
+def chunks(items: Iterable[pa.RecordBatch], info: ExportInfo, rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
     """The same items in tables of `rows`, so that bytes do not depend on how they came; never an empty one.
 
-    Raises ValueError where they are not the `about.items` that were announced: some formats lay out their files by it.
+    Raises ValueError where they are not the `info.items` that were announced: some formats lay out their files by it.
     """
     held: list[pa.RecordBatch] = []
     have = seen = 0
@@ -32,8 +32,8 @@ def chunks(items: Iterable[pa.RecordBatch], about: ExportInfo, rows: int = CHUNK
             have += batch.num_rows
     if held:
         yield pa.Table.from_batches(held).combine_chunks()
-    if seen != about.items:
-        raise ValueError(f"{about.items} items were announced, {seen} came")
+    if seen != info.items:
+        raise ValueError(f"{info.items} items were announced, {seen} came")
 
 
 def column(table: pa.Table, name: str) -> pa.Array:
@@ -60,6 +60,11 @@ def matrix(lists: pa.Array, width: int) -> np.ndarray:
     if width < 1 or not right or values.null_count:
         raise ValueError(f"not every row has {max(1, width)} codes")
     return values.cast(pa.int32()).to_numpy(zero_copy_only=False).reshape(-1, width)
+
+
+def ids_of(table: pa.Table, sizes: tuple[int, ...]) -> np.ndarray:
+    """int32 [N, L + 1]: codes, then the collision digit. Raises ValueError as `codes_of` does."""
+    return np.column_stack([codes_of(column(table, "codes"), sizes), digits_of(column(table, "suffix"))])
 
 
 def digits_of(suffixes: pa.Array) -> np.ndarray:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
-
-import pyarrow as pa
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.changes import read_changes, write_changes
@@ -17,7 +14,7 @@ from fuseid.pipelines.exports.formats import grid, minionerec, openonerec
 from fuseid.pipelines.exports.formats.base import DeltaFormat, ExportFormat
 from fuseid.pipelines.exports.registry import format_named
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Progress, Silent, tracked
 
 # These name an item by its place among the content_ids, which moves when others come and go.
 _NUMBERED = (grid.NAME, minionerec.NAME, openonerec.NAME)
@@ -77,39 +74,32 @@ def _write(
     folder: Path, chosen: ExportFormat, now: Snapshot, before: Snapshot | None, progress: Progress
 ) -> dict[str, Any]:
     """All but the manifest, whose facts it returns."""
-    progress.begin("read", now.contents.count_rows())
+    progress.begin("read", now.pinned.contents.count_rows())
     with now.items(chosen.EXTRA, ordered=chosen.SORTED) as (count, items):
-        progress.advance("read", now.contents.count_rows())
-        about = ExportInfo(now.codebook_sizes, count, now.largest_suffix(), now.tokenizer.id)
-        chosen.write(_told(items, f"write {chosen.NAME}", count, progress), folder, about)
+        progress.advance("read", now.pinned.contents.count_rows())
+        info = ExportInfo(now.codebook_sizes, count, now.largest_suffix(), now.tokenizer.id)
+        chosen.write(tracked(items, f"write {chosen.NAME}", count, progress), folder, info)
     facts = {
         **now.facts(),
         "format": chosen.NAME,
         "items": count,
-        "items_without_id": now.contents.count_rows() - count,
+        "items_without_id": now.pinned.contents.count_rows() - count,
         "written_by": {name: version(name) for name in _LIBRARIES},
     }
     if before is not None:
-        facts |= {"since": before.facts(), "changes": _write_changes(folder, chosen, about, now, before, progress)}
+        facts |= {"since": before.facts(), "changes": _write_changes(folder, chosen, info, now, before, progress)}
     return facts
 
 
 def _write_changes(
-    folder: Path, chosen: ExportFormat, about: ExportInfo, now: Snapshot, before: Snapshot, progress: Progress
+    folder: Path, chosen: ExportFormat, info: ExportInfo, now: Snapshot, before: Snapshot, progress: Progress
 ) -> dict[str, int]:
     with before.items(("sid",)) as (_, old), now.items(("sid",)) as (count, new):
-        counts = write_changes(old, _told(new, "compare", count, progress), folder, chosen.NAME in _NUMBERED)
+        counts = write_changes(old, tracked(new, "compare", count, progress), folder, chosen.NAME in _NUMBERED)
     # Codes of two tokenizers have nothing in common: what a format keeps by codes is new as a whole.
     if hasattr(chosen, "write_delta") and before.tokenizer.id == now.tokenizer.id:
-        cast(DeltaFormat, chosen).write_delta(read_changes(folder), folder, about)
+        cast(DeltaFormat, chosen).write_delta(read_changes(folder), folder, info)
     return counts
-
-
-def _told(batches: Iterable[pa.RecordBatch], stage: str, total: int, progress: Progress) -> Iterator[pa.RecordBatch]:
-    progress.begin(stage, total)
-    for batch in batches:
-        yield batch
-        progress.advance(stage, batch.num_rows)
 
 
 def _named(libraries: Any) -> str:

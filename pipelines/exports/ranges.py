@@ -61,7 +61,13 @@ class Ranges:
 
     @classmethod
     def of_bytes(
-        cls, batches: pa.RecordBatchReader, find: Callable[[int], pa.Array], most: int, scratch: Path, name: str
+        cls,
+        batches: pa.RecordBatchReader,
+        find: Callable[[int], pa.Array],
+        most: int,
+        scratch: Path,
+        name: str,
+        most_rows: int = _MOST_ROWS,
     ) -> Ranges:
         """One range, held in memory, of no more than `most` bytes, or as many of about `most`, by the first rows, as
         there must be.
@@ -75,7 +81,7 @@ class Ranges:
             size += batch.nbytes
             if size > most:
                 rows = sum(batch.num_rows for batch in held) * most // size
-                borders = find(min(max(1, rows), _MOST_ROWS))
+                borders = find(min(max(1, rows), most_rows))
                 break
         else:
             borders = pa.array([], pa.string())

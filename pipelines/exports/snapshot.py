@@ -21,8 +21,9 @@ from fuseid.pipelines.assignment.ledger import pinned_policy
 from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
-from fuseid.pipelines.exports.tags import TABLES, put_tag, tag_of, tokenizer_of
+from fuseid.pipelines.exports.tags import put_tag, tag_of, tokenizer_of
 from fuseid.pipelines.store.messages import command, first_line
+from fuseid.pipelines.store.pinned_tables import NAMES, PinnedTables
 from fuseid.pipelines.store.rows import sql_string
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.table_files import commit_id
@@ -40,7 +41,6 @@ ITEMS = pa.schema(
     ]
 )
 ID_COLUMNS = ("sid", "codes", "suffix")
-# Rows of a batch of `items`, and the bytes of those that are sorted and joined at a time.
 ITEM_ROWS = 1 << 16
 _RANGE_BYTES = 1 << 28
 # Rows of the ledger that are looked up at a time; for each such number a hash table of all items is made.
@@ -52,8 +52,7 @@ class Snapshot:
     """Nothing that is read here changes while jobs go on: neither items nor IDs, nor which tokenizer is champion."""
 
     uri: str
-    contents: lance.LanceDataset
-    ledger: lance.LanceDataset
+    pinned: PinnedTables
     tokenizer: ArtifactInfo
     policy: Policy
     fusion: ArtifactInfo
@@ -66,13 +65,12 @@ class Snapshot:
         Raises StoreError where there are no IDs, ArtifactError for an unknown tokenizer, BadInput for an unknown tag.
         """
         store = Store.open(uri)
-        # The ledger after `contents`: IDs come after their items.
-        contents, ledger = (store.dataset(name) for name in TABLES)
+        pinned = PinnedTables.newest(store)
         if tag is not None:
             tagged_with = tokenizer_of(uri, tag)
             tokenizer_id = tokenizer_id or tagged_with
-            contents, ledger = contents.checkout_version(tag), ledger.checkout_version(tag)
-        return cls._of(store, contents, ledger, tokenizer_id)
+            pinned = pinned.tagged(tag)
+        return cls._of(store, pinned, tokenizer_id)
 
     @classmethod
     def of_manifest(cls, uri: str, manifest: Mapping[str, Any]) -> Snapshot:
@@ -81,8 +79,8 @@ class Snapshot:
         Raises BadInput where a version is gone, and where the manifest is of another database.
         """
         store = Store.open(uri)
-        pinned: list[lance.LanceDataset] = []
-        for name in TABLES:
+        datasets: list[lance.LanceDataset] = []
+        for name in NAMES:
             try:
                 version, commit = int(manifest["versions"][name]), manifest["commits"][name]
             except (KeyError, TypeError, ValueError):
@@ -99,20 +97,17 @@ class Snapshot:
                 raise BadInput(
                     f"the manifest is of another database than {uri}: their versions {version} of {name} differ"
                 )
-            pinned.append(dataset)
-        contents, ledger = pinned
-        return cls._of(store, contents, ledger, str(manifest.get("tokenizer_id")))
+            datasets.append(dataset)
+        return cls._of(store, PinnedTables(*datasets), str(manifest.get("tokenizer_id")))
 
     @classmethod
-    def _of(
-        cls, store: Store, contents: lance.LanceDataset, ledger: lance.LanceDataset, tokenizer_id: str | None
-    ) -> Snapshot:
-        tokenizer_id = tokenizer_id or store.setting("champion", ledger)
+    def _of(cls, store: Store, pinned: PinnedTables, tokenizer_id: str | None) -> Snapshot:
+        tokenizer_id = tokenizer_id or store.setting("champion", pinned.ledger)
         if tokenizer_id is None:
             raise StoreError(f"{store.uri} has no semantic IDs yet; {command('fit', store.uri)} gives them")
         tokenizer = store.describe_tokenizer(tokenizer_id)
-        fusion = store.describe_fusion(tokenizer.meta["fusion"] or store.setting("fusion", ledger))
-        return cls(store.uri, contents, ledger, tokenizer, pinned_policy(store, tokenizer.id, ledger), fusion)
+        fusion = store.describe_fusion(tokenizer.meta["fusion"] or store.setting("fusion", pinned.ledger))
+        return cls(store.uri, pinned, tokenizer, pinned_policy(store, tokenizer.id, pinned.ledger), fusion)
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -127,46 +122,53 @@ class Snapshot:
 
         Raises StoreError where the database cannot be written to.
         """
-        put_tag(self.uri, self.contents, self.ledger, self._tag)
+        put_tag(self.uri, self.pinned, self._tag)
         return self._tag
 
     @property
     def _tag(self) -> str:
-        return tag_of(self.contents, self.ledger, self.tokenizer.id)
+        return tag_of(self.pinned, self.tokenizer.id)
 
     @contextmanager
     def items(
-        self, extra: Sequence[str] = (), where: str | None = None, ordered: bool = True
+        self,
+        extra: Sequence[str] = (),
+        where: str | None = None,
+        ordered: bool = True,
+        *,
+        batch_rows: int = ITEM_ROWS,
+        range_bytes: int = _RANGE_BYTES,
     ) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
-        """How many items have an ID, and they, in batches of `ITEM_ROWS`, the last smaller. The next ones are made
+        """How many items have an ID, and they, in batches of `batch_rows`, the last smaller. The next ones are made
         while these are worked on.
 
         Columns of `IDS`, then `extra` of `ITEMS` and of `contents`. where: an SQL condition on columns of `contents`.
+        range_bytes: of items that are sorted and joined at a time.
         ordered: sorted by content_id (by its bytes in UTF-8); if not, they come as they lie in the table, which takes
         half the time and no memory to speak of where `contents` has their IDs. Else memory holds up to 256 MiB of
         items, some three million, two or three times over; more lie in temporary files until the block is left.
         Raises BadInput for an unknown column and for a condition that is none.
         """
-        names, have = tuple(dict.fromkeys((*IDS.names, *extra))), self.contents.schema
+        names, have = tuple(dict.fromkeys((*IDS.names, *extra))), self.pinned.contents.schema
         if missing := [name for name in names if name not in ITEMS.names and name not in have.names]:
             raise BadInput(f"{self.uri} has no column {', '.join(missing)}; there is {', '.join(have.names)}")
         schema = pa.schema([(ITEMS if name in ITEMS.names else have).field(name).remove_metadata() for name in names])
         with tempfile.TemporaryDirectory(prefix="fuseid-export-") as directory:
-            count, tables = self._counted(schema, where, ordered, Path(directory))
-            with Prefetch(rebatched(tables, schema, ITEM_ROWS), room=1, name="fuseid-items") as batches:
+            count, tables = self._counted(schema, where, ordered, batch_rows, range_bytes, Path(directory))
+            with Prefetch(rebatched(tables, schema, batch_rows), room=1, name="fuseid-items") as batches:
                 yield count, iter(batches)
 
     def largest_suffix(self) -> int:
         """The largest collision digit that the tokenizer has given, 0 where none; deleted items count."""
-        batches = self.ledger.to_batches(columns=["suffix"], filter=f"{self._ours} AND suffix IS NOT NULL")
+        batches = self.pinned.ledger.to_batches(columns=["suffix"], filter=f"{self._ours} AND suffix IS NOT NULL")
         return max((pc.max(batch["suffix"]).as_py() for batch in batches if batch.num_rows), default=0)
 
     def facts(self) -> dict[str, Any]:
         """What a manifest says of where its IDs come from."""
         return {
             "tag": self._tag,
-            "versions": {"contents": self.contents.version, "assignments": self.ledger.version},
-            "commits": {"contents": commit_id(self.contents), "assignments": commit_id(self.ledger)},
+            "versions": self.pinned.versions,
+            "commits": self.pinned.commits,
             "tokenizer_id": self.tokenizer.id,
             "codebook_sizes": list(self.codebook_sizes),
             "collisions": asdict(self.policy),
@@ -183,30 +185,34 @@ class Snapshot:
         return f"tokenizer_id = {sql_string(self.tokenizer.id)}"
 
     def _counted(
-        self, schema: pa.Schema, where: str | None, ordered: bool, scratch: Path
+        self, schema: pa.Schema, where: str | None, ordered: bool, table_rows: int, range_bytes: int, scratch: Path
     ) -> tuple[int, Iterator[pa.Table]]:
-        """How many items there are, and tables of them, if `ordered` each sorted and all above those before it.
+        """How many items there are, and tables of them, if `ordered` of `table_rows`, each sorted and all above those
+        before it.
 
         `contents` holds a copy of the champion's IDs: the ledger is read for the items that lack it, which are all of
         them where the tokenizer is another one.
         """
         try:
-            rows = self.contents.count_rows(where)
-            lacking = rows - self.contents.count_rows(f"({where}) AND {self._ours}" if where else self._ours)
+            rows = self.pinned.contents.count_rows(where)
+            lacking = rows - self.pinned.contents.count_rows(f"({where}) AND {self._ours}" if where else self._ours)
         except (OSError, RuntimeError, ValueError) as error:
             if where is None:
                 raise
             raise BadInput(f"the database refused --where {where!r}: {first_line(error)}") from None
         names = list(dict.fromkeys([*schema.names, *(["tokenizer_id"] if lacking else [])]))
         columns = [name for name in dict.fromkeys((*names, "sid")) if name != "suffix"]
-        batches = _with_suffixes(_reader(self.contents, columns, where), names)
+        batches = _with_suffixes(_reader(self.pinned.contents, columns, where), names)
         if not lacking and not ordered:
             return rows, (pa.Table.from_batches([batch]).cast(schema) for batch in batches)
-        items = Ranges.of_bytes(batches, partial(borders, self.contents, where, rows), _RANGE_BYTES, scratch, "items")
+        find = partial(borders, self.pinned.contents, where, rows)
+        items = Ranges.of_bytes(batches, find, range_bytes, scratch, "items")
         parts = range(items.count)
         if not lacking:
-            return rows, chain.from_iterable(_sorted(items.read(part), schema, self.levels) for part in parts)
-        given = _reader(self.ledger, ["content_id", *ID_COLUMNS], self._ours)
+            return rows, chain.from_iterable(
+                _sorted(items.read(part), schema, self.levels, table_rows) for part in parts
+            )
+        given = _reader(self.pinned.ledger, ["content_id", *ID_COLUMNS], self._ours)
         if items.count == 1:
             given = _of_items(given, self._split(items.read(0))[1])
         ids = Ranges(given, items.borders, scratch, "given")
@@ -216,7 +222,7 @@ class Snapshot:
                 copied, without = self._split(items.read(part))
                 tables = (copied, _joined(without, ids.read(part)))
                 whole = pa.concat_tables(table.select(schema.names) for table in tables)
-                yield from _sorted(whole, schema, self.levels) if ordered else [whole.cast(schema)]
+                yield from _sorted(whole, schema, self.levels, table_rows) if ordered else [whole.cast(schema)]
 
         found = sum(_found(self._split(items.read(part))[1], ids.read(part)) for part in parts)
         return rows - lacking + found, completed()
@@ -270,14 +276,13 @@ def _with_suffixes(items: pa.RecordBatchReader, names: list[str]) -> pa.RecordBa
     return pa.RecordBatchReader.from_batches(pa.schema([fields.field(name) for name in names]), batches())
 
 
-def _sorted(items: pa.Table, schema: pa.Schema, levels: int) -> Iterator[pa.Table]:
-    """In tables of `ITEM_ROWS`."""
+def _sorted(items: pa.Table, schema: pa.Schema, levels: int, table_rows: int) -> Iterator[pa.Table]:
     items = items.select(schema.names).cast(schema).combine_chunks()
     order = order_of(column(items, "content_id"))
     # Rows of a matrix are taken several times faster than lists.
     codes_NL = matrix(column(items, "codes"), levels)
     items = items.drop_columns(["codes"])
-    for start in range(0, len(order), ITEM_ROWS):
-        rows = order[start : start + ITEM_ROWS]
+    for start in range(0, len(order), table_rows):
+        rows = order[start : start + table_rows]
         taken = items.take(pa.array(rows)).append_column("codes", lists_of(codes_NL.take(rows, axis=0)))
         yield taken.select(schema.names).combine_chunks()

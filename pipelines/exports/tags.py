@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import re
 
-import lance
-
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.pipelines.store.messages import first_line
+from fuseid.pipelines.store.pinned_tables import NAMES, PinnedTables
 from fuseid.pipelines.store.store import Store
 
-TABLES = ("contents", "assignments")
 _TAG = re.compile(r"export-\d+-\d+-([\w.-]+)")
 
 
-def tag_of(contents: lance.LanceDataset, ledger: lance.LanceDataset, tokenizer_id: str) -> str:
-    return f"export-{contents.version}-{ledger.version}-{tokenizer_id}"
+def tag_of(pinned: PinnedTables, tokenizer_id: str) -> str:
+    return f"export-{pinned.contents.version}-{pinned.ledger.version}-{tokenizer_id}"
 
 
-def put_tag(uri: str, contents: lance.LanceDataset, ledger: lance.LanceDataset, tag: str) -> None:
+def put_tag(uri: str, pinned: PinnedTables, tag: str) -> None:
     """Tags both versions; what is tagged already stays. Raises StoreError where the database cannot be written to."""
-    for dataset in (contents, ledger):
+    for dataset in (pinned.contents, pinned.ledger):
         try:
             if tag not in dataset.tags.list():
                 dataset.tags.create(tag, dataset.version)
         except (OSError, ValueError) as error:
             # Another export of the same versions may have been faster.
             if "already exists" not in str(error):
-                said = f"cannot tag {tag} in {uri}: {first_line(error)}; an export writes a tag there"
-                raise StoreError(said) from None
+                cause = first_line(error)
+                raise StoreError(f"cannot tag {tag} in {uri}: {cause}; an export writes a tag there") from None
 
 
 def tags(uri: str) -> list[str]:
@@ -36,7 +34,7 @@ def tags(uri: str) -> list[str]:
     store = Store.open(uri)
     if not store.has_contents():
         return []
-    names = [set(store.dataset(name).tags.list()) for name in TABLES]
+    names = [set(store.dataset(name).tags.list()) for name in NAMES]
     found = filter(_TAG.fullmatch, names[0] & names[1])
     return sorted(found, key=lambda tag: (*map(int, tag.split("-")[1:3]), tag))
 
@@ -53,7 +51,7 @@ def remove_tag(uri: str, tag: str) -> None:
     """Lets both versions go at the next cleaning up; its export cannot be made again then. Raises BadInput for an
     unknown tag."""
     store = Store.open(uri)
-    tables = [store.dataset(name) for name in TABLES if _TAG.fullmatch(tag) and store.newest(name) is not None]
+    tables = [store.dataset(name) for name in NAMES if _TAG.fullmatch(tag) and store.newest(name) is not None]
     # One of them may have lost it.
     tagged = [dataset for dataset in tables if tag in dataset.tags.list()]
     if not tagged:

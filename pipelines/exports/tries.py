@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.columns import ids_of
 from fuseid.pipelines.exports.folder import new_folder, read_manifest, write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.tokenizers.trie import Trie
@@ -37,7 +38,8 @@ def export_trie(
         codes, writer = [], None
         with snapshot.items(_FACTS[1:], where) as (_, batches):
             for batch in batches:
-                codes.append(_codes(batch, snapshot.levels, digit))
+                ids_NM = ids_of(pa.Table.from_batches([batch]), snapshot.codebook_sizes)
+                codes.append(ids_NM if digit else ids_NM[:, :-1])
                 facts = batch.select(list(_FACTS))
                 writer = writer or pq.ParquetWriter(folder / _ITEMS, facts.schema, compression="zstd")
                 writer.write_batch(facts)
@@ -77,12 +79,3 @@ def open_trie(folder: str | Path) -> ExportedTrie:
     if manifest.get("format") != "trie":
         raise BadInput(f"{folder} holds no trie but an export of format {manifest.get('format')!r}")
     return ExportedTrie(folder, manifest, Trie.open(folder / _ARRAYS))
-
-
-def _codes(batch: pa.RecordBatch, levels: int, digit: bool) -> np.ndarray:
-    """int32 [N, L], or [N, L + 1] with the digit, 0 where there is none."""
-    codes_NL = batch["codes"].flatten().to_numpy(zero_copy_only=False).reshape(-1, levels)
-    if not digit:
-        return codes_NL.astype(np.int32, copy=False)
-    suffix_N = batch["suffix"].fill_null(0).to_numpy(zero_copy_only=False)
-    return np.column_stack([codes_NL, suffix_N]).astype(np.int32, copy=False)

@@ -9,17 +9,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import get_loop, sync
 from fsspec.callbacks import Callback
 
+from fuseid.core.ahead import map_ahead
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import FetchFailed, ItemError, MissingFile, TooLarge
 from fuseid.encoders.media_file import open_media
@@ -51,9 +51,6 @@ class LocalFile:
     def release(self) -> None:
         if self.is_copy:
             Path(self.path).unlink(missing_ok=True)
-
-
-_Coming: TypeAlias = Future[LocalFile | ItemError] | LocalFile | ItemError
 
 
 class Fetcher:
@@ -93,14 +90,10 @@ class Fetcher:
         if all(place.is_plain for place in parsed):
             yield (LocalFile(place, is_copy=False) for place in places)
             return
-        waiting: deque[_Coming] = deque()
         with tempfile.TemporaryDirectory(prefix="fuseid-media-", ignore_cleanup_errors=True) as folder:
-            try:
-                yield self._in_order(parsed, folder, waiting)
-            finally:
-                for future in waiting:
-                    if isinstance(future, Future):
-                        future.cancel()
+            work = ((place, f"{folder}/{number}") for number, place in enumerate(parsed))
+            with closing(map_ahead(lambda one: self._begin(*one), work, self._config.concurrency - 1)) as files:
+                yield files
 
     def stats(self, places: Sequence[Location]) -> list[str | None]:
         """Per place what changes when its file does, as far as its server says (UNVERSIONED); None where it cannot be
@@ -135,33 +128,19 @@ class Fetcher:
         except Exception as error:
             raise self._item_error(error, uri) from None
 
-    def _in_order(
-        self, places: Sequence[Location], folder: str, waiting: deque[_Coming]
-    ) -> Iterator[LocalFile | ItemError]:
-        def oldest() -> LocalFile | ItemError:
-            first = waiting.popleft()
-            return first.result() if isinstance(first, Future) else first
-
-        for number, place in enumerate(places):
-            if len(waiting) >= self._config.concurrency:
-                yield oldest()
-            waiting.append(self._begin(place, f"{folder}/{number}"))
-        while waiting:
-            yield oldest()
-
-    def _begin(self, place: Location, target: str) -> _Coming:
+    def _begin(self, place: Location, target: str) -> Future[LocalFile | ItemError]:
         if place.is_plain:
-            return LocalFile(str(place), is_copy=False)
+            return _known(LocalFile(str(place), is_copy=False))
         if place.member is not None and place.member[1] < BLOCK:
-            return MissingFile(f"no member lies at '{place}'")
+            return _known(MissingFile(f"no member lies at '{place}'"))
         if place.member is not None and place.member[2] > self._max_bytes:
-            return _too_large(str(place), self._max_bytes)
+            return _known(_too_large(str(place), self._max_bytes))
         if isinstance(place.file, str):
             return self._run(_member_to(place, target))
         try:
             return self._run(self._fetch(self._opened(place.file), place, place.file, target))
         except Exception as error:
-            return self._item_error(error, place.file)
+            return _known(self._item_error(error, place.file))
 
     def _opened(self, uri: RemoteUri) -> Remote:
         from fuseid.pipelines.files.filesystems import Remote
@@ -319,6 +298,13 @@ def _copy_member(place: Location, target: str) -> None:
                 raise MissingFile(f"the shard ends within '{place}'")
             copy.write(data)
             left -= len(data)
+
+
+def _known(result: LocalFile | ItemError) -> Future[LocalFile | ItemError]:
+    """What there is nothing to wait for."""
+    future: Future[LocalFile | ItemError] = Future()
+    future.set_result(result)
+    return future
 
 
 def _too_large(shown: str, limit: int) -> TooLarge:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Protocol
 
 import pyarrow as pa
 
+from fuseid.core.ahead import map_ahead
 from fuseid.core.config import Config
 from fuseid.core.protocols import Step
 from fuseid.pipelines.ingestion.steps import DecodeStep, EncodeStep, load_encoders
@@ -37,19 +38,13 @@ class LocalRunner:
 
     def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]:
         decode = self._decode = DecodeStep(config, config.decode.workers)
-        ahead: deque[Future[pa.RecordBatch]] = deque()
         # Two threads: while one batch drains its last children, the next one already keeps the others busy.
         threads = ThreadPoolExecutor(2, thread_name_prefix="fuseid-decode-ahead")
         try:
-            for batch in work:
-                ahead.append(threads.submit(decode, batch))
-                if len(ahead) > 2:
-                    yield self._encoded(ahead.popleft().result(), config)
-            while ahead:
-                yield self._encoded(ahead.popleft().result(), config)
+            with closing(map_ahead(lambda batch: threads.submit(decode, batch), work, 2)) as batches:
+                for batch in batches:
+                    yield self._encoded(batch, config)
         finally:
-            for future in ahead:
-                future.cancel()
             decode.close()
             threads.shutdown(wait=True)
 

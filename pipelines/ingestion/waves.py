@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from fuseid.core.config import RunConfig, allowed
 from fuseid.core.errors import FetchFailed, TooManyRejected
-from fuseid.core.memory import returned
+from fuseid.core.memory import trimmed_memory
 from fuseid.pipelines.ingestion.commit import WaveCommitter
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.plan import Plan
@@ -82,7 +82,7 @@ class Waves:
         if not self._buffer:
             return
         keep = going_wrong or self._all_failed
-        with returned():
+        with trimmed_memory():
             done = self._committer.commit(pa.Table.from_batches(self._buffer), keep)
             self._buffer = []
         self.unchanged += done.unchanged

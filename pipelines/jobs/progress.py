@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Protocol
+
+import pyarrow as pa
 
 
 class Progress(Protocol):
@@ -19,3 +22,13 @@ class Silent:
 
     def advance(self, stage: str, done: int) -> None:
         pass
+
+
+def tracked(
+    batches: Iterable[pa.RecordBatch], stage: str, total: int | None, progress: Progress
+) -> Iterator[pa.RecordBatch]:
+    """The same batches; progress advances by the rows of each once the reader asks for the next."""
+    progress.begin(stage, total)
+    for batch in batches:
+        yield batch
+        progress.advance(stage, batch.num_rows)

@@ -18,14 +18,18 @@ from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.drift import drift_history
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.reports.findings import comparison, findings
-from fuseid.pipelines.reports.pinned import Pinned, Sample, read_codes
+from fuseid.pipelines.reports.items import Sample, drawn_items, read_codes
 from fuseid.pipelines.reports.prefixes import SharedCodes, first_codes
 from fuseid.pipelines.reports.slices import Slicing
 from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.pinned_tables import PinnedTables
 from fuseid.pipelines.store.store import Store
+from fuseid.tokenizers.code_use import code_measures
 from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.estimates import wilson
-from fuseid.tokenizers.quality import DEFINITIONS, Measure, code_measures, neighbour_measures, vector_measures
+from fuseid.tokenizers.fidelity import vector_measures
+from fuseid.tokenizers.measures import DEFINITIONS, Measure
+from fuseid.tokenizers.neighbours import neighbour_measures
 
 # A slice of fewer items is marked: its figures say little.
 SMALL_SLICE = 50
@@ -60,7 +64,7 @@ def report(
     """
     progress = progress or Silent()
     store = Store.open(uri)
-    pinned = Pinned(store.dataset("contents"), store.dataset("assignments"))
+    pinned = PinnedTables.newest(store)
     champion = store.setting("champion")
     name = tokenizer_id or champion
     if name is None:
@@ -70,7 +74,7 @@ def report(
     if compare == name:
         raise BadInput(f"--compare names {name}, the tokenizer that it is compared with; name another one")
     tokenizers = [load_tokenizer(store, each) for each in (name, compare) if each is not None]
-    drawn = pinned.draw(sample)
+    drawn = drawn_items(pinned, sample)
     slicing = Slicing(drawn, attributes, popularity)
     settings = _Settings(queries, seed, uri)
     columns = [
@@ -80,7 +84,7 @@ def report(
     return {
         "database": str(uri),
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"contents": pinned.contents.version, "assignments": pinned.ledger.version},
+        "versions": pinned.versions,
         "items": pinned.contents.count_rows(),
         "asked": {
             "sample": sample, "queries": queries, "seed": seed, "popularity": popularity, "attributes": list(attributes)
@@ -99,7 +103,7 @@ class _Settings:
 
 
 def _column(
-    pinned: Pinned, tokenizer: Tokenizer, champion: bool, drawn: pa.Table, slicing: Slicing, settings: _Settings,
+    pinned: PinnedTables, tokenizer: Tokenizer, champion: bool, drawn: pa.Table, slicing: Slicing, settings: _Settings,
     progress: Progress, history: list[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """One tokenizer's part of the document."""

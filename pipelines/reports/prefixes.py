@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fuseid.pipelines.reports.items import Codes, Sample
 from fuseid.pipelines.reports.keywords import telling_words, words_of
-from fuseid.pipelines.reports.pinned import Codes, Sample
 from fuseid.tokenizers.buckets import bucket_ids
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import zlib
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,29 +18,40 @@ from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.quantiles import quantile
 from fuseid.pipelines.sequences.shards import SHARD
 from fuseid.pipelines.streams.batches import folded
-from fuseid.pipelines.streams.spill import Spill
+from fuseid.pipelines.streams.spill import Spill, hash_parts
 
 UNKNOWN_FILE = "unknown_items.parquet"
 _UNKNOWN = pa.schema([("content_id", pa.string()), ("events", pa.int64())])
 _NAMED = 20
 # Each is an open file while events are read.
 _MOST_UNKNOWN_PARTS = 64
-# Events that are joined at a time; for each such number a hash table of all items is made.
+# For each such number of events a hash table of all items is made.
 _JOINED_ROWS = 1 << 19
 
 
 class Events:
     """count: events read. unknown: events whose item has no ID; they are in no shard."""
 
-    def __init__(self, batches: Iterable[pa.RecordBatch], items: Items, kept: pa.Schema, scratch: Path, shards: int):
-        """batches: of `Interactions`. Raises BadInput where no event's item has an ID."""
+    def __init__(
+        self,
+        batches: Iterable[pa.RecordBatch],
+        items: Items,
+        kept: pa.Schema,
+        scratch: Path,
+        shards: int,
+        joined_rows: int = _JOINED_ROWS,
+    ) -> None:
+        """batches: of `Interactions`. joined_rows: events that are joined with the items at a time.
+
+        Raises BadInput where no event's item has an ID.
+        """
         self.count = self.unknown = 0
         self.shards = shards
         self._times: list[int] = []
         self._known = Spill(scratch, "events", shards, pa.schema([*SHARD, *kept]))
         self._unknown = Spill(scratch, "unknown", min(shards, _MOST_UNKNOWN_PARTS), _UNKNOWN)
         first = ""
-        for rows in folded(batches, _JOINED_ROWS):
+        for rows in folded(batches, joined_rows):
             found = pc.index_in(rows["content_id"], value_set=items.content_ids).combine_chunks()
             first = first or rows["content_id"][0].as_py()
             self.count += len(rows)
@@ -61,7 +71,7 @@ class Events:
             lacking = rows["content_id"].filter(pc.is_null(found))
             counts = pc.value_counts(lacking)
             counted = pa.Table.from_arrays([counts.field("values"), counts.field("counts")], schema=_UNKNOWN)
-            self._unknown.write(counted, part_of(counted["content_id"], self._unknown.parts))
+            self._unknown.write(counted, hash_parts(counted["content_id"], self._unknown.parts))
             self.unknown += len(lacking)
             rows, found = rows.filter(found.is_valid()), found.drop_null()
         if not len(found):
@@ -71,7 +81,7 @@ class Events:
         self._times = [min([extremes["min"], *self._times]), max([extremes["max"], *self._times])]
         columns = [rows["user_id"], found, times, *(rows[name] for name in self._known.schema.names[len(SHARD) :])]
         known = pa.Table.from_arrays(columns, schema=self._known.schema)
-        self._known.write(known, part_of(known["user_id"], self.shards))
+        self._known.write(known, hash_parts(known["user_id"], self.shards))
 
     def read(self) -> Iterator[tuple[int, pa.Table]]:
         """(number, events) of every shard that has any."""
@@ -95,8 +105,9 @@ class Events:
             self.count - self.unknown,
         )
 
-    def write_unknown(self, folder: Path) -> dict[str, Any]:
-        """Writes `unknown_items.parquet`, where there are any; -> what the manifest says of them."""
+    def write_unknown(self, folder: Path, named: int = _NAMED) -> dict[str, Any]:
+        """Writes `unknown_items.parquet`, where there are any; -> what the manifest says of them, naming the `named`
+        most frequent ones."""
         items = 0
         most: list[tuple[int, str]] = []
         if self.unknown:
@@ -107,16 +118,6 @@ class Events:
                     writer.write_table(sums.cast(_UNKNOWN))
                     items += len(sums)
                     pairs = zip(sums["events"].to_pylist(), sums["content_id"].to_pylist(), strict=True)
-                    most = heapq.nsmallest(_NAMED, [*most, *((-count, name) for count, name in pairs)])
-        named = [{"content_id": name, "events": -count} for count, name in most]
-        return {"items": items, "events": self.unknown, "most_frequent": named}
-
-
-def part_of(keys: pa.ChunkedArray, parts: int) -> np.ndarray:
-    """uint16 [N]: the CRC-32 of each key, over the parts."""
-    if parts == 1:
-        return np.zeros(len(keys), np.uint16)
-    encoded = keys.combine_chunks().dictionary_encode()
-    texts = encoded.dictionary.cast(pa.binary()).to_pylist()
-    numbers = np.fromiter(map(zlib.crc32, texts), np.uint32, len(texts)) % parts
-    return numbers.astype(np.uint16)[encoded.indices.to_numpy()]
+                    most = heapq.nsmallest(named, [*most, *((-count, name) for count, name in pairs)])
+        most_frequent = [{"content_id": name, "events": -count} for count, name in most]
+        return {"items": items, "events": self.unknown, "most_frequent": most_frequent}

@@ -11,7 +11,6 @@ import pyarrow as pa
 from fuseid.pipelines.sequences.histories import Histories
 from fuseid.pipelines.sequences.options import SPLITS
 
-# What a chunk holds at most, unless a single example is longer: events of histories.
 _CHUNK_EVENTS = 1 << 19
 
 
@@ -35,18 +34,25 @@ class Examples:
 
 
 def examples_of(
-    histories: Histories, targets: list[np.ndarray], max_history: int, kept: pa.Table, first_user: int, users_step: int
+    histories: Histories,
+    targets: list[np.ndarray],
+    max_history: int,
+    kept: pa.Table,
+    first_user: int,
+    users_step: int,
+    chunk_events: int = _CHUNK_EVENTS,
 ) -> Iterator[Examples]:
     """In the order of the splits, in each by user and time. targets: per split, events. kept: see `Histories.rows_E`.
 
-    The number of user u is first_user + u * users_step.
+    The number of user u is first_user + u * users_step. chunk_events: of the histories of a chunk, unless a single
+    example has more.
     """
     for split, events in zip(SPLITS, targets, strict=True):
         starts = np.maximum(histories.starts_E[events], events - max_history)
         ends = np.cumsum(events - starts)
         done = 0
         while done < len(events):
-            limit = (ends[done - 1] if done else 0) + _CHUNK_EVENTS
+            limit = (ends[done - 1] if done else 0) + chunk_events
             upto = max(done + 1, int(np.searchsorted(ends, limit, side="right")))
             yield _chunk(histories, split, events[done:upto], starts[done:upto], kept, first_user, users_step)
             done = upto

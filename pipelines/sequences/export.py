@@ -14,7 +14,7 @@ from typing import Any
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.folder import new_folder, write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Progress, Silent, tracked
 from fuseid.pipelines.sequences.clock import Clock, shown
 from fuseid.pipelines.sequences.events import Events
 from fuseid.pipelines.sequences.interactions import Interactions
@@ -70,7 +70,8 @@ def export_sequences(
             items = Items.of(batches, snapshot.codebook_sizes, chosen.titles)
         scratch = folder / ".events"
         scratch.mkdir()
-        events = Events(_told(source, progress), items, source.kept, scratch, shards)
+        batches = tracked(source.batches(), "read", estimate, progress)
+        events = Events(batches, items, source.kept, scratch, shards)
         job = Job(chosen.NAME, _with_times(options, events), options.train or chosen.TRAIN, shards)
         counts = _write(job, runner or LocalShardRunner(), items, events, folder, progress)
         _check_splits(counts, job, events)
@@ -82,13 +83,6 @@ def export_sequences(
             folder,
             {**snapshot.facts(), **_facts(chosen, job, options, source, events, counts), "unknown_items": unknown},
         )
-
-
-def _told(source: Interactions, progress: Progress) -> Any:
-    progress.begin("read", source.estimated_events())
-    for batch in source.batches():
-        yield batch
-        progress.advance("read", batch.num_rows)
 
 
 def _with_times(options: Options, events: Events) -> Options:
@@ -133,12 +127,12 @@ def _counted(count: int, what: str) -> str:
 def _facts(
     chosen: SequenceFormat, job: Job, asked: Options, source: Interactions, events: Events, counts: Counter[str]
 ) -> dict[str, Any]:
-    told = asdict(asked) | {"train": job.train, "cuts": [str(cut) for cut in asked.cuts]}
+    options = asdict(asked) | {"train": job.train, "cuts": [str(cut) for cut in asked.cuts]}
     if job.options.cuts:
-        told["cut_times"] = [shown(int(cut)) for cut in job.options.cuts]
+        options["cut_times"] = [shown(int(cut)) for cut in job.options.cuts]
     return {
         "format": chosen.NAME,
-        "options": told
+        "options": options
         | {
             "kept": source.kept.names,
             "time_unit": source.clock.unit,

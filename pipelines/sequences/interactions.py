@@ -75,8 +75,8 @@ class Interactions:
         """Of each file its name, bytes and BLAKE2b-128."""
         return [{"name": file.name, "bytes": file.stat().st_size, "blake2b": file_hash(file)} for file in self.files]
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """EVENTS and the kept columns, in the order of the files.
+    def batches(self, csv_block: int = _CSV_BLOCK) -> Iterator[pa.RecordBatch]:
+        """EVENTS and the kept columns, in the order of the files. csv_block: bytes of a CSV that are read at a time.
 
         Raises BadInput: at once for a file that cannot be read and for time stamps of no clear meaning; at the end,
         with counts and the first row of each kind, where rows lack a user, an item or a readable time stamp.
@@ -87,7 +87,7 @@ class Interactions:
         for file in self.files:
             with _readable(file):
                 row = 0
-                for raw in _raw_batches(file, [*NEEDED, *self.kept.names], self.kept):
+                for raw in _raw_batches(file, [*NEEDED, *self.kept.names], self.kept, csv_block):
                     columns = [self._column(raw, name, file, row) for name in schema.names]
                     row += raw.num_rows
                     total += raw.num_rows
@@ -178,7 +178,7 @@ def _listed(schema: pa.Schema) -> str:
     return ", ".join(f"{name} ({schema.field(name).type})" for name in schema.names) or "none"
 
 
-def _raw_batches(file: Path, names: list[str], kept: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _raw_batches(file: Path, names: list[str], kept: pa.Schema, csv_block: int) -> Iterator[pa.RecordBatch]:
     if file.suffix == ".parquet":
         # Read ahead, a file would stay in memory until its end.
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=_READ_BYTES) as opened:
@@ -190,7 +190,7 @@ def _raw_batches(file: Path, names: list[str], kept: pa.Schema) -> Iterator[pa.R
     options = pa_csv.ConvertOptions(
         column_types=types, include_columns=names, null_values=[""], strings_can_be_null=True,
     )  # fmt: skip
-    with pa_csv.open_csv(file, pa_csv.ReadOptions(block_size=_CSV_BLOCK), convert_options=options) as reader:
+    with pa_csv.open_csv(file, pa_csv.ReadOptions(block_size=csv_block), convert_options=options) as reader:
         yield from reader
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from fuseid.pipelines.exports.columns import codes_of, column, digits_of
+from fuseid.pipelines.exports.columns import column, ids_of
 
 Titles = Callable[[pa.Table], pa.Array]
 
@@ -30,8 +30,7 @@ class Items:
         parts = []
         for batch in batches:
             rows = pa.Table.from_batches([batch])
-            codes_NL = codes_of(column(rows, "codes"), codebook_sizes)
-            codes_NM = np.column_stack([codes_NL, digits_of(column(rows, "suffix"))]).astype(np.int32)
+            codes_NM = ids_of(rows, codebook_sizes)
             columns = [column(rows, "content_id"), pa.FixedSizeListArray.from_arrays(codes_NM.reshape(-1), width)]
             if titles:
                 columns.append(titles(rows).cast(pa.string()))

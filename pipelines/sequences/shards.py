@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from fuseid.core.ahead import map_ahead
 from fuseid.pipelines.sequences.examples import examples_of
 from fuseid.pipelines.sequences.histories import Histories
 from fuseid.pipelines.sequences.items import Items
@@ -68,12 +68,7 @@ class LocalShardRunner:
 
     def run(self, job: Job, items: Items, shards: Iterable[tuple[int, pa.Table]], folder: Path) -> Iterator[Counts]:
         threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
-        running: deque[Future[Counts]] = deque()
         with ThreadPoolExecutor(threads) as pool:
-            for number, events in shards:
-                if len(running) == threads:
-                    yield running.popleft().result()
-                running.append(pool.submit(write_shard, job, items, number, events, folder))
-                del events
-            while running:
-                yield running.popleft().result()
+            yield from map_ahead(
+                lambda shard: pool.submit(write_shard, job, items, *shard, folder), shards, threads - 1
+            )

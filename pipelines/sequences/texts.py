@@ -42,6 +42,11 @@ def of_histories(values: list[Any], offsets: np.ndarray) -> Iterator[list[Any]]:
         yield values[start:end]
 
 
+def kept_rows(examples: Examples) -> list[dict[str, Any]]:
+    """The kept columns of each example."""
+    return examples.kept.to_pylist() or [{}] * len(examples)
+
+
 def times_of(micros: np.ndarray) -> list[str]:
     """Instants in ISO 8601, in UTC; a text is made once of each that occurs."""
     distinct, places = np.unique(micros, return_inverse=True)

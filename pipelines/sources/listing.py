@@ -77,8 +77,8 @@ def _batch(items: Sequence[SourceItem]) -> pa.RecordBatch:
 def _item(
     content_id: str, uri: str | None, caption: str | None, kind: str | None, attributes: str, problem: str | None
 ) -> SourceItem:
-    told = None
+    found = None
     if problem is not None:
         name, message = json.loads(problem)
-        told = getattr(errors, name)(message)
-    return SourceItem(content_id, uri, caption, kind, attributes, problem=told)
+        found = getattr(errors, name)(message)
+    return SourceItem(content_id, uri, caption, kind, attributes, problem=found)

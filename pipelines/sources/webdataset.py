@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fuseid.core import errors
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadShard, BadSidecar, FetchFailed, ItemError, NotAllowed
 from fuseid.core.text import storable
+from fuseid.encoders.blocks import blocks
 from fuseid.encoders.media_file import open_media
 from fuseid.pipelines.files.access import AccessPolicy, Location, member_uri
 from fuseid.pipelines.files.tar import Member, members
@@ -33,6 +29,7 @@ from fuseid.pipelines.sources.item import (
     text_field,
     without_surrogates,
 )
+from fuseid.pipelines.streams.prefetch import chained
 
 # Everything up to the first dot of the last name is the key, the rest says what the file is.
 _NAME = re.compile(r"(?P<key>(?:.*/)?[^/.]+)\.(?P<what>[^/]+)", re.DOTALL)
@@ -43,6 +40,8 @@ _TEXTS = ("txt", "json")
 _NOT_ATTRIBUTES = frozenset(["caption", "key", "status", "error_message"])
 _ATTRIBUTE_BYTES, _ATTRIBUTES_BYTES = 4 << 10, 64 << 10
 _SHARDS_AT_A_TIME = 4
+# Items that go from a shard's thread to the reader at a time, and how many times as many may wait for it.
+_BATCH, _BATCHES_AHEAD = 256, 16
 _NO_LIMIT = 1 << 62
 
 
@@ -61,8 +60,7 @@ class WebDataset:
 
     `KEY.txt`, or `caption` in `KEY.json`, is the caption; what else the json holds are attributes, huge values left
     out. A shard that is no tar, or damaged, is itself one rejected item; the items before the damage are kept (but for
-    the last, of which more may have followed), and so is every other shard. Each shard is read through once; its list
-    of items is kept on disk while this object lives.
+    the last, of which more may have followed), and so is every other shard. An iteration reads each shard once.
 
     shards: uris, relative to `base` or whole.
     """
@@ -76,8 +74,6 @@ class WebDataset:
         self._locator = AccessPolicy(base, config)
         self._failed: dict[int, int] = {}
         self._damaged: set[int] = set()
-        self._kept = Path(tempfile.mkdtemp(prefix="fuseid-shards-"))
-        weakref.finalize(self, shutil.rmtree, self._kept, ignore_errors=True)
 
     @property
     def notes(self) -> list[str]:
@@ -92,10 +88,11 @@ class WebDataset:
         return f"{len(self._damaged)} shards cannot be read to their end, {self._shards[min(self._damaged)]} for one"
 
     def __iter__(self) -> Iterator[SourceItem]:
-        with self._remote() as remote, ThreadPoolExecutor(_SHARDS_AT_A_TIME, "fuseid-shards") as threads:
-            for kept in threads.map(lambda number: self._listing(number, remote), range(len(self._shards))):
-                with gzip.open(kept, "rt", encoding="utf-8") as lines:
-                    yield from map(_listed, lines)
+        self._failed, self._damaged = {}, set()
+        with self._remote() as remote:
+            shards = (blocks(self._items(number, remote), _BATCH) for number in range(len(self._shards)))
+            with closing(chained(shards, _SHARDS_AT_A_TIME - 1, _BATCHES_AHEAD, "fuseid-shards")) as batches:
+                yield from chain.from_iterable(batches)
 
     def _remote(self) -> Any:
         if not any("://" in shard for shard in self._shards):
@@ -103,16 +100,6 @@ class WebDataset:
         from fuseid.pipelines.files.filesystems import Remote
 
         return Remote(self._config)
-
-    def _listing(self, number: int, remote: Any) -> Path:
-        """The file that holds the items of a shard; both readings of the source get the same ones from it."""
-        kept = self._kept / f"{number}.jsonl.gz"
-        if not kept.exists():
-            with gzip.open(kept.with_suffix(".part"), "wt", compresslevel=1, encoding="utf-8") as lines:
-                for item in self._items(number, remote):
-                    lines.write(_line(item))
-            kept.with_suffix(".part").rename(kept)
-        return kept
 
     def _items(self, number: int, remote: Any) -> Iterator[SourceItem]:
         shard = self._shards[number]
@@ -197,14 +184,3 @@ def _opened(place: Location, remote: Any) -> Iterator[tuple[BinaryIO, int]]:
         if file.size is None:
             raise FetchFailed(f"{place} does not say how long it is")
         yield file, file.size
-
-
-def _line(item: SourceItem) -> str:
-    problem = None if item.problem is None else [type(item.problem).__name__, str(item.problem)]
-    return json.dumps([item.content_id, item.uri, item.caption, item.kind, item.attributes, problem]) + "\n"
-
-
-def _listed(line: str) -> SourceItem:
-    content_id, uri, caption, kind, attributes, problem = json.loads(line)
-    told = None if problem is None else getattr(errors, problem[0])(problem[1])
-    return SourceItem(content_id, uri, caption, kind, attributes, problem=told)

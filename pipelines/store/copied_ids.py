@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import lance
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.pipelines.store.store import Store
-from fuseid.pipelines.streams.spill import Spill
+from fuseid.pipelines.streams.spill import Spill, hash_parts
 
 # Kept in the configuration of `contents`.
 _LEDGER_ROWS = "ledger_rows"
@@ -75,7 +73,6 @@ def _spilled(
     spill = Spill(folder, name, parts, schema)
     for batch in dataset.to_batches(columns=schema.names, filter=where):
         rows = pa.Table.from_batches([batch]).cast(schema)
-        numbers = [zlib.crc32(content_id.encode()) % parts for content_id in rows["content_id"].to_pylist()]
-        spill.write(rows, np.asarray(numbers, np.uint16))
+        spill.write(rows, hash_parts(rows["content_id"], parts))
     spill.close()
     return spill

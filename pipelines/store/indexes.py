@@ -9,7 +9,7 @@ from typing import Any
 import lance
 
 from fuseid.core.faults import reached
-from fuseid.core.memory import returned
+from fuseid.core.memory import trimmed_memory
 from fuseid.core.records import MODALITIES
 from fuseid.pipelines.store.pins import remove_expired
 from fuseid.pipelines.store.store import Store
@@ -36,7 +36,7 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
             continue
         have = indexed_columns(store.dataset(name))
         if name == "contents":
-            with returned():
+            with trimmed_memory():
                 compact(store)
                 reached("index.compacted")
                 with store.writing(name) as dataset:
@@ -46,7 +46,7 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
                         due = not positions[column] if column in positions else dataset.count_rows(rows) >= fts_rows
                         if due:
                             dataset.create_scalar_index(column, "INVERTED", with_position=True, memory_limit=_FTS_MIB)
-            with returned(), store.writing(name) as dataset:
+            with trimmed_memory(), store.writing(name) as dataset:
                 _vector_indexes(dataset, have, vector_rows)
         with store.writing(name) as dataset:
             for column in columns:
@@ -86,7 +86,7 @@ def extend_key_index(store: Store, waves: int) -> None:
     An upsert reads the rows that the index lacks whole, and to extend it takes time by the rows that it has.
     """
     if waves % min(_MOST_WAVES, 1 + store.dataset("contents").count_rows() // _ROWS_A_WAVE) == 0:
-        with returned():
+        with trimmed_memory():
             index_key(store, "contents")
 
 

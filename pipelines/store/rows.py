@@ -1,11 +1,14 @@
-"""Rows of a table by key, by row number and by prefix, and the SQL conditions for them."""
+"""Rows of a table by key, by row number, by prefix and as a sample, and the SQL conditions for them."""
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 from collections.abc import Iterable, Iterator, Sequence
 
 import lance
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fuseid.core.text import storable
 
@@ -40,6 +43,21 @@ def table_by_row(dataset: lance.LanceDataset, rows: Sequence[int], columns: Sequ
         listed = ", ".join(map(str, rows[start : start + 10_000]))
         parts.append(dataset.to_table(columns=list(columns), filter=f"_rowid IN ({listed})"))
     return pa.concat_tables(parts)
+
+
+def sampled_rows(dataset: lance.LanceDataset, limit: int, columns: Sequence[str], where: str) -> pa.Table:
+    """content_id and columns of at most `limit` rows that meet a condition: those with the lowest hash of their
+    content_id, the lowest first, so the same ones in whatever order rows were committed."""
+
+    def keyed() -> Iterator[tuple[bytes, str, int]]:
+        for batch in dataset.to_batches(columns=["content_id"], filter=where, with_row_id=True):
+            for content_id, row in zip(batch["content_id"].to_pylist(), batch["_rowid"].to_pylist(), strict=True):
+                yield hashlib.blake2b(content_id.encode(), digest_size=8).digest(), content_id, row
+
+    lowest = heapq.nsmallest(limit, keyed())
+    rows = table_by_row(dataset, [row for _, _, row in lowest], ["content_id", *columns])
+    ids = pa.array([content_id for _, content_id, _ in lowest], pa.string())
+    return rows.take(pc.index_in(ids, value_set=rows["content_id"].combine_chunks()))
 
 
 def _parts_by_id(

@@ -1,10 +1,11 @@
-"""An iterator that runs ahead of its reader, in a thread of its own and a bounded number of items."""
+"""Iterators that run ahead of their reader, in threads of their own and a bounded number of items."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
@@ -87,6 +88,23 @@ class Prefetch(Generic[T]):
 class _Raised:
     def __init__(self, error: BaseException) -> None:
         self.error = error
+
+
+def chained(iterators: Iterable[Iterator[T]], count: int, room: int, name: str) -> Generator[T, None, None]:
+    """The items of one iterator after the other; meanwhile the next `count` run too, each up to `room` items ahead."""
+    running: deque[Prefetch[T]] = deque()
+    try:
+        for items in iterators:
+            running.append(Prefetch(items, room, name).__enter__())
+            if len(running) > count:
+                yield from running[0]
+                running.popleft()
+        while running:
+            yield from running[0]
+            running.popleft()
+    finally:
+        for left in running:
+            left.__exit__(None, None, None)
 
 
 @contextmanager

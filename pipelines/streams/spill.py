@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -44,3 +45,13 @@ class Spill:
 
     def _file(self, part: int) -> Path:
         return self._stem.with_name(f"{self._stem.name}-{part:05d}.arrow")
+
+
+def hash_parts(keys: pa.ChunkedArray, parts: int) -> np.ndarray:
+    """uint16 [N]: the CRC-32 of each key, over the parts."""
+    if parts == 1:
+        return np.zeros(len(keys), np.uint16)
+    encoded = keys.combine_chunks().dictionary_encode()
+    texts = encoded.dictionary.cast(pa.binary()).to_pylist()
+    numbers = np.fromiter(map(zlib.crc32, texts), np.uint32, len(texts)) % parts
+    return numbers.astype(np.uint16)[encoded.indices.to_numpy()]

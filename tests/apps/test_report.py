@@ -225,7 +225,7 @@ def test_axes_hold_their_data_and_have_round_ticks():
 def test_points_lie_where_the_axes_say_and_text_is_escaped():
     x, y = Axis("<x>", 0.0, 10.0, [(0.0, "0")]), Axis("y", 0.0, 1.0, [(0.0, "0")])
     svg = str(
-        Plot("<label>", x, y, 200, 100).lines([Series("s", "s1", [Point(0, 0), Point(10, 1, told=HOSTILE)])]).svg()
+        Plot("<label>", x, y, 200, 100).lines([Series("s", "s1", [Point(0, 0), Point(10, 1, tooltip=HOSTILE)])]).svg()
     )
     assert '<circle class="dot s1" cx="62.0" cy="54.0" r="4"></circle>' in svg
     assert 'cx="184.0" cy="12.0"' in svg

@@ -93,4 +93,4 @@ def test_a_fault_that_names_no_step_is_refused(fault: str, tmp_path: Path) -> No
 
 def test_a_step_that_nobody_knows_is_refused_where_faults_are_armed(tmp_path: Path) -> None:
     process = run(tmp_path, "wave.done", "wave.gone")
-    assert "'wave.gone' is none of" in process.communicate(timeout=60)[1]
+    assert "'wave.gone' is not one of" in process.communicate(timeout=60)[1]

@@ -1,14 +1,13 @@
 """Padding never shows: a function over blocks gives each row what it gets in any other company."""
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuseid.encoders.blocks import ahead, blocks, filled, in_blocks, unit_rows
+from fuseid.encoders.blocks import blocks, filled, in_blocks, unit_rows
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -42,30 +41,6 @@ def test_blocks_draw_no_further_than_they_are_asked():
 def test_a_block_is_filled_with_its_last_item():
     assert filled("ab", 4) == ["a", "b", "b", "b"]
     assert filled("ab", 2) == ["a", "b"]
-
-
-@pytest.mark.parametrize("threads", [0, 1, 4])
-def test_what_is_made_ahead_comes_in_order_and_stays_bounded(threads):
-    drawn = []
-
-    def numbers():
-        for number in range(50):
-            drawn.append(number)
-            yield number
-
-    with ThreadPoolExecutor(4) as pool:
-        made = ahead(lambda n: n * n, numbers(), pool if threads else None, threads)
-        assert [next(made), next(made)] == [0, 1]
-        assert len(drawn) <= 2 + threads
-        assert list(made) == [n * n for n in range(2, 50)]
-
-
-def test_an_error_made_ahead_is_raised_where_it_is_drawn():
-    with ThreadPoolExecutor(2) as pool:
-        made = ahead(lambda n: 1 // n, [1, 1, 0, 1], pool, 2)
-        assert [next(made), next(made)] == [1, 1]
-        with pytest.raises(ZeroDivisionError):
-            next(made)
 
 
 def test_no_rows_are_refused():

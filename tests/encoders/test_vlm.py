@@ -75,7 +75,7 @@ def test_a_caption_cannot_write_control_tokens(vlm: TransformersVlm) -> None:
 
 
 def test_a_caption_of_any_length_costs_a_bounded_number_of_tokens(vlm: TransformersVlm) -> None:
-    long, longer = (vlm._to_read(((), "word " * count)) for count in (5_000, 20_000))
+    long, longer = (vlm._inputs_of(((), "word " * count)) for count in (5_000, 20_000))
     assert torch.equal(long["input_ids"], longer["input_ids"])
     # What the bundled model takes is far below the bound.
     assert long["input_ids"].shape[1] <= 96 < MAX_CAPTION_TOKENS

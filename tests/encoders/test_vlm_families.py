@@ -124,7 +124,7 @@ def test_alone_in_a_mixed_padded_batch_and_backwards_the_bits_are_the_same(famil
 
 def test_the_batch_is_mixed_and_padded(family: Family, items: list[Item]) -> None:
     """Else the test before this one would show nothing."""
-    prepared = [family.mean._to_read(item) for item in items]
+    prepared = [family.mean._inputs_of(item) for item in items]
     lengths = [inputs["input_ids"].shape[1] for inputs in prepared]
     assert any(bucket(length) > length for length in lengths)
     assert 1 < len({shape_class(inputs) for inputs in prepared}) < len(items)

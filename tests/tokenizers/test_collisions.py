@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fuseid.core.config import RQKMeansConfig
 from fuseid.tokenizers.buckets import bucket_ids
-from fuseid.tokenizers.collisions import Policy, alternatives, digits, placed, reassigned, squared_errors
+from fuseid.tokenizers.collisions import Policy, alternatives, digits, placed, squared_errors
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 VECTORS = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
@@ -22,12 +22,6 @@ codes_arrays = st.integers(1, 3).flatmap(
     lambda levels: st.lists(st.lists(st.integers(0, 3), min_size=levels, max_size=levels), min_size=1, max_size=30)
 )
 quick = settings(deadline=None, derandomize=True, max_examples=100)
-
-
-def sharing(codes: np.ndarray) -> float:
-    """The share of items whose codes another item has too."""
-    ids, _ = bucket_ids(codes)
-    return float((np.bincount(ids)[ids] > 1).mean())
 
 
 @quick
@@ -102,74 +96,6 @@ def test_placing_leaves_the_callers_digits_alone():
     following = np.array([1, 0])
     placed(np.array([0]), np.array([[1]]), following, 1)
     assert following.tolist() == [1, 0]
-
-
-@pytest.fixture(scope="module")
-def line() -> RQKMeans:
-    """On a line: codes (a, b) stand for 10 a + b, with b of 0, 1 and 3."""
-    books = [np.array([[0], [10]], np.float32), np.array([[0], [1], [3]], np.float32)]
-    return RQKMeans({"beam": 6}, books, [np.zeros(2, np.float32), np.zeros(3, np.float32)])
-
-
-def test_by_hand_on_a_line(line):
-    vectors = np.array([[0.1], [0.2], [0.3], [0.4], [10.0], [10.0]], np.float32)
-    codes = line.encode(vectors)
-    assert codes.tolist() == [[0, 0]] * 4 + [[1, 0]] * 2
-    out, extra, no_room = reassigned(line, vectors, codes, capacity=1, count=6)
-    # 0.2 goes to 1, 0.3 to 3, 0.4 over the gap to 11, since the first 10.0 keeps 10; the second one goes to 13.
-    assert out.tolist() == [[0, 0], [0, 1], [0, 2], [1, 1], [1, 0], [1, 2]]
-    assert extra == pytest.approx([0, 0.64 - 0.04, 7.29 - 0.09, 10.6**2 - 0.16, 0, 9], rel=1e-4)
-    assert not no_room.any()
-
-    # With three alternatives 0.4 knows of 0, 1 and 3 only.
-    out, extra, no_room = reassigned(line, vectors, codes, capacity=1, count=3)
-    assert out.tolist() == [[0, 0], [0, 1], [0, 2], [0, 0], [1, 0], [1, 1]]
-    assert no_room.tolist() == [False, False, False, True, False, False]
-    assert extra[3] == 0
-
-    out, extra, no_room = reassigned(line, vectors, codes, capacity=2, count=3)
-    assert out.tolist() == [[0, 0], [0, 0], [0, 1], [0, 1], [1, 0], [1, 0]]
-
-
-@pytest.mark.parametrize("capacity", [1, 2, 5])
-def test_reassigning_leaves_nobody_over_capacity_but_who_found_no_room(capacity):
-    out, extra, no_room = reassigned(TOKENIZER, VECTORS, CODES, capacity, 16)
-    assert (out.dtype, extra.dtype, no_room.dtype) == (np.int32, np.float32, bool)
-    ids, _ = bucket_ids(out)
-    assert np.bincount(ids[~no_room]).max() <= capacity
-    # The first of each bucket stays, as many as there is room for, and so does who found none.
-    ranks = digits(bucket_ids(CODES)[0], np.zeros(len(CODES), np.int64))
-    stays = (ranks < capacity) | no_room
-    assert np.array_equal(out[stays], CODES[stays])
-    assert (out[~stays] != CODES[~stays]).any(1).all()
-    assert not extra[stays].any()
-
-
-def test_reassigning_leaves_few_items_that_share_codes_and_costs_what_it_says():
-    out, extra, no_room = reassigned(TOKENIZER, VECTORS, CODES)
-    assert sharing(CODES) > 0.4
-    assert sharing(out) < 0.1 * sharing(CODES)
-    assert no_room.mean() < 0.02
-    own, given_ = squared_errors(TOKENIZER, VECTORS, CODES), squared_errors(TOKENIZER, VECTORS, out)
-    assert extra == pytest.approx(given_ - own, abs=1e-4)
-    assert own.sum() < given_.sum() < 1.5 * own.sum()
-    # More alternatives never leave fewer items a place.
-    assert no_room.sum() <= reassigned(TOKENIZER, VECTORS, CODES, 1, 4)[2].sum()
-
-
-def test_with_room_for_all_nobody_moves():
-    out, extra, no_room = reassigned(TOKENIZER, VECTORS, CODES, capacity=len(CODES))
-    assert np.array_equal(out, CODES)
-    assert not extra.any()
-    assert not no_room.any()
-
-
-def test_who_moves_where_does_not_depend_on_who_comes_later():
-    whole = reassigned(TOKENIZER, VECTORS[:400], CODES[:400])[0]
-    ranks = digits(bucket_ids(CODES)[0], np.zeros(len(CODES), np.int64))
-    # Items with room in their own bucket come before those without, so only those stand whoever follows.
-    settled = np.flatnonzero(ranks[:400] < 1)
-    assert np.array_equal(whole[settled], reassigned(TOKENIZER, VECTORS, CODES)[0][settled])
 
 
 def test_alternatives_come_cheapest_first_and_are_as_dear_as_they_say():

@@ -51,7 +51,7 @@ def test_the_tokens_of_each_style():
 
 @quick
 @given(vocabularies, st.randoms(use_true_random=False))
-def test_codes_come_back_from_their_ids_and_every_token_from_its_level_and_code(vocabulary, random):
+def test_codes_come_back_from_their_ids_which_are_those_of_their_tokens(vocabulary, random):
     assert len(set(vocabulary.tokens)) == len(vocabulary.tokens) == len(vocabulary)
     codes = np.array([[random.randrange(size) for size in vocabulary.sizes] for _ in range(20)])
     ids = vocabulary.ids(codes)
@@ -59,7 +59,6 @@ def test_codes_come_back_from_their_ids_and_every_token_from_its_level_and_code(
     for row, tokens in zip(codes.tolist(), ids.tolist(), strict=True):
         for level, (code, token) in enumerate(zip(row, tokens, strict=True)):
             assert vocabulary.tokens[token] == vocabulary.token(level, code)
-            assert vocabulary.level_and_code(vocabulary.tokens[token]) == (level, code)
     levels = len(vocabulary.codebook_sizes)
     assert np.array_equal(vocabulary.ids(codes[:, :levels]), ids[:, :levels])
 
@@ -100,8 +99,6 @@ def test_there_is_room_for_twice_the_digits_in_use():
         (lambda: Vocabulary((3,), style="tiger"), "unknown style"),
         (lambda: Vocabulary((2,) * 26, 1), "at most 26 levels"),
         (lambda: SMALL.token(0, 3), "level 1 has no code 3"),
-        (lambda: SMALL.level_and_code("<pad>"), "no code"),
-        (lambda: SMALL.level_and_code("<z_1>"), "no code"),
         (lambda: SMALL.ids(np.array([[3, 0, 0]])), r"codes 0 to 2, got 3$"),
         (lambda: SMALL.ids(np.array([[0, -1]])), r"codes 0 to 1, got -1$"),
         (lambda: SMALL.ids(np.array([[0, 0, 2]])), "one with more digits, which keeps all ids"),

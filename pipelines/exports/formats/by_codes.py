@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -12,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fuseid.pipelines.exports.columns import IDS, ExportInfo, chunks, codes_of, column, digits_of
+from fuseid.pipelines.exports.columns import IDS, ExportInfo, chunks, codes_of, column, ids_of
 from fuseid.pipelines.exports.order import order_of, settle_ties
+from fuseid.pipelines.streams.spill import Spill
 
-PART_ROWS = 1 << 21
+_PART_ROWS = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Part:
 
 
 def by_codes(
-    items: Iterable[pa.RecordBatch], folder: Path, about: ExportInfo, part_rows: int = PART_ROWS
+    items: Iterable[pa.RecordBatch], folder: Path, info: ExportInfo, part_rows: int = _PART_ROWS
 ) -> Iterator[Part]:
     """Items that come in any order sorted by codes, then digit, then content_id; those of equal codes are never in two
     parts.
@@ -43,41 +43,35 @@ def by_codes(
     A part is a range of the first two codes. All are equally wide, so a part has about `part_rows` items, but more
     where more items share these codes. Memory holds one part; others lie in temporary files in `folder`.
     """
-    count = max(1, -(-about.items // part_rows))
-    tables = (chunk.select(IDS.names) for chunk in chunks(items, about))
+    count = max(1, -(-info.items // part_rows))
+    tables = (chunk.select(IDS.names) for chunk in chunks(items, info))
     if count == 1:
         if held := list(tables):
-            yield _sorted(pa.concat_tables(held), about)
+            yield _sorted(pa.concat_tables(held), info)
         return
     with tempfile.TemporaryDirectory(dir=folder) as directory:
-        paths = [Path(directory) / f"{number}.arrow" for number in range(count)]
-        _spill(tables, paths, about)
-        for path in paths:
-            with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
-                if len(table := reader.read_all()):
-                    yield _sorted(table, about)
-
-
-def _spill(tables: Iterable[pa.Table], paths: list[Path], about: ExportInfo) -> None:
-    """Each item into the file of its range of first two codes."""
-    first, second = (*about.codebook_sizes, 1)[:2]
-    with ExitStack() as files:
-        writers = [files.enter_context(pa.ipc.new_stream(str(path), IDS)) for path in paths]
+        parts = Spill(Path(directory), "part", count, IDS)
         for table in tables:
-            codes_NL = codes_of(column(table, "codes"), about.codebook_sizes).astype(np.int64)
-            key_N = codes_NL[:, 0] * second + (codes_NL[:, 1] if about.levels > 1 else 0)
-            part_N = key_N * len(paths) // (first * second)
-            for number in np.unique(part_N).tolist():
-                writers[number].write_table(table.filter(pa.array(part_N == number)).cast(IDS))
+            parts.write(table.cast(IDS), _parts_of(table, info, count))
+        parts.close()
+        for number in range(count):
+            if len(table := parts.read(number)):
+                yield _sorted(table, info)
 
 
-def _sorted(table: pa.Table, about: ExportInfo) -> Part:
-    codes_NL = codes_of(column(table, "codes"), about.codebook_sizes)
-    digits_N = digits_of(column(table, "suffix"))
-    if digits_N.max(initial=0) > about.largest_suffix:
-        raise ValueError(f"suffixes up to {about.largest_suffix} were announced, {digits_N.max()} came")
-    ids_NM, content_ids = np.column_stack([codes_NL, digits_N]), column(table, "content_id")
-    order = _order(ids_NM, (*about.codebook_sizes, about.largest_suffix + 1), content_ids)
+def _parts_of(table: pa.Table, info: ExportInfo, count: int) -> np.ndarray:
+    """uint16 [N]: the part of each item, by its first two codes."""
+    first, second = (*info.codebook_sizes, 1)[:2]
+    codes_NL = codes_of(column(table, "codes"), info.codebook_sizes).astype(np.int64)
+    key_N = codes_NL[:, 0] * second + (codes_NL[:, 1] if info.levels > 1 else 0)
+    return (key_N * count // (first * second)).astype(np.uint16)
+
+
+def _sorted(table: pa.Table, info: ExportInfo) -> Part:
+    ids_NM, content_ids = ids_of(table, info.codebook_sizes), column(table, "content_id")
+    if (largest := ids_NM[:, -1].max(initial=0)) > info.largest_suffix:
+        raise ValueError(f"suffixes up to {info.largest_suffix} were announced, {largest} came")
+    order = _order(ids_NM, (*info.codebook_sizes, info.largest_suffix + 1), content_ids)
     return Part(content_ids.take(pa.array(order)), ids_NM.take(order, axis=0))
 
 

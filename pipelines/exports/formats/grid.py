@@ -9,7 +9,6 @@ alone and 1 to n for n items of equal codes.
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.pipelines.exports.columns import ExportInfo, codes_of, column, digits_of
-from fuseid.pipelines.exports.formats.base import ids_table, readable
-from fuseid.pipelines.exports.formats.numbering import numbered, read_items
+from fuseid.pipelines.exports.formats.numbering import numbered
 
 NAME = "grid"
 COLLISIONS = (
@@ -30,7 +28,7 @@ SORTED = True
 FILE = "semantic_ids.pt"
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
     """`semantic_ids.pt`, int64 [L + 1, N], and `items.parquet`, the map of N numbers to content_ids.
 
     The tensor is one array: it is filled in a memory-mapped file, whose pages the system can put aside, and saved from
@@ -39,37 +37,12 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> N
     import torch
 
     with tempfile.TemporaryFile(dir=folder) as scratch:
-        codes_MN = _zeros(scratch, about.levels + 1, about.items)
-        for numbers_N, chunk in numbered(items, folder, about):
+        codes_MN = _zeros(scratch, info.levels + 1, info.items)
+        for numbers_N, chunk in numbered(items, folder, info):
             at = slice(numbers_N[0], numbers_N[-1] + 1)
-            codes_MN[:-1, at] = codes_of(column(chunk, "codes"), about.codebook_sizes).T
+            codes_MN[:-1, at] = codes_of(column(chunk, "codes"), info.codebook_sizes).T
             codes_MN[-1, at] = digits_of(column(chunk, "suffix"))
         torch.save(torch.from_numpy(codes_MN), folder / FILE)
-
-
-def read(folder: Path) -> pa.Table:
-    """Raises BadInput for a file that is no such tensor; nothing but tensors is unpickled."""
-    import torch
-
-    content_ids, _ = read_items(folder)
-    path = folder / FILE
-    with readable(path, "a tensor of semantic IDs"):
-        try:
-            with warnings.catch_warnings():
-                # Of other things than tensors, torch warns; here they are refused.
-                warnings.simplefilter("ignore")
-                codes_MN = torch.load(path, map_location="cpu", weights_only=True)
-        except OSError:
-            raise
-        except Exception as error:
-            # Torch names no class for all that damaged bytes make its readers raise.
-            raise ValueError(str(error) or type(error).__name__) from None
-        if type(codes_MN) is not torch.Tensor or codes_MN.layout is not torch.strided:
-            raise ValueError("it holds no plain tensor")
-        if codes_MN.dtype is not torch.int64 or codes_MN.dim() != 2 or len(codes_MN) < 2:
-            raise ValueError(f"its tensor is {codes_MN.dtype} {list(codes_MN.shape)}, not int64 [levels + 1, items]")
-        codes_NM = codes_MN.numpy().T
-        return ids_table(content_ids, codes_NM[:, :-1], codes_NM[:, -1])
 
 
 def _zeros(scratch: object, rows: int, columns: int) -> np.ndarray:

@@ -21,9 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.exports.columns import ExportInfo, codes_of, column, digits_of, joined, spelled, write_text
-from fuseid.pipelines.exports.formats.base import ids_table, readable
-from fuseid.pipelines.exports.formats.numbering import numbered, read_items
+from fuseid.pipelines.exports.columns import ExportInfo, column, ids_of, joined, spelled, write_text
+from fuseid.pipelines.exports.formats.numbering import numbered
 from fuseid.pipelines.exports.formats.tokens import token_tables
 
 NAME = "minionerec"
@@ -39,7 +38,7 @@ INDEX, ITEM, INFO = "items.index.json", "items.item.json", "items.info.txt"
 _BREAKS = r"[\x00-\x1f\x7f\x{85}\x{2028}\x{2029}]+"
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
     """`items.index.json`, `items.item.json` and `items.info.txt`, one item a line, and the map `items.parquet`.
 
     The title is the attribute `title`, else the caption, else the VLM's caption, else the content_id; each run of tabs,
@@ -47,54 +46,27 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> N
     a caption; its line ends stay, escaped in the JSON. Both are trimmed. Memory holds one chunk.
     Raises BadInput for more levels than there are letters.
     """
-    if about.levels >= len(ascii_lowercase):
-        raise BadInput(f"{NAME} names levels by letters and has 25 at most, this tokenizer has {about.levels}")
-    quoted, plain = _tables(about, '"', ", "), _tables(about, "", "")
+    if info.levels >= len(ascii_lowercase):
+        raise BadInput(f"{NAME} names levels by letters and has 25 at most, this tokenizer has {info.levels}")
+    quoted, plain = _tables(info, '"', ", "), _tables(info, "", "")
     with ExitStack() as files:
-        index, item, info = (files.enter_context((folder / name).open("wb")) for name in (INDEX, ITEM, INFO))
-        for numbers_N, chunk in numbered(items, folder, about):
+        index, item, lines = (files.enter_context((folder / name).open("wb")) for name in (INDEX, ITEM, INFO))
+        for numbers_N, chunk in numbered(items, folder, info):
             first = int(numbers_N[0]) == 0
-            codes_NM = np.column_stack(
-                [codes_of(column(chunk, "codes"), about.codebook_sizes), digits_of(column(chunk, "suffix"))]
-            )
+            codes_NM = ids_of(chunk, info.codebook_sizes)
             tokens = spelled(codes_NM, quoted)
             _write_json(index, joined(',\n"', numbers_N, '": [', tokens, "]"), first)
             title, description = texts_of(chunk)
             pairs = ('": {"title": ', _quoted(title), ', "description": ', _quoted(description), "}")
             _write_json(item, joined(',\n"', numbers_N, *pairs), first)
-            write_text(info, joined(spelled(codes_NM, plain), "\t", title, "\t", numbers_N, "\n"))
+            write_text(lines, joined(spelled(codes_NM, plain), "\t", title, "\t", numbers_N, "\n"))
         for file in (index, item):
-            file.write(b"\n}\n" if about.items else b"{}\n")
+            file.write(b"\n}\n" if info.items else b"{}\n")
 
 
-def read(folder: Path) -> pa.Table:
-    """From the index and the map. Raises BadInput where an item's tokens are not `<a_N>`, `<b_N>`, ... in order."""
-    content_ids, levels = read_items(folder)
-    path = folder / INDEX
-    with readable(path, "an index of MiniOneRec"):
-        index = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(index, dict) or list(index) != [str(number) for number in range(len(content_ids))]:
-            raise ValueError(f"its items are not those of {len(content_ids)} numbers")
-        lists = pa.array(list(index.values()), pa.list_(pa.string()))
-        lengths_N = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
-        if not np.isin(lengths_N, (levels, levels + 1)).all():
-            raise ValueError(f"not every item has {levels} tokens, or one more")
-        tokens = lists.flatten()
-        starts_N = np.cumsum(lengths_N) - lengths_N
-        place = np.arange(len(tokens)) - np.repeat(starts_N, lengths_N)
-        letters = pa.array(list(ascii_lowercase)).take(pa.array(place))
-        numbers = pc.utf8_slice_codeunits(tokens, 3, -1)
-        named = pc.equal(pc.cast(joined("<", letters, "_", numbers, ">"), pa.string()), tokens)
-        if not pc.all(named, skip_nulls=False, min_count=0).as_py():
-            raise ValueError("its tokens are not <a_0> to <z_0> in that order")
-        codes_NM = np.zeros((len(lists), levels + 1), np.int64)
-        codes_NM[np.repeat(np.arange(len(lists)), lengths_N), place] = numbers.cast(pa.int32()).to_numpy()
-        return ids_table(content_ids, codes_NM[:, :-1], codes_NM[:, -1])
-
-
-def _tables(about: ExportInfo, quote: str, between: str) -> list[pa.Array]:
+def _tables(info: ExportInfo, quote: str, between: str) -> list[pa.Array]:
     """By level the token of each code, and last that of each digit, where 0 is no token."""
-    *levels, digits = token_tables(NAME, (*about.codebook_sizes, about.largest_suffix + 1), quote, between)
+    *levels, digits = token_tables(NAME, (*info.codebook_sizes, info.largest_suffix + 1), quote, between)
     return [*levels, pa.concat_arrays([pa.array([""], pa.large_string()), digits.slice(1)])]
 
 

@@ -11,24 +11,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuseid.pipelines.exports.columns import ExportInfo, chunks, column
-from fuseid.pipelines.exports.formats.base import readable
 from fuseid.pipelines.streams.prefetch import in_background
 
 FILE = "items.parquet"
 _LEVELS = b"fuseid.levels"
 
 
-def numbered(items: Iterable[pa.RecordBatch], folder: Path, about: ExportInfo) -> Iterator[tuple[np.ndarray, pa.Table]]:
+def numbered(items: Iterable[pa.RecordBatch], folder: Path, info: ExportInfo) -> Iterator[tuple[np.ndarray, pa.Table]]:
     """-> (numbers int64 [N], chunk of N items), while their map is written beside."""
-    with items_writer(folder, about) as write:
-        for chunk in chunks(items, about):
+    with items_writer(folder, info) as write:
+        for chunk in chunks(items, info):
             yield write(column(chunk, "content_id")), chunk
 
 
 @contextmanager
-def items_writer(folder: Path, about: ExportInfo) -> Iterator[Callable[[pa.Array], np.ndarray]]:
+def items_writer(folder: Path, info: ExportInfo) -> Iterator[Callable[[pa.Array], np.ndarray]]:
     """-> what adds content_ids [N] to the map (number int64, content_id string) and gives their numbers, int64 [N]."""
-    schema = pa.schema([("number", pa.int64()), ("content_id", pa.string())], {_LEVELS: str(about.levels)})
+    schema = pa.schema([("number", pa.int64()), ("content_id", pa.string())], {_LEVELS: str(info.levels)})
     written = 0
 
     def write(content_ids: pa.Array) -> np.ndarray:
@@ -43,14 +42,3 @@ def items_writer(folder: Path, about: ExportInfo) -> Iterator[Callable[[pa.Array
         in_background(file.write_batch) as write_later,
     ):
         yield write
-
-
-def read_items(folder: Path) -> tuple[pa.Array, int]:
-    """-> (content_id by number, levels of the IDs). Raises BadInput where the map is missing or has gaps."""
-    path = folder / FILE
-    with readable(path, "a map of item numbers"):
-        table = pq.ParquetFile(path).read(["number", "content_id"])
-        levels = int((table.schema.metadata or {})[_LEVELS])
-        if not np.array_equal(table["number"].to_numpy(), np.arange(table.num_rows)):
-            raise ValueError("its numbers are not 0, 1, 2, ...")
-        return table["content_id"].combine_chunks().cast(pa.string()), levels

@@ -16,9 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.exports.columns import ExportInfo, codes_of, column, digits_of, joined, lists_of, matrix, spelled
-from fuseid.pipelines.exports.formats.base import ids_table, readable
-from fuseid.pipelines.exports.formats.numbering import numbered, read_items
+from fuseid.pipelines.exports.columns import ExportInfo, codes_of, column, joined, lists_of, spelled
+from fuseid.pipelines.exports.formats.numbering import numbered
 from fuseid.pipelines.exports.formats.tokens import token_tables
 from fuseid.pipelines.streams.prefetch import in_background
 from fuseid.tokenizers.vocabulary import BEGIN, END
@@ -36,18 +35,18 @@ _SIDS = pa.schema([("pid", pa.int64()), ("sid", pa.list_(pa.int32())), ("suffix"
 _CAPTIONS = pa.schema([("pid", pa.int64()), ("dense_caption", pa.string())])
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
     """`pid2sid.parquet`, `pid2caption.parquet` (the VLM's caption, else the item's own; items without one are left out)
     and the map `items.parquet`. Memory holds one chunk.
 
     Raises BadInput for another number of levels than three, or more than 8,192 codes: OpenOneRec would cut them off.
     """
-    if about.levels != _LEVELS or max(about.codebook_sizes) > _CODES:
+    if info.levels != _LEVELS or max(info.codebook_sizes) > _CODES:
         raise BadInput(
             f"{NAME} holds {_LEVELS} levels of {_CODES} codes at most, this tokenizer has codebooks of "
-            f"{list(about.codebook_sizes)}; fit one that fits, or choose another --format"
+            f"{list(info.codebook_sizes)}; fit one that fits, or choose another --format"
         )
-    tables = token_tables(NAME, about.codebook_sizes)
+    tables = token_tables(NAME, info.codebook_sizes)
     with (
         pq.ParquetWriter(
             folder / SIDS, _SIDS, compression="zstd", use_dictionary=["sid.list.element", "suffix"]
@@ -56,26 +55,14 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> N
         in_background(sids.write_table) as write_sids,
         in_background(captions.write_table) as write_captions,
     ):
-        for numbers_N, chunk in numbered(items, folder, about):
-            codes_NL = codes_of(column(chunk, "codes"), about.codebook_sizes)
+        for numbers_N, chunk in numbered(items, folder, info):
+            codes_NL = codes_of(column(chunk, "codes"), info.codebook_sizes)
             text = joined(BEGIN, spelled(codes_NL, tables), END)
             pids = pa.array(numbers_N)
             rows = [pids, lists_of(codes_NL), column(chunk, "suffix"), text.cast(pa.string())]
             write_sids(pa.Table.from_arrays(rows, schema=_SIDS))
-            told = pc.coalesce(_filled(column(chunk, "vlm_caption")), _filled(column(chunk, "caption")))
-            write_captions(pa.Table.from_arrays([pids, told], schema=_CAPTIONS).filter(told.is_valid()))
-
-
-def read(folder: Path) -> pa.Table:
-    """From the codes and the map. Raises BadInput where they are not those of the same items."""
-    content_ids, levels = read_items(folder)
-    path = folder / SIDS
-    with readable(path, "a table of pid and sid"):
-        table = pq.ParquetFile(path).read(["pid", "sid", "suffix"]).combine_chunks()
-        if not table["pid"].combine_chunks().equals(pa.array(range(len(content_ids)), pa.int64())):
-            raise ValueError(f"its pids are not those of {len(content_ids)} items in order")
-        digits_N = digits_of(column(table, "suffix").cast(pa.int32()))
-        return ids_table(content_ids, matrix(column(table, "sid"), levels), digits_N)
+            captioned = pc.coalesce(_filled(column(chunk, "vlm_caption")), _filled(column(chunk, "caption")))
+            write_captions(pa.Table.from_arrays([pids, captioned], schema=_CAPTIONS).filter(captioned.is_valid()))
 
 
 def _filled(texts: pa.Array) -> pa.Array:

@@ -14,9 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.pipelines.exports.columns import ExportInfo
-from fuseid.pipelines.exports.formats.base import ids_table, readable
 from fuseid.pipelines.exports.formats.by_codes import by_codes
-from fuseid.pipelines.exports.formats.numbering import items_writer, read_items
+from fuseid.pipelines.exports.formats.numbering import items_writer
 
 NAME = "static"
 COLLISIONS = (
@@ -28,7 +27,7 @@ SORTED = False
 SIDS, DIGITS = "sids.npy", "sids_digit.npy"
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
     """`sids.npy`, int32 [N, L], `sids_digit.npy`, int32 [N, L + 1], and `items.parquet`, their content_ids by row.
 
     Rows ascend by codes, then digit, then content_id. Memory holds one part of the sort; the arrays are written as
@@ -37,38 +36,15 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> N
     with (
         (folder / SIDS).open("wb") as sids,
         (folder / DIGITS).open("wb") as digits,
-        items_writer(folder, about) as write_content_ids,
+        items_writer(folder, info) as write_content_ids,
     ):
-        _write_header(sids, (about.items, about.levels))
-        _write_header(digits, (about.items, about.levels + 1))
-        for part in by_codes(items, folder, about):
+        _write_header(sids, (info.items, info.levels))
+        _write_header(digits, (info.items, info.levels + 1))
+        for part in by_codes(items, folder, info):
             write_content_ids(part.content_ids)
             sids.write(np.ascontiguousarray(part.codes_NL, "<i4").data)
             digits.write(np.ascontiguousarray(part.ids_NM, "<i4").data)
 
 
-def read(folder: Path) -> pa.Table:
-    """Raises BadInput for arrays that are not sorted or not of the items that the map names; never unpickles."""
-    content_ids, levels = read_items(folder)
-    path = folder / DIGITS
-    with readable(path, "an array of semantic IDs"):
-        codes_NM = _load(path)
-        if codes_NM.shape != (len(content_ids), levels + 1):
-            raise ValueError(f"its shape is {codes_NM.shape}, not ({len(content_ids)}, {levels + 1})")
-        before, after = codes_NM[:-1], codes_NM[1:]
-        differ = before != after
-        where = differ.argmax(axis=1)[:, None]
-        below = np.take_along_axis(before, where, 1) > np.take_along_axis(after, where, 1)
-        if below.any():
-            raise ValueError("its rows are not sorted")
-        return ids_table(content_ids, codes_NM[:, :-1], codes_NM[:, -1])
-
-
 def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": shape})
-
-
-def _load(path: Path) -> np.ndarray:
-    # Mapped, so that a header which promises more than the file holds is found out before memory is taken for it.
-    with np.errstate(over="raise"):
-        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))

@@ -23,13 +23,11 @@ from fuseid.pipelines.exports.columns import (
     CHUNK_ROWS,
     ExportInfo,
     column,
-    digits_of,
     joined,
     lists_of,
     matrix,
     suffixes_of,
 )
-from fuseid.pipelines.exports.formats.base import ids_table, readable
 from fuseid.pipelines.exports.formats.by_codes import Part, by_codes
 from fuseid.pipelines.streams.prefetch import in_background
 
@@ -62,7 +60,7 @@ _DICTIONARIES = [
 ]
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
     """`v1/item_to_sid`, `v1/sid_to_items`, each with `part-0.parquet`, sorted by codes, and `v1/manifest.json`, last.
 
     Memory holds a few parts of the sort.
@@ -77,39 +75,39 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> N
         in_background(item_to_sid.write_table) as write_items,
         in_background(sid_to_items.write_table) as write_groups,
     ):
-        for part in by_codes(items, folder, about):
+        for part in by_codes(items, folder, info):
             starts_G = _starts(part.codes_NL)
             counts_G = np.diff(starts_G)
             most = max(most, int(counts_G.max()))
             index_N = np.arange(len(part.codes_NL)) - np.repeat(starts_G[:-1], counts_G) + 1
-            write_items(_items_table(part, index_N, about), CHUNK_ROWS)
+            write_items(_items_table(part, index_N, info), CHUNK_ROWS)
             groups = pa.ListArray.from_arrays(pa.array(starts_G.astype(np.int32)), part.content_ids)
-            write_groups(_groups_table(part.codes_NL[starts_G[:-1]], groups, about), CHUNK_ROWS)
-    _write_manifest(folder, about, most)
+            write_groups(_groups_table(part.codes_NL[starts_G[:-1]], groups, info), CHUNK_ROWS)
+    _write_manifest(folder, info, most)
 
 
-def write_delta(changes: Iterator[pa.RecordBatch], folder: Path, about: ExportInfo) -> None:
+def write_delta(changes: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
     """Adds `delta_item_to_sid` and `delta_sid_to_items` to the generation that `write` left in `folder`.
 
     changes: what became of items since an earlier export. The first holds the items that were added or whose ID
     changed; the second all IDs that gained or lost an item, whole as they are now, with no items where none is left
     (TorchEasyRec itself only appends). Memory grows with the changes.
     """
-    given, touched = [pa.array([], pa.string())], [np.empty((0, about.levels), np.int32)]
+    given, touched = [pa.array([], pa.string())], [np.empty((0, info.levels), np.int32)]
     for batch in changes:
         given.append(batch["content_id"].filter(batch["new_codes"].is_valid()))
-        touched += [matrix(batch[name].drop_null(), about.levels) for name in ("old_codes", "new_codes")]
+        touched += [matrix(batch[name].drop_null(), info.levels) for name in ("old_codes", "new_codes")]
     touched_GL = np.unique(np.concatenate(touched), axis=0)
     places = _filtered(_path(folder, "item_to_sid"), lambda table: pc.is_in(table["item_id"], pa.concat_arrays(given)))
     keys = _keys(touched_GL)
     groups = _filtered(
         _path(folder, "sid_to_items"),
-        lambda table: pc.is_in(_keys(matrix(column(table, "codebook"), about.levels)), keys),
+        lambda table: pc.is_in(_keys(matrix(column(table, "codebook"), info.levels)), keys),
     )
-    left_GL = matrix(column(groups, "codebook"), about.levels)
+    left_GL = matrix(column(groups, "codebook"), info.levels)
     gone_GL = touched_GL[~pc.is_in(keys, _keys(left_GL)).to_numpy(zero_copy_only=False)]
     none = pa.ListArray.from_arrays(pa.array(np.zeros(len(gone_GL) + 1, np.int32)), pa.array([], pa.string()))
-    groups = pa.concat_tables([groups, _groups_table(gone_GL, none, about)]).combine_chunks()
+    groups = pa.concat_tables([groups, _groups_table(gone_GL, none, info)]).combine_chunks()
     codes_GL = np.concatenate([left_GL, gone_GL])
     groups = groups.take(pa.array(np.lexsort(codes_GL.T[::-1])))
     manifest = _manifest_path(folder)
@@ -118,41 +116,22 @@ def write_delta(changes: Iterator[pa.RecordBatch], folder: Path, about: ExportIn
     for name, table in (("delta_item_to_sid", places), ("delta_sid_to_items", groups)):
         _path(folder, name).parent.mkdir()
         pq.write_table(table, _path(folder, name), compression="zstd")
-    _write_manifest(folder, about, most)
+    _write_manifest(folder, info, most)
 
 
-def read(folder: Path) -> pa.Table:
-    """From item_to_sid; one of TorchEasyRec's own, without `suffix`, gives an item's place less 1 as its digit.
-
-    Raises BadInput for a generation without manifest, which is an unfinished one, and for other columns.
-    """
-    manifest = _manifest_path(folder)
-    with readable(manifest, "a manifest of TorchEasyRec"):
-        sizes = json.loads(manifest.read_text(encoding="utf-8"))["codebook"]
-    path = _path(folder, "item_to_sid")
-    with readable(path, "an item_to_sid of TorchEasyRec"):
-        file = pq.ParquetFile(path)
-        digit = "suffix" if "suffix" in file.schema_arrow.names else "index"
-        table = file.read(["item_id", "codebook", digit]).combine_chunks()
-        digits = column(table, digit).cast(pa.int32())
-        digits_N = digits_of(digits) if digit == "suffix" else digits_of(pc.subtract(digits, 1))
-        content_ids = column(table, "item_id").cast(pa.string())
-        return ids_table(content_ids, matrix(column(table, "codebook"), len(sizes)), digits_N)
-
-
-def _items_table(part: Part, index_N: np.ndarray, about: ExportInfo) -> pa.Table:
+def _items_table(part: Part, index_N: np.ndarray, info: ExportInfo) -> pa.Table:
     codes = lists_of(part.codes_NL, pa.int64())
-    columns = [part.content_ids, codes, codes, _offset(part.codes_NL, about), pa.array(index_N)]
+    columns = [part.content_ids, codes, codes, _offset(part.codes_NL, info), pa.array(index_N)]
     return pa.Table.from_arrays([*columns, suffixes_of(part.digits_N)], schema=_ITEM_TO_SID)
 
 
-def _groups_table(codes_GL: np.ndarray, groups: pa.ListArray, about: ExportInfo) -> pa.Table:
-    columns = [lists_of(codes_GL, pa.int64()), _offset(codes_GL, about), groups]
+def _groups_table(codes_GL: np.ndarray, groups: pa.ListArray, info: ExportInfo) -> pa.Table:
+    columns = [lists_of(codes_GL, pa.int64()), _offset(codes_GL, info), groups]
     return pa.Table.from_arrays(columns, schema=_SID_TO_ITEMS)
 
 
-def _offset(codes_NL: np.ndarray, about: ExportInfo) -> pa.ListArray:
-    return lists_of(codes_NL + np.cumsum([0, *about.codebook_sizes[:-1]]), pa.int64())
+def _offset(codes_NL: np.ndarray, info: ExportInfo) -> pa.ListArray:
+    return lists_of(codes_NL + np.cumsum([0, *info.codebook_sizes[:-1]]), pa.int64())
 
 
 def _starts(codes_NL: np.ndarray) -> np.ndarray:
@@ -180,16 +159,16 @@ def _manifest_path(folder: Path) -> Path:
     return folder / GENERATION / "manifest.json"
 
 
-def _write_manifest(folder: Path, about: ExportInfo, most: int) -> None:
+def _write_manifest(folder: Path, info: ExportInfo, most: int) -> None:
     """The bundle's own manifest; its id is a hash of the files, where TorchEasyRec draws one."""
     paths = sorted((folder / GENERATION).glob("*/part-0.parquet"))
-    digest = hashlib.blake2b(about.tokenizer_id.encode(), digest_size=16)
+    digest = hashlib.blake2b(info.tokenizer_id.encode(), digest_size=16)
     for path in paths:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
     document = {
         "bundle_uuid": digest.hexdigest(),
-        "codebook": list(about.codebook_sizes),
+        "codebook": list(info.codebook_sizes),
         "capacity": most,
         "max_observed_items_per_sid": most,
         "artifacts": {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fuseid.pipelines.sequences.examples import Examples
 from fuseid.pipelines.sequences.items import Items
-from fuseid.pipelines.sequences.texts import json_text, of_histories, of_items, sid_texts, times_of
+from fuseid.pipelines.sequences.texts import json_text, kept_rows, of_histories, of_items, sid_texts, times_of
 
 NAME = "jsonl"
 TRAIN = "prefix"
@@ -38,7 +38,7 @@ def _lines(examples: Examples, items: Items) -> Iterator[str]:
         targets,
         items.content_ids.take(examples.target_E).to_pylist(),
         times_of(examples.target_time_E),
-        examples.kept.to_pylist() or [{}] * len(examples),
+        kept_rows(examples),
         strict=True,
     )
     for user, past, target, name, when, kept in rows:

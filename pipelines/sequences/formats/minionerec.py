@@ -19,7 +19,7 @@ from fuseid.pipelines.exports.formats import minionerec as ids
 from fuseid.pipelines.sequences.examples import Examples
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.options import SPLITS
-from fuseid.pipelines.sequences.texts import json_text, of_histories, of_items, sid_texts
+from fuseid.pipelines.sequences.texts import json_text, kept_rows, of_histories, of_items, sid_texts
 
 NAME = "minionerec"
 TRAIN = "prefix"
@@ -71,7 +71,7 @@ def _rows(examples: Examples, items: Items) -> Iterator[tuple[Any, ...]]:
         examples.target_E.tolist(),
         of_histories(sids, examples.offsets_E),
         target_sids,
-        examples.kept.to_pylist() or [{}] * len(examples),
+        kept_rows(examples),
         strict=True,
     ):
         yield (

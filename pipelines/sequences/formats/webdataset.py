@@ -11,7 +11,7 @@ from typing import Any
 
 from fuseid.pipelines.sequences.examples import Examples
 from fuseid.pipelines.sequences.items import Items
-from fuseid.pipelines.sequences.texts import json_text, of_histories, of_items, times_of
+from fuseid.pipelines.sequences.texts import json_text, kept_rows, of_histories, of_items, times_of
 
 NAME = "webdataset"
 TRAIN = "prefix"
@@ -53,7 +53,7 @@ def _facts(examples: Examples, items: Items) -> Iterator[dict[str, Any]]:
         target_names,
         target_codes,
         times_of(examples.target_time_E),
-        examples.kept.to_pylist() or [{}] * len(examples),
+        kept_rows(examples),
         strict=True,
     )
     names_of_facts = ("user_id", *RESERVED)

@@ -31,7 +31,7 @@ def table_of(rows: Iterable[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(sorted(rows, key=lambda row: row["content_id"].encode()), schema=SCHEMA)
 
 
-def about(table: pa.Table, sizes: tuple[int, ...] = SIZES) -> ExportInfo:
+def info_of(table: pa.Table, sizes: tuple[int, ...] = SIZES) -> ExportInfo:
     suffixes = [suffix for suffix in table["suffix"].to_pylist() if suffix is not None]
     return ExportInfo(sizes, len(table), max(suffixes, default=0), "rq-kmeans-0123456789abcdef")
 
@@ -42,7 +42,7 @@ def export(
     """Writes with only the columns that the format asks for; returns the folder, which is made."""
     folder.mkdir(parents=True)
     columns = table.select([*IDS.names, *form.EXTRA])
-    form.write(iter(columns.to_batches(batch_rows)), folder, about(table, sizes))
+    form.write(iter(columns.to_batches(batch_rows)), folder, info_of(table, sizes))
     return folder
 
 

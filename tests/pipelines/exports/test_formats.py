@@ -23,7 +23,8 @@ from fuseid.pipelines.exports.formats import forge, grid, minionerec, openonerec
 from fuseid.pipelines.exports.formats.by_codes import by_codes
 from fuseid.pipelines.exports.registry import FORMATS, format_named
 
-from .format_items import about, catalogues, export, ids_of, item, many, table_of
+from .format_items import catalogues, export, ids_of, info_of, item, many, table_of
+from .read_formats import read
 
 quick = settings(max_examples=25, deadline=None, derandomize=True)
 LEVELS = {"openonerec": 3}
@@ -55,7 +56,7 @@ def test_what_is_written_is_read_again(name, data):
     table, sizes = data.draw(catalogues(LEVELS.get(name)))
     with tempfile.TemporaryDirectory() as scratch:
         folder = export(FORMATS[name], table, Path(scratch) / "out", sizes)
-        assert FORMATS[name].read(folder).equals(ids_of(table))
+        assert read(name, folder).equals(ids_of(table))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -63,7 +64,7 @@ def test_bytes_depend_neither_on_the_folder_nor_on_how_items_come(name, large, t
     whole = export(FORMATS[name], large, tmp_path / "whole")
     parts = export(FORMATS[name], large, tmp_path / "deeper" / "parts", batch_rows=997)
     assert files_of(whole) == files_of(parts)
-    assert FORMATS[name].read(whole).equals(ids_of(large))
+    assert read(name, whole).equals(ids_of(large))
 
 
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if not form.SORTED])
@@ -104,7 +105,7 @@ def test_chunks_have_one_size(lengths, rows):
 @pytest.mark.parametrize("part_rows", [7, 400, 5000])
 def test_a_sort_in_parts_is_the_sort_of_all(part_rows, tmp_path):
     table = many(3000)
-    facts = about(table, (12, 12, 12))
+    facts = info_of(table, (12, 12, 12))
     shuffled = table.take(np.random.default_rng(7).permutation(3000))
     parts = list(by_codes(iter(shuffled.to_batches(100)), tmp_path, facts, part_rows))
     rows = [
@@ -127,7 +128,7 @@ def test_a_sort_of_codes_that_fill_more_than_one_key(tmp_path):
     codes_NL = rng.integers(0, 1 << 30, (200, 5)).tolist()
     twins = table_of([item(f"{n:03d}{twin}", codes) for n, codes in enumerate(codes_NL) for twin in ("", "b")])
     shuffled = twins.take(rng.permutation(400))
-    (part,) = by_codes(iter(shuffled.to_batches()), tmp_path, about(twins, sizes))
+    (part,) = by_codes(iter(shuffled.to_batches()), tmp_path, info_of(twins, sizes))
     assert part.codes_NL.tolist() == sorted(twins["codes"].to_pylist())
     names = part.content_ids.to_pylist()
     assert [name + "b" for name in names[::2]] == names[1::2]
@@ -146,11 +147,11 @@ BUCKET = table_of(
 )
 
 
-def test_parquet_files_have_a_million_rows_each(monkeypatch, tmp_path):
-    monkeypatch.setattr(parquet, "ROWS_PER_FILE", 20)
-    folder = export(parquet, many(41), tmp_path / "out")
-    assert [pq.read_metadata(path).num_rows for path in sorted(folder.iterdir())] == [20, 20, 1]
-    assert parquet.read(folder).equals(ids_of(many(41)))
+def test_parquet_files_have_so_many_rows_each(tmp_path):
+    table = many(41)
+    parquet.write(iter(table.to_batches()), tmp_path, info_of(table), rows_per_file=20)
+    assert [pq.read_metadata(path).num_rows for path in sorted(tmp_path.iterdir())] == [20, 20, 1]
+    assert read("parquet", tmp_path).equals(ids_of(many(41)))
 
 
 def test_grid_holds_the_digit_in_the_last_row(tmp_path):
@@ -229,7 +230,7 @@ def test_a_delta_of_torcheasyrec_holds_what_changed_and_whole_ids(before, after)
     with tempfile.TemporaryDirectory() as scratch:
         folder = export(torcheasyrec, after[0], Path(scratch) / "out", sizes)
         whole = files_of(folder)
-        torcheasyrec.write_delta(iter(changes), folder, about(after[0], sizes))
+        torcheasyrec.write_delta(iter(changes), folder, info_of(after[0], sizes))
         assert {name: data for name, data in files_of(folder).items() if name in whole and name.endswith("t")} == {
             name: data for name, data in whole.items() if name.endswith("t")
         }

@@ -1,10 +1,9 @@
-"""Goldens of the formats: files written by hand are what is written, and what trainers wrote themselves is read."""
+"""Goldens of the formats: what is written is what was written by hand."""
 
 from __future__ import annotations
 
 import csv
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,11 @@ import torch
 
 from fuseid.pipelines.exports.formats import forge, grid, minionerec, openonerec, parquet, static, torcheasyrec
 
-from .format_items import export, ids_of, item, table_of
+from .format_items import export, item, table_of
 
 DATA = Path(__file__).parents[2] / "data" / "exports"
 NAMES = ["clip,1", "clip-2", 'im"3', "item four", "z9"]
 CODES = [[12, 240, 7], [12, 240, 7], [0, 0, 255], [12, 3, 0], [12, 240, 7]]
-DIGITS = [0, 1, 0, 0, 3]
 TABLE = table_of(
     [
         item("clip,1", [12, 240, 7], caption='A "red" boat\ton the sea\nat dawn'),
@@ -39,12 +37,6 @@ TABLE = table_of(
 )
 
 
-def map_of_numbers(folder: Path) -> None:
-    """`items.parquet` of the five items, by the plain library."""
-    schema = pa.schema([("number", pa.int64()), ("content_id", pa.string())], {"fuseid.levels": "3"})
-    pq.write_table(pa.table([range(5), NAMES], schema=schema), folder / "items.parquet")
-
-
 def assert_maps_numbers(folder: Path) -> None:
     rows = pq.read_table(folder / "items.parquet").to_pylist()
     assert rows == [{"number": number, "content_id": name} for number, name in enumerate(NAMES)]
@@ -57,13 +49,6 @@ def test_texts_are_those_written_by_hand(form, tmp_path):
     assert [path.name for path in texts] == sorted(path.name for path in (DATA / form.NAME).iterdir())
     for path in texts:
         assert path.read_text(encoding="utf-8") == (DATA / form.NAME / path.name).read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("form", [minionerec, forge], ids=lambda form: form.NAME)
-def test_texts_written_by_hand_are_read(form, tmp_path):
-    folder = Path(shutil.copytree(DATA / form.NAME, tmp_path / "hand"))
-    map_of_numbers(folder)
-    assert form.read(folder).equals(ids_of(TABLE))
 
 
 def test_csv_is_what_python_reads_as_csv():
@@ -89,9 +74,6 @@ def test_grid(tmp_path):
     folder = export(grid, TABLE, tmp_path / "out")
     assert torch.equal(torch.load(folder / "semantic_ids.pt", weights_only=True), wanted)
     assert_maps_numbers(folder)
-    # As GRID itself saves: a transposed view, whose storage lies the other way round.
-    torch.save(wanted.T.contiguous().transpose(-2, -1), folder / "semantic_ids.pt")
-    assert grid.read(folder).equals(ids_of(TABLE))
 
 
 def test_openonerec(tmp_path):
@@ -113,9 +95,6 @@ def test_openonerec(tmp_path):
         {"pid": 4, "dense_caption": "A late boat"},
     ]
     assert_maps_numbers(folder)
-    plain = {"pid": range(5), "sid": CODES, "suffix": [digit or None for digit in DIGITS]}
-    pq.write_table(pa.table({name: list(values) for name, values in plain.items()}), folder / "pid2sid.parquet")
-    assert openonerec.read(folder).equals(ids_of(TABLE))
 
 
 def test_torcheasyrec(tmp_path):
@@ -152,19 +131,6 @@ def test_torcheasyrec(tmp_path):
     }
 
 
-def test_a_generation_of_torcheasyrec_itself_is_read(tmp_path):
-    """Integer item ids, and a place from 1 on in place of a digit."""
-    path = tmp_path / "v1" / "item_to_sid" / "part-0.parquet"
-    path.parent.mkdir(parents=True)
-    (tmp_path / "v1" / "manifest.json").write_text('{"codebook": [8, 8], "artifacts": {}}')
-    columns = {"item_id": [30, 4], "codebook": [[1, 2], [1, 2]], "index": [2, 1]}
-    pq.write_table(pa.table(columns), path)
-    assert torcheasyrec.read(tmp_path).to_pylist() == [
-        {"content_id": "30", "codes": [1, 2], "suffix": 1},
-        {"content_id": "4", "codes": [1, 2], "suffix": None},
-    ]
-
-
 def test_static(tmp_path):
     folder = export(static, TABLE, tmp_path / "out")
     rows = [[0, 0, 255], [12, 3, 0], [12, 240, 7], [12, 240, 7], [12, 240, 7]]
@@ -175,18 +141,3 @@ def test_static(tmp_path):
         [*row, digit] for row, digit in zip(rows, digits, strict=True)
     ]
     assert pq.read_table(folder / "items.parquet")["content_id"].to_pylist() == order
-    np.save(folder / "sids_digit.npy", np.column_stack([rows, digits]))
-    assert static.read(folder).equals(ids_of(TABLE))
-
-
-def test_other_layouts_of_text_are_read(tmp_path):
-    """JSON on one line and CSV with as few quotes as can be, as the trainers' own scripts write them."""
-    map_of_numbers(tmp_path)
-    index = json.loads((DATA / "minionerec" / "items.index.json").read_text())
-    (tmp_path / "items.index.json").write_text(json.dumps(index))
-    assert minionerec.read(tmp_path).equals(ids_of(TABLE))
-    for name in ("item_sid.csv", "item_words.csv"):
-        with (DATA / "forge" / name).open(newline="") as source, (tmp_path / name).open("w", newline="") as file:
-            csv.writer(file).writerows(csv.reader(source))
-    assert b'\r\nitem four,"12,3,0"\r\n' in (tmp_path / "item_sid.csv").read_bytes()
-    assert forge.read(tmp_path).equals(ids_of(TABLE))

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fuseid.pipelines.exports import ranges as module
 from fuseid.pipelines.exports.ranges import Ranges
 
 ROWS = 500
@@ -37,15 +36,14 @@ def test_rows_of_too_many_bytes_lie_in_ranges_of_about_as_many_as_are_allowed(ro
     assert bool(list(tmp_path.iterdir())) == (share > 1)
 
 
-def test_large_rows_behind_many_small_ones_make_no_range_of_more_rows_than_the_most(rows, tmp_path, monkeypatch):
+def test_large_rows_behind_many_small_ones_make_no_range_of_more_rows_than_the_most(rows, tmp_path):
     """By the bytes of the first ones a range would have some 200 rows, and 100 KB of captions."""
-    monkeypatch.setattr(module, "_MOST_ROWS", 30)
     captions = [""] * 300 + ["c" * 1000] * 200
     reader = pa.RecordBatchReader.from_batches(
         pa.schema([("content_id", pa.string()), ("caption", pa.string())]),
         pa.table({"content_id": rows["content_id"], "caption": captions}).to_batches(max_chunksize=30),
     )
-    ranges = Ranges.of_bytes(reader, borders, 2200, tmp_path, "rows")
+    ranges = Ranges.of_bytes(reader, borders, 2200, tmp_path, "rows", most_rows=30)
     parts = [ranges.read(number) for number in range(ranges.count)]
     assert sum(map(len, parts)) == ROWS
     assert max(map(len, parts)) == 30

@@ -42,9 +42,9 @@ def named(bare: Any) -> Any:
     return bare
 
 
-def table_of(taken: Snapshot, *extra: str, where: str | None = None) -> pa.Table:
+def table_of(taken: Snapshot, *extra: str, **options: Any) -> pa.Table:
     columns = [*ITEMS.names, *extra]
-    with taken.items(columns, where) as (count, batches):
+    with taken.items(columns, **options) as (count, batches):
         table = pa.Table.from_batches(batches)
     assert len(table) == count
     return table.select(columns)
@@ -56,14 +56,13 @@ def candidate_of(workspace: Any) -> str:
     return workspace.candidate()
 
 
-@pytest.mark.parametrize(("range_bytes", "item_rows"), [(1 << 28, 1 << 16), (700, 10), (1, 1), (4000, 50)])
-def test_items_are_those_of_the_ledger_sorted_however_they_are_cut(named, monkeypatch, range_bytes, item_rows):
-    monkeypatch.setattr(snapshot, "_RANGE_BYTES", range_bytes)
-    monkeypatch.setattr(snapshot, "ITEM_ROWS", item_rows)
+@pytest.mark.parametrize(("range_bytes", "batch_rows"), [(1 << 28, 1 << 16), (700, 10), (1, 1), (4000, 50)])
+def test_items_are_those_of_the_ledger_sorted_however_they_are_cut(named, range_bytes, batch_rows):
     taken = Snapshot.open(named.uri())
-    with taken.items(["kind", "caption", "sid", "attributes"]) as (_, made):
+    columns = ["kind", "caption", "sid", "attributes"]
+    with taken.items(columns, batch_rows=batch_rows, range_bytes=range_bytes) as (_, made):
         batches = list(made)
-    assert [batch.num_rows for batch in batches[:-1]] == [item_rows] * (len(batches) - 1)
+    assert [batch.num_rows for batch in batches[:-1]] == [batch_rows] * (len(batches) - 1)
     rows = pa.Table.from_batches(batches).select(ITEMS.names).to_pylist()
     ids = [row["content_id"] for row in rows]
     assert ids == sorted(named.ledger(), key=str.encode)
@@ -77,16 +76,15 @@ def test_items_are_those_of_the_ledger_sorted_however_they_are_cut(named, monkey
 
 
 @pytest.mark.parametrize("copies", ["all", "some"])
-def test_out_of_order_they_are_the_same_items_with_the_columns_asked_for(named, monkeypatch, copies):
+def test_out_of_order_they_are_the_same_items_with_the_columns_asked_for(named, copies):
     if copies == "some":
         rows = named.store().dataset("contents").to_table(filter="content_id < 'v010'")
         nothing = pa.nulls(len(rows), pa.string())
         named.store().upsert("contents", rows.drop_columns(["sid"]).append_column("sid", nothing))
         place = rows.schema.names.index("tokenizer_id")
         named.store().upsert("contents", rows.set_column(place, rows.schema.field("tokenizer_id"), nothing))
-    monkeypatch.setattr(snapshot, "_RANGE_BYTES", 700)
     taken = Snapshot.open(named.uri())
-    with taken.items(["caption"], ordered=False) as (count, batches):
+    with taken.items(["caption"], ordered=False, range_bytes=700) as (count, batches):
         found = pa.Table.from_batches(batches)
     columns = [*IDS.names, "caption"]
     assert (len(found), found.schema.names) == (count, columns)
@@ -98,12 +96,12 @@ def test_the_order_is_that_of_bytes():
 
 
 @pytest.mark.parametrize("range_bytes", [1 << 28, 500])
-def test_a_condition_selects_items_by_their_columns(named, monkeypatch, range_bytes):
-    monkeypatch.setattr(snapshot, "_RANGE_BYTES", range_bytes)
+def test_a_condition_selects_items_by_their_columns(named, range_bytes):
     taken = Snapshot.open(named.uri())
-    found = table_of(taken, where="content_id >= 'v030' AND content_id < 'w'")["content_id"].to_pylist()
+    where = "content_id >= 'v030' AND content_id < 'w'"
+    found = table_of(taken, where=where, range_bytes=range_bytes)["content_id"].to_pylist()
     assert found == [f"v{i:03d}" for i in range(30, 36)]
-    with taken.items(where="kind = 'nothing'") as (count, batches):
+    with taken.items(where="kind = 'nothing'", range_bytes=range_bytes) as (count, batches):
         assert (count, list(batches)) == (0, [])
 
 
@@ -116,10 +114,7 @@ def test_a_condition_or_column_that_is_none_is_refused_in_one_line(fitted, asked
 
 
 @pytest.mark.parametrize("range_bytes", [1 << 28, 500])
-def test_items_whose_copy_in_contents_is_missing_or_of_another_tokenizer_have_their_id_too(
-    fitted, monkeypatch, range_bytes
-):
-    monkeypatch.setattr(snapshot, "_RANGE_BYTES", range_bytes)
+def test_items_whose_copy_in_contents_is_missing_or_of_another_tokenizer_have_their_id_too(fitted, range_bytes):
     before = table_of(Snapshot.open(fitted.uri()))
     store = fitted.store()
     rows = store.dataset("contents").to_table(filter="content_id >= 'v020' AND content_id < 'v040'")
@@ -132,7 +127,7 @@ def test_items_whose_copy_in_contents_is_missing_or_of_another_tokenizer_have_th
             rows = rows.set_column(rows.schema.names.index(name), field, pa.array([value] * len(rows), field.type))
         store.upsert("contents", rows)
         assert fitted.ids()["v020"] == copy["sid"]
-        assert table_of(Snapshot.open(fitted.uri())).equals(before)
+        assert table_of(Snapshot.open(fitted.uri()), range_bytes=range_bytes).equals(before)
 
 
 @pytest.mark.parametrize(("range_bytes", "held"), [(1 << 28, [10, 10]), (400, [10, 60])])
@@ -150,8 +145,7 @@ def test_of_a_ledger_that_is_mostly_of_deleted_items_memory_holds_the_rows_of_th
     candidate = candidate_of(fitted)
     fitted.store().delete("contents", [f"v{i:03d}" for i in range(50)])
     monkeypatch.setattr(snapshot, "Ranges", Watched)
-    monkeypatch.setattr(snapshot, "_RANGE_BYTES", range_bytes)
-    found = table_of(Snapshot.open(fitted.uri(), candidate))
+    found = table_of(Snapshot.open(fitted.uri(), candidate), range_bytes=range_bytes)
     assert taken == held
     ledger = fitted.store().dataset("assignments").to_table(filter=f"tokenizer_id = '{candidate}'")
     given = dict(zip(ledger["content_id"].to_pylist(), ledger["sid"].to_pylist(), strict=True))
@@ -163,12 +157,10 @@ def test_a_reader_that_fails_leaves_neither_temporary_files_nor_a_thread(named, 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    monkeypatch.setattr(snapshot, "_RANGE_BYTES", 700)
-    monkeypatch.setattr(snapshot, "ITEM_ROWS", 5)
     seen: list[Path] = []
 
     def read(taken: Snapshot) -> None:
-        with taken.items() as (_, batches):
+        with taken.items(batch_rows=5, range_bytes=700) as (_, batches):
             next(batches)
             seen.extend(scratch.glob("fuseid-export-*/*"))
             raise OSError("disk full")

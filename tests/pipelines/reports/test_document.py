@@ -26,7 +26,9 @@ from fuseid.pipelines.reports.keywords import telling_words, words_of
 from fuseid.pipelines.reports.slices import popularity_border
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.store import Store
-from fuseid.tokenizers.quality import code_measures, neighbour_measures, vector_measures
+from fuseid.tokenizers.code_use import code_measures
+from fuseid.tokenizers.fidelity import vector_measures
+from fuseid.tokenizers.neighbours import neighbour_measures
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 ITEMS, COPIES = 150, 12

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.sequences import interactions as module
 from fuseid.pipelines.sequences.interactions import Interactions
 
 HEADER = "user_id,content_id,timestamp,event,weight,impressions"
@@ -20,8 +19,8 @@ ROWS = [
 ]
 
 
-def read(source: Interactions) -> list[dict]:
-    return [row for batch in source.batches() for row in batch.to_pylist()]
+def read(source: Interactions, **options: int) -> list[dict]:
+    return [row for batch in source.batches(**options) for row in batch.to_pylist()]
 
 
 def test_csv_and_parquet_read_alike(interactions, tmp_path):
@@ -62,14 +61,13 @@ def test_columns_keep_their_types_and_numbers_become_names(tmp_path):
     assert [(row["user_id"], row["shown"]) for row in read(source)] == [("7", ["a", "b"]), ("8", None)]
 
 
-def test_a_folder_is_read_by_name_and_in_batches(interactions, tmp_path, monkeypatch):
+def test_a_folder_is_read_by_name_and_in_batches(interactions, tmp_path):
     interactions([["u", "c", 1714564800 + number] for number in range(5)], name="b.csv")
     interactions([["u", "a", 1714564800]], name="a.csv")
     (tmp_path / "_SUCCESS.csv").write_text("")
-    monkeypatch.setattr(module, "_CSV_BLOCK", 64)
     source = Interactions.open(tmp_path)
     assert [file.name for file in source.files] == ["a.csv", "b.csv"]
-    batches = list(source.batches())
+    batches = list(source.batches(csv_block=64))
     assert len(batches) > 2
     assert sum(batch.num_rows for batch in batches) == 6
     assert batches[0]["content_id"][0].as_py() == "a"
@@ -83,12 +81,11 @@ def test_only_what_is_to_be_kept_comes_along(interactions):
         Interactions.open(path, keep=["likes"])
 
 
-def test_rows_without_a_user_an_item_or_a_time_are_counted_and_the_first_is_named(interactions, monkeypatch):
+def test_rows_without_a_user_an_item_or_a_time_are_counted_and_the_first_is_named(interactions):
     good = ["u", "c", 1714564800]
     path = interactions([good, ["", "c", 1714564800], ["u", "", 1714564800], good, ["", "", "never"]])
-    monkeypatch.setattr(module, "_CSV_BLOCK", 64)
     with pytest.raises(BadInput) as refused:
-        read(Interactions.open(path))
+        read(Interactions.open(path), csv_block=64)
     assert str(refused.value) == (
         "no user_id in 2 rows, the first is row 2 of i.csv; no content_id in 2 rows, the first is row 3 of i.csv; "
         "no readable timestamp in 1 row, the first is row 5 of i.csv ('never'); mend or remove them"

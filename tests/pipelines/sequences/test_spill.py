@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.sequences import events as module
 from fuseid.pipelines.sequences import quantiles
-from fuseid.pipelines.sequences.events import UNKNOWN_FILE, Events, part_of
+from fuseid.pipelines.sequences.events import UNKNOWN_FILE, Events
 from fuseid.pipelines.sequences.interactions import EVENTS
-from fuseid.pipelines.streams.spill import Spill
+from fuseid.pipelines.streams.spill import Spill, hash_parts
 
 TIMES = st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=40)
 
@@ -37,7 +36,7 @@ def test_parts_hold_each_row_once_in_order_by_the_hash_of_its_key(tmp_path):
     for start in range(0, 100, 30):
         at = slice(start, start + 30)
         rows = pa.table([keys[at], list(range(100))[at]], schema=schema)
-        spill.write(rows, part_of(rows["key"], 5))
+        spill.write(rows, hash_parts(rows["key"], 5))
     spill.close()
     parts = [spill.read(part).to_pylist() for part in range(5)]
     assert sorted(row["row"] for part in parts for row in part) == list(range(100))
@@ -51,17 +50,15 @@ def batch(content_ids: list[str]) -> pa.RecordBatch:
     return pa.record_batch([[f"u{i}" for i in range(len(content_ids))], content_ids, times], schema=EVENTS)
 
 
-def test_unknown_items_are_counted_named_and_in_no_shard(items, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_NAMED", 2)
-    monkeypatch.setattr(module, "_JOINED_ROWS", 3)
+def test_unknown_items_are_counted_named_and_in_no_shard(items, tmp_path):
     batches = [batch(["c1", "x", "y", "c3", "x"]), batch(["z", "x", "y", "c0"])]
-    events = Events(batches, items, pa.schema([]), tmp_path, shards=3)
+    events = Events(batches, items, pa.schema([]), tmp_path, shards=3, joined_rows=3)
     assert (events.count, events.unknown) == (9, 6)
     assert sorted(number for _, shard in events.read() for number in shard["item"].to_pylist()) == [0, 1, 3]
     assert events.span == (0, 3)
     assert events.time_at(Fraction(2, 3)) == 3
     named = [{"content_id": "x", "events": 3}, {"content_id": "y", "events": 2}]
-    assert events.write_unknown(tmp_path) == {"items": 3, "events": 6, "most_frequent": named}
+    assert events.write_unknown(tmp_path, named=2) == {"items": 3, "events": 6, "most_frequent": named}
     written = pq.read_table(tmp_path / UNKNOWN_FILE).to_pylist()
     assert {row["content_id"]: row["events"] for row in written} == {"x": 3, "y": 2, "z": 1}
 

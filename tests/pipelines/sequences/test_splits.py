@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.sequences import examples
+from fuseid.pipelines.sequences.examples import examples_of
 from fuseid.pipelines.sequences.histories import Histories
 from fuseid.pipelines.sequences.options import SPLITS, TRAIN, Options
 from fuseid.pipelines.sequences.splits import targets_of
@@ -38,14 +38,14 @@ OPTIONS = st.builds(
 )
 
 
-def made(shard_of, rows, options: Options, train: str) -> list[tuple]:
+def made(shard_of, rows, options: Options, train: str, **limits: int) -> list[tuple]:
     """(split, user, history of (item, time), target item, target time, target's event) of all examples in order."""
     table = shard_of(rows, EVENT)
     histories = Histories.of(table)
     kept = table.select(["event"])
     found = []
-    for chunk in examples.examples_of(
-        histories, targets_of(histories, options, train), options.max_history, kept, 0, 1
+    for chunk in examples_of(
+        histories, targets_of(histories, options, train), options.max_history, kept, 0, 1, **limits
     ):
         assert [histories.user_ids[int(number)].as_py() for number in chunk.users_E] == chunk.user_ids.to_pylist()
         for e, user in enumerate(chunk.user_ids.to_pylist()):
@@ -154,11 +154,10 @@ def test_copies_are_left_out_and_what_differs_in_a_kept_column_is_none(shard_of)
 
 
 @pytest.mark.parametrize("most", [1, 3, 7])
-def test_chunks_do_not_change_what_is_in_them(shard_of, monkeypatch, most):
+def test_chunks_do_not_change_what_is_in_them(shard_of, most):
     rows = [(f"u{number % 3}", number % 5, number, "x") for number in range(40)]
     whole = made(shard_of, rows, Options(max_history=5), "prefix")
-    monkeypatch.setattr(examples, "_CHUNK_EVENTS", most)
-    assert made(shard_of, rows, Options(max_history=5), "prefix") == whole
+    assert made(shard_of, rows, Options(max_history=5), "prefix", chunk_events=most) == whole
 
 
 @pytest.mark.parametrize(

@@ -168,23 +168,6 @@ def test_what_damage_cuts_off_is_not_taken_for_words_alone(tmp_path):
     assert [item.content_id for item in listed(path) if item.problem is None] == ["a"]
 
 
-def test_both_readings_find_the_same_though_the_shard_changes_between_them(tmp_path):
-    source = open_source(shard(tmp_path / "0.tar", downloaded("a", "a cat")))
-    before = list(source)
-    shard(tmp_path / "0.tar", downloaded("b", "a dog"))
-    assert list(source) == before
-    assert [item.content_id for item in open_source(tmp_path / "0.tar")] == ["b"]
-
-
-def test_nothing_is_left_when_the_source_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    (tmp_path / "in").mkdir()
-    source = open_source(shard(tmp_path / "in" / "0.tar", downloaded("a", "a cat")))
-    assert len(list(source)) == 1
-    del source
-    assert [entry.name for entry in tmp_path.iterdir()] == ["in"]
-
-
 # Which shards
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fuseid.pipelines.streams.prefetch import Prefetch, in_background
+from fuseid.pipelines.streams.prefetch import Prefetch, chained, in_background
 
 
 def rest(ahead: Prefetch[int]) -> list[int]:
@@ -115,3 +115,27 @@ def test_what_the_block_raises_is_raised_once_the_call_under_way_is_done():
     with pytest.raises(ZeroDivisionError):
         whole()
     assert done == ["first"]
+
+
+def test_iterators_that_are_chained_come_in_order_while_the_next_ones_run():
+    begun = []
+
+    def numbers(first: int) -> Iterator[int]:
+        begun.append(first)
+        yield from range(first, first + 10)
+
+    items = chained((numbers(first) for first in range(1, 61, 10)), 2, 3, "chained")
+    assert next(items) == 1
+    assert sorted(begun) == [1, 11, 21]
+    assert list(items) == list(range(2, 61))
+
+
+def test_a_chain_that_is_left_ends_its_threads():
+    def endless() -> Iterator[int]:
+        while True:
+            yield 1
+
+    items = chained((endless() for _ in range(9)), 2, 3, "left-early")
+    assert next(items) == 1
+    items.close()
+    assert "left-early" not in {thread.name for thread in threading.enumerate()}

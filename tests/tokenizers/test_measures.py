@@ -1,4 +1,4 @@
-"""The measures put together: every one defined, and the parts' own figures."""
+"""Definitions of the measures: each is measured at the levels it names, and beats chance on vectors that fit."""
 
 from __future__ import annotations
 
@@ -7,16 +7,10 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from fuseid.core.errors import BadInput
-from fuseid.tokenizers.quality import (
-    DEFINITIONS,
-    NULLS,
-    code_measures,
-    definition,
-    measures,
-    neighbour_measures,
-    vector_measures,
-)
+from fuseid.tokenizers.code_use import code_measures
+from fuseid.tokenizers.fidelity import vector_measures
+from fuseid.tokenizers.measures import DEFINITIONS, NULLS, Measure, definition
+from fuseid.tokenizers.neighbours import neighbour_measures
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 SIZES = (8, 8, 4)
@@ -25,16 +19,13 @@ TOKENIZER = RQKMeans.fit(VECTORS, SIZES, iterations=4)
 CODES = TOKENIZER.encode(VECTORS)
 
 
-def everything(seed: int = 0):
-    return measures(
-        CODES,
-        SIZES,
-        shared_with=np.arange(500),
-        sample_vectors_SD=VECTORS,
-        decode=TOKENIZER.decode,
-        queries=80,
-        seed=seed,
-    )
+def everything() -> list[Measure]:
+    rows = np.arange(80)
+    return [
+        *code_measures(CODES, SIZES, shared_with=np.arange(500)),
+        *vector_measures(VECTORS, TOKENIZER.decode, CODES),
+        *neighbour_measures(VECTORS[rows], CODES[rows], VECTORS, CODES, own_rows=rows),
+    ]
 
 
 def test_every_definition_is_measured_in_its_order_and_at_its_levels():
@@ -60,32 +51,8 @@ def test_a_name_that_is_none_is_refused():
             definition(name)
 
 
-def test_the_parts_are_the_parts():
-    found = everything(seed=3)
-    parts = code_measures(CODES, SIZES, shared_with=np.arange(500), seed=3)
-    parts += vector_measures(VECTORS, TOKENIZER.decode, CODES, seed=3)
-    assert found[: len(parts)] == parts
-    assert found == everything(seed=3) != everything(seed=4)
-    rows = np.arange(100, 300)
-    options = {"sample_rows_S": rows, "sample_vectors_SD": VECTORS[rows], "queries": 1000, "ks": (5,)}
-    sampled = measures(CODES, SIZES, **options)
-    every = neighbour_measures(VECTORS[rows], CODES[rows], VECTORS[rows], CODES[rows], ks=(5,), own_rows=np.arange(200))
-    assert sampled == [*code_measures(CODES, SIZES), *every]
-
-
-def test_less_is_measured_of_less():
-    assert measures(CODES, SIZES) == code_measures(CODES, SIZES)
-    one = measures(CODES[:1], SIZES, sample_vectors_SD=VECTORS[:1], decode=TOKENIZER.decode)
-    assert {definition(measure.name).group for measure in one} == {"collisions", "code use", "fidelity"}
-
-
 def test_quantized_vectors_beat_their_nulls():
     for measure in everything():
         if definition(measure.name).null == "IDs permuted":
             higher = definition(measure.name).better == "high"
             assert measure.low > measure.null_high if higher else measure.high < measure.null_low
-
-
-def test_a_sample_of_other_rows_is_refused():
-    with pytest.raises(BadInput, match="500 sample rows and 9 sample vectors"):
-        measures(CODES, SIZES, sample_vectors_SD=VECTORS[:9])

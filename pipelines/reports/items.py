@@ -1,54 +1,29 @@
-"""The tables of a database at one version, read for a report: every item's codes, and a sample with its vectors."""
+"""The items that a report looks at: the codes of all of them, and a sample with its vectors."""
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.protocols import Tokenizer
-from fuseid.pipelines.jobs.progress import Progress
+from fuseid.pipelines.jobs.progress import Progress, tracked
 from fuseid.pipelines.reports.slices import Slicing, popularity_border
-from fuseid.pipelines.store.rows import sql_string, table_by_id
+from fuseid.pipelines.store.pinned_tables import PinnedTables
+from fuseid.pipelines.store.rows import sampled_rows, sql_string, table_by_id
 from fuseid.pipelines.store.vector_columns import nan_rows
 
 _BATCH = 8192
 
 
-@dataclass(frozen=True)
-class Pinned:
-    """Both tables at the version they had when the report began."""
-
-    contents: lance.LanceDataset
-    ledger: lance.LanceDataset
-
-    def draw(self, limit: int) -> pa.Table:
-        """At most `limit` items with a fused vector, lowest hash of the content_id first."""
-        if "fused" not in self.contents.schema.names:
-            return self.contents.schema.empty_table()
-
-        def keyed() -> Iterator[tuple[bytes, str]]:
-            for batch in self.contents.to_batches(columns=["content_id"], filter="fused IS NOT NULL"):
-                for content_id in batch["content_id"].to_pylist():
-                    yield hashlib.blake2b(content_id.encode(), digest_size=8).digest(), content_id
-
-        ids = pa.array([content_id for _, content_id in heapq.nsmallest(limit, keyed())], pa.string())
-        columns = ["content_id", "kind", "caption", "vlm_caption", "attributes", "fused"]
-        rows = table_by_id(self.contents, ids.to_pylist(), columns)
-        return rows.take(pc.index_in(ids, value_set=rows["content_id"].combine_chunks()))
-
-    def ids(self, content_ids: pa.Array, tokenizer_id: str) -> pa.Table:
-        """The ledger's rows of these items under a tokenizer, one for each; null where an item has none."""
-        where = f"tokenizer_id = {sql_string(tokenizer_id)}"
-        columns = ["content_id", "codes", "suffix", "sid", "fused_fp"]
-        rows = table_by_id(self.ledger, content_ids.to_pylist(), columns, where)
-        return rows.take(pc.index_in(content_ids, value_set=rows["content_id"].combine_chunks()))
+def drawn_items(pinned: PinnedTables, limit: int) -> pa.Table:
+    """At most `limit` items with a fused vector, lowest hash of the content_id first."""
+    if "fused" not in pinned.contents.schema.names:
+        return pinned.contents.schema.empty_table()
+    columns = ["kind", "caption", "vlm_caption", "attributes", "fused"]
+    return sampled_rows(pinned.contents, limit, columns, "fused IS NOT NULL")
 
 
 @dataclass(frozen=True)
@@ -65,19 +40,18 @@ class Codes:
     without: int
 
 
-def read_codes(pinned: Pinned, tokenizer: Tokenizer, slicing: Slicing, progress: Progress) -> Codes:
+def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, progress: Progress) -> Codes:
     """By the ledger, of the items that are in the catalogue; those of deleted items do not count."""
     total = pinned.contents.count_rows()
-    progress.begin(f"read {tokenizer.id}", total)
     codes_NL = np.empty((total, len(tokenizer.codebook_sizes)), np.int32)
     vectors_N = np.empty(total, np.uint64)
     numbers_N = np.empty(total if slicing.popularity else 0)
     labels = {by: np.empty(total, np.uint8) for by in slicing.ways}
     done = suffixed = edited = 0
     columns = ["content_id", "fused_fp", *slicing.columns]
-    for batch in pinned.contents.to_batches(columns=columns, batch_size=_BATCH):
-        ids = pinned.ids(batch["content_id"], tokenizer.id)
-        progress.advance(f"read {tokenizer.id}", batch.num_rows)
+    batches = pinned.contents.to_batches(columns=columns, batch_size=_BATCH)
+    for batch in tracked(batches, f"read {tokenizer.id}", total, progress):
+        ids = _ids(pinned, batch["content_id"], tokenizer.id)
         there = ids["sid"].combine_chunks().is_valid()
         batch, ids = batch.filter(there), ids.filter(there)
         if not batch.num_rows:
@@ -111,14 +85,22 @@ class Sample:
     labels: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, drawn: pa.Table, pinned: Pinned, tokenizer: Tokenizer, slicing: Slicing, border: float) -> Sample:
-        ids = pinned.ids(drawn["content_id"].combine_chunks(), tokenizer.id)
+    def of(cls, drawn: pa.Table, pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, border: float) -> Sample:
+        ids = _ids(pinned, drawn["content_id"].combine_chunks(), tokenizer.id)
         there = ids["sid"].combine_chunks().is_valid()
         rows, ids = drawn.filter(there), ids.filter(there)
         labels = slicing.labels(rows)
         if slicing.popularity:
             slicing.add_popularity(labels, slicing.numbers(rows), border)
         return cls(rows, ids["sid"].to_pylist(), _matrix(ids["codes"]), nan_rows(rows["fused"], tokenizer.dim), labels)
+
+
+def _ids(pinned: PinnedTables, content_ids: pa.Array, tokenizer_id: str) -> pa.Table:
+    """The ledger's rows of these items under a tokenizer, one for each; null where an item has none."""
+    where = f"tokenizer_id = {sql_string(tokenizer_id)}"
+    columns = ["content_id", "codes", "suffix", "sid", "fused_fp"]
+    rows = table_by_id(pinned.ledger, content_ids.to_pylist(), columns, where)
+    return rows.take(pc.index_in(content_ids, value_set=rows["content_id"].combine_chunks()))
 
 
 def _matrix(codes: pa.ChunkedArray) -> np.ndarray:
