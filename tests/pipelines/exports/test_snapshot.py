@@ -246,7 +246,7 @@ def test_tags_come_in_the_order_of_their_versions(fitted, cluster):
         fitted.store().delete("contents", [f"v00{number}"])
         every.append(Snapshot.open(fitted.uri()).tag())
     assert tags(fitted.uri()) == every
-    with pytest.raises(BadInput, match="no export tagged 'nope'; there is export-"):
+    with pytest.raises(BadInput, match="no export tagged 'nope'; its tags: export-"):
         remove_tag(fitted.uri(), "nope")
 
 
