@@ -122,17 +122,17 @@ def test_a_manifest_whose_transfer_breaks_off_is_refused(site, config, answer, s
 
 def test_a_manifest_in_a_bucket_that_is_replaced_while_it_is_read_is_refused(s3_bucket, monkeypatch):
     client = boto3.client("s3", endpoint_url=s3_bucket.removesuffix("/bucket"))
-    client.put_object(Bucket="bucket", Key="dir/items.jsonl", Body=LINES)
+    client.put_object(Bucket="bucket", Key="replaced/items.jsonl", Body=LINES)
     config = SourceConfig(schemes=("s3",))
     real = Fetcher._copy
 
     async def copied_slowly(self, *arguments):
         await real(self, *arguments)
-        client.put_object(Bucket="bucket", Key="dir/items.jsonl", Body=LINES * 2)
+        client.put_object(Bucket="bucket", Key="replaced/items.jsonl", Body=LINES * 2)
 
     monkeypatch.setattr(Fetcher, "_copy", copied_slowly)
     with pytest.raises(BadInput, match="was written to while it was read"):
-        open_source("s3://bucket/dir/items.jsonl", config)
+        open_source("s3://bucket/replaced/items.jsonl", config)
 
 
 def test_the_success_file_is_found_on_a_web_server(site, config):
