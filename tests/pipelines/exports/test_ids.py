@@ -17,7 +17,7 @@ from fuseid.pipelines.exports.snapshot import ITEMS
 from fuseid.pipelines.exports.tags import remove_tag, tags
 from fuseid.pipelines.promote import promote
 
-from .read_formats import read
+from .formats.read_formats import read
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
