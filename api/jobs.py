@@ -1,16 +1,16 @@
-"""The jobs that write to a database, with a default configuration, and runners by name."""
+"""The jobs that write to a database, each with a default configuration."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
+from fuseid.api.runners import runner_named
 from fuseid.core.config import Config
-from fuseid.core.errors import BadInput
 from fuseid.pipelines.assign import assign as run_assign
 from fuseid.pipelines.fit import fit as run_fit
 from fuseid.pipelines.ingest import ingest as run_ingest
-from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
+from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.promote import promote as run_promote
@@ -37,7 +37,8 @@ def ingest(
     """
     config = config or Config()
     opened = open_source(source, config.source) if isinstance(source, str | Path) else source
-    return run_ingest(str(db), opened, config, _runner(runner), progress, prune=prune)
+    chosen = runner_named(runner) if isinstance(runner, str) else runner
+    return run_ingest(str(db), opened, config, chosen, progress, prune=prune)
 
 
 def fit(db: str | Path, config: Config | None = None, *, progress: Progress | None = None) -> Run:
@@ -65,15 +66,3 @@ def assign(
 def promote(db: str | Path, tokenizer_id: str, config: Config | None = None) -> Run:
     """Makes a fitted tokenizer the champion. Raises what `pipelines.promote.promote` raises."""
     return run_promote(str(db), tokenizer_id, config or Config())
-
-
-def _runner(runner: Literal["local", "ray"] | Runner) -> Runner:
-    if not isinstance(runner, str):
-        return runner
-    if runner == "local":
-        return LocalRunner()
-    if runner == "ray":
-        from fuseid.ray_jobs.runner import RayRunner
-
-        return RayRunner()
-    raise BadInput(f"unknown runner {runner!r}; use ray or local")

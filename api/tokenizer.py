@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from fuseid.core.errors import StoreError
+from fuseid.core.protocols import Tokenizer
+from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
-from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 
-def open_tokenizer(db: str | Path, tokenizer_id: str | None = None) -> RQKMeans:
-    """The champion, or the tokenizer that is named.
+def open_tokenizer(db: str | Path, tokenizer_id: str | None = None) -> Tokenizer:
+    """The champion, or the tokenizer of that id.
 
-    Raises StoreError before the first fit, ArtifactError for one that is not here or was altered.
+    Raises StoreError before the first fit, ArtifactError where it is missing, altered, or of an unknown kind.
     """
     store = Store.open(db)
     name = tokenizer_id or store.setting("champion")
     if name is None:
         raise StoreError(f"{db} has no tokenizer yet; {command('fit', store.uri)} makes one")
-    return store.get_artifact(RQKMeans, name)
+    return load_tokenizer(store, name)

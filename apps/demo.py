@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from fuseid.apps.options import runner_named
+from fuseid.api.runners import runner_named
 from fuseid.apps.page import write_page
 from fuseid.apps.report_page import write_report_page
 from fuseid.apps.report_text import print_findings

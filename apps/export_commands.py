@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fuseid.apps.options import Db, Json, check_runner
+from fuseid.api.runners import check_runner
+from fuseid.apps.options import Db, Json
 
 export_app = typer.Typer(no_args_is_help=True, help="Write IDs for trainers.")
 

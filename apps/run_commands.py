@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fuseid.apps.options import Clip, ConfigFile, Db, Json, Vlm, check_runner, load, runner_named
+from fuseid.api.runners import check_runner, runner_named
+from fuseid.apps.options import Clip, ConfigFile, Db, Json, Vlm, load
 from fuseid.core.errors import BadInput
 
 

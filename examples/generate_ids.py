@@ -34,12 +34,11 @@ SAMPLE = Path(__file__).parent.parent / "assets" / "sample" / "images"
 CONFIG = Config.model_validate({"tokenizer": {"codebook_sizes": [16, 8, 8]}, "fusion": {"dim": 64}})
 USERS, EVENTS, NEIGHBOURS = 300, 10, 3
 HISTORY = 3  # items that the model reads
-STEPS, BATCH, LEARNING_RATE = 200, 32, 3e-3
+STEPS, BATCH, LEARNING_RATE = 150, 32, 3e-3
 BEAMS = 5
 
 
-def main(out: Path, pictures: Path = SAMPLE) -> float:
-    """-> the share of users whose last item is among the BEAMS that are generated for them."""
+def main(out: Path, pictures: Path = SAMPLE) -> None:
     # 1. and 2. Vectors by the bundled CLIP, then IDs of three codes, coarse to fine.
     db = out / "db"
     ingest(db, pictures, CONFIG)
@@ -52,9 +51,8 @@ def main(out: Path, pictures: Path = SAMPLE) -> float:
 
     # 3. Histories and IDs. Of each user the last item is kept for the test and the one before for validation.
     write_interactions(db, trie.items["content_id"].to_pylist(), out / "interactions.csv")
-    export_sequences(
-        db, out / "interactions.csv", out / "sequences", min_history=HISTORY, max_history=HISTORY
-    )  # every example then has the same length, and nothing is padded
+    # Every history has the same length, so that nothing needs padding.
+    export_sequences(db, out / "interactions.csv", out / "sequences", min_history=HISTORY, max_history=HISTORY)
     examples = pa.concat_tables(map(pq.read_table, sorted((out / "sequences").glob("*.parquet"))))
     train, test = (examples.filter(pc.equal(examples["split"], split)) for split in ("train", "test"))
 
@@ -79,7 +77,6 @@ def main(out: Path, pictures: Path = SAMPLE) -> float:
     hits = [target in generated for target, generated in zip(test["target"].to_pylist(), found, strict=True)]
     share, chance = sum(hits) / len(hits), BEAMS / len(trie.items)
     print(f"the next item is among {BEAMS} generated ones for {share:.0%} of the users; by chance for {chance:.0%}")
-    return share
 
 
 def write_interactions(db: Path, content_ids: list[str], file: Path) -> None:

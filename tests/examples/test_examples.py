@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import re
 import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fuseid.api import Catalog, Config
+from fuseid.api import Catalog, Config, SemanticId, open_tokenizer
+from fuseid.core.config import TOKENIZER_SECTIONS
 from fuseid.core.errors import BadInput
+from fuseid.tokenizers.registry import TOKENIZERS
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -59,16 +64,11 @@ def test_an_encoder_of_the_users_encodes_items_and_queries(
     assert catalog.search(text="red", k=1)["content_id"].to_pylist() == [reddest]
     assert catalog.search(image=pictures / reddest, k=1)["content_id"].to_pylist() == [reddest]
 
-
-def test_a_database_does_not_choose_what_is_imported(
-    run: Callable[..., list[str]], tmp_path: Path, pictures: Path
-) -> None:
-    run("own_encoder.py", tmp_path, pictures)
+    # Without the configuration the database would have to choose what is imported; what needs no encoder still works.
     catalog = Catalog.open(tmp_path / "db")
     with pytest.raises(BadInput, match="python:own_encoder:ColourNames, which is not imported"):
         catalog.search(text="red")
-    # What needs no encoder works as ever.
-    assert catalog.search(like=min(path.name for path in pictures.iterdir()), k=3).num_rows == 3
+    assert catalog.search(like=reddest, k=3).num_rows == 3
 
 
 @pytest.mark.slow
@@ -94,6 +94,39 @@ def test_a_source_of_the_users_is_ingested_and_followed(run: Callable[..., list[
     assert found == 'found:  sku-3, A birthday cake with candles. {"price":35}'
     captions = Catalog.open(tmp_path / "new" / "db").items(["sku-5", "sku-6"], ["content_id", "caption"])
     assert captions == [{"content_id": "sku-5", "caption": "A broom of birch twigs."}]
+
+
+@pytest.fixture
+def unregistered() -> Iterator[None]:
+    """What an example registers is forgotten after the test."""
+    yield
+    del TOKENIZERS["product"], TOKENIZER_SECTIONS["product"]
+
+
+def test_a_tokenizer_of_the_users_becomes_champion_beside_one_of_another_kind(
+    run: Callable[..., list[str]], unregistered: None, tmp_path: Path, pictures: Path
+) -> None:
+    lines = run("own_tokenizer.py", tmp_path, pictures)
+    tokenizer = open_tokenizer(tmp_path / "db")
+    assert lines[0].startswith(f"champion {tokenizer.id} on fusion-")
+    assert tokenizer.id.startswith("product-")
+    assert any(line.startswith("candidate rq-kmeans-") for line in lines)
+    for line in lines[-3:]:
+        _, sid, codes = re.fullmatch(r"(.*): (.*), encoded again: (.*)", line).groups()
+        assert SemanticId.parse(sid).codes == tuple(json.loads(codes))
+
+    # What the protocol asks for, on vectors that were not fitted.
+    vectors = np.random.default_rng(0).normal(size=(20, tokenizer.dim)).astype(np.float32)
+    codes, errors = tokenizer.candidates(vectors, 16 * 8 * 8)
+    every = np.array(list(itertools.product(range(16), range(8), range(8))))
+    real = np.square(vectors[:, None] - tokenizer.decode(every)[None]).sum(2)
+    np.testing.assert_allclose(errors, np.sort(real, axis=1), rtol=1e-4)
+    few, few_errors = tokenizer.candidates(vectors, 5)
+    np.testing.assert_array_equal(few, codes[:, :5])
+    np.testing.assert_array_equal(few_errors, errors[:, :5])
+    np.testing.assert_array_equal(few[:, 0], tokenizer.encode(vectors))
+    with pytest.raises(BadInput, match="quantizes vectors of"):
+        tokenizer.encode(vectors[:, 1:])
 
 
 @pytest.mark.slow

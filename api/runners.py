@@ -1,0 +1,27 @@
+"""Runners by name; what each of them needs is imported when it is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fuseid.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from fuseid.pipelines.ingestion.runners import Runner
+
+
+def check_runner(name: str) -> None:
+    if name not in ("ray", "local"):
+        raise BadInput(f"unknown runner {name!r}; there are ray and local")
+
+
+def runner_named(name: str) -> Runner:
+    """What an ingest of this name runs on. Raises BadInput for another name than ray and local."""
+    check_runner(name)
+    if name == "local":
+        from fuseid.pipelines.ingestion.runners import LocalRunner
+
+        return LocalRunner()
+    from fuseid.ray_jobs.runner import RayRunner
+
+    return RayRunner()
