@@ -16,7 +16,7 @@ def load_tokenizer(store: Store, name: str) -> Tokenizer:
     does not know."""
     cls = TOKENIZERS.get(kind_of(name))
     if cls is None:
-        raise ArtifactError(f"{name!r} is no id of a tokenizer; their kinds are {', '.join(TOKENIZERS)}")
+        raise ArtifactError(f"{name!r} is not a tokenizer's id; the kinds are {', '.join(TOKENIZERS)}")
     return store.get_artifact(cls, name)
 
 

@@ -178,7 +178,7 @@ def test_without_the_registration_its_database_is_refused_with_the_kinds_that_th
     champion = bare.store().setting("champion")
     cls, section = TOKENIZERS.pop("bins"), TOKENIZER_SECTIONS.pop("bins")
     try:
-        with pytest.raises(ArtifactError, match=rf"'{champion}' is no id of a tokenizer; their kinds are rq-kmeans"):
+        with pytest.raises(ArtifactError, match=rf"'{champion}' is not a tokenizer's id; the kinds are rq-kmeans"):
             assign(bare.uri(), config())
     finally:
         TOKENIZERS["bins"], TOKENIZER_SECTIONS["bins"] = cls, section
