@@ -10,7 +10,7 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -m "not slow"
 
-# With what a change to the store, the lease or the signals must also pass.
+# With the slow ones: kills and signals at every step, clusters, trained models, hostile media, every variant.
 test-all: .venv/ready
 	$(BIN)/python -m pytest
 

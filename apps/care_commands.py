@@ -21,8 +21,8 @@ def check(
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
-    """Read and compare everything; say what is damaged, what that costs and what repairs it. Ends with 1 where
-    something is left to repair."""
+    """Read and compare everything; report what is damaged, what is lost by that and what repairs it. The exit status is
+    1 if something is left to repair."""
     from fuseid.apps.show import Bars, print_facts, print_json, print_rows
     from fuseid.pipelines.check import check as run_check
 

@@ -1,6 +1,6 @@
 """Plots as inline SVG: lines, bars, and dots with intervals. Colours and fonts are the page's, by class names.
 
-What they return is markup, with all text from outside escaped: a template takes it as it is.
+The functions return markup in which all text is escaped, so templates insert it unchanged.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from html import escape
 
 @dataclass(frozen=True)
 class Point:
-    """x and y in the plot's own units, with an interval of y where there is one; the text beside the pointer, and the
-    text at a bar."""
+    """x and y in the units of the axes, with an interval of y if there is one. tooltip: shown under the pointer. text:
+    shown above a bar."""
 
     x: float
     y: float
@@ -44,14 +44,14 @@ class Axis:
     log: bool = False
 
     def place(self, value: float, start: float, end: float) -> float:
-        """Pixels of a value on an axis drawn from `start` to `end`; beyond the ends it stays at the end."""
+        """The pixel position of a value on an axis drawn from `start` to `end`; values beyond an end are at the end."""
         low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, max(value, self.low)))
         share = (min(value, high) - low) / ((high - low) or 1.0)
         return round(start + share * (end - start), 1)
 
 
 def linear(title: str, low: float, high: float, text: Callable[[float], str], count: int = 5) -> Axis:
-    """Ticks at round numbers, about `count` of them; `high` grows to the last."""
+    """Ticks at round numbers, about `count` of them; `low` and `high` are extended to such numbers."""
     step = _round_step((high - low) / count or 1.0)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     last = max(last, first + 1)
@@ -59,7 +59,7 @@ def linear(title: str, low: float, high: float, text: Callable[[float], str], co
 
 
 def logarithmic(title: str, low: float, high: float, text: Callable[[float], str]) -> Axis:
-    """Ticks at powers of ten, and between them at 2 and 5 where there are few; the ends are such places too."""
+    """Ticks at powers of ten, and between them at 2 and 5 if there are few; the axis ends at such values, too."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     places = [base * 10.0**power for power in powers for base in (1, 2, 5)]
     start = max(place for place in places if place <= low * (1 + 1e-9))
@@ -81,10 +81,12 @@ def _round_step(rough: float) -> float:
 
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 12, 46
+# Of the room for a point, what its bars take.
+_BAR_SHARE = 0.72
 
 
 class Plot:
-    """A frame with two axes; what is drawn into it goes by the units of the axes."""
+    """A frame with two axes; points are given in the units of the axes."""
 
     def __init__(self, label: str, x: Axis, y: Axis, width: int = 560, height: int = 300) -> None:
         self.label, self.x, self.y = label, x, y
@@ -108,14 +110,14 @@ class Plot:
                 self._add("circle", p.tooltip, cls=f"dot {one.style}", cx=x, cy=y, r=4)
         return self
 
-    def bars(self, series: Sequence[Series], share: float = 0.72) -> Plot:
+    def bars(self, series: Sequence[Series]) -> Plot:
         """A bar from zero for each point, those of several series side by side, with its text above it."""
         unit = self.x.place(1, self._left, self._right) - self.x.place(0, self._left, self._right)
-        width = unit * share / len(series)
+        width = unit * _BAR_SHARE / len(series)
         for number, one in enumerate(series):
             for p in one.points:
                 x, y = self._at(p.x, p.y)
-                left = x - unit * share / 2 + number * width
+                left = x - unit * _BAR_SHARE / 2 + number * width
                 if p.text:
                     self._text(left + width / 2, y - 5, p.text, "middle")
                 self._add(
@@ -125,7 +127,7 @@ class Plot:
         return self
 
     def rule(self, y: float, text: str) -> Plot:
-        """A dashed line across, with what it means."""
+        """A dashed horizontal line with a label."""
         at = self._at(self.x.low, y)[1]
         self._add("line", cls="rule", x1=self._left, x2=self._right, y1=at, y2=at)
         self._text(self._right, at - 5, text, "end")
@@ -173,7 +175,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Panel:
-    """dots: for each row those that are drawn in it. reference: a value to compare with, drawn down all rows."""
+    """dots: for each row the dots in it. reference: a value to compare with, drawn as a line through all rows."""
 
     axis: Axis
     dots: Sequence[Sequence[Dot]]
@@ -186,9 +188,9 @@ _GUTTER = 24
 def dots(
     label: str, rows: Sequence[str], panels: Sequence[Panel], width: int = 560, names: int = 120, row: int = 26
 ) -> str:
-    """Dots with intervals: a line for each row, whose names stand at the left, and beside each other the panels.
+    """Dots with intervals: a line for each row, with its name at the left; the panels are side by side.
 
-    names: pixels for the names. row: pixels a row.
+    names: the width of the names, row: the height of a row, both in pixels.
     """
     height = _TOP + 8 + row * len(rows) + _BOTTOM
     bottom = height - _BOTTOM
@@ -243,7 +245,7 @@ _NAMES = {"cls": "class", "anchor": "text-anchor"}
 
 
 def _tag(name: str, text: str = "", tooltip: str = "", **attributes: str | float) -> str:
-    """An element, all of its text escaped. tooltip: shown beside the pointer."""
+    """An SVG element, its text escaped. tooltip: shown under the pointer."""
     written = "".join(f' {_NAMES.get(key, key)}="{escape(str(value))}"' for key, value in attributes.items())
     title = f"<title>{escape(tooltip)}</title>" if tooltip else ""
     return f"<{name}{written}>{title}{escape(text)}</{name}>"

@@ -1,4 +1,4 @@
-"""The `fuseid` command: what it is made of, and how it ends. Heavy imports happen inside the commands, so that `--help`
+"""The `fuseid` command: its subcommands, and how it ends. Heavy imports happen inside the subcommands, so that `--help`
 answers at once.
 """
 
@@ -25,7 +25,7 @@ from fuseid.pipelines.jobs import stopping
 
 # Typer brings its own copy of click, whose base of all usage errors it does not export.
 _USAGE = typer.BadParameter.__bases__[0]
-# What Typer returns after a KeyboardInterrupt, which Ray raises in place of what a signal raised.
+# What Typer returns after a KeyboardInterrupt, which Ray raises in place of the exception that a signal raised.
 _INTERRUPTED = 130
 _STOPPED = tuple(128 + number for number in SIGNALS)
 
@@ -68,9 +68,9 @@ def fuseid(
 
 
 def main() -> None:
-    """Entry point of the process. One that was stopped leaves at once, with all that it has started: it would wait for
-    what is still at work in it, a model that loads or a Ray that starts, or crash under it in an interpreter that is
-    half gone."""
+    """Entry point of the process. A stopped command exits at once, together with the processes that it has started. An
+    ordinary exit would wait for threads that are loading a model or starting Ray, or these would crash while the
+    interpreter shuts down."""
     try:
         run()
     except SystemExit as end:
@@ -80,8 +80,8 @@ def main() -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    """Ends this process, then those that it has started: Ray ends a process whose raylet is gone with a status of its
-    own, so a shell kills them once this one has gone."""
+    """Ends this process, then those that it has started. A shell kills them after this process has ended: if a raylet
+    ended first, Ray would end this process with an exit status of its own."""
     sys.stdout.flush()
     sys.stderr.flush()
     left = [str(process.pid) for process in psutil.Process().children(recursive=True)]
@@ -94,7 +94,7 @@ def _leave(status: int) -> NoReturn:
 
 
 def run() -> None:
-    """One line and an exit status for what is wrong, never a stack trace (FUSEID_DEBUG=1 shows it)."""
+    """Runs the command. An error becomes one line and an exit status, never a stack trace (FUSEID_DEBUG=1 shows it)."""
     try:
         with stopping.command() as stop:
             _log()
@@ -104,17 +104,17 @@ def run() -> None:
             if isinstance(status, int) and status:
                 sys.exit(status)
     except SystemExit:
-        if not stop.told:
+        if not stop.requested:
             raise
         _stop(stop.error("run the same command again"))
     except BaseException as error:
-        if stop.told and not isinstance(error, Stopped):
+        if stop.requested and not isinstance(error, Stopped):
             error = stop.error("run the same command again")
         _stop(error)
 
 
 def _log() -> None:
-    """FUSEID_LOG=INFO shows on standard error what runs log: a line for each run and for each rejected item."""
+    """With FUSEID_LOG=INFO, runs log to standard error: a line for each run and for each rejected item."""
     level = os.environ.get("FUSEID_LOG", "").upper()
     if not level:
         return
@@ -125,18 +125,18 @@ def _log() -> None:
 
 
 def _stop_usage(error: Any) -> NoReturn:
-    """Wrong usage is one line too; a command without its arguments shows its help."""
+    """Wrong usage is reported in one line, too; a command without its arguments shows its help."""
     message = " ".join(error.format_message().split())
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:
         command = error.ctx.command_path if error.ctx else "fuseid"
-        print(f"error: {message} (`{command} --help` shows what there is)", file=sys.stderr)
+        print(f"error: {message} (`{command} --help` lists the options)", file=sys.stderr)
     sys.exit(error.exit_code)
 
 
 def _cause_of(error: Exception) -> FuseidError | None:
-    """A full disk, or damage of the database that the command names."""
+    """The error that says so if a full disk or damage of the command's database is the cause; else None."""
     from fuseid.pipelines.store.integrity import cause_of
 
     return cause_of(error, options.database)

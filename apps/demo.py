@@ -1,4 +1,4 @@
-"""The demo: the whole way on the bundled sample and models, showing the command behind every step."""
+"""The demo: all steps on the bundled sample and models, each shown with its command."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _COLUMNS = ("score", "content_id", "kind", "sid", "caption")
 def sample_directory() -> Path:
     """The bundled sample: `manifest.jsonl` and its media."""
     spec = find_spec("fuseid.sample")
-    # Of an editable install one location is a placeholder.
+    # In an editable install one of the locations is a placeholder.
     found = [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
     return next(place for place in found if (place / "manifest.jsonl").is_file())
 
 
 def run_demo(directory: Path, runner_name: str) -> None:
-    """Leaves `db`, `ids`, `semantic-ids.html` and `report.html` in `directory`, which is made anew.
+    """Writes `db`, `ids`, `semantic-ids.html` and `report.html` into `directory`, where it deletes an earlier demo.
 
-    Raises BadInput for a folder that is not a demo's own."""
+    Raises BadInput for a folder that was not made by the demo."""
     if directory.exists() and not (directory / _MARK).exists():
         raise BadInput(f"{directory} exists and was not made by the demo; choose another --out")
     shutil.rmtree(directory, ignore_errors=True)
@@ -75,11 +75,11 @@ def run_demo(directory: Path, runner_name: str) -> None:
     picture = _a_picture(catalog, searches[0]["ids"])
     _say(
         f"lookup --db {db} --image {picture}",
-        "a picture finds its like",
+        "a picture finds similar items",
     )
     searches.append(_show(f"fuseid lookup --image {picture.name}", catalog.search(image=picture, k=8)))
     prefix = str(catalog.items(searches[0]["ids"][:1])[0]["sid"]).split("-")[0]
-    _say(f"lookup --db {db} --sid {prefix}", "all that shares the first code of the first hit")
+    _say(f"lookup --db {db} --sid {prefix}", "all items with the first code of the first hit")
     searches.append(_show(f"fuseid lookup --sid {prefix}", catalog.search(sid=prefix, k=8)))
 
     _say(f"export ids --db {db} --out {directory / 'ids'}", "IDs for a trainer, from one pinned version")

@@ -1,4 +1,4 @@
-"""An evaluation as text for the terminal: what each kind of ID reaches, and by how much the semantic ones lead."""
+"""An evaluation as text for the terminal: the measures of each kind of ID, and the lead of the semantic IDs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _ids(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def _figure(row: Mapping[str, Any], sign: str = "") -> str:
-    """A share in percent, two digits after the point, and its interval."""
+    """A share in percent, with two decimals, and its interval."""
     value = f"{100 * row['value']:{sign}.2f}"
     if row["low"] is None:
         return value

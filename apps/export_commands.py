@@ -23,7 +23,9 @@ def export_ids(
     ] = None,
     tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
     since: Annotated[str | None, typer.Option(help="tag of an earlier export: also write what changed since")] = None,
-    manifest: Annotated[Path | None, typer.Option(help="of an earlier export, to make again byte for byte")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="manifest of an earlier export, to write the same files again, byte for byte")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write every item's semantic ID from one pinned version, which is tagged."""
@@ -57,20 +59,22 @@ def export_sequences(
         str | None, typer.Option(help="training examples: prefix, window or last; default: what the format expects")
     ] = None,
     max_history: Annotated[int, typer.Option(help="newest events of a history that are kept")] = 50,
-    min_history: Annotated[int, typer.Option(help="an event with fewer before it is no target")] = 1,
-    min_events: Annotated[int, typer.Option(help="a user with fewer has no example")] = 1,
-    time_zone: Annotated[str | None, typer.Option(help="of time stamps that name none, e.g. UTC")] = None,
-    time_unit: Annotated[str | None, typer.Option(help="of numbers: s, ms, us or ns; default: by their size")] = None,
-    keep: Annotated[
-        str | None, typer.Option(help="other columns that come along, e.g. event,weight, or none; default: all")
+    min_history: Annotated[int, typer.Option(help="an event with fewer events before it is not a target")] = 1,
+    min_events: Annotated[int, typer.Option(help="a user with fewer events has no examples")] = 1,
+    time_zone: Annotated[str | None, typer.Option(help="time zone of time stamps without one, e.g. UTC")] = None,
+    time_unit: Annotated[
+        str | None, typer.Option(help="unit of numeric time stamps: s, ms, us or ns; default: by their size")
     ] = None,
-    shards: Annotated[int | None, typer.Option(help="parts; default: one for 500,000 events")] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="other columns to export, e.g. event,weight, or none; default: all")
+    ] = None,
+    shards: Annotated[int | None, typer.Option(help="number of shards; default: one for 500,000 events")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
-    tag: Annotated[str | None, typer.Option(help="of an earlier export, whose version is read again")] = None,
+    tag: Annotated[str | None, typer.Option(help="tag of an earlier export, to read the same version again")] = None,
     runner: Annotated[str, typer.Option(help="ray, or local, which is faster on one machine")] = "ray",
     json: Json = False,
 ) -> None:
-    """Join interactions with IDs into users' histories, as a trainer's train, valid and test examples."""
+    """Join interactions with IDs into users' histories: train, valid and test examples for a trainer."""
     from fuseid.apps.show import Bars, print_facts, print_json
     from fuseid.pipelines.sequences.export import export_sequences as run_export
     from fuseid.pipelines.sequences.options import Options, parse_cuts
@@ -123,7 +127,7 @@ def export_trie(
     where: Annotated[str | None, typer.Option(help="SQL condition on items, e.g. \"kind = 'video'\"")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
     digit: Annotated[
-        bool, typer.Option("--digit/--no-digit", help="the collision digit is the last code, or left out")
+        bool, typer.Option("--digit/--no-digit", help="keep the collision digit as the last code, or leave it out")
     ] = True,
     json: Json = False,
 ) -> None:

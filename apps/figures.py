@@ -16,7 +16,7 @@ def unit_of(name: str) -> str:
 
 
 def title_of(name: str) -> str:
-    """What a measure's name means, its k filled in."""
+    """The title of a measure, with its k filled in."""
     if name == "shares_id":
         return _SHARES_ID
     found: Definition = definition(name)
@@ -24,14 +24,14 @@ def title_of(name: str) -> str:
 
 
 def short_names(columns: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a report's tokenizers are called beside each other: `champion`, `candidate`, or two candidates' ids."""
+    """Short names of a report's tokenizers: `champion` and `candidate`, or the ids of two candidates."""
     if len(columns) > 1 and not any(column["champion"] for column in columns):
         return [str(column["id"]) for column in columns]
     return ["champion" if column["champion"] else "candidate" for column in columns]
 
 
 def figure(value: float | None, unit: str) -> str:
-    """A share in percent, a count as a whole number where it is one, anything else with three digits."""
+    """A share in percent, a whole count as an integer, anything else with three digits."""
     if value is None:
         return ""
     if unit == "share":
@@ -41,15 +41,15 @@ def figure(value: float | None, unit: str) -> str:
     return _digits(value)
 
 
-def interval(one: Mapping[str, Any], unit: str, low: str = "low", high: str = "high") -> str:
-    """`9.4 to 10.3%`, or nothing."""
-    if one[low] is None or one[high] is None:
+def interval(one: Mapping[str, Any], unit: str) -> str:
+    """`9.4 to 10.3%`, or empty."""
+    if one["low"] is None or one["high"] is None:
         return ""
-    return f"{figure(one[low], unit).removesuffix('%')} to {figure(one[high], unit)}"
+    return f"{figure(one['low'], unit).removesuffix('%')} to {figure(one['high'], unit)}"
 
 
 def tooltip(one: Mapping[str, Any], where: str = "") -> str:
-    """A measure in one line, for the pointer: what it is, its value, its interval, its chance."""
+    """A measure in one line for a tooltip: its title, its value, its interval, its value by chance."""
     unit = unit_of(one["name"])
     parts = [f"{where or title_of(one['name'])}: {figure(one['value'], unit)}"]
     if one["low"] is not None:
@@ -60,7 +60,7 @@ def tooltip(one: Mapping[str, Any], where: str = "") -> str:
 
 
 def _digits(value: float) -> str:
-    """Three significant digits, never in powers of ten; what is nothing at three decimals is 0."""
+    """Three significant digits, never with an exponent; values below 0.00005 are 0."""
     value = float(f"{value:.3g}")
     size = abs(value)
     if size >= 100:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about one item: its frames, what was made of them, and who shares its prefixes."""
+"""One self-contained HTML page about one item: its frames, what was made of them, and items with the same prefixes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TILE = ("content_id", "kind", "sid", "caption", "thumbnail")
 
 
 def write_item_page(uri: str | Path, content_id: str, path: Path) -> int:
-    """Writes the page; returns the number of frames that it shows, 0 with a note where the medium is out of reach.
+    """Writes the page; returns the number of frames that it shows, 0 with a note if the medium cannot be decoded now.
 
     Raises BadInput for an item that is not in `contents`.
     """

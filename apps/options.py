@@ -1,4 +1,4 @@
-"""What several commands take: options by name, and the configuration that they make."""
+"""Options that several commands have, and the configuration that is made from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-# The database that the command at work names.
+# The database of the running command.
 database = ""
 
 
@@ -31,7 +31,7 @@ Vlm = Annotated[str | None, typer.Option("--vlm", help="VLM; overrides vlm.model
 
 
 def load(path: Path | None, **overrides: Any) -> Any:
-    """The configuration. overrides: values by key, `clip__model` for clip.model; None leaves the file's."""
+    """The configuration. overrides: values by key, `clip__model` for clip.model; None keeps the value of the file."""
     from fuseid.core.config import load_config
 
     if path is None and Path("fuseid.yaml").is_file():

@@ -1,4 +1,4 @@
-"""One self-contained HTML page that groups thumbnails by ID prefix, so that one sees what the codes mean."""
+"""One self-contained HTML page that groups thumbnails by ID prefix, to show what the codes mean."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fuseid.core.errors import StoreError
 from fuseid.pipelines.reports.keywords import telling_words, words_of
-from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
 
@@ -29,13 +29,13 @@ def write_page(
 ) -> int:
     """Writes the page for at most `limit` items; returns how many it shows.
 
-    searches: {"command": text, "ids": content_ids in order} each. Raises StoreError where there are no IDs yet.
+    searches: {"command": text, "ids": content_ids in order} each. Raises StoreError if there are no IDs yet.
     """
     store = Store.open(uri)
     dataset = store.dataset("contents")
     rows = dataset.to_table(columns=list(_COLUMNS), filter="sid IS NOT NULL", limit=limit).to_pylist()
     if not rows:
-        raise StoreError(f"{uri} has no semantic IDs yet; {command('fit', uri)} gives them")
+        raise StoreError(no_ids(uri))
     shown = {row["content_id"]: tile(row) for row in rows}
     wanted = [i for search in searches for i in search["ids"] if i not in shown]
     shown_more = {row["content_id"]: tile(row) for row in rows_by_id(dataset, wanted, _COLUMNS)}
@@ -64,7 +64,7 @@ def write_page(
 
 
 def render(template: str, **values: Any) -> str:
-    """One of the templates beside this module; what is from outside is escaped."""
+    """Renders one of the templates beside this module; values are escaped."""
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template(template).render(**values)
@@ -78,7 +78,7 @@ def tile(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def picture_source(encoded: bytes) -> str:
-    """WebP or JPEG bytes as an address that holds the picture itself."""
+    """WebP or JPEG bytes as a data URI."""
     kind = "webp" if encoded[8:12] == b"WEBP" else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 

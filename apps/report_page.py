@@ -16,7 +16,7 @@ from fuseid.tokenizers.measures import DEFINITIONS, NULLS, definition
 
 
 def write_report_page(document: Mapping[str, Any], path: Path) -> None:
-    """document: of `report`. The pictures of the examples are read from its database, as it is now."""
+    """document: from `report`. The pictures of the examples are read from the present state of its database."""
     columns = document["tokenizers"]
     labels, styles = short_names(columns), [f"s{number}" for number in range(1, len(columns) + 1)]
     names = [f"{label} {column['id']}" for label, column in zip(labels, columns, strict=True)]
@@ -46,7 +46,7 @@ def write_report_page(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _headline(columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Cards: a title, the value of each tokenizer, and for the first what it is measured against."""
+    """Cards: a title, the value of each tokenizer, and for the first one its interval and its value by chance."""
     first = columns[0]
     cards = [
         {
@@ -91,7 +91,7 @@ def _with_tiles(uri: str, prefixes: Sequence[Mapping[str, Any]]) -> list[dict[st
     examples = {e["content_id"]: e for prefix in prefixes for depth in prefix["depths"] for e in depth["examples"]}
     columns = ("content_id", "kind", "sid", "caption", "thumbnail")
     rows = rows_by_id(Store.open(uri).dataset("contents"), sorted(examples), columns)
-    # The ID of the tokenizer that is told of, which need not be the champion's, and a caption that was generated.
+    # Examples have the ID of the reported tokenizer, which may not be the champion, and perhaps a generated caption.
     tiles = {row["content_id"]: tile({**row, **examples[row["content_id"]]}) for row in rows}
     return [
         {
@@ -106,7 +106,7 @@ def _with_tiles(uri: str, prefixes: Sequence[Mapping[str, Any]]) -> list[dict[st
 
 
 def _groups(columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The tables of measures: by group, by measure, a row a level with the cells of each tokenizer."""
+    """The tables of measures, by group: for each measure one row per level, with the cells of each tokenizer."""
     by_group: dict[str, list[dict[str, Any]]] = {each.group: [] for each in DEFINITIONS.values()}
     for name in dict.fromkeys(one["name"] for column in columns for one in column["measures"]):
         meaning, unit = definition(name), unit_of(name)

@@ -1,4 +1,4 @@
-"""The plots of a report's page: what is drawn of the measures of one tokenizer, or of two beside each other."""
+"""The plots of a report's page, for the measures of one tokenizer or of two side by side."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fuseid.pipelines.reports.findings import measure, slice_title
 
 Column = Mapping[str, Any]
 Legend = list[tuple[str, str]]
-# A level's curve is drawn through at most so many codes.
+# The curve of a level is drawn through at most so many codes.
 _CURVE = 200
-# Runs that the plot of drift goes back, at most.
+# The plot of drift shows at most so many runs, the last ones.
 _RUNS = 60
 
 
 def plots(columns: Sequence[Column], names: Sequence[str]) -> list[dict[str, Any]]:
-    """{"title", "note", "legend", "svg", "dots", "wide"} each; those without anything to draw are left out."""
+    """{"title", "note", "legend", "svg", "dots", "wide"} each; plots without data are left out."""
     drawn = [_fidelity(columns, names), _neighbours(columns, names), _code_use(columns, names)]
     drawn += [_levels(columns, names), _prefixes(columns, names), _buckets(columns, names), _drift(columns, names)]
     return [one for one in drawn if one]
@@ -69,7 +69,7 @@ def _neighbours(columns: Sequence[Column], names: Sequence[str]) -> dict[str, An
         lines.append(here + [_chance(one) for one in found[:1] if one and one["null"] is not None])
     most = max(dot.high or dot.value for line in lines for dot in line)
     axis = linear("share of exact neighbours found, with 95% interval", 0.0, min(1.0, most), _percent)
-    note = "Of an item's nearest by cosine, how many are also nearest by common prefix. NDCG counts the nearest more."
+    note = "How many of an item's nearest by cosine are also nearest by common prefix. NDCG weights the nearest more."
     svg = dots("recall and NDCG of neighbours by ID", rows, [Panel(axis, lines)], names=96, row=57)
     return _plot("Whether near IDs mean near content", note, _one_by_one(names), svg, dots=True)
 
@@ -110,7 +110,7 @@ def _drift(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any] | 
     )
     y = linear("squared error, times the fit's", 0.0, max(most, 1.5), "{:.1f}".format)
     plot = Plot("quantization error of new items by run", x, y).rule(1.0, "held out").lines(series)
-    note = "How badly new items are quantized, beside items that were held out from the fit. A rise asks for a new fit."
+    note = "The error of new items, relative to items that were held out from the fit. A rise suggests a new fit."
     return _plot("Drift", note, _legend(series), plot.svg())
 
 
@@ -129,7 +129,7 @@ def _levels(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
         panels.append(Panel(Axis(title, 0.0, 1.0, [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")]), lines))
     rows = [f"level {level}" for level in range(1, most + 1)]
     svg = dots("codes in use, entropy and Gini by level", rows, panels, names=64, row=max(30, 228 // most))
-    note = "With 95% intervals, beside as many codes drawn evenly at random. Even use: entropy 100%, Gini 0%."
+    note = "With 95% intervals, compared with as many codes drawn evenly at random. Even use: entropy 100%, Gini 0%."
     return _plot("How much each level carries", note, _one_by_one(names), svg, dots=True)
 
 
@@ -145,8 +145,8 @@ def _prefixes(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]
         series += [one, Series("by chance" + _of(names, number - 1), "null", [*start, *chance])]
     plot = Plot("items that share a prefix, by depth", _depths(columns), linear("items", 0.0, 1.0, _percent))
     note = (
-        "Items that are not alone with their first codes; at the last depth, with their whole ID. "
-        "Above chance, where content clumps; high at the end, where codes are too few."
+        "Items whose first codes another item has, too; at the last depth, whose whole ID. Above chance if content "
+        "forms clusters; high at the end if there are too few codes."
     )
     return _plot("Items that share a prefix", note, _legend(series), plot.lines(series).svg())
 
@@ -169,7 +169,7 @@ def _buckets(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
     most = max(point.y for one in series for point in one.points)
     x = named("items that have the same codes", texts)
     plot = Plot("items by how many have the same codes", x, linear("share of items", 0.0, most, _percent)).bars(series)
-    note = "At 1: nobody else has an item's codes. To the right: copies, or content that the codes do not tell apart."
+    note = "At 1: no other item has these codes. To the right: copies, or content that the codes do not distinguish."
     return _plot("How many items have the same codes", note, _legend(series) if len(names) > 1 else [], plot.svg())
 
 
@@ -183,7 +183,7 @@ _WHOLE = {"shares_id": "collision_b"}
 
 
 def slices_plot(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any] | None:
-    """A row a slice, a panel a measure; nothing where the only slice is the whole."""
+    """One row for each slice, one panel for each measure; None if the only slice is the whole catalogue."""
     slices = columns[0]["slices"]
     if len(slices) < 2:
         return None
@@ -207,7 +207,7 @@ def slices_plot(columns: Sequence[Column], names: Sequence[str]) -> dict[str, An
         panels.append(Panel(linear(title, min(0.0, *values), most, text, 3), lines, reference))
     note = (
         "With the number of items and 95% intervals; the dotted line is the whole catalogue. Slices of fewer than 50 "
-        "items are pale. R² is of the variance within the slice: lower where a slice is all alike."
+        "items are pale. R² is the share of the variance within the slice: lower if its items are all alike."
     )
     svg = dots("measures by slice", rows, panels, width=1180, names=240)
     legend = [(f"s{number}", name) for number, name in enumerate(names, 1)] if len(names) > 1 else []
@@ -238,5 +238,5 @@ def _legend(series: Sequence[Series]) -> Legend:
 
 
 def _of(names: Sequence[str], number: int) -> str:
-    """Which tokenizer, where there are two."""
+    """The tokenizer's name as the end of a label, if there are two."""
     return f", {names[number]}" if len(names) > 1 else ""

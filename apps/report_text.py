@@ -1,4 +1,4 @@
-"""A report on the terminal: the figures by slice and by measure, and last what stands out."""
+"""A report as text for the terminal: the figures by slice and by measure, and at the end what stands out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fuseid.apps.figures import figure, interval, short_names, title_of, unit_of
 from fuseid.apps.show import out, print_facts, print_rows
 from fuseid.pipelines.reports.findings import slice_title
 
-# These depend on how many items a slice has: slices are not to be compared in them.
+# Slices cannot be compared by these measures, which depend on the number of items.
 _OF_ITS_SIZE = ("collision_a", "collision_b", "prefix_collision")
 
 

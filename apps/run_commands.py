@@ -23,11 +23,11 @@ def ingest(
     clip: Clip = None,
     vlm: Vlm = None,
     prune: Annotated[
-        bool, typer.Option("--prune", help="remove what SOURCE, the whole catalogue, no longer lists")
+        bool, typer.Option("--prune", help="remove items that SOURCE, the whole catalogue, no longer lists")
     ] = False,
     max_prune: Annotated[str | None, typer.Option(help="refuse to prune more; overrides run.max_prune (20%)")] = None,
     max_rejected: Annotated[
-        str | None, typer.Option(help="stop where more fail, e.g. 5% or 100; overrides run.max_rejected (off)")
+        str | None, typer.Option(help="stop if more items fail, e.g. 5% or 100; overrides run.max_rejected (off)")
     ] = None,
     expect_rows: Annotated[
         int | None, typer.Option(help="refuse a source that lists more or fewer items; overrides source.expect_rows")
@@ -57,7 +57,7 @@ def ingest(
 
     with Bars(quiet=json) as bars:
         if vectors is not None:
-            # Nothing is left to encode: no model, and no cluster for it.
+            # Nothing has to be encoded: neither a model nor a cluster is needed.
             settings = settings.model_copy(
                 update={"clip": None, "vlm": settings.vlm.model_copy(update={"model": None})}
             )
@@ -126,7 +126,7 @@ def retry(
     error_class: Annotated[
         str | None, typer.Option("--class", help="only this error class, e.g. DecodeTimeout")
     ] = None,
-    max_attempts: Annotated[int | None, typer.Option(help="leave alone what was tried as often")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="leave out items that were tried so often")] = None,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
@@ -138,10 +138,10 @@ def retry(
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="folder that is made anew")] = Path("demo-output"),
+    out: Annotated[Path, typer.Option(help="output folder; an earlier demo in it is deleted")] = Path("demo-output"),
     runner: Annotated[str, typer.Option(help="ray or local")] = "ray",
 ) -> None:
-    """Run the whole way on the bundled sample and models: ingest, fit, look up, export, and a page to look at."""
+    """Run all steps on the bundled sample and models: ingest, fit, look up, export, and write pages to look at."""
     from fuseid.apps.demo import run_demo
 
     run_demo(out, runner)

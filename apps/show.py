@@ -1,4 +1,4 @@
-"""What the command line shows: progress bars and tables on standard error or output, JSON for machines."""
+"""The output of the command line: tables or JSON on standard output, progress bars on standard error."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-# Into a file or a pipe a table must not be squeezed into 80 columns.
+# In a file or a pipe, a table may be wider than the default of 80 columns.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 err = Console(stderr=True, highlight=False)
 
 
 class Bars:
-    """A `Progress` of pipelines as bars on standard error; silent where that is no terminal."""
+    """A `Progress` of pipelines as bars on standard error; silent if that is not a terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._bars = Progress(
@@ -53,12 +53,12 @@ class Bars:
 
 
 def print_json(value: Any) -> None:
-    # In one piece: a signal between two would leave half a document.
+    # In one write: a signal between two writes would leave half a document.
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:
-    """Text from outside is shown as it is: no markup, no control characters."""
+    """Prints a table; the cells are plain text, in which markup and control characters have no effect."""
     _title(title)
     table = Table(show_edge=False, pad_edge=False)
     for name in columns:
@@ -93,7 +93,7 @@ def flat(facts: Mapping[str, Any], parts: tuple[str, ...]) -> Iterator[tuple[str
 
 
 def print_run(run: Any, as_json: bool) -> None:
-    """The end of a job: counts, rejections by class, what each stage took, and what to do next."""
+    """Prints the results of a job: counts, rejections by class, the time of each stage, and what to do next."""
     if as_json:
         print_json(run.summary())
         return

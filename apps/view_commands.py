@@ -37,7 +37,7 @@ def lookup(
     text: Annotated[str | None, typer.Option(help="words")] = None,
     image: Annotated[Path | None, typer.Option(help="picture file")] = None,
     video: Annotated[Path | None, typer.Option(help="video file")] = None,
-    id: Annotated[str | None, typer.Option(help="content_id of an item: what is like it")] = None,
+    id: Annotated[str | None, typer.Option(help="content_id of an item: find similar items")] = None,
     sid: Annotated[str | None, typer.Option(help="semantic ID or prefix, e.g. 12-240")] = None,
     k: Annotated[int, typer.Option("-k", help="results at most")] = 10,
     where: Annotated[str | None, typer.Option(help="SQL condition, e.g. \"kind = 'video'\"")] = None,
@@ -49,8 +49,8 @@ def lookup(
     from fuseid.apps.show import print_json, print_rows
     from fuseid.pipelines.lookup import Catalog
 
-    requested = config is not None or clip is not None or Path("fuseid.yaml").is_file()
-    catalog = Catalog.open(db, load(config, clip__model=clip) if requested else None)
+    is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
+    catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None)
     rows = catalog.search(text=text, image=image, video=video, like=id, sid=sid, k=k, where=where).to_pylist()
     if json:
         print_json(rows)
@@ -61,10 +61,10 @@ def lookup(
 def explain(
     db: Db,
     content_id: Annotated[str, typer.Argument(help="content_id of an item")],
-    page: Annotated[Path | None, typer.Option(help="also draw it, with its frames, as an HTML file")] = None,
+    page: Annotated[Path | None, typer.Option(help="also write an HTML page, with its frames")] = None,
     json: Json = False,
 ) -> None:
-    """Show all that is known of one item and how its ID came about."""
+    """Show everything that is known about one item, and how it got its ID."""
     from fuseid.apps.show import flat, print_facts, print_json, print_rows
     from fuseid.pipelines.explain import explain as run_explain
 
@@ -91,20 +91,20 @@ def explain(
         }
         for p in prefixes
     ]
-    print_rows(shown, ("prefix", "items", "examples"), title="who shares each prefix")
+    print_rows(shown, ("prefix", "items", "examples"), title="items that share each prefix")
 
 
 def report(
     db: Db,
     tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
-    compare: Annotated[str | None, typer.Option(help="id of a second one, shown beside it")] = None,
-    popularity: Annotated[str | None, typer.Option(help="numeric attribute: tell head and tail apart by it")] = None,
-    by: Annotated[list[str] | None, typer.Option(help="attribute: tell its values apart; may be repeated")] = None,
-    page: Annotated[Path | None, typer.Option(help="draw it, with examples, as an HTML file")] = None,
-    sample: Annotated[int, typer.Option(help="items whose vectors are looked at")] = 20_000,
+    compare: Annotated[str | None, typer.Option(help="id of a second tokenizer, to compare with")] = None,
+    popularity: Annotated[str | None, typer.Option(help="numeric attribute: also report head and tail by it")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="attribute: also report each value; may be repeated")] = None,
+    page: Annotated[Path | None, typer.Option(help="also write an HTML page, with plots and examples")] = None,
+    sample: Annotated[int, typer.Option(help="number of items whose vectors are measured")] = 20_000,
     json: Json = False,
 ) -> None:
-    """Tell how good the IDs are: collisions, use of codes, what they keep, neighbours, and what stands out."""
+    """Report how good the IDs are: collisions, use of codes, what they keep, neighbours, and what stands out."""
     from fuseid.apps.show import Bars, out, print_json
     from fuseid.pipelines.reports.document import report as run_report
 
@@ -129,7 +129,7 @@ def report(
 def evaluate(
     db: Db,
     sequences: Annotated[Path, typer.Option(help="folder that `fuseid export sequences --format parquet` wrote")],
-    tokenizer: Annotated[str | None, typer.Option(help="id; default: the one that the sequences are of")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="id of a tokenizer; default: that of the sequences")] = None,
     against: Annotated[
         list[str] | None, typer.Option(help="random, hashed, or another tokenizer's id; may be repeated")
     ] = None,
@@ -138,7 +138,7 @@ def evaluate(
     users: Annotated[int | None, typer.Option(help="test users at most; overrides the setting's")] = None,
     json: Json = False,
 ) -> None:
-    """Train small recommenders on the IDs and tell what they recall, beside random and hashed IDs."""
+    """Train small recommenders on the IDs and report their recall, compared with random and hashed IDs."""
     from fuseid.apps.show import Bars, print_json
     from fuseid.pipelines.evaluation.evaluate import evaluate as run_evaluate
     from fuseid.pipelines.evaluation.settings import setting_named

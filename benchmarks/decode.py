@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60, help="length of the videos that are made")
     parser.add_argument("--gops", type=int, nargs="+", default=[250, 30], help="frames between key frames")
     parser.add_argument("--repeats", type=int, default=7, help="the median of these is reported")
-    parser.add_argument("--folder", type=Path, help="keeps the videos here and uses those that are there")
+    parser.add_argument("--folder", type=Path, help="keeps the videos here and reuses existing ones")
     parser.add_argument("--json", type=Path, help="writes the results here")
     options = parser.parse_args()
     results = []

@@ -315,7 +315,7 @@ def main() -> None:
     parser.add_argument("--case", choices=CASES, action="append", help="default: all")
     parser.add_argument("--model", choices=MODELS, action="append", help="default: all")
     parser.add_argument("--way", choices=WAYS, action="append", help="default: all")
-    parser.add_argument("--work", type=Path, help="keeps the media here and uses those that are there")
+    parser.add_argument("--work", type=Path, help="keeps the media here and reuses existing ones")
     parser.add_argument("--json", type=Path, help="also write the table as JSON")
     arguments = parser.parse_args()
     ways = arguments.way or list(WAYS)

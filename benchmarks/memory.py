@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, nargs=2, default=[5000, 50_000], metavar=("FEW", "MANY"))
     parser.add_argument("--runner", choices=RUNNERS, action="append", help="default: both")
-    parser.add_argument("--work", type=Path, help="keeps the files here and uses those that are there")
+    parser.add_argument("--work", type=Path, help="keeps the files here and reuses existing ones")
     parser.add_argument("--json", type=Path, help="also write the table as JSON")
     arguments = parser.parse_args()
     rows = []

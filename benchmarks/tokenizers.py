@@ -104,8 +104,8 @@ def reassigned(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The policy `reassign` over a whole catalogue at once, in memory: N x count x L codes.
 
-    codes_NL: what the tokenizer encodes vectors_ND to. -> (codes int32 [N, L]; extra squared errors float32 [N], 0
-    where the codes are the item's own; bool [N], who found no room and stays in a full bucket).
+    codes_NL: the codes of vectors_ND. -> (codes int32 [N, L]; extra squared errors float32 [N], 0 if the codes are the
+    item's own; bool [N], items that found no room and stay in a full bucket).
     """
     ids, _ = bucket_ids(codes_NL)
     counts = np.bincount(ids)

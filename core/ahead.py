@@ -1,4 +1,4 @@
-"""Work handed out ahead of the reader: a bounded number of results under way, in the order of what they are made of."""
+"""Computes a limited number of results ahead of the consumer, in the order of the items."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ R = TypeVar("R")
 
 
 def map_ahead(submit: Callable[[T], Future[R]], items: Iterable[T], count: int) -> Generator[R, None, None]:
-    """The result of `submit` for each item; the next `count` are under way while the reader works on one.
+    """The result of `submit` for each item; the next `count` are computed while the consumer uses one.
 
-    What is under way when the reader leaves is cancelled. Raises what a future raises, where its result would come.
+    Pending futures are cancelled when the consumer stops. The exception of a future is raised in place of its result.
     """
     waiting: deque[Future[R]] = deque()
     try:

@@ -1,4 +1,4 @@
-"""Artifacts: a directory of one JSON and one safetensors file, named by the hash of what they hold; never pickle."""
+"""Artifacts: a directory with one JSON and one safetensors file, named by the hash of its content; never pickle."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _META, _TENSORS = "artifact.json", "tensors.safetensors"
 
 
 def artifact_id(kind: str, meta: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
-    """`KIND-` and the hex of BLAKE2b-64 over everything but the figures in meta["metrics"]."""
+    """`KIND-` and the hex of BLAKE2b-64 over everything except meta["metrics"]."""
     return f"{kind}-{_digest({k: v for k, v in meta.items() if k != 'metrics'}, save_tensors(tensors))}"
 
 
 def write_artifact(directory: Path, kind: str, meta: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
-    """Writes both files into `directory`, which is made; returns the id."""
+    """Writes both files into `directory`, which is created; returns the id."""
     name = artifact_id(kind, meta, tensors)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / _TENSORS).write_bytes(save_tensors(tensors))
@@ -38,7 +38,8 @@ def write_artifact(directory: Path, kind: str, meta: dict[str, Any], tensors: di
 
 
 def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
-    """-> (id, meta, tensors). Raises ArtifactError if it is missing, of another kind or format, or was altered."""
+    """-> (id, meta, tensors). Raises ArtifactError if the artifact is missing, altered, or of another kind or
+    format."""
     try:
         document = json.loads((directory / _META).read_text(encoding="utf-8"))
         blob = (directory / _TENSORS).read_bytes()
@@ -61,7 +62,7 @@ def check_version(name: str, kind: str, meta: dict[str, Any]) -> None:
     """Raises ArtifactError, which names the remedy, for an artifact of another version of its kind."""
     ours = STEP_VERSIONS[FUSION] if kind == FUSION else TOKENIZER_SECTIONS[kind].VERSION
     if meta.get("version") != ours:
-        # A database keeps one fusion for good; tokenizers can be added to it.
+        # The fusion of a database never changes; tokenizers can be added to it.
         remedy = "ingest into another --db and fit there" if kind == FUSION else "fit again"
         raise ArtifactError(
             f"{name} is of version {meta.get('version')} of {kind}, this fuseid has version {ours}; {remedy}"
@@ -74,13 +75,13 @@ def kind_of(name: str) -> str:
 
 
 def is_tokenizer(name: str) -> bool:
-    """Whether an id is one of a tokenizer of a known kind."""
+    """Whether an id belongs to a tokenizer of a known kind."""
     return kind_of(name) in TOKENIZER_SECTIONS and "/" not in name
 
 
 @dataclass(frozen=True)
 class ArtifactInfo:
-    """What an artifact says of itself, without what it computes with, for which torch would be imported."""
+    """The id and meta of an artifact, without its tensors: reading it does not import torch."""
 
     id: str
     meta: dict[str, Any]

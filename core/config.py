@@ -23,7 +23,7 @@ class Section(BaseModel):
 
 
 class SamplingConfig(Section):
-    """How frames of a video are chosen; always by time stamp, never by average frame rate."""
+    """How frames of a video are selected: always by time stamp, never by average frame rate."""
 
     method: Literal["keyframe", "uniform", "fps", "scene"] = "keyframe"
     frames: int = Field(8, ge=1, le=256, description="frames per video (the most, for fps)")
@@ -31,7 +31,7 @@ class SamplingConfig(Section):
 
 
 class DecodeConfig(Section):
-    """Limits for media that come from strangers; each is per item."""
+    """Limits for untrusted media; each is per item."""
 
     sampling: SamplingConfig = SamplingConfig()
     long_side: int = Field(512, ge=32, description="pixels; frames are reduced to this, aspect kept")
@@ -51,11 +51,12 @@ BatchSize = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 
 class ClipConfig(Section):
-    """`model`: `builtin:mini-clip`, `ViT-B-32/laion2b_s34b_b79k` and its like, `hf-hub:ORG/REPO`, `local-dir:PATH`,
-    `python:package.module:Class` for a `ClipLike` class of yours, or `fake` for tests.
+    """`model`: `builtin:mini-clip`, `ViT-B-32/laion2b_s34b_b79k` and other open_clip names, `hf-hub:ORG/REPO`,
+    `local-dir:PATH`, `python:package.module:Class` for your own `ClipLike` class, or `fake` for tests.
 
-    `batch_size` is that of every forward pass, tails padded; `auto` goes by device and free memory. Another one changes
-    vectors by about 1e-6, so set a number where runs on different machines have to agree to the last bit.
+    `batch_size` is the number of rows of every forward pass, the last one padded; `auto` depends on device and free
+    memory. Another size changes vectors by about 1e-6, so set a number if runs on different machines must agree to the
+    last bit.
     """
 
     model: str = "builtin:mini-clip"
@@ -69,9 +70,9 @@ class VlmConfig(Section):
     """`model`: `builtin:mini-vlm`, a transformers image-text-to-text checkpoint, by name or directory, or `fake` for
     tests.
 
-    `prompt`, `system` and `pooling` are by default what the model's card asks for where fuseid knows it, else
-    "Describe the picture.", none and the mean. With a prompt that holds `{caption}` the model reads an item's caption
-    beside its frames.
+    The defaults of `prompt`, `system` and `pooling` are those of the model card if fuseid knows it, else
+    "Describe the picture.", none and the mean. If the prompt contains `{caption}`, the model reads an item's caption
+    together with its frames.
     """
 
     model: str | None = None
@@ -79,10 +80,10 @@ class VlmConfig(Section):
     prompt: str | None = None
     system: str | None = None
     pooling: Literal["auto", "mean", "last"] = "auto"
-    dim: int | None = Field(None, ge=1, description="keep the first numbers only, of a model trained for that")
-    frames: int = Field(1, ge=1, le=32, description="frames of a video that the VLM sees, spread evenly")
-    caption: str | None = Field(None, description="prompt for a generated caption; without it there is none")
-    tags: str | None = Field(None, description="prompt for generated tags; without it there are none")
+    dim: int | None = Field(None, ge=1, description="keep only the first numbers, for a model trained for this")
+    frames: int = Field(1, ge=1, le=32, description="frames of a video that the VLM sees, evenly spread")
+    caption: str | None = Field(None, description="prompt for a generated caption; without it, no caption is generated")
+    tags: str | None = Field(None, description="prompt for generated tags; without it, no tags are generated")
     max_new_tokens: int = Field(64, ge=1, le=1024, description="tokens of a generated caption or list of tags")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
@@ -91,7 +92,7 @@ class VlmConfig(Section):
 
 
 class FusionConfig(Section):
-    """`weights`: per modality, or `auto`: taken from the data. `fill`: what stands for an absent modality."""
+    """`weights`: per modality, or `auto`: computed from the data. `fill`: how an absent modality is replaced."""
 
     weights: Literal["auto"] | dict[Modality, Annotated[float, Field(ge=0)]] = {
         "clip_image": 1.0,
@@ -100,16 +101,16 @@ class FusionConfig(Section):
         "external": 1.0,
     }
     fill: Literal["linear", "renormalise", "mean", "zero"] = "linear"
-    dim: int = Field(256, ge=1, description="D of the fused vector; fewer where the joined vectors have fewer")
-    sample: int = Field(200_000, ge=2, description="items that fusion and tokenizer are fitted on, at most")
+    dim: int = Field(256, ge=1, description="D of the fused vector; fewer if the joined vectors have fewer")
+    sample: int = Field(200_000, ge=2, description="the most items that fusion and tokenizer are fitted on")
 
 
 class TokenizerConfig(Section):
-    """The keys of every kind of tokenizer. A section for a kind adds those of its own, which are the keyword arguments
-    of the `fit` of its class, and stands in `TOKENIZER_SECTIONS`.
+    """The keys of every kind of tokenizer. The section of a kind adds its own keys, which are the keyword arguments of
+    its class's `fit`, and is listed in `TOKENIZER_SECTIONS`.
 
-    VERSION: raised by one when the kind's codes change for the same vectors and keys; stored tokenizers of an earlier
-    version are then refused.
+    VERSION: increased by one when the kind's codes change for the same vectors and keys; stored tokenizers of an
+    earlier version are then refused.
     """
 
     VERSION: ClassVar[int]
@@ -118,16 +119,16 @@ class TokenizerConfig(Section):
     codebook_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256, 256), min_length=1)
     seed: int = 0
     collisions: Literal["suffix", "reassign", "none"] = Field(
-        "suffix", description="what items of the same codes get: a digit, other codes nearby, or one ID together"
+        "suffix", description="what items of the same codes get: a suffix, other codes nearby, or a shared ID"
     )
     bucket_capacity: int = Field(1, ge=1, description="items with the same codes that reassign leaves together")
     alternatives: int = Field(32, ge=2, le=256, description="codes that reassign searches for one with room")
-    drift_error: float = Field(1.2, gt=1, description="mean error of new items over the fit's; more is told as drift")
+    drift_error: float = Field(1.2, gt=1, description="limit of drift: mean error of new items over the fit's")
     drift_divergence: float = Field(0.1, gt=0, description="bits between first codes of new items and the fit's")
     duplicates: Literal["separate", "share"] = Field("separate", description="whether equal content has one ID")
 
     def options(self) -> dict[str, Any]:
-        """The keys that this kind has beside those of every kind."""
+        """The keys that only this kind has."""
         return {
             name: getattr(self, name) for name in type(self).model_fields if name not in TokenizerConfig.model_fields
         }
@@ -140,7 +141,7 @@ class RQKMeansConfig(TokenizerConfig):
     iterations: int = Field(10, ge=1, description="of k-means, per level")
     beam: int = Field(5, ge=1, le=64, description="paths that encoding keeps from level to level; 1 is greedy")
     refinements: int = Field(1, ge=0, description="times that all codebooks are fitted together after k-means")
-    balanced: bool = Field(False, description="make every code of a level serve about as many items")
+    balanced: bool = Field(False, description="give every code of a level about equally many items")
 
 
 DEFAULT_KIND = "rq-kmeans"
@@ -171,8 +172,8 @@ def _wrong(key: str, value: object, problem: str) -> ValidationError:
 def _is_limit(value: object) -> object:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not _LIMIT.fullmatch(text):
-        said = "must be a share like 5% or a number of items like 100, not {value}"
-        raise PydanticCustomError("limit", said, {"value": repr(value)})
+        message = "must be a share like 5% or a number of items like 100, not {value}"
+        raise PydanticCustomError("limit", message, {"value": repr(value)})
     return text
 
 
@@ -190,14 +191,14 @@ class RunConfig(Section):
     wave_seconds: float = Field(120.0, gt=0, description="commit at least this often")
     block_rows: int = Field(128, ge=1, description="rows per block between processes; a video counts as its frames")
     encoders: int | None = Field(None, ge=1, description="encoder actors on Ray at most; default: one per GPU or node")
-    lease_seconds: float = Field(30.0, gt=1, description="a writer silent for this long has lost its lease")
-    drain_seconds: float = Field(20.0, ge=0, description="a run that is told to stop finishes what it can in this time")
-    max_rejected: Limit | None = Field(None, description="of the items that a run works on; more, or all, are status 4")
+    lease_seconds: float = Field(30.0, gt=1, description="a lease that is not renewed for this long is lost")
+    drain_seconds: float = Field(20.0, ge=0, description="time in which a stopped run finishes its work in progress")
+    max_rejected: Limit | None = Field(None, description="of the items of a run; more, or all, rejected is status 4")
     max_prune: Limit = Field("20%", description="of the items in the database; --prune refuses to remove more")
 
 
 class SourceConfig(Section):
-    """What uris may name. By default: local files below the manifest's folder, nothing else."""
+    """Which uris are allowed. By default: only local files below the manifest's folder."""
 
     allow: tuple[str, ...] = Field((), description="further folders and uris, such as s3://bucket/dir/")
     schemes: tuple[Literal["s3", "gs", "https", "http"], ...] = Field((), description="remote schemes that are opened")
@@ -205,8 +206,8 @@ class SourceConfig(Section):
     timeout_seconds: float = Field(60.0, gt=0, description="for one remote file, retries included")
     concurrency: int = Field(16, ge=1, description="remote files that one decoding process fetches at a time")
     shard_in_id: bool = Field(False, description="members of tar shards are named SHARD/KEY, for keys that repeat")
-    expect_rows: int | None = Field(None, ge=1, description="a source that lists more or fewer items is refused")
-    require_success: bool = Field(False, description="a source without a file _SUCCESS beside it is refused")
+    expect_rows: int | None = Field(None, ge=1, description="refuse a source that lists more or fewer items")
+    require_success: bool = Field(False, description="refuse a source without a file _SUCCESS beside it")
 
 
 class Config(Section):
@@ -220,7 +221,7 @@ class Config(Section):
 
 
 def load_config(path: str | Path | None = None, overrides: dict[str, object] | None = None) -> Config:
-    """Reads `path` (or all defaults), then applies `overrides`, keyed `section.key`.
+    """Reads `path` (or uses all defaults), then applies `overrides`, whose keys are `section.key`.
 
     Raises ConfigError with one line that names the first bad key.
     """
@@ -255,7 +256,7 @@ def _first_problem(error: ValidationError, data: dict) -> str:
         *above, key = found[0]["loc"]
         known = ", ".join(_keys_at(tuple(above), data))
         return f"{'.'.join(map(str, [*above, key]))}: {found[0]['msg']}; known keys here: {known}"
-    # A key that takes `auto` or something else has an error of each form; the form is no part of the key's name.
+    # A key that accepts several types has one error per type; remove the type from the key's name.
     named = [([part for part in map(str, one["loc"]) if not _FORM.search(part)], one["msg"]) for one in found]
     first = [one for one in named if one[0][:2] == named[0][0][:2]]
     where = max((key for key, _ in first), key=len)

@@ -1,4 +1,4 @@
-"""What a part must offer to take another's place; structural, so nothing inherits from anything."""
+"""Interfaces of replaceable parts; structural (PEP 544), so no class inherits from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from fuseid.core.records import Description
 
 Step = Callable[[pa.RecordBatch], pa.RecordBatch]
-"""One stage of the way: a pure function of a batch; bad items leave with their error columns set."""
+"""One step of the pipeline: a pure function of a batch; it sets the error columns of bad items."""
 
 
 class ClipLike(Protocol):
@@ -29,7 +29,7 @@ class ClipLike(Protocol):
 
 
 class VlmLike(Protocol):
-    """Encodes the frames and the caption of an item into one vector, and puts frames into words."""
+    """Encodes the frames and the caption of an item into one vector, and describes frames in words."""
 
     dim: int
     fingerprint: str
@@ -42,11 +42,11 @@ class VlmLike(Protocol):
 
 
 class Tokenizer(Protocol):
-    """Vectors of D numbers to L codes and back. A class of this kind stands in `tokenizers.registry`.
+    """Converts vectors of D numbers to L codes and back. `tokenizers.registry` lists the classes.
 
-    KIND: the value of `tokenizer.kind`, and what the id begins with. id: `KIND-` and the hash of the content, known
-    when the object is made. meta: `version`, `codebook_sizes`, `fusion` (the id of the fusion whose vectors it was
-    fitted on, or None) and `metrics`, which are no part of the id; of them `r2_per_level` is always there.
+    KIND: the value of `tokenizer.kind`, and the start of the id. id: `KIND-` and the hash of the content, computed when
+    the object is created. meta: `version`, `codebook_sizes`, `fusion` (the id of the fusion whose vectors it was fitted
+    on, or None) and `metrics`, which are not part of the id and always include `r2_per_level`.
     """
 
     KIND: ClassVar[str]
@@ -57,8 +57,8 @@ class Tokenizer(Protocol):
 
     @classmethod
     def fit(cls, vectors_ND: np.ndarray, codebook_sizes: Sequence[int], *args: Any, **options: Any) -> Self:
-        """vectors_ND: float32 [N, D], finite. Keyword arguments: the keys of the kind's section of the config, `seed`,
-        `fusion`, and `progress`, called with (steps done, steps), first with 0 done.
+        """vectors_ND: float32 [N, D], finite. Keyword arguments: the keys of the kind's config section, `seed`,
+        `fusion`, and `progress`, which is called with (steps done, steps), first with 0 done.
 
         Raises BadInput for vectors that are not finite or too few.
         """
@@ -75,7 +75,7 @@ class Tokenizer(Protocol):
         """
 
     def save(self, directory: Path) -> None:
-        """Writes the artifact into a directory, which is made."""
+        """Writes the artifact into `directory`, which is created."""
 
     @classmethod
     def load(cls, directory: Path) -> Self:

@@ -19,7 +19,7 @@ def _key(name: str) -> pa.Field:
 
 
 # What a source lists of an item, and what the store already holds of it.
-# `want_media`: frames are needed, for every column made from them except those named in `stands`, which come from the
+# `want_media`: frames are needed, for every column made from them except those named in `kept`, which come from the
 # store and are kept. `want_text`: the same for the caption. `skip_if_same`: the stored row matches the listing, so
 # nothing is written if the medium's bytes still hash to `media_hash`. `item_fp`: decides whether a rejected item is
 # worth another attempt.
@@ -36,7 +36,7 @@ WORK = pa.schema(
         ("want_media", pa.bool_()),
         ("want_text", pa.bool_()),
         ("skip_if_same", pa.bool_()),
-        ("stands", pa.list_(pa.string())),
+        ("kept", pa.list_(pa.string())),
         ("thumbnail", pa.binary()),
         ("media_hash", pa.string()),
         ("decoder", pa.string()),

@@ -53,7 +53,7 @@ def preparing_threads(device: torch.device) -> Executor | None:
 
 
 def prepared(function: Callable[[T], R], items: Iterable[T], threads: Executor | None, count: int) -> Iterator[R]:
-    """`map` whose next `count` results are made by `threads` while the caller works on this one; None: no threads."""
+    """`map` that computes the next `count` results in `threads` while the caller uses this one; None: no threads."""
     if threads is None:
         return map(function, items)
     return map_ahead(lambda item: threads.submit(function, item), items, count)

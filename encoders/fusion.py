@@ -63,47 +63,47 @@ class Fusion:
         modality's vectors. pairs: int [P, 2] rows of co-engaged items, for learned fusions; not used here.
         Raises BadInput when no modality has a positive weight and at least one vector.
         """
-        there = {m: present(vectors[m]) for m in MODALITIES if m in vectors and (weights is None or weights.get(m, 0))}
-        there = {m: rows for m, rows in there.items() if rows.any()}
-        if not there:
+        has = {m: present(vectors[m]) for m in MODALITIES if m in vectors and (weights is None or weights.get(m, 0))}
+        has = {m: rows for m, rows in has.items() if rows.any()}
+        if not has:
             chosen = "" if weights is None else f" ({dict(weights)})"
             raise BadInput(f"nothing to fuse: no item has a vector of a modality with a weight above 0{chosen}")
-        any_there = np.any(list(there.values()), axis=0)
-        there = {m: rows[any_there] for m, rows in there.items()}
-        unit = {m: unit_rows(vectors[m][any_there][rows]) for m, rows in there.items()}
+        has_any = np.any(list(has.values()), axis=0)
+        has = {m: rows[has_any] for m, rows in has.items()}
+        unit = {m: unit_rows(vectors[m][has_any][rows]) for m, rows in has.items()}
         means = {m: rows.mean(0, dtype=np.float64).astype(np.float32) for m, rows in unit.items()}
-        used = {m: 1.0 / _largest_singular_value(unit[m] - means[m]) for m in there} if weights is None else weights
-        top = max(used[m] for m in there) if weights is None else 1.0
+        used = {m: 1.0 / _largest_singular_value(unit[m] - means[m]) for m in has} if weights is None else weights
+        top = max(used[m] for m in has) if weights is None else 1.0
         meta: dict[str, Any] = {
             "version": STEP_VERSIONS[cls.KIND],
-            "dims": {m: int(vectors[m].shape[1]) for m in there},
-            "weights": {m: float(used[m] / top) for m in there},
-            "encoders": {m: encoders.get(m) for m in there},
+            "dims": {m: int(vectors[m].shape[1]) for m in has},
+            "weights": {m: float(used[m] / top) for m in has},
+            "encoders": {m: encoders.get(m) for m in has},
             "fill": fill,
         }
         centred = {}
-        for m, rows in there.items():
+        for m, rows in has.items():
             centred[m] = np.zeros((len(rows), unit[m].shape[1]), dtype=np.float32)
             centred[m][rows] = meta["weights"][m] * (unit[m] - means[m])
-        offsets = {m: -meta["weights"][m] * means[m].astype(np.float64) for m in there}
+        offsets = {m: -meta["weights"][m] * means[m].astype(np.float64) for m in has}
         fills, explained = {}, {}
-        for pattern in patterns(tuple(there)):
-            fills[pattern], explained[pattern] = _fill(fill, pattern, centred, there, offsets, meta["weights"])
+        for pattern in patterns(tuple(has)):
+            fills[pattern], explained[pattern] = _fill(fill, pattern, centred, has, offsets, meta["weights"])
         joint_dim = sum(meta["dims"].values())
         meta["dim"] = min(dim, joint_dim)
-        mean, components, kept = _principal_components(_completed(centred, there, fills), meta["dim"])
-        tensors = {f"mean.{m}": means[m] for m in there}
+        mean, components, kept = _principal_components(_completed(centred, has, fills), meta["dim"])
+        tensors = {f"mean.{m}": means[m] for m in has}
         tensors["components"] = np.ascontiguousarray(components.astype(np.float32))
         for pattern, (scale, maps, fixed) in fills.items():
-            blocks = dict(zip(there, np.split(components, np.cumsum(list(meta["dims"].values()))[:-1]), strict=True))
+            blocks = dict(zip(has, np.split(components, np.cumsum(list(meta["dims"].values()))[:-1]), strict=True))
             matrix = np.concatenate([blocks[m] for m in pattern]) * scale
             matrix = matrix + sum(maps[m] @ blocks[m] for m in maps)
             shift = sum((fixed[m] @ blocks[m] for m in fixed), -mean @ components)
             tensors[f"map.{'+'.join(pattern)}"] = np.ascontiguousarray(matrix.astype(np.float32))
             tensors[f"shift.{'+'.join(pattern)}"] = shift.astype(np.float32)
         meta["metrics"] = {
-            "sample": len(any_there),
-            "complete": int(np.all(list(there.values()), axis=0).sum()),
+            "sample": len(has_any),
+            "complete": int(np.all(list(has.values()), axis=0).sum()),
             "variance_kept": kept,
             "fill_explains": {"+".join(pattern): shares for pattern, shares in explained.items() if shares},
         }
@@ -112,10 +112,10 @@ class Fusion:
     def transform(self, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
         """vectors as in `fit` -> float32 [N, dim], unit norm; a row of NaN for an item with none of the modalities."""
         rows = len(next(iter(vectors.values())))
-        there = {m: present(vectors[m]) if m in vectors else np.zeros(rows, dtype=bool) for m in self.dims}
+        has = {m: present(vectors[m]) if m in vectors else np.zeros(rows, dtype=bool) for m in self.dims}
         fused = np.full((rows, self.dim), np.nan, dtype=np.float32)
         for pattern in patterns(tuple(self.dims)):
-            which = np.all([there[m] == (m in pattern) for m in self.dims], axis=0)
+            which = np.all([has[m] == (m in pattern) for m in self.dims], axis=0)
             if which.any():
                 fused[which] = self._of_pattern(pattern, {m: vectors[m][which] for m in pattern})
         return fused
@@ -160,13 +160,13 @@ def _fill(
     fill: Fill,
     pattern: Pattern,
     centred: Mapping[str, np.ndarray],
-    there: Mapping[str, np.ndarray],
+    has: Mapping[str, np.ndarray],
     offsets: Mapping[str, np.ndarray],
     weights: Mapping[str, float],
 ) -> tuple[Filled, dict[str, float]]:
     absent = [m for m in centred if m not in pattern]
     if fill == "linear":
-        maps, explained = learn_fill(centred, there, pattern)
+        maps, explained = learn_fill(centred, has, pattern)
         return (1.0, maps, {}), explained
     scale = 1.0
     if fill == "renormalise":
@@ -175,13 +175,13 @@ def _fill(
 
 
 def _completed(
-    centred: Mapping[str, np.ndarray], there: Mapping[str, np.ndarray], fills: Mapping[Pattern, Filled]
+    centred: Mapping[str, np.ndarray], has: Mapping[str, np.ndarray], fills: Mapping[Pattern, Filled]
 ) -> np.ndarray:
     """float32 [N, sum of D_m]: the joint vectors of the sample, absent modalities filled in."""
     ends = np.cumsum([0, *(values.shape[1] for values in centred.values())])
     joint = np.concatenate(list(centred.values()), axis=1)
     for pattern, (scale, maps, fixed) in fills.items():
-        which = np.flatnonzero(np.all([there[m] == (m in pattern) for m in centred], axis=0))
+        which = np.flatnonzero(np.all([has[m] == (m in pattern) for m in centred], axis=0))
         known = np.concatenate([centred[m][which] for m in pattern], axis=1)
         joint[which] *= np.float32(scale)
         for start, end, modality in zip(ends, ends[1:], centred, strict=False):

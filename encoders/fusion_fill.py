@@ -25,32 +25,34 @@ def patterns(modalities: Sequence[str]) -> list[Pattern]:
 
 
 def learn_fill(
-    centred: Mapping[str, np.ndarray], there: Mapping[str, np.ndarray], pattern: Pattern
+    centred: Mapping[str, np.ndarray], has: Mapping[str, np.ndarray], pattern: Pattern
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Ridge regression (Hoerl and Kennard 1970) of each absent modality on the present ones.
 
     If a present modality has as many dimensions as the absent one, the penalty shrinks the map towards a multiple of
     the identity, not towards zero: CLIP's images and texts share a space, which a small sample could not teach.
 
-    centred: per modality [N, D_m] of mean zero; there: bool [N]. -> (per absent modality a map float64
+    centred: per modality [N, D_m] of mean zero; has: bool [N]. -> (per absent modality a map float64
     [sum of present D, D_m], and the share of its variance that the map explains on held-out rows). An absent modality
     that cannot be predicted better than by its mean has a map of zeros and a share of 0.
     """
     maps, explained = {}, {}
     size = sum(centred[m].shape[1] for m in pattern)
     for absent in (m for m in centred if m not in pattern):
-        rows = np.flatnonzero(np.all([there[m] for m in (*pattern, absent)], axis=0))
+        rows = np.flatnonzero(np.all([has[m] for m in (*pattern, absent)], axis=0))
         rows = rows[:: max(1, len(rows) // MAX_ROWS)]
         maps[absent], explained[absent] = np.zeros((size, centred[absent].shape[1])), 0.0
         if len(rows) < MIN_ROWS:
             continue
         known = [centred[m][rows].astype(np.float64) for m in pattern]
         wanted = centred[absent][rows].astype(np.float64)
-        judges = np.arange(len(rows)) % _VALIDATION == _VALIDATION - 1
-        trial = _Ridge([part[~judges] for part in known], wanted[~judges])
-        judged = np.concatenate([part[judges] for part in known], axis=1)
-        total = float(np.square(wanted[judges]).sum())
-        left = [float(np.square(wanted[judges] - judged @ trial.map(penalty)).sum()) for penalty in _PENALTIES]
+        held_out = np.arange(len(rows)) % _VALIDATION == _VALIDATION - 1
+        trial = _Ridge([part[~held_out] for part in known], wanted[~held_out])
+        held_out_known = np.concatenate([part[held_out] for part in known], axis=1)
+        total = float(np.square(wanted[held_out]).sum())
+        left = [
+            float(np.square(wanted[held_out] - held_out_known @ trial.map(penalty)).sum()) for penalty in _PENALTIES
+        ]
         best = int(np.argmin(left))
         if left[best] < total:
             maps[absent], explained[absent] = _Ridge(known, wanted).map(_PENALTIES[best]), 1.0 - left[best] / total

@@ -21,7 +21,7 @@ FAKE = "fake"
 def clip_fingerprint(config: ClipConfig, pinned: str | None = None) -> str:
     """The fingerprint of this config's encoder; neither the device nor the batch size is part of it.
 
-    Of a user's own class it is the class's, unchanged.
+    For a user's own class it is the class's `fingerprint`.
     """
     if config.model.startswith(PYTHON):
         return own_class(config.model).fingerprint
@@ -127,8 +127,8 @@ def pinned(config: Config) -> Config:
 def own_class(model: str) -> Any:
     """The class that `python:package.module:Class` names; imports its module.
 
-    Raises ModelError where it cannot be imported, or has no `fingerprint`: planning a run compares that with what is
-    stored, and creates no instance.
+    Raises ModelError if it cannot be imported, or has no `fingerprint`: planning a run compares the fingerprint with
+    the stored one without creating an instance.
     """
     module, _, name = model.removeprefix(PYTHON).partition(":")
     try:

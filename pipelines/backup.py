@@ -1,4 +1,4 @@
-"""Backup: a copy of a database at one state, made while jobs write to it."""
+"""Backup: a consistent copy of a database, made while jobs may write to it."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from fuseid.pipelines.store.table_files import broken_files, files_of, listed
 
 MANIFEST = "backup.json"
 FORMAT = 1
-# `contents` before the ledger: IDs come after their items. The lease belongs to the database that is copied.
+# `contents` is opened before the ledger, so the ledger has every ID that `contents` shows. The lease is not copied.
 TABLES = ("contents", "assignments", "rejected", "runs")
 _CHUNK = 8 << 20
 _AT_A_TIME = 4
 
 
 def backup(uri: str, to: str, progress: Progress | None = None) -> dict[str, Any]:
-    """Copies the newest versions of all tables, those that exports have tagged, and the artifacts into a new folder or
-    below a new object-store URI; ends with `backup.json`, which it returns less the list of files.
+    """Copies the newest versions of all tables, the versions that exports have tagged, and the artifacts into a new
+    folder or below a new object-store URI. Writes `backup.json` last, and returns it without its list of files.
 
-    What is copied is what a reader sees at that moment; a job that is writing goes on, and is in the copy as far as it
-    has committed, like one that was killed then. Every file is hashed on the way. A copy without `backup.json` is
-    incomplete, and `restore` refuses it. Raises BadInput where `to` exists, StoreError for a damaged database.
+    The copy is what a reader sees at that moment. A job that is writing goes on; what it has committed by then is in
+    the copy, as if it had been killed then. Every file is hashed while it is copied. A copy without `backup.json` is
+    incomplete, and `restore` refuses it. Raises BadInput if `to` exists, StoreError for a damaged database.
     """
     progress = progress or Silent()
     store = Store.open(uri)
@@ -66,8 +66,8 @@ def backup(uri: str, to: str, progress: Progress | None = None) -> dict[str, Any
 
 @contextmanager
 def new_target(to: str) -> Iterator[str]:
-    """A folder that becomes `to` once the block ends well, or an object-store URI with nothing below it. Raises
-    BadInput where there is something."""
+    """-> a folder that becomes `to` if the block ends without an error; for an object store, `to` itself. Raises
+    BadInput if `to` is not empty."""
     if "://" not in to:
         if Path(to).exists() and (not Path(to).is_dir() or any(Path(to).iterdir())):
             raise BadInput(f"{to} exists and is not an empty folder; name a new one, or remove it")
@@ -86,9 +86,10 @@ def new_target(to: str) -> Iterator[str]:
 
 
 def copied(source: str, target: str, sizes: dict[str, int], progress: Progress) -> dict[str, dict[str, Any]]:
-    """Copies files, by their paths below both, a few at a time in their order -> bytes and BLAKE2b-128 of each.
+    """Copies files, a few at a time in the order of `sizes` -> bytes and BLAKE2b-128 of each, by path.
 
-    sizes: bytes by path. Raises StoreError where a file is gone or of another size.
+    sizes: bytes by path, relative to both `source` and `target`. Raises StoreError if a file is missing or of another
+    size.
     """
     from_fs, from_root = filesystem(source)
     to_fs, to_root = filesystem(target)
@@ -127,7 +128,7 @@ def make_durable(folder: str) -> None:
 
 
 def _table(store: Store, name: str, dataset: lance.LanceDataset) -> dict[str, int]:
-    """Bytes by path of what this version needs, and what the versions need that exports have tagged, manifests last."""
+    """Bytes by path of the files that this version and the versions tagged by exports need, manifests last."""
     sizes = listed(dataset)
     versions = [dataset]
     tags = [tag for tag in dataset.tags.list() if tag.startswith("export-")]

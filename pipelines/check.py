@@ -1,4 +1,4 @@
-"""Check: a database is read and compared as a whole; what is damaged is said, and repaired where that loses nothing."""
+"""Check: reads and compares a whole database, reports damage, and repairs it where nothing is lost by that."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import TABLES
 
-# One repair may bring to light what could not be seen before it; more rounds than this repair nothing.
+# A repair may reveal damage that could not be found before it, so it is followed by another round; at most so many.
 _ROUNDS = 12
 
 
@@ -48,11 +48,10 @@ def check(
     """`tables`: version and rows of each; `damages`: what is wrong now, each with where, what, cost and remedy;
     `repaired`: the same of what was repaired.
 
-    repair: does what loses nothing, as the only writer. accept_lost_ids: with it, goes on where IDs are lost: an item
-    that shows another ID than the ledger gave it shows that one or gets a new one, and IDs that an older ledger has
-    forgotten may be given again.
-    Raises StoreError where there is no database or it cannot be reached, LeaseHeld for a repair while another job
-    writes.
+    repair: makes the repairs that lose nothing, as the only writer. accept_lost_ids: with `repair`, goes on where IDs
+    are lost: an item that shows another ID than the ledger gave it then shows the ledger's or gets a new one, and IDs
+    that an older ledger lacks may be given again.
+    Raises StoreError if there is no database or it cannot be reached, LeaseHeld for a repair while another job writes.
     """
     progress = progress or Silent()
     store = Store.named(uri)
@@ -72,8 +71,8 @@ def check(
 
 
 def _repair(store: Store, config: Config, due: list[Damage]) -> list[Damage]:
-    """Repairs what keeps the lease from being taken, else, under the lease, the rest."""
-    # The lease first: it says whether another job writes.
+    """Makes the repairs without which the lease cannot be taken; if there are none, all others under the lease."""
+    # The table of the lease first: it shows whether another job is writing.
     early = sorted((damage for damage in due if damage.early), key=lambda damage: damage.where != "lease")
     for damage in early:
         if damage.where != "lease":
@@ -97,7 +96,7 @@ def _run(damage: Damage) -> None:
 
 
 def _damages(store: Store, accept: bool, progress: Progress) -> Iterator[Damage]:
-    """In an order in which what comes later can rely on what came before."""
+    """All damage, found in such an order that later checks can rely on what earlier ones found intact."""
     broken = [damage for name in TABLES for damage in _found(name, (damaged_table(store, one) for one in [name]))]
     yield from broken
     whole = [
@@ -113,7 +112,7 @@ def _damages(store: Store, accept: bool, progress: Progress) -> Iterator[Damage]
         indexes = _found(name, damaged_indexes(store, name))
         yield from indexes
         if indexes:
-            # What is compared below is looked up by them.
+            # The checks below look rows up by these indexes.
             whole.remove(name)
         elif name in ("contents", "rejected"):
             yield from _found(name, doubled_items(store, name))
@@ -141,8 +140,7 @@ def _damages(store: Store, accept: bool, progress: Progress) -> Iterator[Damage]
 
 
 def _found(where: str, look: Iterable[Damage | None]) -> list[Damage]:
-    """What a part of the check finds, which is looked for as it is iterated; that it cannot make sense of what it reads
-    is damage, too."""
+    """The damage that a part of the check finds when it is iterated; that it fails on what it reads is damage, too."""
     found: list[Damage] = []
     problem = problem_of(lambda: found.extend(damage for damage in look if damage is not None))
     if problem:

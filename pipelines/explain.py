@@ -1,4 +1,4 @@
-"""Explain: everything that the store knows of one item and how its ID came about."""
+"""Explain: everything that the store knows about one item, and how it got its ID."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ _HELD_OUT, _HELD_OUT_PER_CODE = 20_000, 10
 
 
 def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
-    """The first fit of a database learns its fusion too and makes the tokenizer champion; a later one makes a
-    candidate, whose IDs stand in the ledger beside the champion's until `promote`.
+    """The first fit of a database also learns its fusion and makes the tokenizer champion; a later fit makes a
+    candidate, whose IDs are only in the ledger, beside the champion's, until `promote`.
 
     Raises BadInput for an empty database or one with fewer items than codes.
     """
@@ -70,8 +70,8 @@ def _fit_tokenizer(
     fusion: Fusion,
     progress: Progress,
 ) -> Tokenizer:
-    """A tokenizer of the kind that the config names; how it serves vectors that it was not fitted on is kept among its
-    metrics, for `drift`."""
+    """A tokenizer of the kind that the config names; its metrics include how well it quantizes vectors that it was not
+    fitted on, for `drift`."""
 
     def show(done: int, steps: int) -> None:
         if done:
@@ -97,7 +97,8 @@ def _fit_fusion(store: Store, config: Config) -> Fusion:
 
 
 def _encoders_of(store: Store, dims: dict[str, int]) -> dict[str, str | None]:
-    """The fingerprint behind each modality's stored vectors. Raises BadInput where rows come from different models."""
+    """The fingerprint of the encoder of each modality's stored vectors. Raises BadInput if rows come from different
+    models."""
     column = {"clip_image": "clip_fp", "clip_text": "clip_fp", "vlm": "vlm_fp"}
     out: dict[str, str | None] = {}
     for modality in dims:
@@ -116,7 +117,7 @@ def _encoders_of(store: Store, dims: dict[str, int]) -> dict[str, str | None]:
 
 
 def _sample(store: Store, config: Config, fusion: Fusion) -> tuple[np.ndarray, np.ndarray | None]:
-    """Fused vectors to fit on, and every tenth held out, by which drift is judged; None where fewer than ten per code
+    """Fused vectors to fit on, and every tenth held out, by which drift is judged; None if fewer than ten per code
     would be left to fit on."""
     used = [m for m in fusion.dims if m in store.dims()]
     where = " OR ".join(f"{m} IS NOT NULL" for m in used)
@@ -131,7 +132,7 @@ def _sample(store: Store, config: Config, fusion: Fusion) -> tuple[np.ndarray, n
 
 
 def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> pa.Table:
-    """The rows of `rows.sampled_rows`, sorted by content_id. Raises BadInput where no row meets the condition."""
+    """The rows of `rows.sampled_rows`, sorted by content_id. Raises BadInput if no row fulfils the condition."""
     rows = sampled_rows(store.dataset("contents"), limit, columns, where)
     if not rows.num_rows:
         more = command("ingest", store.uri, " ...")

@@ -1,4 +1,4 @@
-"""Ingest: a source into the store, and, once a tokenizer is champion, into semantic IDs."""
+"""Ingest: writes the items of a source into the store, and gives them IDs once a tokenizer is champion."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.streams.prefetch import Prefetch
 
-# How soon a run sees that it was told to stop.
+# How long a run waits at most before it checks whether it is to stop.
 _POLL_SECONDS = 0.2
-# How long a stopped run waits for what it leaves unfinished, so that it is closed and not torn off.
+# How long a stopped run waits until its unfinished work is closed.
 _LEAVE_SECONDS = 1.0
 
 
@@ -47,10 +47,10 @@ def ingest(
     """Decodes and encodes what is new or changed, commits it wave by wave, then gives IDs.
 
     after_wave: called with the number of waves committed so far, after each commit; for tests and for watching.
-    prune: afterwards removes what `source`, the whole catalogue, does not list.
+    prune: afterwards removes items that `source`, the whole catalogue, does not list.
     Raises BadInput for a source that cannot be read or names an id twice, LeaseHeld while another run writes,
-    FingerprintMismatch where the models are not those the database was fitted on, TooManyRejected beyond
-    `run.max_rejected` or where all items were rejected, Stopped when a signal ends it; what was committed stays.
+    FingerprintMismatch if the models are not those that the database was fitted on, TooManyRejected beyond
+    `run.max_rejected` or if all items were rejected, Stopped when a signal ends it; what was committed stays.
     """
     progress = progress or Silent()
     with tempfile.TemporaryDirectory(prefix="fuseid-listing-") as scratch:
@@ -68,7 +68,7 @@ def ingest(
             whole = getattr(source, "incomplete", None) is None
             unlisted = None
             if prune and whole:
-                # Who gives the number of items knows that none is missing.
+                # A user who gives the number of items has checked that none is missing.
                 within = getattr(source, "line_within_text", None) if config.source.expect_rows is None else None
                 unlisted = Unlisted(store, listing.keys, Path(scratch), config.run.max_prune, within)
             plan = Plan(store, listing, config, fingerprints)
@@ -97,7 +97,7 @@ def ingest(
 
 
 def _stream(plan: Plan, runner: Runner, waves: Waves, progress: Progress) -> None:
-    """Runs what is planned and commits it. When told to stop, plans no more and commits what comes in time."""
+    """Runs the planned work and commits it. After a signal it plans no more, and commits what is finished in time."""
     shown = 0
 
     def show(rows: int) -> None:
@@ -107,7 +107,7 @@ def _stream(plan: Plan, runner: Runner, waves: Waves, progress: Progress) -> Non
         shown = passed
 
     with stoppable(plan.config.run.drain_seconds) as stop:
-        plan.go_on = lambda: not stop.told
+        plan.go_on = lambda: not stop.requested
         with Prefetch(runner.stream(plan.work(), plan.config), room=1, name="fuseid-stream") as done:
             try:
                 while not done.ended and not stop.overdue:
@@ -116,16 +116,16 @@ def _stream(plan: Plan, runner: Runner, waves: Waves, progress: Progress) -> Non
                         waves.add(batch)
                     show(0 if batch is None else batch.num_rows)
                     waves.commit_if_due()
-                if stop.told:
+                if stop.requested:
                     waves.commit()
                 else:
                     waves.end()
             finally:
                 if not done.ended:
                     runner.halt()
-                if stop.told:
-                    done.patience = _LEAVE_SECONDS
-    if stop.told:
+                if stop.requested:
+                    done.close_seconds = _LEAVE_SECONDS
+    if stop.requested:
         raise stop.error(f"{waves.finished} items of this run are in the database; run the same command again to go on")
 
 
@@ -139,7 +139,7 @@ def _committed(store: Store, config: Config, after_wave: Callable[[int], None] |
 
 
 def _note(run: Run, store: Store, source: Source, config: Config, prune: bool) -> None:
-    """What whoever reads the end of a run should know."""
+    """Adds notes for the summary of the run."""
     if run.counts["missing_kept"]:
         run.notes.append(f"the files of {run.counts['missing_kept']} known items cannot be read now; their rows stay")
     incomplete = getattr(source, "incomplete", None)
@@ -155,13 +155,13 @@ def _note(run: Run, store: Store, source: Source, config: Config, prune: bool) -
 
 
 def _not_read(source: Source) -> str | None:
-    """Columns that a manifest has besides its own; a name that is spelled otherwise is among them."""
+    """A note about columns of a manifest that are not read: a misspelt name is among them."""
     ignored = getattr(source, "ignored", ())
     return f"columns of the manifest that were not read: {', '.join(ignored)}" if ignored else None
 
 
 def _pin_precision(store: Store, config: Config) -> None:
-    """Pins what the vectors of this database are computed in; another precision later is an error."""
+    """Pins the precision in which the vectors of this database are computed; another one later is an error."""
     wanted = {
         "clip": config.clip.precision if config.clip else None,
         "vlm": config.vlm.precision if config.vlm.model else None,
@@ -180,7 +180,8 @@ def _pin_precision(store: Store, config: Config) -> None:
 
 
 def _remember_clip(store: Store, config: Config) -> None:
-    """Look-ups encode their queries by what the last ingest used, unless told otherwise; a refused ingest is none."""
+    """Records the CLIP of this ingest: by default look-ups encode queries as the last ingest did that was not
+    refused."""
     settings = store.settings()
     if config.clip and store.has_contents() and settings.get("clip") != config.clip.model_dump(mode="json"):
         store.put_settings({"clip": config.clip.model_dump(mode="json")}, settings)

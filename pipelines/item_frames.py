@@ -1,4 +1,4 @@
-"""An item's frames once more: decoded as the run that encoded them did, for people to look at."""
+"""Decodes an item's frames again, as the run that encoded them did, to show them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fuseid.pipelines.store.store import Store
 
 
 def frames_again(uri: str | Path, content_id: str) -> Decoded | None:
-    """Decodes the medium of an item in `contents` under the limits, the sampling and the rules about what may be
-    opened of its own run; None for an item without a medium.
+    """Decodes the medium of an item in `contents`, with the limits, the sampling and the allowed prefixes of the run
+    that encoded it; None for an item without a medium.
 
-    Raises BadInput for an id that is not there, and where the medium cannot be decoded now or is not what it was.
+    Raises BadInput for an id that is not there, and for a medium that cannot be decoded now or has changed.
     """
     store = Store.open(uri)
     rows = list(
@@ -33,7 +33,7 @@ def frames_again(uri: str | Path, content_id: str) -> Decoded | None:
         return None
     config, base = run_of(store, row["run_id"])
     try:
-        place = str(AccessPolicy(base or ".", config.source).place(row["uri"]))
+        place = str(AccessPolicy(base or ".", config.source).locate(row["uri"]))
         with (
             Fetcher(config.source, config.decode.max_bytes) as fetcher,
             DecodePool(config.decode) as pool,

@@ -1,4 +1,4 @@
-"""Look-up: content by words, picture, video, vector, another item, or ID prefix."""
+"""Look-up: finds items by text, picture, video, vector, another item, or ID prefix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.model_identity import PYTHON
 from fuseid.encoders.models import load_clip
 from fuseid.pipelines.store.indexes import text_indexes
-from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.messages import command, no_ids
 from fuseid.pipelines.store.rows import below_prefix, rows_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
@@ -29,28 +29,29 @@ from fuseid.pipelines.store.vector_columns import nan_rows
 
 RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
 _PREFIX = re.compile(r"[0-9]+(-[0-9]+)*(-|\.[0-9]+)?")
-# A column with vectors in fewer of the rows that are looked at is searched for some that have one.
+# How many rows calibrate the scores of a column; if fewer than the second number have its vector, rows that have it are
+# searched for.
 _CALIBRATION_ROWS, _FEWEST_VECTORS = 2048, 100
-# Of a text, for its words: more than CLIP reads of it.
+# How much of a query is used for the full-text search: more than CLIP reads of it.
 _FULL_TEXT_CHARS = 1000
 
 
 class Catalog:
-    """Reads a database. Safe while others write: each search sees one committed version of `contents`."""
+    """Reads a database. Safe while jobs write: each search sees one committed version of `contents`."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._config = config
         self._config_is_stored = False
-        self._now: Any = None
+        self._contents: Any = None
         self._dims: dict[str, int] = {}
         self._clip: Any = None
         self._samples: dict[str, pa.Table] = {}
 
     @classmethod
     def open(cls, uri: str | Path, config: Config | None = None) -> Catalog:
-        """config: what to encode queries with; by default what the last ingest used. Raises StoreError where there is
-        no database."""
+        """config: how queries are encoded; by default as in the last ingest. Raises StoreError if there is no
+        database."""
         store = Store.open(uri)
         if config is not None:
             return cls(store, config)
@@ -74,12 +75,13 @@ class Catalog:
     ) -> pa.Table:
         """Exactly one of the six kinds of query -> at most k rows, best first, with `columns` and a `score`.
 
-        text: in CLIP space, against pictures and captions alike; once there is a full-text index, it adds captions that
-        hold the words, with what is in double quotes as a phrase. image, video: against pictures and videos. An item's
-        score is the better of its similarities, each as standard deviations above what the catalogue gives this
-        query, since cosines between a caption and a picture and between two captions are not on one scale.
-        vector, like: cosine in the fused space; before the first fit in that of the vectors that there are.
-        sid: all items below an ID prefix such as `12-240`, ordered by ID; their score is null.
+        text: compared with pictures and captions in CLIP space; once there is a full-text index, it adds captions that
+        contain the words, where text in double quotes is a phrase. image, video: compared with pictures and videos. An
+        item's score is the higher of its similarities, each in standard deviations above the mean similarity of the
+        catalogue to this query, since cosines between a caption and a picture and between two captions are not on one
+        scale.
+        vector, like: by cosine in the fused space; before the first fit, in the space of one of the other vectors.
+        sid: all items whose ID begins with a prefix such as `12-240`, ordered by ID; their score is null.
         where: an SQL condition on the columns of `contents`, for example `kind = 'video'`.
         Raises BadInput for a query that cannot be used, StoreError for an empty database.
         """
@@ -105,21 +107,21 @@ class Catalog:
             raise
 
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Whole rows by content_id, without vectors unless named."""
+        """Rows by content_id, with all columns but the vectors, or with the columns named."""
         dataset = self._store.dataset("contents")
         dims = vector_sizes(dataset.schema)
         names = columns or [name for name in dataset.schema.names if name not in dims]
         return list(rows_by_id(dataset, list(ids), names))
 
     def _begin(self) -> int:
-        """Takes the newest version of `contents`, which the whole search then stays with; -> the number of its rows."""
-        if self._now is None:
+        """Opens the newest version of `contents`, which the whole search uses -> the number of its rows."""
+        if self._contents is None:
             self._store.dataset("contents")
-            self._now = lancedb.connect(self._store.uri).open_table("contents")
-        self._now.checkout_latest()
-        self._dataset = self._now.to_lance()
+            self._contents = lancedb.connect(self._store.uri).open_table("contents")
+        self._contents.checkout_latest()
+        self._dataset = self._contents.to_lance()
         self._dims = vector_sizes(self._dataset.schema)
-        rows = self._now.count_rows()
+        rows = self._contents.count_rows()
         if not rows:
             raise StoreError(
                 f"the database {self._store.uri} is empty; {command('ingest', self._store.uri, ' ...')} fills it"
@@ -127,7 +129,9 @@ class Catalog:
         return rows
 
     def _rows(self, ids: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
-        return {row["content_id"]: row for row in rows_by_id(self._dataset, ids, ["content_id", *_but_id(columns)])}
+        return {
+            row["content_id"]: row for row in rows_by_id(self._dataset, ids, ["content_id", *_other_columns(columns)])
+        }
 
     def _by_prefix(self, sid: str, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
         if not _PREFIX.fullmatch(sid):
@@ -135,7 +139,7 @@ class Catalog:
         stem = sid.rstrip("-")
         condition = below_prefix(stem) + (f" AND ({where})" if where else "")
         if self._store.setting("champion") is None:
-            raise StoreError(f"{self._store.uri} has no semantic IDs yet; {command('fit', self._store.uri)} gives them")
+            raise StoreError(no_ids(self._store.uri))
         keys = self._dataset.to_table(columns=["sid", "content_id"], filter=condition)
         order = sorted(zip(keys["sid"].to_pylist(), keys["content_id"].to_pylist(), strict=True), key=_sid_order)[:k]
         found = self._rows([i for _, i in order], columns)
@@ -150,8 +154,8 @@ class Catalog:
             raise BadInput(f"no item {content_id!r} in {self._store.uri}")
         if row[column] is None:
             raise BadInput(f"item {content_id!r} has no {column} vector")
-        # The item is taken out of its own list: a condition that leaves it out would be answered for every row.
-        query, wanted = np.asarray(row[column], np.float32), ["content_id", *_but_id(columns)]
+        # The item is removed from its own results; an SQL condition for that would be evaluated for every row.
+        query, wanted = np.asarray(row[column], np.float32), ["content_id", *_other_columns(columns)]
         found = self._nearest(column, query, k + 1, where, wanted)
         return found.filter(pc.field("content_id") != content_id)[:k].select([*columns, "score"])
 
@@ -166,18 +170,18 @@ class Catalog:
             raise BadInput(
                 f"a query in {column} space takes {size} finite numbers that are not all zero, got {query.size}"
             )
-        hits = self._hits(column, query, k, where, ["content_id", *_but_id(columns)])
+        hits = self._hits(column, query, k, where, ["content_id", *_other_columns(columns)])
         rows = [{**row, "score": 1.0 - row["_distance"]} for row in hits]
         return self._table(rows, columns)
 
     def _in_clip_space(
         self, query: np.ndarray, text: str | None, k: int, where: str | None, columns: Sequence[str]
     ) -> pa.Table:
-        # An approximate vector index may pass over a caption that holds the very words.
+        # An approximate vector index may miss a caption that contains exactly these words.
         words = self._full_text(text, 2 * k + 10, where) if text is not None else []
         spaces = [name for name in ("clip_image", "clip_text") if name in self._dims]
         if text is None and "clip_image" in self._dims:
-            # A picture finds pictures and videos; captions would crowd out its own copies.
+            # A picture finds pictures and videos; captions would displace copies of it.
             spaces = ["clip_image"]
         best: dict[str, float] = {}
         for space in spaces:
@@ -198,20 +202,20 @@ class Catalog:
     def _hits(
         self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str] = ("content_id",)
     ) -> list[dict[str, Any]]:
-        """Rows with their `_distance`, nearest first. Rows without a vector are never among them, with an index or
-        without; a condition that says so would read the whole column."""
-        search = self._now.search(query, vector_column_name=column).distance_type("cosine")
+        """Rows with their `_distance`, nearest first. Rows without a vector are never found, with or without an index,
+        so there is no condition for that; it would read the whole column."""
+        search = self._contents.search(query, vector_column_name=column).distance_type("cosine")
         if where:
             search = search.where(where, prefilter=True)
         return search.limit(k).select([*columns, "_distance"]).to_arrow().to_pylist()
 
     def _full_text(self, text: str, k: int, where: str | None) -> list[str]:
-        """Ids of items whose captions, their own or generated, hold words of the text; none while there are too few
+        """Ids of items whose captions, their own or generated, contain words of the text; none while there are too few
         captions for an index."""
         found: dict[str, None] = {}
         for column, positions in sorted(text_indexes(self._dataset).items()):
             for query in _full_text_queries(text[:_FULL_TEXT_CHARS], column, positions):
-                search = self._now.search(query, query_type="fts").limit(k)
+                search = self._contents.search(query, query_type="fts").limit(k)
                 if where:
                     search = search.where(where, prefilter=True)
                 hits = search.select(["content_id", "_score"]).to_arrow()
@@ -225,10 +229,10 @@ class Catalog:
         return {row["content_id"]: float(np.asarray(row[column], np.float32) @ query) for row in rows}
 
     def _sample(self, column: str) -> pa.Table:
-        """Rows from all over the catalogue that have a vector in `column`: this vector and `clip_fp`."""
+        """Rows spread over the catalogue that have a vector in `column`: this vector and `clip_fp`."""
         if column not in self._samples:
             rows, wanted = self._dataset.count_rows(), ["clip_fp", column]
-            # To read these few alone is far less than to read on until enough are found: Lance reads far ahead.
+            # Taking these few rows reads much less than a scan that stops when enough are found: Lance reads far ahead.
             spread = np.linspace(0, rows - 1, min(rows, _CALIBRATION_ROWS)).astype(np.int64)
             found = self._dataset.take(spread, columns=wanted)
             found = found.filter(found[column].is_valid())
@@ -269,7 +273,7 @@ class Catalog:
             if self._config.clip is None:
                 raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
             if self._config_is_stored and self._config.clip.model.startswith(PYTHON):
-                # Whoever can write to a database must not choose what its readers import.
+                # A database must not decide which code its readers import.
                 raise BadInput(
                     f"{self._store.uri} was encoded by {self._config.clip.model}, which is not imported because a "
                     "database names it; pass the --config that the ingest used"
@@ -287,11 +291,11 @@ class Catalog:
         return self._clip
 
     def _table(self, rows: list[dict[str, Any]], columns: Sequence[str]) -> pa.Table:
-        schema = self._now.schema
+        schema = self._contents.schema
         fields = []
         for name in columns:
             kind = schema.field(name).type
-            # Lance hands JSON out as text.
+            # Lance returns JSON as text.
             fields.append(pa.field(name, pa.string() if name == "attributes" else kind))
         fields.append(pa.field("score", pa.float32()))
         return pa.Table.from_pylist(
@@ -301,23 +305,23 @@ class Catalog:
 
 def _query_of(vector: Sequence[float] | np.ndarray) -> np.ndarray:
     try:
-        with np.errstate(over="ignore"):  # Infinity is refused where it is used.
+        with np.errstate(over="ignore"):  # infinite numbers are refused later
             return np.asarray(vector, dtype=np.float32).reshape(-1)
     except (TypeError, ValueError):
         raise BadInput(f"a query vector holds numbers, got {str(vector)[:80]!r}") from None
 
 
 def _full_text_queries(text: str, column: str, positions: bool) -> list[FullTextQuery]:
-    """What to ask an index of words, in this order, until something is found: captions that hold all that the text has
-    in double quotes, word by word; then captions that hold any word. Nothing in a text is syntax but such quotes, and
-    one that is never closed counts for nothing. Without positions an index knows words only."""
+    """Full-text queries, to be tried in this order until one finds something: captions that contain every phrase in
+    double quotes; then captions that contain any of the words. Double quotes are the only syntax; one that is never
+    closed is ignored. positions: whether the index has the positions of words, without which it finds no phrases."""
     parts = text.split('"')
     words = MatchQuery(" ".join(parts), column)  # type: ignore[call-arg]
     phrases = [(Occur.MUST, PhraseQuery(part, column)) for part in parts[1:-1:2]]  # type: ignore[call-arg]
     return [BooleanQuery([*phrases, (Occur.SHOULD, words)]), words] if phrases and positions else [words]
 
 
-def _but_id(columns: Sequence[str]) -> list[str]:
+def _other_columns(columns: Sequence[str]) -> list[str]:
     return [name for name in columns if name not in ("content_id", "score")]
 
 

@@ -1,4 +1,4 @@
-"""What was rejected, and why: by error class, and item by item."""
+"""Rejected items and the reasons, by error class and item by item; and marking them for another try."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rejected(uri: str, error_class: str | None = None, limit: int = 20) -> dict[
 def retry(uri: str, config: Config, error_class: str | None = None, max_attempts: int | None = None) -> Run:
     """Marks the rejected items of one class, or all, for another try by the next ingest that lists them.
 
-    max_attempts: items that were tried as often are left alone. Raises BadInput where it is below 1.
+    max_attempts: items that were tried so often, or more, are not marked. Raises BadInput if it is below 1.
     """
     if max_attempts is not None and max_attempts < 1:
         raise BadInput(f"--max-attempts must be at least 1, got {max_attempts}")

@@ -1,4 +1,5 @@
-"""Restore: a database from a backup; IDs that were given since then come from exports, so that none is given again."""
+"""Restore: makes a database from a backup. IDs that were given since then are taken from exports, so that no other item
+gets them."""
 
 from __future__ import annotations
 
@@ -28,11 +29,11 @@ _COLUMNS = ["content_id", "sid", "codes"]
 def restore(
     source: str, uri: str, exports: Sequence[str | Path] = (), progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Makes the database `uri` from a backup, every file compared with its hash, and takes the IDs of later exports
-    into its ledger: their items keep them, and no other item gets them. Nothing half-restored is left.
+    """Makes the database `uri` from a backup, comparing every file with its hash, and adds the IDs of later exports to
+    its ledger: their items keep them, and no other item gets them. A failure leaves no incomplete database.
 
-    exports: folders that `fuseid export ids` has written since in its format `parquet`.
-    Returns what `backup.json` says, less its files, with `ids_from_exports`. Raises BadInput for a source that is no
+    exports: folders that `fuseid export ids` has written since the backup, in its format `parquet`.
+    Returns `backup.json` without its list of files, with `ids_from_exports`. Raises BadInput for a source that is not a
     backup, a `uri` that exists or an export of another kind, StoreError for a backup that was altered or cut short.
     """
     progress = progress or Silent()
@@ -48,13 +49,13 @@ def restore(
                 raise StoreError(f"the backup {source} is damaged: {path} is not what its {MANIFEST} says")
         store = Store(target)
         store.make("lease", SCHEMAS["lease"])
-        taken = sum(_take(store, export) for export in given)
+        taken = sum(_add_ids(store, export) for export in given)
         make_durable(target)
     return {**document, "ids_from_exports": taken}
 
 
 def read_backup(source: str) -> dict[str, Any]:
-    """What `backup.json` says. Raises BadInput where it is missing or lists no files of a backup."""
+    """The content of `backup.json`. Raises BadInput if it is missing or not that of a backup."""
     fs, root = filesystem(source)
     try:
         document = json.loads(fs.cat_file(f"{root}/{MANIFEST}"))
@@ -97,8 +98,8 @@ class _Export:
             )
 
     def unknown(self, store: Store) -> Iterator[pa.Table]:
-        """Items with IDs that the ledger does not know: content_id, sid and codes. Raises BadInput for an ID that
-        contradicts the ledger."""
+        """The items whose IDs the ledger lacks: content_id, sid and codes. Raises BadInput for an ID that contradicts
+        the ledger."""
         ledger = Ledger(store, self.tokenizer_id)
         policy = pinned_policy(store, self.tokenizer_id)
         own = policy.collisions != "none" and policy.duplicates != "share"
@@ -124,7 +125,8 @@ class _Export:
 
 
 def _by(ledger: Ledger, key: str, keys: pa.Array, *columns: str) -> dict[str, str]:
-    """By the values of one column those of another; by those of `key` where only one is named."""
+    """Rows of the ledger, found by `keys`, as a dictionary: from the first of two `columns` to the second, or, if only
+    one is given, from `key` to that one."""
     found: dict[str, str] = {}
     for part in ledger.rows(key, keys, list(columns)):
         names = (key, *columns)[-2:]
@@ -132,8 +134,8 @@ def _by(ledger: Ledger, key: str, keys: pa.Array, *columns: str) -> dict[str, st
     return found
 
 
-def _take(store: Store, export: _Export) -> int:
-    """Takes the IDs that the ledger does not know into it, in one commit."""
+def _add_ids(store: Store, export: _Export) -> int:
+    """Adds the IDs that the ledger lacks, in one commit. Returns their number."""
     if store.lacks_artifact(export.tokenizer_id):
         raise BadInput(
             f"{export.folder} holds IDs of {export.tokenizer_id}, which was fitted after the backup and is not in it"

@@ -1,9 +1,9 @@
-"""The flow of blocks through a cluster: decoders, then encoders, with no more blocks on the way than needed.
+"""The flow of blocks through a cluster: through decoders, then encoders, with no more blocks on the way than needed.
 
-This process keeps each planned block, which names no frames, until its result is here: whatever dies on the way, a
-decoder, an encoder or a node, the block is given out again. Frames lie in Ray's object store, never in this process.
-Decoders are actors as encoders are: Ray ends the processes of idle tasks after a second, and each would start a Python,
-and a decode child, anew.
+This process keeps each planned block, which has no frames yet, until its result has arrived: if a decoder, an encoder
+or a node dies, the block is processed again. Frames are in Ray's object store, never in this process. Decoders are
+actors, not tasks: Ray ends the processes of idle tasks after a second, and a new one has to start Python and a decode
+child.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from fuseid.ray_jobs.pool import Pool, Worker, cause, line
 from fuseid.ray_jobs.sizing import Sizes
 
 log = logging.getLogger("fuseid")
-# How soon a flow sees that it was halted, or that there is more to do.
+# How long a flow waits at most before it checks whether it was halted, or whether there is more to do.
 _POLL_SECONDS = 0.2
-# How often the cluster is asked what it has.
+# How often the size of the cluster is measured.
 _LOOK_SECONDS = 10.0
-# Blocks per actor: one that it works on, and the next ones already there.
+# Blocks per actor: the one that it works on, and the next ones, which are already with it.
 _DECODER_DEPTH, _ENCODER_DEPTH = 2, 3
-# Decoded blocks per encoder that wait for any of them.
+# Decoded blocks, for each encoder, that wait for a free encoder.
 _DECODED_AHEAD = 2
 _MOST_TRIES = 5
 
 
 class _DecoderActor:
-    """One warm decode child; the kernel ends it with the actor's process."""
+    """Has one decode child, which stays alive between blocks; the kernel ends it with the actor's process."""
 
     def load(self, config: str) -> str:
-        """-> the node that it is on."""
+        """-> the id of the actor's node."""
         self._decode = DecodeStep(Config.model_validate_json(config), workers=1)
         return ray.get_runtime_context().get_node_id()
 
     def decode(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, None]:
-        """WORK -> WORK with frames; and a small second result, which tells the driver how it went."""
+        """WORK -> WORK with frames; and a small second result, which the driver fetches to see whether it succeeded."""
         return self._decode(batch), None
 
 
 class _EncoderActor:
-    """Loaded once, by a call: what goes wrong in the constructor of an actor comes back as text only."""
+    """Loads the models in a call, not in its constructor, whose errors come back as text only."""
 
     def load(self, config: str, threads: int, load: Callable[[Config], EncodeStep]) -> str:
-        """-> the node that it is on."""
-        # Before torch is there: its threads would spin while they wait, on the cores that decoders need.
+        """-> the id of the actor's node."""
+        # Before torch is imported: its threads would otherwise spin while they wait, on cores that decoders need.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
 
@@ -75,7 +75,7 @@ _new_encoder: Any = ray.remote(_EncoderActor)
 
 @dataclass(eq=False)
 class _Block:
-    """decoded: a reference to its frames. worker: who has it; then node: where it was decoded."""
+    """decoded: a reference to the block with frames. node: where it was decoded. worker: the actor that has it."""
 
     batch: pa.RecordBatch
     tries: int = 0
@@ -85,9 +85,9 @@ class _Block:
 
 
 class Flow:
-    """A context manager; `run` yields the results in the order in which they are done.
+    """A context manager; `run` yields the results in the order in which they are finished.
 
-    measure: the sizes that fit the cluster, asked for again and again, since it grows and shrinks.
+    measure: returns the sizes that fit the cluster; called from time to time, since the cluster grows and shrinks.
     """
 
     def __init__(self, config: Config, measure: Callable[[], Sizes], load: Callable[[Config], EncodeStep]) -> None:
@@ -111,9 +111,9 @@ class Flow:
         self.encoders.close()
 
     def run(self, planned: Prefetch[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """planned: WORK. Yields DONE. Raises what a step raised, and FuseidError for a block that nothing survives."""
+        """planned: WORK. Yields DONE. Raises what a step raised, and FuseidError for a block that is lost too often."""
         while not self.halted:
-            self._draw(planned)
+            self._take_planned(planned)
             self._hand_out()
             to_decode = len(self._planned) + len(self._decoding)
             on_the_way = to_decode + len(self._decoded) + len(self._encoding)
@@ -132,11 +132,11 @@ class Flow:
                     if ref in pool.loading:
                         pool.loaded(ref)
                 if ref in self._decoding:
-                    self._took_decoded(ref)
-                elif ref in self._encoding and (result := self._encoded(ref)) is not None:
+                    self._receive_decoded(ref)
+                elif ref in self._encoding and (result := self._receive_encoded(ref)) is not None:
                     yield result
 
-    def _draw(self, planned: Prefetch[pa.RecordBatch]) -> None:
+    def _take_planned(self, planned: Prefetch[pa.RecordBatch]) -> None:
         """Takes planned blocks while decoders are free and encoders may run short."""
         sizes = self._sizes
         while (
@@ -163,20 +163,20 @@ class Flow:
             encoder.busy += 1
             self._encoding[encoder.actor.encode.remote(block.decoded)] = block
 
-    def _took_decoded(self, ref: Any) -> None:
+    def _receive_decoded(self, ref: Any) -> None:
         block = self._decoding.pop(ref)
         if self._result(ref, block, self.decoders):
             assert block.worker is not None
             block.node = block.worker.node
             self._decoded.append(block)
 
-    def _encoded(self, ref: Any) -> pa.RecordBatch | None:
+    def _receive_encoded(self, ref: Any) -> pa.RecordBatch | None:
         block = self._encoding.pop(ref)
         found = self._result(ref, block, self.encoders)
         return found[0] if found else None
 
     def _result(self, ref: Any, block: _Block, pool: Pool) -> tuple[Any] | None:
-        """What a call gave; None where it, or what it was given, died: the block is on its way again."""
+        """The result of a call, in a tuple; None if the call or its input was lost: then the block is tried again."""
         worker = block.worker
         assert worker is not None
         try:
@@ -187,13 +187,13 @@ class Flow:
             worker.busy -= 1
             if isinstance(error, ActorDiedError | ActorUnavailableError):
                 pool.died(worker, error)
-            self._again(block, error)
+            self._retry(block, error)
             return None
         pool.finished(worker)
         return (result,)
 
-    def _again(self, block: _Block, error: RayError) -> None:
-        """From the start: its frames may have gone with what died."""
+    def _retry(self, block: _Block, error: RayError) -> None:
+        """Processes a block again from the start: its frames may be lost, too."""
         block.tries += 1
         if block.tries >= _MOST_TRIES:
             raise FuseidError(f"{block.batch.num_rows} items were lost {block.tries} times over: {line(error)}")
@@ -202,9 +202,9 @@ class Flow:
         self._planned.appendleft(block)
 
     def _start_decoder(self) -> tuple[Any, Any]:
-        told = self._config.model_dump_json(include={"decode", "source"})
+        config = self._config.model_dump_json(include={"decode", "source"})
         actor = _new_decoder.options(num_cpus=self._sizes.decoder_cpus, scheduling_strategy="SPREAD").remote()
-        return actor, actor.load.remote(told)
+        return actor, actor.load.remote(config)
 
     def _start_encoder(self) -> tuple[Any, Any]:
         sizes = self._sizes

@@ -1,4 +1,4 @@
-"""A pool of actors of one kind: each is loaded once, more of them while blocks wait, fewer once they idle."""
+"""A pool of actors of one kind: each is loaded once; the pool grows while blocks wait, and shrinks when actors idle."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ray.exceptions import RayError, RayTaskError
 from fuseid.core.errors import FuseidError
 
 log = logging.getLogger("fuseid")
-# How long an actor may have nothing to do before its place is left to others.
+# How long an actor may be idle before it is ended.
 _IDLE_SECONDS = 60.0
 _MOST_DEATHS = 5
 
 
 @dataclass(eq=False)
 class Worker:
-    """busy: the blocks that it has. idle_since: when it last gave one back."""
+    """busy: how many blocks the actor has. idle_since: when it last finished one."""
 
     actor: Any
     node: str = ""
@@ -30,8 +30,9 @@ class Worker:
 
 
 class Pool:
-    """kind: what its actors are called. start: makes an actor and calls it to load, whose result is its node.
-    most: how many there may be now, as the cluster grows and shrinks. depth: blocks that one has at a time."""
+    """kind: what messages call an actor. start: creates an actor and calls its `load` -> the actor, and a reference to
+    the call's result, which is the id of its node. most: returns how many actors there may be now, as the cluster grows
+    and shrinks. depth: how many blocks an actor has at a time."""
 
     def __init__(self, kind: str, start: Callable[[], tuple[Any, Any]], most: Callable[[], int], depth: int) -> None:
         self._kind = kind
@@ -40,7 +41,7 @@ class Pool:
         self._depth = depth
         self.loading: dict[Any, Worker] = {}
         self._ready: list[Worker] = []
-        self._deaths = 0  # since one of them finished a block
+        self._deaths = 0  # since an actor last finished a block
 
     def close(self) -> None:
         for worker in (*self._ready, *self.loading.values()):
@@ -48,14 +49,14 @@ class Pool:
 
     @property
     def ready(self) -> int:
-        """How many work, or could."""
+        """How many actors are loaded."""
         return len(self._ready)
 
     def resize(self, on_the_way: int, waiting: int) -> None:
-        """on_the_way: all blocks that it has or will have. waiting: those of them that no actor has.
+        """on_the_way: how many blocks the pool has or will get. waiting: how many of them no actor has yet.
 
-        Loading takes long: at first there is an actor for each block on the way; later another one where blocks wait
-        for those that there are, and one less where one was idle for a minute.
+        Loading takes long: at first an actor is started for each block on the way; later only as many as blocks are
+        waiting, and an actor that was idle for a minute is ended.
         """
         most = self._most()
         for ref in list(self.loading)[max(0, most - len(self._ready)) :]:
@@ -71,12 +72,12 @@ class Pool:
             ray.kill(worker.actor)
 
     def free(self, node: str = "") -> Worker | None:
-        """The actor with least to do, rather one on `node`; None where all have enough."""
+        """The actor with the fewest blocks, preferably one on `node`; None if all have `depth` blocks."""
         able = [worker for worker in self._ready if worker.busy < self._depth]
         return min(able, key=lambda each: each.busy + (each.node != node), default=None)
 
     def loaded(self, ref: Any) -> None:
-        """One of `loading` is done. Raises what its load raised."""
+        """To be called when one of `loading` is ready. Raises what its `load` raised."""
         worker = self.loading.pop(ref)
         try:
             worker.node = ray.get(ref)
@@ -89,13 +90,14 @@ class Pool:
             self._ready.append(worker)
 
     def finished(self, worker: Worker) -> None:
-        """It gave a block back."""
+        """To be called when an actor has finished a block."""
         worker.busy -= 1
         worker.idle_since = time.monotonic()
         self._deaths = 0
 
     def died(self, worker: Worker, error: RayError) -> None:
-        """Another one takes its place where there is work. Raises FuseidError where none lives to finish a block."""
+        """To be called when an actor has died; `resize` starts another one if there is work. Raises FuseidError if too
+        many die without finishing a block."""
         if worker in self._ready:
             self._ready.remove(worker)
         self._deaths += 1
@@ -106,7 +108,7 @@ class Pool:
 
 
 def cause(error: RayTaskError) -> Exception:
-    """What a step raised: an error that is told in one line, where it is one of ours."""
+    """What a step raised, if it is a FuseidError, whose message is complete; else Ray's error with its traceback."""
     return error.cause if isinstance(error.cause, FuseidError) else error
 
 

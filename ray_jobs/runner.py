@@ -1,4 +1,4 @@
-"""The Ray runner: the same steps in actors of a cluster."""
+"""The runner on Ray: the same steps, in actors of a cluster."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PLANNED_AHEAD = 4
 
 
 class RayRunner:
-    """Decoding and encoding run in actors, which load what they need once; this process plans and collects."""
+    """Decodes and encodes in actors, which load models once; this process plans batches and collects results."""
 
     name = "ray"
 
@@ -44,7 +44,7 @@ class RayRunner:
     def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]:
         batches = iter(work)
         first = next(batches, None)
-        if first is None:  # no cluster and no model for nothing
+        if first is None:  # nothing to do: neither a cluster nor a model is needed
             return
         connect()
         with (
@@ -65,10 +65,10 @@ class RayRunner:
 
 
 def connect() -> None:
-    """Joins the cluster that RAY_ADDRESS names, else starts one on this machine; harmless when repeated.
+    """Connects to the cluster that RAY_ADDRESS names, else starts one on this machine. May be called more than once.
 
-    In a thread of its own, which never ends: the kernel ends a cluster with the thread that started it; and in the main
-    one Ray would set its own handler of SIGTERM.
+    It does so in a thread that never ends: the kernel ends a cluster together with the thread that has started it, and
+    in the main thread Ray would install its own handler of SIGTERM.
     """
     if ray.is_initialized():
         return
@@ -93,26 +93,25 @@ def connect() -> None:
 
 
 def _start() -> None:
-    # From here Ray says that it leaves SIGTERM alone; so it should.
+    # Outside the main thread Ray warns that it does not handle SIGTERM, which is what we want.
     logging.getLogger("ray").setLevel(logging.ERROR)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.ERROR)
         return
-    # A cluster of our own lives as long as this process: its C++ notes would only disturb the progress bars.
+    # A cluster started here ends with this process; its C++ log messages would only disturb the progress bars.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    with warnings.catch_warnings(), _sessions_of_their_own():
-        # Ray forks and at once executes another program, which Lance's and LanceDB's fork warnings do not mean.
+    with warnings.catch_warnings(), _own_sessions():
+        # Ray forks and executes another program at once, to which the fork warnings of Lance and LanceDB do not apply.
         warnings.filterwarnings("ignore", message=".*fork.*")
         ray.init(logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
 
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """Ray's C++ sets a handler of its own before Python's: SIGTERM then prints a stack and, by SIGALRM, aborts the
-    process 3 seconds later. What it has replaced is put back for the whole process; an alarm that a signal has set
-    meanwhile is off."""
-    # A `struct sigaction`, of whatever size it is here.
+    """Restores the signal handlers at the end of the block: Ray's C++ replaces Python's by its own, with which SIGTERM
+    prints a stack and, by SIGALRM, aborts the process 3 seconds later. Also cancels an alarm that was set meanwhile."""
+    # Each holds a `struct sigaction`, whatever its size on this system.
     before = {number: ctypes.create_string_buffer(1024) for number in (*SIGNALS, signal.SIGALRM)}
     libc = ctypes.CDLL(None)
     for number, action in before.items():
@@ -126,8 +125,9 @@ def _handlers_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _sessions_of_their_own() -> Iterator[None]:
-    """A signal to the group of this process must not end the cluster under it: Ray ends it, or the kernel does."""
+def _own_sessions() -> Iterator[None]:
+    """Inside, Ray's processes start in sessions of their own, so that a signal to the group of this process does not
+    end the cluster before Ray or the kernel does."""
     ray_services: Any = services
     start = ray_services.ConsolePopen
     ray_services.ConsolePopen = partial(start, start_new_session=True)
@@ -138,8 +138,8 @@ def _sessions_of_their_own() -> Iterator[None]:
 
 
 class _Silence:
-    """What Ray's C++ says on file descriptor 2 while it starts; what goes wrong comes as an exception. A command that
-    ends meanwhile lifts it for its own line."""
+    """Discards what Ray's C++ writes to file descriptor 2 while it starts; errors come as exceptions. `lift` ends it
+    early, so that a command that ends meanwhile can print its own message."""
 
     def __init__(self) -> None:
         self._saved: int | None = None

@@ -25,13 +25,13 @@ _MOST_TRIES = 5
 
 
 class RayShardRunner:
-    """Shards as tasks, anywhere in the cluster: events go to them and files come back through the object store, so no
-    folder is shared. The items are put there once."""
+    """Writes shards in tasks anywhere in the cluster. Events and files are passed through Ray's object store, so no
+    shared folder is needed; the items are put there once."""
 
     name = "ray"
 
     def __init__(self, piece_bytes: int = 8 << 20) -> None:
-        """piece_bytes: what a file comes back in at a time."""
+        """piece_bytes: the size of the pieces in which files come back."""
         self._piece_bytes = piece_bytes
 
     def run(self, job: Job, items: Items, shards: Iterable[tuple[int, pa.Table]], folder: Path) -> Iterator[Counts]:
@@ -54,13 +54,13 @@ class RayShardRunner:
                     raise cause(error) from None
                 except RayError as error:
                     shard = running.pop(ready)
-                    # Its process may live, and only what it sent be lost.
+                    # The task may still be running: perhaps only a piece that it has sent is lost.
                     ray.cancel(ready)
                     shard.forget(error)
                     running[self._start(job, table, shard)] = shard
                     continue
                 if isinstance(piece, dict):
-                    # The last one of a shard: whatever becomes of its process now, all is here.
+                    # The counts are the last result of a shard: all its files have arrived.
                     del running[ready]
                     yield piece
                 else:
@@ -75,7 +75,7 @@ class RayShardRunner:
 
 @dataclass
 class _Shard:
-    """One that is being written somewhere, and the files of which something is here."""
+    """A shard that a task is writing, and those of its files of which pieces have arrived."""
 
     number: int
     events: pa.Table
@@ -90,7 +90,8 @@ class _Shard:
             file.write(piece.data)
 
     def forget(self, error: RayError) -> None:
-        """What wrote it died, or what it sent is lost: it is begun again. Raises FuseidError after the last try."""
+        """Deletes what has arrived, so that the shard can be written again after its task died or a piece was lost.
+        Raises FuseidError after the last try."""
         if self.tries == _MOST_TRIES:
             raise FuseidError(f"shard {self.number} was lost {self.tries} times over: {line(error)}") from None
         log.warning("shard %d is given out again: %s", self.number, line(error))
@@ -100,12 +101,12 @@ class _Shard:
         self.files.clear()
 
 
-# Ray would keep the events of every shard in its store for its own retries, also when all its files have come.
+# Without Ray's own retries, for which it would keep the events of every shard in its store to the end.
 @ray.remote(num_cpus=1, num_returns="streaming", max_retries=0)
 def _write(
     job: Job, table: pa.Table, number: int, events: pa.Table, piece_bytes: int
 ) -> Iterator[tuple[str, np.ndarray] | Counts]:
-    """Pieces of files, (name, bytes), those of one file in order; at the end the counts."""
+    """Yields pieces of files, (name, bytes), those of one file in order; at the end the counts."""
     with tempfile.TemporaryDirectory(prefix="fuseid-shard-") as directory:
         folder = Path(directory)
         counts = write_shard(job, Items(table), number, events, folder)

@@ -1,4 +1,4 @@
-"""How many decoders and encoders a cluster runs; the one place that knows."""
+"""How many decoders and encoders a cluster runs: the only module that decides it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ray
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """cpus and gpus are what Ray reserves for one actor, threads what torch may use in one."""
+    """`*_cpus` and `*_gpus` are what Ray reserves for one actor, `encoder_threads` what torch may use in one."""
 
     decoders: int
     decoder_cpus: float
@@ -23,12 +23,13 @@ class Sizes:
 def sizes_of(
     resources: dict[str, float], nodes: int, decode_workers: int = 0, most_encoders: int | None = None
 ) -> Sizes:
-    """resources: Ray's totals over all nodes. nodes: those that have cores. decode_workers: decoders per node, 0
-    for one per core. most_encoders: instead of one per GPU or node; what the cluster lacks its autoscaler is asked for.
+    """resources: Ray's totals over all nodes. nodes: how many nodes have cores. decode_workers: decoders per node, 0
+    for one per core. most_encoders: how many encoders, instead of one per GPU or node; if the cluster has no room for
+    them, its autoscaler is asked for it.
 
-    With GPUs: one encoder per GPU, all cores but one per encoder for decoding. Without: one encoder per node that may
-    use all its cores, while as many decoders as cores keep it fed; the operating system shares the cores between
-    the two, whichever is the bottleneck. Reservations therefore stay below the cores that there are.
+    With GPUs: one encoder per GPU; all cores except one per encoder decode. Without: one encoder per node, which may
+    use all cores of the node, and as many decoders as cores; the operating system divides the cores between the two,
+    whichever is the bottleneck. So the reservations together are less than the cores of the cluster.
     """
     cpus, gpus = max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0))
     nodes = max(1, nodes)
@@ -43,7 +44,7 @@ def sizes_of(
 
 
 def _share(cpus: float, actors: int) -> float:
-    """What each of `actors` may reserve of `cpus`, in Ray's ten-thousandths of a core."""
+    """How much of `cpus` each of `actors` may reserve, in ten-thousandths of a core, as Ray counts."""
     return max(0.05, math.floor(cpus / actors * 10_000) / 10_000)
 
 

@@ -20,17 +20,24 @@ from fuseid.core.signals import SIGNALS
 
 ROOT = Path(__file__).parent.parent
 
-# The same examples on every machine, however slow.
+# The same examples on every machine, without deadlines.
 hypothesis.settings.register_profile("fuseid", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("fuseid")
 
-# Before any import of a model library: nothing in the tests may reach for a model hub.
+# Before any import of a model library: no test may contact a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def pytest_configure() -> None:
+    """Temporary folders lie in memory where there is room: most of a small commit is waiting for the disk."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and shutil.disk_usage(memory).free >= 8 << 30:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
 @pytest.fixture(scope="session", autouse=True)
-def ctrl_c_is_heard() -> None:
-    """A shell that starts the tests in the background has them, and all that they start, ignore it."""
+def ctrl_c_interrupts() -> None:
+    """A shell that starts the tests in the background makes them and all their children ignore Ctrl-C."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -50,7 +57,7 @@ def ray_cluster() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as docs/operations.md says."""
-    # setuptools would take over what an earlier build has left there, files that are gone since among it.
+    # setuptools would include the remains of an earlier build, deleted files among them.
     shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
     out = tmp_path_factory.mktemp("wheel")
     uv = Path(sys.executable).parent / "uv"
@@ -89,7 +96,7 @@ def fuseid(
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["fuseid", *map(str, arguments)])
-        # A command is a process of its own, and leaves these as it likes.
+        # A command is a process of its own and does not restore them.
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             cli.run()
@@ -109,7 +116,7 @@ def fuseid(
 
 
 @pytest.fixture
-def shown(fuseid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+def as_text(fuseid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
     """Runs a command that must succeed, with nothing on standard error; -> standard output."""
 
     def run(*arguments: object) -> str:
@@ -121,9 +128,9 @@ def shown(fuseid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
 
 
 @pytest.fixture
-def told(shown: Callable[..., str]) -> Callable[..., Any]:
-    """The same with `--json`; -> the document."""
-    return lambda *arguments: json.loads(shown(*arguments, "--json"))
+def as_json(as_text: Callable[..., str]) -> Callable[..., Any]:
+    """The same with `--json`; -> the parsed document."""
+    return lambda *arguments: json.loads(as_text(*arguments, "--json"))
 
 
 @pytest.fixture

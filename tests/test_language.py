@@ -19,7 +19,7 @@ FOLDERS = (
 )  # fmt: skip
 STRINGS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING), tokenize.COMMENT}
 # Whole words in any case. `None` is excepted: it is Python's value.
-BANNED = re.compile(r"\b(?:told|mend|mends|mended|anew|but for|is (?!None)none)\b", re.IGNORECASE)
+BANNED = re.compile(r"\b(?:told|mend|mends|mended|anew|but for|is (?-i:(?!None))none)\b", re.IGNORECASE)
 
 
 def _files() -> list[Path]:
@@ -38,6 +38,18 @@ def _prose(path: Path) -> str:
 def found_in(prose: str) -> list[str]:
     """The banned words of a text, whose lines may be broken within one."""
     return [match[0] for match in BANNED.finditer(re.sub(r"\s+(?:# )?", " ", prose))]
+
+
+@pytest.mark.parametrize(
+    ("prose", "found"),
+    [
+        ("It Mends what was told.", ["Mends", "told"]),
+        ("a name that is\n    # none of these, but\nfor one", ["is none", "but for"]),
+        ("None if `uri` is None; amend, untold, recommended", []),
+    ],
+)
+def test_banned_words_are_whole_and_may_span_lines(prose: str, found: list[str]) -> None:
+    assert found_in(prose) == found
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in _files()])

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = ("core", "encoders", "tokenizers", "pipelines", "ray_jobs", "api", "apps")
-# encoders and tokenizers stand side by side: neither knows the other.
+# encoders and tokenizers are on the same level: neither imports the other.
 ALLOWED = {
     "core": {"core"},
     "encoders": {"core", "encoders"},
@@ -24,7 +24,7 @@ ALLOWED = {
     "api": {"core", "encoders", "tokenizers", "pipelines", "ray_jobs", "api"},
     "apps": set(ORDER),
 }
-# Within `pipelines`: a room or module imports from its own room and from lower floors. What lies flat is a verb.
+# Within `pipelines`: a room or module imports from its own room and from lower floors. A flat module is a verb.
 FLOORS = (
     ("streams", "files"),
     ("store",),
@@ -34,13 +34,25 @@ FLOORS = (
     ("sequences", "checks", "backup"),
     ("evaluation", "check", "restore"),
 )
-# Tests of several modules at once; every other test file has the name and the folder of what it tests.
+# Tests of several modules at once. Every other file has the name and the folder of the module that it tests, unless it
+# lies flat in `tests`: then it is about the whole tree.
 ACROSS = {
-    "test_layout.py": "the tree",
-    "test_sample.py": "the bundled sample",
-    "api/test_api.py": "the public surface",
-    "examples/test_examples.py": "the usage examples",
+    "api": "the public surface as a whole",
+    "apps/test_newest_commit.py": "every command after every kind of commit",
+    "encoders/test_checkpoints.py": "the bundled models",
+    "encoders/test_vlm_families.py": "five families of models through all of vlm*.py",
+    "examples": "the usage examples, each run as a user runs it",
+    "pipelines/exports/formats": "the same items in every format",
+    "pipelines/remote": "whole jobs against real servers of S3, Cloud Storage and HTTP",
+    "pipelines/sequences/formats": "the same events in every format",
+    "pipelines/test_frozen.py": "databases of earlier releases, in every command",
+    "pipelines/test_hostile.py": "a catalogue of hostile media, from listing to commit",
     "pipelines/test_own_tokenizer.py": "a kind of tokenizer from outside, in every job and reader",
+    "pipelines/test_scale.py": "what the benchmarks of scale assert, in small",
+    "ray_jobs/test_kills.py": "every job, killed at every step",
+    "ray_jobs/test_late_writers.py": "every job, suspended past the end of its lease",
+    "ray_jobs/test_signals.py": "every job, ended by a signal",
+    "ray_jobs/test_submit.py": "a job of the wheel, submitted to a cluster",
 }
 SOURCES = sorted(path for folder in ORDER for path in (ROOT / folder).rglob("*.py"))
 
@@ -89,6 +101,18 @@ def test_every_room_and_verb_of_the_pipelines_has_a_floor() -> None:
         path.relative_to(ROOT / "pipelines").with_suffix("").parts[0] for path in (ROOT / "pipelines").rglob("*.py")
     }
     assert there == {name for names in FLOORS for name in names}
+
+
+def has_module(test: Path) -> bool:
+    return test.parent == Path() or (ROOT / test.parent / test.name.removeprefix("test_")).is_file()
+
+
+def test_tests_mirror_the_source_tree() -> None:
+    tests = [path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")]
+    astray = {path.as_posix() for path in tests if not has_module(path)}
+    covered = {name: {path for path in astray if path == name or path.startswith(f"{name}/")} for name in ACROSS}
+    assert astray - set().union(*covered.values()) == set(), "no module of that name in the mirrored folder"
+    assert [name for name, paths in covered.items() if not paths] == [], "superfluous in ACROSS"
 
 
 def test_every_module_opens_with_one_sentence_on_what_it_is_for() -> None:

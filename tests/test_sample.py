@@ -27,7 +27,7 @@ def with_trait(trait: str) -> list[dict]:
     return [row for row in VIDEOS.values() if trait in row["attributes"].get("traits", "")]
 
 
-def test_counts_and_kinds() -> None:
+def test_the_sample_has_the_stated_counts_of_every_kind() -> None:
     kinds = Counter(row["kind"] for row in ROWS)
     assert set(kinds) == {"image", "video", "text"}
     assert kinds["image"] >= 250
@@ -48,7 +48,7 @@ def test_every_file_is_there_and_every_file_is_listed() -> None:
     assert {f"{path.parent.name}/{path.name}" for path in SAMPLE.glob("*/*")} == listed
 
 
-def test_texts_are_words_alone_and_some_images_have_no_caption() -> None:
+def test_texts_have_no_media_and_some_images_no_caption() -> None:
     assert all(row["uri"] is None and row["caption"] for row in ROWS if row["kind"] == "text")
     assert all(row["caption"] for row in VIDEOS.values())
     images = [row for row in ROWS if row["kind"] == "image"]
@@ -111,7 +111,7 @@ def test_rotated_video_is_turned_by_its_display_matrix() -> None:
     (row,) = with_trait("rotated")
     first = frames(row)[0]
     assert abs(first.rotation) == 90
-    # Stored lying: a reader that overlooks the matrix shows a landscape picture.
+    # Stored rotated: a reader that ignores the matrix shows a landscape picture.
     assert first.width > first.height
 
 
@@ -131,5 +131,5 @@ def test_long_gop_has_one_key_frame() -> None:
     assert sum(frame.key_frame for frame in decoded) == 1
 
 
-def test_size_within_budget() -> None:
+def test_the_sample_is_within_its_size_limit() -> None:
     assert sum(path.stat().st_size for path in SAMPLE.rglob("*") if path.is_file()) <= 8_000_000

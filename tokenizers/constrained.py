@@ -130,10 +130,10 @@ class ConstrainedLogits(LogitsProcessor):
         inside_B = inside_B & (tokens[node_B] >= 0)
         first_B = on.first[node_B]
         children = first_B[:, None] + torch.arange(self._widest, device=last_B.device)
-        there = (children < on.first[node_B + 1][:, None]) & inside_B[:, None]
+        is_child = (children < on.first[node_B + 1][:, None]) & inside_B[:, None]
         token = tokens[children.clamp_max(len(tokens) - 1)]
         # The extra last column receives children that do not exist.
-        token = torch.where(there & (token >= 0), token, sets_SV.shape[1] - 1)
+        token = torch.where(is_child & (token >= 0), token, sets_SV.shape[1] - 1)
         return sets_SV[torch.where(inside_B, _INSIDE, next_B)].scatter_(1, token, True)[:, :-1]
 
     def _alive_tokens(self, trie: Trie) -> np.ndarray:

@@ -29,7 +29,7 @@ class CodeUse:
 
     @classmethod
     def under(cls, tokenizer: Tokenizer, vectors_ND: np.ndarray) -> CodeUse:
-        """How a tokenizer quantizes these vectors."""
+        """The totals of a tokenizer over these vectors."""
         use, codes = cls(tokenizer.codebook_sizes), tokenizer.encode(vectors_ND)
         use.add(vectors_ND, tokenizer.decode(codes), codes)
         return use

@@ -1,12 +1,12 @@
-"""What the quality of semantic IDs is measured by: each metric's formula and source, and the form of a result.
+"""The metrics of the quality of semantic IDs: formula and source of each, and the form of a result.
 
 N items, L levels, n_b the items of bucket b (the items of one ID, or of one prefix), p_c the share of code c of a level
-with K codes, x an item's vector, x_d what the first d codes decode to. Logarithms are natural but for NDCG's.
+with K codes, x an item's vector, x_d what the first d codes decode to. Logarithms are natural, except in NDCG.
 
-Two fields accompany a value, both None where they would say nothing:
-- low, high: a 95% confidence interval. For metrics of codes alone it is for the mean over catalogues of the same size
-  from the same source: these metrics depend on N, and are never compared between catalogues of different size.
-  Items are not resampled for those: a bootstrap's repeated items would count as collisions.
+Two groups of fields accompany a value; they are None if they would have no meaning:
+- low, high: a 95% confidence interval. For metrics of codes alone it refers to the mean over catalogues of the same
+  size from the same source: these metrics depend on N, so never compare them between catalogues of different size.
+  Items are not resampled for these, because the repeated items of a bootstrap would count as collisions.
 - null, null_low, null_high: mean and central 95% of the same metric over random codes; `Definition.null` says which.
 """
 
@@ -19,18 +19,18 @@ Group = Literal["collisions", "code use", "fidelity", "neighbours"]
 Null = Literal["levels permuted", "uniform codes", "IDs permuted"]
 
 NULLS: dict[Null, str] = {
-    "levels permuted": "The codes of each level permuted among the items, each level by itself: the same use of every "
-    "code, the levels independent of each other. None at depth 1, where nothing changes.",
-    "uniform codes": "As many codes drawn at random, all K equally likely; permuted items would change nothing here.",
+    "levels permuted": "The codes of each level permuted among the items, each level separately: the same use of every "
+    "code, but independent levels. None at depth 1, where nothing changes.",
+    "uniform codes": "As many codes drawn at random, all K equally likely; permuting items changes nothing here.",
     "IDs permuted": "Whole IDs permuted among the items: the same IDs, without relation to the vectors.",
 }
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A metric. `by` says what `Measure.level` counts: nothing, levels alone, or depths (all levels up to that one).
+    """A metric. `by` says what `Measure.level` counts: nothing, single levels, or depths (all levels up to that one).
 
-    unit: a share is within 0..1, a count is a whole number (its interval need not be), a number is anything.
+    unit: a share is within 0..1, a count is an integer (its interval need not be), a number is any number.
     """
 
     name: str
@@ -47,7 +47,8 @@ class Definition:
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure. `level` counts from 1; None: of the whole ID. `name` is a Definition's, k filled in (recall@10)."""
+    """One figure. `level` counts from 1; None: for the whole ID. `name` is a Definition's, with k filled in
+    (recall@10)."""
 
     name: str
     value: float
@@ -96,7 +97,7 @@ DEFINITIONS: dict[str, Definition] = _named(
     Definition(
         "collision_b_distinct",
         "Collision rate B over distinct vectors",
-        "distinct vectors one of whose IDs another distinct vector has, / distinct vectors",
+        "distinct vectors that share an ID with another distinct vector / distinct vectors",
         "Defined here: collision B without items that are copies, which no quantizer can tell apart",
         "low", "share", "collisions", "whole", "levels permuted", _CLUSTERS,
     ),
@@ -105,7 +106,7 @@ DEFINITIONS: dict[str, Definition] = _named(
         "Items of the most shared ID",
         "max_b n_b",
         "Defined here",
-        "low", "count", "collisions", "whole", "levels permuted", "None: an extreme has no simple one.",
+        "low", "count", "collisions", "whole", "levels permuted", "None: a maximum has no simple interval.",
     ),
     Definition(
         "prefix_collision",
@@ -118,7 +119,7 @@ DEFINITIONS: dict[str, Definition] = _named(
         "prefix_pairs",
         "Chance that two items share their first d codes",
         "sum_b n_b (n_b - 1) / (N (N - 1)) over prefixes of d codes; 0 for one item",
-        "Simpson 1949, whose variance the interval takes",
+        "Simpson 1949, also for the variance",
         "low", "share", "collisions", "depth", "levels permuted",
         "Normal, variance 4 (sum p^3 - (sum p^2)^2) / N (Simpson 1949).",
     ),
@@ -138,14 +139,14 @@ DEFINITIONS: dict[str, Definition] = _named(
     ),
     Definition(
         "perplexity",
-        "Perplexity: equally used codes that would carry as much",
+        "Perplexity: equally used codes with the same entropy",
         "exp(H), H = -sum_c p_c log p_c",
         "VQ-VAE (van den Oord et al. 2017, reference implementation); MiniOneRec",
         "high", "number", "code use", "level", "uniform codes", _ENTROPY,
     ),
     Definition(
         "normalised_entropy",
-        "Entropy, of the most there could be",
+        "Entropy, relative to the maximum",
         "H / log K; 1 for K = 1",
         "Entropy: OneRec Technical Report (2025, 4.4); normalised: MiniOneRec",
         "high", "share", "code use", "level", "uniform codes", _ENTROPY,
@@ -167,14 +168,14 @@ DEFINITIONS: dict[str, Definition] = _named(
     Definition(
         "r2",
         "Variance that the first d codes explain",
-        "1 - sum |x - x_d|^2 / sum |x - mean x|^2; where the vectors do not vary, 1 if all are met, else 0",
+        "1 - sum |x - x_d|^2 / sum |x - mean x|^2; if the vectors do not vary, 1 if all x_d equal x, else 0",
         "Coefficient of determination (Wright 1921); without variance as r2_score of scikit-learn",
         "high", "number", "fidelity", "depth", "IDs permuted", _ITEMS,
     ),
     Definition(
         "relative_l1",
         "Relative L1 error of the first d codes",
-        "sum |x - x_d|_1 / sum |x|_1; where all vectors are 0, 0 if all are met, else 1",
+        "sum |x - x_d|_1 / sum |x|_1; if all vectors are 0, 0 if all x_d equal x, else 1",
         "Defined here: the L1 error over the vectors' L1 norm",
         "low", "number", "fidelity", "depth", "IDs permuted", _ITEMS,
     ),
@@ -201,7 +202,7 @@ DEFINITIONS: dict[str, Definition] = _named(
     ),
     Definition(
         "lcp_ratio@k",
-        "Common prefix of neighbours, of that of any two items",
+        "Common prefix of neighbours, relative to any two items",
         "mean longest common prefix of queries with their k nearest by cosine / with all items; 1 for 0 / 0",
         "Defined here",
         "high", "number", "neighbours", "whole", "IDs permuted", _QUERIES,
@@ -210,12 +211,12 @@ DEFINITIONS: dict[str, Definition] = _named(
 
 
 def definition(name: str) -> Definition:
-    """Of a measure's name: `recall@10` is `recall@k`. Raises KeyError for a name that is none."""
+    """The definition of a measure's name; that of `recall@10` is `recall@k`. Raises KeyError for an unknown name."""
     head, at, _ = name.partition("@")
     return DEFINITIONS[head + at + "k" if at else head]
 
 
 def in_order(measures: list[Measure]) -> list[Measure]:
-    """As DEFINITIONS has them; those of one definition stay as they are."""
+    """In the order of DEFINITIONS; measures of one definition keep their order."""
     places = {name: place for place, name in enumerate(DEFINITIONS)}
     return sorted(measures, key=lambda measure: places[definition(measure.name).name])

@@ -80,7 +80,7 @@ def exact_neighbours(
     *,
     block: tuple[int, int] = _BLOCK,
 ) -> np.ndarray:
-    """The `count` gallery rows with the largest cosine -> int64 [Q, count], nearest first; a zero vector has cosine 0.
+    """The `count` gallery rows with the largest cosine -> int64 [Q, count], nearest first; zero vectors have cosine 0.
 
     block: similarities in memory at a time, queries x gallery.
     """

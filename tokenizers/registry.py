@@ -1,4 +1,4 @@
-"""The kinds of tokenizers: the one place that names their classes."""
+"""The kinds of tokenizers and their classes; no other module names the classes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {RQKMeans.KIND: RQKMeans}
 
 
 def register(tokenizer: type[Tokenizer], section: type[TokenizerConfig]) -> None:
-    """Adds a kind that is not part of fuseid, for this process: `tokenizer.kind` then takes its name.
+    """Adds a kind that is not part of fuseid, in this process: `tokenizer.kind` then accepts its name.
 
-    section: its keys in the config. Raises ValueError where the kind is registered already.
+    section: its config section. Raises ValueError if the kind is already registered.
     """
     if tokenizer.KIND in TOKENIZERS:
         raise ValueError(f"a tokenizer of kind {tokenizer.KIND} is registered already")

@@ -52,11 +52,11 @@ class ResidualSearch:
         reached = min(count, min(beam, math.prod(self._sizes[:-1])) * self._sizes[-1])
         out = torch.empty(len(vectors), reached, len(self._sizes), dtype=torch.int64, device=vectors.device)
 
-        def find(start: int, rows: torch.Tensor, there: int) -> None:
+        def find(start: int, rows: torch.Tensor, real_rows: int) -> None:
             added = self._products(rows)
-            for low in range(0, there, _BEAM_ROWS):
+            for low in range(0, real_rows, _BEAM_ROWS):
                 found = self._paths(added[low : low + _BEAM_ROWS], beam, reached)
-                out[start + low : start + min(low + _BEAM_ROWS, there)] = found[: there - low]
+                out[start + low : start + min(low + _BEAM_ROWS, real_rows)] = found[: real_rows - low]
 
         each_block(vectors, _BLOCK, find)
         return out

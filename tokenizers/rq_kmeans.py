@@ -1,5 +1,5 @@
-"""RQ-KMeans: residual quantization, one k-means codebook a level (Chen et al. 2010; QARM, Luo et al. 2024, 3.2),
-whose codebooks are then fitted together to the codes that a beam search finds (Babenko and Lempitsky 2014)."""
+"""RQ-KMeans: residual quantization with one k-means codebook per level (Chen et al. 2010; QARM, Luo et al. 2024, 3.2).
+Then all codebooks are fitted together to the codes that a beam search finds (Babenko and Lempitsky 2014)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from fuseid.core.errors import BadInput
 from fuseid.tokenizers.kmeans import kmeans, nearest, raised_prices
 from fuseid.tokenizers.residual_search import ResidualSearch, refine
 
-# Rows that encoding holds on the device at a time; a multiple of the search's own blocks.
+# Rows on the device at a time while encoding; a multiple of the search's block size.
 _ENCODE_ROWS = 1 << 16
 _SETTLING_ROUNDS = 20
 
 
 class RQKMeans:
-    """Level l quantizes what levels before it left over; a code is an index into codebook l, a vector the sum of L.
+    """Level l quantizes the residual of the levels before it. A code of level l is an index into codebook l; the
+    decoded vector is the sum of the L codebook vectors.
 
-    meta carries `fusion` (the id of the fusion whose vectors it was fitted on, or None), config and metrics.
+    meta has `fusion` (the id of the fusion whose vectors it was fitted on, or None), the settings and metrics.
     """
 
     KIND: ClassVar[str] = "rq-kmeans"
@@ -54,10 +55,10 @@ class RQKMeans:
         device: torch.device | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> RQKMeans:
-        """Learns one codebook a level, then `refinements` times all of them together.
+        """Learns one codebook per level, then fits all of them together `refinements` times.
 
-        vectors_ND: float32 [N, D], finite. beam: paths that encoding keeps, 1 is greedy; the artifact holds it.
-        balanced: prices make every code of a level serve about as many vectors. progress is called with (steps done,
+        vectors_ND: float32 [N, D], finite. beam: paths that encoding keeps, 1 is greedy; stored in the artifact.
+        balanced: prices give every code of a level about equally many vectors. progress is called with (steps done,
         steps), first with 0 done. Raises BadInput for vectors that are not finite, and for fewer distinct vectors than
         codes at a level.
         """
@@ -99,11 +100,11 @@ class RQKMeans:
         return cls(meta, [book.cpu().numpy() for book in books], [price.cpu().numpy() for price in prices])
 
     def encode(self, vectors_ND: np.ndarray, beam: int | None = None, device: torch.device | None = None) -> np.ndarray:
-        """float32 [N, D] -> int32 [N, L], by the beam of the fit; ties go to the lower code.
+        """float32 [N, D] -> int32 [N, L], with the beam of the fit unless given; ties go to the lower code.
 
         Raises BadInput for another D or NaN.
         """
-        vectors_ND = self._of_our_size(vectors_ND)
+        vectors_ND = self._checked_size(vectors_ND)
         device = device or torch.device("cpu")
         search = self._search(device)
         out = np.empty((len(vectors_ND), len(self.codebooks)), dtype=np.int32)
@@ -113,12 +114,12 @@ class RQKMeans:
         return out
 
     def candidates(self, vectors_ND: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """float32 [N, D] -> (codes int32 [N, C, L], squared errors float32 [N, C]), cheapest first; C is `count`, or
-        as many as there are. The first is what `encode` gives, or serves better: the beam is at least `count` wide.
+        """float32 [N, D] -> (codes int32 [N, C, L], squared errors float32 [N, C]), smallest error first; C is `count`,
+        or as many as there are. The first is the result of `encode` or better: the beam is at least `count` wide.
 
         Raises BadInput for another D or NaN.
         """
-        vectors_ND = self._of_our_size(vectors_ND)
+        vectors_ND = self._checked_size(vectors_ND)
         vectors = torch.from_numpy(vectors_ND)
         codes = self._search(torch.device("cpu")).candidates(vectors, max(self.beam, count), count).numpy()
         decoded = self.decode(codes.reshape(-1, codes.shape[2])).reshape(*codes.shape[:2], self.dim)
@@ -130,7 +131,7 @@ class RQKMeans:
         parts = [book[codes[:, level]] for level, book in enumerate(self.codebooks[: codes.shape[1]])]
         return torch.stack(parts).sum(0).numpy()
 
-    def _of_our_size(self, vectors_ND: np.ndarray) -> np.ndarray:
+    def _checked_size(self, vectors_ND: np.ndarray) -> np.ndarray:
         vectors_ND = _checked(vectors_ND)
         if vectors_ND.shape[1] != self.dim:
             raise BadInput(f"{self.id} quantizes vectors of {self.dim} numbers, got {vectors_ND.shape[1]}")
@@ -151,7 +152,7 @@ class RQKMeans:
 
     @classmethod
     def load(cls, directory: Path) -> RQKMeans:
-        """Raises ArtifactError for one that is missing, altered, or of another version's form."""
+        """Raises ArtifactError for an artifact that is missing, altered, or of another version."""
         name, meta, tensors = read_artifact(directory, cls.KIND)
         check_version(name, cls.KIND, meta)
         levels = range(len(meta["codebook_sizes"]))
@@ -182,7 +183,7 @@ def _check_enough(vectors_ND: np.ndarray, size: int) -> None:
 def _settled(
     vectors: torch.Tensor, books: Sequence[torch.Tensor], prices: list[torch.Tensor], beam: int
 ) -> list[torch.Tensor]:
-    """Prices that balance the codes which the search finds with these codebooks."""
+    """Prices that balance the codes found by the search with these codebooks."""
     for done in range(_SETTLING_ROUNDS):
         codes = ResidualSearch(books, prices).codes(vectors, beam)
         left = vectors.clone()
@@ -195,7 +196,7 @@ def _settled(
 
 
 def _metrics(vectors: torch.Tensor, codes: torch.Tensor, books: Sequence[torch.Tensor]) -> dict[str, Any]:
-    """By level: R^2 of the prefix, and the share of codes that are used."""
+    """Per level: R^2 of the prefix, and the share of codes in use."""
     variance = float((vectors - vectors.mean(0)).square().sum())
     left = vectors.clone()
     r2, used = [], []

@@ -242,7 +242,7 @@ class Trie:
         return replace(self, alive=tuple(alive[::-1]))
 
     def _walk(self, codes_BM: np.ndarray) -> np.ndarray:
-        """int64 [B]: the node that each row of codes leads to, -1 if there is none."""
+        """int64 [B]: the node that each row of codes leads to, -1 if it does not exist."""
         if codes_BM.ndim != 2 or codes_BM.shape[1] > self.levels:
             raise BadInput(f"IDs of this trie are rows of {self.levels} codes, got an array of {list(codes_BM.shape)}")
         nodes = np.zeros(len(codes_BM), np.int64)
@@ -277,15 +277,15 @@ def _checked(codes_NM: np.ndarray, items_N: np.ndarray | None) -> tuple[np.ndarr
 
 
 def _search(
-    offsets: np.ndarray, entries: np.ndarray, nodes: np.ndarray, there: np.ndarray, wanted: np.ndarray
+    offsets: np.ndarray, entries: np.ndarray, nodes: np.ndarray, exists: np.ndarray, wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """-> (int64 [B], the position of each wanted entry among those of its node, or where it would be inserted; bool
     [B], whether it was found).
 
-    there: False for a node that does not exist; it would be inserted before the node of that number.
+    exists: False for a node that does not exist; it would be inserted before the node of that number.
     """
     low = offsets[nodes].astype(np.int64)
-    end = np.where(there, offsets[np.minimum(nodes + 1, len(offsets) - 1)], low)
+    end = np.where(exists, offsets[np.minimum(nodes + 1, len(offsets) - 1)], low)
     high = end.copy()
     while (left := np.flatnonzero(low < high)).size:
         middle = (low[left] + high[left]) // 2

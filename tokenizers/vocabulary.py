@@ -18,14 +18,15 @@ FORMAT = 1
 PADDED_TO = 64
 PAD, EOS, BEGIN, END = "<pad>", "<eos>", "<|sid_begin|>", "<|sid_end|>"
 _SPECIAL = (PAD, EOS, BEGIN, END)
-# The level as a letter, from a on; as MiniOneRec and OpenOneRec write their tokens.
+# The level is a letter, from `a` on, as in the tokens of MiniOneRec and OpenOneRec.
 STYLES = {"minionerec": "<{level}_{code}>", "openonerec": "<s_{level}_{code}>"}
 _LETTERS = string.ascii_lowercase
 _FEWEST_DIGITS = 16
 
 
 def digits_for(largest_suffix: int) -> int:
-    """How many collision digits a vocabulary holds, 0 (none) included: a power of two, twice what is needed now."""
+    """Number of collision digits in a vocabulary, including 0 (none): a power of two, at least twice the number in
+    use."""
     return max(_FEWEST_DIGITS, 1 << (2 * largest_suffix + 1).bit_length())
 
 
@@ -34,9 +35,9 @@ class Vocabulary:
     """Tokens in this order: pad, end of sequence, begin and end of an ID, then level by level each code, then the
     collision digits, of which 0 means none. More digits only add tokens at the end.
 
-    codebook_sizes: codes by level. suffixes: collision digits, 0 included; 0 for IDs without that level. style: of
-    `STYLES`. tokenizer_id: whose codes they are. text_ids, pad_and_eos: set by `bound_to`; without a text tokenizer the
-    id of a token is its place. Raises BadInput for sizes that are none.
+    codebook_sizes: codes per level. suffixes: number of collision digits, including 0; 0 for IDs without that level.
+    style: one of `STYLES`. tokenizer_id: the tokenizer of the codes. text_ids, pad_and_eos: set by `bound_to`; without
+    a text tokenizer the id of a token is its position. Raises BadInput for invalid sizes.
     """
 
     codebook_sizes: tuple[int, ...]
@@ -57,7 +58,7 @@ class Vocabulary:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Tokens by level, the digits as the last level where there are any."""
+        """Tokens per level; the digits, if any, are the last level."""
         return (*self.codebook_sizes, self.suffixes) if self.suffixes else self.codebook_sizes
 
     @property
@@ -66,7 +67,7 @@ class Vocabulary:
 
     @cached_property
     def tokens(self) -> list[str]:
-        """Every token, by its place."""
+        """Every token, in order of position."""
         codes = [self.token(level, code) for level, size in enumerate(self.sizes) for code in range(size)]
         return [*_SPECIAL, *codes]
 
@@ -75,7 +76,7 @@ class Vocabulary:
 
     @property
     def padded_size(self) -> int:
-        """Rows that a model of these tokens alone should have: a multiple of `PADDED_TO`."""
+        """Rows for a model that has only these tokens: a multiple of `PADDED_TO`."""
         return padded(len(self))
 
     def token(self, level: int, code: int) -> str:
@@ -96,7 +97,7 @@ class Vocabulary:
 
     @property
     def begin(self) -> int:
-        """The id of the token before an ID, where a model's IDs have one."""
+        """The id of the token before an ID, if a model's IDs have one."""
         return int(self._ids[0])
 
     @property
@@ -113,7 +114,7 @@ class Vocabulary:
         return self._ids[start : start + self.sizes[level]]
 
     def ids(self, codes_NM: np.ndarray) -> np.ndarray:
-        """Codes -> ids of tokens, int64 [N, M]. M: all levels, or those without the digit.
+        """Codes -> ids of tokens, int64 [N, M]. M: all levels, or all without the digit.
 
         Raises BadInput for other shapes, and for codes that a level lacks.
         """
@@ -130,7 +131,7 @@ class Vocabulary:
         return self._ids[2 + self._starts[: codes_NM.shape[1]] + codes_NM]
 
     def codes(self, ids_NM: np.ndarray) -> np.ndarray:
-        """Ids of tokens -> codes, int64 [N, M]; -1 for a token that is none of its place's level. M: as of `ids`."""
+        """Ids of tokens -> codes, int64 [N, M]; -1 for a token that does not belong to its level. M: as for `ids`."""
         ids_NM = np.asarray(ids_NM)
         self._check_levels(ids_NM)
         out = np.full(ids_NM.shape, -1, np.int64)
@@ -143,14 +144,14 @@ class Vocabulary:
 
     @cached_property
     def _ids(self) -> np.ndarray:
-        """Of all tokens but pad and end of sequence."""
+        """The ids of all tokens except pad and end of sequence."""
         if self.text_ids is None:
             return np.arange(2, len(self), dtype=np.int64)
         return np.asarray(self.text_ids, np.int64)
 
     @cached_property
     def _starts(self) -> np.ndarray:
-        """Where each level begins among all codes."""
+        """The index of each level's first code among all codes."""
         return np.cumsum([0, *self.sizes[:-1]], dtype=np.int64)
 
     def _check_levels(self, array_NM: np.ndarray) -> None:
@@ -165,9 +166,9 @@ class Vocabulary:
     # In a text tokenizer
 
     def bound_to(self, tokenizer: Any) -> Vocabulary:
-        """The same vocabulary with the ids that a transformers tokenizer has given its tokens.
+        """The same vocabulary with the ids that a transformers tokenizer has for its tokens.
 
-        Raises BadInput where it lacks one of them, or has codes beyond them.
+        Raises BadInput if the tokenizer lacks one of them, or has codes that this vocabulary lacks.
         """
         known = tokenizer.get_vocab()
         self._refuse_more(known)
@@ -188,12 +189,13 @@ class Vocabulary:
         codebooks: Sequence[np.ndarray] | None = None,
         seed: int = 0,
     ) -> Vocabulary:
-        """Adds what the tokenizer lacks, and rows for it to the model's embeddings; returns `bound_to(tokenizer)`.
+        """Adds missing tokens to the tokenizer, and rows for them to the model's embeddings; returns
+        `bound_to(tokenizer)`.
 
         tokenizer, model: of transformers; both are changed. The embeddings get a multiple of `PADDED_TO` rows, and
-        never fewer than they have. init and codebooks: as of `embeddings.extend`, for input and output embeddings.
-        Where nothing is lacking, nothing is changed. Raises BadInput where the two do not belong together, or the
-        tokenizer holds tokens of another vocabulary; nothing is changed then.
+        never fewer than they have. init and codebooks: as for `embeddings.points`, for input and output embeddings. If
+        no token is missing, nothing is changed. Raises BadInput if the two do not match, or the tokenizer has tokens of
+        another vocabulary; nothing is changed then.
         """
         from fuseid.tokenizers.embeddings import extend, points, rows_of
 
@@ -249,7 +251,7 @@ class Vocabulary:
         }
 
     def save(self, path: Path) -> None:
-        """One JSON file: all tokens by their place, for any trainer to read."""
+        """Writes one JSON file with all tokens in order of position, for any trainer to read."""
         path.write_text(json.dumps(self.document(), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -258,7 +260,7 @@ class Vocabulary:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             sizes, suffixes, tokens = (document[key] for key in ("codebook_sizes", "suffixes", "tokens"))
-            # Before any token is made: a size may be any number.
+            # Check this before any token is made, because a hostile size may be huge.
             if len(_SPECIAL) + sum(sizes) + suffixes != len(tokens):
                 raise ValueError("its sizes are not those of its tokens")
             found = cls(tuple(sizes), suffixes, document["style"], document["tokenizer_id"])

@@ -1,8 +1,8 @@
 """Assignment: codes become semantic IDs, in one serial step at the end of a run.
 
-The ledger's rule: an ID once given never moves, and never goes to other content, also after a deletion. Which ID an
-item gets is the collision policy's affair, pinned per tokenizer by the first IDs under it; items are treated in the
-order of their content_ids. All of it becomes visible in one commit.
+The ledger's rule: an ID that was given never changes and is never given to other content, not even after a deletion.
+The collision policy decides which ID an item gets; it is pinned per tokenizer by the first IDs under it. Items are
+processed in the order of their content_ids. All IDs of a run become visible in one commit.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def assign(
 ) -> int:  # fmt: skip
     """Gives an ID to every row with a fused vector that has none under this tokenizer. Returns how many.
 
-    champion: also write the IDs into `contents`. policy: of the first IDs under this tokenizer, and so of all later
-    ones. notes: takes what a run should say of it. served: takes how their vectors are quantized.
+    champion: also write the IDs into `contents`. policy: for the first IDs under this tokenizer, and so for all later
+    ones. notes: receives notes for the run. served: receives how well the vectors are quantized.
     """
     notes = [] if notes is None else notes
     ledger = Ledger(store, tokenizer.id)
     if champion and not ledger.empty:
-        # What has an ID shows it then, and is not looked at again below.
+        # Items with an ID then show it, and are skipped below.
         project(store, tokenizer.id)
     with tempfile.TemporaryDirectory(prefix="fuseid-assign-") as directory:
         scratch = Path(directory)
@@ -64,7 +64,7 @@ def assign(
             reached("assign.ready")
             store.append("assignments", given.reader(run_id), ledger.version)
             reached("assign.appended")
-            # `project` looks items up in it.
+            # `project` looks items up in this index.
             index_key(store, "assignments")
             reached("assign.indexed")
     if champion:
@@ -74,9 +74,10 @@ def assign(
 
 
 def _in_force(store: Store, tokenizer: Tokenizer, ledger: Ledger, wanted: Policy, notes: list[str]) -> Policy:
-    """The policy of the first IDs under this tokenizer; one that a killed run pinned without giving any does not bind.
+    """The policy of the first IDs under this tokenizer; one that a killed run pinned without giving IDs does not count.
 
-    Another one in the config is said and not an error: a nightly run goes on giving IDs that agree with those there.
+    Another policy in the config is noted and is not an error: a nightly run continues with IDs that agree with the
+    existing ones.
     """
     if ledger.empty:
         return wanted
@@ -90,7 +91,8 @@ def _in_force(store: Store, tokenizer: Tokenizer, ledger: Ledger, wanted: Policy
 
 
 def project(store: Store, tokenizer_id: str) -> int:
-    """Copies the ledger's IDs under a tokenizer into `contents` where they are missing. Returns the rows changed."""
+    """Copies the ledger's IDs under a tokenizer into `contents` where they are missing. Returns the number of rows
+    changed."""
     stale = f"tokenizer_id IS NULL OR tokenizer_id <> '{tokenizer_id}'"
     ledger = Ledger(store, tokenizer_id)
     columns = ["content_id", "codes", "sid"]
@@ -118,7 +120,7 @@ def _spill_codes(
     served: CodeUse | None,
     progress: Callable[[int], None] | None,
 ) -> Spill:
-    """Codes of all rows without an ID under this tokenizer, in parts by hash of the codes."""
+    """The codes of all rows without an ID under this tokenizer, in parts by hash of the codes."""
     dataset = store.dataset("contents")
     dim = store.dims()["fused"]
     where = "fused IS NOT NULL"
@@ -151,7 +153,7 @@ def _spill_codes(
 
 
 def _hashed(codes_NL: np.ndarray) -> np.ndarray:
-    """uint64 [N], by the codes alone (steps of FNV-1a, whole codes at a time)."""
+    """uint64 [N], a hash of the codes alone (FNV-1a, with whole codes instead of bytes)."""
     out = np.full(len(codes_NL), 0xCBF29CE484222325, np.uint64)
     for codes in codes_NL.T:
         out = (out ^ codes.astype(np.uint64)) * np.uint64(0x100000001B3)

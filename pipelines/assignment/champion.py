@@ -12,8 +12,8 @@ from fuseid.tokenizers.registry import TOKENIZERS
 
 
 def load_tokenizer(store: Store, name: str) -> Tokenizer:
-    """A tokenizer by its id. Raises ArtifactError where it is missing, altered, or of a kind or version that this
-    fuseid does not know."""
+    """A tokenizer by its id. Raises ArtifactError if it is missing, altered, or of a kind or version that this fuseid
+    does not know."""
     cls = TOKENIZERS.get(kind_of(name))
     if cls is None:
         raise ArtifactError(f"{name!r} is no id of a tokenizer; their kinds are {', '.join(TOKENIZERS)}")
@@ -31,7 +31,7 @@ def load_fusion(store: Store) -> Fusion:
 def load_champion(store: Store) -> tuple[Fusion | None, Tokenizer | None]:
     """The fusion and the tokenizer in force, None before the first fit.
 
-    Raises ArtifactError for a damaged artifact, FingerprintMismatch where the two do not belong together.
+    Raises ArtifactError for a damaged artifact, FingerprintMismatch if the two do not belong together.
     """
     champion = store.setting("champion")
     fusion = load_fusion(store) if store.setting("fusion") else None

@@ -1,4 +1,4 @@
-"""Drift of a database: every ingest records how its new items were served, and says so when a fit is due."""
+"""Drift of a database: every ingest records how well its new items were quantized, and notes when a new fit is due."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fuseid.tokenizers.drift import CodeUse, drift, enough
 
 
 def record_drift(store: Store, tokenizer: Tokenizer, new: CodeUse, config: TokenizerConfig, run: Run) -> None:
-    """Puts the figures of a run's new items into its row, judged together with those of the runs before it where they
-    are few, and a note where they are past the limits of the config.
+    """Records the figures of a run's new items in the run, and a note if they are beyond the limits of the config. If
+    the items are few, they are judged together with those of the runs before.
 
-    Nothing is judged where the fit had too few items to hold any out.
+    Nothing is judged if the fit had too few items to hold any out.
     """
     if not new.items:
         return
@@ -39,8 +39,8 @@ def record_drift(store: Store, tokenizer: Tokenizer, new: CodeUse, config: Token
 
 
 def drift_history(store: Store, tokenizer_id: str) -> list[dict[str, Any]]:
-    """Of every run that gave IDs under a tokenizer, oldest first: run_id, started_at, items, error (the mean squared
-    one of its own new items) and, where they could be judged, figures and reasons."""
+    """For every run that gave IDs under a tokenizer, oldest first: run_id, started_at, items, error (the mean squared
+    error of its own new items) and, if they could be judged, figures and reasons."""
     return [
         {
             "run_id": row["run_id"],

@@ -1,6 +1,8 @@
-"""The end of every job that changes vectors or IDs: it fuses, gives IDs, records drift and maintains the tables."""
+"""The end of every job that changes vectors or IDs: fuses, gives IDs, records drift and maintains the tables."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import lance
 import pyarrow as pa
@@ -30,8 +32,8 @@ def finish(
     """Gives IDs to the items that have none under a tokenizer, and maintains tables and indexes; without a tokenizer
     it only maintains.
 
-    champion: `tokenizer` is the champion, whose IDs `contents` shows. fitted: by this job, so the items are those that
-    the tokenizer was fitted on, and say nothing of drift.
+    champion: whether `tokenizer` is the champion, whose IDs `contents` shows. fitted: whether this job fitted it: then
+    the items are those that it was fitted on, and show no drift.
     """
     if tokenizer is not None:
         with run.timed("assign"):
@@ -49,33 +51,44 @@ def finish(
         maintain(store)
 
 
-def fuse(store: Store, run: Run, fusion: Fusion) -> int:
-    """Fills `fused` wherever it is null, fragment by fragment, in one commit. Returns the rows filled."""
+def fuse(store: Store, run: Run, fusion: Fusion) -> None:
+    """Computes `fused` for all rows in which it is null, in one commit."""
     with run.timed("fuse"):
         store.ensure_vectors({"fused": fusion.dim})
-        dims = store.dims()
-        used = [m for m in fusion.dims if m in dims]
-
-        def update(fragment: lance.LanceFragment) -> pa.Table | None:
-            parts = []
-            columns = ["content_id", *used]
-            for batch in fragment.to_batches(columns=columns, filter="fused IS NULL", batch_size=_BATCH_ROWS):
-                if not batch.num_rows:
-                    continue
-                fused = fusion.transform({m: nan_rows(batch[m], dims[m]) for m in used})
-                filled = [batch["content_id"], to_fixed(fused), fused_fingerprints(fusion.id, fused)]
-                table = pa.table(filled, names=["content_id", "fused", "fused_fp"])
-                parts.append(table.filter(pc.is_valid(table["fused"])))
-            return pa.concat_tables(parts) if parts else None
-
         reached("fuse.begun")
-        rows = store.rewrite_columns(update)
+        write_fused(store, fusion, "fused IS NULL")
         reached("fuse.done")
-    return rows
+
+
+def write_fused(
+    store: Store, fusion: Fusion, where: str | None = None, select: Callable[[pa.Table], pa.Table] | None = None
+) -> None:
+    """Computes `fused` for the rows of `contents` that meet a condition, or those of them that `select` returns, in
+    one commit. Rows that have no vector which the fusion knows stay as they are.
+
+    select: a table with the columns of vectors, `fused` and `fused_fp` -> its rows to write.
+    """
+    dims = store.dims()
+    used = [name for name in fusion.dims if name in dims]
+    columns = ["content_id", *used, *(["fused", "fused_fp"] if select else [])]
+
+    def update(fragment: lance.LanceFragment) -> pa.Table | None:
+        parts = []
+        for batch in fragment.to_batches(columns=columns, filter=where, batch_size=_BATCH_ROWS):
+            rows = pa.Table.from_batches([batch])
+            rows = select(rows) if select else rows
+            if rows.num_rows:
+                fused = fusion.transform({name: nan_rows(rows[name], dims[name]) for name in used})
+                written = [rows["content_id"], to_fixed(fused), fused_fingerprints(fusion.id, fused)]
+                table = pa.table(written, names=["content_id", "fused", "fused_fp"])
+                parts.append(table.filter(pc.is_valid(table["fused"])))
+        return pa.concat_tables(parts) if parts else None
+
+    store.rewrite_columns(update)
 
 
 def _note_without_id(store: Store, run: Run) -> None:
-    """Counts items that have none of the modalities which the fusion knows, and says so: they can have no ID."""
+    """Counts and notes the items that have none of the fusion's modalities: they cannot have an ID."""
     missing = store.dataset("contents").count_rows("sid IS NULL")
     if missing:
         run.counts["without_id"] = missing

@@ -1,4 +1,5 @@
-"""The ledger under one tokenizer: IDs that earlier runs gave, and those of this run, in files until its one commit."""
+"""The ledger under one tokenizer: the IDs of earlier runs, and those of this run, which are in files until its one
+commit."""
 
 from __future__ import annotations
 
@@ -20,18 +21,18 @@ from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.streams.batches import folded
 from fuseid.tokenizers.collisions import Policy
 
-# What a run adds to the ledger, less the two columns that are the same in all its rows.
+# The columns that a run adds to the ledger, without the two that are the same in all its rows.
 GIVEN = pa.schema([field for field in ASSIGNMENTS if field.name not in ("tokenizer_id", "run_id")])
-# A look-up of so many keys by index costs about as much as scanning this many rows for each of them.
+# Looking up a key by index costs about as much as scanning this many rows; and how many keys are looked up at a time.
 _ROWS_PER_KEY = 100
 _KEYS = 1000
-# Each part of a look-up costs its user a hash table of all keys.
+# The rows of one part of a look-up; for each part the caller builds a hash table of all keys.
 _FOLD_ROWS = 1 << 19
 _POLICY = "collisions."
 
 
 def pinned_policy(store: Store, tokenizer_id: str, at: lance.LanceDataset | None = None) -> Policy:
-    """The policy that the IDs under a tokenizer began with, and go on with. at: as of `Store.setting`."""
+    """The policy of the first IDs under a tokenizer, and so of all later ones. at: see `Store.setting`."""
     return Policy(**(store.setting(_POLICY + tokenizer_id, at) or {}))
 
 
@@ -39,9 +40,17 @@ def pin_policy(store: Store, tokenizer_id: str, policy: Policy) -> None:
     store.put_settings({_POLICY + tokenizer_id: asdict(policy)}, store.settings())
 
 
+def tokenizers_with_ids(store: Store) -> list[str]:
+    """The ids of all tokenizers under which the ledger has IDs, sorted."""
+    found: set[str] = set()
+    for batch in store.dataset("assignments").to_batches(columns=["tokenizer_id"]):
+        found |= set(batch["tokenizer_id"].unique().to_pylist())
+    return sorted(found)
+
+
 class Ledger:
-    """IDs under one tokenizer that earlier runs gave. A look-up holds its keys and at most `_FOLD_ROWS` rows of what
-    matches, however many rows the ledger has."""
+    """The IDs that earlier runs gave under one tokenizer. A look-up holds its keys and at most `_FOLD_ROWS` matching
+    rows in memory, however many rows the ledger has."""
 
     def __init__(self, store: Store, tokenizer_id: str) -> None:
         self.tokenizer_id = tokenizer_id
@@ -71,7 +80,7 @@ class Ledger:
 
 
 class GrowingLedger:
-    """The ledger and what this run gives, which lies in Parquet files under `scratch`."""
+    """The ledger and the IDs that this run gives, which are in Parquet files under `scratch`."""
 
     def __init__(self, ledger: Ledger, scratch: Path) -> None:
         self._ledger = ledger
@@ -79,9 +88,9 @@ class GrowingLedger:
         self._files: list[str] = []
 
     def next_digits(self, bases: pa.Array, given: bool = False) -> np.ndarray:
-        """int64 [N]: per code tuple, each named once, the next free collision digit, 0 where nobody holds it.
+        """int64 [N]: for each of these distinct code tuples the next free collision digit, 0 if no item has the codes.
 
-        given: count what this run gave so far, too.
+        given: also count what this run has given so far.
         """
         out = np.zeros(len(bases), np.int64)
         for found in self._rows("base", bases, ["suffix"], given):
@@ -90,7 +99,8 @@ class GrowingLedger:
         return out
 
     def holders(self, fingerprints: pa.Array, given: bool = False) -> pa.Table:
-        """Per fingerprint of content that has an ID one row of it, in the columns of `GIVEN` but content_id."""
+        """For each fingerprint of content that has an ID, one of its rows, with the columns of `GIVEN` except
+        content_id."""
         columns = [name for name in GIVEN.names if name not in ("content_id", "fused_fp")]
         kept = pa.schema([GIVEN.field(name) for name in ("fused_fp", *columns)]).empty_table()
         for found in self._rows("fused_fp", fingerprints, columns, given):
@@ -104,7 +114,7 @@ class GrowingLedger:
         pq.write_table(table.select(GIVEN.names).cast(GIVEN), self._files[-1])
 
     def reader(self, run_id: str) -> pa.RecordBatchReader:
-        """All that this run gave, as rows of `ASSIGNMENTS`."""
+        """All IDs that this run gave, as rows of `ASSIGNMENTS`."""
         same = {"tokenizer_id": self._ledger.tokenizer_id, "run_id": run_id}
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -127,7 +137,7 @@ class GrowingLedger:
 
 
 def first_of_each(column: pa.Array) -> pa.Array:
-    """bool [N]: whether a row is the first of its value."""
+    """bool [N]: whether a row is the first one with its value."""
     codes = column.dictionary_encode().indices.to_numpy()
     out = np.zeros(len(codes), bool)
     out[np.unique(codes, return_index=True)[1]] = True

@@ -1,12 +1,12 @@
-"""Places: which of the codes near an item become its ID, by the collision policy, in one serial pass over new items.
+"""Placement: which of the codes near an item become its ID, by the collision policy, in one serial pass over new items.
 
-Items whose bucket has room come first, bucket by bucket, in hash partitions of the codes. Of `reassign` the others
-follow in the order of content_id, in chunks; each chunk sees all that was given before it. Duplicates that share an ID
-come last, when every holder is known. Neither partitions nor chunks decide anything, so the result depends on nothing
-but the items and the ledger.
+Items whose bucket has room come first, bucket by bucket, in hash partitions of the codes. Under `reassign` the others
+follow in the order of content_id, in chunks; each chunk sees all IDs that were given before it. Duplicates that share
+an ID come last, when every holder is known. Partitions and chunks do not influence the result, which depends only on
+the items and the ledger.
 
-Memory holds one partition of new items, or one chunk with the keys of its alternatives, never the ledger's keys. What
-a run gives lies in files; each chunk scans their keys once.
+Memory holds one partition of new items, or one chunk with the keys of its alternatives, never the ledger's keys. The
+IDs that a run gives are in files; each chunk scans their keys once.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from fuseid.pipelines.assignment.ledger import GrowingLedger, first_of_each
 from fuseid.tokenizers.buckets import bucket_ids
 from fuseid.tokenizers.collisions import Policy, Quantizer, alternatives, digits, placed
 
-# A new item with its codes: `row` is its row id in `contents`, `error` the squared error of its codes, for
-# `reassign` alone.
+# A new item with its codes: `row` is its row id in `contents`, `error` the squared error of its codes, only for
+# `reassign`.
 NEW = pa.schema(
     [
         ("content_id", pa.string()),
@@ -45,8 +45,8 @@ _CHUNK_TUPLES = 1 << 21
 
 @dataclass
 class Counts:
-    """Of the new items; `error` is the squared error of all by their own codes, `moved_error` that of those that moved,
-    `extra_error` what moving added."""
+    """Counts of the new items; `error` is the squared error of all items by their own codes, `moved_error` that of the
+    items that were moved, `extra_error` what moving added."""
 
     new: int = 0
     moved: int = 0
@@ -77,7 +77,7 @@ class Placement:
         self.counts = Counts()
 
     def give(self, parts: Iterable[pa.Table]) -> None:
-        """Gives a place to every item in tables of schema `NEW`; items of equal codes are in the same table."""
+        """Gives an ID to every item in tables of schema `NEW`; items of equal codes are in the same table."""
         crowded: list[Path] = []
         repeated: list[Path] = []
         for part in parts:
@@ -155,7 +155,7 @@ class Placement:
         self._ledger.give(held.append_column("content_id", table["content_id"]))
 
     def _put_off(self, table: pa.Table, now: pa.Array, files: list[Path]) -> pa.Table:
-        """Keeps the rows whose turn is not `now` in a further file."""
+        """Moves the rows that are not placed `now` into another file."""
         later = table.filter(pc.invert(now))
         if len(later):
             files.append(self._scratch / f"later-{len(files):06d}-{id(files)}.parquet")
@@ -175,13 +175,13 @@ def base_texts(codes_NL: np.ndarray) -> pa.Array:
 
 
 def lists(codes_NL: np.ndarray) -> pa.ListArray:
-    """int [N, L] as the column of the ledger."""
+    """int [N, L] as the ledger's column `codes`."""
     offsets = np.arange(len(codes_NL) + 1, dtype=np.int32) * codes_NL.shape[1]
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(codes_NL.reshape(-1).astype(np.int32)))
 
 
 def _in_order(files: list[Path], size: int) -> Iterator[pa.Table]:
-    """Rows of files that are sorted by content_id each, merged, in chunks."""
+    """The rows of files, each sorted by content_id, merged, in chunks."""
     merged = heapq.merge(*map(_rows, files), key=lambda row: row["content_id"])
     while chunk := list(itertools.islice(merged, size)):
         yield pa.Table.from_pylist(chunk, schema=NEW)

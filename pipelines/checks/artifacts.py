@@ -1,4 +1,4 @@
-"""Settings, artifacts and tags: whether what they name is there, and is what it says."""
+"""Checks of settings, artifacts and tags: whether what they refer to exists and is intact."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 
 from fuseid.core.artifacts import FUSION, kind_of
 from fuseid.core.errors import ArtifactError, StoreError
+from fuseid.pipelines.assignment.ledger import tokenizers_with_ids
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.store.messages import first_line
 from fuseid.pipelines.store.pinned_tables import NAMES as TAGGED
@@ -41,14 +42,12 @@ def damaged_settings(store: Store) -> Iterator[Damage]:
 
 
 def damaged_artifacts(store: Store) -> Iterator[Damage]:
-    """Every artifact that is there, and every tokenizer under which the ledger has IDs."""
+    """Checks every stored artifact, and every tokenizer under which the ledger has IDs."""
     fs, root = filesystem(store.uri)
     folder = f"{root}/artifacts"
     there = {path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)} if fs.isdir(folder) else set()
-    given: set[str] = set()
-    for batch in store.dataset("assignments").to_batches(columns=["tokenizer_id"]):
-        given |= set(batch["tokenizer_id"].unique().to_pylist())
-    for name in sorted(there | given):
+    given = tokenizers_with_ids(store)
+    for name in sorted(there.union(given)):
         described = store.describe_fusion if kind_of(name) == FUSION else store.describe_tokenizer
         if problem := _problem(described, name):
             cost = "IDs of its items cannot be given or explained" if name in given else "nothing that is in use"
@@ -56,11 +55,11 @@ def damaged_artifacts(store: Store) -> Iterator[Damage]:
 
 
 def damaged_tags(store: Store) -> Iterator[Damage]:
-    """Tags of exports whose version is gone or incomplete, or that only one of the two tables has."""
+    """Tags of exports whose version is missing or incomplete, or that only one of the two tables has."""
     try:
         tags = {name: set(store.dataset(name).tags.list()) for name in TAGGED}
     except (OSError, RuntimeError, ValueError):
-        return  # one cannot be read, which `damaged_history` says
+        return  # a tag cannot be read, which `damaged_history` reports
     for tag in sorted(set.union(*tags.values())):
         problem = next((f"{name} has no such tag" for name in TAGGED if tag not in tags[name]), "")
         for name in TAGGED if not problem else ():

@@ -12,14 +12,14 @@ REPAIR = "`fuseid check --repair`"
 
 @dataclass(frozen=True)
 class Damage:
-    """where: a table, an index, an artifact or a setting. repair: does what loses nothing; None where only `remedy`
-    helps. early: it has to be repaired before the lease can be taken."""
+    """where: a table, an index, an artifact or a setting. repair: a repair that loses nothing, or None; then `remedy`
+    says what to do. early: it has to be repaired before the lease can be taken."""
 
     where: str
     what: str
     cost: str
     remedy: str = BACKUP
-    repair: Callable[[], None] | None = None
+    repair: Callable[[], object] | None = None
     early: bool = False
 
     def document(self) -> dict[str, Any]:

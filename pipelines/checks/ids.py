@@ -1,4 +1,5 @@
-"""IDs and fused vectors: `contents` compared with the ledger, with `rejected` and with the fusion in force."""
+"""Checks of IDs and fused vectors: `contents` is compared with the ledger, with `rejected` and with the fusion in
+force."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.assign import project
-from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_policy
+from fuseid.pipelines.assignment.champion import load_fusion
+from fuseid.pipelines.assignment.finish import write_fused
+from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_policy, tokenizers_with_ids
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.checks.tables import keys_twice
 from fuseid.pipelines.ingestion.commit import reconcile
@@ -20,16 +22,15 @@ from fuseid.pipelines.store.copied_ids import copies_unknown_to_ledger, ledger_r
 from fuseid.pipelines.store.integrity import of_other_fusion
 from fuseid.pipelines.store.rows import rows_by_id, sql_string
 from fuseid.pipelines.store.store import Store
-from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
 
 _BATCH = 4096
 ACCEPT = "restore a backup, or `fuseid check --repair --accept-lost-ids` goes on without them"
 
 
 def doubled_ids(store: Store) -> Iterator[Damage]:
-    """Items with two IDs under one tokenizer; IDs that two items have although the policy gives each its own."""
+    """Items with two IDs under one tokenizer; IDs of two items although the policy gives every item its own."""
     ledger = store.dataset("assignments")
-    for tokenizer_id in _tokenizers(ledger):
+    for tokenizer_id in tokenizers_with_ids(store):
         where = f"tokenizer_id = {sql_string(tokenizer_id)}"
         twice, example = keys_twice(ledger, ["content_id"], where)
         if twice:
@@ -45,7 +46,7 @@ def doubled_ids(store: Store) -> Iterator[Damage]:
 
 
 def malformed_rows(store: Store) -> Iterator[Damage]:
-    """Rows of the ledger whose ID is not that of their codes and digit."""
+    """Rows of the ledger whose ID does not match their codes and digit."""
     wrong, example = 0, ""
     for batch in store.dataset("assignments").to_batches(columns=["content_id", "codes", "suffix", "base", "sid"]):
         bad = batch.filter(pc.invert(_agree(batch["codes"], batch["sid"], batch["base"], batch["suffix"])))
@@ -57,7 +58,7 @@ def malformed_rows(store: Store) -> Iterator[Damage]:
 
 
 def other_codes(store: Store) -> Iterator[Damage]:
-    """Items that show the ledger's ID, and other codes than those of the ID."""
+    """Items in `contents` whose codes do not match their ID."""
     wrong = 0
     for batch in store.dataset("contents").to_batches(columns=["codes", "sid"], filter="sid IS NOT NULL"):
         wrong += pc.sum(pc.invert(_agree(batch["codes"], batch["sid"])), min_count=0).as_py()
@@ -67,9 +68,9 @@ def other_codes(store: Store) -> Iterator[Damage]:
 
 
 def copies_that_differ(store: Store, accept: bool) -> Iterator[Damage]:
-    """IDs that `contents` shows and the ledger did not give, under any tokenizer; a ledger that is older than them.
+    """IDs in `contents` that the ledger did not give, under any tokenizer; and a ledger that is older than `contents`.
 
-    accept: IDs that are lost are given up: repairs go on without them.
+    accept: repairs give up the IDs that are lost.
     """
     differ = absent = taken = 0
     example = ""
@@ -83,7 +84,7 @@ def copies_that_differ(store: Store, accept: bool) -> Iterator[Damage]:
         example = example or (conflicts["content_id"][0].as_py() if len(conflicts) else "")
     taken_back = partial(_take_back, store) if accept else None
     if absent:
-        what = f"the ledger does not know the IDs that {absent} items show: it is older than contents"
+        what = f"the ledger lacks the IDs that {absent} items show: it is older than contents"
         yield Damage("assignments", what, "nothing of these IDs", repair=partial(_adopt, store))
     if differ:
         what = f"{differ} items show another ID than the ledger gave them"
@@ -99,7 +100,7 @@ def copies_that_differ(store: Store, accept: bool) -> Iterator[Damage]:
 
 
 def stale_copies(store: Store) -> Iterator[Damage]:
-    """Items that have an ID which `contents` does not show yet: a run was killed before it copied them."""
+    """Items whose ID is in the ledger and not yet in `contents`: a run was killed before it copied the IDs."""
     champion = store.setting("champion")
     if champion is None:
         return
@@ -109,11 +110,11 @@ def stale_copies(store: Store) -> Iterator[Damage]:
         stale += sum(part.num_rows for part in ledger.rows("content_id", batch["content_id"], []))
     if stale:
         what = f"{stale} items do not show the ID that the ledger gave them"
-        yield Damage("contents", what, "look-ups find them by no ID", repair=partial(_projected, store))
+        yield Damage("contents", what, "look-ups do not find them by ID", repair=partial(_projected, store))
 
 
 def vectors_of_other_fusions(store: Store, progress: Progress) -> Iterator[Damage]:
-    """Compares every fused vector with its fingerprint, which names the fusion."""
+    """Compares every fused vector with its fingerprint, which depends on the fusion."""
     fusion_id = store.setting("fusion")
     contents = store.dataset("contents")
     if fusion_id is None or "fused" not in contents.schema.names:
@@ -124,31 +125,24 @@ def vectors_of_other_fusions(store: Store, progress: Progress) -> Iterator[Damag
         others += of_other_fusion(pa.Table.from_batches([batch]), fusion_id).num_rows
         progress.advance("compare fused", batch.num_rows)
     if others:
-        cost = "look-ups and IDs of these items mean nothing"
+        cost = "look-ups and IDs of these items are wrong"
         yield Damage(
             "contents", f"{others} fused vectors are not of {fusion_id}", cost, repair=partial(_fuse_again, store)
         )
 
 
 def rejected_and_good(store: Store) -> Iterator[Damage]:
-    """Items in `contents` and in `rejected`: a run was killed between the two."""
+    """Items in both `contents` and `rejected`: a run was killed between its commits to the two tables."""
     contents, both = store.dataset("contents"), 0
     for batch in store.dataset("rejected").to_batches(columns=["content_id"], batch_size=1000):
         both += sum(1 for _ in rows_by_id(contents, batch["content_id"].to_pylist(), ["content_id"]))
     if both:
-        repair = partial(_reconciled, store)
+        repair = partial(reconcile, store)
         yield Damage("rejected", f"{both} items are in contents, too", "they count as rejected", repair=repair)
 
 
-def _tokenizers(ledger: lance.LanceDataset) -> list[str]:
-    found: set[str] = set()
-    for batch in ledger.to_batches(columns=["tokenizer_id"]):
-        found |= set(batch["tokenizer_id"].unique().to_pylist())
-    return sorted(found)
-
-
 def _agree(codes: pa.Array, sid: pa.Array, base: pa.Array | None = None, suffix: pa.Array | None = None) -> pa.Array:
-    """bool [N]: whether an ID is that of codes and digit; without a digit given, whether its codes are."""
+    """bool [N]: whether an ID matches its codes and its digit; without `base` and `suffix`, only its codes."""
     written = pc.binary_join(codes.cast(pa.list_(pa.string())), "-")
     if base is None or suffix is None:
         base = pc.list_element(pc.split_pattern(pc.fill_null(sid, ""), "."), 0)
@@ -163,7 +157,7 @@ def _well_formed(rows: pa.Table) -> pa.ChunkedArray:
 
 
 def _taken(store: Store, rows: pa.Table) -> pa.Table:
-    """Those of rows whose ID an item of other content has under the same tokenizer, in the ledger or among them."""
+    """The rows whose ID an item of other content has under the same tokenizer, in the ledger or among these rows."""
     parts = [rows.slice(0, 0)]
     for tokenizer_id in rows["tokenizer_id"].unique().to_pylist():
         ours = rows.filter(pc.equal(rows["tokenizer_id"], tokenizer_id))
@@ -186,7 +180,7 @@ def _taken(store: Store, rows: pa.Table) -> pa.Table:
 
 
 def _adopt(store: Store) -> None:
-    """Takes IDs that `contents` shows into the ledger as they are, where no other item has them."""
+    """Adds IDs of `contents` that the ledger lacks to the ledger, unless another item has them."""
     for rows in copies_unknown_to_ledger(store):
         rows = rows.filter(pc.and_(rows["ledger_sid"].is_null(), _well_formed(rows)))
         conflicts = _taken(store, rows)["content_id"].combine_chunks()
@@ -197,14 +191,14 @@ def _adopt(store: Store) -> None:
 
 
 def _take_back(store: Store) -> None:
-    """Has `contents` show the ledger's ID, or none, for items that show one which the ledger did not give them."""
+    """In `contents`, replaces IDs that the ledger did not give to their items by the ledger's ID, or by null."""
     for rows in copies_unknown_to_ledger(store):
         store.rewrite_columns(partial(_without_id, rows["content_id"].combine_chunks()))
     _projected(store)
 
 
 def _copy_again(store: Store) -> None:
-    """Has `contents` show the ledger's codes where they are not those of the ID."""
+    """In `contents`, replaces codes that do not match the ID by the ledger's."""
     where = "sid IS NOT NULL"
     for batch in store.dataset("contents").to_batches(columns=["content_id", "codes", "sid"], filter=where):
         wrong = batch.filter(pc.invert(_agree(batch["codes"], batch["sid"])))
@@ -214,7 +208,7 @@ def _copy_again(store: Store) -> None:
 
 
 def _without_id(ids: pa.Array, fragment: lance.LanceFragment) -> pa.Table:
-    """Nulls for the IDs of these items, as far as they are in the fragment."""
+    """For those of the items that are in the fragment: nulls in the columns of the ID."""
     found = fragment.to_table(columns=["content_id"])
     found = found.filter(pc.is_in(found["content_id"], value_set=ids))
     for name in ("codes", "sid", "tokenizer_id"):
@@ -227,23 +221,6 @@ def _projected(store: Store) -> None:
         project(store, champion)
 
 
-def _reconciled(store: Store) -> None:
-    reconcile(store)
-
-
 def _fuse_again(store: Store) -> None:
-    fusion = store.get_artifact(Fusion, store.setting("fusion"))
-    dims = store.dims()
-    used = [name for name in fusion.dims if name in dims]
-
-    def update(fragment: lance.LanceFragment) -> pa.Table | None:
-        parts = []
-        for batch in fragment.to_batches(columns=["content_id", "fused", "fused_fp", *used], batch_size=_BATCH):
-            rows = of_other_fusion(pa.Table.from_batches([batch]), fusion.id)
-            if rows.num_rows:
-                fused = fusion.transform({name: nan_rows(rows[name], dims[name]) for name in used})
-                columns = [rows["content_id"], to_fixed(fused), fused_fingerprints(fusion.id, fused)]
-                parts.append(pa.table(columns, names=["content_id", "fused", "fused_fp"]))
-        return pa.concat_tables(parts) if parts else None
-
-    store.rewrite_columns(update)
+    fusion = load_fusion(store)
+    write_fused(store, fusion, select=lambda rows: of_other_fusion(rows, fusion.id))

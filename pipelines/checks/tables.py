@@ -1,4 +1,4 @@
-"""The tables of a database: their newest versions, files, rows, indexes, and keys that occur twice."""
+"""Checks of the tables of a database: their newest versions, files, rows, indexes, and keys that occur twice."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from fuseid.pipelines.store.table_files import broken_files, broken_history, lis
 from fuseid.pipelines.store.tables import SCHEMAS, lacking_columns
 from fuseid.pipelines.streams.spill import Spill
 
-# What a table holds that can be made again; the others are the data itself.
+# What is lost with a table that can be replaced by an empty one; the other tables are the data itself.
 _REPLACEABLE = {
-    "lease": "nothing: it says who is writing, and nobody can be",
-    "runs": "the history of runs, which is kept beside the table",
+    "lease": "nothing: it only records which job is writing",
+    "runs": "the history of runs; the damaged table is kept beside the new one",
     "rejected": "nothing: rejected items are tried again by the next ingest that lists them",
 }
 _COST = {
     "contents": "items, with their vectors",
     "assignments": "IDs that were given, and the settings",
 }
-# Values by which an index is compared with its rows.
+# How many values are looked up to compare an index with the rows.
 _PROBES = 1000
 _OF_FILES = (OSError, RuntimeError, ValueError, KeyError, OverflowError, pa.ArrowException)
-# Keys that are compared at a time.
+# How many keys are compared at a time.
 _ROWS_PER_PART = 500_000
 _KEY = pa.schema([("key", pa.string()), ("shown", pa.string())])
 
 
 def damaged_table(store: Store, name: str) -> Damage | None:
-    """What keeps a table from being opened, or its newest version from being read; None for a whole one. Raises
-    StoreError where the store cannot be reached."""
+    """Why a table cannot be opened, or its newest version not be read; None if it is intact. Raises StoreError if the
+    store cannot be reached."""
     try:
         dataset = store.newest(name)
     except DamagedTable as error:
@@ -95,11 +95,11 @@ def _rows(fragment: lance.LanceFragment) -> int:
 
 
 def problem_of(call: Callable[[], object]) -> str:
-    """What a call raises over files that it cannot make sense of, in a line; empty where it raises nothing."""
+    """The first line of what a call raises because of damaged files; empty if it raises nothing."""
     try:
         call()
     except BaseException as error:
-        # The panic of a library in Rust, as zeros in a file may cause one, is no Exception and cannot be imported.
+        # A panic of a Rust library, which zeros in a file may cause, is not an Exception and cannot be imported.
         is_panic = type(error).__name__ == "PanicException"
         if not is_panic and not isinstance(error, _OF_FILES):
             raise
@@ -126,7 +126,7 @@ def damaged_history(store: Store, name: str) -> Iterator[Damage]:
     """Older versions and tags that cannot be read."""
     dataset = store.dataset(name)
     for file in broken_history(dataset, listed(dataset)):
-        cost = "nothing that is in use; clean-up stumbles over it"
+        cost = "nothing that is in use, but clean-up fails on it"
         if file.path.startswith("_refs/"):
             cost = "an export that cannot be made again"
         yield Damage(name, str(file), cost, repair=partial(_set_aside, store, name, file.path))
@@ -144,8 +144,8 @@ def damaged_indexes(store: Store, name: str) -> Iterator[Damage]:
 
 
 def keys_twice(dataset: lance.LanceDataset, columns: list[str], where: str | None = None) -> tuple[int, str]:
-    """How many values of `columns` together occur in more than one row, and one of them. Memory holds one hash
-    partition of the keys at a time."""
+    """How many combined values of `columns` occur in more than one row, and an example of the first column. Memory
+    holds one hash partition of the keys at a time."""
     parts = 1 + dataset.count_rows() // _ROWS_PER_PART
     twice, example = 0, ""
     with tempfile.TemporaryDirectory(prefix="fuseid-check-") as directory:
@@ -185,7 +185,7 @@ def _unreadable(store: Store, name: str, what: str) -> Damage:
 
 
 def _before(store: Store, name: str, manifest: str) -> lance.LanceDataset | None:
-    """The version before the one of a manifest, if it can be opened."""
+    """The version before that of a manifest, if it can be opened."""
     opened: list[lance.LanceDataset] = []
     problem_of(lambda: opened.append(lance.dataset(store.path(name), version=version_of(manifest) - 1)))
     return opened[0] if opened else None
@@ -212,14 +212,14 @@ def _replaced(store: Store, name: str, what: str) -> Damage:
 
 def _rolled_back(store: Store, name: str, what: str) -> Damage:
     cost = {
-        "contents": "nothing that is not made again: the next ingest takes the items of the last commit again",
+        "contents": "nothing for good: the next ingest adds the items of the last commit again",
         "assignments": "the last commit: IDs that no item shows yet, which the next run gives, or a setting",
     }[name]
     return Damage(name, what, cost, repair=partial(_roll_back, store, name), early=True)
 
 
 def _is_torn(store: Store, name: str, dataset: lance.LanceDataset) -> bool:
-    """Whether nothing is lost with the newest version: the one before is whole, and nothing was built on this one."""
+    """Whether the newest version can be given up: the one before is intact, and nothing depends on the newest."""
     opened: list[lance.LanceDataset] = []
     problem_of(lambda: opened.append(dataset.checkout_version(dataset.version - 1)))
     if not opened or not _is_whole(opened[0]):
@@ -241,7 +241,7 @@ def _broken_fragments(dataset: lance.LanceDataset, paths: set[str]) -> list[lanc
 
 
 def _cannot_answer(dataset: lance.LanceDataset, column: str) -> str:
-    """What is wrong with the answer of the index on a column, empty where nothing is."""
+    """What is wrong with the answer of the index on a column; empty if nothing is."""
     found = ""
 
     def ask() -> None:
@@ -281,7 +281,7 @@ def _drop_index(store: Store, name: str, index: str) -> None:
 
 
 def _newest_manifest(store: Store, name: str) -> str | None:
-    """The path of the manifest that Lance takes for the newest."""
+    """The path of the manifest that Lance considers the newest."""
     fs, path = filesystem(f"{store.path(name)}/_versions")
     files = fs.ls(path, detail=False) if fs.isdir(path) else []
     manifests = [file for file in files if re.fullmatch(r"\d+\.manifest", file.rpartition("/")[2])]
@@ -289,7 +289,7 @@ def _newest_manifest(store: Store, name: str) -> str | None:
 
 
 def _roll_back(store: Store, name: str) -> None:
-    """Takes the newest version out of use; its manifest stays beside the others under another name."""
+    """Takes the newest version out of use; its manifest is kept in the same folder under another name."""
     newest = _newest_manifest(store, name)
     assert newest is not None
     fs, _ = filesystem(store.uri)
@@ -299,13 +299,13 @@ def _roll_back(store: Store, name: str) -> None:
 
 def _set_aside(store: Store, name: str, path: str) -> None:
     fs, root = filesystem(store.path(name))
-    # Outside the folder, in which Lance reads every file.
+    # In another folder: Lance reads every file of this one.
     fs.makedirs(f"{root}/damaged", exist_ok=True)
     fs.mv(f"{root}/{path}", f"{root}/damaged/{path.replace('/', '-')}")
 
 
 def _replace(store: Store, name: str) -> None:
-    """Sets the table aside under another name, and makes an empty one."""
+    """Keeps the table under another name, and creates an empty one in its place."""
     fs, path = filesystem(store.path(name))
     if fs.exists(path):
         aside = f"{path.removesuffix('.lance')}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -313,6 +313,6 @@ def _replace(store: Store, name: str) -> None:
             target = f"{aside}{file.removeprefix(path)}"
             fs.makedirs(target.rpartition("/")[0], exist_ok=True)
             fs.mv(file, target)
-        if fs.exists(path):  # its folders, where there are such
+        if fs.exists(path):  # its folders; an object store has none
             fs.rm(path, recursive=True)
     store.make(name, SCHEMAS[name])

@@ -1,4 +1,4 @@
-"""Controls: IDs for the same items that say nothing of their content."""
+"""Controls: IDs for the same items that do not depend on their content."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ RANDOM, HASHED = "random", "hashed"
 
 @dataclass(frozen=True)
 class Ids:
-    """What the items of a catalogue are called: codes_NM int32 [N, L + 1], the last column the collision digit, 0 for
-    none; codebook_sizes: L numbers. Rows are in the order of content_id."""
+    """The IDs of a catalogue's items: codes_NM int32 [N, L + 1], whose last column is the collision digit (0 for an ID
+    without one); codebook_sizes: L numbers. Rows are in the order of content_id."""
 
     name: str
     codes_NM: np.ndarray
@@ -33,13 +33,14 @@ class Ids:
 
 
 def random_ids(ids: Ids, seed: int) -> Ids:
-    """The same IDs, dealt out to the items anew: all that is left is how many IDs share each prefix."""
+    """The same IDs, permuted among the items: they keep only how many IDs share each prefix."""
     order = np.random.default_rng([seed, 1]).permutation(len(ids.codes_NM))
     return Ids(RANDOM, ids.codes_NM[order], ids.codebook_sizes)
 
 
 def hashed_ids(content_ids: Sequence[str], codebook_sizes: Sequence[int], seed: int) -> Ids:
-    """At each level a hash of the content_id, by the seed; items of equal codes get digits in the order given."""
+    """The code of each level is a hash of the content_id and the seed; items of equal codes get digits in the order
+    given."""
     levels = len(codebook_sizes)
     hashes = b"".join(hashlib.shake_128(f"{seed} {one}".encode()).digest(8 * levels) for one in content_ids)
     codes_NL = np.frombuffer(hashes, "<u8").reshape(-1, levels) % np.asarray(codebook_sizes, np.uint64)

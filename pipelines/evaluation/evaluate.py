@@ -1,4 +1,4 @@
-"""Evaluate: how well a generative recommender learns the items by their IDs, beside IDs that mean nothing."""
+"""Evaluate: how well a generative recommender learns from the IDs, compared with IDs that do not depend on content."""
 
 from __future__ import annotations
 
@@ -38,13 +38,14 @@ def evaluate(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """A plain dictionary, fit for JSON. One model is trained for every way of naming the items and every seed, on the
+    """A plain dictionary that can be written as JSON. One model is trained for every kind of IDs and every seed, on the
     sequences in `folder`, and generates IDs for the test examples; docs/evaluation.md says what is measured.
 
-    against: `random`, `hashed`, or ids of other tokenizers. users: whose test examples are tried, at most; by default
-    the setting says. workers: trials side by side, by default one for each processor; they change nothing but the time.
+    against: `random`, `hashed`, or ids of other tokenizers. users: test examples of at most so many users are used; by
+    default what the setting says. workers: how many trials run in parallel, by default one for each processor; the
+    number changes only the time.
 
-    Raises BadInput for a folder that is no export of sequences, or one of another tokenizer or database.
+    Raises BadInput for a folder that is not an export of sequences, or one of another tokenizer or database.
     """
     progress = progress or Silent()
     started = time.perf_counter()
@@ -92,7 +93,7 @@ def evaluate(
 
 
 def read_ids(snapshot: Snapshot, name: str) -> tuple[pa.Array, Ids]:
-    """The content_ids of all items with an ID, sorted, and what they are called."""
+    """The content_ids of all items with an ID, sorted, and their IDs."""
     with snapshot.items() as (_, batches):
         items = Items.of(batches, snapshot.codebook_sizes, None)
     return items.content_ids, Ids(name, items.codes_NM, snapshot.codebook_sizes)

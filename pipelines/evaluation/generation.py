@@ -1,4 +1,4 @@
-"""Generating IDs by beam search, free or held to a trie."""
+"""Generates IDs by beam search, freely or constrained by a trie."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fuseid.tokenizers.constrained import ConstrainedLogits
 from fuseid.tokenizers.trie import Trie
 
 _ROWS = 64
-# A beam that nothing was left for carries a score of -1e9 or lower.
+# A beam for which the search found nothing has a score of -1e9 or lower.
 _NOTHING = -1e8
 
 
 @dataclass(frozen=True)
 class Generated:
-    """there_EB: bool, whether the search found so many. codes_EBM: int64 [E, B, M], best first; -1 where there is none,
-    and for a token that is no code of its level."""
+    """there_EB: bool, whether the search found so many IDs. codes_EBM: int64 [E, B, M], best first; -1 for an ID that
+    was not found, and for a token that is not a code of its level."""
 
     codes_EBM: np.ndarray
     there_EB: np.ndarray
@@ -39,7 +39,7 @@ def generate(
 ) -> Generated:
     """The `beams` best IDs after each history, among all tokens or, with a trie, among its IDs."""
     model.eval()
-    # What it returns has a type for every way of decoding.
+    # The result's type depends on how it decodes.
     untyped: Any = model
     codes, there = [np.empty((0, beams, tokens.levels), np.int64)], [np.empty((0, beams), bool)]
     held = LogitsProcessorList()

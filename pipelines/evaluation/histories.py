@@ -1,4 +1,4 @@
-"""Examples of an exported folder of sequences as arrays: histories and targets as numbers of items."""
+"""The examples of an exported folder of sequences as arrays: histories and targets as item numbers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TestHistories:
 
 @dataclass(frozen=True)
 class Sequences:
-    """train, valid and test, the first two drawn. targets_N: how often each item is a target of the whole training
+    """train, valid and test, the first two sampled. targets_N: how often each item is a target in the whole training
     split; seen_N: bool, whether it occurs there at all, as target or in a history. counts: examples by split."""
 
     train: TestHistories
@@ -54,10 +54,10 @@ def read_sequences(
     folder: Path, content_ids: pa.Array, *, history: int, train: int, valid: int, users: int, progress: Progress
 ) -> Sequences:
     """Reads the Parquet files of `folder` once, and the users of its test split before that. Of the training and the
-    validation split at most so many examples are held, drawn at random, always the same ones; of the test split all
-    those of at most `users` users, whose hashes are lowest.
+    validation split at most so many examples are kept, a random sample that is always the same; of the test split all
+    examples of at most `users` users, those with the lowest hashes.
 
-    content_ids: the items' names by number. Raises BadInput for a split without examples, or an item not among them.
+    content_ids: of the items, by number. Raises BadInput for a split without examples, or an item not among them.
     """
     files = sorted(folder.glob("part-*.parquet"))
     total = sum(_opened(file).metadata.num_rows for file in files)
@@ -98,7 +98,7 @@ def read_sequences(
 
 
 class _Draw:
-    """At most `limit` of all examples added, each equally likely; all of them without a limit."""
+    """A sample of at most `limit` of all examples added, each equally likely; all of them without a limit."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
@@ -159,7 +159,7 @@ def _numbers(values: pa.Array, content_ids: pa.Array) -> np.ndarray:
 
 
 def _newest(items: np.ndarray, lengths_E: np.ndarray, history: int) -> np.ndarray:
-    """int32 [E, H] of lists that lie end to end."""
+    """The newest items of concatenated lists, int32 [E, H]."""
     ends_E = np.cumsum(lengths_E)
     places_EH = np.maximum(ends_E - history, ends_E - lengths_E)[:, None] + np.arange(history)
     inside = places_EH < ends_E[:, None]

@@ -1,4 +1,4 @@
-"""Means over examples with 95% intervals over users, for one way of naming the items and for pairs of them."""
+"""Means over examples with 95% intervals over users, for one kind of IDs and for the difference of two."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Estimate:
 def estimates(values_VSE: np.ndarray, user_E: np.ndarray) -> list[Estimate]:
     """float [V, S, E]: V measures of E examples under S seeds -> V estimates, whose intervals share the resamples.
 
-    Percentile bootstrap over users, each with all examples of his, their values averaged over seeds (Efron 1979). For
-    a paired comparison the values are differences: same user, same example, same seed. user_E: int, any numbers.
+    Percentile bootstrap over users, each with all of the user's examples, whose values are averaged over seeds (Efron
+    1979). For a paired comparison the values are differences: same user, same example, same seed. user_E: int, any
+    numbers.
     """
     measures, seeds, _ = values_VSE.shape
     _, users = np.unique(user_E, return_inverse=True)

@@ -1,7 +1,7 @@
-"""Ranking measures at item level: what a ranked list of generated IDs is worth, on arrays alone.
+"""Ranking measures at item level for ranked lists of generated IDs, as arrays.
 
-Items of one ID come together and are ranked among themselves at random; every measure is its expectation over that
-order, so that a tokenizer gains nothing from collisions.
+The items of one ID take adjacent ranks in random order; every measure is its expectation over that order, so that a
+tokenizer gains nothing from collisions.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ class IdIndex:
         self._numbers = {row.tobytes(): number for number, row in enumerate(rows)}
 
     def find(self, codes_EBM: np.ndarray) -> np.ndarray:
-        """int [E, B, M] -> int64 [E, B], -1 where codes name no item."""
+        """int [E, B, M] -> int64 [E, B], -1 for codes that are not an item's ID."""
         rows = np.ascontiguousarray(codes_EBM, dtype=np.int64).reshape(-1, codes_EBM.shape[2])
         found = np.fromiter((self._numbers.get(row.tobytes(), -1) for row in rows), np.int64, len(rows))
         return found.reshape(codes_EBM.shape[:2])
 
 
 def places(found_EB: np.ndarray, target_E: np.ndarray, sizes_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the target's ID stands in each list: (items before it, items that share its place), int64 [E] each.
+    """The place of the target's ID in each list: (items before it, items that share its place), int64 [E] each.
 
-    found_EB: buckets, best first, -1 for what names no item, which takes no place. target_E: the target's bucket. Of a
-    bucket that is listed twice the first place counts. A target that is not listed has 0 items in its place.
+    found_EB: buckets, best first, -1 for codes of no item, which take no place. target_E: the target's bucket. If a
+    bucket is listed twice, its first place counts. For a target that is not listed, 0 items share its place.
     """
     before_E, same_E = np.zeros(len(target_E), np.int64), np.zeros(len(target_E), np.int64)
     for row, (found, target) in enumerate(zip(found_EB.tolist(), target_E.tolist(), strict=True)):
@@ -46,7 +46,7 @@ def places(found_EB: np.ndarray, target_E: np.ndarray, sizes_G: np.ndarray) -> t
 
 
 def popularity_places(target_E: np.ndarray, counts_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same of the list of all items by how often each was met in training; equal counts share a place."""
+    """The same for the list of all items, ranked by how often each was seen in training; equal counts share a place."""
     ascending = np.sort(counts_N)
     upto = np.searchsorted(ascending, counts_N[target_E], "right")
     return len(counts_N) - upto, upto - np.searchsorted(ascending, counts_N[target_E], "left")
@@ -58,7 +58,7 @@ def recall(before_E: np.ndarray, same_E: np.ndarray, k: int) -> np.ndarray:
 
 
 def ndcg(before_E: np.ndarray, same_E: np.ndarray, k: int) -> np.ndarray:
-    """float64 [E]: the expectation of 1 / log2(1 + rank) where the rank is at most k, else 0 (Järvelin and Kekäläinen
+    """float64 [E]: the expectation of 1 / log2(1 + rank) if the rank is at most k, else of 0 (Järvelin and Kekäläinen
     2002, with one relevant item, whose ideal is 1)."""
     gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(k) + 2))])
     first, last = np.minimum(before_E, k), np.minimum(before_E + same_E, k)

@@ -9,10 +9,10 @@ from fuseid.core.errors import BadInput
 
 @dataclass(frozen=True)
 class Setting:
-    """layers: of the encoder, and of the decoder. history: items of a user's past that the model sees, the newest.
+    """layers: of the encoder, and of the decoder. history: how many of a user's newest items the model sees.
     learning_rate: the peak, after `warmup` steps and before a cosine down to 0, for weights of size 1. check_every:
-    steps between looks at the loss of `valid_examples`; training ends after `patience` looks without a better one.
-    users: whose test examples are tried, at most. free_examples: those that are also tried without the trie."""
+    steps between checks of the loss on `valid_examples`; training ends after `patience` checks without a lower loss.
+    users: test examples of at most so many users are used. free_examples: how many are also tried without the trie."""
 
     name: str
     d_model: int
@@ -34,8 +34,8 @@ class Setting:
     free_examples: int = 1_000
 
 
-# tiny is made for two cores and minutes: there many small steps teach more than few large ones, and one epoch leaves
-# nothing for dropout to do. small has the layers, heads and widths of Rajput et al. 2023, 4.
+# tiny is made for two cores and minutes: in this time many small steps teach more than few large ones, and in one epoch
+# dropout has no use. small has the layers, heads and widths of Rajput et al. 2023, 4.
 TINY = Setting(
     "tiny", d_model=96, d_kv=24, d_ff=384, heads=4, layers=1, dropout=0.0, history=5, batch=32, steps=3_000,
     learning_rate=2e-2, warmup=100, check_every=500, patience=3, valid_examples=500, beams=20, users=1_000,

@@ -1,4 +1,4 @@
-"""Outcomes of trials by slice and measure, as rows of a document."""
+"""The outcomes of trials by slice and measure, as rows of a document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fuseid.pipelines.evaluation.trial import Outcome, Ranks
 
 KS = (5, 10)
 SEMANTIC, POPULAR = "semantic", "most popular"
-# Targets of a slice, the last one ranked among cold items alone.
+# The slices of targets; those of the last one are ranked among cold items alone.
 ALL, HEAD, TAIL, COLD, COLD_ALONE = "all", "head", "tail", "cold", "cold among cold"
 
 
@@ -39,7 +39,7 @@ class Tables:
         return len(np.unique(self._user_E[self.slices[name]]))
 
     def slice(self, name: str) -> dict[str, Any]:
-        """items: those of the slice. ranked: those that the target is ranked among."""
+        """items: how many items the slice has. ranked: among how many items the target is ranked."""
         head_N = self._seen_N & (self._targets_N > self._border)
         own_N = {HEAD: head_N, TAIL: self._seen_N & ~head_N, ALL: np.ones_like(self._seen_N)}.get(name, ~self._seen_N)
         ranked = int((~self._seen_N).sum()) if name == COLD_ALONE else len(self._seen_N)
@@ -57,7 +57,7 @@ class Tables:
                     yield {"slice": part, "ids": name, "measure": measure, **asdict(found)}
 
     def differences(self) -> Iterator[dict[str, Any]]:
-        """SEMANTIC less each control: same user, same example, same seed."""
+        """SEMANTIC minus each control: same user, same example, same seed."""
         for part in self.slices:
             own = self._values(SEMANTIC, part)
             for name in self._by_name:
@@ -84,12 +84,12 @@ class Tables:
 
 
 def head_border(targets_N: np.ndarray) -> int:
-    """The head is what was a target more often than this: the most popular fifth, less what ties with the rest."""
+    """Items that were targets more often than this are the head: the most popular fifth, without ties with the rest."""
     return int(np.sort(targets_N)[::-1][max(1, len(targets_N) // 5) :].max(initial=0))
 
 
 def summary(ids: Ids, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Of one way of naming the items, means over seeds; `seconds` is what one trial took."""
+    """The means over seeds for one kind of IDs; `seconds` is the time of one trial."""
 
     def mean(name: str) -> float:
         return float(np.mean([getattr(outcome, name) for outcome in outcomes]))

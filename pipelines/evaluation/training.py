@@ -1,4 +1,4 @@
-"""Training the model: next item from history, with a pause for validation now and then."""
+"""Trains the model to predict the next item from the history, with validation from time to time."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _LEAST_SCALE = 0.05
 
 @dataclass(frozen=True)
 class Trained:
-    """steps: after which the model that is kept was seen. loss: its `mean_loss` of the validation examples; None
-    without any."""
+    """steps: after how many steps the model had the weights that are kept. loss: its `mean_loss` on the validation
+    examples; None if there are none."""
 
     steps: int
     loss: float | None
@@ -40,8 +40,8 @@ def train(
 ) -> Trained:
     """Fits the model to `examples` by AdamW; leaves it with the weights of the lowest validation loss.
 
-    The loss, not recall, says when to stop: of a few hundred examples it is the steadier of the two. Dropout takes
-    the global generator of torch, which the caller seeds.
+    The loss, not recall, decides when to stop: on a few hundred examples it varies less. Dropout uses the global
+    generator of torch, which the caller seeds.
     """
     optimizer = torch.optim.AdamW(_rates(model, setting.learning_rate), betas=_BETAS, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, setting))
@@ -71,15 +71,15 @@ def train(
 
 
 def rate(step: int, setting: Setting) -> float:
-    """What the peak learning rate is multiplied by: a line up, then half a cosine down to 0 at the last step."""
+    """The factor of the peak learning rate: it rises linearly, then falls by half a cosine to 0 at the last step."""
     if step < setting.warmup:
         return (step + 1) / setting.warmup
     return 0.5 * (1 + math.cos(math.pi * (step - setting.warmup) / max(1, setting.steps - setting.warmup)))
 
 
 def _rates(model: T5ForConditionalGeneration, learning_rate: float) -> list[dict[str, Any]]:
-    """Each tensor's rate goes by its own scale, as in Adafactor (Shazeer and Stern 2018), which T5 is made for: its
-    embeddings begin with numbers fifty times as large as those of its queries."""
+    """The learning rate of each tensor is proportional to its scale, as in Adafactor (Shazeer and Stern 2018), for
+    which T5 is made: its embeddings begin with numbers fifty times as large as those of its queries."""
     return [
         {"params": [one], "lr": learning_rate * max(_LEAST_SCALE, float(one.detach().square().mean().sqrt()))}
         for one in model.parameters()
@@ -88,7 +88,7 @@ def _rates(model: T5ForConditionalGeneration, learning_rate: float) -> list[dict
 
 @torch.inference_mode()
 def mean_loss(model: T5ForConditionalGeneration, tokens: Tokens, examples: TestHistories, batch: int) -> float:
-    """Nats that the target costs, all its tokens together: the same unit for IDs of any length and codebooks."""
+    """The mean loss of a target in nats, summed over its tokens: comparable for IDs of any length and codebooks."""
     model.eval()
     total = 0.0
     for start in range(0, len(examples), batch):
@@ -99,7 +99,7 @@ def mean_loss(model: T5ForConditionalGeneration, tokens: Tokens, examples: TestH
 
 
 def _batches(count: int, setting: Setting, seed: int) -> Iterator[np.ndarray]:
-    """Rows of `steps` batches, epoch after epoch, each in an order of its own."""
+    """The rows of `steps` batches, epoch after epoch, each epoch in a new random order."""
     generator = np.random.default_rng([seed, 0])
     left = np.empty(0, np.int64)
     for _ in range(setting.steps):

@@ -1,4 +1,4 @@
-"""One trial: a model trained on one way of naming the items, by one seed, and the lists of items it generates."""
+"""One trial: a model trained on one kind of IDs with one seed, and the lists of items that it generates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fuseid.pipelines.evaluation.settings import Setting
 from fuseid.pipelines.evaluation.training import train
 from fuseid.tokenizers.trie import Trie
 
-# Of each list so many IDs are looked at for those that name no item.
+# How many IDs of each list are checked for IDs of no item.
 INVALID_OF = 10
 
 
@@ -38,7 +38,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where each target stands: items before it, items that share its place (0: not generated); int64 [E] each."""
+    """The place of each target: items before it, items that share its place (0: not generated); int64 [E] each."""
 
     before_E: np.ndarray
     same_E: np.ndarray
@@ -47,8 +47,8 @@ class Ranks:
 @dataclass(frozen=True)
 class Outcome:
     """ranks: of the test examples, among all items. cold_ranks: of those whose target is cold, among cold items alone.
-    invalid_held, invalid_free: the share of the first generated IDs that name no item, with the trie and without (of
-    the first `free_examples`). steps, loss: of `Trained`."""
+    invalid_held, invalid_free: the share of the first generated IDs that are no item's ID, with the trie and without it
+    (for the first `free_examples`). steps, loss: of `Trained`."""
 
     ranks: Ranks
     cold_ranks: Ranks
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def run_trial(data: Data, trial: Trial, advance: Callable[[int], None]) -> Outcome:
-    """advance: called with the steps of training that are done, `setting.steps` in all. The same seed gives the same
+    """advance: called with the number of training steps done, `setting.steps` in all. The same seed gives the same
     outcome on one kind of CPU, provided that torch has one thread."""
     started = time.perf_counter()
     sequences, setting, codes_NM = data.sequences, data.setting, trial.ids.codes_NM
@@ -97,6 +97,7 @@ def run_trial(data: Data, trial: Trial, advance: Callable[[int], None]) -> Outco
 
 
 def invalid_rate(found_EB: np.ndarray, made: Generated) -> float:
-    """The share of the first `INVALID_OF` IDs of each list that name no item; what the search did not fill is no ID."""
+    """The share of the first `INVALID_OF` IDs of each list that are no item's ID; places that the search did not fill
+    do not count."""
     there_EB = made.there_EB[:, :INVALID_OF]
     return float((there_EB & (found_EB[:, :INVALID_OF] < 0)).sum() / max(1, there_EB.sum()))

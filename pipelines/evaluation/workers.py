@@ -1,4 +1,4 @@
-"""Trials side by side, in processes of one thread each: their figures do not depend on how many there are."""
+"""Trials in parallel, in processes of one thread each: their results do not depend on the number of processes."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ _STAGE = "train"
 def run_trials(data: Data, trials: Sequence[Trial], workers: int, progress: Progress) -> list[Outcome]:
     """One outcome for each trial, in their order. With one worker they run in this process.
 
-    However it ends, none of its processes is left. With several of them, raises Stopped after a signal, and FuseidError
-    where one was killed.
+    However it ends, none of its processes is left. With several processes, raises Stopped after a signal, and
+    FuseidError if a process was killed.
     """
     progress.begin(_STAGE, data.setting.steps * len(trials))
     if workers == 1:
         with one_thread():
             return [run_trial(data, trial, lambda steps: progress.advance(_STAGE, steps)) for trial in trials]
     context = multiprocessing.get_context("spawn")
-    # No lock: each trial counts for itself, and a process that dies must not leave one held.
+    # No lock: each trial writes its own counter, and a process that dies could leave a lock held.
     steps_T = context.RawArray("q", len(trials))
     others = set(multiprocessing.active_children())
     with stoppable(0) as stop:
         pool = ProcessPoolExecutor(min(workers, len(trials)), context, _begin, (steps_T,))
         try:
-            # It would be started by the first process that is, and take both signals from the blocked ones.
+            # The first process would start it otherwise, and starting it unblocks both signals.
             resource_tracker.ensure_running()
             with held_back():
-                # Data goes with each trial: what a process is started with is written before anybody reads it, and
-                # more than a pipe holds would wait for ever on one that is dead.
+                # The data is sent with each trial, not with the start of a process: start data is written before the
+                # process reads it, and if the process dies, more than a pipe holds would wait for ever.
                 futures = [pool.submit(_run, data, number, trial) for number, trial in enumerate(trials)]
             _follow(futures, steps_T, progress, stop)
             return [future.result() for future in futures]
         except BaseException as error:
-            # What the others are at is asked for no more. The pool would end them by a signal that they have blocked.
+            # The other trials are not needed any more. The pool would end them by a signal that they have blocked.
             for process in set(multiprocessing.active_children()) - others:
                 process.kill()
             if isinstance(error, BrokenProcessPool):
@@ -63,13 +63,13 @@ def run_trials(data: Data, trials: Sequence[Trial], workers: int, progress: Prog
 
 
 def _follow(futures: Sequence[Future[Outcome]], steps_T: Sequence[int], progress: Progress, stop: Stop) -> None:
-    """Tells how far they are until all are done; raises what one of them raised."""
+    """Reports the progress until all trials are done; raises what one of them raised."""
     running, shown = set(futures), 0
     while running:
         done, running = wait(running, _POLL_SECONDS, FIRST_EXCEPTION)
-        if stop.told:
+        if stop.requested:
             trained = f"{len(futures) - len(running)} of {len(futures)} models were trained"
-            raise stop.error(f"{trained}, and none is kept; run the same command again to begin anew")
+            raise stop.error(f"{trained}, and none is kept; run the same command again to start over")
         for future in done:
             future.result()
         now = sum(steps_T)
@@ -91,7 +91,7 @@ _steps_T: Any
 
 
 def _begin(steps_T: Any) -> None:
-    """Makes a process ready for trials."""
+    """Prepares a process for trials."""
     global _steps_T
     _steps_T = steps_T
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What has changed between two snapshots: items that came, went, or have another ID, and how their numbers moved."""
+"""The changes between two snapshots: items that were added, removed or got another ID, and their new numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BOTH = [(f"{side}_{name}", ITEMS.field(name).type) for side in ("old", "new") f
 _SIDE = pa.schema([ITEMS.field(name) for name in ("content_id", *ID_COLUMNS)])
 # change: `added`, `removed` or `changed`.
 CHANGES = pa.schema([("content_id", pa.string()), ("change", pa.string()), *_BOTH])
-# An item's place among the content_ids of an export, from 0 on, by which some formats name it.
+# An item's position among the sorted content_ids of an export, from 0 on, by which some formats name it.
 NUMBERS = pa.schema([("content_id", pa.string()), ("old_number", pa.int64()), ("new_number", pa.int64())])
 CHANGES_FILE, NUMBERS_FILE = "changes.parquet", "numbers.parquet"
 
@@ -26,10 +26,10 @@ CHANGES_FILE, NUMBERS_FILE = "changes.parquet", "numbers.parquet"
 def write_changes(
     old: Iterator[pa.RecordBatch], new: Iterator[pa.RecordBatch], folder: Path, numbers: bool
 ) -> dict[str, int]:
-    """Writes `changes.parquet`, in the schema `CHANGES`, and, if told to, `numbers.parquet`, which maps the numbers of
+    """Writes `changes.parquet`, in the schema `CHANGES`, and, if asked to, `numbers.parquet`, which maps the numbers of
     all items, in the schema `NUMBERS`; both sorted by content_id. Memory holds a few batches.
 
-    old, new: as of `Snapshot.items`, with sid. Returns how many items were added, removed and changed.
+    old, new: as from `Snapshot.items`, with sid. Returns how many items were added, removed and changed.
     """
     counts: Counter[str] = Counter(added=0, removed=0, changed=0)
 
@@ -44,7 +44,7 @@ def write_changes(
     numbering = pq.ParquetWriter(folder / NUMBERS_FILE, NUMBERS, compression="zstd") if numbers else None
     try:
         with pq.ParquetWriter(folder / CHANGES_FILE, CHANGES, compression="zstd") as writer:
-            for batch in rebatched(changes(), CHANGES, ITEM_ROWS):
+            for batch in rebatched(changes(), ITEM_ROWS):
                 writer.write_batch(batch)
     finally:
         if numbering is not None:
@@ -60,17 +60,17 @@ def read_changes(folder: Path) -> Iterator[pa.RecordBatch]:
 
 def aligned(old: Iterator[pa.RecordBatch], new: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """The full outer join of two streams that are sorted by content_id, sorted: the columns of `CHANGES`, `change` null
-    where nothing changed, and both numbers. An ID counts as changed where its text differs, also between tokenizers.
+    if nothing changed, and both numbers. An ID counts as changed if its text differs, also between tokenizers.
     """
     sides = _Side(old), _Side(new)
     while held := [side for side in sides if side.filled()]:
-        # Whatever comes later, on either side, lies above it.
+        # All later rows, of both sides, are above the border.
         border = min(side.last() for side in held)
         yield _joined(*(side.until(border) for side in sides))
 
 
 class _Side:
-    """One stream, and its rows that the other has not caught up with yet."""
+    """One stream, and its rows that the other stream has not reached yet."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
         self._batches = batches
@@ -78,7 +78,7 @@ class _Side:
         self._number = 0
 
     def filled(self) -> bool:
-        """Whether it holds rows, having drawn the next ones if it held none."""
+        """Whether there are rows; reads the next ones first if all were taken."""
         while not len(self._held):
             batch = next(self._batches, None)
             if batch is None:
@@ -90,7 +90,7 @@ class _Side:
         return self._held["content_id"][-1].as_py()
 
     def until(self, border: str) -> pa.Table:
-        """Takes its rows up to the border out, with their numbers."""
+        """Removes and returns the rows up to the border, with their numbers."""
         rows = pc.sum(pc.less_equal(self._held["content_id"], border), min_count=0).as_py()
         taken, self._held = self._held.slice(0, rows), self._held.slice(rows)
         first, self._number = self._number, self._number + rows
@@ -114,5 +114,5 @@ def _joined(old: pa.Table, new: pa.Table) -> pa.Table:
 
 
 def _rows(ids: pa.Array, table: pa.Table) -> pa.Array:
-    """int32 [N]: the row of each id, null where the table has none."""
+    """int32 [N]: the row of each id, null if it is not in the table."""
     return pc.index_in(ids, value_set=table["content_id"].combine_chunks())

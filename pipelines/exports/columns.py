@@ -1,4 +1,5 @@
-"""Between batches of items and what files hold: chunks of one size, code matrices, lines of text; Arrow and NumPy."""
+"""Converts batches of items to the content of files: chunks of one size, code matrices, lines of text; Arrow and
+NumPy."""
 
 from __future__ import annotations
 
@@ -10,41 +11,38 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# What every format holds of an item.
+from fuseid.pipelines.streams.batches import chunked
+
+# The columns of an item in every format.
 IDS = pa.schema([("content_id", pa.string()), ("codes", pa.list_(pa.int32())), ("suffix", pa.int32())])
 CHUNK_ROWS = 1 << 16
 
 
 def chunks(items: Iterable[pa.RecordBatch], info: ExportInfo, rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
-    """The same items in tables of `rows`, so that bytes do not depend on how they came; never an empty one.
+    """`chunked`. Raises ValueError if there are not `info.items` items: some formats lay out their files by this
+    number."""
+    seen = 0
 
-    Raises ValueError where they are not the `info.items` that were announced: some formats lay out their files by it.
-    """
-    held: list[pa.RecordBatch] = []
-    have = seen = 0
-    for batch in items:
-        seen += batch.num_rows
-        while have + batch.num_rows >= rows:
-            yield pa.Table.from_batches([*held, batch.slice(0, rows - have)]).combine_chunks()
-            batch, held, have = batch.slice(rows - have), [], 0
-        if batch.num_rows:
-            held.append(batch)
-            have += batch.num_rows
-    if held:
-        yield pa.Table.from_batches(held).combine_chunks()
+    def counted() -> Iterator[pa.RecordBatch]:
+        nonlocal seen
+        for batch in items:
+            seen += batch.num_rows
+            yield batch
+
+    yield from chunked(counted(), rows)
     if seen != info.items:
         raise ValueError(f"{info.items} items were announced, {seen} came")
 
 
 def column(table: pa.Table, name: str) -> pa.Array:
-    """One array, of the storage where the column is of an extension type."""
+    """The column as one array; for an extension type, its storage."""
     parts = table[name]
     whole = parts.chunk(0) if parts.num_chunks == 1 else parts.combine_chunks()
     return whole.storage if isinstance(whole, pa.ExtensionArray) else whole
 
 
 def codes_of(lists: pa.Array, sizes: tuple[int, ...]) -> np.ndarray:
-    """int32 [N, L]. Raises ValueError where a row has not L codes, each below the size of its codebook."""
+    """int32 [N, L]. Raises ValueError if a row does not have L codes, each below the size of its codebook."""
     codes_NL = matrix(lists, len(sizes))
     if len(codes_NL) and (codes_NL.min() < 0 or (codes_NL.max(axis=0) >= sizes).any()):
         raise ValueError(f"codes up to {codes_NL.max(axis=0).tolist()} do not fit codebooks of {list(sizes)}")
@@ -52,7 +50,7 @@ def codes_of(lists: pa.Array, sizes: tuple[int, ...]) -> np.ndarray:
 
 
 def matrix(lists: pa.Array, width: int) -> np.ndarray:
-    """int32 [N, width]. Raises ValueError where a row has another number of values, or one that is no int32."""
+    """int32 [N, width]. Raises ValueError if a row has another number of values, or a value that is not an int32."""
     if not isinstance(lists, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
         raise ValueError(f"codes are {lists.type}, not lists")
     values = lists.flatten()
@@ -78,7 +76,7 @@ def suffixes_of(digits_N: np.ndarray) -> pa.Array:
 
 
 def lists_of(codes_NL: np.ndarray, of: pa.DataType | None = None) -> pa.ListArray:
-    """Rows of a matrix as lists, of int32 unless told otherwise."""
+    """Rows of a matrix as lists. of: the type of the list column, by default a list of int32."""
     rows, width = codes_NL.shape
     values = pa.array(codes_NL.reshape(-1)).cast(of or pa.int32())
     return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * np.int32(width)), values)
@@ -105,7 +103,7 @@ def spelled(codes_NL: np.ndarray, tables: Sequence[pa.Array]) -> pa.Array:
 
 
 def write_text(file: BinaryIO, lines: pa.Array) -> None:
-    """Writes the texts of a large_string array one after the other, as they lie in memory."""
+    """Writes the texts of a large_string array one after the other, without a copy."""
     offsets = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset : lines.offset + len(lines) + 1]
     if offsets[0] != offsets[-1]:
         file.write(memoryview(lines.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
@@ -113,7 +111,7 @@ def write_text(file: BinaryIO, lines: pa.Array) -> None:
 
 @dataclass(frozen=True)
 class ExportInfo:
-    """codebook_sizes: of each level; items: how many will come; largest_suffix: 0 where no item has one."""
+    """codebook_sizes: of each level; items: how many will come; largest_suffix: 0 if no item has a suffix."""
 
     codebook_sizes: tuple[int, ...]
     items: int

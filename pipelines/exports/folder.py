@@ -1,4 +1,4 @@
-"""An export's folder: made under another name and renamed when it is whole, with a manifest that hashes its files."""
+"""An export's folder: created under another name and renamed when complete, with a manifest that hashes its files."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ import pyarrow.parquet as pq
 from fuseid.core.errors import BadInput
 
 MANIFEST = "manifest.json"
-# Ends the name of a scratch folder that is locked by whoever fills it.
+# Ends the name of a scratch folder that is locked by the process that fills it.
 _LOCKED = ".fuseid"
-# Of the 255 that a file system gives a name, those that a scratch one takes from the name that it will have.
+# How much of the final name is part of a scratch folder's name, of which file systems allow 255 bytes.
 _NAME_BYTES = 90
 
 
 @contextmanager
 def new_folder(out: str | Path) -> Iterator[Path]:
-    """A scratch folder beside `out`, which becomes `out` when the block ends well, and is removed when it raises. What
-    processes that were killed have left of the same `out` is removed, too.
+    """A scratch folder beside `out`, which becomes `out` if the block ends without an error, and is removed if it
+    raises. Scratch folders of the same `out` that killed processes have left are removed, too.
 
-    Raises BadInput where `out` exists and is not an empty folder.
+    Raises BadInput if `out` exists and is not an empty folder.
     """
     out = Path(out)
     try:
@@ -43,7 +43,7 @@ def new_folder(out: str | Path) -> Iterator[Path]:
         raise BadInput(f"cannot make the folder {out}: {error.strerror or error}; choose another --out") from None
     try:
         yield scratch
-        # mkdtemp's folders are for their owner alone.
+        # mkdtemp makes folders that only their owner can read.
         scratch.chmod(0o755)
         if out.exists():
             out.rmdir()
@@ -56,7 +56,7 @@ def new_folder(out: str | Path) -> Iterator[Path]:
 
 
 def scratch_prefix(out: Path) -> str:
-    """What the name of a scratch file or folder beside `out` begins with."""
+    """The beginning of the name of a scratch file or folder beside `out`."""
     name = os.fsencode(out.name)[:_NAME_BYTES].decode(errors="ignore")
     return f".{name}-"
 
@@ -68,10 +68,10 @@ def _locked_beside(out: Path) -> tuple[Path, int]:
     made = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
     lock = os.open(made, os.O_RDONLY)
     try:
-        # Some network file systems lock no folders: nobody gets the lock there, so nothing of theirs is removed.
+        # Some network file systems cannot lock folders: there no process gets a lock, so no scratch folder is removed.
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Under its telling name it is locked from the first moment on.
+        # It gets the name by which others find it only once it is locked.
         return made.rename(made.with_name(made.name + _LOCKED)), lock
     except BaseException:
         os.close(lock)
@@ -80,7 +80,7 @@ def _locked_beside(out: Path) -> tuple[Path, int]:
 
 
 def _remove_abandoned(parent: Path, prefix: str) -> None:
-    """Scratch folders whose lock is free: the system frees a lock when its process ends, in whatever way."""
+    """Removes scratch folders whose lock is free: the system frees a lock when its process ends, however it ends."""
     named = re.compile(re.escape(prefix) + r"[a-z0-9_]{8}" + re.escape(_LOCKED))
     for path in [path for path in parent.iterdir() if named.fullmatch(path.name)]:
         try:
@@ -97,8 +97,8 @@ def _remove_abandoned(parent: Path, prefix: str) -> None:
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes `manifest.json`: `facts`, and under `files` the bytes and BLAKE2b-128 of every file there is, and the rows
-    of a Parquet file. The last thing to write. Returns the manifest.
+    """Writes `manifest.json`: `facts`, and under `files` the bytes and BLAKE2b-128 of every file in the folder, and the
+    rows of a Parquet file. To be written last. Returns the manifest.
 
     facts: JSON values that are the same for the same export, so neither times nor paths.
     """
@@ -115,7 +115,7 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_manifest(path: Path) -> dict[str, Any]:
-    """The manifest in a file, its files not looked at. Raises BadInput for what is none."""
+    """The manifest in a file, without checking its files. Raises BadInput if it is not a manifest."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -126,9 +126,9 @@ def load_manifest(path: Path) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder, once every file that it names was found to be as it says.
+    """The manifest of a folder, after comparing every file that it names with its hash.
 
-    Raises BadInput where the manifest or a file is missing, altered, or named outside the folder.
+    Raises BadInput if the manifest or a file is missing, altered, or named outside the folder.
     """
     manifest = load_manifest(folder / MANIFEST)
     for name, facts in manifest["files"].items():

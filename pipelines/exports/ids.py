@@ -1,4 +1,4 @@
-"""Export of semantic IDs: one pinned version of a database, in the format that a trainer reads, made again at will."""
+"""Export of semantic IDs: from one pinned version of a database, in the format that a trainer reads, reproducible."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fuseid.pipelines.exports.registry import format_named
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.pipelines.jobs.progress import Progress, Silent, tracked
 
-# These name an item by its place among the content_ids, which moves when others come and go.
+# These formats name an item by its position among the content_ids, which changes when items are added or removed.
 _NUMBERED = (grid.NAME, minionerec.NAME, openonerec.NAME)
-# Other versions of these may write the same IDs in other bytes.
+# Other versions of these packages may write the same IDs in other bytes.
 _LIBRARIES = ("fuseid", "pyarrow", "torch")
 
 
@@ -31,14 +31,14 @@ def export_ids(
     manifest: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Writes the IDs of all items that are in the catalogue now, in a format (`parquet` unless named), into a new
-    folder `out`, tags what it has read, and ends with `manifest.json`, which it returns. The same versions give the
-    same bytes.
+    """Writes the IDs of all items that are in the catalogue now, in a format (by default `parquet`), into a new folder
+    `out`, tags the versions that it has read, and writes `manifest.json` last, which it returns. The same versions give
+    the same bytes.
 
-    tokenizer_id: whose IDs, by default the champion's. since: the tag of an earlier export; what has changed since then
-    is written too. manifest: of an earlier export, which is made again as it was; it names all else itself.
-    Nothing half-written is left. Raises BadInput where `out` exists and is not empty and for an unknown format, tag or
-    manifest, StoreError where there are no IDs, ArtifactError for an unknown tokenizer.
+    tokenizer_id: whose IDs, by default the champion's. since: the tag of an earlier export; the changes since then are
+    written too. manifest: of an earlier export, which is reproduced; it defines all other options.
+    A failure leaves no incomplete folder. Raises BadInput if `out` exists and is not empty and for an unknown format,
+    tag or manifest, StoreError if there are no IDs, ArtifactError for an unknown tokenizer.
     """
     progress = progress or Silent()
     if manifest is not None:
@@ -73,7 +73,7 @@ def _again(uri: str, out: str | Path, path: Path, progress: Progress) -> dict[st
 def _write(
     folder: Path, chosen: ExportFormat, now: Snapshot, before: Snapshot | None, progress: Progress
 ) -> dict[str, Any]:
-    """All but the manifest, whose facts it returns."""
+    """Writes all files except the manifest, whose facts it returns."""
     progress.begin("read", now.pinned.contents.count_rows())
     with now.items(chosen.EXTRA, ordered=chosen.SORTED) as (count, items):
         progress.advance("read", now.pinned.contents.count_rows())
@@ -96,7 +96,7 @@ def _write_changes(
 ) -> dict[str, int]:
     with before.items(("sid",)) as (_, old), now.items(("sid",)) as (count, new):
         counts = write_changes(old, tracked(new, "compare", count, progress), folder, chosen.NAME in _NUMBERED)
-    # Codes of two tokenizers have nothing in common: what a format keeps by codes is new as a whole.
+    # Codes of two tokenizers have nothing in common: what a format stores by codes is completely new.
     if hasattr(chosen, "write_delta") and before.tokenizer.id == now.tokenizer.id:
         cast(DeltaFormat, chosen).write_delta(read_changes(folder), folder, info)
     return counts

@@ -1,4 +1,4 @@
-"""Rows of a table in ranges of content_id, on disk where there is more than one range: a sort and a join whose memory
+"""Rows of a table in ranges of content_id, on disk if there is more than one range: for a sort and a join whose memory
 does not grow with the catalogue."""
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from fuseid.pipelines.streams.batches import folded
 from fuseid.pipelines.streams.spill import Spill
 
 _SAMPLES_PER_RANGE = 256
-# Rows that are sorted into their ranges at a time.
+# How many rows are divided into ranges at a time.
 _SPLIT_ROWS = 1 << 17
-# Each open file is a range's; beyond it ranges grow.
+# The most ranges, each of which is an open file; beyond it ranges become larger.
 _MOST_RANGES = 256
-# A range's rows are told from the bytes of the first ones; those that come later may be many times larger.
+# The rows of a range are computed from the size of the first rows; later rows may be many times larger.
 _MOST_ROWS = 1 << 19
 SCAN_ROWS = 1 << 15
 
 
 def borders(dataset: lance.LanceDataset, where: str | None, rows: int, rows_per_range: int) -> pa.Array:
-    """Where ranges begin, all but the first, ascending: quantiles of a sample of the content_ids that match `where`.
+    """Where all ranges except the first begin, ascending: quantiles of a sample of the content_ids that match `where`.
 
     rows: how many match.
     """
@@ -44,10 +44,10 @@ def borders(dataset: lance.LanceDataset, where: str | None, rows: int, rows_per_
 
 
 class Ranges:
-    """Batches with a column content_id, by range: range i holds content_ids from border i - 1 on, below border i."""
+    """Batches with a column content_id, by range: range i has content_ids from border i - 1 up to below border i."""
 
     def __init__(self, batches: pa.RecordBatchReader, borders: pa.Array, scratch: Path, name: str) -> None:
-        """Takes all batches in. name: of the files in `scratch`, one a range."""
+        """Reads all batches. name: of the files in `scratch`, one for each range."""
         self.count = len(borders) + 1
         self.borders = borders
         self._held: pa.Table | None = None
@@ -69,10 +69,10 @@ class Ranges:
         name: str,
         most_rows: int = _MOST_ROWS,
     ) -> Ranges:
-        """One range, held in memory, of no more than `most` bytes, or as many of about `most`, by the first rows, as
-        there must be.
+        """One range in memory if all rows have at most `most` bytes; else ranges of about `most` bytes each, estimated
+        from the first rows.
 
-        find: gives the borders of ranges of that many rows.
+        find: returns the borders of ranges of a number of rows.
         """
         held: list[pa.RecordBatch] = []
         size = 0
@@ -88,11 +88,11 @@ class Ranges:
         return cls(pa.RecordBatchReader.from_batches(batches.schema, chain(held, batches)), borders, scratch, name)
 
     def read(self, number: int) -> pa.Table:
-        """The rows of a range, in the order in which they came; from files they are mapped, not read."""
+        """The rows of a range, in the order in which they were written; files are memory-mapped."""
         return self._spill.read(number) if self._held is None else self._held
 
     def _numbers(self, content_ids: pa.Array) -> np.ndarray:
-        """uint16 [N]: how many borders are at or below each, by a binary search of all at once."""
+        """uint16 [N]: how many borders are at or below each content_id, by a binary search for all at once."""
         found = np.zeros(len(content_ids), np.int64)
         step = 1 << (len(self.borders).bit_length() - 1)
         while step:

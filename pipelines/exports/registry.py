@@ -1,6 +1,9 @@
-"""The formats that IDs are exported in, by name."""
+"""The formats of exported IDs, by name."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.formats import (
@@ -14,12 +17,17 @@ from fuseid.pipelines.exports.formats import (
 )
 from fuseid.pipelines.exports.formats.base import ExportFormat
 
+Format = TypeVar("Format")
 _ALL: list[ExportFormat] = [parquet, grid, minionerec, openonerec, forge, torcheasyrec, static]
 FORMATS = {form.NAME: form for form in _ALL}
 
 
 def format_named(name: str) -> ExportFormat:
-    """Raises BadInput, naming all formats, where there is none of that name."""
-    if name not in FORMATS:
-        raise BadInput(f"no format is named {name!r}; there are {', '.join(FORMATS)}")
-    return FORMATS[name]
+    return chosen(FORMATS, name)
+
+
+def chosen(formats: Mapping[str, Format], name: str) -> Format:
+    """Raises BadInput, with the names of all formats, for an unknown name."""
+    if name not in formats:
+        raise BadInput(f"no format is named {name!r}; there are {', '.join(formats)}")
+    return formats[name]

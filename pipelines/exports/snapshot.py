@@ -22,7 +22,7 @@ from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import put_tag, tag_of, tokenizer_of
-from fuseid.pipelines.store.messages import command, first_line
+from fuseid.pipelines.store.messages import first_line, no_ids
 from fuseid.pipelines.store.pinned_tables import NAMES, PinnedTables
 from fuseid.pipelines.store.rows import sql_string
 from fuseid.pipelines.store.store import Store
@@ -43,13 +43,13 @@ ITEMS = pa.schema(
 ID_COLUMNS = ("sid", "codes", "suffix")
 ITEM_ROWS = 1 << 16
 _RANGE_BYTES = 1 << 28
-# Rows of the ledger that are looked up at a time; for each such number a hash table of all items is made.
+# How many rows of the ledger are looked up at a time; each look-up builds a hash table of all items.
 _LOOKED_UP_ROWS = 1 << 19
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Nothing that is read here changes while jobs go on: neither items nor IDs, nor which tokenizer is champion."""
+    """A reader whose data does not change while jobs write: neither items nor IDs, nor which tokenizer is champion."""
 
     uri: str
     pinned: PinnedTables
@@ -62,7 +62,7 @@ class Snapshot:
         """The newest versions, or those of an earlier export; with the IDs of the champion, or of that export, unless a
         tokenizer is named.
 
-        Raises StoreError where there are no IDs, ArtifactError for an unknown tokenizer, BadInput for an unknown tag.
+        Raises StoreError if there are no IDs, ArtifactError for an unknown tokenizer, BadInput for an unknown tag.
         """
         store = Store.open(uri)
         pinned = PinnedTables.newest(store)
@@ -74,9 +74,9 @@ class Snapshot:
 
     @classmethod
     def of_manifest(cls, uri: str, manifest: Mapping[str, Any]) -> Snapshot:
-        """What an export was made from, by the facts of its manifest.
+        """The snapshot from which an export was made, by the facts of its manifest.
 
-        Raises BadInput where a version is gone, and where the manifest is of another database.
+        Raises BadInput if a version is gone, and if the manifest is of another database.
         """
         store = Store.open(uri)
         datasets: list[lance.LanceDataset] = []
@@ -104,7 +104,7 @@ class Snapshot:
     def _of(cls, store: Store, pinned: PinnedTables, tokenizer_id: str | None) -> Snapshot:
         tokenizer_id = tokenizer_id or store.setting("champion", pinned.ledger)
         if tokenizer_id is None:
-            raise StoreError(f"{store.uri} has no semantic IDs yet; {command('fit', store.uri)} gives them")
+            raise StoreError(no_ids(store.uri))
         tokenizer = store.describe_tokenizer(tokenizer_id)
         fusion = store.describe_fusion(tokenizer.meta["fusion"] or store.setting("fusion", pinned.ledger))
         return cls(store.uri, pinned, tokenizer, pinned_policy(store, tokenizer.id, pinned.ledger), fusion)
@@ -118,9 +118,9 @@ class Snapshot:
         return len(self.codebook_sizes)
 
     def tag(self) -> str:
-        """Tags both versions, so that no cleaning up removes them, and returns the tag, always the same one.
+        """Tags both versions, so that clean-up does not remove them, and returns the tag, which is always the same.
 
-        Raises StoreError where the database cannot be written to.
+        Raises StoreError if the database cannot be written to.
         """
         put_tag(self.uri, self.pinned, self._tag)
         return self._tag
@@ -139,32 +139,32 @@ class Snapshot:
         batch_rows: int = ITEM_ROWS,
         range_bytes: int = _RANGE_BYTES,
     ) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
-        """How many items have an ID, and they, in batches of `batch_rows`, the last smaller. The next ones are made
-        while these are worked on.
+        """How many items have an ID, and these items, in batches of `batch_rows`, the last one smaller. The next batch
+        is made while the caller uses one.
 
         Columns of `IDS`, then `extra` of `ITEMS` and of `contents`. where: an SQL condition on columns of `contents`.
-        range_bytes: of items that are sorted and joined at a time.
-        ordered: sorted by content_id (by its bytes in UTF-8); if not, they come as they lie in the table, which takes
-        half the time and no memory to speak of where `contents` has their IDs. Else memory holds up to 256 MiB of
-        items, some three million, two or three times over; more lie in temporary files until the block is left.
-        Raises BadInput for an unknown column and for a condition that is none.
+        range_bytes: how many bytes of items are sorted and joined at a time.
+        ordered: sorted by content_id (by its bytes in UTF-8); if not, items come in the order of the table, which takes
+        half the time, and very little memory if `contents` has their IDs. Else memory holds up to 256 MiB of items,
+        some three million, two or three times over; more are in temporary files until the block ends.
+        Raises BadInput for an unknown column and for an invalid condition.
         """
         names, have = tuple(dict.fromkeys((*IDS.names, *extra))), self.pinned.contents.schema
         if missing := [name for name in names if name not in ITEMS.names and name not in have.names]:
-            raise BadInput(f"{self.uri} has no column {', '.join(missing)}; there is {', '.join(have.names)}")
+            raise BadInput(f"{self.uri} has no column {', '.join(missing)}; it has {', '.join(have.names)}")
         schema = pa.schema([(ITEMS if name in ITEMS.names else have).field(name).remove_metadata() for name in names])
         with tempfile.TemporaryDirectory(prefix="fuseid-export-") as directory:
             count, tables = self._counted(schema, where, ordered, batch_rows, range_bytes, Path(directory))
-            with Prefetch(rebatched(tables, schema, batch_rows), room=1, name="fuseid-items") as batches:
+            with Prefetch(rebatched(tables, batch_rows), room=1, name="fuseid-items") as batches:
                 yield count, iter(batches)
 
     def largest_suffix(self) -> int:
-        """The largest collision digit that the tokenizer has given, 0 where none; deleted items count."""
+        """The largest collision digit that was given under the tokenizer, 0 if none was; deleted items count."""
         batches = self.pinned.ledger.to_batches(columns=["suffix"], filter=f"{self._ours} AND suffix IS NOT NULL")
         return max((pc.max(batch["suffix"]).as_py() for batch in batches if batch.num_rows), default=0)
 
     def facts(self) -> dict[str, Any]:
-        """What a manifest says of where its IDs come from."""
+        """The facts of a manifest about where its IDs come from."""
         return {
             "tag": self._tag,
             "versions": self.pinned.versions,
@@ -187,11 +187,11 @@ class Snapshot:
     def _counted(
         self, schema: pa.Schema, where: str | None, ordered: bool, table_rows: int, range_bytes: int, scratch: Path
     ) -> tuple[int, Iterator[pa.Table]]:
-        """How many items there are, and tables of them, if `ordered` of `table_rows`, each sorted and all above those
-        before it.
+        """How many items there are, and tables of them; if `ordered`, of `table_rows` rows, each sorted and above the
+        tables before it.
 
-        `contents` holds a copy of the champion's IDs: the ledger is read for the items that lack it, which are all of
-        them where the tokenizer is another one.
+        `contents` holds a copy of the champion's IDs: the ledger is read for the items that lack it, which are all
+        items for another tokenizer.
         """
         try:
             rows = self.pinned.contents.count_rows(where)
@@ -228,7 +228,7 @@ class Snapshot:
         return rows - lacking + found, completed()
 
     def _split(self, items: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """Those with a copy of their ID, and the others."""
+        """The items with a copy of their ID, and the others."""
         copied = pc.fill_null(pc.equal(items["tokenizer_id"], self.tokenizer.id), False)
         return items.filter(copied), items.filter(pc.invert(copied))
 
@@ -238,7 +238,7 @@ def _reader(dataset: lance.LanceDataset, columns: list[str], where: str | None) 
 
 
 def _of_items(given: pa.RecordBatchReader, items: pa.Table) -> pa.RecordBatchReader:
-    """Those rows of the ledger that are of these items; most may be of deleted ones."""
+    """The rows of the ledger that belong to these items; most rows may belong to deleted ones."""
     ids = items["content_id"].combine_chunks()
     tables = (rows.filter(pc.is_in(rows["content_id"], value_set=ids)) for rows in folded(given, _LOOKED_UP_ROWS))
     return pa.RecordBatchReader.from_batches(given.schema, (batch for rows in tables for batch in rows.to_batches()))
@@ -251,7 +251,7 @@ def _found(items: pa.Table, given: pa.Table) -> int:
 
 
 def _joined(items: pa.Table, given: pa.Table) -> pa.Table:
-    """Items with their rows of the ledger; those without one are left out. Copies only what is of these items."""
+    """Items with their rows of the ledger; items without one are left out. Copies only rows of these items."""
     ids = items["content_id"].combine_chunks()
     rows = given.filter(pc.is_in(given["content_id"], value_set=ids)).combine_chunks()
     found = pc.index_in(ids, value_set=rows["content_id"].combine_chunks())
@@ -263,7 +263,7 @@ def _joined(items: pa.Table, given: pa.Table) -> pa.Table:
 
 
 def _with_suffixes(items: pa.RecordBatchReader, names: list[str]) -> pa.RecordBatchReader:
-    """These columns, with the collision digit, which ends the text of an ID."""
+    """These columns, with the collision digit, which is read from the end of the ID."""
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in items:
@@ -279,7 +279,7 @@ def _with_suffixes(items: pa.RecordBatchReader, names: list[str]) -> pa.RecordBa
 def _sorted(items: pa.Table, schema: pa.Schema, levels: int, table_rows: int) -> Iterator[pa.Table]:
     items = items.select(schema.names).cast(schema).combine_chunks()
     order = order_of(column(items, "content_id"))
-    # Rows of a matrix are taken several times faster than lists.
+    # Taking rows of a matrix is several times faster than taking lists.
     codes_NL = matrix(column(items, "codes"), levels)
     items = items.drop_columns(["codes"])
     for start in range(0, len(order), table_rows):

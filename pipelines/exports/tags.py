@@ -1,4 +1,4 @@
-"""Tags of exports: names in both tables for the versions that an export was made from, which no cleaning up removes."""
+"""Tags of exports: names in both tables for the versions of an export, which clean-up then does not remove."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def tag_of(pinned: PinnedTables, tokenizer_id: str) -> str:
 
 
 def put_tag(uri: str, pinned: PinnedTables, tag: str) -> None:
-    """Tags both versions; what is tagged already stays. Raises StoreError where the database cannot be written to."""
+    """Tags both versions, unless they are tagged already. Raises StoreError if the database cannot be written to."""
     for dataset in (pinned.contents, pinned.ledger):
         try:
             if tag not in dataset.tags.list():
                 dataset.tags.create(tag, dataset.version)
         except (OSError, ValueError) as error:
-            # Another export of the same versions may have been faster.
+            # Another export of the same versions may have tagged it meanwhile.
             if "already exists" not in str(error):
                 cause = first_line(error)
                 raise StoreError(f"cannot tag {tag} in {uri}: {cause}; an export writes a tag there") from None
 
 
 def tags(uri: str) -> list[str]:
-    """The tags of all exports whose versions a database still holds, in the order of these versions."""
+    """The tags of all exports whose versions a database still has, in the order of these versions."""
     store = Store.open(uri)
     if not store.has_contents():
         return []
@@ -40,19 +40,19 @@ def tags(uri: str) -> list[str]:
 
 
 def tokenizer_of(uri: str, tag: str) -> str:
-    """The tokenizer whose IDs a tagged export holds. Raises BadInput for an unknown tag."""
+    """The tokenizer whose IDs a tagged export has. Raises BadInput for an unknown tag."""
     known = tags(uri)
     if tag not in known:
-        raise BadInput(f"{uri} has no export tagged {tag!r}; there is {', '.join(known) or 'none'}")
+        raise BadInput(f"{uri} has no export tagged {tag!r}; its tags: {', '.join(known) or 'none'}")
     return tag.split("-", 3)[3]
 
 
 def remove_tag(uri: str, tag: str) -> None:
-    """Lets both versions go at the next cleaning up; its export cannot be made again then. Raises BadInput for an
+    """Allows the next clean-up to remove both versions; the export cannot be reproduced then. Raises BadInput for an
     unknown tag."""
     store = Store.open(uri)
     tables = [store.dataset(name) for name in NAMES if _TAG.fullmatch(tag) and store.newest(name) is not None]
-    # One of them may have lost it.
+    # One of the tables may have lost it.
     tagged = [dataset for dataset in tables if tag in dataset.tags.list()]
     if not tagged:
         tokenizer_of(uri, tag)

@@ -18,7 +18,7 @@ from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.tokenizers.trie import Trie
 
 _ARRAYS, _ITEMS = "trie", "items.parquet"
-# What a filter may ask of an item, beside its content_id.
+# The columns that a filter of items may use, besides content_id.
 _FACTS = ("content_id", "kind", "updated_at")
 
 
@@ -30,8 +30,8 @@ def export_trie(
 
     where: an SQL condition on columns of `contents`; other items are left out. digit: the collision digit is the last
     code, so that an ID has one item, or as many as share it by the policy; without it, all items of the same codes.
-    Memory grows with the number of items, by some 100 bytes each, not with what is known of them.
-    Raises BadInput where `out` is not empty, for a condition that is none, and where no item is left.
+    Memory grows by some 100 bytes for each item, whatever the size of its columns.
+    Raises BadInput if `out` is not empty, for an invalid condition, and if no item fulfils it.
     """
     snapshot = Snapshot.open(uri, tokenizer_id)
     with new_folder(out) as folder:
@@ -57,7 +57,7 @@ def export_trie(
 
 @dataclass(frozen=True)
 class ExportedTrie:
-    """An opened folder. The trie's arrays are mapped; the items are read when they are first asked for."""
+    """An opened folder. The trie's arrays are memory-mapped; the items are read when they are first used."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -73,7 +73,7 @@ class ExportedTrie:
 
 
 def open_trie(folder: str | Path) -> ExportedTrie:
-    """Raises BadInput for a folder that `export_trie` has not written, or that was altered since."""
+    """Opens a folder. Raises BadInput if it was not written by `export_trie`, or was altered since."""
     folder = Path(folder)
     manifest = read_manifest(folder)
     if manifest.get("format") != "trie":

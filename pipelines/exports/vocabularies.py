@@ -1,4 +1,4 @@
-"""The vocabulary of a snapshot's IDs as a file, with room for collision digits that are still to come."""
+"""The vocabulary of a snapshot's IDs as a file, with room for later collision digits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fuseid.tokenizers.vocabulary import STYLES, Vocabulary, digits_for
 def export_vocabulary(
     uri: str, out: str | Path, tokenizer_id: str | None = None, style: str = "minionerec"
 ) -> dict[str, Any]:
-    """Writes the JSON file `out`; returns what is in it, but for the tokens.
+    """Writes the JSON file `out`; returns its content without the tokens.
 
     Digits: `digits_for` the largest that was ever given, so there are twice as many as are needed; a vocabulary with
     more begins with the same tokens, at the same ids. Raises BadInput for a file that exists, and an unknown style.
@@ -37,7 +37,7 @@ def export_vocabulary(
     os.close(handle)
     try:
         vocabulary.save(Path(scratch))
-        # mkstemp's files are for their owner alone.
+        # mkstemp makes files that only their owner can read.
         os.chmod(scratch, 0o644)
         os.rename(scratch, out)
     except BaseException:

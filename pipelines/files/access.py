@@ -1,4 +1,5 @@
-"""From a uri to the place it names, if the configuration allows it; the only module that decides what may be opened."""
+"""From a uri to the Location it names, if the configuration allows it: the only module that decides what may be
+opened."""
 
 from __future__ import annotations
 
@@ -14,20 +15,20 @@ from fuseid.core.config import SourceConfig
 from fuseid.core.errors import ConfigError, NotAllowed
 from fuseid.pipelines.files.remote_uri import SCHEMES, RemoteUri, parse_remote
 
-# `00000.tar#000000123.jpg@1536+20480`: the member's name, for people, and where its bytes begin and how many they are.
+# `00000.tar#000000123.jpg@1536+20480`: the member's name (only shown to people), and its offset and size in bytes.
 _MEMBER = re.compile(r"(?P<file>.+?\.tar)#(?P<name>.+)@(?P<offset>[0-9]{1,18})\+(?P<size>[0-9]{1,18})", re.DOTALL)
-# `data:` and its like need no slashes; a colon in the name of a local file is fine otherwise.
+# These are schemes even without slashes, as in `data:`; any other text before a colon is part of a local file's name.
 _KNOWN_SCHEMES = frozenset(available_protocols()) | {"jar", "javascript", "gopher", "dict", "tftp", "ldap"}
 
 _MOST_FOLDERS = 10_000
-# What is known of a file whose server sends neither ETag nor Last-Modified: its size at most, which follows.
+# Begins the stat of a file whose server sends neither ETag nor Last-Modified; the size follows, if it is known.
 UNVERSIONED = "unversioned:"
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the bytes of a medium lie: a real local path or a remote uri; for a member of a tar shard also its
-    name, offset and size in bytes. `str` and `parse` carry it between processes."""
+    """Where the bytes of a medium are: in a local file (its real path) or at a remote uri; for a member of a tar shard
+    also its name, offset and size in bytes. `str` gives its text, `parse` reads that back."""
 
     file: str | RemoteUri
     member: tuple[str, int, int] | None = None
@@ -37,7 +38,7 @@ class Location:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a local file of its own, to be opened where it lies."""
+        """Whether it is a whole local file, which can be opened directly."""
         return isinstance(self.file, str) and self.member is None
 
     @classmethod
@@ -47,14 +48,15 @@ class Location:
 
 
 def member_uri(shard: str, name: str, offset: int, size: int) -> str:
-    """How a member of a tar shard is named, so that it can be opened alone."""
+    """The uri of a member of a tar shard, by which it can be read without the rest of the shard."""
     return f"{shard}#{name}@{offset}+{size}"
 
 
 class AccessPolicy:
-    """Relative uris start at `base`; nothing outside `base` and the configured prefixes is opened, links resolved.
+    """Allows uris below `base` and below the prefixes of `source.allow`, judged after symbolic links are resolved.
+    Relative uris start at `base`.
 
-    base: a local folder, or the remote uri of one. Raises ConfigError for prefixes that are no use as they stand.
+    base: a local folder, or the remote uri of one. Raises ConfigError for a prefix that allows nothing.
     """
 
     def __init__(self, base: Path | str, config: SourceConfig) -> None:
@@ -69,11 +71,11 @@ class AccessPolicy:
         else:
             self._base = Path(base).resolve()
             roots = [self._base, *roots]
-        # With a separator at the end, so that /a/b is not taken to hold /a/bc.
+        # With a separator at the end, so that /a/bc is not taken for a path inside /a/b.
         self._roots = tuple(os.path.join(root, "") for root in roots)
 
-    def place(self, uri: str) -> Location:
-        """Raises NotAllowed, with what to configure."""
+    def locate(self, uri: str) -> Location:
+        """The Location of a uri. Raises NotAllowed with what to configure."""
         if "\0" in uri:
             raise NotAllowed(f"uri holds a NUL character: {uri!r}")
         file, member = _split_member(uri)
@@ -90,7 +92,7 @@ class AccessPolicy:
         return Location(remote, member)
 
     def _real(self, path: str) -> str:
-        """os.path.realpath; the folders of a catalogue are resolved once each, not once for each of their files."""
+        """Like os.path.realpath, but resolves each folder once, not once for each of its files."""
         folder, name = os.path.split(path)
         if name in ("", ".", ".."):
             return os.path.realpath(path)
@@ -142,7 +144,8 @@ def check_remote(uri: RemoteUri, prefixes: tuple[RemoteUri, ...], config: Source
 
 
 def stat_of(path: str) -> str | None:
-    """`SIZE:MTIME_NS` of a file, None where it cannot be looked at: decides whether to look again, not what is new."""
+    """`SIZE:MTIME_NS` of a file, None if it cannot be reached. A difference means that the file must be read again, not
+    that its content has changed."""
     try:
         stat = os.stat(path)
     except (OSError, ValueError):
@@ -158,7 +161,7 @@ def _split_member(uri: str) -> tuple[str, tuple[str, int, int] | None]:
 
 
 def _scheme(uri: str) -> str:
-    """In lower case; empty for a plain path."""
+    """The scheme in lower case; empty for a plain path."""
     before, slashes, _ = uri.partition("://")
     if slashes:
         return before.lower() or "nothing"
@@ -167,7 +170,8 @@ def _scheme(uri: str) -> str:
 
 
 def _unchained(uri: str) -> str:
-    """fsspec reads `a::b` as one file system inside another. Raises ValueError for it, brackets of IPv6 apart."""
+    """The uri itself. Raises ValueError for `a::b`, which fsspec reads as one file system inside another (`::` in the
+    brackets of an IPv6 address is allowed), and for an unknown scheme."""
     if "::" in re.sub(r"^([^/]*//)\[[^\]/]*\]", r"\1", uri):
         raise ValueError("it chains file systems")
     if _scheme(uri) not in SCHEMES:

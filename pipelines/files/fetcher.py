@@ -1,4 +1,4 @@
-"""Media that lie elsewhere, in tar shards or at remote uris, as local files of bounded size for as long as needed."""
+"""Fetches media from tar shards and remote uris into temporary local files of bounded size."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from fuseid.pipelines.files.tar import BLOCK, check_header
 if TYPE_CHECKING:
     from fuseid.pipelines.files.filesystems import Remote
 
-# Bytes asked of an object store at a time; what is held in memory of one file.
+# Bytes per request to an object store, which are in memory at a time; bytes per chunk from the web or a local shard.
 _RANGE_BYTES = 8 << 20
 _CHUNK_BYTES = 1 << 18
-# s3fs and gcsfs try again by themselves; http is tried again after these seconds.
+# Seconds before each further try of an http request; s3fs and gcsfs retry by themselves.
 _PAUSES = (0.2, 1.0)
 _STAT_SECONDS = 10.0
-# A host that failed so often in a row is left alone for a while: it must not hold up the items of others.
+# After so many failures in a row a host is not asked for a while, so that it does not delay the items of other hosts.
 _FAILURES_IN_A_ROW = 6
 _REST_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to decode; a copy is removed by `release`."""
+    """A file to decode; `release` deletes it if it is a copy."""
 
     path: str
     is_copy: bool
@@ -54,9 +54,9 @@ class LocalFile:
 
 
 class Fetcher:
-    """Brings media here. Safe to use from several threads; starts a thread for connections when first needed.
+    """Fetches media. Safe to use from several threads; starts a thread for connections when first needed.
 
-    max_bytes: of one medium; more is not fetched. Copies lie in a private folder under TMPDIR.
+    max_bytes: the size of the largest medium that is fetched. Copies are kept in a private folder under TMPDIR.
     """
 
     def __init__(self, config: SourceConfig, max_bytes: int) -> None:
@@ -74,53 +74,55 @@ class Fetcher:
         self.close()
 
     def close(self) -> None:
-        """Ends all connections. Harmless when repeated."""
+        """Ends all connections. May be called more than once."""
         with self._lock:
             remote, self._remote = self._remote, None
         if remote is not None:
             remote.close()
 
     @contextmanager
-    def files(self, places: Sequence[str]) -> Iterator[Iterator[LocalFile | ItemError]]:
-        """The text of a `Location` each -> in their order its file, or what is wrong with it.
+    def files(self, locations: Sequence[str]) -> Iterator[Iterator[LocalFile | ItemError]]:
+        """locations: the text of a `Location` each -> their files in the same order, with an ItemError for a file that
+        cannot be fetched.
 
-        Fetches up to `source.concurrency` ahead of the reader. All copies are gone when the block ends.
+        Fetches up to `source.concurrency` files ahead of the reader. All copies are deleted when the block ends.
         """
-        parsed = [Location.parse(place) for place in places]
-        if all(place.is_plain for place in parsed):
-            yield (LocalFile(place, is_copy=False) for place in places)
+        parsed = [Location.parse(location) for location in locations]
+        if all(location.is_plain for location in parsed):
+            yield (LocalFile(location, is_copy=False) for location in locations)
             return
         with tempfile.TemporaryDirectory(prefix="fuseid-media-", ignore_cleanup_errors=True) as folder:
-            work = ((place, f"{folder}/{number}") for number, place in enumerate(parsed))
+            work = ((location, f"{folder}/{number}") for number, location in enumerate(parsed))
             with closing(map_ahead(lambda one: self._begin(*one), work, self._config.concurrency - 1)) as files:
                 yield files
 
-    def stats(self, places: Sequence[Location]) -> list[str | None]:
-        """Per place what changes when its file does, as far as its server says (UNVERSIONED); None where it cannot be
-        looked at now. Asks for each file once."""
+    def stats(self, locations: Sequence[Location]) -> list[str | None]:
+        """For each location a text that changes when its file changes (if it begins with UNVERSIONED, only when the
+        size does); None if the file cannot be reached now. Asks once for each file."""
         looks: dict[str | RemoteUri, Future[str | None] | str | None] = {}
-        for file in {place.file for place in places}:
+        for file in {location.file for location in locations}:
             if isinstance(file, str):
                 looks[file] = stat_of(file)
             else:
-                with suppress(Exception):  # no credentials, say: new items will tell when they are fetched
+                with suppress(Exception):  # for example without credentials; a new item reports it when it is fetched
                     looks[file] = self._run(self._look(self._opened(file), file))
         found = []
-        for place in places:
-            look = looks.get(place.file)
+        for location in locations:
+            look = looks.get(location.file)
             stat = look.result() if isinstance(look, Future) else look
-            if stat is not None and place.member is not None:
-                stat = f"{stat}+{place.member[1]}+{place.member[2]}"
+            if stat is not None and location.member is not None:
+                stat = f"{stat}+{location.member[1]}+{location.member[2]}"
             found.append(stat)
         return found
 
     def download(self, uri: RemoteUri, target: Path) -> None:
-        """A file that the user named, of any size, in its own time. Raises ItemError, also if it changes meanwhile."""
+        """Copies a file that the user named, whatever its size and however long it takes. Raises ItemError, also if
+        the file changes meanwhile."""
         from fuseid.pipelines.files.filesystems import stat_of_info
 
         try:
             remote = self._opened(uri)
-            before = None if uri.is_http else remote.info(uri)  # of the web it is one answer
+            before = None if uri.is_http else remote.info(uri)  # over http the whole file is one response
             with _Sink(target, sys.maxsize, str(uri)) as sink:
                 sync(get_loop(), self._copy, remote, Location(uri), sink)
             if before is not None and stat_of_info(before) != stat_of_info(remote.info(uri)):
@@ -128,19 +130,19 @@ class Fetcher:
         except Exception as error:
             raise self._item_error(error, uri) from None
 
-    def _begin(self, place: Location, target: str) -> Future[LocalFile | ItemError]:
-        if place.is_plain:
-            return _known(LocalFile(str(place), is_copy=False))
-        if place.member is not None and place.member[1] < BLOCK:
-            return _known(MissingFile(f"no member lies at '{place}'"))
-        if place.member is not None and place.member[2] > self._max_bytes:
-            return _known(_too_large(str(place), self._max_bytes))
-        if isinstance(place.file, str):
-            return self._run(_member_to(place, target))
+    def _begin(self, location: Location, target: str) -> Future[LocalFile | ItemError]:
+        if location.is_plain:
+            return _known(LocalFile(str(location), is_copy=False))
+        if location.member is not None and location.member[1] < BLOCK:
+            return _known(MissingFile(f"no member lies at '{location}'"))
+        if location.member is not None and location.member[2] > self._max_bytes:
+            return _known(_too_large(str(location), self._max_bytes))
+        if isinstance(location.file, str):
+            return self._run(_member_to(location, target))
         try:
-            return self._run(self._fetch(self._opened(place.file), place, place.file, target))
+            return self._run(self._fetch(self._opened(location.file), location, location.file, target))
         except Exception as error:
-            return _known(self._item_error(error, place.file))
+            return _known(self._item_error(error, location.file))
 
     def _opened(self, uri: RemoteUri) -> Remote:
         from fuseid.pipelines.files.filesystems import Remote
@@ -153,17 +155,17 @@ class Fetcher:
     def _run(self, work: Any) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, get_loop())
 
-    async def _fetch(self, remote: Remote, place: Location, uri: RemoteUri, target: str) -> LocalFile | ItemError:
+    async def _fetch(self, remote: Remote, location: Location, uri: RemoteUri, target: str) -> LocalFile | ItemError:
         try:
             async with self._slots:
-                if self._rests(uri):
+                if self._is_resting(uri):
                     return FetchFailed(f"'{uri}' was not asked for: {uri.authority} failed too often in a row")
                 async with asyncio.timeout(self._config.timeout_seconds):
-                    with _Sink(target, self._max_bytes, str(place)) as sink:
-                        await self._copy(remote, place, sink)
+                    with _Sink(target, self._max_bytes, str(location)) as sink:
+                        await self._copy(remote, location, sink)
         except Exception as error:
             Path(target).unlink(missing_ok=True)
-            return self._noted(uri, error)
+            return self._recorded(uri, error)
         self._failures.pop(uri.authority, None)
         return LocalFile(target, is_copy=True)
 
@@ -172,53 +174,57 @@ class Fetcher:
 
         try:
             async with self._slots:
-                if self._rests(uri):
+                if self._is_resting(uri):
                     return None
                 async with asyncio.timeout(min(_STAT_SECONDS, self._config.timeout_seconds)):
-                    with remote.asking(uri) as (system, path):
+                    with remote.requesting(uri) as (system, path):
                         info = await system._info(path)
         except Exception as error:
-            self._noted(uri, error)
+            self._recorded(uri, error)
             return None
         self._failures.pop(uri.authority, None)
         return stat_of_info(info) if info["type"] == "file" else None
 
-    async def _copy(self, remote: Remote, place: Location, sink: _Sink) -> None:
-        from fuseid.pipelines.files.filesystems import is_passing
+    async def _copy(self, remote: Remote, location: Location, sink: _Sink) -> None:
+        from fuseid.pipelines.files.filesystems import is_transient
 
-        assert isinstance(place.file, RemoteUri)
+        assert isinstance(location.file, RemoteUri)
         for pause in (*_PAUSES, None):
             sink.begin()
             try:
-                with remote.asking(place.file) as (system, path):
-                    if place.member is not None:
-                        _, offset, size = place.member
-                        await _ranges(system, path, sink, offset - BLOCK, offset + size, place)
-                    elif place.file.is_http:
-                        how = {"chunk_size": _CHUNK_BYTES, "callback": _Announced(sink), "timeout": remote.unhurried}
+                with remote.requesting(location.file) as (system, path):
+                    if location.member is not None:
+                        _, offset, size = location.member
+                        await _ranges(system, path, sink, offset - BLOCK, offset + size, location)
+                    elif location.file.is_http:
+                        how = {
+                            "chunk_size": _CHUNK_BYTES,
+                            "callback": _SizeCheck(sink),
+                            "timeout": remote.whole_file_timeout,
+                        }
                         await system._get_file(path, sink, **how)
                     else:
                         info = await system._info(path)
                         if info["type"] != "file":
-                            raise MissingFile(f"'{place.file}' is a folder")
+                            raise MissingFile(f"'{location.file}' is a folder")
                         sink.check(info["size"])
-                        await _ranges(system, path, sink, 0, info["size"], place)
+                        await _ranges(system, path, sink, 0, info["size"], location)
                 return
             except Exception as error:
-                if pause is None or not is_passing(error):
+                if pause is None or not is_transient(error):
                     raise
                 await asyncio.sleep(pause)
 
-    def _rests(self, uri: RemoteUri) -> bool:
+    def _is_resting(self, uri: RemoteUri) -> bool:
         count, last = self._failures.get(uri.authority, (0, 0.0))
         return count >= _FAILURES_IN_A_ROW and time.monotonic() < last + _REST_SECONDS
 
-    def _noted(self, uri: RemoteUri, error: Exception) -> ItemError:
-        told = self._item_error(error, uri)
-        if isinstance(told, FetchFailed):
+    def _recorded(self, uri: RemoteUri, error: Exception) -> ItemError:
+        item_error = self._item_error(error, uri)
+        if isinstance(item_error, FetchFailed):
             count, _ = self._failures.get(uri.authority, (0, 0.0))
             self._failures[uri.authority] = (count + 1, time.monotonic())
-        return told
+        return item_error
 
     def _item_error(self, error: Exception, uri: RemoteUri) -> ItemError:
         from fuseid.pipelines.files.filesystems import item_error
@@ -227,7 +233,7 @@ class Fetcher:
 
 
 class _Sink(io.FileIO):
-    """A new file that takes `limit` bytes and no more."""
+    """A new file of at most `limit` bytes; a longer write raises TooLarge."""
 
     def __init__(self, path: str | Path, limit: int, shown: str) -> None:
         super().__init__(path, "x+")
@@ -249,8 +255,8 @@ class _Sink(io.FileIO):
         return len(data)
 
 
-class _Announced(Callback):
-    """Ends a transfer that says at its beginning that it is too long."""
+class _SizeCheck(Callback):
+    """Ends a transfer whose announced size is above the limit."""
 
     def __init__(self, sink: _Sink) -> None:
         super().__init__()
@@ -260,48 +266,48 @@ class _Announced(Callback):
         self._sink.check(size or 0)
 
 
-async def _ranges(system: Any, path: str, sink: _Sink, start: int, end: int, place: Location) -> None:
-    """Copies bytes [start, end); of a member it begins at the header, which is checked and left out."""
-    header = BLOCK if place.member is not None else 0
+async def _ranges(system: Any, path: str, sink: _Sink, start: int, end: int, location: Location) -> None:
+    """Copies bytes [start, end). For a member, `start` is at its tar header, which is checked and not copied."""
+    header = BLOCK if location.member is not None else 0
     for at in range(start, end, _RANGE_BYTES):
         until = min(at + _RANGE_BYTES, end)
         data = await system._cat_file(path, start=at, end=until)
         if len(data) != until - at:
-            raise FetchFailed(f"'{place}' ended after {at + len(data)} bytes of {end}")
-        if header and place.member is not None:
-            check_header(data[:header], place.member[2], str(place))
+            raise FetchFailed(f"'{location}' ended after {at + len(data)} bytes of {end}")
+        if header and location.member is not None:
+            check_header(data[:header], location.member[2], str(location))
             data, header = data[header:], 0
         sink.write(data)
 
 
-async def _member_to(place: Location, target: str) -> LocalFile | ItemError:
+async def _member_to(location: Location, target: str) -> LocalFile | ItemError:
     try:
-        await asyncio.to_thread(_copy_member, place, target)
+        await asyncio.to_thread(_copy_member, location, target)
     except (ItemError, OSError) as error:
         Path(target).unlink(missing_ok=True)
         if isinstance(error, ItemError):
             return error
-        return FetchFailed(f"cannot copy '{place}' to {os.path.dirname(target)}: {error.strerror}")
+        return FetchFailed(f"cannot copy '{location}' to {os.path.dirname(target)}: {error.strerror}")
     return LocalFile(target, is_copy=True)
 
 
-def _copy_member(place: Location, target: str) -> None:
-    assert isinstance(place.file, str)
-    assert place.member is not None
-    _, offset, left = place.member
-    with open_media(place.file, sys.maxsize) as shard, open(target, "xb") as copy:
+def _copy_member(location: Location, target: str) -> None:
+    assert isinstance(location.file, str)
+    assert location.member is not None
+    _, offset, left = location.member
+    with open_media(location.file, sys.maxsize) as shard, open(target, "xb") as copy:
         shard.seek(offset - BLOCK)
-        check_header(shard.read(BLOCK), left, str(place))
+        check_header(shard.read(BLOCK), left, str(location))
         while left:
             data = shard.read(min(left, _CHUNK_BYTES))
             if not data:
-                raise MissingFile(f"the shard ends within '{place}'")
+                raise MissingFile(f"the shard ends within '{location}'")
             copy.write(data)
             left -= len(data)
 
 
 def _known(result: LocalFile | ItemError) -> Future[LocalFile | ItemError]:
-    """What there is nothing to wait for."""
+    """A future whose result is known already."""
     future: Future[LocalFile | ItemError] = Future()
     future.set_result(result)
     return future

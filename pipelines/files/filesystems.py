@@ -1,4 +1,4 @@
-"""The remote file systems that fsspec offers, opened when first needed, and their errors as ours."""
+"""The remote file systems of fsspec, opened when first needed, and their errors as fuseid's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fuseid.pipelines.files.access import UNVERSIONED
 from fuseid.pipelines.files.guarded_http import AddressRefused, GuardedHTTP
 from fuseid.pipelines.files.remote_uri import RemoteUri
 
-# What is read ahead of a reader that jumps: small pictures stream through, and the bytes of a film are passed over.
+# Bytes read ahead while the headers of a shard are read: small pictures are streamed past, a video's bytes are skipped.
 _READ_AHEAD_BYTES = 1 << 20
 _CLOSE_SECONDS = 5.0
 
@@ -32,9 +32,9 @@ class Remote:
         self._http: Any = None
         self._lock = threading.Lock()
         self.loop = get_loop()  # fsspec's own, in a thread of its own
-        # For a whole file, which may take its time as long as something comes; every other request is small.
+        # A whole file has no time limit as long as data arrives; all other requests are small.
         seconds = config.timeout_seconds
-        self.unhurried = aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
+        self.whole_file_timeout = aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
 
     def __enter__(self) -> Remote:
         return self
@@ -43,10 +43,10 @@ class Remote:
         self.close()
 
     def close(self) -> None:
-        """Harmless when repeated."""
+        """May be called more than once."""
         systems, self._open, self._http = self._open, {}, None
         for system in systems.values():
-            # s3fs keeps what closes its client under another name than http and gcsfs keep their session.
+            # s3fs holds its connections in another attribute than http and gcsfs.
             client = getattr(system, "_s3creator", None)
             session = getattr(system, "_session", None)
             if client is not None:
@@ -55,8 +55,8 @@ class Remote:
                 sync(self.loop, session.close, timeout=_CLOSE_SECONDS)
 
     def system(self, uri: RemoteUri) -> Any:
-        """The fsspec file system that opens `uri`. Not to be made in fsspec's own thread: looking for credentials may
-        take a while."""
+        """The fsspec file system that opens `uri`. Not to be called in fsspec's own thread: the first call looks for
+        credentials, which may take a while."""
         scheme = "http" if uri.is_http else uri.scheme
         with self._lock:
             if scheme not in self._open:
@@ -64,24 +64,24 @@ class Remote:
             return self._open[scheme]
 
     @contextmanager
-    def asking(self, uri: RemoteUri) -> Iterator[tuple[Any, str]]:
-        """-> (file system, path in it); while it lasts, http may ask for `uri` itself, besides allowed prefixes."""
+    def requesting(self, uri: RemoteUri) -> Iterator[tuple[Any, str]]:
+        """-> (file system, path in it). Inside the block http may request `uri` itself, besides allowed prefixes."""
         system, path = self.system(uri), _path(uri)
         if not uri.is_http:
             yield system, path
             return
-        self._http.asked[uri] += 1
+        self._http.requested[uri] += 1
         try:
             yield system, path
         finally:
-            self._http.asked[uri] -= 1
+            self._http.requested[uri] -= 1
 
     @contextmanager
     def open(self, uri: RemoteUri) -> Iterator[BinaryIO]:
-        """A file to read and seek in, not held in memory. Raises ItemError for what is wrong with it."""
+        """A file to read and seek in, not held in memory. Raises ItemError if it cannot be read."""
         try:
             with (
-                self.asking(uri) as (system, path),
+                self.requesting(uri) as (system, path),
                 system.open(path, block_size=_READ_AHEAD_BYTES, cache_type="readahead") as file,
             ):
                 yield file
@@ -89,17 +89,17 @@ class Remote:
             raise item_error(error, uri) from None
 
     def info(self, uri: RemoteUri) -> dict[str, Any]:
-        """What the server says of a file, by fsspec's names. Raises ItemError where it cannot be looked at."""
+        """What the server says about a file, as fsspec's dictionary. Raises ItemError if it cannot be reached."""
         try:
-            with self.asking(uri) as (system, path):
+            with self.requesting(uri) as (system, path):
                 return system.info(path)
         except Exception as error:
             raise item_error(error, uri) from None
 
     def names(self, folder: RemoteUri) -> list[str]:
-        """The names of the files in a folder of s3 or gs. Raises ItemError where it cannot be read."""
+        """The names of the files in a folder of s3 or gs. Raises ItemError if it cannot be read."""
         try:
-            with self.asking(folder) as (system, path):
+            with self.requesting(folder) as (system, path):
                 listed = system.ls(path.rstrip("/"), detail=True)
         except Exception as error:
             raise item_error(error, folder) from None
@@ -117,7 +117,7 @@ class Remote:
         return S3FileSystem(config_kwargs=limits, use_listings_cache=False, skip_instance_cache=True)
 
     def _make_gs(self) -> Any:
-        # Only reads are made, which need none of gcsfs's experiments.
+        # fuseid only reads, which needs none of gcsfs's experimental features.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         from gcsfs import GCSFileSystem
 
@@ -129,8 +129,8 @@ def _path(uri: RemoteUri) -> str:
 
 
 def stat_of_info(info: dict[str, Any]) -> str:
-    """What changes when a remote file does: its ETag, else its size and time of change. Where the server sends neither
-    it is UNVERSIONED and the size: only the bytes say whether the file has changed."""
+    """A text that changes when a remote file does: its ETag, else its size and Last-Modified. If the server sends
+    neither, it is UNVERSIONED and the size, and only the bytes show whether the file has changed."""
     tag = info.get("ETag") or info.get("etag")
     if tag:
         return str(tag)
@@ -139,8 +139,8 @@ def stat_of_info(info: dict[str, Any]) -> str:
     return f"{shown}:{changed}" if changed else f"{UNVERSIONED}{shown}"
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether the same request may go well a moment later."""
+def is_transient(error: Exception) -> bool:
+    """Whether the same request may succeed a moment later."""
     error = _cause(error)
     if isinstance(error, aiohttp.ClientResponseError):
         return error.status in (408, 425, 429) or error.status >= 500
@@ -150,14 +150,14 @@ def is_passing(error: Exception) -> bool:
 
 
 def item_error(error: Exception, uri: RemoteUri) -> ItemError:
-    """Whatever fsspec and the libraries below it raise, as the one error that it is to us."""
+    """The ItemError for whatever fsspec and the libraries below it raise."""
     error = _cause(error)
     if isinstance(error, ItemError):
         return error
     status = error.status if isinstance(error, aiohttp.ClientResponseError) else vars(error).get("code")  # of gcsfs
     if isinstance(getattr(error, "os_error", None), AddressRefused):
         return NotAllowed(
-            f"'{uri}' is not opened: the address of {uri.authority} is private, or of no host; "
+            f"'{uri}' is not opened: the address of {uri.authority} is private or reserved; "
             "if that is meant, set source.private_hosts to true"
         )
     if isinstance(error, PermissionError) or status in (401, 403):
@@ -172,7 +172,8 @@ def item_error(error: Exception, uri: RemoteUri) -> ItemError:
 
 
 def _cause(error: Exception) -> Exception:
-    """fsspec's http says FileNotFoundError of everything that goes wrong with a look; the reason is its cause."""
+    """What is behind an error: fsspec's http raises FileNotFoundError for every failed look at a file, with the real
+    error as its cause."""
     cause = error.__cause__
     known = isinstance(cause, aiohttp.ClientError | OSError | ItemError)
     return cause if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) and known else error

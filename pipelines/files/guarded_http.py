@@ -1,4 +1,4 @@
-"""fsspec's http, guarded: the address of every connection, the uri of every redirect and every range are checked."""
+"""fsspec's http with checks: of the address of every connection, the uri of every redirect, and every byte range."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 # Networks that translate IPv6 into IPv4 (RFC 6052): the last 32 bits are the address that is reached.
 _NAT64 = IPv6Network("64:ff9b::/96")
-# Where clouds keep a machine's credentials, beside the link-local addresses; and "this network" (RFC 1122).
+# Where clouds serve a machine's credentials, besides link-local addresses; and "this network" (RFC 1122).
 _NEVER = (IPv4Network("192.0.0.0/24"), IPv6Network("fd00:ec2::/32"), IPv4Network("0.0.0.0/8"))
 
 
 class AddressRefused(OSError):
-    """The host's address is private, or of no host at all."""
+    """The host's address is private or reserved."""
 
 
 def is_allowed_address(text: str, private: bool) -> bool:
-    """Whether http may connect to an address: global unicast, and private and loopback ones where `private` is set.
+    """Whether http may connect to an address: a global unicast one, and if `private` is set a private or loopback one.
 
-    Never link-local addresses and others where clouds keep the credentials of their machines, nor multicast, reserved
-    or unspecified ones. IPv6 that stands for IPv4 (mapped, NAT64) is judged as what it stands for; 6to4 and Teredo are
-    refused.
+    Never allowed: link-local and other addresses where clouds serve a machine's credentials, and multicast, reserved or
+    unspecified ones. An IPv6 address that contains an IPv4 one (mapped, NAT64) is judged by the IPv4 address; 6to4 and
+    Teredo are refused.
     """
     address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address):
@@ -54,14 +54,14 @@ def is_allowed_address(text: str, private: bool) -> bool:
 
 
 class GuardedHTTP:
-    """`filesystem` is the guarded one. What a caller asks for goes into `asked` for as long as it is being fetched:
-    any other uri that a request turns out to be for is a redirect, and must lie below an allowed prefix."""
+    """`filesystem` is fsspec's with the checks. A caller keeps a uri in `requested` while it fetches it: a request for
+    any other uri comes from a redirect, and must be below an allowed prefix."""
 
     def __init__(self, config: SourceConfig) -> None:
         self._config = config
         self._prefixes = allowed_prefixes(config)
-        self.asked: Counter[RemoteUri] = Counter()
-        # No proxies, no .netrc (trust_env), no cookies. A proxy would resolve names out of our sight.
+        self.requested: Counter[RemoteUri] = Counter()
+        # No proxies, no .netrc (trust_env), no cookies. A proxy would resolve host names itself, unchecked.
         self.filesystem: Any = HTTPFileSystem(
             get_client=self._client, encoded=True, max_redirects=4, skip_instance_cache=True,
             headers={"Accept-Encoding": "identity"},
@@ -81,18 +81,18 @@ class GuardedHTTP:
         )
 
     async def _guard(self, request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
-        """Sees every request of the session, also those that redirects lead to."""
+        """Checks every request of the session, also those that follow a redirect, and every response."""
         try:
             uri = parse_remote(str(request.url))
         except ValueError as error:
             raise NotAllowed(f"redirected to {str(request.url)!r}: {error}") from None
-        if "Authorization" in request.headers:  # aiohttp makes one of the user name in a redirect
+        if "Authorization" in request.headers:  # aiohttp makes this header from a user name in a redirect
             raise NotAllowed(f"redirected to '{uri}' with a user name")
-        if uri not in self.asked:
+        if uri not in self.requested:
             check_remote(uri, self._prefixes, self._config)
         response = await handler(request)
         if response.status >= 400:
-            # At once: fsspec reads some of these answers to their end, which may never come.
+            # Closed at once: fsspec reads some error responses to their end, which may never come.
             response.close()
             raise aiohttp.ClientResponseError(
                 request.request_info,
@@ -109,16 +109,16 @@ class GuardedHTTP:
 
 
 def _problem(request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -> str | None:
-    """Why a response cannot be trusted to be what was asked for."""
+    """Why a response may not be what was requested; None if it is."""
     status, headers = response.status, response.headers
     if status in _REDIRECTS:
         return None if headers.get("Location") else f"redirects ({status}) to nowhere"
     if headers.get("Content-Encoding", "identity").lower() != "identity":
-        return f"compresses ({headers['Content-Encoding']}) what was asked for as it is"
+        return f"compresses ({headers['Content-Encoding']}) a file that was requested uncompressed"
     wanted = _RANGE.fullmatch(request.headers.get("Range", ""))
     if wanted is None:
         return None if status == 200 else f"answers {status}"
-    # Readers of ranges hold the answer in memory: it must not be longer than what was asked for.
+    # A range is held in memory, so the response must not be longer than the range that was requested.
     first, last = map(int, wanted.groups())
     got = re.fullmatch(r"bytes ([0-9]+)-([0-9]+)/.*", headers.get("Content-Range", ""))
     if status != 206 or got is None or int(got[1]) != first or not first <= int(got[2]) <= last:
@@ -132,7 +132,7 @@ def _socket_factory(private: bool) -> Callable[[Any], socket.socket]:
     def connectable(address: Any) -> socket.socket:
         family, kind, protocol, _, where = address
         if not is_allowed_address(where[0], private):
-            raise AddressRefused("its address is private, or of no host")
+            raise AddressRefused("its address is private or reserved")
         return socket.socket(family, kind, protocol)
 
     return connectable

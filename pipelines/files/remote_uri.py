@@ -1,4 +1,4 @@
-"""Remote uris in one spelling each: what is compared with the allowed prefixes is what is opened."""
+"""Remote uris in normalised spelling, so that the uri that is compared with the allowed prefixes is the one opened."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 _HTTP = re.compile(r"([^/?#]*)([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
-# What resolvers take for an IPv4 address in disguise (2130706433, 127.1, 0x7f.1): the last label is a number.
+# Other spellings that resolvers take for an IPv4 address (2130706433, 127.1, 0x7f.1): the last label is a number.
 _ENDS_IN_A_NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
-# Left as they are in a path; everything else that is not alphanumeric is percent-encoded.
+# These stay as they are in a path; all other characters that are not alphanumeric are percent-encoded.
 _KEPT = "%/:@!$&'()*+,;=~-._"
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteUri:
     """`authority`: bucket, or host with its port where that is not the scheme's own. `path`: begins with a slash;
-    percent-encoded for http, the plain key for s3 and gs. `query`: with its question mark, or nothing."""
+    percent-encoded for http, the plain key for s3 and gs. `query`: with its question mark, or empty."""
 
     scheme: str
     authority: str
@@ -40,11 +40,11 @@ class RemoteUri:
 
     @property
     def folder(self) -> RemoteUri:
-        """The folder that a file lies in."""
+        """The folder that contains the file."""
         return RemoteUri(self.scheme, self.authority, self.path[: self.path.rindex("/") + 1])
 
     def is_below(self, prefix: RemoteUri) -> bool:
-        """Whether this is `prefix` or lies in that folder; names are compared whole, `/ab` is not below `/a`."""
+        """Whether this is `prefix` or inside that folder; whole names are compared, so `/ab` is not below `/a`."""
         if (self.scheme, self.authority) != (prefix.scheme, prefix.authority):
             return False
         ours, theirs = self._names(), prefix._names()
@@ -56,11 +56,11 @@ class RemoteUri:
 
 
 def parse_remote(text: str) -> RemoteUri:
-    """Raises ValueError, with the reason, for what is malformed or could be read as two places."""
+    """Raises ValueError, with the reason, for a uri that is malformed or could be read in two ways."""
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in SCHEMES:
-        raise ValueError(f"its scheme is none of {', '.join(SCHEMES)}")
+        raise ValueError(f"its scheme is not one of {', '.join(SCHEMES)}")
     if _UNSAFE.search(text):
         raise ValueError("it holds a backslash or a control character")
     return _object(scheme, rest) if scheme in ("s3", "gs") else _http(scheme, rest)

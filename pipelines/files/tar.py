@@ -1,5 +1,5 @@
-"""The members of a tar file, read header by header: nothing is extracted, and no header makes us hold or skip more
-than there is."""
+"""The members of a tar file, read header by header: nothing is extracted, and a false size in a header cannot make the
+reader hold or skip more bytes than the file has."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import BinaryIO
 from fuseid.core.errors import BadShard, MissingFile
 
 BLOCK = 512
-# Headers of headers: a long name (GNU L and K), or a list of `LENGTH key=value` (pax x and g). No honest one is longer.
+# Headers that extend the next one: by a long name (GNU L and K), or by records `LENGTH key=value` (pax x and g). No
+# ordinary writer makes a longer one.
 _MAX_EXTENSION_BYTES = 1 << 20
 _EXTENSIONS = (
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
 )  # fmt: skip
-# Writers fill a tar with zeros, to a multiple of 10 KiB as a rule.
+# Writers pad a tar with zeros, usually to a multiple of 10 KiB.
 _MOST_PADDING_BYTES = 1 << 20
-# A shard of this many members is a server that never ends.
+# A shard of more members comes from a server whose answer never ends.
 _MOST_MEMBERS = 10_000_000
 # Kinds that hold no data, whatever their size field says.
 _WITHOUT_DATA = (
@@ -37,8 +38,8 @@ class Member:
 
 def members(file: BinaryIO, length: int) -> Iterator[Member]:
     """The regular files of a tar of `length` bytes, in their order; links, devices, folders and sparse files are
-    passed over. The reader may seek in `file` between members. Raises BadShard where the tar is damaged, and where it
-    does not end as a tar does: it may have been cut off between two members.
+    skipped. The caller may seek in `file` between members. Raises BadShard if the tar is damaged or lacks the mark at
+    its end: it may have been cut off between two members.
 
     POSIX ustar and pax, and GNU's long names, as `man 5 tar` describes them.
     """
@@ -71,7 +72,7 @@ def members(file: BinaryIO, length: int) -> Iterator[Member]:
         following = start + -(-size // BLOCK) * BLOCK
         if header.type in _EXTENSIONS:
             if size > _MAX_EXTENSION_BYTES:
-                usable = False  # the member it belongs to is of no known name
+                usable = False  # it is not read, so the name of its member is unknown
             else:
                 extended |= _extension(header.type, _read(file, start, size))
         else:
@@ -80,11 +81,13 @@ def members(file: BinaryIO, length: int) -> Iterator[Member]:
                 yield Member(extended.get("path", header.name), start, size)
             extended, usable = {}, True
         at = following
-    raise BadShard(f"it ends at byte {length} without the mark that ends a tar: it was cut off, or is still written")
+    raise BadShard(
+        f"it ends at byte {length} without the mark that ends a tar: it was cut off, or is still being written"
+    )
 
 
 def _check_end(file: BinaryIO, at: int, length: int) -> None:
-    """Whether a block of zeros at byte `at` is the end of the tar, and not a part of it that was lost."""
+    """Raises BadShard unless the block of zeros at byte `at` ends the tar: zeros may also replace a lost part of it."""
     left = length - at
     if left < 2 * BLOCK:
         raise BadShard(f"it ends at byte {length}, within the two blocks of zeros that end a tar: it was cut off")
@@ -93,12 +96,12 @@ def _check_end(file: BinaryIO, at: int, length: int) -> None:
 
 
 def check_header(block: bytes, size: int, shown: str) -> None:
-    """`block`: the bytes before a member's. Raises MissingFile unless they say that a file of `size` bytes follows."""
+    """block: the header before a member's bytes. Raises MissingFile unless it is that of a file of `size` bytes."""
     try:
         header = _header(block, 0)
     except BadShard:
         header = None
-    # A size beyond what the field can hold stands in a pax header, and the field is zero.
+    # A size that is too large for the field is in a pax header, and the field is zero.
     expected = size if size < 8**11 else 0
     if header is None or not header.isreg() or header.size not in (size, expected):
         raise MissingFile(f"no member of {size} bytes lies at '{shown}'; the shard has changed since it was listed")
@@ -123,7 +126,7 @@ def _header(block: bytes, at: int) -> tarfile.TarInfo:
 
 
 def _extension(kind: bytes, data: bytes) -> dict[str, str]:
-    """What the member that follows is really called and how long it is."""
+    """The real name and size of the member that follows, by their pax keys."""
     if kind == tarfile.GNUTYPE_LONGNAME:
         return {"path": data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")}
     if kind not in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):

@@ -1,4 +1,4 @@
-"""Waves: finished rows become durable here, and nowhere else."""
+"""Commits waves of finished rows to the store: the only module that does."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ log = logging.getLogger("fuseid")
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What came of the rows of a wave. unchanged: their media have the bytes that the store knows. rejected, kept: by
-    error class; kept are known items that failed and whose rows stay."""
+    """What a wave changed. unchanged: items whose media have the bytes that the store knows. rejected, kept: items by
+    error class; `kept` are known items that failed and whose rows in `contents` stay."""
 
     written: int
     unchanged: int
@@ -37,10 +37,11 @@ class Committed:
 
 
 class WaveCommitter:
-    """Upserts a wave of DONE rows: the good into `contents`, the bad into `rejected`, and out of the other table.
+    """Upserts a wave of DONE rows: good rows into `contents`, failed ones into `rejected`; each is deleted from the
+    other table.
 
-    Replaying a wave changes nothing. A crash loses at most the wave in flight: the row in `contents` is what makes an
-    item done, and `reconcile` mends the rest at the next start.
+    Committing a wave twice changes nothing. A crash loses at most the current wave: an item is done when its row is in
+    `contents`, and `reconcile` cleans up the rest at the next start.
     """
 
     def __init__(
@@ -56,20 +57,20 @@ class WaveCommitter:
         self._fusion = fusion
 
     def commit(self, wave: pa.Table, keep_known: bool = False) -> Committed:
-        """The store's rows of items that are not written or rejected stay as they are.
+        """Rows of items that are neither written nor rejected stay as they are.
 
-        keep_known: no row of `contents` gives way to a rejection. Raises LeaseLost, and FingerprintMismatch for vectors
+        keep_known: a rejection never removes a row of `contents`. Raises LeaseLost, and FingerprintMismatch for vectors
         of another size.
         """
         failed = pc.is_valid(wave["error_class"])
-        # To filter is to copy, thumbnails and all.
+        # filter() copies every column, thumbnails included; it is skipped if nothing failed.
         good = wave.filter(pc.invert(failed)) if pc.any(failed).as_py() else wave
         same = pc.and_(good["skip_if_same"], pc.invert(good["want_media"]))
         unchanged = pc.sum(same).as_py() or 0
         if unchanged:
             good = good.filter(pc.invert(same))
         all_bad = wave.filter(failed)
-        bad = self._but_known(all_bad, any_class=keep_known)
+        bad = self._keep_known_items(all_bad, any_class=keep_known)
         reached("wave.ready")
         if good.num_rows:
             self._ensure_columns(good)
@@ -85,8 +86,9 @@ class WaveCommitter:
         rejected = Counter(bad["error_class"].to_pylist())
         return Committed(good.num_rows, unchanged, rejected, Counter(all_bad["error_class"].to_pylist()) - rejected)
 
-    def _but_known(self, bad: pa.Table, any_class: bool) -> pa.Table:
-        """A network that fails tonight must not cost the catalogue: the row of a known item stays as it is."""
+    def _keep_known_items(self, bad: pa.Table, any_class: bool) -> pa.Table:
+        """The failed rows without those of known items, whose rows in the store are kept: a failed fetch, which may be
+        transient, never removes a known item; with `any_class` no failure does."""
         failed = pc.equal(bad["error_class"], FetchFailed.__name__)
         if any_class:
             failed = pc.is_valid(bad["error_class"])
@@ -97,7 +99,7 @@ class WaveCommitter:
         return bad.filter(pc.invert(pc.and_(failed, pc.is_in(bad["content_id"], pa.array(known, pa.string())))))
 
     def _ensure_columns(self, good: pa.Table) -> None:
-        """Vectors of another size than the rest of their database end the run: the model or the file is at fault."""
+        """Raises FingerprintMismatch for vectors of another size than the database has: the model or file is wrong."""
         dims = self._store.dims()
         for modality in MODALITIES:
             sizes = {size for size in pc.list_value_length(good[modality]).unique().to_pylist() if size}
@@ -133,12 +135,13 @@ class WaveCommitter:
         columns.update(self._ids_kept(good["content_id"].to_pylist()))
         schema = contents_schema(dims)
         arrays = [columns.get(name, pa.nulls(rows, schema.field(name).type)) for name in schema.names]
-        # One batch: of several, Lance's merge counts the whole of each column that they are cut from, against a limit.
+        # One batch: of several, which are slices of one column, Lance's merge counts the whole column for each of them
+        # towards its memory limit.
         arrays = [a.combine_chunks() if isinstance(a, pa.ChunkedArray) else a for a in arrays]
         return pa.table(arrays, schema=schema)
 
     def _ids_kept(self, ids: list[str]) -> dict[str, pa.Array]:
-        """An edited item keeps its semantic ID: the upsert must not blank the projection of the ledger."""
+        """The columns of the ID, from the ledger: an edited item keeps its semantic ID, so its new row needs them."""
         champion = self._store.setting("champion")
         if champion is None:
             return {}
@@ -191,7 +194,8 @@ _PLAIN = frozenset(DONE.names) - frozenset(MODALITIES) - {"attributes"}
 
 
 def reconcile(store: Store) -> int:
-    """Drops from `rejected` what is in `contents`: a run killed between the two leaves it. Returns the rows dropped."""
+    """Deletes rows of `rejected` whose items are in `contents`, which a run leaves that was killed between its commits
+    to the two. Returns the number of rows deleted."""
     if not store.has_contents():
         return 0
     dropped = 0

@@ -1,4 +1,4 @@
-"""Failed items counted by class, with an example of each: what the one line of a run that went wrong names."""
+"""Failed items counted by error class, with an example of each, for the message of a run that went wrong."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Failures:
         return self.classes.total()
 
     def commonest(self) -> str:
-        """`NotAllowed (12), such as 'a': MESSAGE`. There has to be one."""
+        """`NotAllowed (12), such as 'a': MESSAGE`, of the most frequent class. There must be at least one failure."""
         ((error_class, times),) = self.classes.most_common(1)
         content_id, message = self._examples[error_class]
         shown = message if len(message) <= _MOST_CHARS else f"{message[:_MOST_CHARS]}..."

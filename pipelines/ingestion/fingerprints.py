@@ -12,9 +12,9 @@ from fuseid.encoders.vlm_reading import reading_of
 
 @dataclass(frozen=True, slots=True)
 class StageFingerprints:
-    """`clip` and `vlm` are None where the model is switched off, `describe` where no caption or tag is generated.
+    """`clip` and `vlm` are None if the model is switched off, `describe` if no captions or tags are generated.
 
-    vlm_reads_caption: a caption edit then changes the VLM's vector of an item with media.
+    vlm_reads_caption: whether an edit of the caption changes the VLM's vector of an item with media.
     """
 
     decode: str
@@ -24,12 +24,12 @@ class StageFingerprints:
     vlm_reads_caption: bool = False
 
     def encoders(self) -> dict[str, str | None]:
-        """The encoder behind each modality's vectors."""
+        """For each modality, the fingerprint of the encoder that makes its vectors."""
         return {"clip_image": self.clip, "clip_text": self.clip, "vlm": self.vlm, "external": None}
 
 
 def stage_fingerprints(config: Config) -> StageFingerprints:
-    """Hashes weights where they are files; builds no model. Raises ModelError for a model that there is not."""
+    """Hashes weights that are files; loads no model. Raises ModelError for a model that does not exist."""
     decode = fingerprint(
         "decode",
         sampling=config.decode.sampling.model_dump(),

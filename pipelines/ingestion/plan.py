@@ -1,4 +1,4 @@
-"""Planning: which items of a source need work, and which part of it, given what the store holds."""
+"""Planning: which items of a source need work, and which steps, given what the store holds."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from fuseid.pipelines.sources.item import VIDEO_SUFFIXES, Source, SourceItem, is
 from fuseid.pipelines.store.rows import rows_by_id, table_by_id
 from fuseid.pipelines.store.store import Store
 
-# missing_kept: known items whose file cannot be looked at now; their rows stay.
+# missing_kept: known items whose file cannot be reached now; their rows are kept.
 COUNTS = ("listed", "unchanged", "missing_kept", "rejected_before", "planned")
-# Items whose state is looked up at a time.
+# How many items are looked up in the store at a time.
 _LOOKUP = 4096
 _READY = "vector="
 _STATE = (
@@ -40,15 +40,16 @@ _STATE = (
     "decode_fp", "clip_fp", "vlm_fp", "describe_fp",
 )  # fmt: skip
 _FACTS = ("thumbnail", "media_hash", "decoder", "width", "height", "duration", "timestamps")
-# What is made of an item's frames; the VLM's vector also of its caption, where it has no frames or the prompt reads it.
+# Columns computed from an item's frames; the VLM's vector also from its caption, if there are no frames or the prompt
+# reads the caption.
 _FROM_FRAMES = ("clip_image", "vlm", "vlm_caption", "vlm_tags")
 
 
 @dataclass(slots=True)
 class _Look:
-    """What is known of an item's file without opening it; `stat` is None where it cannot be looked at."""
+    """What is known about an item's file without opening it; `stat` is None if the file cannot be reached."""
 
-    place: Location | None = None
+    location: Location | None = None
     stat: str | None = None
     problem: ItemError | None = None
 
@@ -57,7 +58,7 @@ class _Look:
 class Plan:
     """Iterate `work()` once; the counts are complete when it ends.
 
-    go_on: asked every now and then; once it says no, nothing further is planned.
+    go_on: called from time to time; once it returns False, nothing more is planned.
     """
 
     store: Store
@@ -71,13 +72,13 @@ class Plan:
     to_compare: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        # A raised limit or a newly allowed folder gives rejected items another try.
+        # Part of an item's fingerprint, so that rejected items are tried again under a new limit or an allowed folder.
         limits = self.config.decode.model_dump(exclude={"workers", "items_per_process"}, mode="json")
         self._limits = [limits, self.config.source.model_dump(include={"allow", "schemes", "private_hosts"})]
 
     @property
     def notes(self) -> list[str]:
-        """What whoever reads the end of a run should know."""
+        """Notes for the summary of the run."""
         if not self.to_compare:
             return []
         items, unsized = self.to_compare["items"], self.to_compare["unsized"]
@@ -89,12 +90,12 @@ class Plan:
 
     @property
     def passed(self) -> int:
-        """How many items were found so far that need nothing done."""
+        """How many of the items listed so far need no work."""
         return sum(self.counts[name] for name in ("unchanged", "rejected_before", "missing_kept"))
 
     def work(self) -> Iterator[pa.RecordBatch]:
-        """WORK batches of at most `run.block_rows` rows, of the items that need anything done; a video counts as its
-        frames, and may be more than that by itself. One frame above would cost an encoder a padded pass."""
+        """WORK batches of the items that need work, at most `run.block_rows` rows each. A video counts as its number of
+        frames, and may be larger by itself. With one frame more, an encoder would run another pass, mostly padding."""
         rows: list[dict[str, Any]] = []
         weight = 0
         for row in self._rows():
@@ -110,7 +111,7 @@ class Plan:
             yield pa.RecordBatch.from_pylist(rows, schema=WORK)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        # The store is read while files are looked at.
+        # The store is read in a thread, while the stats of files are fetched.
         with (
             Fetcher(self.config.source, self.config.decode.max_bytes) as fetcher,
             ThreadPoolExecutor(1, "fuseid-stored") as reader,
@@ -119,11 +120,11 @@ class Plan:
 
     def _planned(self, fetcher: Fetcher, reader: Executor) -> Iterator[dict[str, Any]]:
         items = iter(self.source)
-        locator = AccessPolicy(self.source.base, self.config.source)
+        policy = AccessPolicy(self.source.base, self.config.source)
         while self.go_on() and (chunk := list(islice(items, _LOOKUP))):
             self.counts["listed"] += len(chunk)
             coming = reader.submit(self._stored, [item.content_id for item in chunk])
-            looked = self._looked_at(chunk, locator, fetcher)
+            looked = self._looked_at(chunk, policy, fetcher)
             stored = coming.result()
             unchanged = self._unchanged(chunk, looked, stored)
             self.counts["unchanged"] += sum(unchanged)
@@ -136,15 +137,15 @@ class Plan:
             for i, before_it in zip(rest, known, strict=True):
                 row = self._row(chunk[i], looked[i])
                 before = rejected.get(row["content_id"])
-                # A network that failed may be back; all else is tried again when something about the item changes.
-                passing = before is not None and before["error_class"] == FetchFailed.__name__
-                if before and before["fingerprint"] == row["item_fp"] and not passing:
+                # A failed fetch may succeed now; other failures are tried again when something about the item changes.
+                is_transient = before is not None and before["error_class"] == FetchFailed.__name__
+                if before and before["fingerprint"] == row["item_fp"] and not is_transient:
                     self.counts["rejected_before"] += 1
                     self.rejected_before.add(before["error_class"], before["content_id"], before["message"])
                     continue
                 row["attempts"] = before["attempts"] if before else 0
                 if before_it is not None and row["path"] is not None and row["source_stat"] is None:
-                    # A disk that is not mounted tonight must not cost the catalogue: what is there stays as it is.
+                    # A file that cannot be reached, such as on an unmounted disk, never removes a known item.
                     self.counts["missing_kept"] += 1
                     continue
                 keep = self._compare(row, before_it)
@@ -162,15 +163,15 @@ class Plan:
                 yield row
 
     def _count_comparison(self, look: _Look) -> None:
-        assert look.place is not None
+        assert look.location is not None
         assert look.stat is not None
-        size = str(look.place.member[2]) if look.place.member else look.stat.removeprefix(UNVERSIONED)
+        size = str(look.location.member[2]) if look.location.member else look.stat.removeprefix(UNVERSIONED)
         self.to_compare["items"] += 1
         self.to_compare["bytes"] += int(size or 0)
         self.to_compare["unsized"] += not size
 
-    def _looked_at(self, items: list[SourceItem], locator: AccessPolicy, fetcher: Fetcher) -> list[_Look]:
-        """Where each item's file is, and what tells whether it has changed."""
+    def _looked_at(self, items: list[SourceItem], policy: AccessPolicy, fetcher: Fetcher) -> list[_Look]:
+        """Where each item's file is, and a stat that changes when the file does."""
         looks: list[_Look] = []
         for item in items:
             look = _Look()
@@ -182,18 +183,19 @@ class Plan:
                         raise BadVector(f"{modality} vector is zero or not finite")
                     look.stat = _READY + hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
                 if item.uri is not None and item.vectors is None:
-                    look.place = locator.place(item.uri)
+                    look.location = policy.locate(item.uri)
             except ItemError as error:
                 look.problem = error
             looks.append(look)
-        placed = [look for look in looks if look.place is not None]
-        stats = fetcher.stats([look.place for look in placed if look.place is not None])
-        for look, stat in zip(placed, stats, strict=True):
+        located = [look for look in looks if look.location is not None]
+        stats = fetcher.stats([look.location for look in located if look.location is not None])
+        for look, stat in zip(located, stats, strict=True):
             look.stat = stat
         return looks
 
     def _unchanged(self, items: list[SourceItem], looks: list[_Look], stored: pa.Table) -> list[bool]:
-        """Whether an item is in the store just as it is listed, under the same models: the short way of `_compare`."""
+        """Whether each item is in the store exactly as listed, encoded by the same models. A vectorised fast path of
+        `_compare`, which must agree that these items need no work."""
         new = self.fingerprints
         models = pc.and_(_is(stored["clip_fp"], new.clip), _is(stored["vlm_fp"], new.vlm))
         if new.describe is not None:
@@ -223,7 +225,7 @@ class Plan:
         row: dict[str, Any] = dict.fromkeys(WORK.names)
         row.update(
             content_id=item.content_id, kind=item.kind, uri=item.uri, caption=item.caption, attributes=item.attributes,
-            path=None if look.place is None else str(look.place), source_stat=look.stat,
+            path=None if look.location is None else str(look.location), source_stat=look.stat,
             want_media=False, want_text=False, skip_if_same=False,
         )  # fmt: skip
         if look.problem is None:
@@ -235,7 +237,7 @@ class Plan:
 
     def _fingerprint(self, row: dict[str, Any]) -> str:
         stages = self.fingerprints
-        # What the source got wrong may be in a field that is not part of this, such as the attributes.
+        # The source's problem may be in a field that is not part of the fingerprint, such as the attributes.
         problem = {"problem": row["error_message"]} if row["error_class"] else {}
         return fingerprint(
             "item",
@@ -249,7 +251,10 @@ class Plan:
         )
 
     def _compare(self, row: dict[str, Any], stored: dict[str, Any] | None) -> list[str] | None:
-        """Sets what the row wants; returns the columns to carry over from the store, None for nothing to do."""
+        """Sets which work the row needs; returns the columns to carry over from the store, or None if there is no work.
+
+        The column `kept` names the stored vectors and texts that stay valid.
+        """
         new = self.fingerprints
         has_media = row["path"] is not None
         if stored is None or row["error_class"]:
@@ -262,7 +267,7 @@ class Plan:
                 f"{row['content_id']!r} is in {self.store.uri} {here} and cannot also come {there}; use another --db"
             )
         if (stored["uri"] is not None) != (row["uri"] is not None):
-            # From words to a medium or back: nothing that is stored still stands.
+            # From text to media or back: nothing that is stored stays valid.
             row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None
             return []
         same_clip, same_vlm = stored["clip_fp"] == new.clip, stored["vlm_fp"] == new.vlm
@@ -273,33 +278,33 @@ class Plan:
         same_facts = _same_json(stored["attributes"], row["attributes"]) and row["kind"] in (None, stored["kind"])
         if row["external"] is not None:
             return None if same_media and same_text and same_facts else []
-        stands = []
+        kept = []
         if same_clip:
-            stands += ["clip_image"] * has_media + ["clip_text"] * same_text
+            kept += ["clip_image"] * has_media + ["clip_text"] * same_text
         if same_vlm and (same_text or (has_media and not new.vlm_reads_caption)):
-            stands.append("vlm")
-        # Switched off, describing leaves what was said before.
+            kept.append("vlm")
+        # If descriptions are switched off, earlier ones are kept.
         if has_media and new.describe in (None, stored["describe_fp"]):
-            stands += ["vlm_caption", "vlm_tags"]
-        all_of_frames = set(_FROM_FRAMES) <= set(stands)
+            kept += ["vlm_caption", "vlm_tags"]
+        all_of_frames = set(_FROM_FRAMES) <= set(kept)
         row["want_media"] = has_media and not (all_of_frames and same_media and same_decode)
-        row["want_text"] = "clip_text" not in stands or not (has_media or "vlm" in stands)
+        row["want_text"] = "clip_text" not in kept or not (has_media or "vlm" in kept)
         if not row["want_media"] and not row["want_text"] and same_facts and same_media:
             return None
         if has_media and not row["want_media"]:
-            # Media that is looked at again may have become of another kind; only what stands keeps its kind.
+            # Only media that is not decoded again keeps its kind; other media may have become of another kind.
             row["kind"] = row["kind"] or stored["kind"]
         if not has_media or not row["want_media"]:
-            row["stands"] = stands
-            return [*stands, *_FACTS] if has_media else stands
+            row["kept"] = kept
+            return [*kept, *_FACTS] if has_media else kept
         if same_media and same_decode:
-            # Some of what is made of the frames: they are decoded again, the rest stays.
-            row["stands"] = stands
-            return stands
-        row["stands"] = [name for name in stands if name not in _FROM_FRAMES]
+            # Some columns of the frames have to be computed again: the frames are decoded, the other columns stay.
+            row["kept"] = kept
+            return kept
+        row["kept"] = [name for name in kept if name not in _FROM_FRAMES]
         row["skip_if_same"] = all_of_frames and same_decode and same_look and same_facts and not row["want_text"]
-        # The file was touched; with its stored hash along, the decode step sees whether its bytes changed.
-        return [*stands, *_FACTS] if all_of_frames and same_decode else row["stands"]
+        # The file's stat has changed; the decode step compares the bytes with the stored hash, which goes along.
+        return [*kept, *_FACTS] if all_of_frames and same_decode else row["kept"]
 
     def _caption_hash(self, caption: str | None) -> str | None:
         try:
@@ -308,7 +313,7 @@ class Plan:
             return "unusable"
 
     def _stored(self, ids: list[str]) -> pa.Table:
-        """The state of these items, in their order; nulls for one that is not there."""
+        """The stored state of these items, in their order; nulls for an item that is not in the store."""
         schema = pa.schema([(name, pa.string()) for name in _STATE])
         if not self.store.has_contents():
             return pa.table([pa.nulls(len(ids), pa.string())] * len(_STATE), schema=schema)
@@ -328,7 +333,7 @@ class Plan:
 
 
 def _is(column: pa.ChunkedArray, value: str | None) -> pa.ChunkedArray:
-    """Row by row whether it is the value, or null where that is None."""
+    """For each row whether it equals the value, or is null if the value is None."""
     return pc.is_null(column) if value is None else pc.fill_null(pc.equal(column, value), False)
 
 

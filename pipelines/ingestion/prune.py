@@ -1,7 +1,7 @@
-"""Pruning: what the source no longer lists leaves `contents` and `rejected`; the ledger remembers its IDs.
+"""Pruning: deletes items from `contents` and `rejected` that the source no longer lists; the ledger keeps their IDs.
 
-The source counts as the whole catalogue: what comes from other sources is unlisted too. Nothing goes while the list may
-be incomplete, and no large share of the items goes unless `run.max_prune` allows it.
+The source counts as the whole catalogue: items from other sources are unlisted too. Nothing is deleted if the list may
+be incomplete, and no large share of the items unless `run.max_prune` allows it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PER_COMMIT = 10_000
 
 
 class Unlisted:
-    """The items of a store that a source does not list, their ids in a file per table."""
+    """The items of a store that a source does not list; their ids are kept in one file per table."""
 
     def __init__(
         self,
@@ -33,9 +33,9 @@ class Unlisted:
         max_prune: str,
         line_within_text: Callable[[str], int | None] | None = None,
     ) -> None:
-        """line_within_text: the line of the source that names an item within another one's text.
+        """line_within_text: finds the line of the source that names an item within the text of another item.
 
-        Raises BadInput for such an item, and where `contents` would lose more than `max_prune` allows.
+        Raises BadInput if there is such a line, and if `contents` would lose more than `max_prune` allows.
         """
         self._store = store
         self._line_within_text = line_within_text or (lambda _: None)
@@ -50,7 +50,7 @@ class Unlisted:
             )
 
     def remove(self) -> int:
-        """Deletes the rows. Returns how many."""
+        """Deletes the rows. Returns their number."""
         for table in _TABLES:
             ids = self._ids(table)
             while chunk := list(islice(ids, _PER_COMMIT)):

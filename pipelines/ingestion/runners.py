@@ -1,4 +1,4 @@
-"""Runners drive batches through the steps; this one in a single process, the Ray one in `ray_jobs`."""
+"""Runners pass batches through the steps; the local one is here, the one on Ray is in `ray_jobs`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Runner(Protocol):
     def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]: ...
 
     def halt(self) -> None:
-        """From another thread: the stream ends soon, and what it has not finished is dropped."""
+        """Called from another thread: the stream ends soon, and unfinished batches are dropped."""
 
 
 class LocalRunner:
-    """This process: child processes decode the next batches while the models encode this one."""
+    """Runs in this process: its children decode the next batches while the models encode the current one."""
 
     name = "local"
 
@@ -38,7 +38,7 @@ class LocalRunner:
 
     def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]:
         decode = self._decode = DecodeStep(config, config.decode.workers)
-        # Two threads: while one batch drains its last children, the next one already keeps the others busy.
+        # Two threads: while the last items of one batch are decoded, the next batch keeps the other children busy.
         threads = ThreadPoolExecutor(2, thread_name_prefix="fuseid-decode-ahead")
         try:
             with closing(map_ahead(lambda batch: threads.submit(decode, batch), work, 2)) as batches:

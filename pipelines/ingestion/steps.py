@@ -1,6 +1,6 @@
-"""The two heavy steps, each a function of an Arrow batch to an Arrow batch: decode, then encode.
+"""The two expensive steps, decode and encode, each a function from an Arrow batch to an Arrow batch.
 
-A bad item never raises: it leaves with its `error_*` columns set and takes no further part.
+A bad item never raises: its row gets the `error_*` columns, and later steps skip it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def fail(row: Row, stage: str, error: Exception) -> None:
 class DecodeStep:
     """WORK -> WORK with frames, thumbnail, facts and a normalised caption.
 
-    A file whose bytes are those already in the store is not decoded: its stored vectors stand. Media from elsewhere
-    are fetched ahead of the decoding, and their copies removed as soon as they are decoded.
+    A file whose bytes have the stored hash is not decoded: its stored vectors stay valid. Media in shards or at remote
+    uris are fetched ahead of the decoding, and the copies are deleted as soon as they are decoded.
     """
 
     def __init__(self, config: Config, workers: int) -> None:
@@ -71,13 +71,13 @@ class DecodeStep:
         self._fetcher.close()
 
     def _wants_media(self, row: Row) -> bool:
-        """Whether the row's medium has to be looked at."""
+        """Whether the row's medium has to be read."""
         if row["error_class"]:
             return False
         try:
             row["caption"] = normalise_caption(row["caption"], self._config.max_caption_chars)
             if row["kind"] not in (None, *KINDS):
-                raise Unrecognised(f"kind {row['kind']!r} is none of {', '.join(KINDS)}")
+                raise Unrecognised(f"kind {row['kind']!r} is not one of {', '.join(KINDS)}")
             if row["path"] is None:
                 if row["caption"] is None and row["external"] is None:
                     raise EmptyItem("the item has neither media nor caption")
@@ -91,30 +91,30 @@ class DecodeStep:
     def _decoded(
         self, fetched: Iterable[tuple[Row, LocalFile | ItemError]]
     ) -> Iterator[tuple[Row, Decoded | ItemError]]:
-        """What comes of the rows that have to be decoded; a file is drawn when the pool has room for it."""
-        going: deque[tuple[Row, LocalFile]] = deque()
+        """The results of the rows that have to be decoded; a file is requested when the pool has room for it."""
+        in_pool: deque[tuple[Row, LocalFile]] = deque()
 
-        def drawn() -> Iterator[tuple[str, str]]:
+        def to_decode() -> Iterator[tuple[str, str]]:
             for row, file in fetched:
                 if isinstance(file, ItemError):
                     fail(row, "fetch", file)
                     continue
                 try:
                     if self._is_new(row, file.path):
-                        going.append((row, file))
+                        in_pool.append((row, file))
                         yield file.path, row["kind"]
                         continue
                 except ItemError as error:
                     fail(row, "decode", _of_row(error, row, file))
                 file.release()
 
-        for result in self._pool.decode_many(drawn()):
-            row, file = going.popleft()
+        for result in self._pool.decode_many(to_decode()):
+            row, file = in_pool.popleft()
             file.release()
             yield row, _of_row(result, row, file) if isinstance(result, ItemError) else result
 
     def _is_new(self, row: Row, path: str) -> bool:
-        """Whether the file at `path` has to be decoded; sets the row's kind where it has none."""
+        """Whether the file at `path` has to be decoded; sets the row's kind if it has none."""
         if not os.path.lexists(path):
             raise MissingFile(f"no such file: {row['uri']}")
         if row["media_hash"] is not None or row["kind"] not in ("image", "video"):
@@ -132,7 +132,7 @@ class DecodeStep:
 
 
 def _of_row(error: ItemError, row: Row, file: LocalFile) -> ItemError:
-    """A copy has a name that says nothing: the row's uri takes its place."""
+    """The error with the row's uri in place of the name of a temporary copy, which means nothing to the user."""
     return type(error)(str(error).replace(repr(file.path), repr(row["uri"]))) if file.is_copy else error
 
 
@@ -157,7 +157,7 @@ def _with_frames(rows: Sequence[Row], frames: Sequence[Decoded | None]) -> pa.Re
 
 
 def _binary(frames: Sequence[Decoded | None]) -> pa.Array:
-    """One copy of all frames into one Arrow buffer; pa.array would take bytes objects only, a copy more."""
+    """Copies all frames once, into one Arrow buffer; pa.array takes only bytes objects, which would be another copy."""
     sizes = [0 if decoded is None else decoded.frames.nbytes for decoded in frames]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     data = np.empty(offsets[-1], dtype=np.uint8)
@@ -170,9 +170,9 @@ def _binary(frames: Sequence[Decoded | None]) -> pa.Array:
 
 
 class EncodeStep:
-    """WORK with frames -> DONE: fills the vectors that are wanted; frames end here.
+    """WORK with frames -> DONE: computes the vectors that are wanted; frames are dropped.
 
-    clip, vlm: the encoders, or None where switched off. describes: the VLM also gives captions or tags.
+    clip, vlm: the encoders, or None if switched off. describes: whether the VLM also generates captions or tags.
     """
 
     def __init__(self, clip: ClipLike | None, vlm: VlmLike | None, describes: bool = False) -> None:
@@ -193,10 +193,10 @@ class EncodeStep:
             captioned = [i for i in live if rows[i]["want_text"] and rows[i]["caption"] is not None]
             self._fill(rows, captioned, "clip_text", lambda i: clip.encode_texts([rows[j]["caption"] for j in i]))
         if vlm is not None:
-            # A VLM's vectors of words alone lie apart from those of pictures (the modality gap), which fusion could not
-            # tell (docs/benchmarks/fusion.md): where CLIP has read the caption, the VLM's vector is absent.
-            words_alone = [i for i in live if clip is None and rows[i]["want_text"] and rows[i]["uri"] is None]
-            wanted = with_frames + [i for i in words_alone if rows[i]["caption"] is not None]
+            # A VLM's vectors of text alone lie apart from those of pictures (the modality gap), and fusion cannot
+            # distinguish the two (docs/benchmarks/fusion.md): if CLIP encodes the caption, the VLM does not.
+            text_alone = [i for i in live if clip is None and rows[i]["want_text"] and rows[i]["uri"] is None]
+            wanted = with_frames + [i for i in text_alone if rows[i]["caption"] is not None]
             items = [(() if frames[i] is None else frames[i], row["caption"]) for i, row in enumerate(rows)]
             self._fill(rows, wanted, "vlm", lambda which: vlm.encode_items([items[i] for i in which]))
             if self._describes:
@@ -221,16 +221,16 @@ class EncodeStep:
     def _describe(
         self, rows: list[Row], which: list[int], describe: Callable[[list[int]], Sequence[Description]]
     ) -> None:
-        for i, said in self._each(rows, which, "vlm_caption", describe):
-            rows[i]["vlm_caption"] = said.caption
-            rows[i]["vlm_tags"] = None if said.tags is None else list(said.tags)
+        for i, description in self._each(rows, which, "vlm_caption", describe):
+            rows[i]["vlm_caption"] = description.caption
+            rows[i]["vlm_tags"] = None if description.tags is None else list(description.tags)
 
     def _each(
         self, rows: list[Row], which: list[int], column: str, compute: Callable[[list[int]], Iterable[Any]]
     ) -> list[tuple[int, Any]]:
-        """What is computed for those of `which` whose column does not stand: for all at once; where that raises, one by
-        one, so that only the bad item is rejected."""
-        which = [i for i in which if not rows[i]["error_class"] and column not in (rows[i]["stands"] or ())]
+        """Computes a column for those of `which` that do not keep a stored value: for all at once; if that raises, one
+        by one, so that only the bad item is rejected."""
+        which = [i for i in which if not rows[i]["error_class"] and column not in (rows[i]["kept"] or ())]
         if not which:
             return []
         try:
@@ -243,7 +243,7 @@ class EncodeStep:
 
 
 def _frames_of(batch: pa.RecordBatch) -> list[Any]:
-    """Per row its frames uint8 [T, H, W, 3], or None: views of the batch's memory, where Arrow's scalars would copy."""
+    """For each row its frames uint8 [T, H, W, 3], or None: views of the batch's memory; Arrow's scalars would copy."""
     frames, shapes = batch.column("frames"), batch.column("frames_shape").to_pylist()
     _, offsets, data = frames.buffers()
     starts = np.frombuffer(offsets, np.int64)[frames.offset :]

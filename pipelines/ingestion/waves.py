@@ -1,4 +1,4 @@
-"""Waves: finished batches gathered until a commit is due, and what came of them."""
+"""Waves: finished batches are collected until a commit is due, and their results are counted."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from fuseid.pipelines.ingestion.plan import Plan
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.store.messages import command
 
-# A share of fewer items says little.
+# A share of failed items is judged only from so many items on.
 _ENOUGH = 100
-# Lance merges within 300 MB and refuses more; a row grows on its way there, by its fused vector.
+# Lance's merge fails with more than 300 MB of memory; a row grows before it is merged, by its fused vector.
 _WAVE_BYTES = 128 << 20
 
 
 class Waves:
-    """Batches go in, commits come out; `run` is kept up to date with what is durable.
+    """Collects batches and commits them; `run` counts what is committed.
 
-    kept: failed items whose rows in the store stay as they are. unchanged: items whose media turned out to be those in
-    the store.
+    kept: failed items whose rows in the store stay as they are. unchanged: items whose media have the bytes that the
+    store knows.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class Waves:
         committed: Callable[[int], None],
         hint: str | None = None,
     ) -> None:
-        """plan: what the batches come from. committed: called after each commit with their number so far. hint: what
-        may be the cause where too many items fail."""
+        """plan: the plan of the batches. committed: called after each commit with the number of commits so far. hint: a
+        possible cause, for the message if too many items fail."""
         self._committer = committer
         self._config = config
         self._run = run
@@ -59,7 +59,7 @@ class Waves:
         run.seconds |= dict.fromkeys(("decode", "encode", "commit"), 0.0)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Raises TooManyRejected, after a commit of what is good."""
+        """Raises TooManyRejected, after it has committed the good rows."""
         self._buffer.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
@@ -77,7 +77,7 @@ class Waves:
             self.commit()
 
     def commit(self, going_wrong: bool = False) -> None:
-        """going_wrong: no known item gives way to a rejection; nor does one while all items of the run failed."""
+        """going_wrong: a rejection removes no known item; while all items of the run have failed, none does anyway."""
         self._last = time.perf_counter()
         if not self._buffer:
             return
@@ -101,7 +101,7 @@ class Waves:
         return self._run.counts["committed"] + self._run.counts["rejected"]
 
     def end(self) -> None:
-        """Commits the rest. Raises TooManyRejected, also where nothing but rejected items came of the run."""
+        """Commits the rest. Raises TooManyRejected, also if all items of the run were rejected."""
         self._judge(1)
         self.commit()
         failures = self._failures + self._plan.rejected_before
@@ -112,11 +112,11 @@ class Waves:
             )
 
     def _remedy(self, listed: int) -> str:
-        """What to do about items that failed. listed: how many of them the table `rejected` holds."""
+        """What to do about items that failed. listed: how many of them are in the table `rejected`."""
         uri, text = self._plan.store.uri, ""
         if self.kept:
             text = f"{self.kept} known items keep their rows"
-            # A failed fetch costs no known item under any limit.
+            # A failed fetch removes no known item, whatever the limit.
             if costs := self.kept - self._unread:
                 text += f" (--max-rejected 100% would move {costs} of them to the rejected items)"
             text += ". "
@@ -127,7 +127,7 @@ class Waves:
 
     @property
     def _all_failed(self) -> bool:
-        """Whether no item so far is in the store, finished or kept as it is, and that is not allowed."""
+        """Whether no item so far is in the store, neither written nor kept, and `max_rejected` does not allow that."""
         limit, counts = self._config.max_rejected, self._plan.counts
         if limit is not None and limit.endswith("%") and allowed(limit, 100) >= 100:
             return False
@@ -135,7 +135,7 @@ class Waves:
         return in_store == 0
 
     def _judge(self, enough: int) -> None:
-        """A run that goes wrong must cost nothing that was good: what is in `contents` stays."""
+        """Raises TooManyRejected if more items failed than allowed; rows of known items in `contents` stay."""
         failed, limit = self._failures.count, self._config.max_rejected
         if limit is None or failed <= allowed(limit, self._seen) or (limit.endswith("%") and self._seen < enough):
             return

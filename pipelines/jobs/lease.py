@@ -1,8 +1,8 @@
 """The lease: one writer to a database at a time, also from several machines.
 
-A row with an epoch, taken by a conditional upsert: of two writers that saw the same epoch, Lance commits one and the
-other's condition no longer holds, so it works wherever Lance does. The holder renews it; a holder that is silent past
-the expiry, or whose process is dead here, has lost it.
+The lease is a row with an epoch, taken by a conditional upsert: of two writers that have read the same epoch, Lance
+commits one, and the condition of the other no longer holds. So it works wherever Lance works. The holder renews the
+row; it loses the lease if it has not renewed it before the expiry, or if its process on this machine is dead.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from fuseid.pipelines.jobs.stopping import ending
 from fuseid.pipelines.store.store import Store
 
 _NAME = "writer"
-# In the configuration of the table: whoever takes the lease next has to fence.
+# Key in the configuration of the table: whether the process that takes the lease next has to call `Store.fence`.
 _OWED = "fence_owed"
 
 
 class Lease:
-    """A context manager; inside it the store asks `check()` before every commit.
+    """A context manager; inside it the store calls `check()` before every commit.
 
-    Whoever takes over from a holder that may still live fences it off first: a process that was stopped (SIGSTOP, a
-    paused machine) right between its check and its commit finds that commit refused when it goes on.
+    A process that takes the lease from a holder that may still be alive first fences that holder off: if the holder was
+    paused (SIGSTOP, a paused machine) between its check and its commit, the commit fails when the holder continues.
     """
 
     def __init__(self, store: Store, seconds: float = 30.0) -> None:
@@ -45,15 +45,15 @@ class Lease:
         self._epoch = 0
         self._stop = threading.Event()
         self._lost = False
-        self._beat: threading.Thread | None = None
+        self._renewal: threading.Thread | None = None
 
     def check_free(self) -> dict | None:
-        """The row of the lease, None where nobody has taken it yet. Raises LeaseHeld while another process holds it."""
+        """The row of the lease, None if it was never taken. Raises LeaseHeld while another process holds it."""
         row = self._read()
         if row is not None and row["holder"] and not _is_free(row):
             left = max(0.0, row["expires_at"] - time.time())
             raise LeaseHeld(
-                f"another run is writing to {self._store.uri}: process {row['pid']} on {_name(row)}, "
+                f"another run is writing to {self._store.uri}: process {row['pid']} on {_host_name(row)}, "
                 f"its lease is valid for {left:.0f} s; wait for it or stop it"
             )
         return row
@@ -61,15 +61,15 @@ class Lease:
     def __enter__(self) -> Lease:
         row = self.check_free()
         self._epoch = 1 if row is None else row["epoch"] + 1
-        # The holder before may live and stand right before a commit. What is noted first outlives a taker that dies.
+        # The former holder may be alive and about to commit. This is recorded first, in case this process dies.
         may_live = row["holder"] and not _is_dead(row) if row is not None else self._store.has_contents()
         if may_live:
             self._store.configure("lease", {_OWED: True})
         try:
             if not self._swap(self.holder):
                 raise LeaseHeld(f"another run has just begun to write to {self._store.uri}; wait for it")
-            self._beat = threading.Thread(target=self._renew, name="fuseid-lease", daemon=True)
-            self._beat.start()
+            self._renewal = threading.Thread(target=self._renew, name="fuseid-lease", daemon=True)
+            self._renewal.start()
             self._store.writer = self
             if self._store.configured("lease", _OWED):
                 reached("fence.begun")
@@ -77,7 +77,7 @@ class Lease:
                 self._store.configure("lease", {_OWED: False})
             reached("lease.taken")
         except BaseException:
-            # A signal, say: nobody will call __exit__.
+            # For example a signal: __exit__ will not be called.
             with ending():
                 row = self._read()
                 if row is not None and row["holder"] == self.holder:
@@ -91,8 +91,8 @@ class Lease:
         with ending():
             self._store.writer = None
             self._stop.set()
-            if self._beat is not None:
-                self._beat.join()
+            if self._renewal is not None:
+                self._renewal.join()
             if not self._lost:
                 reached("lease.releasing")
                 self._epoch += 1
@@ -100,7 +100,7 @@ class Lease:
                 self._store.dataset("lease").cleanup_old_versions(older_than=timedelta(seconds=1))
 
     def check(self) -> None:
-        """Raises LeaseLost once another process holds the lease. Asked before every commit."""
+        """Raises LeaseLost once another process holds the lease. Called before every commit."""
         row = self._read()
         if self._lost or row is None or row["holder"] != self.holder:
             self._lost = True
@@ -111,10 +111,10 @@ class Lease:
         return next((row for row in rows if row["name"] == _NAME), None)
 
     def _swap(self, holder: str) -> bool:
-        """Compare and swap: succeeds only if the stored epoch is still the one before ours."""
+        """Compare and swap: succeeds only if the stored epoch is still the one before `self._epoch`."""
         me = psutil.Process()
         row = {
-            "name": _NAME, "epoch": self._epoch, "holder": holder, "host": _place(), "pid": os.getpid(),
+            "name": _NAME, "epoch": self._epoch, "holder": holder, "host": _host(), "pid": os.getpid(),
             "process_start": me.create_time(), "expires_at": time.time() + self._seconds,
         }  # fmt: skip
         merge = self._store.dataset("lease").merge_insert("name")
@@ -130,20 +130,20 @@ class Lease:
                     self._lost = True
                     return
             except Exception:
-                # A store that cannot be reached for a moment: the next beat tries again, check() decides.
+                # The store may be unreachable for a moment: the next renewal tries again, and check() decides.
                 self._epoch -= 1
 
 
-def _place() -> str:
-    """Where a process id means what it means to this process: host, boot, namespace of a container. Host names alone
-    are often the same for containers, and for machines of one image."""
+def _host() -> str:
+    """Where a process id means the same as in this process: host name, boot and container namespace. A host name alone
+    is not enough: containers often share one, and so do machines made from one image."""
     parts = [socket.gethostname()]
-    with suppress(OSError):  # Linux alone has these
+    with suppress(OSError):  # only Linux has these
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
     return "/".join(parts)
 
 
-def _name(row: dict) -> str:
+def _host_name(row: dict) -> str:
     return row["host"].partition("/")[0]
 
 
@@ -152,12 +152,12 @@ def _is_free(row: dict) -> bool:
 
 
 def _is_dead(row: dict) -> bool:
-    """Whether the holder's process is known to have ended; of one on another host nothing is known."""
-    if row["host"] != _place():
+    """Whether the holder's process is known to have ended; about a process on another host nothing is known."""
+    if row["host"] != _host():
         return False
     try:
         process = psutil.Process(row["pid"])
-        # A zombie is dead, whoever fails to ask for its exit status.
+        # A zombie has ended; its parent has only not read its exit status.
         is_dead = process.status() == psutil.STATUS_ZOMBIE
         return is_dead or abs(process.create_time() - row["process_start"]) > 1.0
     except psutil.NoSuchProcess:

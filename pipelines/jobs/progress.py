@@ -1,4 +1,4 @@
-"""How long work tells how far it is."""
+"""How jobs report their progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 
 class Progress(Protocol):
-    """Told of work as it happens; the command line shows bars."""
+    """Receives reports of work as it is done; the command line shows bars."""
 
     def begin(self, stage: str, total: int | None) -> None: ...
 
@@ -27,7 +27,7 @@ class Silent:
 def tracked(
     batches: Iterable[pa.RecordBatch], stage: str, total: int | None, progress: Progress
 ) -> Iterator[pa.RecordBatch]:
-    """The same batches; progress advances by the rows of each once the reader asks for the next."""
+    """The same batches; the progress advances by the rows of a batch when the reader asks for the next one."""
     progress.begin(stage, total)
     for batch in batches:
         yield batch

@@ -1,4 +1,4 @@
-"""One row in `runs` per job, written when it starts and again however it ends."""
+"""One row in `runs` per job, written when it starts and again when it ends, for whatever reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fuseid.core.faults import reached
 from fuseid.core.schemas import RUNS
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.stopping import ending, stopped
-from fuseid.pipelines.store.integrity import check_integrity, damage_named
+from fuseid.pipelines.store.integrity import check_integrity, explained_errors
 from fuseid.pipelines.store.rows import sql_string
 from fuseid.pipelines.store.store import Store
 
@@ -30,7 +30,7 @@ log = logging.getLogger("fuseid")
 
 @dataclass
 class Run:
-    """What a job fills in as it goes."""
+    """What a job records while it runs."""
 
     run_id: str
     job: str
@@ -50,9 +50,9 @@ class Run:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
     def stages(self) -> list[dict[str, Any]]:
-        """Per stage its seconds, the items that went through it, and items per second; `total` is the last.
+        """For each stage its seconds, the items that went through it, and items per second; `total` is the last.
 
-        decode and encode run in several processes: their seconds are added up.
+        decode and encode run in several processes; their seconds are the sum over all processes.
         """
         committed, assigned = self.counts.get("committed", 0), self.counts.get("assigned", 0)
         finished = committed + self.counts.get("rejected", 0)
@@ -66,7 +66,7 @@ class Run:
         return rows
 
     def device_seconds_per_thousand(self) -> float | None:
-        """Seconds of encoders, on whatever device, for a thousand items."""
+        """Seconds that the encoders took for a thousand items, on any device."""
         encoded = self.counts.get("committed", 0)
         return round(1000 * self.seconds.get("encode", 0.0) / encoded, 3) if encoded else None
 
@@ -81,7 +81,8 @@ class Run:
 
 
 def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
-    """The configuration of a run, and the folder that its relative uris started from. Raises StoreError."""
+    """The configuration of a run, and the folder from which its relative uris started. Raises StoreError if there is no
+    such run."""
     rows = store.dataset("runs").to_table(columns=["config", "source"], filter=f"run_id = {sql_string(run_id)}")
     if not rows.num_rows:
         raise StoreError(f"{store.uri} has no run {run_id}, which its rows name; was the table altered?")
@@ -91,12 +92,12 @@ def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
 
 @contextmanager
 def writing_job(store: Store, job: str, config: Config, source: str | None = None) -> Iterator[Run]:
-    """What every job that writes runs in: it holds the lease, finds the database whole, and has a row in `runs`.
+    """Every job that writes runs inside this: it holds the lease, has a row in `runs`, and the database was checked.
 
-    source: as of `recorded`. Raises LeaseHeld while another job writes, StoreError for a damaged database.
+    source: see `recorded`. Raises LeaseHeld while another job writes, StoreError for a damaged database.
     """
     with (
-        damage_named(store.uri),
+        explained_errors(store.uri),
         Lease(store, config.run.lease_seconds),
         recorded(store, job, config, source) as run,
     ):
@@ -106,10 +107,11 @@ def writing_job(store: Store, job: str, config: Config, source: str | None = Non
 
 @contextmanager
 def recorded(store: Store, job: str, config: Config, source: str | None = None) -> Iterator[Run]:
-    """Under the lease: the row says `running` until the block ends, then `done`, `stopped`, or the error that ended it.
+    """To be used under the lease: the job's row says `running` until the block ends, then `done`, `stopped`, or the
+    error that ended it.
 
-    A row that another run left `running` becomes `killed`: that run no longer holds the lease. source: the folder that
-    relative uris start from, of a job that reads media.
+    A row that another run has left at `running` becomes `killed`, since that run no longer holds the lease. source: for
+    a job that reads media, the folder from which relative uris start.
     """
     started = datetime.now(UTC)
     run = Run(f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", job)
@@ -139,7 +141,7 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
     except BaseException as error:
         outcome = _outcome(error)
         log.info("run %s: %s", run.run_id, outcome)
-        # What ended the run is to be told, a full disk say, not that its row could not be written either.
+        # The error to report is the one that ended the run, such as a full disk, not a failure to write its row.
         with ending(), suppress(OSError, RuntimeError, ValueError):
             write(outcome)
         raise

@@ -1,7 +1,8 @@
 """Stopping: what SIGTERM and Ctrl-C do to a command, from its start to its end.
 
-The first one ends what is at work by an exception in the main thread. Inside `stoppable` it is noted instead, so that a
-run finishes what it has in hand, and a second one raises. Inside `ending`, the last steps of a run, they are ignored.
+A signal raises an exception in the main thread, which ends the command. Inside `stoppable` the first signal is only
+recorded, so that a run can finish the work in progress, and the second one raises. Inside `ending`, the last steps of a
+run, signals are ignored.
 """
 
 from __future__ import annotations
@@ -17,32 +18,34 @@ from typing import Any
 from fuseid.core.errors import Stopped
 from fuseid.core.signals import SIGNALS
 
-# `timeout` signals its command, then the command's group; a wrapper passes on what the terminal has sent to both.
+# A second signal within this time is the same request: `timeout` signals its command and then the command's group, and
+# a wrapper passes on a signal that the terminal has already sent to both.
 _ECHO_SECONDS = 0.5
 
 
 class Interrupted(SystemExit):
-    """A signal ends a command: what is open is closed on the way up, and the row in `runs` says `stopped`."""
+    """Raised by a signal to end a command: what is open is closed, and the row in `runs` says `stopped`."""
 
 
 class Stop:
-    """Whether a signal has come for a run or a command, and how long it may still take. Safe to ask from any thread."""
+    """Whether a signal has requested a run or a command to stop, and whether its time to finish is over. Safe to read
+    from any thread."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._signal = 0
         self._since = float("inf")
 
-    def tell(self, signal_number: int) -> bool:
-        """False for an echo of the signal just before."""
+    def request(self, signal_number: int) -> bool:
+        """Records a signal. False if it is the same request as the signal just before it."""
         now = time.monotonic()
-        if self.told and now - self._since < _ECHO_SECONDS:
+        if self.requested and now - self._since < _ECHO_SECONDS:
             return False
         self._signal, self._since = signal_number, now
         return True
 
     @property
-    def told(self) -> bool:
+    def requested(self) -> bool:
         return self._signal != 0
 
     @property
@@ -50,58 +53,59 @@ class Stop:
         return time.monotonic() - self._since > self._seconds
 
     def error(self, outcome: str) -> Stopped:
-        """outcome: what was finished, and what to do now."""
+        """The error that reports the stop. outcome: what was finished, and what to do next."""
         name = "Ctrl-C" if self._signal == signal.SIGINT else signal.Signals(self._signal).name
         return Stopped(f"stopped by {name}: {outcome}", self._signal)
 
 
-# Of the command at work; None where a program calls a job by itself.
+# That of the running command; None if a job runs outside `command`, called by a user's program.
 _command: Stop | None = None
 
 
 @contextmanager
 def command() -> Iterator[Stop]:
-    """Around a whole command, in the main thread. Afterwards signals are ignored, for its process ends."""
+    """Encloses a whole command, in the main thread. Afterwards signals are ignored, since the process is ending."""
     global _command
     stop = _command = Stop(0)
 
     def end(number: int, frame: FrameType | None) -> None:
-        if stop.tell(number):
+        if stop.request(number):
             raise Interrupted(128 + number)
 
     _handle(end)
     try:
         yield stop
     finally:
-        # Python puts handlers of its own back to the default before the process is gone, but not this one.
+        # As it exits, Python replaces handlers written in Python by the default, but it leaves SIG_IGN in place.
         _handle(signal.SIG_IGN)
         _command = None
 
 
 def stopped() -> bool:
-    """Whether a signal has come for the command at work. It is then the cause of whatever ends the command: Lance and
-    Ray raise errors of their own in place of Interrupted, and another process may have died of the same signal."""
-    return _command is not None and _command.told
+    """Whether a signal has requested the running command to stop. The signal is then the cause of any error that ends
+    the command: Lance and Ray raise errors of their own in place of Interrupted, and another process may have died of
+    the same signal."""
+    return _command is not None and _command.requested
 
 
 @contextmanager
 def stoppable(seconds: float) -> Iterator[Stop]:
-    """Inside, the first signal is noted and the second one does what it did before. Only the main thread gets signals;
-    elsewhere nothing is installed.
+    """Inside, the first signal is only recorded, and the second one has the effect that it has outside. Only the main
+    thread gets signals; in another thread nothing is installed.
 
-    seconds: how long the run may take to finish once it was told.
+    seconds: how long the run may take to finish after the first signal.
     """
     stop = Stop(seconds)
 
     def note(number: int, frame: FrameType | None) -> None:
-        again = stop.told
-        if not stop.tell(number):
+        again = stop.requested
+        if not stop.request(number):
             return
         if again:
             restore()
             signal.raise_signal(number)
         elif _command is not None:
-            _command.tell(number)
+            _command.request(number)
 
     with _handled(note) as restore:
         yield stop
@@ -109,13 +113,13 @@ def stoppable(seconds: float) -> Iterator[Stop]:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """Inside, signals are ignored: a run says how it ended and gives its lease back, which takes a moment."""
+    """Inside, signals are ignored, for the moment in which a run records how it ended and releases its lease."""
     with _handled(_ignore):
         yield
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Not SIG_IGN, of which Python complains when a signal came just before."""
+    """Used in place of SIG_IGN, about which Python complains if a signal has come just before."""
 
 
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
@@ -123,7 +127,7 @@ Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 @contextmanager
 def _handled(handler: Handler) -> Iterator[Callable[[], None]]:
-    """-> what puts the former handlers back before the end of the block."""
+    """Inside, signals have this handler -> a function that puts the former handlers back before the block ends."""
     before = _handle(handler) if threading.current_thread() is threading.main_thread() else {}
 
     def restore() -> None:
@@ -138,7 +142,8 @@ def _handled(handler: Handler) -> Iterator[Callable[[], None]]:
 
 
 def _handle(handler: Handler) -> dict[int, Any]:
-    """-> the former handlers. What is ignored stays so, as a shell leaves Ctrl-C for what it starts in background."""
+    """Installs a handler -> the former handlers. A signal that is ignored stays ignored: a shell ignores Ctrl-C for
+    commands that it starts in the background."""
     found = {number: signal.getsignal(number) for number in SIGNALS}
     before: dict[int, Any] = {
         number: former for number, former in found.items() if former not in (signal.SIG_IGN, None)

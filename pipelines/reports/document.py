@@ -1,4 +1,4 @@
-"""Report: how good a tokenizer's semantic IDs are, from one pinned version of the store."""
+"""Report: how good a tokenizer's semantic IDs are, measured at one pinned version of the store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fuseid.pipelines.reports.findings import comparison, findings
 from fuseid.pipelines.reports.items import Sample, drawn_items, read_codes
 from fuseid.pipelines.reports.prefixes import SharedCodes, first_codes
 from fuseid.pipelines.reports.slices import Slicing
-from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.messages import command, no_ids
 from fuseid.pipelines.store.pinned_tables import PinnedTables
 from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.code_use import code_measures
@@ -31,9 +31,9 @@ from fuseid.tokenizers.fidelity import vector_measures
 from fuseid.tokenizers.measures import DEFINITIONS, Measure
 from fuseid.tokenizers.neighbours import neighbour_measures
 
-# A slice of fewer items is marked: its figures say little.
+# Slices of fewer items are marked: their figures are not reliable.
 SMALL_SLICE = 50
-# What is told of a slice, and at which level or depth; 0 is the last.
+# The measures of a slice, and at which level or depth; 0 is the last.
 _OF_A_SLICE = (
     ("collision_a", None), ("collision_b", None), ("prefix_collision", 1), ("prefix_pairs", 1),
     ("normalised_entropy", 1), ("r2", 0), ("recall@10", None),
@@ -52,15 +52,16 @@ def report(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """A plain dictionary, fit for JSON: what is known of the codes of all items that are in the catalogue now, and of
-    the vectors of a sample of them; for one tokenizer, by default the champion, or for `compare` beside it.
+    """A plain dictionary that can be written as JSON: measures of the codes of all items that are in the catalogue now,
+    and of the vectors of a sample of them; for one tokenizer, by default the champion, and for `compare` beside it.
 
-    sample: items whose vectors are looked at, those with the lowest hash of their content_id. queries: of these the
-    first, whose neighbours are looked for among the sample. popularity: a numeric attribute, attributes: any others;
-    the figures are also told by slice. Held of every item: 4 bytes a level, 8 for its vector's fingerprint, 1 a way of
-    slicing, 8 for its popularity, and for a moment a few numbers to sort them by; no text, picture or vector.
+    sample: how many items' vectors are measured, those with the lowest hash of their content_id. queries: how many of
+    these, the first ones, are compared with their neighbours in the sample. popularity: a numeric attribute,
+    attributes: any others; measures are also given by their slices. Memory for every item: 4 bytes per level, 8 for its
+    vector's fingerprint, 1 per way to slice, 8 for its popularity, and for a moment a few numbers to sort them by; no
+    text, picture or vector.
 
-    Raises BadInput for an unknown attribute, StoreError where there are no IDs, ArtifactError for no such tokenizer.
+    Raises BadInput for an unknown attribute, StoreError if there are no IDs, ArtifactError for an unknown tokenizer.
     """
     progress = progress or Silent()
     store = Store.open(uri)
@@ -68,7 +69,7 @@ def report(
     champion = store.setting("champion")
     name = tokenizer_id or champion
     if name is None:
-        raise StoreError(f"{uri} has no semantic IDs yet; {command('fit', uri)} gives them")
+        raise StoreError(no_ids(uri))
     if sample < 2 or queries < 1:
         raise BadInput(f"a report looks at 2 items and 1 query at least, got sample {sample} and queries {queries}")
     if compare == name:
@@ -106,7 +107,7 @@ def _column(
     pinned: PinnedTables, tokenizer: Tokenizer, champion: bool, drawn: pa.Table, slicing: Slicing, settings: _Settings,
     progress: Progress, history: list[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
-    """One tokenizer's part of the document."""
+    """The part of the document about one tokenizer."""
     codes = read_codes(pinned, tokenizer, slicing, progress)
     if not len(codes.codes_NL):
         raise StoreError(
@@ -168,7 +169,7 @@ def _column(
 def _neighbours(
     sample: Sample, rows_S: np.ndarray, settings: _Settings, ks: tuple[int, ...] = (10, 100), permutations: int = 20
 ) -> list[Measure]:
-    """Of the first `queries` of the rows, among the whole sample."""
+    """The measures of neighbours: of the first `queries` rows, among the whole sample."""
     own = rows_S[: settings.queries]
     ks = tuple(k for k in ks if k < len(sample.codes_SL))
     if not len(own) or not ks:
@@ -183,8 +184,9 @@ def _slice_measures(
     codes_NL: np.ndarray, sizes: Sequence[int], alone_N: np.ndarray, sample: Sample, rows_S: np.ndarray,
     tokenizer: Tokenizer, settings: _Settings,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Those of `_OF_A_SLICE`. Collisions are those among the slice's own items, but for `shares_id`, which counts the
-    items that share their ID with any other: the only one of them that slices of different size compare in."""
+    """The measures in `_OF_A_SLICE`. Collisions are those among the slice's own items, except for `shares_id`, which
+    counts the items that share their ID with any other item: only this one can be compared between slices of different
+    size."""
     found = code_measures(codes_NL, sizes, permutations=0)
     if len(rows_S) > 1:
         vectors_SD, codes_SL = sample.vectors_SD[rows_S], sample.codes_SL[rows_S]
@@ -205,10 +207,10 @@ def _fit_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _descending(counts: np.ndarray) -> list[int]:
-    """Of the codes in use."""
+    """The counts of the codes in use, the largest first."""
     return sorted(counts[counts > 0].tolist(), reverse=True)
 
 
 def _plain(measure: Measure) -> dict[str, Any]:
-    """JSON knows no NaN."""
+    """The measure as JSON, with null for NaN."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(measure).items()}

@@ -1,4 +1,4 @@
-"""What stands out in a report, in plain words: a few rules with thresholds, which docs/quality.md explains."""
+"""What stands out in a report, as sentences: a few rules with thresholds, which docs/quality.md explains."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from fuseid.tokenizers.measures import definition
 
-# A level needs this many items a code before its use says anything.
+# The use of a level's codes is judged only with at least so many items per code.
 ITEMS_PER_CODE = 10
 COLLAPSED_BELOW = 0.5
 UNEVEN_BELOW = 0.85
@@ -19,7 +19,7 @@ IDLE_LEVEL_BELOW = 0.02
 STALE_BY = 0.05
 SLICE_SHARES_TIMES = 1.5
 
-# What a comparison shows, and at which level: "first", "last", or every one there is.
+# The measures of a comparison, and at which level: "first", "last", or all.
 _COMPARED = {
     "collision_a": "last", "collision_b": "last", "collision_b_distinct": "last", "largest_bucket": "last",
     "prefix_pairs": "first", "utilisation": "every", "normalised_entropy": "every", "r2": "last", "cosine": "last",
@@ -28,7 +28,7 @@ _COMPARED = {
 
 
 def measure(measures: Sequence[Mapping[str, Any]], name: str, level: int | None = None) -> Mapping[str, Any] | None:
-    """The measure of that name and level, level 0 meaning the last there is; None where it was not taken."""
+    """The measure of that name and level, where level 0 means the last one; None if it was not measured."""
     found = [one for one in measures if one["name"] == name]
     if level == 0:
         return found[-1] if found else None
@@ -36,7 +36,8 @@ def measure(measures: Sequence[Mapping[str, Any]], name: str, level: int | None 
 
 
 def findings(column: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Of one tokenizer's part of a report: {"rule", "weight": "warning" or "note", "text"} each, warnings first."""
+    """What stands out in one tokenizer's part of a report: {"rule", "weight": "warning" or "note", "text"} each,
+    warnings first."""
     found = [*_code_use(column), *_collisions(column), *_fidelity(column), *_neighbours(column), *_slices(column)]
     found += [*_drift(column), *_items(column)]
     rows = [{"rule": rule, "weight": weight, "text": text} for rule, weight, text in found]
@@ -44,8 +45,8 @@ def findings(column: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def comparison(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The main measures of two tokenizers side by side; `better` is the id of the one whose interval lies apart on the
-    good side, None where the intervals meet or there are none."""
+    """The main measures of two tokenizers side by side; `better` is the id of the better tokenizer, None if the
+    intervals overlap or there are none."""
     rows = []
     for name, which in _COMPARED.items():
         for level in _levels(first, second, name, which):
@@ -79,7 +80,7 @@ _Found = Iterator[tuple[str, str, str]]
 
 def _code_use(column: Mapping[str, Any]) -> _Found:
     balanced = column["config"].get("balanced")
-    mend = "fit with smaller tokenizer.codebook_sizes" if balanced else "fit with tokenizer.balanced: true"
+    remedy = "fit with smaller tokenizer.codebook_sizes" if balanced else "fit with tokenizer.balanced: true"
     sizes = list(enumerate(column["codebook_sizes"], 1))
     few = [number for number, size in sizes if column["items"] < ITEMS_PER_CODE * size]
     if few:
@@ -92,10 +93,10 @@ def _code_use(column: Mapping[str, Any]) -> _Found:
         entropy = measure(column["measures"], "normalised_entropy", number)
         if use and use["value"] < COLLAPSED_BELOW:
             used = round(use["value"] * size)
-            yield "collapsed", "warning", f"level {number} uses {used} of {size} codes: collapsed; {mend}"
+            yield "collapsed", "warning", f"level {number} uses {used} of {size} codes: collapsed; {remedy}"
         elif entropy and entropy["value"] < UNEVEN_BELOW:
             as_good = round(size ** entropy["value"])
-            text = f"level {number} uses its {size} codes unevenly, as good as {as_good} even ones; {mend}"
+            text = f"level {number} uses its {size} codes unevenly, as good as {as_good} even ones; {remedy}"
             yield "uneven", "warning", text
 
 

@@ -1,4 +1,4 @@
-"""The items that a report looks at: the codes of all of them, and a sample with its vectors."""
+"""The items that a report measures: the codes of all of them, and a sample with vectors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BATCH = 8192
 
 
 def drawn_items(pinned: PinnedTables, limit: int) -> pa.Table:
-    """At most `limit` items with a fused vector, lowest hash of the content_id first."""
+    """At most `limit` items with a fused vector, those with the lowest hash of the content_id first."""
     if "fused" not in pinned.contents.schema.names:
         return pinned.contents.schema.empty_table()
     columns = ["kind", "caption", "vlm_caption", "attributes", "fused"]
@@ -28,8 +28,9 @@ def drawn_items(pinned: PinnedTables, limit: int) -> pa.Table:
 
 @dataclass(frozen=True)
 class Codes:
-    """Of all items that have an ID, in the order of the table: codes int32 [N, L], the fingerprint of each vector
-    uint64 [N], the slices uint8 [N] by way of slicing, and the popularity above which an item is of the head."""
+    """All items that have an ID, in the order of the table: codes int32 [N, L], the fingerprint of each vector uint64
+    [N], for each way to slice the slice of each item uint8 [N], and the popularity above which an item is in the
+    head."""
 
     codes_NL: np.ndarray
     vectors_N: np.ndarray
@@ -41,7 +42,7 @@ class Codes:
 
 
 def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, progress: Progress) -> Codes:
-    """By the ledger, of the items that are in the catalogue; those of deleted items do not count."""
+    """The codes in the ledger of all items in the catalogue, without those of deleted items."""
     total = pinned.contents.count_rows()
     codes_NL = np.empty((total, len(tokenizer.codebook_sizes)), np.int32)
     vectors_N = np.empty(total, np.uint64)
@@ -76,7 +77,7 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
 
 @dataclass(frozen=True)
 class Sample:
-    """The drawn items that have an ID under the tokenizer, lowest hash first."""
+    """The sampled items that have an ID under the tokenizer, lowest hash first."""
 
     rows: pa.Table
     sids: list[str]
@@ -96,7 +97,7 @@ class Sample:
 
 
 def _ids(pinned: PinnedTables, content_ids: pa.Array, tokenizer_id: str) -> pa.Table:
-    """The ledger's rows of these items under a tokenizer, one for each; null where an item has none."""
+    """The ledger's rows of these items under a tokenizer, one for each; null for an item without an ID."""
     where = f"tokenizer_id = {sql_string(tokenizer_id)}"
     columns = ["content_id", "codes", "suffix", "sid", "fused_fp"]
     rows = table_by_id(pinned.ledger, content_ids.to_pylist(), columns, where)

@@ -1,4 +1,4 @@
-"""The words that tell one group of captions from the rest, by tf-idf."""
+"""The words that distinguish one group of captions from the rest, by tf-idf."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def words_of(caption: str | None) -> set[str]:
 
 
 def telling_words(captions: Iterable[str | None], everywhere: Counter[str], total: int, most: int = 5) -> list[str]:
-    """Words that at least two captions of the group hold. everywhere: how many of `total` captions hold a word."""
+    """Words that occur in at least two captions of the group. everywhere: how many of `total` captions contain a
+    word."""
     here = Counter(word for caption in captions for word in words_of(caption))
     scored = {word: count * math.log(total / everywhere[word]) for word, count in here.items() if count > 1}
     return sorted(scored, key=lambda word: (-scored[word], word))[:most]

@@ -1,4 +1,4 @@
-"""What lies below a prefix: how many items share their codes, and first codes with examples, coarse to fine."""
+"""Items that share a prefix: how many share all codes, and examples below first codes, from coarse to fine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fuseid.tokenizers.buckets import bucket_ids
 
 @dataclass(frozen=True)
 class SharedCodes:
-    """Items of the same codes: the first row of each bucket and its size, and who is alone in his."""
+    """Items of the same codes: the first row and the size of each bucket, and which items are alone in theirs."""
 
     firsts: np.ndarray
     counts: np.ndarray
@@ -39,7 +39,7 @@ class SharedCodes:
         return rows
 
     def largest(self, codes: Codes, most: int = 5) -> list[dict[str, Any]]:
-        """The codes that most items share, and how many different vectors those have."""
+        """The codes that the most items share, and how many different vectors these items have."""
         shared = np.flatnonzero(self.counts > 1)
         found = []
         for bucket in shared[np.argsort(-self.counts[shared], kind="stable")[:most]]:
@@ -49,13 +49,13 @@ class SharedCodes:
         return found
 
 
-# How many first codes are shown: the largest, and those of typical size.
+# How many first codes are shown: of the largest ones, and of those of typical size.
 _LARGEST, _TYPICAL, _EXAMPLES = 4, 4, 10
 _CAPTION = 300
 
 
 def first_codes(codes_NL: np.ndarray, sizes: Sequence[int], sample: Sample) -> list[dict[str, Any]]:
-    """First codes with what stands below them: from each one the largest prefix at the next depth, and so on."""
+    """First codes with a path below each of them: the largest prefix at the next depth, and so on."""
     counts = np.bincount(codes_NL[:, 0], minlength=sizes[0])
     used = sorted(np.flatnonzero(counts).tolist(), key=lambda code: (-counts[code], code))
     middle = len(used) // 2 - _TYPICAL // 2
@@ -73,7 +73,7 @@ def first_codes(codes_NL: np.ndarray, sizes: Sequence[int], sample: Sample) -> l
 
 
 def _descent(code: int, codes_NL: np.ndarray, sample: Sample, captions: Sequence[str | None]) -> list[dict[str, Any]]:
-    """By depth the prefix, its items, and examples of them from the sample."""
+    """For each depth the prefix, its number of items, and examples of them from the sample."""
     rows_N, rows_S = np.flatnonzero(codes_NL[:, 0] == code), np.flatnonzero(sample.codes_SL[:, 0] == code)
     prefix, out = [code], []
     while True:

@@ -1,4 +1,4 @@
-"""Slices of the catalogue, for figures beside each other: by kind, by the values of an attribute, by popularity."""
+"""Slices of the catalogue, whose figures are compared: by kind, by the values of an attribute, by popularity."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pyarrow as pa
 from fuseid.core.errors import BadInput
 
 MOST_VALUES = 10
-# Items among the most popular fifth; a tie with the rest belongs to the rest.
+# The head is the most popular fifth of the items; items that tie with the rest belong to the rest.
 HEAD = 0.2
 _OTHERS, _WITHOUT = 254, 255
 _BY_POPULARITY = "popularity"
 
 
 class Slicing:
-    """Ways to slice, each of them a partition: a slice for each value, then the others, then those without a value.
+    """Ways to slice, each of them a partition: a slice for each value, then other values, then items without a value.
 
     The values of an attribute are its most common ones in `sample`, a table with `kind` and `attributes`.
-    Raises BadInput for an attribute that no row of it has, and for a popularity that is no number.
+    Raises BadInput for an attribute that no row of the sample has, and for a popularity that is not a number.
     """
 
     def __init__(self, sample: pa.Table, attributes: Sequence[str] = (), popularity: str | None = None) -> None:
@@ -48,11 +48,12 @@ class Slicing:
 
     @property
     def ways(self) -> list[str]:
-        """What `labels` tells."""
+        """The keys of `labels`."""
         return [by for by in self.values if by != _BY_POPULARITY]
 
     def labels(self, batch: Any) -> dict[str, np.ndarray]:
-        """uint8 [N] for each way but popularity, which `head_and_tail` tells once all numbers are known."""
+        """For each way to slice the slices of the rows, uint8 [N]; not for popularity, which `add_popularity` adds once
+        the popularity of all rows is known."""
         out = {"kind": _positions(batch["kind"].to_pylist(), self.values["kind"])}
         rows = _attributes_of(batch) if self._attributes else []
         for name in self._attributes:
@@ -61,7 +62,7 @@ class Slicing:
         return out
 
     def numbers(self, batch: Any) -> np.ndarray:
-        """float64 [N], the popularity of each row; NaN where it has none."""
+        """float64 [N], the popularity of each row; NaN if it has none."""
         name = self.popularity or ""
         values = [row.get(name) for row in _attributes_of(batch)]
         wrong = next((v for v in values if v is not None and type(v) not in (int, float)), None)
@@ -76,7 +77,7 @@ class Slicing:
         labels[_BY_POPULARITY] = out
 
     def slices(self, labels: dict[str, np.ndarray]) -> Iterator[tuple[dict[str, Any], int]]:
-        """(what names the slice, its label) of every slice that has items, in the order in which they are shown."""
+        """(what identifies the slice, its label) of every slice that has items, in the order in which they appear."""
         for by, labels_N in labels.items():
             there = np.bincount(labels_N, minlength=256)
             names = [*enumerate(self.values[by]), (_OTHERS, None), (_WITHOUT, None)]
@@ -87,7 +88,7 @@ class Slicing:
 
 
 def popularity_border(numbers_N: np.ndarray) -> float:
-    """The popularity above which an item is one of the most popular fifth; above it are never more than that."""
+    """The popularity above which an item is in the head; at most a fifth of the items are above it."""
     known = numbers_N[~np.isnan(numbers_N)]
     outside = len(known) - int(len(known) * HEAD) - 1
     return float(np.partition(known, outside)[outside]) if outside >= 0 else float("inf")

@@ -1,4 +1,4 @@
-"""Time stamps of every kind to microseconds since 1970 in UTC."""
+"""Converts time stamps of every kind to microseconds since 1970 in UTC."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fuseid.core.errors import BadInput
 from fuseid.pipelines.sequences.options import zone_named
 
 UTC_TIME = pa.timestamp("us", "UTC")
-# What a number counts, by how large it is: each range is the years 1973 to 5138 in that unit, and they do not meet.
+# The unit of a number by its size: each range covers the years 1973 to 5138 in that unit; the ranges do not overlap.
 _UNITS = {"s": (10**8, 10**11), "ms": (10**11, 10**14), "us": (10**14, 10**17), "ns": (10**17, 2**63 - 1)}
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # Years 1 to 9999, those that Python and Parquet readers can show.
@@ -24,10 +24,9 @@ _AWARE = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?
 
 
 class Clock:
-    """Reads time stamps batch by batch; the first decides what the numbers of all are.
+    """Reads time stamps batch by batch; the first one decides the unit of all numbers.
 
-    unit: of numbers, or None to tell it from how large they are. zone: of time stamps that name none, or None to refuse
-    them.
+    unit: of numbers; None derives it from their size. zone: of time stamps without one; None refuses these.
     """
 
     def __init__(self, unit: str | None = None, zone: str | None = None) -> None:
@@ -41,7 +40,7 @@ class Clock:
         self._numbers: bool | None = None
 
     def read(self, column: pa.Array) -> pa.Array:
-        """-> timestamp[us, UTC], null where one is missing or is none.
+        """-> timestamp[us, UTC], null for a time stamp that is missing or invalid.
 
         Raises BadInput for a column of another type, for numbers of no clear unit, and for local times without a zone.
         """
@@ -134,7 +133,7 @@ class Clock:
         try:
             times = texts.cast(kind or pa.timestamp("us"))
         except pa.ArrowInvalid:
-            # One of them is no date: which one?
+            # At least one is not a date: finds out which.
             times = pa.array([_iso_or_none(text) for text in texts.to_pylist()], kind or pa.timestamp("us"))
         return times if kind is not None else self._of_times(times)
 
@@ -151,7 +150,7 @@ def _unit_of(value: float) -> str:
 def _iso_or_none(text: str | None) -> datetime | None:
     try:
         when = datetime.fromisoformat(text or "")
-        # Within a day of the first or last year an offset may lead outside.
+        # On the first or last day of the range, an offset may lead outside it.
         return when.astimezone(UTC) if when.tzinfo else when
     except (ValueError, OverflowError):
         return None

@@ -1,4 +1,4 @@
-"""Events with items by number, on disk in shards of users; and those whose item is unknown, counted and named."""
+"""Events with item numbers, on disk in shards of users; events of unknown items are counted and their items listed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNKNOWN = pa.schema([("content_id", pa.string()), ("events", pa.int64())])
 _NAMED = 20
 # Each is an open file while events are read.
 _MOST_UNKNOWN_PARTS = 64
-# For each such number of events a hash table of all items is made.
+# How many events are joined at a time; each join builds a hash table of all items.
 _JOINED_ROWS = 1 << 19
 
 
@@ -43,7 +43,7 @@ class Events:
     ) -> None:
         """batches: of `Interactions`. joined_rows: events that are joined with the items at a time.
 
-        Raises BadInput where no event's item has an ID.
+        Raises BadInput if no event's item has an ID.
         """
         self.count = self.unknown = 0
         self.shards = shards
@@ -58,7 +58,7 @@ class Events:
             self._spill(rows, found)
         self._known.close()
         self._unknown.close()
-        # What comes next may be other processes, which need it more.
+        # Other processes, which may run next, need the memory more.
         pa.default_memory_pool().release_unused()
         if self.unknown == self.count:
             raise BadInput(
@@ -84,7 +84,7 @@ class Events:
         self._known.write(known, hash_parts(known["user_id"], self.shards))
 
     def read(self) -> Iterator[tuple[int, pa.Table]]:
-        """(number, events) of every shard that has any."""
+        """(number, events) of every shard that has events."""
         for number in range(self.shards):
             if len(events := self._known.read(number)):
                 yield number, events
@@ -95,7 +95,7 @@ class Events:
         return self._times[0], self._times[1]
 
     def time_at(self, share: Fraction) -> int:
-        """The time of the event before which this share of all events with a known item lies; copies count."""
+        """The time of the event before which this share of all events with a known item happened; copies count."""
         low, high = self.span
         return quantile(
             lambda: (np.asarray(events["time"]) for _, events in self.read()),
@@ -106,8 +106,8 @@ class Events:
         )
 
     def write_unknown(self, folder: Path, named: int = _NAMED) -> dict[str, Any]:
-        """Writes `unknown_items.parquet`, where there are any; -> what the manifest says of them, naming the `named`
-        most frequent ones."""
+        """Writes `unknown_items.parquet` if there are unknown items -> their entry in the manifest, which names the
+        `named` most frequent ones."""
         items = 0
         most: list[tuple[int, str]] = []
         if self.unknown:

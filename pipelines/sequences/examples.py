@@ -1,4 +1,4 @@
-"""Examples: a history, the event that followed it, and how formats are handed them, a bounded number at a time."""
+"""Examples: a history and the event that followed it, passed to formats in chunks of bounded size."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ def examples_of(
     users_step: int,
     chunk_events: int = _CHUNK_EVENTS,
 ) -> Iterator[Examples]:
-    """In the order of the splits, in each by user and time. targets: per split, events. kept: see `Histories.rows_E`.
+    """In the order of the splits, and in each by user and time. targets: for each split, events. kept: see
+    `Histories.rows_E`.
 
-    The number of user u is first_user + u * users_step. chunk_events: of the histories of a chunk, unless a single
-    example has more.
+    The number of user u is first_user + u * users_step. chunk_events: the most events of histories in a chunk, unless
+    a single example has more.
     """
     for split, events in zip(SPLITS, targets, strict=True):
         starts = np.maximum(histories.starts_E[events], events - max_history)
@@ -69,7 +70,7 @@ def _chunk(
 ) -> Examples:
     lengths = events - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    # The places of all histories, end to end: each begins at its start and goes on by one.
+    # The event numbers of all histories, concatenated: each begins at its start and counts up.
     places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
     users = histories.user_E[events]
     return Examples(

@@ -1,4 +1,4 @@
-"""Export of sequences: interactions, joined with the IDs of one pinned version, as a trainer's examples."""
+"""Export of sequences: interactions, joined with the IDs of one pinned version, become a trainer's examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fuseid.pipelines.sequences.options import MOST_SHARDS, SPLITS, Options
 from fuseid.pipelines.sequences.registry import SequenceFormat, format_named
 from fuseid.pipelines.sequences.shards import Job, LocalShardRunner, ShardRunner
 
-# Of one shard, which a worker sorts at a time; some 50 MB.
+# Events of one shard, which a worker sorts at a time; some 50 MB.
 _SHARD_EVENTS = 500_000
 _LIBRARIES = ("fuseid", "pyarrow", "numpy", "protobuf")
 
@@ -44,14 +44,14 @@ def export_sequences(
     runner: ShardRunner | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Writes examples of all users into a new folder `out`, and ends with `manifest.json`, which it returns.
+    """Writes examples of all users into a new folder `out`, and at the end `manifest.json`, which it returns.
 
     interactions: see `Interactions.open`. tokenizer_id: whose IDs, by default the champion's; tag: of an earlier
-    export, whose version is read again. time_zone, time_unit: see `Clock`. shards: parts that users are put into by a
-    hash, each with files of its own; by default one for every 500,000 events. The same input, options and shards give
-    the same bytes, whoever runs it.
-    Nothing half-written is left. Raises BadInput for input that cannot be read, options that do not fit it, and a split
-    that no event is left for; StoreError where there are no IDs.
+    export, whose version is read again. time_zone, time_unit: see `Clock`. shards: into how many parts users are
+    divided by a hash, each with its own files; by default one for every 500,000 events. The same input, options and
+    shards give the same bytes, with every runner.
+    A failure leaves no incomplete folder. Raises BadInput for input that cannot be read, options that do not fit it,
+    and a split without events; StoreError if there are no IDs.
     """
     chosen = format_named(format)
     options = options or Options()
@@ -86,7 +86,7 @@ def export_sequences(
 
 
 def _with_times(options: Options, events: Events) -> Options:
-    """Cuts that are shares become times."""
+    """The options with cuts that are shares replaced by times."""
     if not any(isinstance(cut, Fraction) for cut in options.cuts):
         return options
     times = [events.time_at(Fraction(cut)) for cut in options.cuts]

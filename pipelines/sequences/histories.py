@@ -1,4 +1,4 @@
-"""Events of some users in order: who did what when, each event once."""
+"""The events of some users in order, each event once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 @dataclass(frozen=True)
 class Histories:
-    """user_ids: U texts in the order of their bytes. Events E lie user by user, each user's by (time, order in the
-    files): user_E, item_E and time_E (microseconds); starts_E and ends_E: where the events of their user begin and end;
-    rows_E: their rows in the table they were made of. duplicates: how many rows of it were left out as copies."""
+    """user_ids: U texts in the order of their bytes. The E events are ordered by user, and those of a user by (time,
+    order in the files): user_E, item_E and time_E (microseconds); starts_E and ends_E: where the events of their user
+    begin and end; rows_E: their rows in the table they were made from. duplicates: how many of its rows were left out
+    as copies."""
 
     user_ids: pa.Array
     user_E: np.ndarray
@@ -26,7 +27,7 @@ class Histories:
 
     @classmethod
     def of(cls, events: pa.Table) -> Histories:
-        """events: user_id, item, time (both integers), and kept columns, which tell copies apart too."""
+        """events: user_id, item, time (both integers), and kept columns; rows that differ in these are not copies."""
         users, user_ids = _ranked(events["user_id"].combine_chunks())
         items, times = events["item"].to_numpy(), events["time"].to_numpy()
         # Stable: equal times stay in the order of the files.
@@ -42,7 +43,7 @@ class Histories:
 
 
 def _ranked(user_ids: pa.Array) -> tuple[np.ndarray, pa.Array]:
-    """int32 [N]: each row's place among the distinct users; and these, sorted."""
+    """int32 [N]: the position of each row's user among the distinct users; and the distinct users, sorted."""
     encoded = user_ids.dictionary_encode()
     order = pc.sort_indices(encoded.dictionary).to_numpy()
     rank = np.empty(len(order), np.int32)
@@ -55,7 +56,7 @@ def _copies(
 ) -> np.ndarray:
     """bool [E]: whether an event equals an earlier one in every column.
 
-    Only events of one user at one time can, and there are few of these.
+    Only events of one user at one time can be equal, and there are few of these.
     """
     user_E, time_E = users[rows_E], times[rows_E]
     tied = np.zeros(len(rows_E), bool)

@@ -1,4 +1,4 @@
-"""Who met which item when: Parquet or CSV files of interactions, read and checked batch by batch."""
+"""Interactions of users with items: Parquet or CSV files, read and checked batch by batch."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ EVENTS = pa.schema([("user_id", pa.string()), ("content_id", pa.string()), ("tim
 _ROWS = 1 << 18
 _CSV_BLOCK = 1 << 23
 _READ_BYTES = 1 << 20
-# Events in a CSV are guessed from its size; the guess only decides how many files are written.
+# The number of events in a CSV is estimated from its size; the estimate only decides how many files are written.
 _CSV_EVENT_BYTES = 40
 
 
 @dataclass
 class _Problem:
-    """Rows that lack something, or have something that cannot be read."""
+    """Rows in which a value is missing or cannot be read."""
 
     what: str
     rows: int = 0
@@ -38,7 +38,7 @@ class _Problem:
 
 @dataclass
 class Interactions:
-    """kept: columns beyond the needed ones, as they are called and typed in all files."""
+    """kept: columns besides the needed ones, with the names and types that they have in all files."""
 
     files: list[Path]
     kept: pa.Schema
@@ -48,9 +48,9 @@ class Interactions:
     @classmethod
     def open(cls, path: Path, clock: Clock | None = None, keep: Sequence[str] | None = None) -> Interactions:
         """path: a `.parquet` or `.csv` file, or a folder of files of one of these kinds, read by name. keep: the
-        columns that come along, by default all; `event` is then text and `weight` a number.
+        other columns to keep, by default all; `event` is then text and `weight` a number.
 
-        Raises BadInput for what is missing, of an unknown kind, or has not the columns.
+        Raises BadInput for a path that is missing or of an unknown kind, and for files without the columns.
         """
         files = _files(path)
         schemas = [_schema(file) for file in files]
@@ -66,20 +66,20 @@ class Interactions:
         return cls(files, kept, clock or Clock())
 
     def estimated_events(self) -> int:
-        """Exact for Parquet, by size for CSV."""
+        """Exact for Parquet, estimated by size for CSV."""
         if self.files[0].suffix == ".csv":
             return sum(file.stat().st_size for file in self.files) // _CSV_EVENT_BYTES
         return sum(pq.read_metadata(file).num_rows for file in self.files)
 
     def facts(self) -> list[dict[str, Any]]:
-        """Of each file its name, bytes and BLAKE2b-128."""
+        """The name, size in bytes and BLAKE2b-128 of each file."""
         return [{"name": file.name, "bytes": file.stat().st_size, "blake2b": file_hash(file)} for file in self.files]
 
     def batches(self, csv_block: int = _CSV_BLOCK) -> Iterator[pa.RecordBatch]:
         """EVENTS and the kept columns, in the order of the files. csv_block: bytes of a CSV that are read at a time.
 
         Raises BadInput: at once for a file that cannot be read and for time stamps of no clear meaning; at the end,
-        with counts and the first row of each kind, where rows lack a user, an item or a readable time stamp.
+        with counts and the first row of each kind, if rows lack a user, an item or a readable time stamp.
         """
         self._problems.clear()
         schema = pa.schema([*EVENTS, *self.kept])
@@ -94,11 +94,11 @@ class Interactions:
                     if not self._problems and raw.num_rows:
                         yield pa.RecordBatch.from_arrays(columns, schema=schema)
         if self._problems:
-            said = "; ".join(
+            problems = "; ".join(
                 f"{problem.what} in {problem.rows} row{'s' * (problem.rows > 1)}, the first is {problem.first}"
                 for problem in self._problems.values()
             )
-            raise BadInput(f"{said}; mend or remove them")
+            raise BadInput(f"{problems}; correct or remove them")
         if not total:
             raise BadInput(f"{self.files[0]} has no interactions; name a file with at least one")
 
@@ -180,12 +180,12 @@ def _listed(schema: pa.Schema) -> str:
 
 def _raw_batches(file: Path, names: list[str], kept: pa.Schema, csv_block: int) -> Iterator[pa.RecordBatch]:
     if file.suffix == ".parquet":
-        # Read ahead, a file would stay in memory until its end.
+        # With read-ahead, the whole file would stay in memory until its end.
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=_READ_BYTES) as opened:
             yield from opened.iter_batches(batch_size=_ROWS, columns=names)
         return
-    # Everything is text until it is read as something: inferred types would differ from file to file, and drop the
-    # zeros of 007.
+    # All columns are read as text and converted later: inferred types would differ from file to file, and would drop
+    # the zeros of 007.
     types = {name: kept.field(name).type if name in kept.names else pa.string() for name in names}
     options = pa_csv.ConvertOptions(
         column_types=types, include_columns=names, null_values=[""], strings_can_be_null=True,

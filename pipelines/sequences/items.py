@@ -16,14 +16,14 @@ Titles = Callable[[pa.Table], pa.Array]
 
 @dataclass(frozen=True)
 class Items:
-    """table: content_id, codes (L codes, then the collision digit, 0 where there is none), and titles where a format
-    has them. An item's number is its row; rows are sorted by content_id."""
+    """table: content_id, codes (L codes, then the collision digit, 0 for an ID without one), and titles if a format
+    needs them. An item's number is its row; rows are sorted by content_id."""
 
     table: pa.Table
 
     @classmethod
     def of(cls, batches: Iterable[pa.RecordBatch], codebook_sizes: tuple[int, ...], titles: Titles | None) -> Items:
-        """batches: of a snapshot's items. titles: what makes a title of each, of all columns."""
+        """batches: of a snapshot's items. titles: makes the titles of the items in a table, from its columns."""
         width = len(codebook_sizes) + 1
         fields = [("content_id", pa.string()), ("codes", pa.list_(pa.int32(), width))]
         schema = pa.schema([*fields, ("title", pa.string())] if titles else fields)

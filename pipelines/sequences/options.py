@@ -1,4 +1,4 @@
-"""What sequences are made of a user's events: the split, the training examples, how long histories are."""
+"""How sequences are made from a user's events: the split, the training examples, the length of histories."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from fuseid.core.errors import BadInput
 
 SPLITS = ("train", "valid", "test")
 METHODS = ("leave-one-out", "by-time")
-# `prefix`: every event is a target, what came before it is its history. `window`: the same, but only full histories,
-# and the whole of a shorter sequence. `last`: the last event alone, for trainers that cut sequences up themselves.
+# `prefix`: every event is a target, and the events before it are its history. `window`: the same, but only with full
+# histories, or with the whole of a shorter sequence. `last`: only the last event, for trainers that make parts of
+# sequences themselves.
 TRAIN = ("prefix", "window", "last")
 # Each is an open file while events are read.
 MOST_SHARDS = 256
@@ -22,10 +23,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 @dataclass(frozen=True)
 class Options:
     """cuts: of the split by time, where validation and test begin, in microseconds since 1970 UTC; or, until they are
-    known, as shares of all events. train: None stands for what the format's trainer expects.
+    known, as shares of all events. train: None means what the format's trainer expects.
 
-    max_history: the newest events of a history that are kept. min_history: an event with fewer before it is no target.
-    min_events: a user with fewer has no example; by time, only events up to the end of the example's split count.
+    max_history: how many of the newest events of a history are kept. min_history: an event with fewer events before it
+    is not a target. min_events: a user with fewer events has no example; in a split by time, only events up to the end
+    of the example's split count.
     """
 
     split: str = "leave-one-out"
@@ -64,7 +66,7 @@ def _check_cuts(cuts: tuple[int | Fraction, ...]) -> None:
 
 
 def parse_cuts(text: str, zone: str | None) -> tuple[int | Fraction, ...]:
-    """`0.8,0.9` or two ISO time stamps; zone: of those that name none. Raises BadInput for anything else."""
+    """`0.8,0.9` or two ISO time stamps; zone: of time stamps without one. Raises BadInput for anything else."""
     return tuple(_cut(part.strip(), zone) for part in text.split(","))
 
 

@@ -1,4 +1,4 @@
-"""Exact quantiles of numbers that do not fit into memory, in a few passes over them."""
+"""Exact quantiles of numbers that do not fit into memory, by a few passes over them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _BINS = 1 << 16
 
 
 def quantile(parts: Callable[[], Iterable[np.ndarray]], share: Fraction, low: int, high: int, count: int) -> int:
-    """The value that stands at place floor(share * count), from 0 on, of all values in ascending order.
+    """The value at position floor(share * count), counted from 0, of all values in ascending order.
 
-    parts: int64 arrays of the values, the same at each call; low, high: the least and the largest of them. Each pass
-    counts values in 65,536 equal ranges and goes on in the one that holds the place.
+    parts: returns int64 arrays of the values, the same at each call; low, high: the smallest and the largest value.
+    Each pass counts values in 65,536 equal ranges, and the next one divides the range that contains the position.
     """
     place = min(int(share * count), count - 1)
     while low < high:

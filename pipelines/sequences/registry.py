@@ -1,4 +1,4 @@
-"""The formats that sequences are exported in, by name."""
+"""The formats of exported sequences, by name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.registry import chosen
 from fuseid.pipelines.sequences.examples import Examples
 from fuseid.pipelines.sequences.formats import grid, jsonl, minionerec, parquet, webdataset
 from fuseid.pipelines.sequences.items import Items, Titles
@@ -14,7 +14,7 @@ from fuseid.pipelines.sequences.items import Items, Titles
 
 class SequenceFormat(Protocol):
     """A module of `formats`. NAME: on the command line. TRAIN: the training examples that its trainer expects. EXTRA:
-    columns of `contents` that `titles` makes titles of. RESERVED: names that no kept column may have."""
+    columns of `contents` from which `titles` makes titles. RESERVED: names that no kept column may have."""
 
     NAME: str
     TRAIN: str
@@ -23,10 +23,11 @@ class SequenceFormat(Protocol):
     titles: Titles | None
 
     def write(self, chunks: Iterator[Examples], items: Items, folder: Path, shard: int) -> None:
-        """Writes the files of one shard; chunks come split by split. The same examples give the same bytes."""
+        """Writes the files of one shard; the chunks are in the order of splits. The same examples give the same
+        bytes."""
 
     def finish(self, folder: Path, items: Items) -> None:
-        """Once, after the last shard."""
+        """Called once, after the last shard."""
 
 
 _ALL: tuple[SequenceFormat, ...] = (parquet, jsonl, minionerec, grid, webdataset)  # type: ignore[assignment]
@@ -34,7 +35,4 @@ FORMATS = {form.NAME: form for form in _ALL}
 
 
 def format_named(name: str) -> SequenceFormat:
-    """Raises BadInput, naming all formats, where there is none of that name."""
-    if name not in FORMATS:
-        raise BadInput(f"no format is named {name!r}; there are {', '.join(FORMATS)}")
-    return FORMATS[name]
+    return chosen(FORMATS, name)

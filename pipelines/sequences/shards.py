@@ -1,4 +1,4 @@
-"""One shard, the events of some users, into files: the work that runners hand out."""
+"""Writes the files of one shard, the events of some users: the work that runners distribute."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from fuseid.pipelines.sequences.options import SPLITS, Options
 from fuseid.pipelines.sequences.registry import format_named
 from fuseid.pipelines.sequences.splits import targets_of
 
-# A shard's events: item is a number, time counts microseconds. Kept columns follow.
+# The events of a shard: item is a number, time is in microseconds. Kept columns follow.
 SHARD = pa.schema([("user_id", pa.string()), ("item", pa.int32()), ("time", pa.int64())])
 Counts = dict[str, int]
-# Of a shard in work some 150 MB are in memory.
+# A shard takes some 150 MB of memory while it is written.
 _MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for all shards. train: see `options.TRAIN`."""
+    """The part of the work that is the same for all shards. train: see `options.TRAIN`."""
 
     format: str
     options: Options
@@ -62,7 +62,7 @@ class ShardRunner(Protocol):
 
 
 class LocalShardRunner:
-    """Threads of this process; where the work is Arrow's and NumPy's, they let each other run."""
+    """Threads of this process; they run in parallel while Arrow and NumPy work."""
 
     name = "local"
 

@@ -1,4 +1,4 @@
-"""Which events are targets, and of which split: the choice that must not let the future into the past."""
+"""Which events are targets, and of which split; an event of a later split must not be in an earlier one's history."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ TRAIN, VALID, TEST = 0, 1, 2
 
 
 def split_of(histories: Histories, options: Options) -> np.ndarray:
-    """int8 [E]: the split that each event is a target of, if it is one. Within a user it never falls.
+    """int8 [E]: the split of each event, if it is a target. It never decreases over the events of a user.
 
-    `leave-one-out`: a user's last event tests, the one before it validates, those before train. `by-time`: events
-    before the first cut train, those from the second on test. A target's history is of events before it alone, so an
-    event of one split is in a history of the same or a later split, never of an earlier one.
+    `leave-one-out`: a user's last event is for testing, the one before it for validation, those before for training.
+    `by-time`: events before the first cut are for training, those from the second cut on for testing. A target's
+    history has only events before it, so an event of one split is in histories of the same or a later split, never of
+    an earlier one.
     """
     if options.split == "leave-one-out":
         after = histories.ends_E - 1 - np.arange(len(histories.ends_E))
@@ -24,7 +25,7 @@ def split_of(histories: Histories, options: Options) -> np.ndarray:
 
 
 def targets_of(histories: Histories, options: Options, train: str) -> list[np.ndarray]:
-    """Per split the events that are its targets, ascending. train: see `options.TRAIN`."""
+    """For each split the events that are its targets, ascending. train: see `options.TRAIN`."""
     splits = split_of(histories, options)
     before = np.arange(len(splits)) - histories.starts_E
     fit = before >= options.min_history
@@ -38,8 +39,8 @@ def targets_of(histories: Histories, options: Options, train: str) -> list[np.nd
 
 
 def _known_events(histories: Histories, splits: np.ndarray, options: Options) -> np.ndarray:
-    """int64 [E]: how many events the user of an event has; by time, how many up to the end of the event's split, for
-    what comes later must not decide who is trained on."""
+    """int64 [E]: how many events the user of an event has; in a split by time, how many up to the end of the event's
+    split, since later events must not decide which users are trained on."""
     if options.split == "leave-one-out":
         return histories.ends_E - histories.starts_E
     width = TEST + 1

@@ -27,7 +27,7 @@ _FILES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".json", ".txt")
 class Folder:
     """Every image and video below a folder; content_id is the path below it.
 
-    A sidecar of the same stem holds the caption: `.txt` as it is, or `.json` with `caption`, `kind` and `attributes`.
+    A sidecar of the same stem holds the caption: a `.txt`, or a `.json` with `caption`, `kind` and `attributes`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +38,7 @@ class Folder:
 
     @property
     def incomplete(self) -> str | None:
-        """Why the list lacks items, once it was iterated."""
+        """After iteration: why items may be missing from the list; None if none are."""
         reasons = []
         if self._unread:
             first = self._unread[0].filename
@@ -58,9 +58,9 @@ class Folder:
         self._unread, self._linked = [], []
         for directory, folders, names in os.walk(self.path, onerror=self._unread.append):
             folders.sort()
-            # os.walk names them and passes them over: a link may lead out of the folder, or round in a circle.
+            # os.walk does not enter linked folders: a link may lead out of the folder, or round in a circle.
             self._linked += filter(os.path.islink, (os.path.join(directory, name) for name in folders))
-            # A link that leads nowhere may be to a folder on a disk that is away.
+            # A broken link may be one to a folder on a disk that is not mounted.
             plain = (os.path.join(directory, name) for name in names if not name.lower().endswith(_FILES))
             self._linked += (path for path in plain if os.path.islink(path) and not os.path.exists(path))
             below = Path(directory).relative_to(self.path)
@@ -90,7 +90,7 @@ class Folder:
         return SourceItem(content_id, content_id, caption, kind, attributes, problem=problem)
 
     def _read(self, sidecar: Path) -> str:
-        """Raises ValueError for what leads out of the folder or is larger than any caption."""
+        """The text of a sidecar. Raises ValueError if it is outside the folder or larger than any caption."""
         if not sidecar.resolve().is_relative_to(self.base):
             raise ValueError(f"{sidecar.name} leads outside the folder")
         if sidecar.stat().st_size > SIDECAR_BYTES:
@@ -99,7 +99,7 @@ class Folder:
 
 
 def _is_file(path: Path) -> bool:
-    """False of a link that leads nowhere. Raises OSError where os.path.isfile takes what it cannot see for missing."""
+    """False for a broken link. Raises OSError if the file cannot be reached, where os.path.isfile returns False."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:

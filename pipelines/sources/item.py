@@ -1,4 +1,5 @@
-"""What a source lists: items as their owner describes them, not yet looked at, and in text that a store can hold."""
+"""The items of a source, as their owner describes them: media are not opened yet, text is in a form that the store can
+hold."""
 
 from __future__ import annotations
 
@@ -19,18 +20,18 @@ from fuseid.core.text import storable
 
 IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp"])
 VIDEO_SUFFIXES = frozenset([".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".ogv"])
-# Far more than any caption; a sidecar beyond it is not read.
+# Far more than any caption needs; a larger sidecar is not read.
 SIDECAR_BYTES = 16 << 20
 
 _shown = Repr()
 _shown.maxstring = _shown.maxother = 80
-# repr, of bounded length, for a message.
+# repr of bounded length, for messages.
 shortened = _shown.repr
 
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
-    """One line of a source, not yet looked at. `vectors`: ready-made ones by modality; `problem`: why it is refused."""
+    """One item of a source. `vectors`: ready-made ones by modality; `problem`: why the item is to be rejected."""
 
     content_id: str
     uri: str | None = None
@@ -44,8 +45,8 @@ class SourceItem:
 class Source(Protocol):
     """`base` is the local folder, or the remote uri of one, that relative uris start from and may not leave.
 
-    A source may also have, once it was iterated, `notes` for the run, and in `incomplete` a reason why it lacks items
-    that belong to it; `line_within_text` says where it names an item within the text of another one.
+    After iteration a source may also have `notes` for the run, `incomplete` with a reason why items may be missing, and
+    `line_within_text`, which finds the line that names an item within the text of another item.
     """
 
     @property
@@ -56,9 +57,9 @@ class Source(Protocol):
 
 @contextmanager
 def unchanging(path: Path, shown: object) -> Iterator[None]:
-    """Raises BadInput where the file is written to while it is read: what was read may be part of it.
+    """Raises BadInput if the file is written to inside the block: what was read may be incomplete.
 
-    A file that another one replaces by a rename stays as it was for whoever has it open.
+    A file that is replaced by a rename does not count: a reader that has opened it still sees the old file.
     """
     with path.open("rb") as file:
         before = os.fstat(file.fileno())
@@ -77,7 +78,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def text_field(fields: Mapping[str, Any], name: str) -> str | None:
-    """A field that holds text; None where it is missing, empty or null, which pandas writes as NaN.
+    """A field that holds text; None if it is missing, empty or null (which pandas writes as NaN).
 
     Raises TypeError for anything else.
     """
@@ -122,7 +123,7 @@ def without_surrogates(caption: str | None) -> str | None:
 
 
 def canonical(attributes: dict[str, Any]) -> str:
-    """JSON that equals itself when read back from the store: no NaN, no number beyond 64 bits, no half characters."""
+    """JSON that is the same when read back from the store: no NaN, no number beyond 64 bits, no lone surrogates."""
     return json.dumps(_finite(attributes), sort_keys=True, ensure_ascii=False, default=str)
 
 

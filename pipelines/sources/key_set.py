@@ -1,4 +1,4 @@
-"""Keys compared on disk, in hash partitions: whether one occurs twice, and which of others are not among them."""
+"""A set of keys on disk, in hash partitions: finds a key that occurs twice, and keys that are not in the set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class KeySet:
         self._sorted: dict[int, np.ndarray] = {}
 
     def gather(self, content_ids: Iterable[str]) -> bytes | None:
-        """Takes all keys in. Returns the digest of one that occurs twice, or None."""
+        """Adds all keys. Returns the digest of one that occurs twice, or None."""
         buffers = [bytearray() for _ in range(self._partitions)]
         for content_id in content_ids:
             key = digest(content_id)
@@ -42,7 +42,7 @@ class KeySet:
         return None
 
     def missing(self, content_ids: Sequence[str]) -> list[str]:
-        """Those that the source does not list."""
+        """Those ids that are not in the set."""
         by_partition: dict[int, list[str]] = {}
         for content_id in content_ids:
             by_partition.setdefault(digest(content_id)[0] % self._partitions, []).append(content_id)
@@ -56,7 +56,7 @@ class KeySet:
         return missing
 
     def _partition(self, index: int) -> np.ndarray:
-        """Mapped, not read: what is looked at comes and goes with the page cache."""
+        """The sorted keys of a partition, memory-mapped: the pages that a look-up needs are read by the page cache."""
         if index not in self._sorted:
             path = self._file(index)
             dtype = np.dtype(f"S{_KEY_BYTES}")

@@ -1,4 +1,4 @@
-"""The list of a source, read once and kept on disk: every item in order, and all keys to compare with."""
+"""The list of a source, read once and kept on disk: every item in order, and the set of all keys."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS])
 
 
 class Listing:
-    """What a source lists, the same however often it is iterated, while the source changes or not.
+    """The items of a source. Each iteration gives the same items, even if the source changes meanwhile.
 
-    Ready-made vectors are not copied: a source of them is read again each time.
+    Ready-made vectors are not copied: a source that has them is read again in each iteration.
     """
 
     def __init__(self, source: Source, scratch: Path, partitions: int = 64, expect_rows: int | None = None) -> None:
@@ -33,7 +33,7 @@ class Listing:
         self.keys = KeySet(scratch, partitions)
         self._file = scratch / "listing.arrow"
         self._source: Source | None = None
-        twice = self.keys.gather(item.content_id for item in self._kept(source))
+        twice = self.keys.gather(item.content_id for item in self._spooled(source))
         if self.keys.count == 0:
             raise BadInput(f"{shown} lists no items")
         if expect_rows not in (None, self.keys.count):
@@ -43,8 +43,8 @@ class Listing:
             )
         if twice is not None:
             name = next(item.content_id for item in self if digest(item.content_id) == twice)
-            mend = getattr(source, "mend", "ids must be unique")
-            raise BadInput(f"content_id {name!r} occurs more than once in {shown}; {mend}")
+            remedy = getattr(source, "duplicate_remedy", "ids must be unique")
+            raise BadInput(f"content_id {name!r} occurs more than once in {shown}; {remedy}")
 
     def __iter__(self) -> Iterator[SourceItem]:
         if self._source is not None:
@@ -54,7 +54,7 @@ class Listing:
             for batch in stream:
                 yield from map(_item, *(column.to_pylist() for column in batch.columns))
 
-    def _kept(self, source: Source) -> Iterator[SourceItem]:
+    def _spooled(self, source: Source) -> Iterator[SourceItem]:
         items = iter(source)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with pa.OSFile(str(self._file), "wb") as file, pa.ipc.new_stream(file, _SCHEMA, options=options) as stream:
@@ -77,8 +77,8 @@ def _batch(items: Sequence[SourceItem]) -> pa.RecordBatch:
 def _item(
     content_id: str, uri: str | None, caption: str | None, kind: str | None, attributes: str, problem: str | None
 ) -> SourceItem:
-    found = None
+    error = None
     if problem is not None:
         name, message = json.loads(problem)
-        found = getattr(errors, name)(message)
-    return SourceItem(content_id, uri, caption, kind, attributes, problem=found)
+        error = getattr(errors, name)(message)
+    return SourceItem(content_id, uri, caption, kind, attributes, problem=error)

@@ -30,16 +30,16 @@ from fuseid.pipelines.sources.key_set import digest
 
 COLUMNS = ("content_id", "uri", "caption", "kind", "attributes")
 SUFFIXES = (".parquet", ".jsonl", ".csv")
-# Whole numbers of more digits than Python makes an int of stay text.
+# Python refuses to make an int of many more digits; such numbers stay text.
 _DIGITS = 4000
 _JSON = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) <= _DIGITS else digits)
-# What decides how deep a bracket of a line of JSON lies.
+# The tokens of a line of JSON that decide how deeply a bracket is nested.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
-# A field of CSV in quotes; one as RFC 4180 has it, with the comma or the end of the record behind it.
+# A quoted field of CSV; and any field as RFC 4180 defines it, with the comma or the end of the record after it.
 _QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
 _FIELD = re.compile(rf'(?:{_QUOTED.pattern}|[^",\r\n]*+)(,|[\r\n]*\Z)')
 
-# Lines of text that look like rows, as far as they are remembered: some 50 MB.
+# How many lines within text that look like rows are remembered: some 50 MB.
 _MOST_WITHIN_TEXT = 1 << 18
 
 Row = dict[str, Any]
@@ -49,7 +49,7 @@ class Manifest:
     """Parquet, JSONL or CSV with `content_id`, `uri` and/or `caption`, optional `kind` and `attributes`.
 
     A field of the wrong type is the `problem` of its row. Iterating raises BadInput, with the line, for a missing
-    column, a line that cannot be read, or no usable content_id; also where the file changes meanwhile.
+    column, a line that cannot be read, or no usable content_id; also if the file changes meanwhile.
     """
 
     def __init__(self, path: Path, uri: RemoteUri | None = None) -> None:
@@ -61,8 +61,8 @@ class Manifest:
         self._within_text: dict[bytes, int] = {}
 
     def line_within_text(self, content_id: str) -> int | None:
-        """The line, within a quoted field of a CSV, that would be the row of this item if no quote opened before it;
-        once the source was iterated."""
+        """After iteration: the line within a quoted field of a CSV that would be this item's row if the quote before it
+        were missing; None if there is no such line."""
         return self._within_text.get(digest(content_id))
 
     def __iter__(self) -> Iterator[SourceItem]:
@@ -71,12 +71,12 @@ class Manifest:
             with unchanging(self._file, self.path):
                 for number, (line, row) in enumerate(read(), 1):
                     where = f"row {number}" if line is None else f"row {number} (line {line})"
-                    yield self.listed(where, row)
+                    yield self.item(where, row)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise BadInput(f"cannot read manifest {self.path}: {str(error).splitlines()[0]}") from None
 
-    def listed(self, where: str, row: Row) -> SourceItem:
-        """One row. where: how a message names it."""
+    def item(self, where: str, row: Row) -> SourceItem:
+        """The item of a row. where: how a message names the row."""
         content_id = row.get("content_id")
         if isinstance(content_id, int) and not isinstance(content_id, bool):
             content_id = str(content_id)
@@ -132,12 +132,12 @@ class Manifest:
                 yield number, row
 
     def _csv(self) -> Iterator[tuple[int, Row]]:
-        # The limit belongs to the whole process. It bounds what is read of a quote that is never closed.
+        # The limit is one for the whole process. It bounds what is read after a quote that is never closed.
         csv.field_size_limit(SIDECAR_BYTES)
         record: list[str] = []
         names: list[str] | None = None
         with self._file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(_noted(lines, record), strict=True)
+            reader = csv.reader(_recorded(lines, record), strict=True)
             while True:
                 first = reader.line_num + 1
                 record.clear()
@@ -148,7 +148,7 @@ class Manifest:
                     raise BadInput(f"{self.path}, {refusal} ({error})") from None
                 if any("\0" in line for line in record):
                     raise BadInput(f"{self.path}, line {first} holds a NUL byte: the file is damaged, or not UTF-8")
-                # csv takes a quote within a field that is not in quotes for text.
+                # The csv module accepts a quote within an unquoted field as text.
                 if any('"' in line for line in record) and (what := _misplaced_quote(record, first)):
                     raise BadInput(f"{self.path}, {what}")
                 if names is None:
@@ -166,7 +166,8 @@ class Manifest:
                     yield first, dict(zip(names, fields, strict=True))
 
     def _note_within_text(self, record: list[str], first: int, names: list[str]) -> None:
-        """Of two quotes that are out of place, one may close the field that the other opens: that is CSV like any."""
+        """Remembers lines of a record that look like rows: of two misplaced quotes, the second may close the field that
+        the first one opened, which makes valid CSV and hides the rows between them."""
         for number, line in enumerate(record[1:], first + 1):
             if line.count(",") == len(names) - 1 and len(self._within_text) < _MOST_WITHIN_TEXT:
                 content_id = line.split(",")[names.index("content_id")].strip('"\r\n')
@@ -174,7 +175,7 @@ class Manifest:
 
 
 class _Unreadable:
-    """A value that Arrow cannot make a Python object of, such as text that is not UTF-8."""
+    """A value that cannot be made a Python object, such as text that is not UTF-8."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -184,7 +185,7 @@ class _Unreadable:
 
 
 def rows_of(batch: pa.RecordBatch) -> list[Row]:
-    """The rows as dictionaries. A value that cannot be read costs its field alone."""
+    """The rows as dictionaries, with _Unreadable for a value that cannot be read."""
     try:
         return batch.to_pylist()
     except (ValueError, OverflowError, pa.ArrowException):
@@ -200,7 +201,7 @@ def _value(scalar: pa.Scalar) -> Any:
 
 
 def _parsed(line: str) -> Any:
-    """A line of JSON; where it is nested too deeply to be read, what is nested in a field is an _Unreadable."""
+    """A line of JSON; if it is nested too deeply to be read, fields with nested values become _Unreadable."""
     try:
         return _JSON.decode(line)
     except RecursionError:
@@ -219,16 +220,17 @@ def _parsed(line: str) -> Any:
         return json.loads(shallow, parse_constant=lambda _: _Unreadable(ValueError("nested too deeply")))
 
 
-def _noted(lines: Iterable[str], record: list[str]) -> Iterator[str]:
+def _recorded(lines: Iterable[str], record: list[str]) -> Iterator[str]:
+    """The lines, each also appended to `record`."""
     for line in lines:
         record.append(line)
         yield line
 
 
 def _misplaced_quote(record: list[str], first: int) -> str | None:
-    """What is wrong with the first quote that no CSV has there, and its line; None where all are in their places.
+    """What is wrong with the first misplaced quote of a record, and in which line; None if no quote is misplaced.
 
-    record: the lines of a record, as far as they were read; first: the number of the first one.
+    record: the lines of the record that were read so far; first: the number of the first one.
     """
     text, at = "".join(record), 0
     while match := _FIELD.match(text, at):

@@ -1,4 +1,4 @@
-"""Sources: a manifest, a folder of media, tar shards or ready-made vectors, here or at a remote uri."""
+"""Opens a source: a manifest, a folder of media or tar shards, local or at a remote uri."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _MOST_SHARDS = 1_000_000
 
 def open_source(path: str | Path, config: SourceConfig | None = None) -> Source:
     """A manifest, a folder of media, or WebDataset shards: one `.tar`, a folder that holds them, or a pattern like
-    `shards/{00000..00012}.tar`; also at s3://, gs://, https:// where `source.schemes` says so.
+    `shards/{00000..00012}.tar`; also at s3://, gs://, https:// if `source.schemes` allows it.
 
-    Raises BadInput for anything else, for a folder that cannot be listed, and for a mark that is missing though
+    Raises BadInput for anything else, for a folder that cannot be listed, and for a missing file `_SUCCESS` if
     `source.require_success` is set.
     """
     config = config or SourceConfig()
@@ -71,7 +71,7 @@ def _local_shards(pattern: str, config: SourceConfig) -> Source:
     _check_shards(pattern, paths)
     if not any(map(os.path.exists, paths)):
         raise BadInput(f"no such shards: {pattern}")
-    # Links are not followed here: the folder that was named is what they may not lead out of.
+    # Links are not followed here: the base is the folder that the user named, out of which no link may lead.
     paths = [os.path.abspath(path) for path in paths]
     check_success((Path(path).parent for path in paths), config)
     base = os.path.commonpath([os.path.dirname(path) for path in paths])
@@ -79,7 +79,7 @@ def _local_shards(pattern: str, config: SourceConfig) -> Source:
 
 
 def _matching(pattern: str) -> list[str]:
-    """What glob.glob finds, which passes over folders that cannot be read; that is a BadInput here."""
+    """Like glob.glob, but raises BadInput for a folder that cannot be read, which glob.glob skips."""
     folder, wanted = os.path.split(pattern)
     folders = _matching(folder) if glob.has_magic(folder) else [folder]
     paths = []
@@ -90,7 +90,7 @@ def _matching(pattern: str) -> list[str]:
 
 
 def _names(folder: str | Path) -> list[str]:
-    """What a folder holds; nothing where it is no folder."""
+    """The names in a folder; none if it is not a folder."""
     try:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -106,7 +106,7 @@ def _open_remote(text: str, config: SourceConfig) -> Source:
         check_success([uris[0].folder], config)
         return _remote_manifest(uris[0], config)
     if uris[0].is_http and re.search(r"[*\[]", last):
-        raise BadInput(f"{text}: a web server does not tell its files; name them, as in {{00000..00012}}.tar")
+        raise BadInput(f"{text}: a web server does not list its files; name them, as in {{00000..00012}}.tar")
     if not uris[0].is_http and (not last or glob.has_magic(last)):
         uris = [uri for pattern in uris for uri in _listed_shards(pattern, config)]
     _check_shards(text, [uri.path for uri in uris])
@@ -115,7 +115,8 @@ def _open_remote(text: str, config: SourceConfig) -> Source:
 
 
 def _common_folder(uris: list[RemoteUri]) -> RemoteUri:
-    """What the user named may be read; where that is several hosts, all but the first have to be in `source.allow`."""
+    """The folder below which uris need no entry in `source.allow`: it contains all uris of the first host. Other hosts
+    have to be in `source.allow`."""
     first = uris[0].folder
     paths = {uri.folder.path for uri in uris if uri.authority == first.authority}
     return RemoteUri(first.scheme, first.authority, f"{os.path.commonpath(paths).rstrip('/')}/")
@@ -132,7 +133,7 @@ def _remote(text: str, spelled: str, config: SourceConfig) -> RemoteUri:
 
 
 def _remote_manifest(uri: RemoteUri, config: SourceConfig) -> Manifest:
-    """A copy: the two readings of a source must find the same, and Parquet is read from its end."""
+    """A manifest at a remote uri, read from a local copy, since Parquet is read from its end."""
     from fuseid.pipelines.files.fetcher import Fetcher
 
     folder = tempfile.mkdtemp(prefix="fuseid-manifest-")
@@ -171,7 +172,7 @@ def _check_shards(shown: str, paths: list[str]) -> None:
 
 
 def braces(text: str) -> Iterator[str]:
-    """`{00..12}` and `{a,b}` written out, as shells do. Raises BadInput for more than a million."""
+    """Expands `{00..12}` and `{a,b}`, as shells do. Raises BadInput for more than a million results."""
     texts = [text]
     while match := re.search(r"\{([^{}]*)\}", texts[0]):
         inner = match[1]
@@ -189,7 +190,7 @@ def braces(text: str) -> Iterator[str]:
             parts = inner.split(",")
         if len(parts) * len(texts) > _MOST_SHARDS:
             raise BadInput(f"{text} names more than {_MOST_SHARDS} shards")
-        # Every text has its next braces at the same place counted from the left, but not in the same column.
+        # The first braces of every text come from the same braces of the pattern, so texts[0] is like all others.
         texts = [_put(spelled, part) for spelled in texts for part in parts]
     yield from texts
 

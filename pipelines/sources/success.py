@@ -1,4 +1,4 @@
-"""The mark that the writer of a complete source leaves beside it: a file `_SUCCESS`, as Spark and Hadoop do."""
+"""The file `_SUCCESS`, which Spark, Hadoop and others write into a folder once it is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME = "_SUCCESS"
 
 
 def check_success(folders: Iterable[Path | RemoteUri], config: SourceConfig) -> None:
-    """Raises BadInput for a folder without the mark, if `source.require_success` is set."""
+    """Raises BadInput for a folder without the file, if `source.require_success` is set."""
     if not config.require_success:
         return
     for folder in sorted(set(folders), key=str):

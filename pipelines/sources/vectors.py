@@ -1,4 +1,4 @@
-"""Ready-made vectors, which enter at fusion: nothing is decoded or encoded for them."""
+"""Ready-made vectors, which are used from fusion on: nothing is decoded or encoded for them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fuseid.pipelines.sources.success import check_success
 
 
 class Vectors:
-    """Ready-made vectors that enter at fusion, as modality `external`.
+    """Ready-made vectors, which become the modality `external`.
 
     `.parquet` with `content_id` and `vector` (and any manifest columns), or `.npy` float [N, D] beside a
-    `.ids.txt` of the same stem with one content_id a line. A vector that is null, or of another length than most of the
-    first rows, is the `problem` of its row.
+    `.ids.txt` of the same stem with one content_id a line. A row has a `problem` if its vector is null, or of another
+    length than most vectors of the first rows.
     """
 
     def __init__(self, path: str | Path, config: SourceConfig | None = None) -> None:
@@ -61,17 +61,17 @@ class Vectors:
                 usual = lengths.most_common(1)[0][0] if lengths else None
             for position, row in enumerate(rows_of(batch.drop_columns(["vector"]))):
                 number += 1
-                listed = manifest.listed(f"row {number}", row)
+                item = manifest.item(f"row {number}", row)
                 value = vectors[position].values
-                if listed.problem is not None:
-                    yield listed
+                if item.problem is not None:
+                    yield item
                 elif value is None or value.null_count:
-                    yield replace(listed, problem=BadVector("vector is null or holds null"))
+                    yield replace(item, problem=BadVector("vector is null or holds null"))
                 elif len(value) != usual:
                     problem = BadVector(f"vector has {len(value)} numbers, where others of the file have {usual}")
-                    yield replace(listed, problem=problem)
+                    yield replace(item, problem=problem)
                 else:
-                    yield _with_vector(listed, value.to_numpy(zero_copy_only=False))
+                    yield _with_vector(item, value.to_numpy(zero_copy_only=False))
 
     def _npy(self) -> Iterator[SourceItem]:
         ids_path = self.path.with_suffix(".ids.txt")
@@ -91,10 +91,10 @@ class Vectors:
                 raise BadInput(f"{ids_path} has more ids than the {len(vectors)} rows of {self.path.name}")
 
 
-def _with_vector(listed: SourceItem, vector: np.ndarray) -> SourceItem:
-    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which costs that item
+def _with_vector(item: SourceItem, vector: np.ndarray) -> SourceItem:
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, for which the item is rejected
         vector = vector.astype(np.float32)
-    return replace(listed, vectors={"external": vector})
+    return replace(item, vectors={"external": vector})
 
 
 def _is_list_of_numbers(kind: pa.DataType) -> bool:

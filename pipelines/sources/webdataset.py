@@ -1,4 +1,4 @@
-"""WebDataset: tar shards in which files of one key are one item, as img2dataset and video2dataset write them."""
+"""WebDataset: tar shards in which the files of one key are one item, as img2dataset and video2dataset write them."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ from fuseid.pipelines.streams.prefetch import chained
 
 # Everything up to the first dot of the last name is the key, the rest says what the file is.
 _NAME = re.compile(r"(?P<key>(?:.*/)?[^/.]+)\.(?P<what>[^/]+)", re.DOTALL)
-# Where an item has several: a film before its poster.
+# If an item has several, the first of these kinds is used: the video wins over the image.
 _MEDIA = [suffix[1:] for suffixes in (VIDEO_SUFFIXES, IMAGE_SUFFIXES) for suffix in sorted(suffixes)]
 _TEXTS = ("txt", "json")
-# What img2dataset says of the download in its .json, not of the item.
+# Fields in img2dataset's .json that describe the download, not the item.
 _NOT_ATTRIBUTES = frozenset(["caption", "key", "status", "error_message"])
 _ATTRIBUTE_BYTES, _ATTRIBUTES_BYTES = 4 << 10, 64 << 10
 _SHARDS_AT_A_TIME = 4
-# Items that go from a shard's thread to the reader at a time, and how many times as many may wait for it.
+# How many items pass from a shard's thread to the reader at a time, and how many such batches may wait for the reader.
 _BATCH, _BATCHES_AHEAD = 256, 16
 _NO_LIMIT = 1 << 62
 
 
 @dataclass
 class _Group:
-    """The files of one key, as far as they have come."""
+    """The files of one key that were read so far."""
 
     key: str
     media: dict[str, Member] = field(default_factory=dict)
@@ -58,9 +58,9 @@ class _Group:
 class WebDataset:
     """The items of tar shards; content_id is the key, or SHARD/KEY.
 
-    `KEY.txt`, or `caption` in `KEY.json`, is the caption; what else the json holds are attributes, huge values left
-    out. A shard that is no tar, or damaged, is itself one rejected item; the items before the damage are kept (but for
-    the last, of which more may have followed), and so is every other shard. An iteration reads each shard once.
+    The caption is `KEY.txt`, or `caption` in `KEY.json`; the other fields of the json are attributes, except very large
+    values. A shard that is damaged, or not a tar, becomes one rejected item itself; the items before the damage are
+    kept (except the last, which may be incomplete), and so are all other shards. An iteration reads each shard once.
 
     shards: uris, relative to `base` or whole.
     """
@@ -68,21 +68,21 @@ class WebDataset:
     def __init__(self, shards: Sequence[str], base: Path | str, config: SourceConfig, shown: str) -> None:
         self.path = shown
         self.base = base
-        self.mend = "set source.shard_in_id to true to name the members SHARD/KEY"
+        self.duplicate_remedy = "set source.shard_in_id to true to name the members SHARD/KEY"
         self._shards = list(shards)
         self._config = config
-        self._locator = AccessPolicy(base, config)
+        self._policy = AccessPolicy(base, config)
         self._failed: dict[int, int] = {}
         self._damaged: set[int] = set()
 
     @property
     def notes(self) -> list[str]:
         failed = sum(self._failed.values())
-        return [f"{failed} samples of the shards say that their download failed; they are no items"] if failed else []
+        return [f"{failed} samples of the shards are left out: their download had failed"] if failed else []
 
     @property
     def incomplete(self) -> str | None:
-        """Why the list lacks items, once it was iterated."""
+        """After iteration: why items may be missing from the list; None if none are."""
         if not self._damaged:
             return None
         return f"{len(self._damaged)} shards cannot be read to their end, {self._shards[min(self._damaged)]} for one"
@@ -105,7 +105,7 @@ class WebDataset:
         shard = self._shards[number]
         group: _Group | None = None
         try:
-            with _opened(self._locator.place(shard), remote) as (file, length):
+            with _opened(self._policy.locate(shard), remote) as (file, length):
                 for member in members(file, length):
                     match = _NAME.fullmatch(member.name.removeprefix("./"))
                     if match is None:
@@ -115,7 +115,7 @@ class WebDataset:
                         group = None
                     group = group or _Group(match["key"])
                     _take(group, match["what"].lower(), member, file)
-                # Not in a `finally`: what is cut off by damage may be no whole item.
+                # Not in a `finally`: an item that is cut off by damage may be incomplete.
                 if group is not None:
                     yield from self._finished(number, group)
         except (ItemError, OSError) as error:

@@ -1,4 +1,5 @@
-"""The IDs that `contents` shows are copies of the ledger's: how many the ledger had, and which it does not know."""
+"""The IDs in `contents` are copies of the ledger's: how many rows the ledger had when they were copied, and which of
+them the ledger does not have."""
 
 from __future__ import annotations
 
@@ -29,15 +30,16 @@ _GIVEN = pa.schema([_COPIES.field(name) for name in ("content_id", "tokenizer_id
 
 
 def ledger_rows_when_copied(store: Store) -> int | None:
-    """How many rows the ledger had, at least, when `contents` last copied IDs from it; None where that was not noted.
-    The ledger never loses a row, so one that has fewer is older than `contents`."""
+    """How many rows, at least, the ledger had when IDs were last copied into `contents`; None if that was not recorded.
+    The ledger never loses a row, so a ledger with fewer rows is older than `contents`."""
     return store.configured("contents", _LEDGER_ROWS)
 
 
 def note_ledger_rows(store: Store, accept: bool = False) -> None:
-    """To be called before IDs are copied into `contents`. The number never falls.
+    """Records how many rows the ledger has; to be called before IDs are copied into `contents`. A smaller number is not
+    recorded.
 
-    accept: it does: the IDs that an older ledger has forgotten are given up.
+    accept: record a smaller number too: IDs that an older ledger does not have are given up.
     """
     rows, noted = store.dataset("assignments").count_rows(), ledger_rows_when_copied(store)
     if noted is None or rows > noted or (accept and rows != noted):
@@ -45,9 +47,9 @@ def note_ledger_rows(store: Store, accept: bool = False) -> None:
 
 
 def copies_unknown_to_ledger(store: Store) -> Iterator[pa.Table]:
-    """Rows of `contents` that show an ID which the ledger has not given to that item under that tokenizer, in tables
-    with content_id, tokenizer_id, sid, codes, fused_fp and ledger_sid, the ID that it has there, or null. Memory holds
-    one hash partition of both tables at a time."""
+    """Rows of `contents` whose ID is not the one that the ledger has for that item and tokenizer, in tables with
+    content_id, tokenizer_id, sid, codes, fused_fp and ledger_sid (the ledger's ID, or null). Memory holds one hash
+    partition of both tables at a time."""
     contents, ledger = store.dataset("contents"), store.dataset("assignments")
     parts = 1 + max(contents.count_rows(), ledger.count_rows()) // _ROWS_PER_PART
     with tempfile.TemporaryDirectory(prefix="fuseid-ids-") as directory:

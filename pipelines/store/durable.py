@@ -1,4 +1,4 @@
-"""Durability: the files of a commit reach the disk before anything counts on them; Lance itself never calls fsync."""
+"""Durability: the files of a commit are flushed to the disk before anything relies on them; Lance never calls fsync."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-# A version is whole without these: the first serve commits that are under way, the second is a hint.
+# A version is complete without these: the first are for commits in progress, the second is a hint.
 _NOT_NEEDED = ("_transactions", "latest_version_hint.json")
 
 
@@ -18,10 +18,10 @@ class DurableTable:
         self._synced: set[str] = set()
 
     def sync(self) -> None:
-        """Flushes every file that an earlier call has not flushed, and the folders that name them.
+        """Flushes every file that an earlier call has not flushed, and the folders that contain them.
 
-        The first call flushes all there is: a process that was killed may have left files that are only in memory, and
-        rows in them count as committed. Raises OSError where the disk refuses.
+        The first call flushes all files: a killed process may have left committed rows that are not yet on the disk.
+        Raises OSError if the disk refuses.
         """
         first = not self._synced
         for folder, below, names in os.walk(self._folder):
@@ -35,7 +35,7 @@ class DurableTable:
 
 
 def fsync(paths: Iterable[str | Path]) -> None:
-    """Flushes files and folders to the disk; one that was removed meanwhile is skipped. Raises OSError."""
+    """Flushes files and folders to the disk; skips one that was deleted meanwhile. Raises OSError."""
     for path in paths:
         try:
             descriptor = os.open(path, os.O_RDONLY)

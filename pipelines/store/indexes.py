@@ -1,4 +1,4 @@
-"""Indexes: made once a table is large enough to gain from one, extended as waves land."""
+"""Indexes: created once a table is large enough to gain from them, extended as waves are committed."""
 
 from __future__ import annotations
 
@@ -14,22 +14,34 @@ from fuseid.core.records import MODALITIES
 from fuseid.pipelines.store.pins import remove_expired
 from fuseid.pipelines.store.store import Store
 
-# Below these an exact scan answers in milliseconds and an index would only cost recall.
+# With fewer rows an exact scan takes milliseconds, and an index would only lower the recall.
 VECTOR_ROWS = 50_000
 PQ_ROWS = 1_000_000
 FTS_ROWS = 5_000
-# While it is built; Lance's own limit is 2 GiB for each core.
+# Memory for building a full-text index; Lance's own limit is 2 GiB for each core.
 _FTS_MIB = 1024
-# Of a compacted fragment, whichever is less.
-_FRAGMENT_ROWS, _FRAGMENT_BYTES = 1 << 20, 1 << 30
-# The index on content_id waits one wave longer for each so many rows that it has, up to so many waves.
+# The size of a compacted fragment, whichever is less.
+_FRAGMENT_ROWS, FRAGMENT_BYTES = 1 << 20, 1 << 30
+# The index on content_id is extended every N waves: N grows by one for each so many rows, up to so many waves.
 _ROWS_A_WAVE, _MOST_WAVES = 500_000, 20
 # Exports and readers that began before a run may still need its older versions.
-_KEEP_VERSIONS = timedelta(days=7)
+KEEP_VERSIONS = timedelta(days=7)
 
 
-def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_ROWS) -> None:
-    """Compacts small fragments within a memory bound, makes the indexes that are due, and takes new rows into all."""
+def maintain(
+    store: Store,
+    vector_rows: int = VECTOR_ROWS,
+    fts_rows: int = FTS_ROWS,
+    pq_rows: int = PQ_ROWS,
+    keep_versions: timedelta = KEEP_VERSIONS,
+    fragment_bytes: int = FRAGMENT_BYTES,
+) -> None:
+    """Compacts small fragments within a memory bound, creates the indexes that are due, adds new rows to all, and
+    removes versions older than `keep_versions`.
+
+    vector_rows, fts_rows, pq_rows: from how many rows on an index of vectors, of words, or with product quantization is
+    created. fragment_bytes: the most that a compacted fragment may hold.
+    """
     reached("index.begun")
     for name, columns in (("contents", ("content_id", "sid")), ("assignments", ("content_id", "base"))):
         if name == "contents" and not store.has_contents():
@@ -37,17 +49,17 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
         have = indexed_columns(store.dataset(name))
         if name == "contents":
             with trimmed_memory():
-                compact(store)
+                compact(store, fragment_bytes)
                 reached("index.compacted")
                 with store.writing(name) as dataset:
                     positions = text_indexes(dataset)
                     for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
-                        # An index that an earlier fuseid made without positions is replaced.
+                        # An index without positions, from an earlier fuseid, is replaced.
                         due = not positions[column] if column in positions else dataset.count_rows(rows) >= fts_rows
                         if due:
                             dataset.create_scalar_index(column, "INVERTED", with_position=True, memory_limit=_FTS_MIB)
             with trimmed_memory(), store.writing(name) as dataset:
-                _vector_indexes(dataset, have, vector_rows)
+                _vector_indexes(dataset, have, vector_rows, pq_rows)
         with store.writing(name) as dataset:
             for column in columns:
                 if column not in have and dataset.count_rows():
@@ -58,21 +70,21 @@ def maintain(store: Store, vector_rows: int = VECTOR_ROWS, fts_rows: int = FTS_R
     reached("index.done")
     for name in store.versions() | {"runs": 0}:
         remove_expired(store.dataset(name))
-        # What an export has tagged stays, and what a backup is reading.
-        store.dataset(name).cleanup_old_versions(older_than=_KEEP_VERSIONS, error_if_tagged_old_versions=False)
+        # Versions that an export has tagged or a backup is reading stay.
+        store.dataset(name).cleanup_old_versions(older_than=keep_versions, error_if_tagged_old_versions=False)
 
 
-def compact(store: Store) -> None:
-    """Joins small fragments of `contents`, by copying their pages where no row of them was deleted: to decode and write
-    them anew takes four times the memory. Lance leaves fragments alone whose join would be larger than it may be, so it
-    is told how many rows make a large one."""
+def compact(store: Store, fragment_bytes: int = FRAGMENT_BYTES) -> None:
+    """Merges small fragments of `contents`. Fragments without deleted rows are merged by copying their pages; decoding
+    and encoding them again would take four times the memory. Lance does not merge fragments beyond the target number
+    of rows, so that number is computed from the bytes that a fragment may have."""
     while True:
         with store.writing("contents") as dataset:
             files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
             size = sum(file.file_size_bytes or 0 for file in files)
-            rows = min(_FRAGMENT_ROWS, dataset.count_rows() * _FRAGMENT_BYTES // max(1, size))
+            rows = min(_FRAGMENT_ROWS, dataset.count_rows() * fragment_bytes // max(1, size))
             done = dataset.optimize.compact_files(
-                target_rows_per_fragment=max(1, rows), max_source_bytes=4 * _FRAGMENT_BYTES,
+                target_rows_per_fragment=max(1, rows), max_source_bytes=4 * fragment_bytes,
                 compaction_mode="try_binary_copy", num_threads=1,
             )  # fmt: skip
         if done.fragments_removed <= done.fragments_added:
@@ -80,10 +92,10 @@ def compact(store: Store) -> None:
 
 
 def extend_key_index(store: Store, waves: int) -> None:
-    """To be called after each wave of a run with their number so far: takes new rows into the BTREE on content_id,
-    which keeps an upsert's cost flat as the table grows.
+    """To be called after each wave of a run, with the number of waves so far: adds new rows to the BTREE on content_id
+    from time to time, so that the cost of an upsert does not grow with the table.
 
-    An upsert reads the rows that the index lacks whole, and to extend it takes time by the rows that it has.
+    An upsert reads all columns of the rows that are not in the index; the time to extend the index grows with its rows.
     """
     if waves % min(_MOST_WAVES, 1 + store.dataset("contents").count_rows() // _ROWS_A_WAVE) == 0:
         with trimmed_memory():
@@ -91,7 +103,7 @@ def extend_key_index(store: Store, waves: int) -> None:
 
 
 def index_key(store: Store, name: str) -> None:
-    """Makes the BTREE on content_id, or takes new rows into it."""
+    """Creates the BTREE on content_id, or adds new rows to it."""
     with store.writing(name) as dataset:
         if "content_id" in indexed_columns(dataset):
             dataset.optimize.optimize_indices(index_names=["content_id_idx"])
@@ -105,13 +117,14 @@ def indexed_columns(dataset: lance.LanceDataset) -> set[str]:
 
 
 def text_indexes(dataset: lance.LanceDataset) -> dict[str, bool]:
-    """The columns that have a full-text index, and whether it holds the positions of words, as phrases need them."""
+    """The columns with a full-text index, and whether it has the positions of words, which phrase queries need."""
     indexes = (index for index in dataset.describe_indices() if index.index_type == "Inverted")
     return {index.field_names[0]: bool(index.details.get("with_position")) for index in indexes}
 
 
 def unindexed_rows(store: Store) -> dict[str, int]:
-    """Per index of `contents` the rows it does not cover, of a vector's those that have one."""
+    """For each index of `contents` the number of rows that it does not cover; for a vector index, of rows that have the
+    vector."""
     dataset = store.dataset("contents")
     return {
         index.name: sum(fragment.count_rows(_belongs(index)) for fragment in _uncovered(dataset, index))
@@ -120,7 +133,7 @@ def unindexed_rows(store: Store) -> dict[str, int]:
 
 
 def _belongs(index: Any) -> str | None:
-    """The condition for a row to be in an index; None where all rows are."""
+    """The SQL condition for a row to belong to an index; None if all rows do."""
     (column,) = index.field_names
     return f"{column} IS NOT NULL" if column in (*MODALITIES, "fused") else None
 
@@ -131,8 +144,8 @@ def _uncovered(dataset: lance.LanceDataset, index: Any) -> list[lance.LanceFragm
 
 
 def _extend_indexes(dataset: lance.LanceDataset) -> None:
-    """Takes new rows into all indexes. Lance cannot extend a vector index by rows of which none has a vector, so such
-    an index stays as it is; a search finds nothing in those rows anyway."""
+    """Adds new rows to all indexes. Lance cannot extend a vector index by rows of which none has a vector; such an
+    index stays as it is, since a search finds nothing in those rows anyway."""
     due = []
     for index in dataset.describe_indices():
         new = _uncovered(dataset, index)
@@ -141,7 +154,7 @@ def _extend_indexes(dataset: lance.LanceDataset) -> None:
     dataset.optimize.optimize_indices(index_names=due)
 
 
-def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int) -> None:
+def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int, pq_rows: int) -> None:
     for column in (*MODALITIES, "fused"):
         if column not in dataset.schema.names or column in have:
             continue
@@ -149,10 +162,10 @@ def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int)
         if rows < threshold:
             continue
         partitions = max(1, round(math.sqrt(rows)))
-        if rows < PQ_ROWS:
+        if rows < pq_rows:
             dataset.create_index(column, "IVF_FLAT", metric="cosine", num_partitions=partitions)
         else:
             size = dataset.schema.field(column).type.list_size
-            # As LanceDB chooses by itself.
+            # LanceDB's own default.
             parts = next((size // numbers for numbers in (16, 8) if size % numbers == 0), 1)
             dataset.create_index(column, "IVF_PQ", metric="cosine", num_partitions=partitions, num_sub_vectors=parts)

@@ -1,4 +1,4 @@
-"""Integrity: what must hold before a job writes, at the cost of a few files and rows; `check` looks at everything."""
+"""Integrity: quick checks of a few files and rows before a job writes; `check` reads everything."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from fuseid.pipelines.store.table_files import broken_files, broken_history, lis
 from fuseid.pipelines.store.tables import TABLES, lacking_columns
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows
 
-# Rows that are looked at: so many over the whole table, and the last ones, which the last run wrote.
+# How many rows are sampled: spread over the whole table, and at its end, where the last run wrote.
 _SPREAD, _LAST = 256, 64
 # A disk with less room than this is called full.
 _FULL_BYTES = 1 << 20
-# What Lance says of a file begins or ends with one of these.
+# Errors of Lance about a file contain one of these.
 _OF_LANCE = re.compile(r"LanceError|External error|Not found|\.rs:\d+")
 
 
 def check_integrity(store: Store) -> None:
-    """Before a job writes: every file that the newest versions name is there, the ledger is not older than the IDs that
-    `contents` copied from it, and a sample of rows agrees with the ledger and the fusion.
+    """To be called before a job writes. Checks that every file of the newest versions exists, that the ledger is not
+    older than the IDs copied from it into `contents`, and that a sample of rows agrees with the ledger and the fusion.
 
     Raises StoreError or FingerprintMismatch, each with the command that repairs it.
     """
     for name in TABLES:
         dataset = store.newest(name)
-        if dataset is None:  # `contents`, before the first wave
+        if dataset is None:  # `contents` before the first wave
             continue
         if broken := broken_files(dataset):
             raise DamagedTable(damage(store.uri, name, str(broken[0])))
@@ -61,8 +61,8 @@ def check_integrity(store: Store) -> None:
 
 
 @contextmanager
-def damage_named(uri: str) -> Iterator[None]:
-    """Around the use of a database: an error that comes of a full disk or of damaged files says so, and which."""
+def explained_errors(uri: str) -> Iterator[None]:
+    """Inside, an error caused by a full disk or by a damaged table becomes a StoreError that says so."""
     try:
         yield
     except FuseidError:
@@ -75,7 +75,7 @@ def damage_named(uri: str) -> Iterator[None]:
 
 
 def cause_of(error: Exception, uri: str) -> StoreError | None:
-    """What is behind an error of Lance or the system, None where it is neither a full disk nor a damaged table."""
+    """The StoreError for an error of Lance or the system that a full disk or a damaged table caused; else None."""
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
         return StoreError(
             f"the disk of {_full_folder(error, uri)} is full; make room and run the same command again: what was "
@@ -116,8 +116,8 @@ def _check_ledger_covers(store: Store) -> None:
         older = rows < copied
     if older:
         raise StoreError(
-            f"the ledger of {store.uri} is older than its contents, which show IDs that it does not know, and would "
-            f"give them to other items; {check_command(store.uri)} takes them into the ledger"
+            f"the ledger of {store.uri} is older than its contents: it lacks IDs that items show, and would give them "
+            f"to other items; {check_command(store.uri)} adds them to the ledger"
         )
     note_ledger_rows(store)
 
@@ -132,7 +132,7 @@ def _check_sample(store: Store, champion: str, fusion_id: str) -> None:
     sample = contents.take(numbers.tolist(), columns=["content_id", "fused", "fused_fp", "sid", "tokenizer_id"])
     if (others := of_other_fusion(sample, fusion_id)).num_rows:
         raise FingerprintMismatch(
-            f"items of {store.uri} ({others['content_id'][0].as_py()!r} for one) hold fused vectors that are not of "
+            f"items of {store.uri} ({others['content_id'][0].as_py()!r} for one) have fused vectors that are not of "
             f"{fusion_id}, on which {champion} was fitted; {check_command(store.uri)} fuses them again"
         )
     ours = sample.filter(pc.equal(sample["tokenizer_id"], champion))
@@ -152,7 +152,7 @@ def _check_sample(store: Store, champion: str, fusion_id: str) -> None:
 
 
 def of_other_fusion(rows: pa.Table, fusion_id: str) -> pa.Table:
-    """Those of rows with `fused` and `fused_fp` whose vector is not of this fusion."""
+    """The rows whose fused vector was not made by this fusion. rows: with `fused` and `fused_fp`."""
     there = rows.filter(rows["fused"].is_valid())
     if not there.num_rows:
         return there

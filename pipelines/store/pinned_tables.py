@@ -1,4 +1,4 @@
-"""`contents` and the ledger, each at one version: what is read from them stays the same while jobs go on."""
+"""`contents` and the ledger, each at one version: what is read from them does not change while jobs write."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class PinnedTables:
 
     @classmethod
     def newest(cls, store: Store) -> PinnedTables:
-        # The ledger after `contents`: IDs come after their items.
+        # The ledger is opened after `contents`, so it has every ID that `contents` shows.
         contents, ledger = (store.dataset(name) for name in NAMES)
         return cls(contents, ledger)
 
     def tagged(self, tag: str) -> PinnedTables:
-        """Both at the versions that a tag names."""
+        """Both tables at the versions that have a tag."""
         return PinnedTables(self.contents.checkout_version(tag), self.ledger.checkout_version(tag))
 
     @property
@@ -35,5 +35,5 @@ class PinnedTables:
 
     @property
     def commits(self) -> dict[str, str | None]:
-        """The ids of the commits that made these versions."""
+        """The ids of the commits that made these versions, by table."""
         return {"contents": commit_id(self.contents), "assignments": commit_id(self.ledger)}

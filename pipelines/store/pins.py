@@ -1,5 +1,4 @@
-"""Pins: tags that keep the versions which a long reader reads from being cleaned up, until the reader ends or they
-expire."""
+"""Pins: tags that protect the versions of a long reader from clean-up, until the reader ends or the tags expire."""
 
 from __future__ import annotations
 
@@ -15,14 +14,14 @@ import lance
 from fuseid.core.errors import StoreError
 from fuseid.pipelines.store.messages import first_line
 
-# Longer than any reader reads. A reader that was killed leaves its pins until then.
+# Longer than any reader takes. The pins of a killed reader stay until then.
 _EXPIRY = timedelta(days=7)
 _PIN = re.compile(r"pin-(\d+)-[0-9a-f]+")
 
 
 @contextmanager
 def pinned(datasets: Mapping[str, lance.LanceDataset]) -> Iterator[None]:
-    """Inside, the files of these versions stay. Raises StoreError where the database cannot be written to."""
+    """Inside, the files of these versions are kept. Raises StoreError if the database cannot be written to."""
     name = f"pin-{int(time.time() + _EXPIRY.total_seconds())}-{secrets.token_hex(4)}"
     made: list[lance.LanceDataset] = []
     try:
@@ -36,13 +35,13 @@ def pinned(datasets: Mapping[str, lance.LanceDataset]) -> Iterator[None]:
         yield
     finally:
         for dataset in made:
-            # What cannot be removed now expires.
+            # A pin that cannot be removed now expires later.
             with suppress(OSError, RuntimeError, ValueError):
                 dataset.tags.delete(name)
 
 
 def remove_expired(dataset: lance.LanceDataset) -> None:
-    """Removes the pins of readers that were killed."""
+    """Removes expired pins, which killed readers have left."""
     for tag in dataset.tags.list():
         found = _PIN.fullmatch(tag)
         if found is not None and int(found[1]) < time.time():

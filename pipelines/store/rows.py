@@ -1,4 +1,4 @@
-"""Rows of a table by key, by row number, by prefix and as a sample, and the SQL conditions for them."""
+"""Rows of a table by content_id, by row id, by ID prefix and as a sample, and the SQL conditions for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fuseid.core.text import storable
 
 
 def sql_string(value: str) -> str:
-    """A value as an SQL string literal, in the form in which the store keeps it."""
+    """A value as an SQL string literal, in the form in which the store holds text."""
     return "'" + storable(value).replace("'", "''") + "'"
 
 
@@ -25,19 +25,19 @@ def sql_list(values: Iterable[str]) -> str:
 def rows_by_id(
     dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequence[str], where: str = ""
 ) -> Iterator[dict]:
-    """Rows of a table's version by content_id, through the key's index, as dictionaries."""
+    """Rows by content_id as dictionaries, found through the index on content_id."""
     for part in _parts_by_id(dataset, ids, columns, where):
         yield from part.to_pylist()
 
 
 def table_by_id(dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequence[str], where: str = "") -> pa.Table:
-    """The same as one table, in no order."""
+    """Like `rows_by_id`, as one table in no particular order."""
     parts = list(_parts_by_id(dataset, ids, columns, where))
     return pa.concat_tables(parts) if parts else dataset.schema.empty_table().select(list(columns))
 
 
 def table_by_row(dataset: lance.LanceDataset, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
-    """Rows by Lance's own row ids, in no order."""
+    """Rows by Lance's row ids, in no particular order."""
     parts = [dataset.schema.empty_table().select(list(columns))]
     for start in range(0, len(rows), 10_000):
         listed = ", ".join(map(str, rows[start : start + 10_000]))
@@ -46,8 +46,8 @@ def table_by_row(dataset: lance.LanceDataset, rows: Sequence[int], columns: Sequ
 
 
 def sampled_rows(dataset: lance.LanceDataset, limit: int, columns: Sequence[str], where: str) -> pa.Table:
-    """content_id and columns of at most `limit` rows that meet a condition: those with the lowest hash of their
-    content_id, the lowest first, so the same ones in whatever order rows were committed."""
+    """content_id and columns of at most `limit` rows that fulfil a condition: those with the lowest hash of their
+    content_id, the lowest first. The order in which rows were committed has no influence on the choice."""
 
     def keyed() -> Iterator[tuple[bytes, str, int]]:
         for batch in dataset.to_batches(columns=["content_id"], filter=where, with_row_id=True):
@@ -71,7 +71,7 @@ def _parts_by_id(
 
 
 def below_prefix(prefix: str) -> str:
-    """The SQL condition for IDs at or below a prefix; a prefix ends where a code ends, so 12-24 finds no 12-240."""
+    """The SQL condition for IDs that are or begin with a prefix of whole codes: 12-24 does not find 12-240."""
     if "." in prefix:
         return f"sid = '{prefix}'"
     return f"(sid = '{prefix}' OR starts_with(sid, '{prefix}-') OR starts_with(sid, '{prefix}.'))"

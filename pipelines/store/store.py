@@ -1,8 +1,8 @@
-"""The store: one LanceDB database with its tables, its settings and the artifacts beside it.
+"""The store: one LanceDB database with its tables, its settings and the artifacts beside them.
 
 All of it is read and written through Lance itself, which works in the calling thread. LanceDB's Python calls wait for
-another thread's event loop, where now and then one never comes back (docs/decisions/0002-store.md): a person can
-interrupt a look-up, a job at night cannot. So LanceDB answers look-ups (`lookup.py`), and writes nothing.
+the event loop of another thread, and now and then one never returns (docs/decisions/0002-store.md): a user can
+interrupt a look-up, but nobody interrupts a job at night. So LanceDB is used for look-ups only (`lookup.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from fuseid.pipelines.store.rows import sql_list
 from fuseid.pipelines.store.tables import GUARDED, SCHEMAS, TABLES, vector_sizes
 
 _SETTING = "fuseid."
-# Written by every change of a configuration: of two that began from one version, Lance refuses the second.
+# Every change of a configuration writes this key, so that of two changes on top of one version Lance refuses one.
 _CHANGED_BY = _SETTING + "changed_by"
 
 
@@ -43,7 +43,7 @@ _Loaded = TypeVar("_Loaded")
 
 
 class Writer(Protocol):
-    """The holder of the lease. `check` raises LeaseLost once it is another process."""
+    """The holder of the lease. `check` raises LeaseLost once another process holds it."""
 
     @property
     def holder(self) -> str: ...
@@ -52,10 +52,11 @@ class Writer(Protocol):
 
 
 class Store:
-    """A directory or object-store URI. `contents` appears with the first committed wave, the rest at once.
+    """A database in a directory or at an object-store URI. `contents` is created with the first committed wave, all
+    other tables at once.
 
-    writer: set while this process holds the lease; every commit then asks it first. A commit is on the disk when its
-    method returns, where the database is a local directory.
+    writer: set while this process holds the lease; every commit then calls its `check` first. In a local directory a
+    commit is on the disk when its method returns.
     """
 
     def __init__(self, uri: str) -> None:
@@ -65,20 +66,20 @@ class Store:
 
     @classmethod
     def open(cls, uri: str | Path) -> Store:
-        """Raises StoreError where there is no database, or one of another schema version."""
+        """Raises StoreError if there is no database, or one of another schema version."""
         if "://" not in str(uri) and not Path(uri).exists():
             raise StoreError(f"no database at {uri}; {command('ingest', uri, ' ...')} makes one")
         store = cls(_checked(uri))
         for name in SCHEMAS:
             if store.newest(name) is None:
-                store._check_unmade(name)
+                store._check_not_lost(name)
                 raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
         store._check_version()
         return store
 
     @classmethod
     def named(cls, uri: str | Path) -> Store:
-        """One that may be damaged, nothing of it opened. Raises StoreError where there is nothing at all."""
+        """A database that may be damaged; none of its tables is opened. Raises StoreError if there is no table."""
         fs, root = filesystem(_checked(uri))
         if not any(fs.exists(f"{root}/{name}.lance") for name in TABLES):
             raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
@@ -86,11 +87,11 @@ class Store:
 
     @classmethod
     def create(cls, uri: str | Path) -> Store:
-        """Opens the database, making what is missing."""
+        """Opens the database; creates the tables that are missing."""
         store = cls(_checked(uri))
         for name, schema in SCHEMAS.items():
             if store.newest(name) is None:
-                store._check_unmade(name)
+                store._check_not_lost(name)
                 store.make(name, schema)
         store._check_version()
         return store
@@ -101,15 +102,15 @@ class Store:
         return self.newest("contents") is not None
 
     def dataset(self, name: str) -> lance.LanceDataset:
-        """The newest version of a table, and no later one. Raises StoreError for `contents` where nothing was ingested
-        yet."""
+        """The newest version of a table; it stays at that version. Raises StoreError for `contents` if nothing was
+        ingested yet."""
         newest = self.newest(name)
         if newest is None:
             raise StoreError(f"the database {self.uri} is empty; {command('ingest', self.uri, ' ...')} fills it")
         return newest
 
     def path(self, name: str) -> str:
-        """Where a table lies, as LanceDB lays it out."""
+        """The folder of a table, as LanceDB names it."""
         return f"{self.uri.rstrip('/')}/{name}.lance"
 
     def versions(self) -> dict[str, int]:
@@ -117,12 +118,13 @@ class Store:
         return {name: self.dataset(name).version for name in sorted(names) if name not in ("lease", "runs")}
 
     def dims(self) -> dict[str, int]:
-        """The size of each vector column that `contents` has, `fused` included."""
+        """The size of each vector column that `contents` has, including `fused`."""
         contents = self.newest("contents")
         return {} if contents is None else vector_sizes(contents.schema)
 
     def ensure_vectors(self, dims: Mapping[str, int]) -> None:
-        """Makes `contents`, or adds the columns it lacks. Raises FingerprintMismatch for a column of another size."""
+        """Creates `contents`, or adds the vector columns that it lacks. Raises FingerprintMismatch for a column of
+        another size."""
         if not self.has_contents():
             if self.writer is not None:
                 self.writer.check()
@@ -143,8 +145,8 @@ class Store:
     def writing(self, name: str) -> Iterator[lance.LanceDataset]:
         """The newest version of a table, for commits on top of it; they are durable when the block ends.
 
-        Raises LeaseLost where another process holds the lease: it is asked after the version was opened, and a process
-        that takes the lease over makes commits on all earlier versions fail (`fence`).
+        Raises LeaseLost if another process holds the lease. That is checked after the version was opened, and a process
+        that takes the lease later makes commits on top of all earlier versions fail (`fence`).
         """
         dataset = self.dataset(name)
         if self.writer is not None and name in GUARDED:
@@ -158,11 +160,11 @@ class Store:
         self.make_durable(name)
 
     def fence(self) -> None:
-        """Makes every commit and change of settings fail that another process began before now and has not ended.
+        """Makes every commit and change of settings fail that another process has begun and not yet finished.
 
-        To be called by whoever takes the lease from a process that may still live. By Lance's `Restore` of the newest
-        version, which changes nothing and conflicts with every other commit except a change of configuration; that
-        conflicts with another change of the same key.
+        To be called by a process that has taken the lease from one that may still be alive. It commits a `Restore`
+        of the newest version, which changes nothing and conflicts with every other commit except a change of
+        configuration; and a change of configuration, which conflicts with every other change of the same key.
         """
         for name in GUARDED:
             dataset = self.newest(name)
@@ -170,7 +172,7 @@ class Store:
                 continue
             newest, fence = dataset.version, self._restored(name, dataset.version)
             while fence > newest + 1:
-                # A commit came in between and was undone by the fence: it stands, behind a fence of its own.
+                # The fence has undone a commit that came in between: it is restored, which is another fence.
                 newest, fence = fence, self._restored(name, fence - 1)
             self.configure(name, {})
 
@@ -184,7 +186,7 @@ class Store:
             self._configure(dataset, values)
 
     def configured(self, name: str, key: str) -> Any:
-        """The value of a key of a table's configuration, None where it was never set."""
+        """The value of a key of a table's configuration, None if it was never set."""
         value = self.dataset(name).config().get(_SETTING + key)
         return None if value is None else json.loads(value)
 
@@ -193,7 +195,7 @@ class Store:
         dataset.update_config({**config, _CHANGED_BY: json.dumps(self.writer.holder if self.writer else "")})
 
     def make_durable(self, name: str) -> None:
-        """Flushes to the disk what commits to a guarded table have written; an object store has done so itself."""
+        """Flushes to the disk what commits to a guarded table have written. An object store needs no flush."""
         if "://" not in self.uri and name in GUARDED:
             self._durable.setdefault(name, DurableTable(self.path(name))).sync()
 
@@ -204,16 +206,16 @@ class Store:
             merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def update(self, name: str, values: Mapping[str, str], where: str) -> None:
-        """Sets columns to SQL expressions in the rows that meet a condition."""
+        """Sets columns to SQL expressions in the rows that fulfil a condition."""
         with self.writing(name) as dataset:
             dataset.update(dict(values), where=where)
 
     def append(self, name: str, rows: pa.RecordBatchReader, version: int) -> None:
-        """Appends in one commit, provided that nobody has added or changed rows since `version`; to a table that never
-        loses any. Raises LeaseLost where somebody has.
+        """Appends rows in one commit, to a table from which no row is ever deleted. Raises LeaseLost if another process
+        has added or changed rows since `version`.
 
-        By Lance's `Merge`, which names all fragments: its append would stand beside that of a writer who slept through
-        the end of his lease.
+        The commit is Lance's `Merge`, which lists all fragments and so conflicts with such changes. Lance's append does
+        not conflict with the append of a process that has lost the lease without noticing.
         """
         with self.writing(name) as newest:
             dataset = newest.checkout_version(version)
@@ -267,7 +269,7 @@ class Store:
     def put_settings(self, values: Mapping[str, Any], read: Mapping[str, Any]) -> None:
         """Compare and set: changes settings in one commit, provided that each of them still has its value in `read`.
 
-        Raises LeaseLost where one has another value, or another process holds the lease; nothing is changed then.
+        Raises LeaseLost if one has another value or another process holds the lease; then nothing is changed.
         """
         with self.writing("assignments") as dataset:
             now = _settings(dataset)
@@ -298,18 +300,18 @@ class Store:
         return not fs.isdir(f"{root}/artifacts/{name}")
 
     def get_artifact(self, cls: Any, name: str) -> Any:
-        """Loads an artifact of a class by its id. Raises ArtifactError where it is missing, altered, or of another kind
-        or version."""
+        """Loads an artifact of a class by its id. Raises ArtifactError if it is missing, altered, or of another kind or
+        version."""
         return self._read_artifact(name, cls.KIND, cls.load)
 
     def describe_tokenizer(self, name: str) -> ArtifactInfo:
-        """What a tokenizer says of itself, without loading it. Raises ArtifactError as `get_artifact` does."""
+        """The description of a tokenizer, without loading it. Raises ArtifactError as `get_artifact` does."""
         if not is_tokenizer(name):
-            raise ArtifactError(f"{name!r} is no id of a tokenizer; their kinds are {', '.join(TOKENIZER_SECTIONS)}")
+            raise ArtifactError(f"{name!r} is not a tokenizer's id; the kinds are {', '.join(TOKENIZER_SECTIONS)}")
         return self._read_artifact(name, kind_of(name), partial(describe, kind=kind_of(name)))
 
     def describe_fusion(self, name: str) -> ArtifactInfo:
-        """What a fusion says of itself, without loading it. Raises ArtifactError as `get_artifact` does."""
+        """The description of a fusion, without loading it. Raises ArtifactError as `get_artifact` does."""
         return self._read_artifact(name, FUSION, partial(describe, kind=FUSION))
 
     def _read_artifact(self, name: str, kind: str, load: Callable[[Path], _Loaded]) -> _Loaded:
@@ -330,7 +332,8 @@ class Store:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def newest(self, name: str) -> lance.LanceDataset | None:
-        """None for a table without a version: who is killed while making one leaves a folder that is none."""
+        """The newest version of a table, None if it has no version: a process killed while creating a table leaves a
+        folder without one."""
         try:
             dataset = lance.dataset(self.path(name))
             if not dataset.schema.names:
@@ -348,7 +351,7 @@ class Store:
             return None
 
     def make(self, name: str, schema: pa.Schema) -> None:
-        """An empty table, unless another process has just made it."""
+        """Creates an empty table, unless another process has just created it."""
         try:
             lance.write_dataset(schema.empty_table(), self.path(name))
         except OSError:
@@ -356,8 +359,8 @@ class Store:
                 raise
         self.make_durable(name)
 
-    def _check_unmade(self, name: str) -> None:
-        """`contents` is made last: beside it no other table is missing."""
+    def _check_not_lost(self, name: str) -> None:
+        """Raises DamagedTable for a missing table if `contents` exists, which is created last."""
         if self.has_contents():
             raise DamagedTable(damage(self.uri, name, "it is missing"))
 
@@ -373,7 +376,7 @@ class Store:
             )
 
 
-# What Lance says of a manifest that is empty, cut short or overwritten; all else may be a store that is away.
+# Lance's errors for a manifest that is empty, cut short or overwritten; other errors may mean an unreachable store.
 _DAMAGE = re.compile("Invalid range|size is too small|[Mm]agic|[Pp]rotobuf|[Dd]ecode|corrupt")
 _PATHS = re.compile(r"\S*/\S*")
 _CONFLICT = re.compile("(incompatible with|preempted by) concurrent transaction")
@@ -385,7 +388,7 @@ def _settings(assignments: lance.LanceDataset) -> dict[str, Any]:
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a uri, which remembers no listing, and the path in it."""
+    """The file system of a uri, without a cache of listings, and the path in it."""
     return fsspec.url_to_fs(uri, use_listings_cache=False)
 
 

@@ -14,7 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 @dataclass(frozen=True)
 class BrokenFile:
-    """index: the name of the index that the file belongs to, None for rows. problem: of the file, in words."""
+    """index: the name of the index that the file belongs to, None for a file of rows. problem: text for a message."""
 
     path: str
     problem: str
@@ -25,13 +25,13 @@ class BrokenFile:
 
 
 def listed(dataset: lance.LanceDataset) -> dict[str, int]:
-    """Bytes of all files in the table's folder, of whatever version, by their paths below it."""
+    """The size in bytes of every file in the table's folder, of all versions, by its path below the folder."""
     found = dataset.all_files().read_all()
     return dict(zip(found["path"].to_pylist(), found["size_bytes"].to_pylist(), strict=True))
 
 
 def files_of(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[str]:
-    """Paths of all files that this version needs, its manifest last. sizes: what is `listed`."""
+    """Paths of all files that this version needs, its manifest last. sizes: of `listed`."""
     folders = {f"_indices/{segment.uuid}" for index in dataset.describe_indices() for segment in index.segments}
     indexes = sorted(path for path in sizes if path.rpartition("/")[0] in folders)
     names = (f"_versions/{2**64 - 1 - dataset.version:020d}.manifest", f"_versions/{dataset.version}.manifest")
@@ -41,15 +41,15 @@ def files_of(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[str]:
 
 
 def broken_files(dataset: lance.LanceDataset) -> list[BrokenFile]:
-    """What this version needs and is not there as it was written. Lists the table's folder; opens no file of it."""
+    """Files of this version that are missing or not as they were written. Lists the table's folder; opens no file."""
     sizes = listed(dataset)
     return [*_broken_data(dataset, sizes), *_broken_indexes(dataset, sizes)]
 
 
 def broken_history(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[BrokenFile]:
-    """Manifests of older versions and tags that cannot be read, which clean-up stumbles over. Opens each of them.
+    """Manifests of older versions and tags that cannot be read, on which clean-up would fail. Opens each of them.
 
-    sizes: what is `listed`.
+    sizes: of `listed`.
     """
     found = []
     for path in sorted(path for path in sizes if path.startswith("_versions/") and path.endswith(".manifest")):
@@ -68,13 +68,13 @@ def broken_history(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[B
 
 
 def version_of(manifest: str) -> int:
-    """The version of a manifest, by its path: they are counted downwards from 2^64 - 1, or, in old tables, upwards."""
+    """The version of a manifest by its path. Names count down from 2^64 - 1; in old tables they count up."""
     number = int(manifest.rpartition("/")[2].partition(".")[0])
     return 2**64 - 1 - number if number > 2**63 else number
 
 
 def _data_files(dataset: lance.LanceDataset) -> dict[str, int | None]:
-    """The bytes that each file of rows and of deletions was written with, None where the version does not say."""
+    """The size in bytes of each file of rows and deletions when it was written; None if the version does not say."""
     wanted: dict[str, int | None] = {}
     for fragment in dataset.get_fragments():
         metadata = fragment.metadata
@@ -111,10 +111,10 @@ def _broken_indexes(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[
 
 
 def commit_id(dataset: lance.LanceDataset) -> str | None:
-    """The id of the commit that made this version: other databases have versions of the same number, never of this id.
+    """The id of the commit that made this version. Other databases have versions of the same number, but not this id.
 
-    It is in the name of the transaction's file, which the manifest holds. The transaction itself is not read: Lance's
-    Python package cannot read every kind of it (of a compaction, for one), and the file may be gone.
+    It is part of the name of the transaction's file, which is in the manifest. The transaction itself is not read:
+    Lance's Python package cannot read every kind of it (a compaction's, for one), and the file may be deleted.
     """
     manifest = _manifest_message()()
     manifest.ParseFromString(dataset._ds.serialized_manifest())
@@ -124,7 +124,7 @@ def commit_id(dataset: lance.LanceDataset) -> str | None:
 
 @cache
 def _manifest_message() -> Any:
-    """The class of the one field that is read of Lance's message `Manifest` (protos/table.proto)."""
+    """A message class with the one field that is read from Lance's `Manifest` (protos/table.proto)."""
     file = descriptor_pb2.FileDescriptorProto(name="table.proto", package="lance.table", syntax="proto3")
     types = descriptor_pb2.FieldDescriptorProto
     field = file.message_type.add(name="Manifest").field.add(name="transaction_file", number=12)

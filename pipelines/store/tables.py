@@ -1,4 +1,4 @@
-"""The tables of a database, and what every one of them has."""
+"""The tables of a database and their columns."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SCHEMAS = {
 TABLES = (*SCHEMAS, "contents")
 
 
-# What only the holder of the lease changes; `runs` has a row for each process, which that process writes.
+# Tables that only the holder of the lease changes; in `runs` each process writes a row of its own.
 GUARDED = ("contents", "assignments", "rejected")
 
 
 def vector_sizes(schema: pa.Schema) -> dict[str, int]:
-    """The size of each vector column of `contents`, `fused` included."""
+    """The size of each vector column of `contents`, including `fused`."""
     return {name: schema.field(name).type.list_size for name in (*MODALITIES, "fused") if name in schema.names}
 
 
 def lacking_columns(name: str, schema: pa.Schema) -> list[str]:
-    """The columns that every database has in a table and this one has not."""
+    """The columns that a table lacks although every database has them."""
     wanted = schemas.contents_schema({}) if name == "contents" else SCHEMAS[name]
     return [column for column in wanted.names if column not in schema.names]

@@ -14,14 +14,14 @@ def nan_rows(column: pa.Array | pa.ChunkedArray, dim: int) -> np.ndarray:
         column = column.combine_chunks()
     out = np.full((len(column), dim), np.nan, dtype=np.float32)
     there = column.is_valid().to_numpy(zero_copy_only=False)
-    # flatten() leaves out what is under a null.
+    # flatten() skips the values under a null.
     flat = column.drop_null().flatten().to_numpy(zero_copy_only=False)
     out[there] = flat.reshape(-1, dim)
     return out
 
 
 def to_fixed(vectors_ND: np.ndarray) -> pa.FixedSizeListArray:
-    """float32 [N, D] with NaN rows for absent -> fixed_size_list<float32, D>."""
+    """float32 [N, D] with NaN rows for absent vectors -> fixed_size_list<float32, D>."""
     absent = np.isnan(vectors_ND[:, 0])
     values = pa.array(np.ascontiguousarray(vectors_ND, dtype=np.float32).reshape(-1))
     mask = pa.array(absent) if absent.any() else None
@@ -29,7 +29,7 @@ def to_fixed(vectors_ND: np.ndarray) -> pa.FixedSizeListArray:
 
 
 def fused_fingerprints(fusion_id: str, fused_ND: np.ndarray) -> pa.Array:
-    """Per row the hash of the fused vector and its fusion; null where there is no vector."""
+    """For each row the hash of the fused vector and its fusion; null if there is no vector."""
     seed = fusion_id.encode()
     out = [
         None if np.isnan(row[0]) else hashlib.blake2b(row.tobytes(), digest_size=8, key=seed[:64]).hexdigest()

@@ -1,14 +1,15 @@
-"""Streams of Arrow rows in fewer, larger pieces, or in pieces of one size."""
+"""Streams of Arrow rows, regrouped into fewer, larger pieces or into pieces of one size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import pyarrow as pa
 
 
 def folded(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of at least `rows` rows, the last but for that."""
+    """The same rows in tables of at least `rows` rows; only the last table may have fewer."""
     held: list[pa.RecordBatch] = []
     count = 0
     for batch in batches:
@@ -22,14 +23,24 @@ def folded(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def rebatched(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `rows`, the last smaller: files whose layout follows the batches stay the same."""
-    held = schema.empty_table()
-    for table in tables:
-        held = pa.concat_tables([held, table])
-        whole = len(held) // rows * rows
-        for start in range(0, whole, rows):
-            yield from held.slice(start, rows).combine_chunks().to_batches()
-        held = held.slice(whole)
-    if len(held):
-        yield from held.combine_chunks().to_batches()
+def chunked(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `rows` rows, each in one piece; the last may have fewer, and no table is empty. Files
+    whose layout follows the tables then do not depend on how the rows were grouped before."""
+    held: list[pa.RecordBatch] = []
+    have = 0
+    for batch in batches:
+        while have + batch.num_rows >= rows:
+            yield pa.Table.from_batches([*held, batch.slice(0, rows - have)]).combine_chunks()
+            batch, held, have = batch.slice(rows - have), [], 0
+        if batch.num_rows:
+            held.append(batch)
+            have += batch.num_rows
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def rebatched(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of tables in batches of `rows` rows; the last may have fewer."""
+    batches = chain.from_iterable(table.to_batches() for table in tables)
+    for table in chunked(batches, rows):
+        yield from table.to_batches()

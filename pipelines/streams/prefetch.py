@@ -1,4 +1,4 @@
-"""Iterators that run ahead of their reader, in threads of their own and a bounded number of items."""
+"""Iterators that run in threads of their own, a bounded number of items ahead of their reader."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ _DONE = object()
 
 
 class Prefetch(Generic[T]):
-    """A context manager around an iterator; `get` waits for its next item no longer than told. Items are not None.
+    """A context manager around an iterator; `get` returns its next item. Items are never None.
 
-    ended: the iterator had no more. Who leaves before closes it, once it has made the item that it is at; patience: for
-    how many seconds this is waited for.
+    room: how many items may be ready before they are read. ended: whether the iterator is exhausted.
+    Leaving the block before that closes the iterator as soon as it has produced its current item; leaving waits for
+    this for at most `close_seconds`.
     """
 
     def __init__(self, items: Iterator[T], room: int, name: str) -> None:
         self.ended = False
-        self.patience = 10.0
+        self.close_seconds = 10.0
         self._items = items
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=room)
-        self._left = threading.Event()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Prefetch[T]:
@@ -37,12 +38,13 @@ class Prefetch(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._left.set()
+        self._closing.set()
         self._make_room()
-        self._thread.join(self.patience)
+        self._thread.join(self.close_seconds)
 
     def get(self, timeout: float | None = None) -> T | None:
-        """The next item; None where there is none yet, or none any more. Raises what the iterator raised."""
+        """The next item; None if no item is ready within `timeout` seconds, or if the iterator is exhausted. Raises
+        what the iterator raised."""
         try:
             item = self._queue.get(timeout=timeout) if timeout is None or timeout > 0 else self._queue.get_nowait()
         except queue.Empty:
@@ -55,7 +57,7 @@ class Prefetch(Generic[T]):
         return item
 
     def __iter__(self) -> Iterator[T]:
-        """All that are left."""
+        """All remaining items."""
         while (item := self.get()) is not None:
             yield item
 
@@ -63,21 +65,21 @@ class Prefetch(Generic[T]):
         try:
             for item in self._items:
                 self._put(item)
-                if self._left.is_set():
+                if self._closing.is_set():
                     break
             self._put(_DONE)
         except BaseException as error:
             self._put(_Raised(error))
         finally:
-            # In the thread that runs it: a generator cannot be closed from another one.
+            # Closed in the thread that runs it: a generator cannot be closed from another thread.
             getattr(self._items, "close", lambda: None)()
 
     def _put(self, item: Any) -> None:
-        if not self._left.is_set():
+        if not self._closing.is_set():
             self._queue.put(item)
 
     def _make_room(self) -> None:
-        """The thread may be waiting for room: it sees that its reader has left."""
+        """Empties the queue: the thread may be waiting to put an item into it."""
         try:
             while True:
                 self._queue.get_nowait()
@@ -91,7 +93,8 @@ class _Raised:
 
 
 def chained(iterators: Iterable[Iterator[T]], count: int, room: int, name: str) -> Generator[T, None, None]:
-    """The items of one iterator after the other; meanwhile the next `count` run too, each up to `room` items ahead."""
+    """The items of one iterator after the other; meanwhile the next `count` iterators run too, each up to `room` items
+    ahead."""
     running: deque[Prefetch[T]] = deque()
     try:
         for items in iterators:
@@ -109,10 +112,11 @@ def chained(iterators: Iterable[Iterator[T]], count: int, room: int, name: str) 
 
 @contextmanager
 def in_background(write: Callable[..., Any]) -> Iterator[Callable[..., None]]:
-    """-> `write` in another thread: a call waits for the end of the one before, not for its own, so that memory holds
-    two pieces. What a call raises is raised by the next one, or at the end of the block.
+    """-> a function that calls `write` in another thread. Each call first waits until the call before it has finished,
+    so at most two pieces are in memory. What a call raises is raised by the next call, or at the end of the block.
     """
-    # Not a name: what a future raises would hold the frame that holds the future, and all that is open in it.
+    # A list that is emptied before the result is read. A variable would make a reference cycle when the call raises
+    # (future, exception, traceback, this frame, future), which would keep open whatever these frames hold.
     last: list[Future[Any]] = []
 
     def later(*arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""Rows in files on disk, so that one part of them at a time is in memory."""
+"""Rows split into parts in files on disk, so that only one part at a time is in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 
 class Spill:
-    """Rows that were written come back part by part, in the order in which they came."""
+    """Rows are written with the number of their part, and read part by part in the order in which they were written."""
 
     def __init__(self, folder: Path, name: str, parts: int, schema: pa.Schema) -> None:
         self.parts = parts
@@ -22,7 +22,7 @@ class Spill:
         self._writers: dict[int, pa.RecordBatchWriter] = {}
 
     def write(self, rows: pa.Table, numbers_N: np.ndarray) -> None:
-        """numbers: the part of each row, of integers below `parts`; sorted fastest as uint16."""
+        """numbers_N: the part of each row, integers below `parts`; uint16 sorts fastest."""
         self.rows += len(rows)
         rows = rows.take(pa.array(np.argsort(numbers_N, kind="stable")))
         ends = np.cumsum(np.bincount(numbers_N, minlength=self.parts))
@@ -33,11 +33,11 @@ class Spill:
             self._writers[part].write_table(rows.slice(start, int(ends[part]) - start))
 
     def close(self) -> None:
-        """After the last row, before the first is read."""
+        """To be called after the last `write` and before the first `read`."""
         self._files.close()
 
     def read(self, part: int) -> pa.Table:
-        """The rows of a part; their columns are mapped from the file, not read."""
+        """The rows of a part; their columns are memory-mapped from the file."""
         if part not in self._writers:
             return self.schema.empty_table()
         with pa.memory_map(str(self._file(part))) as source:
@@ -48,7 +48,7 @@ class Spill:
 
 
 def hash_parts(keys: pa.ChunkedArray, parts: int) -> np.ndarray:
-    """uint16 [N]: the CRC-32 of each key, over the parts."""
+    """uint16 [N]: the CRC-32 of each key, modulo the number of parts."""
     if parts == 1:
         return np.zeros(len(keys), np.uint16)
     encoded = keys.combine_chunks().dictionary_encode()

@@ -31,7 +31,7 @@ def written(clip: Mapping[str, Any] = CLIP) -> str:
 
 @pytest.fixture(scope="session")
 def settings() -> Callable[..., str]:
-    """-> the text of a `fuseid.yaml` for small things; clip: its section of that name."""
+    """-> the text of a `fuseid.yaml` with small models and codebooks; clip: its section of that name."""
     return written
 
 
@@ -59,7 +59,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def events(folder: Path) -> Path:
-    """A dozen events: two users, who take turns with items of `db`."""
+    """Twelve events of two users in turn, with items of `db`."""
     path = folder / "events.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = [[f"u{n % 2}", f"v{3 * n:02d}", 1714564800 + 60 * n, "view"] for n in range(12)]

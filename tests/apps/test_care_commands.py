@@ -1,4 +1,4 @@
-"""`fuseid check`, `backup` and `restore` as people and machines see them, and what other commands say of damage."""
+"""`fuseid check`, `backup` and `restore` as text and as JSON, and how other commands report damage."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ def damage_rejected(folder: Path) -> None:
     min((folder / "db" / "rejected.lance" / "_versions").glob("*.manifest")).write_bytes(b"\0" * 300)
 
 
-def test_a_whole_database_is_shown_and_ends_with_0(shown, told, folder):
-    out = shown("check", "--db", "db")
+def test_a_whole_database_is_shown_and_ends_with_0(as_text, as_json, folder):
+    out = as_text("check", "--db", "db")
     assert "40 rows" in out
     assert "nothing" in out
-    assert told("check", "--db", "db")["damages"] == []
+    assert as_json("check", "--db", "db")["damages"] == []
 
 
-def test_damage_ends_with_1_and_its_repair_with_0(fuseid, shown, folder):
+def test_damage_ends_with_1_and_its_repair_with_0(fuseid, as_text, folder):
     damage_lease(folder)
     status, out, err = fuseid("check", "--db", "db")
     assert (status, err) == (1, "")
-    for words in ("lease", "power cut", "--repair"):
+    for words in ("lease", "manifest", "--repair"):
         assert words in " ".join(out.split())
-    out = shown("check", "--db", "db", "--repair")
+    out = as_text("check", "--db", "db", "--repair")
     assert "repaired" in out
-    assert shown("lookup", "--db", "db", "--sid", "0")
+    assert as_text("lookup", "--db", "db", "--sid", "0")
 
 
-def test_a_backup_and_its_restoring_say_what_they_copied_and_what_they_cannot_know(shown, told, folder):
-    assert "40 rows" in shown("backup", "--db", "db", "--to", "copy")
-    told("export", "ids", "--db", "db", "--out", "ids")
-    out = shown("restore", "--from", "copy", "--db", "again", "--exports", "ids")
+def test_backup_and_restore_report_what_they_copied_and_what_they_cannot_know(as_text, as_json, folder):
+    assert "40 rows" in as_text("backup", "--db", "db", "--to", "copy")
+    as_json("export", "ids", "--db", "db", "--out", "ids")
+    out = as_text("restore", "--from", "copy", "--db", "again", "--exports", "ids")
     assert "IDs from exports" in out
     assert "it may give them to other items" in out
     assert Store.open(folder / "again").dataset("contents").count_rows() == 40
@@ -84,7 +84,7 @@ def test_every_command_names_the_damaged_table_and_the_remedy(refused, fuseid, f
             assert f"the table {table} of db is damaged: " in err, (command, err)
             assert "`fuseid check --db db --repair`" in err, (command, err)
         ended[command[0]] = status
-    # What writes is refused whatever it would read; what reads, where it reads what is damaged.
+    # Writing commands are refused for any damage; reading ones only where they read the damaged table.
     assert {ended[job] for job in ("ingest", "fit", "assign", "retry", "promote")} == {1}
 
 
@@ -105,7 +105,7 @@ def small_disk(tmp_path: Path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_full_disk_is_named_and_making_room_is_enough(refused, shown, folder, small_disk, monkeypatch):
+def test_a_full_disk_is_named_and_making_room_is_enough(refused, as_text, folder, small_disk, monkeypatch):
     shutil.copytree(folder / "db", small_disk / "db")
     before = ids_of(folder / "db")
     filler = small_disk / "filler"
@@ -116,7 +116,7 @@ def test_a_full_disk_is_named_and_making_room_is_enough(refused, shown, folder, 
     assert f"the disk of {small_disk}" in line
     assert "make room and run the same command again" in line
     filler.unlink()
-    shown("fit", "--db", small_disk / "db", "--seed", "7")
+    as_text("fit", "--db", small_disk / "db", "--seed", "7")
     store = Store.open(small_disk / "db")
     assert ids_of(small_disk / "db") == before
     assert len(set(store.dataset("assignments").to_table()["tokenizer_id"].to_pylist())) == 2

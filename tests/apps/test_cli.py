@@ -1,11 +1,14 @@
-"""The command line: a surface that is kept, exit statuses, and one line for what is wrong."""
+"""The command line: its frozen options, its exit statuses, and one line for each error."""
 
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import shutil
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -79,29 +82,29 @@ def test_a_command_without_its_arguments_shows_its_help(fuseid, arguments):
 # Bad input
 
 
-def test_missing_manifest(refused):
+def test_a_missing_manifest_is_refused_in_one_line(refused):
     assert "no such manifest or folder: nowhere.csv" in refused("ingest", "nowhere.csv", "--db", "db")
 
 
-def test_empty_manifest(refused, tmp_path):
+def test_an_empty_manifest_is_refused_in_one_line(refused, tmp_path):
     (tmp_path / "empty.jsonl").touch()
     assert "lists no items" in refused("ingest", "empty.jsonl", "--db", "db", "--runner", "local")
     assert not (tmp_path / "db").exists()
 
 
-def test_missing_column(refused, tmp_path):
+def test_a_missing_column_is_refused_in_one_line(refused, tmp_path):
     (tmp_path / "m.csv").write_text("content_id,url\na,b\n")
     line = refused("ingest", "m.csv", "--db", "db", "--runner", "local")
     assert "m.csv has no column uri or caption; it has content_id, url" in line
 
 
-def test_an_id_that_occurs_twice(refused, tmp_path, manifest):
+def test_a_repeated_content_id_is_refused_in_one_line(refused, tmp_path, manifest):
     manifest(tmp_path, {"content_id": "a'b", "caption": "x"}, {"content_id": "a'b", "caption": "y"})
     assert "a'b" in refused("ingest", "manifest.jsonl", "--db", "db", "--runner", "local")
 
 
 @pytest.mark.parametrize("model", ["builtin:nope", "ViT-B-99/openai", "local-dir:nowhere", "ftp:x"])
-def test_unknown_model(refused, tmp_path, model, manifest):
+def test_an_unknown_model_is_refused_in_one_line(refused, tmp_path, model, manifest):
     manifest(tmp_path, {"content_id": "a", "caption": "x"})
     assert model.split(":")[-1].split("/")[0] in refused(
         "ingest", "manifest.jsonl", "--db", "db", "--runner", "local", "--clip", model
@@ -109,14 +112,14 @@ def test_unknown_model(refused, tmp_path, model, manifest):
     assert not (tmp_path / "db").exists()
 
 
-def test_unknown_config_key(refused, tmp_path):
+def test_an_unknown_config_key_is_refused_in_one_line(refused, tmp_path):
     (tmp_path / "fuseid.yaml").write_text("run: {wave_row: 5}\n")
     line = refused("fit", "--db", "db")
     assert "run.wave_row" in line
     assert "wave_rows" in line
 
 
-def test_a_config_that_is_not_there(refused):
+def test_a_missing_config_is_refused_in_one_line(refused):
     assert "nowhere.yaml" in refused("fit", "--db", "db", "--config", "nowhere.yaml")
 
 
@@ -125,7 +128,7 @@ def test_ingest_takes_exactly_one_source(refused, source):
     assert "name one source" in refused("ingest", "--db", "db", *source)
 
 
-def test_unknown_runner_and_format_and_codebooks(refused, folder):
+def test_unknown_runners_formats_and_codebooks_are_refused(refused, folder):
     assert "'slurm'" in refused("ingest", "m.csv", "--db", "db", "--runner", "slurm")
     assert "'csv'" in refused("export", "ids", "--db", "db", "--out", "ids", "--format", "csv")
     assert "'a,b'" in refused("fit", "--db", "db", "--codebooks", "a,b")
@@ -133,17 +136,17 @@ def test_unknown_runner_and_format_and_codebooks(refused, folder):
     assert "codebook_sizes" in refused("fit", "--db", "db", "--codebooks", "4,-1")
 
 
-def test_vectors_of_another_size(refused, folder):
+def test_vectors_of_another_size_are_refused(refused, folder):
     np.save(folder / "other.npy", np.ones((1, 7), np.float32))
     (folder / "other.ids.txt").write_text("x\n")
     assert "external vectors of 7 numbers" in refused("ingest", "--db", "db", "--vectors", "other.npy")
 
 
-def test_a_tokenizer_of_another_fusion(refused, folder, shown):
+def test_a_tokenizer_of_another_fusion_is_refused(refused, folder, as_text):
     np.save(folder / "vectors.npy", -np.load(folder / "vectors.npy")[:20] * [1, 2, 3, 4, 5, 6, 7, 8])
     (folder / "vectors.ids.txt").write_text("".join(f"v{i:02d}\n" for i in range(20)))
-    shown("ingest", "--db", "other", "--vectors", "vectors.npy")
-    shown("fit", "--db", "other")
+    as_text("ingest", "--db", "other", "--vectors", "vectors.npy")
+    as_text("fit", "--db", "other")
     (name,) = [path.name for path in (folder / "other" / "artifacts").glob("rq-kmeans-*")]
     shutil.copytree(folder / "other" / "artifacts" / name, folder / "db" / "artifacts" / name)
     for command in (["assign", "--tokenizer", name], ["promote", name]):
@@ -165,7 +168,7 @@ EMPTY = "the database db is empty; `fuseid ingest --db db ...` fills it"
         (["export", "ids", "--out", "o"], EMPTY),
     ],
 )
-def test_no_database_and_an_empty_one(refused, tmp_path, command, said):
+def test_missing_and_empty_databases_are_reported(refused, tmp_path, command, said):
     assert "no database at nowhere; `fuseid ingest --db nowhere" in refused(*command, "--db", "nowhere")
     assert not (tmp_path / "nowhere").exists()
     from fuseid.pipelines.store.store import Store
@@ -186,11 +189,11 @@ def test_no_database_and_an_empty_one(refused, tmp_path, command, said):
         (["--text", "a"], "no CLIP vectors"),
     ],
 )
-def test_a_look_up_that_cannot_be_answered(refused, folder, arguments, said):
+def test_an_invalid_look_up_is_refused(refused, folder, arguments, said):
     assert said in refused("lookup", "--db", "db", *arguments)
 
 
-def test_an_unknown_item_and_tokenizer(refused, folder):
+def test_unknown_items_and_tokenizers_are_refused(refused, folder):
     assert "no item 'nobody'" in refused("explain", "nobody", "--db", "db")
     assert "rq-kmeans-00" in refused("promote", "rq-kmeans-00", "--db", "db")
 
@@ -204,7 +207,7 @@ def test_a_database_that_another_run_writes_to_is_status_3(refused, folder):
         assert "another run is writing" in refused("ingest", "--db", "db", "--vectors", "vectors.npy", status=3)
 
 
-def test_a_run_in_which_too_much_fails_is_status_4(refused, shown, told, settings, tmp_path, manifest):
+def test_a_run_in_which_too_much_fails_is_status_4(refused, as_text, as_json, settings, tmp_path, manifest):
     (tmp_path / "fuseid.yaml").write_text(settings(clip={"model": "fake:8"}))
     path = manifest(tmp_path, *({"content_id": f"t{i}", "caption": "words" if i % 2 else None} for i in range(8)))
     command = ["ingest", path, "--db", "db", "--runner", "local", "--max-rejected"]
@@ -212,42 +215,42 @@ def test_a_run_in_which_too_much_fails_is_status_4(refused, shown, told, setting
     assert "4 of 8 items failed" in line
     assert "EmptyItem (4), such as" in line
     assert "5 percent" in refused(*command, "5 percent")
-    found = told("rejected", "--db", "db")
+    found = as_json("rejected", "--db", "db")
     assert found["classes"] == [{"error_class": "EmptyItem", "stage": "decode", "items": 4}]
-    out = shown("rejected", "--db", "db", "--class", "EmptyItem", "--limit", "2")
+    out = as_text("rejected", "--db", "db", "--class", "EmptyItem", "--limit", "2")
     assert "4 rejected" in out
     assert out.count("neither media nor caption") == 2
-    assert told("retry", "--db", "db", "--max-attempts", "1")["job"] == "retry"
+    assert as_json("retry", "--db", "db", "--max-attempts", "1")["job"] == "retry"
 
 
-def test_a_run_in_which_everything_fails_is_status_4_unless_allowed(refused, told, settings, tmp_path, manifest):
+def test_a_run_in_which_everything_fails_is_status_4_unless_allowed(refused, as_json, settings, tmp_path, manifest):
     (tmp_path / "fuseid.yaml").write_text(settings(clip={"model": "fake:8"}))
     path = manifest(tmp_path, *({"content_id": f"t{i}", "uri": "/etc/hostname"} for i in range(8)))
     command = ["ingest", path, "--db", "db", "--runner", "local"]
     line = refused(*command, status=4)
     assert "NotAllowed (8), such as 't0': '/etc/hostname' leads outside the manifest's folder" in line
     assert "source.allow" in line
-    assert told(*command, "--max-rejected", "100%")["counts"]["rejected_before"] == 8
+    assert as_json(*command, "--max-rejected", "100%")["counts"]["rejected_before"] == 8
 
 
-def test_pruning_is_asked_for_and_a_large_share_allowed(refused, told, folder):
+def test_pruning_needs_an_option_and_a_large_share_a_limit(refused, as_json, folder):
     np.save(folder / "vectors.npy", np.load(folder / "vectors.npy")[:30])
     (folder / "vectors.ids.txt").write_text("".join(f"v{i:02d}\n" for i in range(30)))
     command = ["ingest", "--db", "db", "--vectors", "vectors.npy", "--prune"]
     assert "10 of the 40 items" in refused(*command)
-    assert told(*command, "--max-prune", "10")["counts"]["pruned"] == 10
+    assert as_json(*command, "--max-prune", "10")["counts"]["pruned"] == 10
 
 
 @pytest.mark.parametrize(
     ("number", "status", "said"),
     [(signal.SIGINT, 130, "stopped by Ctrl-C"), (signal.SIGTERM, 143, "stopped by SIGTERM")],
 )
-def test_a_signal_ends_what_keeps_nothing_with_one_line(refused, folder, monkeypatch, number, status, said):
+def test_a_signal_ends_a_reading_command_with_one_line(refused, folder, monkeypatch, number, status, said):
     monkeypatch.setattr("fuseid.pipelines.rejected.rejected", lambda *options: signal.raise_signal(number))
     assert said in refused("rejected", "--db", "db", status=status)
 
 
-def test_a_source_may_have_to_be_complete(refused, told, settings, tmp_path, manifest):
+def test_an_incomplete_source_is_refused_where_completeness_is_required(refused, as_json, settings, tmp_path, manifest):
     (tmp_path / "fuseid.yaml").write_text(settings(clip={"model": "fake:8"}))
     path = manifest(tmp_path, *({"content_id": f"t{i}", "caption": "words"} for i in range(3)))
     command = ["ingest", path, "--db", "db", "--runner", "local"]
@@ -256,7 +259,7 @@ def test_a_source_may_have_to_be_complete(refused, told, settings, tmp_path, man
     assert "holds no file _SUCCESS" in refused(*command, "--require-success")
     assert not (tmp_path / "db").exists()
     (tmp_path / "_SUCCESS").touch()
-    assert told(*command, "--require-success", "--expect-rows", "3")["counts"]["committed"] == 3
+    assert as_json(*command, "--require-success", "--expect-rows", "3")["counts"]["committed"] == 3
 
 
 def test_a_signal_that_a_library_reports_as_an_error_of_its_own_is_still_a_signal(refused, folder, monkeypatch):
@@ -271,3 +274,47 @@ def test_a_signal_that_a_library_reports_as_an_error_of_its_own_is_still_a_signa
     assert "stopped by SIGTERM" in refused("retry", "--db", "db", "--class", "MissingFile", status=143)
     runs = Store.open("db").dataset("runs").to_table().sort_by("started_at")
     assert runs["outcome"].to_pylist()[-1] == "stopped"
+
+
+# As a process
+
+
+def installed(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command as it is installed, in an environment that sets nothing of it."""
+    command = [str(Path(sys.executable).with_name("fuseid")), *arguments]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("FUSEID_")}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_installed_command_gives_status_and_one_line(made):
+    done = installed("lookup", "--db", "db", "--sid", "0", "--json", cwd=made)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {row["sid"].split("-")[0] for row in json.loads(done.stdout)} == {"0"}
+    failed = installed("explain", "nobody", "--db", "db", cwd=made)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr == "error: no item 'nobody' in db\n"
+    wrong = installed("lookup", "--nope", cwd=made)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.count("\n") == 1
+
+
+def test_what_needs_no_model_imports_neither_torch_nor_ray(folder, events):
+    """All in one process, in which the first such import would show."""
+    commands = [
+        "--help",
+        "lookup --db db --sid 0",
+        "explain v03 --db db",
+        "rejected --db db",
+        "export ids --db db --out ids",
+        "export sequences --db db --interactions events.csv --out sequences --runner local",
+    ]
+    code = (
+        "import sys\n"
+        "from fuseid.apps.cli import main\n"
+        f"for command in {commands!r}:\n"
+        "    sys.argv = ['fuseid', *command.split()]\n"
+        "    try:\n        main()\n    except SystemExit as stop:\n        assert not stop.code\n"
+        "    heavy = sorted({'torch', 'ray', 'open_clip', 'transformers'} & set(sys.modules))\n"
+        "    assert not heavy, (command, heavy)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120, check=True)

@@ -1,4 +1,4 @@
-"""The demo on the local runner: the whole way on the bundled sample and models."""
+"""The demo on the local runner, from ingest to page, with the bundled sample and models."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_page_is_self_contained_and_shows_every_item(demo: Path, listed: lis
     assert "https://" not in page
 
 
-# Words that no caption of the hit needs to hold: pictures without captions count too, through their ids.
+# The caption of a hit need not hold the words: pictures without captions count too, by their ids.
 QUERIES = ("apple", "dog", "train", "guitar", "airplane", "rainbow", "penguin", "car", "pizza", "umbrella")
 
 

@@ -1,4 +1,4 @@
-"""`fuseid export`: what it writes is loaded back, and what cannot be written is one line and leaves nothing behind."""
+"""`fuseid export`: its files are loaded back; an export that fails prints one line and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SEQUENCES = ("sequences", "--interactions", "events.csv", "--out", "new", "--run
 
 @pytest.fixture
 def codes(folder: Path) -> dict[str, list[int]]:
-    """Of each item of `db` the codes, and the collision digit, 0 for none."""
+    """The codes of each item of `db`, and its suffix, 0 for no suffix."""
     rows = Store.open(folder / "db").dataset("assignments").to_table().to_pylist()
     return {row["content_id"]: [*row["codes"], row["suffix"] or 0] for row in rows}
 
 
-def test_a_trie_is_mapped_and_leads_from_every_id_to_its_item(told, codes):
-    manifest = told("export", "trie", "--db", "db", "--out", "trie")
+def test_a_trie_is_mapped_and_leads_from_every_id_to_its_item(as_json, codes):
+    manifest = as_json("export", "trie", "--db", "db", "--out", "trie")
     found = open_trie("trie")
     assert found.manifest == manifest
     assert (manifest["items"], manifest["ids"], manifest["levels"]) == (40, 40, 3)
@@ -34,21 +34,21 @@ def test_a_trie_is_mapped_and_leads_from_every_id_to_its_item(told, codes):
         assert found.content_ids(found.trie.items(row)) == [content_id]
 
 
-def test_a_trie_may_leave_out_items_and_the_digit(told, shown, codes):
-    manifest = told("export", "trie", "--db", "db", "--out", "some", "--where", "content_id < 'v10'", "--no-digit")
+def test_a_trie_may_leave_out_items_and_the_digit(as_json, as_text, codes):
+    manifest = as_json("export", "trie", "--db", "db", "--out", "some", "--where", "content_id < 'v10'", "--no-digit")
     found = open_trie("some")
     assert (manifest["items"], manifest["levels"], manifest["digit"]) == (10, 2, False)
     assert found.items["content_id"].to_pylist() == [f"v{n:02d}" for n in range(10)]
     for content_id in found.items["content_id"].to_pylist():
         assert content_id in found.content_ids(found.trie.items(codes[content_id][:2]))
-    out = shown("export", "trie", "--db", "db", "--out", "all")
+    out = as_text("export", "trie", "--db", "db", "--out", "all")
     assert "exported to all" in out
     assert manifest["tokenizer_id"] in out
 
 
 @pytest.mark.parametrize(("style", "first"), [("minionerec", "<a_0>"), ("openonerec", "<s_a_0>")])
-def test_a_vocabulary_has_a_token_for_every_code_and_digit(told, shown, folder, codes, style, first):
-    document = told("export", "vocabulary", "--db", "db", "--out", "v.json", "--style", style)
+def test_a_vocabulary_has_a_token_for_every_code_and_digit(as_json, as_text, folder, codes, style, first):
+    document = as_json("export", "vocabulary", "--db", "db", "--out", "v.json", "--style", style)
     vocabulary = Vocabulary.load(folder / "v.json")
     tokens = json.loads((folder / "v.json").read_text(encoding="utf-8"))["tokens"]
     assert tokens == vocabulary.tokens
@@ -58,21 +58,21 @@ def test_a_vocabulary_has_a_token_for_every_code_and_digit(told, shown, folder, 
     rows = np.array(list(codes.values()))
     assert document["largest_suffix"] == rows[:, -1].max() < vocabulary.suffixes
     assert np.array_equal(vocabulary.codes(vocabulary.ids(rows)), rows)
-    assert "exported to w.json" in shown("export", "vocabulary", "--db", "db", "--out", "w.json", "--style", style)
+    assert "exported to w.json" in as_text("export", "vocabulary", "--db", "db", "--out", "w.json", "--style", style)
 
 
-def test_exports_are_listed_by_their_tags_until_these_are_removed(told, shown, folder):
-    tag = told("export", "ids", "--db", "db", "--out", "ids", "--format", "grid")["tag"]
-    assert tag in shown("export", "tags", "--db", "db")
-    assert told("export", "tags", "--db", "db", "--remove", tag) == {"tags": []}
+def test_exports_are_listed_by_their_tags_until_these_are_removed(as_json, as_text, folder):
+    tag = as_json("export", "ids", "--db", "db", "--out", "ids", "--format", "grid")["tag"]
+    assert tag in as_text("export", "tags", "--db", "db")
+    assert as_json("export", "tags", "--db", "db", "--remove", tag) == {"tags": []}
 
 
-def test_sequences_are_told_to_machines_and_to_people(told, shown, folder, events):
+def test_sequences_are_reported_as_json_and_as_text(as_json, as_text, folder, events):
     command = ("export", "sequences", "--db", "db", "--interactions", events, "--runner", "local")
     by_time = ("--split", "by-time", "--cuts", "0.8,0.9", "--keep", "none")
-    assert told(*command, "--out", "one", *by_time) == read_manifest(folder / "one")
+    assert as_json(*command, "--out", "one", *by_time) == read_manifest(folder / "one")
     assert pq.read_schema(folder / "one" / "part-00000.parquet").names[-1] == "target_timestamp"
-    assert "examples" in shown(*command, "--out", "two", "--format", "jsonl")
+    assert "examples" in as_text(*command, "--out", "two", "--format", "jsonl")
 
 
 # What cannot be written
@@ -81,7 +81,7 @@ def test_sequences_are_told_to_machines_and_to_people(told, shown, folder, event
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["ids", "--out", "new", "--since", "yesterday"], "no export tagged 'yesterday'; there is none"),
+        (["ids", "--out", "new", "--since", "yesterday"], "no export tagged 'yesterday'; its tags: none"),
         (["ids", "--out", "new", "--manifest", "fuseid.yaml"], "cannot read the manifest fuseid.yaml"),
         (["tags", "--remove", "yesterday"], "no export tagged 'yesterday'"),
         (["trie", "--out", "new", "--where", "nonsense = 1"], "nonsense = 1"),
@@ -93,19 +93,19 @@ def test_sequences_are_told_to_machines_and_to_people(told, shown, folder, event
         ([*SEQUENCES, "--split", "by-time"], "takes two --cuts"),
         ([*SEQUENCES, "--time-zone", "Moon"], "unknown time zone 'Moon'"),
         ([*SEQUENCES, "--format", "csv"], "no format is named 'csv'"),
-        ([*SEQUENCES[:-1], "spark"], "unknown runner 'spark'; there are ray and local"),
+        ([*SEQUENCES[:-1], "spark"], "unknown runner 'spark'; use ray or local"),
     ],
 )
-def test_what_is_asked_for_wrongly(refused, folder, events, arguments, said):
+def test_invalid_options_are_refused(refused, folder, events, arguments, said):
     before = sorted(folder.iterdir())
     assert said in refused("export", *arguments, "--db", "db")
     assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize("kind", ["ids", "trie", "vocabulary"])
-def test_a_database_or_tokenizer_that_is_not_there(refused, shown, folder, kind):
+def test_a_missing_database_or_tokenizer_is_refused(refused, as_text, folder, kind):
     command = ["export", kind, "--out", "new"]
-    shown("ingest", "--db", "bare", "--vectors", "vectors.npy")
+    as_text("ingest", "--db", "bare", "--vectors", "vectors.npy")
     before = sorted(folder.iterdir())
     assert "no database at nowhere" in refused(*command, "--db", "nowhere")
     assert "fuseid fit --db bare" in refused(*command, "--db", "bare")
@@ -114,5 +114,5 @@ def test_a_database_or_tokenizer_that_is_not_there(refused, shown, folder, kind)
 
 
 @pytest.mark.parametrize("kind", ["ids", "trie"])
-def test_a_folder_that_is_not_empty(refused, folder, kind):
+def test_a_folder_that_is_not_empty_is_refused(refused, folder, kind):
     assert "not an empty folder" in refused("export", kind, "--db", "db", "--out", ".")

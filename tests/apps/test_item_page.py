@@ -1,4 +1,4 @@
-"""The page about one item: its frames with their time stamps, its neighbours, and no word that is taken for markup."""
+"""The page about one item: its frames with their time stamps, its neighbours, and all text escaped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIG = Config.model_validate(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, write_pictures, ingest_and_fit) -> Path:
-    """Nine pictures, a film of one second whose caption is hostile, and a picture that is none, ingested and fitted."""
+    """Nine pictures, a video of a second with a hostile caption, and a file that is no picture; with IDs."""
     folder = tmp_path_factory.mktemp("item-page")
     rows = write_pictures(folder, 9)
     with av.open(str(folder / "film.mp4"), "w") as output:
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_pictures, ingest_and_
     return folder
 
 
-def test_frames_stand_with_their_time_stamps_and_neighbours_by_prefix(folder, tmp_path):
+def test_frames_are_shown_with_time_stamps_and_neighbours_by_prefix(folder, tmp_path):
     db = folder / "db"
     assert write_item_page(db, HOSTILE, tmp_path / "item.html") == 3
     page = (tmp_path / "item.html").read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def test_frames_stand_with_their_time_stamps_and_neighbours_by_prefix(folder, tm
     assert facts["fingerprints"]["clip_fp"] in page
 
 
-def test_what_is_from_outside_stays_text_and_nothing_is_loaded_from_elsewhere(folder, tmp_path):
+def test_hostile_text_is_escaped_and_nothing_is_loaded_from_elsewhere(folder, tmp_path):
     write_item_page(folder / "db", HOSTILE, tmp_path / "item.html")
     page = (tmp_path / "item.html").read_text(encoding="utf-8")
     assert HOSTILE not in page
@@ -66,7 +66,7 @@ def test_what_is_from_outside_stays_text_and_nothing_is_loaded_from_elsewhere(fo
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_a_medium_out_of_reach_is_said_and_the_rest_is_shown(folder, tmp_path):
+def test_an_unreachable_medium_is_reported_and_the_rest_is_shown(folder, tmp_path):
     (folder / "8.png").rename(folder / "elsewhere.png")
     try:
         assert write_item_page(folder / "db", "p8", tmp_path / "item.html") == 0

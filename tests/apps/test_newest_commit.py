@@ -85,50 +85,50 @@ COMMITS = (
     ids=lambda kind: kind.__name__.strip("_"),
 )
 def test_every_command_works_after_a_commit_that(
-    commit: Callable[[lance.LanceDataset], None], told: Callable[..., object], folder: Path, events: Path
+    commit: Callable[[lance.LanceDataset], None], as_json: Callable[..., object], folder: Path, events: Path
 ) -> None:
     def newest() -> None:
         for table in ("contents", "assignments"):
             commit(Store.open(folder / "db").dataset(table))
 
     ids = folder / "db"
-    first = told("export", "ids", "--db", "db", "--out", "first")
+    first = as_json("export", "ids", "--db", "db", "--out", "first")
     newest()
-    second = told("export", "ids", "--db", "db", "--out", "second", "--since", first["tag"])
+    second = as_json("export", "ids", "--db", "db", "--out", "second", "--since", first["tag"])
     assert second["changes"] == {"added": 0, "removed": 0, "changed": 0}
-    again = told("export", "ids", "--db", "db", "--out", "again", "--manifest", "second/manifest.json")
+    again = as_json("export", "ids", "--db", "db", "--out", "again", "--manifest", "second/manifest.json")
     assert again == second
-    assert told("export", "ids", "--db", "db", "--out", "old", "--manifest", "first/manifest.json") == first
-    told("export", "trie", "--db", "db", "--out", "trie")
-    told("export", "vocabulary", "--db", "db", "--out", "v.json")
-    told("export", "sequences", "--db", "db", "--interactions", events, "--out", "histories", "--runner", "local")
-    assert second["tag"] in told("export", "tags", "--db", "db")["tags"]
-    (found,) = told("lookup", "--db", "db", "--sid", "0", "-k", "1")
-    assert told("lookup", "--db", "db", "--id", found["content_id"])
-    told("explain", "--db", "db", found["content_id"])
-    told("report", "--db", "db")
-    told("rejected", "--db", "db")
-    told("retry", "--db", "db")
+    assert as_json("export", "ids", "--db", "db", "--out", "old", "--manifest", "first/manifest.json") == first
+    as_json("export", "trie", "--db", "db", "--out", "trie")
+    as_json("export", "vocabulary", "--db", "db", "--out", "v.json")
+    as_json("export", "sequences", "--db", "db", "--interactions", events, "--out", "histories", "--runner", "local")
+    assert second["tag"] in as_json("export", "tags", "--db", "db")["tags"]
+    (found,) = as_json("lookup", "--db", "db", "--sid", "0", "-k", "1")
+    assert as_json("lookup", "--db", "db", "--id", found["content_id"])
+    as_json("explain", "--db", "db", found["content_id"])
+    as_json("report", "--db", "db")
+    as_json("rejected", "--db", "db")
+    as_json("retry", "--db", "db")
     newest()
     for command in (("ingest", "--vectors", "vectors.npy"), ("assign",), ("fit", "--seed", "1")):
-        told(*command, "--db", "db")
+        as_json(*command, "--db", "db")
     newest()
     champion = Store.open(ids).setting("champion")
-    told("promote", "--db", "db", champion)
+    as_json("promote", "--db", "db", champion)
     newest()
-    assert told("check", "--db", "db")["damages"] == []
+    assert as_json("check", "--db", "db")["damages"] == []
 
 
-def test_an_export_works_after_a_night_in_which_nothing_changed(told, folder):
+def test_an_export_works_after_a_run_in_which_nothing_changed(as_json, folder):
     """Its newest commit is a compaction, which Lance's Python package cannot read back."""
     generator = np.random.default_rng(1)
     np.save(folder / "more.npy", generator.normal(size=(20, 8)).astype(np.float32))
     (folder / "more.ids.txt").write_text("".join(f"w{i:02d}\n" for i in range(20)))
-    before = told("export", "ids", "--db", "db", "--out", "before")
+    before = as_json("export", "ids", "--db", "db", "--out", "before")
     for _ in range(2):
-        told("ingest", "--db", "db", "--vectors", "more.npy")
-    manifest = told("export", "ids", "--db", "db", "--out", "ids", "--since", before["tag"])
+        as_json("ingest", "--db", "db", "--vectors", "more.npy")
+    manifest = as_json("export", "ids", "--db", "db", "--out", "ids", "--since", before["tag"])
     assert manifest["changes"] == {"added": 20, "removed": 0, "changed": 0}
     assert all(manifest["commits"].values())
     assert json.loads((folder / "ids" / "manifest.json").read_text()) == manifest
-    told("export", "trie", "--db", "db", "--out", "trie")
+    as_json("export", "trie", "--db", "db", "--out", "trie")

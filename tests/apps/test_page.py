@@ -1,4 +1,4 @@
-"""The page of thumbnails by ID prefix: what is from outside stays text, and every item is shown once."""
+"""The page of thumbnails by ID prefix: text of items is escaped, and every item is shown once."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_captions_and_ids_are_escaped(db: str, tmp_path: Path) -> None:
     assert 'item-4"' not in page
 
 
-def test_no_more_items_than_the_limit(db: str, tmp_path: Path) -> None:
+def test_a_page_shows_no_more_items_than_its_limit(db: str, tmp_path: Path) -> None:
     assert write_page(db, tmp_path / "page.html", "title", "", limit=7) == 7
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<figure") == 7
 
 
-def test_before_a_fit_there_is_nothing_to_show(tmp_path: Path, db: str) -> None:
+def test_without_ids_a_page_is_refused(tmp_path: Path, db: str) -> None:
     ingest(str(tmp_path / "other"), Vectors(tmp_path / "mine.parquet"), Config(clip=None), LocalRunner())
     with pytest.raises(StoreError, match="no semantic IDs yet"):
         write_page(str(tmp_path / "other"), tmp_path / "page.html", "title", "")

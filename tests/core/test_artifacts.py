@@ -1,4 +1,4 @@
-"""An artifact is named by what it holds, and anything else in its place is refused in one line."""
+"""An artifact is named by its content, and anything else in its place is refused in one line."""
 
 import json
 
@@ -27,7 +27,7 @@ def refusal(directory, kind="fusion") -> str:
     return str(caught.value)
 
 
-def test_what_was_written_is_read_back(saved):
+def test_a_written_artifact_is_read_back(saved):
     name, meta, tensors = read_artifact(saved, "fusion")
     assert (name, meta) == (artifact_id("fusion", META, TENSORS), META)
     assert tensors.keys() == TENSORS.keys()
@@ -40,50 +40,50 @@ def test_two_writes_give_the_same_bytes(saved, tmp_path):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_figures_are_no_part_of_the_name_but_everything_else_is():
+def test_the_id_depends_on_everything_but_the_figures():
     name = artifact_id("fusion", META, TENSORS)
     assert artifact_id("fusion", {**META, "metrics": {}}, TENSORS) == name
     assert artifact_id("fusion", {**META, "version": 2}, TENSORS) != name
     assert artifact_id("fusion", META, {**TENSORS, "mean": np.ones(3, np.float32)}) != name
 
 
-def test_altered_numbers(saved):
+def test_altered_numbers_are_refused(saved):
     blob = bytearray((saved / "tensors.safetensors").read_bytes())
     blob[-1] ^= 1
     (saved / "tensors.safetensors").write_bytes(blob)
     assert "was altered" in refusal(saved)
 
 
-def test_altered_meta(saved):
+def test_altered_metadata_is_refused(saved):
     document = json.loads((saved / "artifact.json").read_text())
     document["meta"]["weights"]["a"] = 0.75
     (saved / "artifact.json").write_text(json.dumps(document))
     assert "was altered" in refusal(saved)
 
 
-def test_another_kind(saved):
+def test_an_artifact_of_another_kind_is_refused(saved):
     assert "no rq-kmeans" in refusal(saved, "rq-kmeans")
 
 
-def test_another_format(saved):
+def test_an_artifact_of_another_format_is_refused(saved):
     document = json.loads((saved / "artifact.json").read_text())
     (saved / "artifact.json").write_text(json.dumps({**document, "format": 99}))
     assert "format 1" in refusal(saved)
 
 
-def test_missing_directory(tmp_path):
+def test_a_missing_directory_is_refused(tmp_path):
     assert "cannot read the fusion" in refusal(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["artifact.json", "tensors.safetensors"])
-def test_missing_file(saved, name):
+def test_a_missing_file_is_refused(saved, name):
     (saved / name).unlink()
     assert "cannot read the fusion" in refusal(saved)
 
 
 @pytest.mark.parametrize("name", ["artifact.json", "tensors.safetensors"])
 @pytest.mark.parametrize("keep", [0, 9, -1])
-def test_truncated_file(saved, name, keep):
+def test_a_truncated_file_is_refused(saved, name, keep):
     blob = (saved / name).read_bytes()
     text = blob.rstrip()
     (saved / name).write_bytes(text[:keep])
@@ -94,12 +94,12 @@ def test_truncated_file(saved, name, keep):
     "document",
     [[], "x", None, {}, {"kind": "fusion", "format": 1}, {"kind": "fusion", "format": 1, "id": "x", "meta": []}],
 )
-def test_json_of_another_shape(saved, document):
+def test_json_of_another_shape_is_refused(saved, document):
     (saved / "artifact.json").write_text(json.dumps(document))
     refusal(saved)
 
 
-def test_who_only_tells_of_an_artifact_gets_its_id_and_meta(tmp_path):
+def test_a_description_of_an_artifact_has_its_id_and_metadata(tmp_path):
     meta = META | {"version": STEP_VERSIONS["fusion"]}
     name = write_artifact(tmp_path, "fusion", meta, TENSORS)
     assert describe(tmp_path, "fusion") == ArtifactInfo(name, meta)

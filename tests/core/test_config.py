@@ -1,4 +1,4 @@
-"""One configuration file: what is wrong in it is named in one line."""
+"""The configuration file: a mistake in it is named in one line."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def refused(tmp_path: Path, text: str | bytes, overrides: dict | None = None) ->
     return message
 
 
-def test_no_file_and_an_empty_file_give_the_defaults(tmp_path):
+def test_a_missing_or_empty_file_gives_the_defaults(tmp_path):
     (tmp_path / "fuseid.yaml").write_text("")
     assert load_config() == load_config(tmp_path / "fuseid.yaml") == Config()
 
@@ -80,16 +80,16 @@ def test_a_value_of_the_wrong_kind_is_named_by_its_key(tmp_path, text, key):
 @pytest.mark.parametrize(
     "text", ["run: {wave_rows: [", "a: b: c", "\tx: 1", b"\xff\xfe\x00", "run: !!python/object:os.x {}"]
 )
-def test_what_is_no_yaml_is_one_line(tmp_path, text):
+def test_invalid_yaml_is_refused_in_one_line(tmp_path, text):
     assert "cannot read config" in refused(tmp_path, text)
 
 
 @pytest.mark.parametrize("text", ["- a\n- b", "just words", "42"])
-def test_yaml_that_is_no_mapping_is_one_line(tmp_path, text):
+def test_yaml_without_a_mapping_is_refused_in_one_line(tmp_path, text):
     assert "mapping" in refused(tmp_path, text)
 
 
-def test_missing_file_is_one_line(tmp_path):
+def test_a_missing_file_is_refused_in_one_line(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read config .*nowhere\.yaml") as caught:
         load_config(tmp_path / "nowhere.yaml")
     assert "\n" not in str(caught.value)

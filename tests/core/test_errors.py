@@ -32,7 +32,7 @@ def test_every_error_that_ends_a_run_has_its_documented_status():
 
 
 @pytest.mark.parametrize("kind", tree(errors.ItemError).values(), ids=lambda kind: kind.__name__)
-def test_an_error_that_costs_one_item_is_not_one_that_ends_a_run(kind):
+def test_item_errors_and_run_errors_are_distinct(kind):
     assert not issubclass(kind, errors.FuseidError)
 
 

@@ -1,4 +1,4 @@
-"""The seam for faults: unused it does nothing, and its names are those of the steps that the sources have."""
+"""Fault injection for tests: unused it does nothing, and its names are those of the steps in the sources."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_without_a_fault_nothing_happens() -> None:
         ("encode.block@", ["encode.block"], []),
     ],
 )
-def test_a_process_is_killed_where_it_is_told(fault: str, steps: list[str], passed: list[str], tmp_path: Path) -> None:
+def test_a_process_is_killed_at_the_given_step(fault: str, steps: list[str], passed: list[str], tmp_path: Path) -> None:
     process = run(tmp_path, fault, *steps)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
@@ -91,6 +91,6 @@ def test_a_fault_that_names_no_step_is_refused(fault: str, tmp_path: Path) -> No
     assert f"FUSEID_FAULT names {fault!r}" in words
 
 
-def test_a_step_that_nobody_knows_is_refused_where_faults_are_armed(tmp_path: Path) -> None:
+def test_an_unknown_step_is_refused_where_faults_are_armed(tmp_path: Path) -> None:
     process = run(tmp_path, "wave.done", "wave.gone")
     assert "'wave.gone' is not one of" in process.communicate(timeout=60)[1]

@@ -4,8 +4,8 @@ from fuseid.core import fingerprints
 from fuseid.core.fingerprints import fingerprint, text_hash
 
 
-def test_golden():
-    # A change here makes every stored row stale. If that is meant, raise the step's version and renew these lines.
+def test_fingerprints_equal_the_golden_ones():
+    # A change here makes every stored row stale. If it is intended, raise the step's version and update these lines.
     assert fingerprint("decode", sampling={"method": "keyframe", "frames": 8}, long_side=512) == "c2177f188b72a35d"
     assert fingerprint("clip", model="é😀", files=None) == "0b14c40a54ff3671"
     assert text_hash("a red apple") == "932cd4e7e36fdb9d971e6be1d7c3e95f"
@@ -34,7 +34,7 @@ def test_a_new_step_version_is_a_new_fingerprint(monkeypatch):
     assert fingerprint("decode", a=1) != before
 
 
-def test_no_caption_has_no_hash_and_half_a_character_has_one():
+def test_a_missing_caption_has_no_hash_and_a_lone_surrogate_has_one():
     assert text_hash(None) is None
     assert text_hash("") != text_hash(" ")
     assert len(text_hash("\ud800")) == 32

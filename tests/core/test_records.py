@@ -1,4 +1,4 @@
-"""A semantic ID has one text form; carriers refuse what does not fit them."""
+"""A semantic ID has one text form; records refuse values that do not fit."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_text_form_round_trips(codes, suffix):
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text(alphabet="0123456789-.\n +٣", max_size=9))
-def test_whatever_parses_is_the_text_of_its_id(text):
+def test_a_parsed_id_has_the_text_that_was_parsed(text):
     try:
         sid = SemanticId.parse(text)
     except ValueError:
@@ -27,7 +27,7 @@ def test_whatever_parses_is_the_text_of_its_id(text):
     assert str(sid) == text
 
 
-def test_text_forms():
+def test_ids_have_the_documented_text():
     assert str(SemanticId((12, 240, 7))) == "12-240-7"
     assert str(SemanticId((12, 240, 7), 1)) == "12-240-7.1"
 
@@ -53,7 +53,7 @@ def test_text_forms():
         "+1",
     ],
 )
-def test_other_texts_are_no_id(text):
+def test_other_texts_are_refused(text):
     with pytest.raises(ValueError, match=r"semantic ID|suffix"):
         SemanticId.parse(text)
 

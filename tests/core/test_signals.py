@@ -10,7 +10,7 @@ import sys
 from fuseid.core.signals import SIGNALS, held_back
 
 
-def test_what_is_started_inside_never_gets_them_and_this_process_does() -> None:
+def test_child_processes_do_not_get_the_signals_and_this_process_does() -> None:
     seen: list[int] = []
     before = {number: signal.signal(number, lambda number, frame: seen.append(number)) for number in SIGNALS}
     try:

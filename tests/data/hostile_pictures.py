@@ -1,4 +1,4 @@
-"""Hostile pictures: damaged, lying, or made to cost more than they are worth."""
+"""Hostile pictures: damaged, with false headers, or made to be expensive to decode."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _jpeg() -> list[Hostile]:
     return [
         entry("widest.jpg", "header of 65,535 x 65,535 pixels", "TooLarge",
               good[:place] + b"\xff\xff\xff\xff" + good[place + 4 :]),
-        entry("no-height.jpg", "height 0, to be told later, which decoders refuse", "CorruptMedia",
+        entry("no-height.jpg", "height 0, to be given later, which decoders refuse", "CorruptMedia",
               good[:place] + b"\0\0" + good[place + 2 :]),
         entry("huffman.jpg", "a Huffman table with more codes than fit", "CorruptMedia",
               good[: tables + 5] + b"\xff" * 16 + good[tables + 21 :]),

@@ -1,4 +1,4 @@
-"""Hostile references: playlists in disguise, and films that lie elsewhere.
+"""Hostile references: disguised playlists, and videos whose data is in other files.
 
 The address in their bytes is that of a server that must not be asked for anything (`make_hostile` puts it there).
 """
@@ -39,7 +39,7 @@ def _playlists() -> list[Hostile]:
 
 
 def _references() -> list[Hostile]:
-    """Films whose pictures lie elsewhere: nothing else is opened, so there are none."""
+    """Videos whose frames are in another file: nothing else is opened, so there are no frames."""
     good = film("mov")
     moov = good[good.index(b"moov") - 4 :]
     no_data = good[: good.index(b"mdat") - 4] + moov  # its chunks now point beyond the end
@@ -66,7 +66,7 @@ def _references() -> list[Hostile]:
 
 
 def _with_reference(data: bytes, place: int, replacement: bytes) -> bytes:
-    """`data` with the box whose name stands at `place` replaced, and the sizes of the boxes around it mended."""
+    """`data` with the box whose name stands at `place` replaced, and the sizes of the boxes around it corrected."""
     start = place - 4
     (size,) = struct.unpack_from(">I", data, start)
     changed = bytearray(data[:start] + replacement + data[start + size :])

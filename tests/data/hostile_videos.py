@@ -1,4 +1,4 @@
-"""Hostile videos: cut, lying about their size, their length or their insides, and films that never end."""
+"""Hostile videos: truncated, with false sizes, lengths or structures, and without an end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _cut() -> list[Hostile]:
         "flv": film("flv", "flv"), "asf.mpg": film("asf", "wmv2"),
     }  # fmt: skip
     heads = [
-        # A transport stream is told by the first bytes of three packets.
+        # A transport stream is recognised by the first bytes of three packets.
         entry(f"head-only.{suffix}", f"the first 60 bytes of {suffix}",
               "Unrecognised" if suffix == "ts" else "CorruptMedia", data[:60])
         for suffix, data in made.items()

@@ -1,4 +1,4 @@
-"""Media made on the fly: pictures by Pillow, videos by PyAV whose every frame shows its own number."""
+"""Media made by the tests: pictures by Pillow, and videos by PyAV in which every frame shows its own number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLOCKS = BITS + 4
 
 
 def _checked(number: int) -> int:
-    """The number with four check bits above it: the sum of its three-bit digits, so that a torn pattern is seen."""
+    """The number with four check bits above it: the sum of its three-bit digits, to notice damage."""
     digits = sum(number >> shift & 7 for shift in range(0, BITS, 3))
     return number | (digits * 5 + 3 & 15) << BITS
 

@@ -37,7 +37,7 @@ class Clip:
 
     first: the number of the first frame that is shown. turns: counter-clockwise quarter turns that undo the player's.
     lost: numbers of frames that are damaged or cut off. rounding: of time stamps, seconds. duration_within: how far the
-    container's word on the duration is from the truth, seconds.
+    duration in the container is from the truth, seconds.
     """
 
     path: Path

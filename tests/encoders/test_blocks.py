@@ -1,4 +1,4 @@
-"""Padding never shows: a function over blocks gives each row what it gets in any other company."""
+"""Padding has no effect: a function over blocks gives each row the same result in any batch."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def test_every_row_comes_back_once_in_order_through_calls_of_one_size(count, siz
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 9))
-def test_blocks_part_a_list(items, size):
+def test_blocks_partition_a_list(items, size):
     parts = list(blocks(items, size))
     assert [item for part in parts for item in part] == items
     assert all(len(part) == size for part in parts[:-1])
@@ -43,7 +43,7 @@ def test_a_block_is_filled_with_its_last_item():
     assert filled("ab", 2) == ["a", "b"]
 
 
-def test_no_rows_are_refused():
+def test_a_size_of_no_rows_is_refused():
     with pytest.raises(ValueError, match="at least one row"):
         in_blocks(lambda block: block, np.empty((0, 3), np.float32), 4)
 

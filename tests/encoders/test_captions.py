@@ -24,7 +24,7 @@ from fuseid.encoders.captions import normalise_caption
         ("it's; DROP TABLE contents--", "it's; DROP TABLE contents--"),
     ],
 )
-def test_one_form(text, expected):
+def test_a_caption_is_normalised_to_one_form(text, expected):
     assert normalise_caption(text, 100) == expected
 
 
@@ -35,7 +35,7 @@ def test_a_caption_over_the_limit_is_too_large():
 
 @settings(max_examples=80, deadline=None)
 @given(st.text(max_size=60))
-def test_idempotent_and_encodable(text):
+def test_normalising_is_idempotent_and_gives_valid_utf8(text):
     once = normalise_caption(text, 1000)
     assert once is None or (once and once.encode("utf-8"))
     assert normalise_caption(once, 1000) == once

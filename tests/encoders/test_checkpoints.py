@@ -17,7 +17,7 @@ CHECKPOINTS = ROOT / "encoders" / "checkpoints"
 FOLDER = ROOT / "tests" / "data" / "checkpoint_slice"
 SLICE = json.loads((FOLDER / "slice.json").read_text(encoding="utf-8"))
 ITEMS, RECORDED = SLICE["items"], SLICE["recorded"]
-# One picture of slack: another CPU's arithmetic may swap two near-equal neighbours.
+# A tolerance of one picture: the arithmetic of another CPU may swap two nearly equal neighbours.
 SLACK = 1.5 / len(ITEMS)
 LARGEST_BYTES = {"mini-clip": 10_000_000, "mini-vlm": 16_000_000}
 
@@ -80,6 +80,7 @@ def test_clip_finds_the_same_thing_in_another_style(clip_vectors: dict[str, torc
     assert found >= RECORDED["clip_image_to_image_r1"] - SLACK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("style", "figure"),
     [("unseen_style", "vlm_caption_names"), ("known_style", "vlm_caption_names_known_style")],
@@ -94,12 +95,13 @@ def test_vlm_caption_names_what_is_shown(vlm: tuple, style: str, figure: str) ->
     named = 0
     for item, reply in zip(ITEMS, processor.batch_decode(tokens, skip_special_tokens=True), strict=True):
         plain = unicodedata.normalize("NFKD", reply.lower()).encode("ascii", "ignore").decode()
-        # The slice holds singulars: a plural s is dropped from the reply's words as it was from the slice's.
+        # The slice has singulars: a plural s is removed from the reply as it was from the slice.
         words = [re.sub(r"(?<=..[^s])s$", "", w) for w in re.findall(r"[a-z0-9]+", plain)]
         named += any(f" {name} " in f" {' '.join(words)} " for name in item["named_by"])
     assert named / len(ITEMS) >= RECORDED[figure] - SLACK
 
 
+@pytest.mark.slow
 def test_vlm_states_find_the_same_thing_in_another_style(vlm: tuple) -> None:
     model, processor = vlm
     pooled = {}

@@ -73,7 +73,7 @@ def test_results_are_those_of_this_process_and_in_order(tmp_path, plain_mp4):
         assert result.frames.flags.writeable
 
 
-def test_file_names_that_are_not_utf8(tmp_path, picture):
+def test_file_names_that_are_not_utf8_are_decoded(tmp_path, picture):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.png")
     os.link(picture, path)
     with DecodePool(CONFIG) as pool:
@@ -103,8 +103,8 @@ def test_a_crashing_item_costs_only_itself(picture, kind, how):
     assert "poison" in str(crash)
 
 
-@pytest.mark.parametrize("kind", ["test:eat", "test:bad_alloc"])
-def test_a_memory_eater_is_out_of_memory(picture, kind):
+@pytest.mark.parametrize("kind", [pytest.param("test:eat", marks=pytest.mark.slow), "test:bad_alloc"])
+def test_an_item_that_allocates_without_end_is_out_of_memory(picture, kind):
     with DecodePool(DecodeConfig(memory_bytes=256 * MIB)) as pool:
         eater, good = pool.decode_many([("eater", kind), (picture, "image")])
     assert isinstance(eater, OutOfMemory)
@@ -112,7 +112,7 @@ def test_a_memory_eater_is_out_of_memory(picture, kind):
     assert isinstance(good, Decoded)
 
 
-def test_a_picture_that_needs_more_memory_than_allowed(tmp_path, picture):
+def test_a_picture_that_needs_too_much_memory_is_out_of_memory(tmp_path, picture):
     path = tmp_path / "large.png"
     Image.new("RGB", (9500, 9500)).save(path, compress_level=1)
     with DecodePool(DecodeConfig(memory_bytes=256 * MIB)) as pool:
@@ -121,7 +121,8 @@ def test_a_picture_that_needs_more_memory_than_allowed(tmp_path, picture):
     assert isinstance(good, Decoded)
 
 
-def test_a_video_that_needs_more_memory_than_allowed(tmp_path, picture):
+@pytest.mark.slow
+def test_a_video_that_needs_too_much_memory_is_out_of_memory(tmp_path, picture):
     (table,) = [item for item in hostile() if item.name == "videos/times.mp4"]
     table.write(tmp_path)
     with DecodePool(DecodeConfig(memory_bytes=256 * MIB)) as pool:
@@ -222,12 +223,12 @@ def test_children_die_with_their_parent(tmp_path, picture, kind):
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.05)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE  # its new parent may not collect it
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE  # its new parent may not reap it
 
 
 @pytest.fixture
 def fault(tmp_path, monkeypatch):
-    """Arms the children that are started from then on; returns the folder of the marks."""
+    """Sets a fault for the children started from now on; returns the folder of the marks."""
 
     def arm(text: str) -> Path:
         monkeypatch.setenv("FUSEID_FAULT", text)

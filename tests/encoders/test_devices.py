@@ -1,4 +1,4 @@
-"""Blocks fit the device: sized by its memory, and halved for good where memory runs out all the same."""
+"""Blocks fit the device: sized by its memory, and halved for good where memory still runs out."""
 
 import numpy as np
 import pytest
@@ -79,13 +79,13 @@ def test_every_item_comes_back_in_order_from_full_blocks(items, size, limit):
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.integers(1, 1 << 40))
-def test_the_power_of_two_below(number):
+def test_power_of_two_below_is_the_largest_that_fits(number):
     found = power_of_two_below(number)
     assert found <= number < 2 * found
     assert found.bit_count() == 1
 
 
-def test_rows_by_memory(monkeypatch):
+def test_rows_follow_from_the_free_memory(monkeypatch):
     assert power_of_two_below(0) == 1
     assert rows_that_fit(torch.device("cpu"), 1 << 20, on_cpu=32, most=512) == 32
     for free, rows in ((80 << 30, 256), (11 << 30, 32), (1 << 20, 1), (1 << 50, 512)):

@@ -1,4 +1,4 @@
-"""The fake encoders: fast, the same everywhere, and near where things are alike."""
+"""The fake encoders: fast, the same on every machine, and similar for similar inputs."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_vectors_are_of_unit_norm_and_of_the_size_asked_for() -> None:
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_the_same_bits_in_any_company_and_for_ever() -> None:
+def test_fake_vectors_are_golden_and_the_same_in_any_batch() -> None:
     clip = FakeClip(16)
     frames, texts = [RED, DARK_RED, BLUE], ["a red apple", "two boats"]
     together = np.concatenate([clip.encode_frames(frames), clip.encode_texts(texts)])
     alone = [clip.encode_frames([f])[0] for f in frames] + [clip.encode_texts([t])[0] for t in texts]
     np.testing.assert_array_equal(together, np.stack(alone))
-    # Users' own goldens rest on this one.
+    # Golden files of users depend on these bits.
     rounded = (together * 4096).round().astype(np.int16)
     assert hashlib.blake2b(rounded.tobytes(), digest_size=8).hexdigest() == "89df0daf44cbf152"
 
@@ -71,7 +71,7 @@ def test_descriptions_are_given_where_asked_for() -> None:
     assert load_vlm(VlmConfig(model="fake")).describe(frames) == [Description(None, None)] * 2
 
 
-def test_fingerprints_know_fakes_from_models_and_from_each_other() -> None:
+def test_fingerprints_distinguish_fakes_from_models_and_from_each_other() -> None:
     assert FakeClip(8).fingerprint == clip_fingerprint(ClipConfig(model="fake:8"))
     config = VlmConfig(model="fake:8", prompt="x")
     assert load_vlm(config).fingerprint == vlm_fingerprint(config)
@@ -85,5 +85,5 @@ def test_nothing_is_fake_by_default() -> None:
 
 
 @pytest.mark.parametrize("name", ["fake", "fake:64"])
-def test_fake_is_64_numbers(name: str) -> None:
+def test_the_default_fake_has_64_numbers(name: str) -> None:
     assert load_clip(ClipConfig(model=name)).dim == 64

@@ -1,4 +1,4 @@
-"""Fusion joins what an item has into one unit vector, the same whoever else is in the batch."""
+"""Fusion joins the modalities of an item into one unit vector, which does not depend on the batch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fuseid.encoders.fusion_fill import MIN_ROWS, learn_fill, patterns
 DIMS = {"clip_image": 24, "clip_text": 24, "vlm": 10}
 WEIGHTS = {"clip_image": 1.0, "clip_text": 0.5, "vlm": 0.5, "external": 1.0}
 ENCODERS = {"clip_image": "clip-1", "clip_text": "clip-1", "vlm": "vlm-1"}
-ROWS = 700  # more than two blocks, with a tail
+ROWS = 700  # more than two blocks, the last one partly filled
 
 
 def made(rows: int = ROWS, seed: int = 0) -> dict[str, np.ndarray]:
-    """Vectors around a few centres; some rows lack a modality, the row 5 all of them."""
+    """Vectors around a few centres; some rows lack a modality, row 5 lacks all of them."""
     generator = np.random.default_rng(seed)
     which = generator.integers(0, 8, rows)
     out = {}
@@ -44,7 +44,7 @@ FUSION = Fusion.fit(VECTORS, WEIGHTS, 16, ENCODERS)
 FUSED = FUSION.transform(VECTORS)
 
 
-def test_saved_and_loaded_it_is_identical(tmp_path):
+def test_a_loaded_fusion_is_identical_to_the_saved_one(tmp_path):
     FUSION.save(tmp_path / "fusion")
     loaded = Fusion.load(tmp_path / "fusion")
     assert loaded.id == FUSION.id
@@ -74,7 +74,7 @@ def test_another_sample_weight_size_or_encoder_is_another_artifact(tmp_path):
     assert len({fusion.id for fusion in [FUSION, *others]}) == 1 + len(others)
 
 
-def test_vectors_are_unit_float32_and_an_item_with_nothing_has_none():
+def test_vectors_are_unit_float32_and_an_item_without_modalities_has_none():
     assert FUSED.dtype == np.float32
     assert FUSED.shape == (ROWS, 16)
     nothing = np.all([np.isnan(values[:, 0]) for values in VECTORS.values()], axis=0)
@@ -89,13 +89,13 @@ def test_an_item_with_a_single_modality_has_a_finite_unit_vector(modality):
     only = {m: np.full_like(v[[whole]], np.nan) for m, v in VECTORS.items()} | {modality: VECTORS[modality][[whole]]}
     fused = FUSION.transform(only)
     assert np.linalg.norm(fused) == pytest.approx(1)
-    # A column that is not there at all is the same as one without values.
+    # A missing column is the same as one without values.
     assert same(FUSION.transform({modality: VECTORS[modality][[whole]]}), fused)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.permutations(range(40)), st.integers(1, 39))
-def test_order_and_partition_do_not_change_a_bit(order, cut):
+def test_order_and_partition_do_not_change_the_fitted_bits(order, cut):
     assert same(FUSION.transform(taken(VECTORS, order)), FUSED[order])
     assert same(FUSION.transform(taken(VECTORS, order[:cut])), FUSED[order[:cut]])
 
@@ -105,8 +105,8 @@ def test_an_item_has_the_same_bits_alone_and_among_all(row):
     assert same(FUSION.transform(taken(VECTORS, [row])), FUSED[[row]])
 
 
-def test_length_of_an_input_vector_does_not_matter():
-    # Powers of two, so that scaling itself costs no bit.
+def test_the_norm_of_an_input_vector_does_not_matter():
+    # A power of two, so that scaling itself is exact.
     scaled = {modality: values * np.float32(4) for modality, values in VECTORS.items()}
     assert same(FUSION.transform(scaled), FUSED)
 
@@ -123,7 +123,7 @@ def test_size_is_no_larger_than_the_joined_vectors():
     assert fusion.dim == fusion.transform({"vlm": VECTORS["vlm"]}).shape[1] == DIMS["vlm"]
 
 
-def test_a_modality_of_weight_zero_has_no_say():
+def test_a_modality_of_weight_zero_has_no_effect():
     fusion = Fusion.fit(VECTORS, {**WEIGHTS, "vlm": 0.0}, 16, ENCODERS)
     assert "vlm" not in fusion.dims
     shuffled = VECTORS | {"vlm": VECTORS["vlm"][::-1]}
@@ -141,7 +141,7 @@ def test_modalities_without_a_single_vector_are_refused():
         Fusion.fit({"vlm": np.full((9, 4), np.nan, np.float32)}, WEIGHTS, 16, ENCODERS)
 
 
-def test_one_item_is_enough_to_be_finite():
+def test_a_fit_on_one_item_is_finite():
     fusion = Fusion.fit(taken(VECTORS, [0]), WEIGHTS, 4, ENCODERS)
     assert np.isfinite(fusion.transform(taken(VECTORS, [1, 2]))).all()
 
@@ -154,7 +154,7 @@ def test_vectors_of_another_encoder_are_refused_and_both_are_named():
     assert "\n" not in str(caught.value)
 
 
-def test_the_same_encoders_and_switched_off_ones_pass():
+def test_vectors_of_the_same_encoders_or_of_fewer_are_accepted():
     FUSION.check_encoders(ENCODERS)
     FUSION.check_encoders({**ENCODERS, "vlm": None})
     FUSION.check_encoders({"external": None})
@@ -227,7 +227,7 @@ def test_an_item_that_lacks_something_lands_nearest_to_where_it_would_with_the_l
     assert all(cosine["linear"] > cosine[fill] + 0.01 for fill in FILLS[1:])
 
 
-def test_modalities_that_say_nothing_of_each_other_are_filled_with_the_mean():
+def test_independent_modalities_are_filled_with_the_mean():
     generator = np.random.default_rng(5)
     sample = {m: generator.normal(size=(300, dim)).astype(np.float32) for m, dim in DIMS.items()}
     linear, mean = (Fusion.fit(sample, WEIGHTS, 16, ENCODERS, fill=fill) for fill in ("linear", "mean"))
@@ -236,7 +236,7 @@ def test_modalities_that_say_nothing_of_each_other_are_filled_with_the_mean():
     assert (linear.transform(there) * mean.transform(there)).sum(1).min() > 0.98
 
 
-def test_too_few_complete_items_teach_nothing():
+def test_with_too_few_complete_items_the_fill_is_the_mean():
     rows = MIN_ROWS - 1
     sample = related(200, seed=1)
     sample["clip_text"][rows:] = np.nan
@@ -247,7 +247,7 @@ def test_too_few_complete_items_teach_nothing():
     assert fusion.meta["metrics"]["complete"] == rows
 
 
-def test_modalities_that_never_meet_are_fused_all_the_same():
+def test_modalities_that_never_occur_together_are_fused():
     sample = {m: v.copy() for m, v in related(100, seed=1).items() if m != "vlm"}
     sample["clip_image"][50:] = np.nan
     sample["clip_text"][:50] = np.nan
@@ -266,7 +266,7 @@ def test_weights_from_the_data_give_every_modality_the_same_largest_singular_val
     assert max(fusion.meta["weights"].values()) == 1.0
 
 
-def test_an_artifact_of_another_version_is_refused_with_the_mend(tmp_path, monkeypatch):
+def test_an_artifact_of_another_version_is_refused_with_the_remedy(tmp_path, monkeypatch):
     FUSION.save(tmp_path / "fusion")
     monkeypatch.setitem(fingerprints.STEP_VERSIONS, "fusion", 99)
     with pytest.raises(ArtifactError, match="fit there"):

@@ -74,7 +74,7 @@ def test_each_format_keeps_its_pixels(tmp_path, format, how, tolerance):
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_undone(tmp_path, format, orientation):
+def test_exif_orientation_is_applied(tmp_path, format, orientation):
     inverse = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -117,17 +117,17 @@ def test_small_pictures_are_not_enlarged_and_extreme_shapes_survive(tmp_path):
     )
 
 
-def test_cmyk_jpeg(tmp_path):
+def test_a_cmyk_jpeg_is_converted(tmp_path):
     path = saved(tmp_path / "print.jpg", quadrants().convert("CMYK"), quality=95)
     assert np.abs(corners(frame_of(path)) - QUADRANTS).max() <= 30
 
 
-def test_lab_tiff(tmp_path):
+def test_a_lab_tiff_is_converted(tmp_path):
     frame = frame_of(saved(tmp_path / "lab.tif", Image.new("LAB", (8, 8), (255, 128, 128))))
     assert frame.min() >= 250
 
 
-def test_palette_with_transparency_lies_on_white(tmp_path):
+def test_a_transparent_palette_is_composed_on_white(tmp_path):
     image = Image.new("P", (8, 8), 0)
     image.putpalette([10, 20, 30, 200, 0, 0])
     image.paste(1, (4, 0, 8, 8))
@@ -138,13 +138,13 @@ def test_palette_with_transparency_lies_on_white(tmp_path):
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0, 255), (128, 127), (255, 0)])
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_alpha_lies_on_white(tmp_path, mode, alpha, expected):
+def test_alpha_is_composed_on_white(tmp_path, mode, alpha, expected):
     colour = (0, 0, 0, alpha) if mode == "RGBA" else (0, alpha)
     frame = frame_of(saved(tmp_path / "a.png", Image.new(mode, (8, 8), colour)))
     assert np.abs(frame.astype(int) - expected).max() <= 1
 
 
-def test_one_bit(tmp_path):
+def test_one_bit_pictures_are_converted(tmp_path):
     image = Image.new("1", (8, 8), 0)
     image.paste(1, (4, 0, 8, 8))
     frame = frame_of(saved(tmp_path / "1.png", image))
@@ -169,14 +169,14 @@ def test_sixteen_bit_colour_png_is_scaled(tmp_path):
     assert frame[0, 0, 1:].tolist() == [128, 255]
 
 
-def test_float_and_32_bit_tiff(tmp_path):
+def test_float_and_32_bit_tiffs_are_scaled(tmp_path):
     grey = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (4, 1))
     assert frame_of(saved(tmp_path / "f.tif", Image.fromarray(grey)))[0, [0, 63], 0].tolist() == [0, 255]
     deep = (grey.astype(np.float64) * 2**31 * 0.99).astype(np.int32)
     assert frame_of(saved(tmp_path / "i.tif", Image.fromarray(deep)))[0, [0, 63], 0].tolist() == [0, 255]
 
 
-def test_the_first_frame_of_an_animation(tmp_path):
+def test_an_animation_gives_its_first_frame(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     for format in ("GIF", "WEBP"):
         path = saved(tmp_path / "move", frames[0], format=format, save_all=True, append_images=frames[1:])
@@ -190,7 +190,7 @@ def test_the_name_does_not_matter_the_bytes_do(tmp_path):
         decode(str(tmp_path / "text.jpg"), "image", CONFIG)
 
 
-def test_avif_under_the_general_brand(tmp_path):
+def test_an_avif_of_the_general_brand_is_decoded(tmp_path):
     data = io.BytesIO()
     quadrants().save(data, "AVIF", quality=95)
     (tmp_path / "general.avif").write_bytes(data.getvalue().replace(b"ftypavif", b"ftypmif1", 1))
@@ -199,7 +199,7 @@ def test_avif_under_the_general_brand(tmp_path):
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP"])
 @pytest.mark.parametrize("share", [0.02, 0.5])
-def test_truncated(tmp_path, format, share):
+def test_a_truncated_picture_is_corrupt(tmp_path, format, share):
     whole = io.BytesIO()
     Image.effect_noise((300, 200), 90).convert("RGB").save(whole, format)
     path = tmp_path / "cut"

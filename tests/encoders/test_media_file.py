@@ -12,11 +12,11 @@ CONFIG = DecodeConfig()
 
 @pytest.mark.parametrize("kind", ["image", "video"])
 class TestEitherKind:
-    def test_missing(self, tmp_path, kind):
+    def test_a_missing_file_is_missing_file(self, tmp_path, kind):
         with pytest.raises(MissingFile, match="No such file"):
             decode(str(tmp_path / "none"), kind, CONFIG)
 
-    def test_directory(self, tmp_path, kind):
+    def test_a_directory_is_missing_file(self, tmp_path, kind):
         with pytest.raises(MissingFile, match="is a directory"):
             decode(str(tmp_path), kind, CONFIG)
 
@@ -30,22 +30,22 @@ class TestEitherKind:
         with pytest.raises(MissingFile, match="not a regular file"):
             decode("/dev/zero", kind, CONFIG)
 
-    def test_a_name_that_no_file_can_have(self, kind):
+    def test_an_impossible_file_name_is_missing_file(self, kind):
         with pytest.raises(MissingFile):
             decode("a\0b", kind, CONFIG)
 
-    def test_zero_bytes(self, tmp_path, kind):
+    def test_an_empty_file_is_corrupt(self, tmp_path, kind):
         (tmp_path / "empty").touch()
         with pytest.raises(CorruptMedia, match="0 bytes"):
             decode(str(tmp_path / "empty"), kind, CONFIG)
 
-    def test_too_many_bytes(self, tmp_path, kind):
+    def test_a_file_over_the_limit_is_too_large(self, tmp_path, kind):
         (tmp_path / "big").write_bytes(b"x" * 1000)
         with pytest.raises(TooLarge, match=r"1000 bytes.*999"):
             decode(str(tmp_path / "big"), kind, DecodeConfig(max_bytes=999))
 
 
-def test_any_other_kind_is_a_mistake_of_the_caller():
+def test_an_unknown_kind_is_a_programming_error():
     with pytest.raises(ValueError, match="text"):
         decode("x", "text", CONFIG)
 
@@ -79,7 +79,7 @@ def test_hash_of_a_stream_is_the_hash_of_its_bytes(tmp_path):
         (b"", None),
     ],
 )
-def test_containers_are_told_by_their_bytes(head, demuxer):
+def test_containers_are_recognised_by_their_bytes(head, demuxer):
     assert video_format(head) == demuxer
 
 

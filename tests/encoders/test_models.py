@@ -1,187 +1,144 @@
-"""Names of models: what pins them, and what their fingerprints know."""
+"""Untrusted checkpoints: their code never runs, and one that cannot be loaded safely is refused in one line."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
+import pathlib
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
-from huggingface_hub import constants
+import torch
+from safetensors.torch import load_file, save_file
 
-from fuseid.core.config import ClipConfig, Config, VlmConfig
+from fuseid.core.config import ClipConfig, VlmConfig
 from fuseid.core.errors import ModelError
-from fuseid.encoders.model_files import hub_commit
-from fuseid.encoders.model_identity import (
-    clip_fingerprint,
-    describe_fingerprint,
-    pinned,
-    resolve_clip,
-    resolve_vlm,
-    vlm_fingerprint,
-)
-from fuseid.encoders.models import load_clip, load_vlm
-from fuseid.encoders.vlm_reading import Reading, reading_of
+from fuseid.encoders.clip import OpenClip
+from fuseid.encoders.model_files import builtin_directory
+from fuseid.encoders.vlm import TransformersVlm
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-OTHER = "f" * 40
-MINI = VlmConfig(model="builtin:mini-vlm", prompt="caption")
+FRAME = np.arange(40 * 30 * 3, dtype=np.uint8).reshape(40, 30, 3)
+
+
+class Trap:
+    """Creates a file when it is unpickled; read as data it does nothing."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = str(marker)
+
+    def __reduce__(self) -> tuple:
+        return pathlib.Path(self._marker).touch, ()
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A hub cache that took ORG/REPO's main branch for COMMIT when it was last online."""
-    refs = tmp_path / "models--ORG--REPO" / "refs"
-    refs.mkdir(parents=True)
-    (refs / "main").write_text(COMMIT)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    return tmp_path
+def vlm(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(builtin_directory("builtin:mini-vlm"), tmp_path / "vlm"))
 
 
-def test_a_commit_is_itself_and_a_branch_what_the_cache_took_it_for(cache: Path) -> None:
-    assert hub_commit("anyone/anything", OTHER) == OTHER
-    assert hub_commit("ORG/REPO", None) == hub_commit("ORG/REPO", "main") == COMMIT
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(builtin_directory("builtin:mini-clip"), tmp_path / "clip"))
 
 
-@pytest.mark.parametrize(("name", "revision"), [("ORG/REPO", "v2"), ("ORG/NONE", None), ("no/such/folder", None)])
-def test_what_nobody_can_pin_is_refused(cache: Path, name: str, revision: str | None) -> None:
-    with pytest.raises(ModelError, match=r"commit|neither a directory") as caught:
-        hub_commit(name, revision)
-    assert name in str(caught.value)
+def load_vlm(folder: Path) -> TransformersVlm:
+    return TransformersVlm(VlmConfig(model=str(folder), prompt="caption", device="cpu"))
+
+
+def load_clip(folder: Path) -> OpenClip:
+    return OpenClip(ClipConfig(model=f"local-dir:{folder}", batch_size=2, device="cpu"))
+
+
+def refusal(load, folder: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        load(folder)
     assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+    return str(caught.value)
 
 
-def test_a_name_on_the_hub_is_pinned_by_its_commit(cache: Path) -> None:
-    assert resolve_vlm(VlmConfig(model="ORG/REPO")) == ("ORG/REPO", COMMIT, COMMIT)
-    assert resolve_clip(ClipConfig(model="hf-hub:ORG/REPO")) == ("hf-hub:ORG/REPO", None, COMMIT)
-    now, later = VlmConfig(model="ORG/REPO"), VlmConfig(model="ORG/REPO", revision=OTHER)
-    assert vlm_fingerprint(now) == vlm_fingerprint(now.model_copy(update={"revision": COMMIT}))
-    assert vlm_fingerprint(now) != vlm_fingerprint(later)
+def test_the_pickled_trap_works_where_it_is_unpickled(tmp_path: Path) -> None:
+    """Otherwise the tests after this one would prove nothing."""
+    torch.save({"weights": Trap(tmp_path / "sprung")}, tmp_path / "trap.bin")
+    torch.load(tmp_path / "trap.bin", weights_only=False)
+    assert (tmp_path / "sprung").exists()
 
 
-def test_a_pinned_configuration_means_the_same_when_the_branch_has_moved(cache: Path) -> None:
-    config = Config(clip=ClipConfig(model="hf-hub:ORG/REPO"), vlm=VlmConfig(model="ORG/REPO"))
-    once = pinned(config)
-    before = clip_fingerprint(config.clip), vlm_fingerprint(config.vlm)
-    (cache / "models--ORG--REPO" / "refs" / "main").write_text(OTHER)
-    assert (clip_fingerprint(once.clip), vlm_fingerprint(once.vlm)) == before
-    assert (clip_fingerprint(config.clip), vlm_fingerprint(config.vlm)) != before
-    assert pinned(Config()) == Config()
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pickled_objects_among_the_weights_are_never_run(tmp_path: Path, vlm: Path, clip: Path, legacy: bool) -> None:
+    marker = tmp_path / "sprung"
+    for load, weights, pickled in (
+        (load_vlm, vlm / "model.safetensors", vlm / "pytorch_model.bin"),
+        (load_clip, clip / "open_clip_model.safetensors", clip / "open_clip_pytorch_model.bin"),
+    ):
+        tensors = load_file(weights)
+        weights.unlink()
+        torch.save({**tensors, "trap": Trap(marker)}, pickled, _use_new_zipfile_serialization=not legacy)
+        assert "safetensors" in refusal(load, pickled.parent)
+        assert not marker.exists()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"prompt": "tags"},
-        {"pooling": "last"},
-        {"frames": 2},
-        {"precision": "bf16"},
-        {"dim": 8},
-        {"system": "Be brief."},
-    ],
-    ids=str,
-)
-def test_a_vlm_fingerprint_knows_what_determines_the_vectors(change: dict) -> None:
-    assert vlm_fingerprint(MINI.model_copy(update=change)) != vlm_fingerprint(MINI)
+def test_weights_in_a_bin_file_are_read_as_data(vlm: Path, clip: Path) -> None:
+    before = load_vlm(vlm).encode_items([(FRAME[None], None)]), load_clip(clip).encode_frames([FRAME])
+    for weights, pickled in (
+        (vlm / "model.safetensors", vlm / "pytorch_model.bin"),
+        (clip / "open_clip_model.safetensors", clip / "open_clip_pytorch_model.bin"),
+    ):
+        torch.save(load_file(weights), pickled)
+        weights.unlink()
+    after = load_vlm(vlm).encode_items([(FRAME[None], None)]), load_clip(clip).encode_frames([FRAME])
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"batch_size": 3}, {"device": "cpu"}, {"attention": "eager"}, {"caption": "What?"}, {"tags": "x"}],
-    ids=str,
-)
-def test_a_vlm_fingerprint_knows_nothing_else(change: dict) -> None:
-    assert vlm_fingerprint(MINI.model_copy(update=change)) == vlm_fingerprint(MINI)
+def test_safetensors_are_preferred_to_pickled_weights(tmp_path: Path, vlm: Path, clip: Path) -> None:
+    for folder, name in ((vlm, "pytorch_model.bin"), (clip, "open_clip_pytorch_model.bin")):
+        torch.save({"trap": Trap(tmp_path / "sprung")}, folder / name)
+    load_vlm(vlm)
+    load_clip(clip)
+    assert not (tmp_path / "sprung").exists()
 
 
-def test_a_description_fingerprint_is_apart_from_that_of_the_vectors() -> None:
-    assert describe_fingerprint(MINI) is None
-    asked = MINI.model_copy(update={"caption": "caption"})
-    known = {describe_fingerprint(asked)}
-    for change in ({"tags": "tags"}, {"caption": "tags"}, {"max_new_tokens": 3}, {"frames": 4}, {"precision": "bf16"}):
-        known.add(describe_fingerprint(asked.model_copy(update=change)))
-    assert len(known) == 6
-    assert describe_fingerprint(asked.model_copy(update={"prompt": "other", "pooling": "last"})) in known
+STRANGE = {
+    "config.json": {
+        "model_type": "stranger",
+        "auto_map": {"AutoConfig": "stranger.C", "AutoModelForImageTextToText": "stranger.M"},
+    },
+    "processor_config.json": {"processor_class": "Stranger", "auto_map": {"AutoProcessor": "stranger.P"}},
+    "tokenizer_config.json": {"tokenizer_class": "Stranger", "auto_map": {"AutoTokenizer": ["stranger.T"] * 2}},
+}
 
 
-def test_a_known_embedding_checkpoint_is_read_as_its_card_asks() -> None:
-    card = reading_of(VlmConfig(model="Qwen/Qwen3-VL-Embedding-2B"))
-    assert card == Reading("", "Represent the user's input.", "last")
-    assert reading_of(VlmConfig(model="/models/Qwen3-VL-Embedding-8B/")) == card
-    assert reading_of(VlmConfig(model="Alibaba-NLP/gme-Qwen2-VL-2B-Instruct")).suffix == "<|endoftext|>"
-    assert reading_of(VlmConfig(model="Qwen/Qwen3-VL-2B-Instruct")) == Reading("Describe the picture.", None, "mean")
+@pytest.mark.parametrize("file", sorted(STRANGE))
+def test_code_that_a_checkpoint_brings_is_never_run(tmp_path: Path, vlm: Path, file: str) -> None:
+    marker = tmp_path / "sprung"
+    (vlm / "stranger.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n", encoding="utf-8")
+    settings = json.loads((vlm / file).read_text(encoding="utf-8"))
+    (vlm / file).write_text(json.dumps(settings | STRANGE[file]), encoding="utf-8")
+    assert "code of its own" in refusal(load_vlm, vlm)
+    assert not marker.exists()
 
 
-def test_what_the_configuration_says_comes_before_the_card() -> None:
-    config = VlmConfig(model="Qwen/Qwen3-VL-Embedding-2B", prompt="{caption}", system="Find it.", pooling="mean")
-    assert reading_of(config) == Reading("{caption}", "Find it.", "mean")
-    assert reading_of(config.model_copy(update={"system": ""})).system is None
+def test_a_checkpoint_without_some_of_its_weights_is_refused(vlm: Path, clip: Path) -> None:
+    """Both libraries would continue with random weights in their place."""
+    tensors = load_file(vlm / "model.safetensors")
+    gone = next(name for name in sorted(tensors) if "layers.1." in name)
+    del tensors[gone]
+    save_file(tensors, vlm / "model.safetensors", metadata={"format": "pt"})
+    assert "holds no weights for" in refusal(load_vlm, vlm)
+    (clip / "open_clip_model.safetensors").unlink()
+    refusal(load_clip, clip)
 
 
-def test_the_caption_is_read_where_the_prompt_names_it_or_there_is_nothing_else() -> None:
-    beside, apart = Reading("What is {caption}?"), Reading("What?")
-    assert (beside.reads_caption, apart.reads_caption) == (True, False)
-    assert beside.text(True, "a dog") == "What is a dog?"
-    assert apart.text(True, "a dog") == "What?"
-    assert apart.text(False, "a dog") == "What? a dog"
-    assert Reading("").text(False, "a dog") == "a dog"
-    assert Reading("{caption}").text(True, None) == ""
+def test_damaged_weights_are_refused(vlm: Path) -> None:
+    weights = vlm / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    refusal(load_vlm, vlm)
 
 
-@pytest.mark.parametrize("name", ["fake:", "fake:0", "fake:x", "fake:99999", "fake:-3"])
-def test_a_fake_of_no_size_is_refused(name: str) -> None:
-    for use in (lambda: load_clip(ClipConfig(model=name)), lambda: load_vlm(VlmConfig(model=name))):
-        with pytest.raises(ModelError, match="1 to 4096"):
-            use()
-
-
-OWN = """
-class Zeros:
-    fingerprint = "zeros-1"
-
-    def __init__(self, config):
-        self.model = config.model
-
-
-class Nameless:
-    pass
-"""
-
-
-@pytest.fixture
-def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (tmp_path / "own_models.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield
-    sys.modules.pop("own_models", None)
-
-
-def test_a_class_of_the_users_is_loaded_by_name_and_has_its_own_fingerprint(own_module: None) -> None:
-    config = ClipConfig(model="python:own_models:Zeros")
-    assert clip_fingerprint(config) == load_clip(config).fingerprint == "zeros-1"
-    assert load_clip(config).model == config.model
-
-
-@pytest.mark.parametrize("name", ["python:", "python:json", "python:own_models:Missing", "python:no.such.module:Zeros"])
-def test_a_class_that_cannot_be_imported_is_refused_with_the_form_of_a_name(own_module: None, name: str) -> None:
-    for use in (clip_fingerprint, load_clip):
-        with pytest.raises(ModelError, match=r"cannot import .*package\.module:Class"):
-            use(ClipConfig(model=name))
-
-
-def test_a_class_without_a_fingerprint_is_refused(own_module: None) -> None:
-    with pytest.raises(ModelError, match="needs a class attribute `fingerprint`"):
-        clip_fingerprint(ClipConfig(model="python:own_models:Nameless"))
-
-
-def test_planning_with_the_bundled_models_imports_no_model_library() -> None:
-    script = (
-        "import sys, json; from fuseid.core.config import Config, VlmConfig\n"
-        "from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints\n"
-        "stage_fingerprints(Config(vlm=VlmConfig(model='builtin:mini-vlm', caption='caption')))\n"
-        "print(json.dumps([n for n in ('torch', 'transformers', 'open_clip') if n in sys.modules]))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
-    assert json.loads(done.stdout) == []
+def test_a_template_cannot_reach_python(tmp_path: Path, vlm: Path) -> None:
+    marker = tmp_path / "sprung"
+    trap = "{{ ''.__class__.__mro__[1].__subclasses__() }}{{ cycler.__init__.__globals__.os.system('touch %s') }}"
+    (vlm / "chat_template.jinja").write_text(trap % marker, encoding="utf-8")
+    refusal(load_vlm, vlm)
+    assert not marker.exists()

@@ -98,7 +98,7 @@ def test_with_fewer_frames_than_scenes_no_scene_has_two(cut_film):
         assert len(found) == len(set(found)) == frames
 
 
-def test_a_frame_stands_in_the_midst_of_its_scene(cut_film):
+def test_a_frame_is_taken_from_the_middle_of_its_scene(cut_film):
     ends = np.cumsum(LENGTHS)
     for time, index in zip(chosen(cut_film, 7), range(7), strict=True):
         assert abs(time - (ends[index] - LENGTHS[index] / 2)) <= 0.35 * LENGTHS[index]
@@ -116,7 +116,7 @@ def test_a_slow_dissolve_makes_no_scene_of_its_own(tmp_path):
     assert scenes_of(chosen(film(tmp_path / "dissolve.mp4", frames), 2), lengths) == [0, 2]
 
 
-def test_a_flash_is_no_scene(tmp_path):
+def test_a_flash_does_not_make_a_scene(tmp_path):
     frames = scene(31, 2.0) + scene(32, 2.0)
     for flash in (20, 21, 70):
         frames[flash] = np.full((HEIGHT, WIDTH, 3), 255, np.float32)
@@ -131,24 +131,24 @@ def test_a_still_picture_is_sampled_evenly(tmp_path):
     assert chosen(path, 4) == pytest.approx([0.5, 1.5, 2.5, 3.5], abs=0.05)
 
 
-def test_slides_of_one_frame_each(tmp_path):
+def test_slides_of_one_frame_each_are_scenes(tmp_path):
     path = film(tmp_path / "slides.mkv", [picture(seed)[:, :WIDTH] for seed in (51, 51, 52, 53, 53, 53, 54)], rate=1)
     times = chosen(path, 4)
     assert scenes_of(times, [2, 1, 3, 1]) == [0, 1, 2, 3]
 
 
-def test_in_a_long_film_scenes_are_told_by_key_frames(cut_film, tmp_path, monkeypatch):
+def test_in_a_long_video_scenes_are_found_by_key_frames(cut_film, tmp_path, monkeypatch):
     monkeypatch.setattr(video_scenes, "ALL_PIXELS", 0)
     # A key frame at every cut, as encoders set them, and one each half second.
     frames = [frame for seed, seconds in enumerate(LENGTHS) for frame in scene(seed, seconds)]
     path = film(tmp_path / "long.mp4", frames, sc_threshold="40", g="12")
     assert set(scenes_of(chosen(path, 7), LENGTHS)) == set(range(7))
-    # With a single key frame there is nothing to tell scenes by: the sample is that of `keyframe`.
+    # With a single key frame no scene can be found: the sample is that of `keyframe`.
     config = DecodeConfig(sampling=SamplingConfig(method="keyframe", frames=5))
     assert chosen(cut_film, 5).tolist() == decode(str(cut_film), "video", config).timestamps.tolist()
 
 
-def test_what_is_looked_at_is_bounded(cut_film, monkeypatch):
+def test_the_number_of_decoded_frames_is_bounded(cut_film, monkeypatch):
     looked = []
     monkeypatch.setattr(video_scenes, "_view", lambda frame, view=video_scenes._view: looked.append(1) or view(frame))
     monkeypatch.setattr(video_scenes, "ALL_PIXELS", 100 * WIDTH * HEIGHT)
@@ -167,8 +167,8 @@ def test_indices_are_a_function_of_views_and_times():
         assert found.tolist() == scene_indices(views, times + 100, count).tolist()
 
 
-def test_the_split_is_the_best_there_is():
-    """Beside every other split of a small example, by brute force."""
+def test_the_split_is_optimal():
+    """Compared with every other split of a small example, by brute force."""
     from itertools import combinations
 
     from fuseid.encoders.scenes import _best_split

@@ -31,7 +31,7 @@ def nearest(times: list[float], targets: list[float]) -> list[int]:
     return [int(np.abs(np.array(times) - target).argmin()) for target in targets]
 
 
-def test_facts_of_a_plain_video(plain_mp4):
+def test_a_plain_video_has_its_size_duration_and_hash(plain_mp4):
     decoded = decode(str(plain_mp4), "video", config(long_side=160, thumbnail_side=40))
     assert decoded.frames.shape == (4, 120, 160, 3)
     assert (decoded.width, decoded.height, decoded.decoder) == (320, 240, "pyav")
@@ -42,7 +42,7 @@ def test_facts_of_a_plain_video(plain_mp4):
 
 
 def test_keyframe_takes_the_key_frame_nearest_each_moment(plain_mp4):
-    # Moments 0.75 and 2.25; key frames at 0, 1 and 2 seconds: once the next one is nearer, once the one before.
+    # Targets 0.75 and 2.25 s, key frames at 0, 1 and 2 s: the nearest are the one after and the one before.
     decoded = decode(str(plain_mp4), "video", config(frames=2))
     assert [read_number(frame) for frame in decoded.frames] == [30, 60]
     assert decoded.timestamps == pytest.approx([1, 2], abs=0.001)
@@ -56,7 +56,7 @@ def test_keyframe_goes_on_from_the_key_frame_where_there_are_too_few(video):
     assert decoded.timestamps == pytest.approx(np.array(found) / 30, abs=0.02)
 
 
-def test_going_on_is_bounded(video, monkeypatch):
+def test_the_frames_decoded_after_a_key_frame_are_bounded(video, monkeypatch):
     monkeypatch.setattr(video_pyav, "ONWARD_FRAMES", 30)
     found = numbers(video(count=90, gop=300), config(frames=4))
     assert found[0] == 0
@@ -74,14 +74,14 @@ def test_uniform_takes_the_frame_nearest_each_moment(plain_mp4, decoder):
 
 
 @pytest.mark.parametrize("decoder", ["decord", "pyav"])
-def test_fps(plain_mp4, decoder):
+def test_fps_takes_frames_at_the_given_rate(plain_mp4, decoder):
     # The container counts 3.03 seconds, so a moment falls on 3.0 too: the last frame is nearest.
     decoded = decode(str(plain_mp4), "video", config("fps", 16, decoder, fps=2))
     assert [read_number(frame) for frame in decoded.frames] == [0, 15, 30, 45, 60, 75, 89]
     assert decoded.timestamps == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 89 / 30], abs=0.01)
 
 
-def test_variable_frame_rate_at_key_frames(video):
+def test_key_frames_of_a_variable_frame_rate_have_their_true_times(video):
     times = [i / 60 for i in range(60)] + [1 + i / 4 for i in range(36)]
     # Key frames at 0, 0.17 ... 1.0, 3.5, 6.0 and 8.5 seconds; moments near 1.6, 4.9 and 8.2.
     decoded = decode(str(video("v.mkv", times=times, gop=10)), "video", config(frames=3))
@@ -91,11 +91,11 @@ def test_variable_frame_rate_at_key_frames(video):
 
 
 @pytest.mark.parametrize("pixels", ["yuv444p", "yuv422p10le", "gray"])
-def test_pixel_formats(video, pixels):
+def test_pixel_formats_are_converted(video, pixels):
     assert numbers(video("v.mkv", pixels=pixels, count=31), config("uniform", 2, "pyav")) in ([7, 23], [8, 23])
 
 
-def test_odd_size(video):
+def test_an_odd_size_is_kept(video):
     path = video("v.mp4", size=(321, 181), pixels="yuv444p", count=10)
     assert decode(str(path), "video", config()).frames.shape[1:] == (181, 321, 3)
 
@@ -106,7 +106,7 @@ def test_odd_size(video):
     [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)],
     ids=["clockwise", "upside-down", "counter-clockwise"],
 )
-def test_rotation_of_the_display_matrix(plain_mp4, tmp_path, matrix, turns, method):
+def test_the_display_matrix_is_applied(plain_mp4, tmp_path, matrix, turns, method):
     turned = turn_mp4(plain_mp4, tmp_path / "turned.mp4", matrix)
     straight = decode(str(plain_mp4), "video", config(method, 2))
     decoded = decode(str(turned), "video", config(method, 2))
@@ -116,13 +116,13 @@ def test_rotation_of_the_display_matrix(plain_mp4, tmp_path, matrix, turns, meth
     assert np.abs(decoded.frames.astype(int) - expected).mean() < 3
 
 
-def test_pixels_that_are_not_square(video):
+def test_pixels_that_are_not_square_are_stretched(video):
     decoded = decode(str(video(pixel_aspect=Fraction(2, 1), count=10)), "video", config(long_side=320))
     assert (decoded.width, decoded.height) == (640, 240)
     assert decoded.frames.shape[1:] == (120, 320, 3)
 
 
-def test_fewer_frames_than_asked(video):
+def test_a_video_with_fewer_frames_gives_all_of_them(video):
     assert numbers(video(count=3), config("uniform", 8)) == [0, 1, 2]
     assert numbers(video(count=3), config("keyframe", 8)) == [0, 1, 2]
 
@@ -138,13 +138,13 @@ def make_sound(path: Path) -> Path:
     return path
 
 
-def test_sound_only(tmp_path):
+def test_a_file_with_sound_alone_is_refused(tmp_path):
     with pytest.raises(CorruptMedia, match="no video stream"):
         decode(str(make_sound(tmp_path / "song.mp4")), "video", config())
 
 
 @pytest.mark.parametrize("method", ["keyframe", "uniform"])
-def test_damaged_in_the_middle_gives_what_decodes(plain_mp4, tmp_path, method):
+def test_a_video_damaged_in_the_middle_gives_its_intact_frames(plain_mp4, tmp_path, method):
     data = bytearray(plain_mp4.read_bytes())
     start = data.index(b"mdat") + 8
     length = data.index(b"moov") - start
@@ -157,7 +157,7 @@ def test_damaged_in_the_middle_gives_what_decodes(plain_mp4, tmp_path, method):
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.ts"])
 @pytest.mark.parametrize("share", [0.01, 0.5])
-def test_truncated_gives_what_decodes_or_is_corrupt(video, tmp_path, name, share):
+def test_a_truncated_video_gives_its_intact_frames_or_is_corrupt(video, tmp_path, name, share):
     data = video("whole" + name[3:]).read_bytes()
     path = tmp_path / name
     path.write_bytes(data[: max(600, int(len(data) * share))])
@@ -227,7 +227,7 @@ def test_the_same_file_gives_the_same_frames(plain_mp4):
 
 
 def test_scaling_starts_no_threads():
-    """Their stacks would count against the memory limit of a decode process, on a machine of many cores most of all."""
+    """The stacks of threads count against the memory limit of a decode process, above all on many cores."""
     frame = av.VideoFrame(1280, 720, "yuv420p")
     before = len(os.listdir("/proc/self/task"))
     assert scaled(frame, 512, 288).shape == (288, 512, 3)

@@ -1,4 +1,4 @@
-"""The VLM encoder over the bundled checkpoint: captions of strangers, memory, and what it was asked for."""
+"""The VLM encoder with the bundled checkpoint: hostile captions, memory, and the options."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def items() -> list[tuple[np.ndarray | tuple, str | None]]:
     return [*((p, None) for p in pictures), ((), "a red apple"), ((), "three dogs run along the beach")]
 
 
-def test_a_vector_is_that_of_plain_transformers(vlm: TransformersVlm, items: list) -> None:
+def test_a_vector_equals_that_of_plain_transformers(vlm: TransformersVlm, items: list) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     folder = builtin_directory("builtin:mini-vlm")
@@ -82,7 +82,7 @@ def test_a_caption_of_any_length_costs_a_bounded_number_of_tokens(vlm: Transform
     assert np.isfinite(vlm.encode_items([((), "word " * 20_000), ((), "\x00"), ((), "🍎" * 5000)])).all()
 
 
-def test_memory_that_runs_out_halves_the_block_and_changes_no_vector_much(items: list) -> None:
+def test_running_out_of_memory_halves_the_block_and_keeps_the_vectors(items: list) -> None:
     vlm = TransformersVlm(CONFIG)
     before = vlm.encode_items(items)
     rows = []
@@ -104,7 +104,7 @@ def test_memory_that_runs_out_halves_the_block_and_changes_no_vector_much(items:
 
 
 def test_inputs_prepared_by_threads_are_the_same(vlm: TransformersVlm, items: list) -> None:
-    """As for an accelerator, which would wait for one thread."""
+    """As for an accelerator, which would wait for a single thread."""
     threaded = TransformersVlm(CONFIG)
     with ThreadPoolExecutor(4) as threads:
         threaded._threads = threads
@@ -118,7 +118,7 @@ def test_the_first_numbers_are_those_of_the_whole_vector(vlm: TransformersVlm, i
     np.testing.assert_allclose(cut.encode_items(items), whole / np.linalg.norm(whole, axis=1, keepdims=True), atol=1e-6)
 
 
-def test_replies_to_both_questions(items: list) -> None:
+def test_descriptions_answer_both_questions_in_any_order(items: list) -> None:
     vlm = TransformersVlm(CONFIG.model_copy(update={"caption": "caption", "tags": "tags", "max_new_tokens": 12}))
     frames = [item[0] for item in items[:3]]
     said = vlm.describe(frames)
@@ -137,14 +137,14 @@ def test_replies_to_both_questions(items: list) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_had_is_one_line(change: dict, named: str) -> None:
+def test_an_invalid_configuration_is_refused_in_one_line(change: dict, named: str) -> None:
     with pytest.raises(ModelError) as caught:
         TransformersVlm(CONFIG.model_copy(update=change))
     assert "\n" not in str(caught.value)
     assert named in str(caught.value)
 
 
-def test_a_folder_that_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_without_a_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         TransformersVlm(VlmConfig(model=str(tmp_path)))
     assert "\n" not in str(caught.value)

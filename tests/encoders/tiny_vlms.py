@@ -1,4 +1,4 @@
-"""Tiny checkpoints with random weights, one for each family of vision-language models, saved as their owners save them.
+"""Tiny checkpoints with random weights, one per family of vision-language models, saved as their publishers do.
 
 Real configurations, models and processors of transformers, a few layers deep and a few dozen numbers wide; the
 tokenizer knows single bytes and the family's control tokens.

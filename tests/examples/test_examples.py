@@ -129,6 +129,7 @@ def test_a_tokenizer_of_the_users_becomes_champion_beside_one_of_another_kind(
         tokenizer.encode(vectors[:, 1:])
 
 
+@pytest.mark.slow
 def test_a_generator_of_ids_finds_the_next_item_far_more_often_than_chance(
     run: Callable[..., list[str]], tmp_path: Path, pictures: Path
 ) -> None:

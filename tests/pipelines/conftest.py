@@ -1,4 +1,4 @@
-"""A workspace: one folder of media made by the test, real databases beside it, the real bundled CLIP loaded once."""
+"""A workspace: a folder of media made by the test and real databases beside it; the bundled CLIP is loaded once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SETTINGS = {
     "decode": {"workers": 1, "sampling": {"frames": 2}},
     "tokenizer": {"codebook_sizes": [4, 3], "iterations": 5},
     "fusion": {"dim": 16},
-    "run": {"block_rows": 8, "wave_rows": 16},
+    "run": {"block_rows": 16, "wave_rows": 32},
 }
 
 
@@ -134,7 +134,7 @@ class Workspace:
         return fit(self.uri(db), settings(**changes))
 
     def assign_with(self, tokenizer: RQKMeans, db: str = "db", champion: bool = False) -> int:
-        """The assigning of a run, without the upkeep that follows it there."""
+        """Assigns IDs as a run does, without the maintenance that follows."""
         store = self.store(db)
         with Lease(store):
             return assign(store, tokenizer, "test-run", champion=champion)
@@ -162,7 +162,7 @@ class Workspace:
         return found
 
     def candidate(self, db: str = "db") -> str:
-        """The one tokenizer of the ledger that is not champion."""
+        """The only tokenizer of the ledger that is not champion."""
         store = self.store(db)
         names = store.dataset("assignments").to_table(columns=["tokenizer_id"])["tokenizer_id"].unique().to_pylist()
         (found,) = {*names} - {store.setting("champion")}
@@ -200,7 +200,7 @@ def bare(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path, None)  # type: ignore[arg-type]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cluster() -> Any:
     return clusters
 

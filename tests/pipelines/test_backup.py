@@ -1,9 +1,10 @@
-"""A backup is one state of a database, made while jobs write; restored, the same IDs go on, and none is given twice."""
+"""A backup is one state of a database, made while jobs write; after a restore IDs are kept and none is given twice."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -85,13 +86,13 @@ def test_a_database_without_ids_and_one_without_items_are_copied(bare, cluster):
 # IDs that were given after the backup
 
 
-def test_ids_given_since_are_taken_from_an_export_and_given_to_nobody_else(fitted, cluster, tmp_path):
+def test_ids_given_since_are_taken_from_an_export_and_not_reused(fitted, cluster, tmp_path):
     backup(fitted.uri(), fitted.uri("backup"))
     later, other = cluster(30, seed=1, prefix="w"), cluster(30, seed=1, prefix="x")
     fitted.ingest_vectors(cluster(60) | later)
     exported = fitted.ids()
     export_ids(fitted.uri(), tmp_path / "ids")
-    # The same vectors under other names would get these very IDs.
+    # The same vectors under other names would get these IDs.
     restored(fitted, "backup", to="unknowing")
     fitted.ingest_vectors(cluster(60) | other, db="unknowing")
     assert set(exported.values()) & {fitted.ids("unknowing")[name] for name in other}
@@ -117,7 +118,7 @@ def test_several_exports_are_taken_one_after_the_other(fitted, cluster, tmp_path
 
 @pytest.mark.parametrize("kind", ["another database", "another format", "altered", "a later tokenizer"])
 @pytest.mark.slow
-def test_an_export_that_does_not_fit_is_one_line_and_nothing_is_restored(fitted, cluster, tmp_path, kind):
+def test_an_export_that_does_not_fit_is_refused_and_nothing_is_restored(fitted, cluster, tmp_path, kind):
     backup(fitted.uri(), fitted.uri("backup"))
     said = {
         "another database": r"the ID \S+, the backup gives (it|that ID to)|was fitted after the backup",
@@ -184,7 +185,7 @@ def test_a_file_that_was_altered_is_found_by_its_hash(fitted):
         (LIST.replace('"bytes": 1}', '"bytes": "1"}'), "names files that no backup has"),
     ],
 )
-def test_what_is_no_backup_is_one_line(bare, text, said):
+def test_a_folder_that_is_no_backup_is_refused_in_one_line(bare, text, said):
     folder = bare.root / "backup"
     folder.mkdir()
     if text is not None:
@@ -220,18 +221,13 @@ def test_a_damaged_database_is_not_copied(fitted):
 
 
 @pytest.mark.slow
-def test_what_a_backup_reads_is_not_cleaned_up_meanwhile(fitted, monkeypatch):
-    from datetime import timedelta
-
-    from fuseid.pipelines.store import indexes
-
+def test_versions_that_a_backup_reads_are_not_removed_meanwhile(fitted):
     store = fitted.store()
     dataset = store.dataset("contents")
     with pinned({"contents": dataset}):
         fitted.fit(tokenizer={"seed": 3})
         store.update("contents", {"caption": "'new'"}, "content_id < 'v030'")
-        monkeypatch.setattr(indexes, "_KEEP_VERSIONS", timedelta(0))
-        maintain(store)
+        maintain(store, keep_versions=timedelta(0))
         assert dataset.to_table().num_rows == 60
     assert not store.dataset("contents").tags.list()
 

@@ -36,12 +36,12 @@ def first_manifest(table: Path) -> Path:
 
 
 def last_wave(workspace: Any) -> None:
-    """An item more, so that the newest version of both tables holds something that the one before does not."""
+    """Adds an item, so that the newest version of both tables differs from the one before."""
     workspace.ingest_vectors({"new": np.eye(8, dtype=np.float32)[0] + 0.1}, config=workspace.settings(clip=None))
 
 
 def state(workspace: Any) -> tuple[Any, ...]:
-    """What must be as before a repair: items with IDs and vectors, and the ledger."""
+    """What a repair must not change: items with IDs and vectors, and the ledger."""
     rows = workspace.rows()
     shown = {name: (row["sid"], row["codes"], row["tokenizer_id"], row["fused"]) for name, row in rows.items()}
     return shown, workspace.ledger()
@@ -216,7 +216,7 @@ def fused_by_another_fusion(workspace: Any, db: Path) -> None:
 
 
 def fusion_of_another_fit(workspace: Any, db: Path) -> None:
-    """What a late fit left before settings were compared and set."""
+    """What a late fit left before settings were written by compare-and-set."""
     workspace.ingest_vectors({f"o{i}": np.random.default_rng(i).normal(size=8) for i in range(20)}, db="other")
     workspace.fit("other")
     name = workspace.store("other").setting("fusion")
@@ -478,7 +478,7 @@ def test_another_id_than_the_ledgers_is_no_stale_copy(fitted, db):
     assert fitted.ids() == before
 
 
-def test_contents_that_are_gone_are_missed(fitted, db):
+def test_a_missing_contents_table_is_reported(fitted, db):
     shutil.rmtree(db / "contents.lance")
     (damage,) = found(db)["damages"]
     assert (damage["where"], damage["what"]) == ("contents", "it is missing")
@@ -496,7 +496,7 @@ def test_a_column_that_is_gone_is_named_by_check_and_by_a_job(fitted, db, cluste
 
 @pytest.mark.slow
 def test_an_index_that_leads_to_other_rows_is_made_again(fitted, db):
-    """A key was overwritten in place, which no length tells."""
+    """A key was overwritten in place, which does not change the length."""
     index = next(one for one in fitted.store().dataset("assignments").describe_indices() if one.field_names == ["base"])
     pages = db / "assignments.lance" / "_indices" / str(index.segments[0].uuid) / "page_data.lance"
     data, base = pages.read_bytes(), fitted.ids()["v003"].partition(".")[0].encode()
@@ -507,17 +507,17 @@ def test_an_index_that_leads_to_other_rows_is_made_again(fitted, db):
     assert found(db, repair=True)["damages"] == []
 
 
-def test_a_database_of_before_the_note_is_compared_once(fitted, db, older_ledger, cluster):
+def test_without_a_recorded_size_of_the_ledger_an_older_ledger_is_refused(fitted, db, older_ledger, cluster):
     dataset = fitted.store().dataset("contents")
     dataset.delete_config_keys(["fuseid.ledger_rows"])
     with pytest.raises(StoreError, match="is older than its contents"):
         fitted.ingest_vectors(cluster(VECTORS))
 
 
-# Who may repair, and what a repair leaves
+# When a repair may run, and what it records
 
 
-def test_a_repair_waits_for_nobody(fitted, db):
+def test_a_repair_is_refused_while_the_lease_is_held(fitted, db):
     stale_copies(fitted, db)
     with Lease(fitted.store()), pytest.raises(LeaseHeld):
         found(db, repair=True)

@@ -1,4 +1,4 @@
-"""Explain: all that the store knows of an item, be it good, rejected or gone."""
+"""Explain: everything that the store knows about an item, whether good, rejected or removed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fuseid.core.errors import BadInput, StoreError
 from fuseid.pipelines.explain import explain
 
 
-def test_a_good_item_with_its_ids_and_who_shares_its_prefixes(fitted):
+def test_an_item_is_explained_by_its_ids_and_the_items_that_share_its_prefixes(fitted):
     facts = explain(fitted.uri(), "v007", examples=2)
     ids = fitted.ids()
     assert (facts["state"], facts["sid"], facts["kind"]) == ("in contents", ids["v007"], "text")
@@ -31,7 +31,7 @@ def test_a_good_item_with_its_ids_and_who_shares_its_prefixes(fitted):
     json.dumps(facts)  # for machines as it is
 
 
-def test_media_facts_and_fingerprints(workspace):
+def test_an_item_is_explained_by_its_media_facts_and_fingerprints(workspace):
     workspace.ingest([{"content_id": "a", "uri": workspace.picture("a.png", 1), "attributes": {"n": 1}}])
     facts = explain(workspace.uri(), "a")
     assert (facts["media"]["width"], facts["media"]["height"], facts["media"]["decoder"]) == (64, 48, "pillow")
@@ -41,7 +41,7 @@ def test_media_facts_and_fingerprints(workspace):
     assert (facts["sid"], facts["ids"], facts["prefixes"]) == (None, [], [])
 
 
-def test_a_rejected_item_with_the_reason_and_the_ids_it_had(workspace):
+def test_a_rejected_item_is_explained_by_the_reason_and_its_former_ids(workspace):
     rows = [{"content_id": "a'b", "uri": workspace.picture("a.png", 1)}, *workspace.captions(8)]
     workspace.ingest(rows)
     workspace.fit()

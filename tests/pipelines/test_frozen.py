@@ -1,4 +1,4 @@
-"""Databases as earlier releases left them: nothing is damaged, no ID moves, exports are made again, and they go on."""
+"""Databases of earlier releases: nothing is damaged, no ID moves, exports are repeated, and new items are taken in."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def ids_of(db: Path) -> dict[str, str | None]:
     return dict(zip(rows["content_id"].to_pylist(), rows["sid"].to_pylist(), strict=True))
 
 
-def test_it_is_small_and_of_every_kind() -> None:
+def test_the_frozen_databases_are_small_and_of_every_kind() -> None:
     kinds = {path.name.removesuffix(".tar.gz").split("-", 2)[2] for path in FROZEN}
     assert kinds == {"no-ids", "ids", "two-tokenizers"}
     assert max(path.stat().st_size for path in FROZEN) <= 300 << 10
 
 
-def test_nothing_of_it_is_damaged(frozen: Path) -> None:
+def test_a_frozen_database_has_no_damage(frozen: Path) -> None:
     assert check(str(frozen / "db"), CONFIG)["damages"] == []
 
 
 @pytest.mark.slow
-def test_it_goes_on_and_no_id_moves(frozen: Path) -> None:
+def test_a_frozen_database_takes_new_items_and_no_id_moves(frozen: Path) -> None:
     db, before = frozen / "db", ids_of(frozen / "db")
     manifest = frozen / "media" / "manifest.jsonl"
     # Made elsewhere, so the files have other times; their bytes are known.
@@ -74,7 +74,7 @@ def test_it_goes_on_and_no_id_moves(frozen: Path) -> None:
 
 
 @pytest.mark.slow
-def test_its_export_is_made_again_also_from_a_backup(frozen: Path) -> None:
+def test_an_export_of_a_frozen_database_is_repeated_also_from_a_backup(frozen: Path) -> None:
     if not (frozen / "export").exists():
         pytest.skip("it has no IDs to export")
     backup(str(frozen / "db"), str(frozen / "backup"))

@@ -1,4 +1,4 @@
-"""A catalogue with hostile media in it: each costs its own row at most, and nothing else happens."""
+"""A catalogue with hostile media: each is rejected alone at most, and nothing else happens."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def server() -> Iterator[tuple[int, list[str]]]:
         thread.join()
 
 
-def test_the_bait_is_real(server, tmp_path):
-    """FFmpeg asks for what a playlist names, where it is given the file's name and lets itself be led."""
+def test_the_hostile_playlist_works_where_it_is_not_guarded_against(server, tmp_path):
+    """FFmpeg requests what a playlist names when it is given the file name and allows the protocols."""
     port, requests = server
     (playlist,) = [item for item in hostile(port) if item.name == "videos/hls.ts"]
     (tmp_path / "list.m3u8").write_bytes(playlist.make)
@@ -72,7 +72,8 @@ def files_below(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def test_hostile_media_cost_their_own_rows_and_nothing_else(workspace, server, monkeypatch, tmp_path):
+@pytest.mark.slow
+def test_hostile_media_are_rejected_and_have_no_other_effect(workspace, server, monkeypatch, tmp_path):
     port, requests = server
     items = {item.name.encode("utf-8", "backslashreplace").decode(): item for item in make(workspace.media, port)}
     assert len(items) >= 150
@@ -111,8 +112,9 @@ def test_hostile_media_cost_their_own_rows_and_nothing_else(workspace, server, m
     assert (again.counts["planned"], again.counts["rejected_before"]) == (0, len(rejected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["uniform", "scene"])
-def test_hostile_videos_meet_the_same_fate_under_every_method(tmp_path, server, method):
+def test_hostile_videos_have_the_expected_outcome_under_every_method(tmp_path, server, method):
     port, requests = server
     items = [item for item in hostile(port) if item.name.startswith("videos/") and not item.name.endswith(".png")]
     for item in items:

@@ -1,4 +1,4 @@
-"""Ingest: good items arrive, bad ones land in `rejected` alone, and nothing is done twice."""
+"""Ingest: good items are stored, bad ones are in `rejected` alone, and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_bad_items_are_rejected_each_with_its_reason_and_all_others_arrive(works
     assert workspace.rows() == contents
     assert workspace.rows("rejected") == rejected
 
-    # Every hostile id can be asked for, and finds its own row.
+    # Every hostile id can be looked up, and finds its own row.
     workspace.fit()
     for number, name in enumerate(HOSTILE_IDS):
         (item,) = workspace.catalog().items([name])
@@ -132,7 +132,7 @@ def test_bad_items_are_rejected_each_with_its_reason_and_all_others_arrive(works
         assert workspace.catalog().search(like=name, k=1).num_rows == 1
 
 
-def test_halves_of_characters_cost_nothing_but_themselves(workspace):
+def test_lone_surrogates_in_text_are_replaced(workspace):
     (workspace.media / os.fsdecode(b"caf\xe9.png")).write_bytes(b"a name that is not UTF-8")
     rows = [
         {"content_id": "half\ud83d", "caption": "half an emoji \ud83d here", "attributes": {"a\ud83d": "\ud83d"}},
@@ -186,16 +186,16 @@ def test_an_id_that_occurs_twice_is_named_and_nothing_is_made(workspace, rows, s
     assert not (workspace.root / "db").exists()
 
 
-def test_progress_tells_of_each_item_once_however_long_planning_takes(bare, cluster, monkeypatch):
-    told: list[int] = []
+def test_progress_counts_each_item_once_however_long_planning_takes(bare, cluster, monkeypatch):
+    counts: list[int] = []
 
-    class Told:
+    class Progress:
         def begin(self, stage: str, total: int | None) -> None:
             pass
 
         def advance(self, stage: str, done: int) -> None:
             if stage == "ingest":
-                told.append(done)
+                counts.append(done)
 
     def slowly(self: Plan, ids: list[str], stored: Any = Plan._stored) -> Any:
         time.sleep(3 * _POLL_SECONDS)
@@ -203,6 +203,65 @@ def test_progress_tells_of_each_item_once_however_long_planning_takes(bare, clus
 
     monkeypatch.setattr(Plan, "_stored", slowly)
     bare.ingest_vectors(cluster(8))
-    bare.ingest_vectors(cluster(10), progress=Told())
-    assert min(told) == 0
-    assert sum(told) == 10
+    bare.ingest_vectors(cluster(10), progress=Progress())
+    assert min(counts) == 0
+    assert sum(counts) == 10
+
+
+# A run that dies between two waves costs only time
+
+
+class PowerCut(Exception):
+    pass
+
+
+def cut_after(waves: int):
+    def after_wave(committed: int) -> None:
+        if committed == waves:
+            raise PowerCut
+
+    return after_wave
+
+
+@pytest.mark.slow
+def test_the_next_run_completes_a_failed_one(workspace):
+    waves = 2
+    rows = [{"content_id": f"p{i}", "uri": workspace.picture(f"{i}.png", i % 3)} for i in range(6)]
+    rows += [{"content_id": "bad", "uri": "nowhere.png"}, *workspace.captions(9)]
+    config = workspace.settings(run={"block_rows": 2, "wave_rows": 4})
+    old = [{"content_id": f"o{i}", "uri": f"{i}.png", "caption": f"{i}"} for i in range(6)]
+    old += workspace.captions(4, "old")
+    for db in ("quiet", "broken"):
+        workspace.ingest(old, db=db)
+        workspace.fit(db)
+    workspace.ingest(rows, db="quiet", config=config)
+
+    with pytest.raises(PowerCut):
+        workspace.ingest(rows, db="broken", config=config, after_wave=cut_after(waves))
+    done = len(workspace.rows(db="broken")) - 10 + len(workspace.rows("rejected", "broken"))
+    assert done == 4 * waves
+    outcomes = workspace.store("broken").dataset("runs").to_table().sort_by("started_at")["outcome"].to_pylist()
+    assert outcomes[-1] == "failed: PowerCut"
+
+    again = workspace.ingest(rows, db="broken", config=config)
+    assert again.counts["unchanged"] + again.counts["rejected_before"] == done
+    assert again.counts["planned"] == len(rows) - done
+    assert workspace.ids("broken") == workspace.ids("quiet")
+    assert None not in workspace.ids("broken").values()
+    assert workspace.rows("rejected", "broken").keys() == {"bad"}
+
+
+def test_a_first_ingest_that_fails_at_every_wave_ends_with_the_same_ids(bare, cluster):
+    vectors = cluster(30)
+    bare.ingest_vectors(vectors, db="quiet")
+    bare.fit("quiet")
+    config = bare.settings(clip=None, run={"block_rows": 4, "wave_rows": 8})
+    for _ in range(3):
+        with pytest.raises(PowerCut):
+            bare.ingest_vectors(vectors, config=config, after_wave=cut_after(1))
+    assert len(bare.rows()) == 24
+    bare.ingest_vectors(vectors, config=config)
+    bare.fit()
+    assert bare.ids() == bare.ids("quiet")
+    for name, row in bare.rows().items():
+        assert np.array_equal(row["external"], vectors[name])

@@ -1,4 +1,4 @@
-"""Frames once more: what the encoders saw, under the rules of the run that showed it to them."""
+"""Decoding frames again: those that the encoders saw, under the settings of that run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fuseid.pipelines.explain import explain
 from fuseid.pipelines.item_frames import frames_again
 
 
-def test_they_are_those_of_the_run_with_the_same_time_stamps(workspace, tmp_path, monkeypatch):
+def test_frames_and_time_stamps_equal_those_of_the_run(workspace, tmp_path, monkeypatch):
     config = workspace.settings(decode={"sampling": {"method": "uniform", "frames": 3}})
     workspace.ingest([{"content_id": "film", "uri": workspace.video("film.mp4")}], config=config)
     monkeypatch.chdir(tmp_path)  # relative uris start at the manifest, not where the command is run
@@ -22,12 +22,12 @@ def test_they_are_those_of_the_run_with_the_same_time_stamps(workspace, tmp_path
     assert len({frame.tobytes() for frame in decoded.frames}) == 3
 
 
-def test_a_caption_alone_has_none(workspace):
+def test_an_item_without_media_has_no_frames(workspace):
     workspace.ingest(workspace.captions(1))
     assert frames_again(workspace.uri(), "t000") is None
 
 
-def test_a_medium_that_is_gone_changed_or_no_longer_allowed_is_not_shown(workspace, tmp_path):
+def test_a_missing_changed_or_disallowed_medium_is_not_shown(workspace, tmp_path):
     names = ("gone", "changed", "moved")
     workspace.ingest([{"content_id": n, "uri": workspace.picture(f"{n}.png", i)} for i, n in enumerate(names)])
     (workspace.media / "gone.png").unlink()

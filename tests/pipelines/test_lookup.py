@@ -1,4 +1,4 @@
-"""Look-up: six kinds of query, exactly one at a time, and nothing in them is ever run as code but `where`."""
+"""Look-up: six kinds of query, exactly one at a time; only `where` is ever interpreted as SQL."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_words_find_pictures_and_captions_alike(catalog):
     assert set(catalog.search(text="a dog", k=100)["kind"].to_pylist()) == {"image", "video", "text"}
 
 
-def test_of_all_media_a_picture_and_a_film_find_themselves_first(words, catalog):
-    # How captions rank among them is the model's affair.
+def test_a_picture_and_a_video_find_themselves_first(words, catalog):
+    # How captions rank among them depends on the model.
     media = "kind <> 'text'"
     assert ids(catalog.search(image=words.media / "3.png", k=2, where=media))[0] == "p3"
     assert ids(catalog.search(image=str(words.media / "3.png"), k=1, where=media)) == ["p3"]
@@ -112,7 +112,7 @@ def test_a_prefix_finds_exactly_what_lies_below_it_in_the_order_of_ids(words, ca
 
 
 def test_a_prefix_ends_where_a_code_ends(bare, cluster):
-    # IDs 12-24 and 12-240 and their kin, written into a real database in place of small ones.
+    # IDs such as 12-24 and 12-240, written into a real database instead of small ones.
     bare.ingest_vectors(cluster(8))
     bare.fit()
     wanted = ["12-24-1", "12-24-1.1", "12-24-30", "12-240-1", "12-2-4", "1-24-1", "112-24-1", "12-24"]
@@ -229,7 +229,7 @@ def test_an_id_with_a_quote_is_an_id(catalog):
         ({"sid": "1\udce9"}, "not an ID"),
     ],
 )
-def test_a_query_that_cannot_be_used_is_one_line(catalog, query, said):
+def test_an_invalid_query_is_refused_in_one_line(catalog, query, said):
     with pytest.raises(BadInput, match=said) as caught:
         catalog.search(**query)
     assert "\n" not in str(caught.value)
@@ -262,7 +262,7 @@ def test_there_must_be_a_database(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="is a file"):
         Catalog.open(tmp_path / "file")
-    # Looking makes nothing.
+    # Looking up creates nothing.
     assert not (tmp_path / "nowhere").exists()
     assert list((tmp_path / "folder").iterdir()) == []
 
@@ -300,7 +300,7 @@ def test_another_model_than_the_catalogues_is_refused_and_both_are_named(words):
         Catalog.open(words.uri(), config).search(text="a dog")
 
 
-def test_ready_made_vectors_alone_go_the_whole_way(bare, cluster):
+def test_ready_made_vectors_are_looked_up_without_any_model(bare, cluster):
     vectors = cluster(30)
     bare.ingest_vectors(vectors)
     before = bare.catalog()
@@ -368,7 +368,7 @@ def test_rows_without_a_vector_take_no_place_among_the_hits(tmp_path, indexed, w
         assert ids(catalog.search(vector=query, k=1000, where=where)) == best
 
 
-def test_vectors_that_few_items_have_are_on_the_same_scale(tmp_path):
+def test_scores_of_a_rare_modality_are_on_the_same_scale(tmp_path):
     clip = load_clip(fake(32))
     captions = [f"a caption of number {number}" for number in range(6)]
     texts, images = np.full((2, 5000, 32), np.nan, np.float32)
@@ -423,7 +423,7 @@ def with_words(store: Store, text: str) -> set[str]:
         ('"apple red"', {1}),
         ('"naive cafe"', {5}),
         ('"漢字 かな"', {6}),
-        # Not there, or made of words that no index keeps: the words alone.
+        # Phrases that do not occur, or of words that no index keeps: the words alone.
         ('"table apple"', {0, 1, 2, 3}),
         ('"to be" wine', {1}),
         ('"?!" wine', {1}),
@@ -436,7 +436,7 @@ def with_words(store: Store, text: str) -> set[str]:
         ('"""', set()),
     ],
 )
-def test_what_is_in_quotes_is_a_phrase(typed, text, held):
+def test_quoted_words_are_a_phrase(typed, text, held):
     assert with_words(typed, text) == {PHRASES[number] for number in held}
 
 
@@ -467,8 +467,8 @@ SYNTAX = st.sampled_from(
 @example(text='"' + "red apple " * 9000 + '"')
 @example(text="".join(f'"w{number}" ' for number in range(12_000)))
 @example(text="x" * 100_000)
-@settings(max_examples=100)
-def test_whatever_a_person_types_is_a_query(typed_catalog, text):
+@settings(max_examples=50)
+def test_any_text_is_a_valid_query(typed_catalog, text):
     if normalise_caption(text, 100_000) is None:
         with pytest.raises(BadInput, match="the text to look up is empty"):
             typed_catalog.search(text=text)

@@ -1,4 +1,4 @@
-"""Retry: the next ingest tries rejected items again, unchanged as they are."""
+"""Retry: the next ingest tries rejected items again although they have not changed."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def with_rejects(workspace):
     return workspace
 
 
-def test_all_are_tried_again(with_rejects):
+def test_retry_tries_every_rejected_item_again(with_rejects):
     assert with_rejects.ingest(with_rejects.rejects, config=with_rejects.strict).counts["rejected_before"] == 2
     assert retry(with_rejects.uri(), with_rejects.settings()).counts["marked"] == 2
     run = with_rejects.ingest(with_rejects.rejects, config=with_rejects.strict)
@@ -26,7 +26,7 @@ def test_all_are_tried_again(with_rejects):
     assert [row["attempts"] for row in with_rejects.rows("rejected").values()] == [2, 2]
 
 
-def test_a_raised_limit_is_a_new_try_by_itself(with_rejects):
+def test_a_raised_limit_retries_without_a_command(with_rejects):
     run = with_rejects.ingest(with_rejects.rejects)
     assert (run.counts["planned"], run.counts["committed"], run.counts["rejected"]) == (2, 1, 1)
     (left,) = with_rejects.rows("rejected").values()
@@ -34,14 +34,14 @@ def test_a_raised_limit_is_a_new_try_by_itself(with_rejects):
     assert "long" in with_rejects.rows()
 
 
-def test_one_class_only(with_rejects):
+def test_retry_may_be_limited_to_one_error_class(with_rejects):
     assert retry(with_rejects.uri(), with_rejects.settings(), "TooLarge").counts["marked"] == 1
     run = with_rejects.ingest(with_rejects.rejects, config=with_rejects.strict)
     assert (run.counts["planned"], run.counts["rejected_before"]) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["Nothing", "' OR '1'='1"])
-def test_a_class_that_no_item_has_marks_none(with_rejects, name):
+def test_an_error_class_without_items_marks_nothing(with_rejects, name):
     assert retry(with_rejects.uri(), with_rejects.settings(), name).counts["marked"] == 0
     again = with_rejects.ingest(with_rejects.rejects, config=with_rejects.strict, load=with_rejects.no_model)
     assert again.counts["planned"] == 0
@@ -67,7 +67,7 @@ def test_items_that_were_tried_often_are_left_alone_and_counted(with_rejects):
         retry(uri, strict, max_attempts=0)
 
 
-def test_what_was_rejected_is_counted_by_class_and_listed(with_rejects):
+def test_rejected_items_are_counted_by_class_and_listed(with_rejects):
     found = rejected(with_rejects.uri())
     assert found["items"] == 2
     assert {(row["error_class"], row["stage"], row["items"]) for row in found["classes"]} == {

@@ -1,4 +1,4 @@
-"""The small twins of the benchmarks of scale: what is asserted there of millions holds of thousands here."""
+"""Small versions of the benchmarks of scale: what these assert of millions of items is asserted of thousands here."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from fuseid.pipelines.ingestion.plan import Plan
 from fuseid.pipelines.sources.listing import Listing
 from fuseid.pipelines.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def commits(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -30,14 +32,14 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_what_many_workers_finish_in_any_order_is_committed_once(commits: ModuleType, tmp_path: Path) -> None:
-    """`simulate` itself raises where a row is lost or doubled."""
+def test_results_of_many_workers_in_any_order_are_committed_once(commits: ModuleType, tmp_path: Path) -> None:
+    """`simulate` raises where a row is lost or duplicated."""
     found = commits.simulate(12_000, 40, str(tmp_path))
     assert found["commits"] == 3
     assert found["compacted"] < found["fragments"]
 
 
-def test_planning_takes_no_more_memory_for_more_items(commits: ModuleType, tmp_path: Path) -> None:
+def test_memory_of_planning_does_not_grow_with_the_catalogue(commits: ModuleType, tmp_path: Path) -> None:
     config = load_config(None, {"clip.model": "fake:8"})
     fingerprints = stage_fingerprints(config)
 

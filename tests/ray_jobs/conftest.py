@@ -1,4 +1,4 @@
-"""What the tests of kills and of late writers start from: quiet databases, made once."""
+"""What the tests of kills and of late writers start from: databases of undisturbed runs, made once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def drivers() -> Iterator[Drivers]:
 
 @pytest.fixture(scope="session")
 def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Before]:
-    """Quiet runs of all jobs, once per session."""
+    """Undisturbed runs of all jobs, once per session."""
     root = tmp_path_factory.mktemp("quiet")
 
     def copy(name: str, new: str) -> Path:
@@ -48,7 +48,7 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     catalogue.add("caption", 9)
     catalogue.add("picture", 5)
     catalogue.add("video")
-    catalogue.edit(captions=3, pictures=2, mend=1, spoil=2)
+    catalogue.edit(captions=3, pictures=2, repair=1, spoil=2)
     catalogue.remove("picture", 2)
     catalogue.remove("broken", 1)
     second = {"manifest": catalogue.manifest()}

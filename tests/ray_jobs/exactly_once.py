@@ -50,7 +50,7 @@ class Catalogue:
     def add(self, kind: str, count: int = 1) -> None:
         """kind: caption, picture, video or broken."""
         for _ in range(count):
-            # Not in the order of their making, which is not that of their commits either.
+            # Not in the order in which items are made, so that the order of commits differs from it.
             name = f"{self._rng.integers(16**4):04x}-{kind}-{self._made}"
             self._made += 1
             row: dict[str, Any] = {"content_id": name}
@@ -61,14 +61,14 @@ class Catalogue:
                 row["caption"] = self._caption()
             self.rows[name] = row
 
-    def edit(self, captions: int = 0, pictures: int = 0, mend: int = 0, spoil: int = 0) -> None:
+    def edit(self, captions: int = 0, pictures: int = 0, repair: int = 0, spoil: int = 0) -> None:
         for name in self._some("caption", captions):
             self.rows[name]["caption"] = self._caption()
         for name in self._some("picture", pictures + spoil)[:pictures]:
             self._write(self.rows[name]["uri"], "picture")
         for name in self._some("picture", spoil):
             self._write(self.rows[name]["uri"], "broken")
-        for name in self._some("broken", mend):
+        for name in self._some("broken", repair):
             self._write(self.rows[name]["uri"], "picture")
 
     def remove(self, kind: str, count: int) -> None:
@@ -158,7 +158,7 @@ class Drivers:
         return self.wait(self.start(job, db, **more))
 
     def finish(self, job: str, db: Path, **more: Any) -> None:
-        """A run that has to come to its end."""
+        """A run that must complete."""
         ended = self.run(job, db, **more)
         if ended.status:
             raise AssertionError(f"{job} of {db} ended with {ended.status}: {ended.words[-3000:]}")
@@ -176,7 +176,7 @@ class Drivers:
 
 @dataclass(frozen=True)
 class State:
-    """What a database holds, less what tells one run from another."""
+    """What a database holds, without what differs between runs."""
 
     contents: list[dict[str, Any]]
     rejected: list[dict[str, Any]]
@@ -190,10 +190,10 @@ class State:
     def of(cls, db: Path) -> State:
         store = Store.open(db)
         contents = store.dataset("contents")
-        told = [name for name in contents.schema.names if name not in ("run_id", "updated_at")]
+        kept = [name for name in contents.schema.names if name not in ("run_id", "updated_at")]
         runs = store.dataset("runs").to_table(columns=["started_at", "outcome"]).sort_by("started_at")
         return cls(
-            contents.to_table(columns=told).to_pylist(),
+            contents.to_table(columns=kept).to_pylist(),
             store.dataset("rejected").to_table().drop_columns(["first_run", "last_run"]).to_pylist(),
             store.dataset("assignments").to_table().drop_columns(["run_id"]).to_pylist(),
             {name: store.setting(name) for name in ("fusion", "champion", "champion_before", "clip", "precision")},
@@ -206,7 +206,7 @@ class State:
 def violations(
     db: State, quiet: State, listed: Iterable[str], killed: int, but: frozenset[str] = frozenset()
 ) -> list[str]:
-    """What does not hold after a run that came to its end, a sentence each.
+    """The violated guarantees after a completed run, a sentence each.
 
     quiet: of a database with the same runs, none of which was killed. killed: runs of `db` that left a row and no end.
     but: columns that may differ.
@@ -216,12 +216,12 @@ def violations(
         *_as_in(quiet, db, but),
         *_ids_agree(db),
         *(f"{rows} rows are not in the index {name}" for name, rows in db.unindexed.items() if rows),
-        *_runs_are_told(db, killed),
+        *_runs_are_recorded(db, killed),
     ]
 
 
 def violations_meanwhile(db: State) -> list[str]:
-    """What a reader must not see after a kill either: an item twice, or an ID that the ledger did not give it."""
+    """What no reader may see even after a kill: an item twice, or an ID that the ledger did not give it."""
     times = Counter(row["content_id"] for row in db.contents)
     problems = [f"{name} is there {count} times" for name, count in times.items() if count > 1]
     ledger = {(row["content_id"], row["tokenizer_id"]): row["sid"] for row in db.ledger}
@@ -278,10 +278,10 @@ def _ids_agree(db: State) -> list[str]:
     return problems
 
 
-def _runs_are_told(db: State, killed: int) -> list[str]:
-    problems = [f"a run is told as {outcome!r}" for outcome in db.outcomes if outcome not in ("done", "killed")]
+def _runs_are_recorded(db: State, killed: int) -> list[str]:
+    problems = [f"a run is recorded as {outcome!r}" for outcome in db.outcomes if outcome not in ("done", "killed")]
     if db.outcomes[-1:] != ["done"] or db.outcomes.count("killed") != killed:
-        problems.append(f"{killed} runs were killed and the last one was not; told as {db.outcomes}")
+        problems.append(f"{killed} runs were killed and the last one was not; recorded as {db.outcomes}")
     if db.lease_holder:
         problems.append("the lease is still held")
     return problems

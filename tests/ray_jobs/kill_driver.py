@@ -24,14 +24,14 @@ from fuseid.pipelines.promote import promote
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store import indexes
 
-# What they warn of cannot be: neither has opened anything yet.
+# Their warnings do not apply: neither has opened anything yet.
 warnings.filterwarnings("ignore", message="lance(db)? .*fork")
-# The real ones would leave the few items of a test without any vector index to get wrong.
-indexes.maintain.__defaults__ = (20, 20)
+# With the real limits the few items of a test would have no vector index to damage.
+indexes.maintain.__defaults__ = (20, 20, *indexes.maintain.__defaults__[2:])
 
 
 def run(job: dict[str, Any]) -> None:
-    # Who is killed leaves its scratch files.
+    # A killed process leaves its scratch files.
     tempfile.tempdir = os.path.dirname(job["db"])
     os.environ.update(job["environment"])
     faults.arm()

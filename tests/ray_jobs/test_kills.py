@@ -1,4 +1,4 @@
-"""Whatever is killed, and wherever: afterwards every item is there once, with the ID that a quiet run gives it."""
+"""After the kill of any process at any step, every item is stored once, with the ID of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from typing import Any
 
 import pytest
 
+from fuseid.core.config import Config
 from fuseid.core.errors import StoreError
 from fuseid.core.faults import STEPS
+from fuseid.pipelines.backup import backup
+from fuseid.pipelines.check import check
+from fuseid.pipelines.restore import restore
 from fuseid.pipelines.store.store import Store
 
 from .exactly_once import Before, Drivers, State, copied, violations, wait_for
 from .three_nodes import SIZES, ThreeNodes
 
-# A job that reaches the step, and the time that it does so.
+# The step of a job, and the how-manyth time that it is reached.
 INGEST = {
     "lease.taken": 1, "run.begun": 1, "wave.ready": 1, "wave.contents": 2, "wave.removed": 1, "wave.rejected": 1,
     "wave.done": 2, "prune.removed": 1, "fuse.begun": 1, "fuse.done": 1, "columns.written": 1, "assign.spilled": 1,
@@ -43,11 +47,12 @@ CASES = [
     ("promote", "promote.champion", 1),
     ("promote", "columns.written", 1),
 ]
+pytestmark = pytest.mark.slow
 NO_ROW, DONE = ("lease.taken",), ("lease.releasing",)
 
 
 @pytest.mark.parametrize(("name", "step", "nth"), CASES)
-def test_a_driver_killed_at_any_step_costs_nothing_but_time(
+def test_after_a_kill_at_any_step_the_next_run_completes_the_job(
     name: str, step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
     before = copied(jobs[name], db)
@@ -62,7 +67,9 @@ def test_every_step_of_a_driver_is_among_those_at_which_one_is_killed() -> None:
     assert {step for _, step, _ in CASES} == STEPS.keys() - {"decode.start", "decode.item", "fence.begun"}
 
 
-def test_a_poisoned_video_costs_one_row(jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path) -> None:
+def test_a_video_that_kills_its_decoder_costs_only_its_own_row(
+    jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+) -> None:
     before = jobs["first ingest"]
     poison = next(row for row in before.quiet.contents if row["kind"] == "video")
     drivers.finish("ingest", db, fault=f"decode.item@{poison['uri']}", marks=tmp_path, **before.call)
@@ -79,9 +86,7 @@ def by_id(state: State) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("table", ["lease", "runs", "contents"])
-def test_a_table_that_was_being_made_is_made_again(
-    table: str, jobs: dict[str, Before], drivers: Drivers, db: Path
-) -> None:
+def test_a_half_created_table_is_created_again(table: str, jobs: dict[str, Before], drivers: Drivers, db: Path) -> None:
     """A kill between two files of a table's first version leaves the folder, and no version."""
     before = jobs["first ingest"]
     Store.create(db)
@@ -96,7 +101,7 @@ def test_a_table_that_was_being_made_is_made_again(
     assert violations(State.of(db), before.quiet, before.listed, killed=0) == []
 
 
-def test_a_table_with_data_and_no_version_is_no_new_one(db: Path) -> None:
+def test_a_table_with_data_but_no_version_is_damaged(db: Path) -> None:
     Store.create(db)
     shutil.rmtree(db / "runs.lance" / "_versions")
     (db / "runs.lance" / "data").mkdir()
@@ -104,7 +109,7 @@ def test_a_table_with_data_and_no_version_is_no_new_one(db: Path) -> None:
         Store.create(db)
 
 
-def test_random_kills_of_a_changing_catalogue(drivers: Drivers, tmp_path: Path) -> None:
+def test_random_kills_of_a_changing_catalogue_violate_nothing(drivers: Drivers, tmp_path: Path) -> None:
     """The soak, in small."""
     spec = importlib.util.spec_from_file_location("soak", Path(__file__).parents[2] / "benchmarks" / "soak.py")
     assert spec is not None
@@ -128,7 +133,7 @@ def on_ray(cluster: ThreeNodes) -> dict[str, Any]:
     return {"address": cluster.address, "sizes": SIZES}
 
 
-def test_a_driver_that_is_killed_on_a_cluster_costs_nothing_but_time(
+def test_after_a_kill_on_a_cluster_the_next_run_completes_the_job(
     on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
     before = copied(jobs["ingest"], db)
@@ -145,20 +150,20 @@ def test_encoders_that_always_die_end_the_run_with_one_line_and_the_next_run_com
     before = copied(jobs["ingest"], db)
     ended = drivers.run("ingest", db, fault="encode.block@", marks=tmp_path, **before.call, ray={**on_ray, "tries": 1})
     assert ended.status == 1, ended.words
-    told = ended.words.splitlines()[-1]
-    assert re.match(r"encoders died \d+ times|\d+ items were lost \d+ times", told)
+    line = ended.words.splitlines()[-1]
+    assert re.match(r"encoders died \d+ times|\d+ items were lost \d+ times", line)
     assert (tmp_path / "encode.block").exists()
     drivers.finish("ingest", db, **before.call)
     state = State.of(db)
-    assert state.outcomes[-2] == f"failed: {told}"
+    assert state.outcomes[-2] == f"failed: {line}"
     state.outcomes.pop(-2)
     assert violations(state, before.quiet, before.listed, killed=0) == []
 
 
-def test_a_run_outlives_a_decode_child_a_worker_an_encoder_and_a_whole_node(
+def test_a_run_survives_the_death_of_a_child_a_worker_an_encoder_and_a_node(
     cluster: ThreeNodes, on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
 ) -> None:
-    """The driver waits after its first commit, blocks of it being under way everywhere, while a node dies."""
+    """The driver waits after its first commit, with blocks in progress on all nodes, while a node dies."""
     before = copied(jobs["ingest"], db)
     fault = "decode.item,decode.block,encode.block,wave.done=hold"
     driver = drivers.start("ingest", db, fault=fault, marks=tmp_path, **before.call, ray=on_ray)
@@ -170,3 +175,32 @@ def test_a_run_outlives_a_decode_child_a_worker_an_encoder_and_a_whole_node(
     died = {step: int((tmp_path / step).read_text()) for step in ("decode.item", "decode.block", "encode.block")}
     assert len({*died.values(), driver}) == 4
     assert violations(State.of(db), before.quiet, before.listed, killed=0) == []
+
+
+# A backup that is made while a job waits at a step is as a database whose job was killed there.
+
+BACKED_UP_AT = [
+    ("ingest", "wave.contents", 2), ("ingest", "wave.removed", 1), ("ingest", "wave.rejected", 1),
+    ("ingest", "prune.removed", 1), ("ingest", "columns.written", 1), ("ingest", "assign.appended", 1),
+    ("ingest", "assign.projected", 1), ("ingest", "index.compacted", 1), ("fit", "fit.champion", 1),
+    ("fit", "assign.appended", 1), ("promote", "promote.champion", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "step", "nth"), BACKED_UP_AT)
+def test_a_backup_made_at_any_step_can_be_continued(
+    name: str, step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+) -> None:
+    before = copied(jobs[name], db)
+    job = drivers.start(before.job, db, fault=f"{step}#{nth}=hold", marks=tmp_path, **before.call)
+    wait_for(tmp_path / step)
+    backup(str(db), str(tmp_path / "backup"))
+    (tmp_path / f"{step}.go").touch()
+    assert drivers.wait(job).status == 0
+    again = tmp_path / "again"
+    restore(str(tmp_path / "backup"), str(again))
+    assert {damage["where"] for damage in check(str(again), Config())["damages"]} <= {"contents", "rejected"}
+    for path in (again, db):
+        drivers.finish(before.job, path, **before.call)
+    # The original ran the job twice; its second run changed nothing.
+    assert violations(State.of(again), before.quiet, before.listed, killed=1) == []

@@ -23,7 +23,8 @@ from .exactly_once import (
     wait_for,
 )
 
-# Of the lease; the least that the configuration allows.
+pytestmark = pytest.mark.slow
+# The length of a lease: the least that the configuration allows.
 SECONDS = 1.1
 FUSION = {**CANDIDATE, "fusion": {"dim": 9}}
 
@@ -40,7 +41,7 @@ FIT = [
     ("fit.champion", 1), *ASSIGN, ("columns.written", 2), *END,
 ]  # fmt: skip
 PROMOTE = [*BEGIN, ("promote.champion", 1), ("columns.written", 1), ("assign.projected", 1), *END]
-# Of an ingest one of each kind of commit.
+# One of each kind of commit of an ingest.
 INGEST = [
     ("wave.ready", 1), ("wave.contents", 2), ("wave.rejected", 1), ("prune.removed", 1), ("columns.written", 1),
     ("assign.ready", 1), ("assign.appended", 1), ("index.made", 1),
@@ -110,7 +111,6 @@ class Late:
         assert ended.status == 0, ended.words
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("step", "nth"), FIT)
 def test_a_late_first_fit_changes_nothing_after_another_one(
     step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
@@ -119,7 +119,6 @@ def test_a_late_first_fit_changes_nothing_after_another_one(
     Late(drivers, tmp_path, jobs["fit"], step, nth).run("fit", settings=FUSION)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("step", "nth"), PROMOTE)
 def test_a_late_promote_changes_nothing_after_another_one(
     step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
@@ -134,7 +133,6 @@ def test_a_late_promote_changes_nothing_after_another_one(
     Late(drivers, tmp_path, before, step, nth).run("promote", tokenizer=made)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("step", "nth"), INGEST)
 def test_a_late_ingest_changes_nothing_after_another_one(
     step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
@@ -143,7 +141,7 @@ def test_a_late_ingest_changes_nothing_after_another_one(
     Late(drivers, tmp_path, before, step, nth).run("ingest", **before.call)
 
 
-def test_a_first_fit_that_stored_its_fusion_and_slept_changes_no_setting(
+def test_a_first_fit_suspended_after_its_fusion_changes_no_setting(
     jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
 ) -> None:
     Late(drivers, tmp_path, jobs["fit"], "fit.fusion", 1).run("fit", settings=FUSION)

@@ -1,4 +1,4 @@
-"""The pool of encoders follows the work and the cluster, and nobody waits for an encoder that never comes."""
+"""The pool of encoders follows the work and the cluster, and no block waits for an encoder that never starts."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TestOnRay:
         assert run(lambda pool: iter([block(0)]), lambda: TWO, tmp_path) == [0]
         assert encoded(tmp_path) == [1]
 
-    def test_encoders_come_with_the_cluster_and_the_work_and_go_when_they_idle(
+    def test_encoders_are_added_with_the_work_and_removed_when_idle(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(flows, "_LOOK_SECONDS", 0.1)
@@ -85,7 +85,7 @@ class TestOnRay:
         numbers = count()
 
         def feed(pool: Pool) -> Iterator[pa.RecordBatch]:
-            # Many at once until the cluster has grown; now and then one, until an encoder has gone; many at once again.
+            # Many blocks until the cluster has grown; few, until an encoder has been removed; then many again.
             for encoders, pause in ((2, 0.0), (1, 0.5), (2, 0.0)):
                 deadline = time.monotonic() + 100
                 while pool.ready != encoders:
@@ -97,7 +97,7 @@ class TestOnRay:
         assert found == list(range(next(numbers)))
         assert len(encoded(tmp_path)) == 3
 
-    def test_an_encoder_that_finds_no_place_holds_nobody_up(self, tmp_path: Path) -> None:
+    def test_an_encoder_that_cannot_be_placed_does_not_block_the_run(self, tmp_path: Path) -> None:
         # One of them reserves more than half of the cores that there are.
         wide = Sizes(2, 0.05, 2, 0.6 * ray.cluster_resources()["CPU"], 0.0, 1)
         assert run(lambda pool: map(block, range(6)), lambda: wide, tmp_path) == list(range(6))

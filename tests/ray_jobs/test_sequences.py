@@ -73,7 +73,7 @@ def test_both_runners_write_the_same_bytes(items, tmp_path, format):
     assert run(RayShardRunner(), job, items, tmp_path / "ray") == local
 
 
-def test_files_of_many_pieces_arrive_whole(items, tmp_path, monkeypatch):
+def test_large_files_arrive_whole(items, tmp_path, monkeypatch):
     job = Job("jsonl", Options(), "prefix", SHARDS)
     appended = []
 
@@ -88,7 +88,7 @@ def test_files_of_many_pieces_arrive_whole(items, tmp_path, monkeypatch):
     assert appended.count("train-00000.jsonl") > 2
 
 
-def test_a_shard_whose_worker_dies_half_way_is_begun_again(items, tmp_path, monkeypatch):
+def test_a_shard_whose_worker_dies_is_written_again(items, tmp_path, monkeypatch):
     job = Job("jsonl", Options(), "prefix", SHARDS)
     deadly = tmp_path / "deadly"
     monkeypatch.setattr(sequences, "_write", _deadly_write(deadly))
@@ -97,7 +97,7 @@ def test_a_shard_whose_worker_dies_half_way_is_begun_again(items, tmp_path, monk
     assert len(list(deadly.iterdir())) == 1
 
 
-def test_a_shard_that_kills_every_worker_is_told_in_one_line(items, tmp_path, monkeypatch):
+def test_a_shard_that_kills_every_worker_is_reported_in_one_line(items, tmp_path, monkeypatch):
     monkeypatch.setattr(sequences, "_write", _deadly_write(tmp_path / "deadly", times=9))
     with pytest.raises(FuseidError, match="shard 3 was lost 5 times over") as refused:
         run(RayShardRunner(), Job("jsonl", Options(), "prefix", SHARDS), items, tmp_path / "ray")
@@ -119,6 +119,6 @@ def _deadly_write(folder: Path, times: int = 1) -> Any:
     return ray.remote(num_cpus=1, num_returns="streaming", max_retries=0)(deadly)
 
 
-def test_what_a_shard_raises_comes_as_what_it_is(items, tmp_path):
+def test_errors_of_a_shard_keep_their_type(items, tmp_path):
     with pytest.raises(BadInput, match="no format is named 'arrow'"):
         run(RayShardRunner(), Job("arrow", Options(), "prefix", SHARDS), items, tmp_path / "ray")

@@ -1,5 +1,5 @@
 """SIGTERM or Ctrl-C, once, twice or to the whole group, stops every job in every phase: one line and the status of the
-signal, `stopped` in `runs`, a free lease, no process left, and the next run ends like a quiet one."""
+signal, `stopped` in `runs`, a free lease, no process left, and the next run completes the job."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from fuseid.pipelines.store.store import Store
 from .exactly_once import SETTINGS, Catalogue, Drivers, State, violations
 from .three_nodes import ThreeNodes
 
+pytestmark = pytest.mark.slow
 STATUS = {SIGTERM: 143, SIGINT: 130}
 NAME = {SIGTERM: "SIGTERM", SIGINT: "Ctrl-C"}
-# More than an echo of the first signal may take.
+# More than a repeated delivery of the first signal may take.
 _SECOND_AFTER = 0.8
 _QUICK = 30.0
 
@@ -36,7 +37,7 @@ _QUICK = 30.0
 class Job:
     """A `fuseid` process, the leader of a group as a shell or `timeout` makes it; a context manager.
 
-    hold: the steps at which it waits; `goes_on` lets it go on.
+    hold: the steps at which it waits; `release` lets it continue.
     """
 
     def __init__(self, folder: Path, *arguments: object, hold: str = "", **environment: str) -> None:
@@ -77,13 +78,13 @@ class Job:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
-    def holds(self, step: str) -> None:
+    def wait_for_step(self, step: str) -> None:
         self.until((self._marks / step).exists)
 
-    def goes_on(self, step: str) -> None:
+    def release(self, step: str) -> None:
         (self._marks / f"{step}.go").touch()
 
-    def gets(self, number: int, how: str) -> None:
+    def send(self, number: int, how: str) -> None:
         """how: once, twice, or group: what `timeout` sends."""
         self._family = self.family()
         self.process.send_signal(number)
@@ -112,12 +113,6 @@ class Made:
     listed: set[str]
     quiet: dict[str, State]
     tokenizer: str
-
-
-@pytest.fixture(scope="module")
-def drivers() -> Iterator[Drivers]:
-    with Drivers() as drivers:
-        yield drivers
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +186,6 @@ def done(line: str) -> int:
 # An ingest without Ray
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "number", "how"),
     [
@@ -206,55 +200,51 @@ def done(line: str) -> int:
         ("run.ending", SIGTERM, "group"),
     ],
 )
-def test_outside_the_stream_it_ends_at_once(
+def test_between_streams_an_ingest_ends_at_once(
     made: Made, folder: Path, drivers: Drivers, step: str, number: int, how: str
 ) -> None:
     with ingest(made, folder, "local", hold=step) as job:
-        job.holds(step)
-        job.gets(number, how)
+        job.wait_for_step(step)
+        job.send(number, how)
         job.ended(number, within=5)
     check(made, folder, drivers, rows=step != "lease.taken")
 
 
-@pytest.mark.slow
-def test_a_run_that_gives_its_lease_back_is_done(made: Made, folder: Path, drivers: Drivers) -> None:
+def test_a_run_that_is_releasing_its_lease_is_done(made: Made, folder: Path, drivers: Drivers) -> None:
     with ingest(made, folder, "local", hold="lease.releasing") as job:
-        job.holds("lease.releasing")
-        job.gets(SIGTERM, "group")
-        job.goes_on("lease.releasing")
+        job.wait_for_step("lease.releasing")
+        job.send(SIGTERM, "group")
+        job.release("lease.releasing")
         _, err = job.process.communicate(timeout=_QUICK)
         assert (job.process.returncode, err) == (0, "")
     check(made, folder, drivers, rows=0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", ["encode.load", "decode.start", "decode.item", "wave.contents"])
-def test_what_is_in_hand_is_finished(made: Made, folder: Path, drivers: Drivers, step: str) -> None:
+def test_the_work_in_progress_is_finished(made: Made, folder: Path, drivers: Drivers, step: str) -> None:
     """The decode children are in the group that gets the signal."""
     with ingest(made, folder, "local", hold=step) as job:
-        job.holds(step)
-        job.gets(SIGTERM, "group")
+        job.wait_for_step(step)
+        job.send(SIGTERM, "group")
         time.sleep(0.5)
-        job.goes_on(step)
+        job.release(step)
         assert done(job.ended(SIGTERM)) > 0
     check(made, folder, drivers)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", ["encode.load", "decode.item", "wave.contents"])
-def test_a_second_signal_ends_it_at_once(made: Made, folder: Path, drivers: Drivers, step: str) -> None:
+def test_a_second_signal_ends_an_ingest_at_once(made: Made, folder: Path, drivers: Drivers, step: str) -> None:
     with ingest(made, folder, "local", hold=step) as job:
-        job.holds(step)
-        job.gets(SIGINT, "twice")
+        job.wait_for_step(step)
+        job.send(SIGINT, "twice")
         assert "run the same command again" in job.ended(SIGINT, within=5)
     check(made, folder, drivers)
 
 
-@pytest.mark.slow
-def test_a_drain_ends_in_its_time(made: Made, folder: Path, drivers: Drivers) -> None:
+def test_draining_ends_within_its_time_limit(made: Made, folder: Path, drivers: Drivers) -> None:
     with ingest(made, folder, "local", hold="encode.block", drain=1) as job:
-        job.holds("encode.block")
-        job.gets(SIGTERM, "group")
+        job.wait_for_step("encode.block")
+        job.send(SIGTERM, "group")
         assert done(job.ended(SIGTERM, within=6)) == 0
     check(made, folder, drivers)
 
@@ -282,35 +272,33 @@ def test_ray_takes_over_no_handler_and_starts_outside_the_group() -> None:
     assert (done.stdout, done.stderr) == ("['SIGTERM'] SIGALRM after 0 False True\n", "")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "how", "seconds"), [(SIGTERM, "group", 8), (SIGINT, "once", 0)])
-def test_on_a_ray_of_its_own_what_is_in_hand_is_finished(
+def test_on_its_own_ray_the_work_in_progress_is_finished(
     made: Made, folder: Path, drivers: Drivers, number: int, how: str, seconds: float
 ) -> None:
     """Also when that takes long: an encoder is held for so many seconds."""
     with ingest(made, folder, "ray", hold="encode.block") as job:
-        job.holds("encode.block")
-        job.gets(number, how)
+        job.wait_for_step("encode.block")
+        job.send(number, how)
         time.sleep(seconds)
-        job.goes_on("encode.block")
+        job.release("encode.block")
         assert 0 < done(job.ended(number)) < len(made.listed)
     check(made, folder, drivers)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "number", "how"),
     [("starting", SIGTERM, "group"), ("starting", SIGINT, "twice"), ("loading", SIGTERM, "group")],
 )
-def test_while_ray_starts_or_models_load_it_ends_in_its_time(
+def test_while_ray_starts_or_models_load_a_run_ends_in_time(
     made: Made, folder: Path, drivers: Drivers, phase: str, number: int, how: str
 ) -> None:
     with ingest(made, folder, "ray", hold="encode.load", drain=1) as job:
         if phase == "starting":
             job.until(lambda: any(process.name() == "gcs_server" for process in job.family()))
         else:
-            job.holds("encode.load")
-        job.gets(number, how)
+            job.wait_for_step("encode.load")
+        job.send(number, how)
         job.ended(number, within=6)
     check(made, folder, drivers)
 
@@ -324,23 +312,22 @@ def cluster() -> Iterator[ThreeNodes]:
         yield cluster
 
 
-@pytest.mark.slow
-def test_on_a_ray_that_it_has_joined(made: Made, folder: Path, drivers: Drivers, cluster: ThreeNodes) -> None:
-    """And whatever becomes of that Ray meanwhile, which says so itself."""
+def test_on_a_joined_ray_a_run_ends_in_time(made: Made, folder: Path, drivers: Drivers, cluster: ThreeNodes) -> None:
+    """Also where the nodes of that Ray die meanwhile."""
     for number, how in ((SIGTERM, "group"), (SIGINT, "twice"), (SIGTERM, "nodes die")):
         shutil.rmtree(folder / "db")
         shutil.rmtree(folder / "marks", ignore_errors=True)
         shutil.copytree(made.folder / "fitted", folder / "db")
         with ingest(made, folder, "ray", hold="wave.contents", RAY_ADDRESS=cluster.address) as job:
-            job.holds("wave.contents")
-            job.gets(number, how)
+            job.wait_for_step("wave.contents")
+            job.send(number, how)
             if how == "nodes die":
                 cluster.kill()
                 cluster.kill()
             if how != "twice":
                 time.sleep(3.5)
-                job.goes_on("wave.contents")
-            # That Ray may say something of its own before.
+                job.release("wave.contents")
+            # Ray may print something of its own before.
             job.ended(number, alone=False)
         check(made, folder, drivers)
 
@@ -348,7 +335,6 @@ def test_on_a_ray_that_it_has_joined(made: Made, folder: Path, drivers: Drivers,
 # Other jobs
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "number", "how"),
     [
@@ -358,32 +344,30 @@ def test_on_a_ray_that_it_has_joined(made: Made, folder: Path, drivers: Drivers,
         ("assign.appended", SIGTERM, "group"),
     ],
 )
-def test_a_fit(made: Made, folder: Path, drivers: Drivers, step: str, number: int, how: str) -> None:
+def test_a_fit_ends_at_once(made: Made, folder: Path, drivers: Drivers, step: str, number: int, how: str) -> None:
     shutil.rmtree(folder / "db")
     shutil.copytree(made.folder / "ingested", folder / "db")
     with Job(folder, "fit", "--db", "db", "--config", "fuseid.yaml", hold=step) as job:
-        job.holds(step)
-        job.gets(number, how)
+        job.wait_for_step(step)
+        job.send(number, how)
         job.ended(number, within=5)
     check(made, folder, drivers, "fit")
 
 
-@pytest.mark.slow
-def test_a_promotion(made: Made, folder: Path, drivers: Drivers) -> None:
+def test_a_promotion_ends_at_once(made: Made, folder: Path, drivers: Drivers) -> None:
     shutil.rmtree(folder / "db")
     shutil.copytree(made.folder / "candidate", folder / "db")
     with Job(folder, "promote", made.tokenizer, "--db", "db", "--config", "fuseid.yaml", hold="columns.written") as job:
-        job.holds("columns.written")
-        job.gets(SIGTERM, "group")
+        job.wait_for_step("columns.written")
+        job.send(SIGTERM, "group")
         job.ended(SIGTERM, within=5)
     check(made, folder, drivers, "promote", tokenizer=made.tokenizer)
 
 
-@pytest.mark.slow
-def test_an_assignment(made: Made, folder: Path) -> None:
+def test_an_assignment_ends_at_once(made: Made, folder: Path) -> None:
     with Job(folder, "assign", "--db", "db", "--config", "fuseid.yaml", hold="index.begun") as job:
-        job.holds("index.begun")
-        job.gets(SIGINT, "group")
+        job.wait_for_step("index.begun")
+        job.send(SIGINT, "group")
         job.ended(SIGINT, within=5)
     state = State.of(folder / "db")
     assert (state.outcomes[-1], state.lease_holder) == ("stopped", "")
@@ -400,7 +384,6 @@ def events(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "how"), [(SIGTERM, "group"), (SIGINT, "once")])
 @pytest.mark.parametrize("runner", ["local", "ray", "ray starting"])
 def test_an_export_of_sequences_leaves_nothing(
@@ -414,6 +397,6 @@ def test_an_export_of_sequences_leaves_nothing(
             job.until(lambda: any(path.name.startswith(".out") for path in folder.iterdir()))
         else:
             job.until(lambda: any(process.name().startswith(names[runner]) for process in job.family()))
-        job.gets(number, how)
+        job.send(number, how)
         job.ended(number)
     assert [path for path in sorted(folder.iterdir()) if path.name != "marks"] == before

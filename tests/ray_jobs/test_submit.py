@@ -21,6 +21,7 @@ from fuseid.pipelines.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+pytestmark = pytest.mark.slow
 
 
 def free_ports(count: int) -> list[int]:
@@ -36,7 +37,7 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[dict[str, str]]:
-    """The environment of a client of a head node that lives as long as the module, apart from every other Ray."""
+    """The environment of a client of a head node that runs for this module, separate from every other Ray."""
     # Ray's sockets lie below it, and their paths may not be long.
     folder = Path(tempfile.mkdtemp(prefix="fuseid-", dir="/tmp"))
     gcs, dashboard, agent, client = free_ports(4)
@@ -82,7 +83,7 @@ def submit(
 
 
 @pytest.mark.timeout(400)
-def test_a_submitted_job_runs_the_wheel_and_tells_how_it_ended(
+def test_a_submitted_job_runs_the_wheel_and_reports_its_outcome(
     cluster: dict[str, str], wheel: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "fuseid.yaml").write_text("clip: {model: 'fake:8'}\nrun: {block_rows: 16}\n")
@@ -96,14 +97,13 @@ def test_a_submitted_job_runs_the_wheel_and_tells_how_it_ended(
     assert f"/py_modules_files/{wheel.stem}/fuseid/core/config.py" in said
     (summary,) = [json.loads(line) for line in said.splitlines() if line.startswith('{"run_id"')]
     assert (summary["counts"]["committed"], summary["counts"]["rejected"]) == (60, 1)
-    # The log tells each rejected item with run and id.
+    # The log names each rejected item with run and id.
     assert f"run {summary['run_id']}: rejected 'bad' at decode, attempt 1: EmptyItem" in said
     assert Store.open(tmp_path / "db").dataset("contents").count_rows() == 60
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_submitted_job_that_is_stopped_finishes_what_it_has_in_hand(
+def test_a_stopped_submitted_job_finishes_the_work_in_progress(
     cluster: dict[str, str], wheel: Path, tmp_path: Path
 ) -> None:
     """Ray signals the job, its shell and all their children."""

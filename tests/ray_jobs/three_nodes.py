@@ -71,7 +71,7 @@ class ThreeNodes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Nobody else's Ray on this machine may take this cluster for its own, or lose its own."""
+    """No other Ray process on this machine may join this cluster by mistake, or lose its own."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     with (
         mock.patch.object(utils, "write_ray_address"),

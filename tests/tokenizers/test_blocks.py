@@ -1,4 +1,4 @@
-"""Blocks: every row once, whatever the number of threads, which stays what it was."""
+"""Blocks: every row is processed once for any number of threads, and that number is restored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def threads():
 
 @pytest.mark.parametrize("number", [1, 2, 5])
 @pytest.mark.parametrize("rows", [1, 15, 16, 17, 1000])
-def test_every_row_once_and_the_tail_is_zeros(threads, number, rows):
+def test_each_row_is_in_one_block_and_the_tail_is_filled_with_zeros(threads, number, rows):
     threads(number)
     vectors = torch.randn(rows, 3, generator=torch.Generator().manual_seed(rows))
     seen = torch.zeros_like(vectors)
@@ -36,9 +36,9 @@ def test_every_row_once_and_the_tail_is_zeros(threads, number, rows):
     assert torch.get_num_threads() == number
 
 
-def test_blocks_run_side_by_side_and_torch_is_alone_in_each(threads):
+def test_blocks_run_in_parallel_with_one_torch_thread_each(threads):
     threads(3)
-    together = threading.Barrier(3, timeout=60)  # breaks unless three blocks are at work at once
+    together = threading.Barrier(3, timeout=60)  # breaks unless three blocks run at once
     inside = []
 
     def work(start, block, count):
@@ -55,7 +55,7 @@ def test_blocks_run_side_by_side_and_torch_is_alone_in_each(threads):
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_what_goes_wrong_in_a_block_is_raised(threads, number):
+def test_an_error_in_a_block_is_raised(threads, number):
     threads(number)
 
     def work(start, block, count):

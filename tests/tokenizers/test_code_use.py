@@ -1,4 +1,4 @@
-"""Collisions and use of codes, against counting by hand; their nulls and intervals against simulation."""
+"""Collisions and use of codes, against counting by hand; their null values and intervals against simulation."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_use_of_codes_is_what_counting_gives(given_codes):
 
 
 def gini(counts: list[int]) -> float:
-    """By its other definition: half the relative mean absolute difference."""
+    """The Gini coefficient by its other definition: half the relative mean absolute difference."""
     differences = sum(abs(a - b) for a in counts for b in counts)
     return differences / (2 * len(counts) * sum(counts))
 
@@ -103,7 +103,7 @@ def test_distinct_vectors_are_all_items_where_none_is_a_copy():
     assert measured(codes, SIZES, shared_with=np.zeros(400))["collision_b_distinct", None].value == 0
 
 
-def test_perfectly_even_use():
+def test_perfectly_even_codes_have_full_use():
     codes = np.stack(np.meshgrid(*map(np.arange, SIZES), indexing="ij"), axis=-1).reshape(-1, 3)
     found = measured(codes, SIZES)
     for level, size in enumerate(SIZES, 1):
@@ -115,7 +115,7 @@ def test_perfectly_even_use():
     assert found["largest_bucket", None].value == 1
 
 
-def test_all_items_in_one_id():
+def test_all_items_with_one_id_collide_and_have_no_entropy():
     found = measured(np.ones((50, 3), int), SIZES)
     assert found["collision_a", None].value == pytest.approx(0.98)
     assert found["collision_b", None].value == 1
@@ -128,7 +128,7 @@ def test_all_items_in_one_id():
         assert found["dead_codes", level].value == size - 1
 
 
-def test_one_item_and_one_code():
+def test_one_item_and_one_code_have_defined_values():
     found = measured([[0, 2]], (1, 3), shared_with=["a"])
     assert {found[name, None].value for name in ("collision_a", "collision_b", "collision_b_distinct")} == {0}
     assert (found["largest_bucket", None].value, found["prefix_pairs", 2].value) == (1, 0)
@@ -137,7 +137,7 @@ def test_one_item_and_one_code():
     assert {(measure.low, measure.high) for measure in found.values()} == {(None, None)}
 
 
-def test_more_items_than_a_bucket_holds_and_codes_that_overflow_an_integer():
+def test_codes_whose_product_overflows_an_integer_are_counted_exactly():
     """2^63 possible keys are passed at depth 3 and again at depth 5."""
     sizes = (2**24, 2**24, 2**24, 2**20, 2**30)
     generator = np.random.default_rng(0)
@@ -151,7 +151,7 @@ def test_more_items_than_a_bucket_holds_and_codes_that_overflow_an_integer():
     assert np.array_equal(keys % sizes[-1], codes[:, -1])
 
 
-# --- nulls ---
+# --- null values ---
 
 
 def random_codes(items: int, sizes, seed: int) -> np.ndarray:
@@ -211,7 +211,7 @@ def test_the_null_of_use_is_that_of_uniform_codes():
     assert 1 - few.null == pytest.approx(19 / 8000 / math.log(20), rel=0.1)
 
 
-def test_what_has_no_null_has_none():
+def test_measures_without_a_null_value_report_none():
     single = measured(random_codes(50, (5,), seed=0), (5,))
     assert single["collision_b", None].null is None
     several = measured(random_codes(50, SIZES, seed=0), SIZES)
@@ -268,14 +268,14 @@ def test_the_interval_of_collisions_holds_for_whole_buckets_drawn():
     assert held >= 85
 
 
-def test_no_collision_seen_is_not_none_to_be_had():
+def test_an_interval_without_an_observed_collision_still_allows_some():
     found = measured(np.arange(200)[:, None], (500,))["collision_b", None]
     assert found.value == found.low == 0
     # Wilson: z^2 / (n + z^2).
     assert found.high == pytest.approx(3.8415 / 203.8415, rel=1e-3)
 
 
-def test_large_buckets_are_shared_for_certain_and_pairs_are_not():
+def test_intervals_are_narrow_for_large_buckets_and_wide_for_pairs():
     large, pairs = (measured(np.repeat(np.arange(9), n)[:, None], (9,))["collision_b", None] for n in (60, 2))
     assert large.value == pairs.value == large.high == pairs.high == 1
     assert large.low > 0.999

@@ -1,4 +1,4 @@
-"""Collision policies: room is respected, the first keeps what it has, and what moving costs is what is said."""
+"""Collision policies: capacities are respected, first items keep their codes, and the stated cost is true."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_item_takes_the_first_option_with_room_and_only_then_stays_over_capac
         with_room = [place for place, bucket in enumerate(options[item].tolist()) if held[bucket] < capacity]
         assert option == (with_room[0] if with_room else -1)
         bucket = int(own[item] if option < 0 else options[item, option])
-        # A digit is never given twice, and is over capacity only for who found no room.
+        # A suffix is never given twice, and exceeds the capacity only for items that found no room.
         assert digit == held[bucket]
         assert digit < capacity or option < 0
         held[bucket] += 1
@@ -98,7 +98,7 @@ def test_placing_leaves_the_callers_digits_alone():
     assert following.tolist() == [1, 0]
 
 
-def test_alternatives_come_cheapest_first_and_are_as_dear_as_they_say():
+def test_alternatives_come_cheapest_first_with_their_true_cost():
     codes, extra = alternatives(TOKENIZER, VECTORS, CODES, 20)
     assert codes.shape == (600, 20, 3)
     assert (np.diff(extra, axis=1) >= -1e-4).all()
@@ -109,7 +109,7 @@ def test_alternatives_come_cheapest_first_and_are_as_dear_as_they_say():
     assert np.array_equal(alone[0][0], codes[7])
 
 
-def test_a_policy_is_told_by_what_has_an_effect():
+def test_a_policy_is_described_by_the_settings_that_have_an_effect():
     texts = [
         str(Policy.of(RQKMeansConfig(collisions=c, bucket_capacity=b, duplicates=d)))
         for c, b, d in itertools.product(("suffix", "reassign", "none"), (1, 2), ("separate", "share"))

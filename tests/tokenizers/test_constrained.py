@@ -1,4 +1,4 @@
-"""Constrained decoding: generation never leaves the catalogue; what is allowed is what a plain set of IDs allows."""
+"""Constrained decoding: generation never leaves the catalogue, and allows exactly what a plain set of IDs allows."""
 
 from __future__ import annotations
 
@@ -94,14 +94,14 @@ def test_beams_never_leave_the_catalogue_and_are_different_ids(t5, beams, tokens
 
 
 @pytest.mark.parametrize("tokens", [4, 5])
-def test_more_beams_than_items_give_every_item_first_and_nothing_that_is_none(t5, tokens):
+def test_with_more_beams_than_items_every_item_comes_first_and_nothing_else_is_an_id(t5, tokens):
     made = generate(
         t5, ConstrainedLogits(FEW, VOCABULARY), num_beams=8, num_return_sequences=8, max_new_tokens=tokens,
         output_scores=True, return_dict_in_generate=True,
     )  # fmt: skip
     few = {tuple(row) for row in VOCABULARY.ids(FEW.rows()[0]).tolist()}
     rows = [stripped(row) for row in made.sequences[:, 1:].tolist()]
-    # What fills the list up has a score of -1e8 or lower: an ID once more, or nothing.
+    # Entries that only fill the list have a score of -1e8 or lower: a repeated ID, or nothing.
     for start in range(0, len(rows), 8):
         assert set(rows[start : start + 3]) == few
         assert set(rows[start + 3 : start + 8]) <= few | {()}
@@ -160,7 +160,7 @@ def test_prompts_are_padded_on_the_left_and_may_stop_in_the_middle_of_an_id(llam
 
 
 @pytest.mark.parametrize("brackets", [False, True])
-def test_several_ids_in_a_row(llama, brackets):
+def test_several_ids_are_generated_in_a_row(llama, brackets):
     processor = ConstrainedLogits(TRIE, VOCABULARY, brackets=brackets, more=True)
     history = VOCABULARY.ids(CODES)[:2].reshape(1, -1)
     inputs = torch.from_numpy(np.append(history, [[END] * brackets], 1).astype(np.int64))
@@ -177,7 +177,7 @@ def test_several_ids_in_a_row(llama, brackets):
     assert 3 * size in lengths
 
 
-def test_beside_text_codes_stand_only_in_ids(llama):
+def test_in_mixed_text_codes_occur_only_within_ids(llama):
     processor = ConstrainedLogits(TRIE, VOCABULARY, brackets=True, text=True)
     inputs = torch.tensor([[40, 50]])
     made = generate(
@@ -233,7 +233,7 @@ def cases(draw):
 
 @quick
 @given(cases())
-def test_the_allowed_tokens_are_those_of_a_plain_set_of_ids(case):
+def test_the_allowed_tokens_equal_those_of_a_plain_set_of_ids(case):
     vocabulary, codes, how, rows = case
     size, ids = codes.shape[1], {tuple(row) for row in vocabulary.ids(codes).tolist()}
     by_level = [vocabulary.level_ids(level).tolist() for level in range(vocabulary.levels)]
@@ -256,13 +256,13 @@ def test_the_allowed_tokens_are_those_of_a_plain_set_of_ids(case):
     assert allowed(ConstrainedLogits(Trie.build(codes), vocabulary, **how), rows, 16) == [expected(row) for row in rows]
 
 
-def test_without_any_token_before_an_id_begins():
+def test_an_id_may_begin_without_a_token_before_it():
     scores = ConstrainedLogits(TRIE, VOCABULARY)(torch.empty((2, 0), dtype=torch.long), torch.zeros(2, ROWS))
     assert {int(token) for token in torch.isfinite(scores[1]).nonzero()} == {row[0] for row in IDS}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_where_others_have_left_nothing_the_ids_stay_finite_and_all_else_stays_as_it_was(dtype):
+def test_where_other_processors_masked_everything_ids_stay_finite_and_the_rest_is_unchanged(dtype):
     processor = ConstrainedLogits(TRIE, VOCABULARY)
     logits = torch.randn((2, ROWS), generator=torch.Generator().manual_seed(0)).to(dtype)
     logits[0] = float("-inf")
@@ -275,7 +275,7 @@ def test_where_others_have_left_nothing_the_ids_stay_finite_and_all_else_stays_a
     assert torch.isfinite(scores[0].float().softmax(-1)).all()
 
 
-def test_a_filter_is_the_same_as_a_trie_of_what_it_leaves(t5):
+def test_a_filtered_trie_equals_a_trie_of_the_remaining_items(t5):
     keep = np.arange(0, len(CODES), 3)
     processor = ConstrainedLogits(TRIE, VOCABULARY)
     generate(t5, processor)
@@ -296,7 +296,7 @@ def test_a_trie_without_the_digit_gives_all_items_of_an_id(t5):
         assert len(found) == (CODES[:, :3] == row).all(1).sum() > 0
 
 
-def test_what_does_not_match_is_refused():
+def test_a_tokenizer_or_trie_that_does_not_match_is_refused():
     ids = np.array([[0, 0, 0, 3]])
     without_end = Vocabulary((8, 8, 8), 4, text_ids=np.arange(30, 60), pad_and_eos=(None, None))
     of_one = Vocabulary((8, 8, 8), 4, tokenizer_id="one")

@@ -1,4 +1,4 @@
-"""Drift: silent on more of the same, plain about a new theme or a worse fit."""
+"""Drift: none for similar items, reported for a new theme or a worse fit."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ def test_totals_add_up_in_any_parts_and_survive_json():
 
 
 @pytest.mark.parametrize(("count", "said"), [(999, False), (1000, True)])
-def test_a_verdict_waits_for_enough_items(count, said):
+def test_drift_is_judged_only_with_enough_items(count, said):
     assert enough(CodeUse.under(TOKENIZER, items(count, 3))) is said
 
 
-def test_divergence_is_zero_between_equals_and_one_bit_between_strangers():
+def test_divergence_is_zero_for_equal_and_one_bit_for_disjoint_distributions():
     assert divergence(np.array([3, 5, 0]), np.array([6, 10, 0])) == pytest.approx(0, abs=1e-12)
     assert divergence(np.array([3, 5, 0, 0]), np.array([0, 0, 1, 7])) == pytest.approx(1)
     # By hand: p = (1/2, 1/2), q = (1, 0); H((3/4, 1/4)) - 1/2.

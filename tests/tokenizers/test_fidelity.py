@@ -20,7 +20,7 @@ def by_name(measures: list[Measure]) -> dict[tuple[str, int | None], Measure]:
 
 
 def clouds(items: int = 700, levels: int = 2, dim: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vectors off the origin, what depths decode to (ever nearer), and codes of that shape. More than one block."""
+    """Vectors away from the origin, decoded vectors per depth (ever nearer), and codes of that shape; many blocks."""
     generator = np.random.default_rng(seed)
     vectors = generator.normal(size=(items, dim)) + 1
     noise = generator.normal(size=(levels, items, dim)) / (1 + np.arange(levels))[:, None, None]
@@ -40,7 +40,7 @@ def expected(vectors: np.ndarray, decoded: np.ndarray) -> tuple[float, float, fl
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(2, 600), st.integers(1, 3), st.integers(1, 6), st.integers(0, 99))
-def test_values_are_the_formulas(items, levels, dim, seed):
+def test_values_equal_their_formulas(items, levels, dim, seed):
     vectors, decoded, codes = clouds(items, levels, dim, seed)
     found = by_name(vector_measures(vectors, decoded, codes, permutations=0))
     for depth in range(1, levels + 1):
@@ -64,7 +64,7 @@ def test_a_tokenizer_decodes_depth_by_depth():
 def test_the_null_pairs_vectors_with_what_other_items_decode_to():
     vectors, decoded, codes = clouds(40)
     found = by_name(vector_measures(vectors, decoded, codes, permutations=400))
-    # The mean over all permutations meets every vector with every decoded one.
+    # The mean over all permutations pairs every vector with every decoded one.
     every, met = np.repeat(vectors, 40, axis=0), np.tile(decoded[0], (40, 1))
     for name, value in zip(NAMES, expected(every, met), strict=True):
         null = found[name, 1]
@@ -95,10 +95,10 @@ def test_the_seed_decides_nulls_and_intervals():
 @pytest.mark.parametrize(
     ("vectors", "decoded", "values"),
     [
-        # Equal vectors: no variance. Met, and missed.
+        # Equal vectors have no variance: decoded exactly, and not.
         (np.full((3, 2), 0.1), np.full((3, 2), 0.1), (1, 0, 1)),
         (np.full((3, 2), 0.1), np.full((3, 2), 0.2), (0, 1, 1)),
-        # All zero: met, and missed.
+        # All zero: decoded exactly, and not.
         (np.zeros((3, 2)), np.zeros((3, 2)), (1, 0, 1)),
         (np.zeros((3, 2)), np.ones((3, 2)), (0, 1, 0)),
         # One zero vector among others, and decoded to zero.

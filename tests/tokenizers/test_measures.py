@@ -44,7 +44,7 @@ def test_every_definition_is_measured_in_its_order_and_at_its_levels():
             assert all(0 <= figure <= 1 for figure in (measure.value, measure.low, measure.high))
 
 
-def test_a_name_that_is_none_is_refused():
+def test_an_unknown_measure_is_refused():
     assert definition("ndcg@10") is definition("ndcg@100") is DEFINITIONS["ndcg@k"]
     for name in ("recall", "r2@10", "entropy"):
         with pytest.raises(KeyError):

@@ -1,4 +1,4 @@
-"""Neighbours by ID against exact neighbours: ties against all their orders, the rest against plain loops."""
+"""Neighbours by ID against exact neighbours: ties are compared with all their orders, the rest with plain loops."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_ties_give_the_mean_over_every_order_of_the_tied(items, levels, k, seed,
     assert found[f"lcp_ratio@{k}"].value == pytest.approx(np.sum(near) / np.sum(random) if np.sum(random) else 1)
 
 
-def test_blocks_change_nothing():
+def test_the_size_of_blocks_does_not_change_the_result():
     vectors, _ = gallery(90, 3, seed=1)
     vectors[40:60] = vectors[10]
     similar = np.array([[cosine(a, b) for b in vectors] for a in vectors])
@@ -102,8 +102,8 @@ def test_neighbours_of_many_blocks_are_those_of_a_full_sort():
     assert np.array_equal(exact_neighbours(asked, vectors, 20)[::100], expected)
 
 
-def test_ids_that_tell_the_whole_order_score_one():
-    """Three items a corner, and the corners' codes: the two others of a corner are the neighbours."""
+def test_ids_that_give_the_exact_order_score_one():
+    """Three items at each corner, with the codes of the corner: the other two of a corner are the neighbours."""
     corners = np.repeat(np.eye(4, dtype=np.float32), 3, axis=0)
     vectors = corners + 0.01 * np.random.default_rng(0).normal(size=corners.shape).astype(np.float32)
     codes = np.stack([np.repeat(np.arange(4), 3), np.repeat(np.arange(4), 3)], 1)
@@ -116,8 +116,8 @@ def test_ids_that_tell_the_whole_order_score_one():
 
 
 @pytest.mark.parametrize("codes", [np.zeros((30, 2), int), np.stack([np.arange(30), np.zeros(30, int)], 1)])
-def test_ids_that_tell_nothing_score_as_chance(codes):
-    """All equal, or all different at the first level: every order is as likely."""
+def test_ids_without_information_score_as_chance(codes):
+    """All codes equal, or all different at the first level: every order is equally likely."""
     vectors, _ = gallery(30, 1, seed=3)
     for measure in neighbour_measures(vectors, codes, vectors, codes, ks=(4,), own_rows=np.arange(30)):
         chance = 1 if measure.name.startswith("lcp") else 4 / 29
@@ -137,7 +137,7 @@ def test_the_null_is_the_mean_over_all_permutations_of_ids():
         assert measure.null == pytest.approx(np.mean([one[name].value for one in every]), abs=0.03)
 
 
-def test_queries_from_outside_have_their_null_too():
+def test_queries_from_outside_the_sample_have_a_null_value_too():
     vectors, codes = gallery(400, 2, seed=4, codes=4)
     asked, asked_codes = gallery(60, 2, seed=5, codes=4)
     found = by_name(neighbour_measures(asked, asked_codes, vectors, codes, ks=(8,), permutations=100))

@@ -22,7 +22,7 @@ SIZES = (8, 8, 4)
 
 
 def cloud(rows: int = 1500, dim: int = 12, seed: int = 0) -> np.ndarray:
-    """A cloud without gaps: the hard case for quantizing. More than one block, with a tail."""
+    """A cloud without gaps, the hard case for quantizing; several blocks, the last one partly filled."""
     generator = np.random.default_rng(seed)
     return (generator.normal(size=(rows, dim)) * np.linspace(2, 0.2, dim)).astype(np.float32)
 
@@ -30,12 +30,12 @@ def cloud(rows: int = 1500, dim: int = 12, seed: int = 0) -> np.ndarray:
 VECTORS = cloud()
 TOKENIZER = RQKMeans.fit(VECTORS, SIZES, iterations=8, seed=3, fusion="fusion-0123")
 CODES = TOKENIZER.encode(VECTORS)
-# As level after level leaves it, before the codebooks are fitted together.
+# As fitted level by level, before the codebooks are fitted together.
 GREEDY = RQKMeans.fit(VECTORS, SIZES, iterations=8, seed=3, beam=1, refinements=0)
 GREEDY_CODES = GREEDY.encode(VECTORS)
 
 
-def test_codes_are_int32_of_one_column_a_level_within_the_codebooks():
+def test_codes_are_int32_with_a_column_per_level_within_the_codebook_sizes():
     assert (CODES.dtype, CODES.shape) == (np.int32, (len(VECTORS), len(SIZES)))
     assert (CODES >= 0).all()
     assert (CODES < SIZES).all()
@@ -69,7 +69,7 @@ def test_the_recorded_r2_is_that_of_the_fitting_data():
         assert r2 == pytest.approx(1 - left / total, abs=1e-4)
 
 
-def test_saved_and_loaded_it_gives_identical_codes(tmp_path):
+def test_a_loaded_tokenizer_gives_the_codes_of_the_saved_one(tmp_path):
     TOKENIZER.save(tmp_path / "tokenizer")
     loaded = RQKMeans.load(tmp_path / "tokenizer")
     assert loaded.id == TOKENIZER.id
@@ -123,7 +123,7 @@ def test_a_prefix_decodes_to_the_coarse_vector():
     assert np.allclose(TOKENIZER.decode(CODES[:5, :2]), books[0][CODES[:5, 0]] + books[1][CODES[:5, 1]])
 
 
-def test_golden_codes():
+def test_codes_equal_the_golden_ones():
     golden = json.loads((DATA / "rq_kmeans.json").read_text(encoding="utf-8"))
     vectors = runpy.run_path(str(DATA / "make_goldens.py"))["two_level_clusters"]()
     tokenizer = RQKMeans.fit(vectors, golden["codebook_sizes"], iterations=20, seed=golden["seed"])
@@ -140,19 +140,19 @@ def test_where_clusters_lie_apart_codes_name_them_and_decoding_is_stable():
     assert np.array_equal(tokenizer.encode(tokenizer.decode(codes)), codes)
 
 
-def test_one_code_is_the_mean():
+def test_with_one_code_per_level_the_centroid_is_the_mean_of_the_vectors():
     tokenizer = RQKMeans.fit(VECTORS, (1,), iterations=2, refinements=0)
     assert not tokenizer.encode(VECTORS).any()
     assert np.allclose(tokenizer.codebooks[0].numpy(), VECTORS.mean(0), atol=1e-4)
 
 
-def test_as_many_codes_as_vectors_reproduces_them():
+def test_with_as_many_codes_as_vectors_decoding_reproduces_the_vectors():
     few = VECTORS[:6]
     tokenizer = RQKMeans.fit(few, (6,), iterations=5)
     assert np.allclose(tokenizer.decode(tokenizer.encode(few)), few, atol=1e-5)
 
 
-def test_one_vector_and_one_code():
+def test_a_single_vector_can_be_fitted_with_one_code():
     tokenizer = RQKMeans.fit(VECTORS[:1], (1, 1))
     assert tokenizer.encode(VECTORS[:1]).tolist() == [[0, 0]]
     assert np.allclose(tokenizer.decode(np.array([[0, 0]])), VECTORS[:1], atol=1e-5)
@@ -160,7 +160,7 @@ def test_one_vector_and_one_code():
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-def test_constant_columns_change_nothing_but_their_own_numbers(balanced):
+def test_constant_columns_are_decoded_and_do_not_disturb_the_others(balanced):
     wide = np.concatenate([VECTORS, np.full((len(VECTORS), 3), 2.5, np.float32)], axis=1)
     tokenizer = RQKMeans.fit(wide, SIZES, iterations=8, balanced=balanced)
     decoded = tokenizer.decode(tokenizer.encode(wide))
@@ -168,7 +168,7 @@ def test_constant_columns_change_nothing_but_their_own_numbers(balanced):
     assert tokenizer.meta["metrics"]["r2_per_level"][-1] > 0.6
 
 
-def test_zero_vectors_are_vectors_like_others():
+def test_zero_vectors_are_encoded_like_others():
     vectors = np.concatenate([VECTORS, np.zeros((200, 12), np.float32)])
     codes = RQKMeans.fit(vectors, SIZES, iterations=8).encode(vectors)
     assert len(np.unique(codes[-200:], axis=0)) == 1
@@ -178,7 +178,7 @@ def test_zero_vectors_are_vectors_like_others():
     assert not alone.decode(alone.encode(np.zeros((2, 12), np.float32))).any()
 
 
-def test_levels_below_an_exact_one_stay_finite():
+def test_levels_after_an_exact_fit_stay_finite():
     tokenizer = RQKMeans.fit(VECTORS[:4], (4, 4, 4), iterations=3)
     assert np.isfinite(tokenizer.decode(tokenizer.encode(VECTORS[:4]))).all()
 
@@ -214,12 +214,12 @@ def test_vectors_that_cannot_be_encoded_are_refused(vectors, said):
         TOKENIZER.encode(vectors)
 
 
-def test_progress_is_told_step_by_step():
-    told = []
+def test_progress_is_reported_step_by_step():
+    steps = []
     RQKMeans.fit(
-        VECTORS[:50], (2, 2, 2), iterations=1, refinements=1, progress=lambda done, of: told.append((done, of))
+        VECTORS[:50], (2, 2, 2), iterations=1, refinements=1, progress=lambda done, of: steps.append((done, of))
     )
-    assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert steps == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 # --- search and refinement ---
@@ -241,18 +241,18 @@ def test_a_beam_that_holds_every_path_finds_the_best_of_all_codes():
     assert np.allclose(error_of(TOKENIZER, codes, VECTORS[:200]), squared.min(1), atol=1e-4)
 
 
-def test_a_wider_beam_serves_better_and_a_beam_of_one_is_greedy():
+def test_a_wider_beam_lowers_the_error_and_a_beam_of_one_is_greedy():
     errors = [error_of(TOKENIZER, TOKENIZER.encode(VECTORS, beam=beam)).mean() for beam in (1, 2, 5, 64)]
     assert all(after <= before for before, after in itertools.pairwise(errors))
     assert errors[2] < 0.99 * errors[0]
 
 
-def test_codebooks_fitted_together_serve_the_same_codes_better():
+def test_codebooks_fitted_together_lower_the_error_of_the_same_codes():
     vectors, codes = torch.from_numpy(VECTORS), torch.from_numpy(GREEDY_CODES).long()
     books = refine(vectors, codes, GREEDY.codebooks)
     after = sum(book[codes[:, level]] for level, book in enumerate(books))
     assert float((vectors - after).square().sum()) < 0.998 * error_of(GREEDY, GREEDY_CODES).sum()
-    # The normal equations: what is left over is orthogonal to every code, but for the pull towards where it stood.
+    # The normal equations: the residual is orthogonal to every code, apart from the regularisation.
     left = (vectors - after).double()
     for level, book in enumerate(books):
         sums = torch.zeros(len(book), left.shape[1], dtype=torch.float64).index_add_(0, codes[:, level], left)
@@ -274,7 +274,7 @@ def test_refinements_and_beam_raise_r2():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_seed_hardly_matters_and_no_code_is_dead(seed):
-    """In many dimensions, where seeds that lie on vectors keep them for themselves."""
+    """In many dimensions, where a start on a vector keeps that vector alone."""
     generator = np.random.default_rng(7)
     vectors = generator.normal(size=(2000, 96)).astype(np.float32) + 2 * generator.normal(size=(12, 96))[
         generator.integers(0, 12, 2000)
@@ -284,7 +284,7 @@ def test_the_seed_hardly_matters_and_no_code_is_dead(seed):
     assert metrics["r2_per_level"][-1] == pytest.approx(0.805, abs=0.01)
 
 
-def test_prices_make_codes_serve_evenly():
+def test_prices_even_out_the_use_of_codes():
     generator = np.random.default_rng(3)
     centres = generator.normal(size=(8, 12)) * 3
     weights = 0.6 ** np.arange(8)
@@ -307,7 +307,7 @@ def test_prices_are_saved_with_the_codebooks(tmp_path):
     assert np.array_equal(RQKMeans.load(tmp_path / "even").encode(VECTORS), tokenizer.encode(VECTORS))
 
 
-def test_search_by_tables_is_search_by_residuals():
+def test_the_table_search_finds_what_the_residual_search_finds():
     prices = [torch.linspace(0, 0.5, size) for size in SIZES]
     codes = ResidualSearch(GREEDY.codebooks, prices).codes(torch.from_numpy(VECTORS)).numpy()
     residual = VECTORS.astype(np.float64)
@@ -329,18 +329,18 @@ def test_candidates_are_the_cheapest_codes_in_order(count):
     assert (np.diff(errors, axis=1) >= -1e-4).all()
     flat = codes.astype(np.int64) @ [32, 4, 1]
     assert np.allclose(errors, np.take_along_axis(squared, flat, axis=1), atol=1e-4)
-    if count >= SIZES[0] * SIZES[1]:  # as wide as all paths of the first two levels, the beam misses none
+    if count >= SIZES[0] * SIZES[1]:  # a beam as wide as all paths of the first two levels misses none
         assert np.allclose(errors, np.sort(squared, axis=1)[:, :count], atol=1e-4)
 
 
-def test_more_candidates_than_codes_are_all_codes():
+def test_asking_for_more_candidates_than_codes_gives_all_codes():
     codes, _ = TOKENIZER.candidates(VECTORS[:3], 10_000)
     assert [sorted(map(tuple, row)) for row in codes.tolist()] == [sorted(map(tuple, all_codes(SIZES).tolist()))] * 3
 
 
 @pytest.mark.parametrize("sizes", [(128, 256, 32), (640, 5), (7,), (1, 9, 1)])
 def test_the_search_is_exact_whatever_the_sizes(sizes):
-    """Wide, narrow and odd levels are selected from in different ways."""
+    """Wide, narrow and odd-sized levels take different code paths."""
     generator = torch.Generator().manual_seed(1)
     books = [torch.randn(size, 6, generator=generator) / (1 + level) for level, size in enumerate(sizes)]
     vectors = torch.randn(70, 6, generator=generator)
@@ -357,7 +357,7 @@ def test_the_search_is_exact_whatever_the_sizes(sizes):
     assert torch.equal(search.codes(vectors, beam=3), paths[:, 0])
 
 
-def test_what_was_decoded_is_encoded_to_itself():
+def test_decoded_vectors_are_encoded_to_the_same_codes():
     decoded = TOKENIZER.decode(CODES)
     everywhere = TOKENIZER.encode(decoded, beam=SIZES[0] * SIZES[1])
     assert np.allclose(TOKENIZER.decode(everywhere), decoded, atol=1e-4)
@@ -366,7 +366,7 @@ def test_what_was_decoded_is_encoded_to_itself():
 
 
 def test_greedy_codes_are_those_of_faiss_on_the_same_codebooks():
-    """But for vectors that lie between two codes to the last digits."""
+    """Except for vectors that lie between two codes to the last digits."""
     import faiss
 
     vectors = cloud(800, 12, seed=11)

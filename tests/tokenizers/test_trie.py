@@ -1,4 +1,4 @@
-"""The trie: whatever is added, removed or hidden, it holds what a plain set of IDs would, in the same arrays."""
+"""The trie: after any additions, removals and filters it holds what a plain set of IDs would, in the same arrays."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def brute(codes: np.ndarray, items: np.ndarray, prefix: tuple[int, ...]) -> list
 
 @quick
 @given(catalogues())
-def test_it_holds_its_rows_and_gives_the_items_of_every_prefix(case):
+def test_a_trie_gives_the_items_of_every_prefix(case):
     codes, items = case
     trie = Trie.build(codes, items)
     trie.check()
@@ -62,7 +62,7 @@ def test_the_order_of_the_rows_makes_no_difference(case, random):
 
 @quick
 @given(catalogues(), st.integers(0, 25))
-def test_adding_gives_what_building_of_all_gives(case, cut):
+def test_adding_items_equals_building_from_all_items(case, cut):
     codes, items = case
     trie = Trie.build(codes[:cut], items[:cut])
     before = [array.copy() for array in trie.entries]
@@ -72,7 +72,7 @@ def test_adding_gives_what_building_of_all_gives(case, cut):
 
 @quick
 @given(catalogues(), st.integers(0, 2**25))
-def test_removing_gives_what_building_of_the_rest_gives(case, bits):
+def test_removing_items_equals_building_from_the_rest(case, bits):
     codes, items = case
     gone = np.array([bool(bits >> place & 1) for place in range(len(items))], bool)
     trie = Trie.build(codes, items)
@@ -82,7 +82,7 @@ def test_removing_gives_what_building_of_the_rest_gives(case, bits):
 
 @quick
 @given(catalogues(), st.integers(0, 2**61), st.integers(0, 2**61))
-def test_a_filter_hides_what_rebuilding_would_leave_out(case, bits, more_bits):
+def test_a_filter_equals_rebuilding_without_the_hidden_items(case, bits, more_bits):
     codes, items = case
     masks = [np.array([bool(b >> number & 1) for number in range(61)], bool) for b in (bits, more_bits)]
     trie = Trie.build(codes, items)
@@ -100,7 +100,7 @@ def test_a_filter_hides_what_rebuilding_would_leave_out(case, bits, more_bits):
         assert np.array_equal(view.has(codes), rebuilt.has(codes))
 
 
-def test_the_arrays_are_those_that_are_documented():
+def test_the_arrays_have_the_documented_layout():
     trie = Trie.build(np.array([[5, 1], [2, 9], [5, 0], [5, 1]]), np.array([7, 3, 4, 1]))
     assert [offsets.tolist() for offsets in trie.offsets] == [[0, 2], [0, 1, 3], [0, 1, 2, 4]]
     assert [entries.tolist() for entries in trie.entries] == [[2, 5], [9, 0, 1], [3, 4, 1, 7]]
@@ -130,12 +130,12 @@ def test_long_ids_of_many_codes_do_not_overflow():
         ([[1]], [0.5], "items are integers"),
     ],
 )
-def test_what_is_no_catalogue_is_refused(codes, items, named):
+def test_invalid_codes_are_refused(codes, items, named):
     with pytest.raises(BadInput, match=named):
         Trie.build(np.array(codes), None if items is None else np.array(items))
 
 
-def test_what_cannot_be_asked_of_a_trie_is_refused():
+def test_invalid_queries_are_refused():
     trie = Trie.build(np.array([[1, 2], [3, 4]]), np.array([5, 6]))
     cases = [
         (lambda: trie.items([1, 2, 3]), "have 2 codes"),
@@ -164,7 +164,7 @@ def saved(tmp_path):
     return trie, tmp_path / "trie"
 
 
-def test_a_saved_trie_is_mapped_and_the_same_and_its_bytes_too(saved, tmp_path):
+def test_a_saved_trie_is_memory_mapped_and_equal_to_the_byte(saved, tmp_path):
     trie, folder = saved
     opened = Trie.open(folder)
     assert same(opened, trie)
@@ -178,7 +178,7 @@ def test_a_saved_trie_is_mapped_and_the_same_and_its_bytes_too(saved, tmp_path):
     assert same(opened.remove(items).add(codes, items), trie)
 
 
-def test_a_view_is_saved_without_what_it_hides(saved, tmp_path):
+def test_a_filtered_trie_is_saved_without_the_hidden_items(saved, tmp_path):
     trie, _ = saved
     view = trie.filtered(np.arange(0, 50, 3))
     view.save(tmp_path / "view")

@@ -39,7 +39,7 @@ vocabularies = st.builds(
 # Tokens and ids
 
 
-def test_the_tokens_of_each_style():
+def test_each_style_has_its_documented_tokens():
     special = ["<pad>", "<eos>", "<|sid_begin|>", "<|sid_end|>"]
     codes = ["<a_0>", "<a_1>", "<a_2>", "<b_0>", "<b_1>"]
     assert Vocabulary((3, 2)).tokens == [*special, *codes]
@@ -70,7 +70,7 @@ def test_the_padded_size_is_the_next_multiple_of_64(vocabulary):
     assert 0 <= vocabulary.padded_size - len(vocabulary) < 64
 
 
-def test_a_token_of_another_level_is_no_code():
+def test_a_token_of_another_level_does_not_decode():
     ids = SMALL.ids(np.array([[2, 1, 0]]))
     assert SMALL.codes(ids[:, [1, 0, 2]]).tolist() == [[-1, -1, 0]]
     assert SMALL.codes(np.array([[0, 3, 999]])).tolist() == [[-1, -1, -1]]
@@ -106,7 +106,7 @@ def test_there_is_room_for_twice_the_digits_in_use():
         (lambda: SMALL.codes(np.array([[0.0, 1.0]])), "integers"),
     ],
 )
-def test_what_the_vocabulary_lacks_is_refused(call, named):
+def test_codes_outside_the_vocabulary_are_refused(call, named):
     with pytest.raises(BadInput, match=named):
         call()
 
@@ -116,7 +116,7 @@ def test_what_the_vocabulary_lacks_is_refused(call, named):
 
 @quick
 @given(vocabularies)
-def test_a_saved_vocabulary_is_the_same(tmp_path_factory, vocabulary):
+def test_a_saved_vocabulary_loads_as_it_was(tmp_path_factory, vocabulary):
     path = tmp_path_factory.mktemp("vocabulary") / "v.json"
     vocabulary.save(path)
     assert Vocabulary.load(path) == vocabulary
@@ -143,7 +143,7 @@ def edited(**changes):
         edited(format=2),
     ],
 )
-def test_a_file_that_is_none_or_was_altered_is_refused(tmp_path, text):
+def test_an_invalid_or_altered_file_is_refused(tmp_path, text):
     (tmp_path / "v.json").write_text(text)
     with pytest.raises(BadInput, match=r"v\.json|unknown style"):
         Vocabulary.load(tmp_path / "v.json")
@@ -194,8 +194,8 @@ def test_new_rows_begin_at_the_mean_of_the_old_ones_which_stay(tied, rows):
     assert bound.ids(np.array([[2, 0, 1]])).tolist() == [tokenizer.convert_tokens_to_ids(["<a_2>", "<b_0>", "<c_1>"])]
     assert (bound.begin, bound.end, bound.pad, bound.eos) == (8, 9, 1, 2)
     text = "red dog<|sid_begin|><a_2><b_0><|sid_end|>a hill"
-    told = tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True)
-    assert told.replace(" ", "") == text.replace(" ", "")
+    decoded = tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True)
+    assert decoded.replace(" ", "") == text.replace(" ", "")
     assert tokenizer(text).input_ids[2:6] == [bound.begin, *bound.ids(np.array([[2, 0]]))[0].tolist(), bound.end]
 
 
@@ -223,7 +223,7 @@ def test_codebook_rows_have_the_mean_and_spread_of_the_old_ones_and_the_geometry
         torch.testing.assert_close(digits, old.mean(0).expand(4, -1))
 
 
-def test_what_is_there_already_is_left_alone_and_more_digits_keep_what_was_learned():
+def test_existing_rows_stay_and_more_digits_keep_the_learned_ones():
     tokenizer, model = text_tokenizer(), language_model(tied=False)
     SMALL.add_to_tokenizer(tokenizer, model)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a format of exported IDs is: the protocol that the modules beside this one meet."""
+"""The protocol of a format of exported IDs, which the other modules of this folder implement."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fuseid.pipelines.exports.columns import ExportInfo
 
 
 class ExportFormat(Protocol):
-    """A module of `formats`. A format that knows deltas has `write_delta` too, see `DeltaFormat`.
+    """A module of `formats`. A format with deltas also has `write_delta`, see `DeltaFormat`.
 
-    NAME: on the command line; COLLISIONS: how it holds items of equal codes; EXTRA: columns of a snapshot that it
-    wants behind content_id, codes and suffix; SORTED: whether items have to come sorted by content_id.
+    NAME: on the command line; COLLISIONS: how it represents items of equal codes; EXTRA: columns of a snapshot that it
+    needs after content_id, codes and suffix; SORTED: whether items have to be sorted by content_id.
     """
 
     NAME: str
@@ -26,11 +26,11 @@ class ExportFormat(Protocol):
     def write(self, items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
         """Writes the files of the format into an empty folder; the same items give the same bytes.
 
-        items: `info.items` of them, in any order where not `SORTED`. Raises BadInput where the format cannot hold such
+        items: `info.items` of them, in any order unless `SORTED`. Raises BadInput if the format cannot represent such
         codes.
         """
 
 
 class DeltaFormat(ExportFormat, Protocol):
     def write_delta(self, changes: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
-        """Adds to what `write` left in the folder what has changed since an earlier export."""
+        """Adds the changes since an earlier export to the folder that `write` has written."""

@@ -1,4 +1,4 @@
-"""Items in the order of their codes, for formats that are sorted or grouped by ID; in parts, for bounded memory."""
+"""Sorts items by their codes, for formats that are sorted or grouped by ID; in parts, to bound the memory."""
 
 from __future__ import annotations
 
@@ -37,11 +37,10 @@ class Part:
 def by_codes(
     items: Iterable[pa.RecordBatch], folder: Path, info: ExportInfo, part_rows: int = _PART_ROWS
 ) -> Iterator[Part]:
-    """Items that come in any order sorted by codes, then digit, then content_id; those of equal codes are never in two
-    parts.
+    """Items in any order -> sorted by codes, then digit, then content_id; items of equal codes are in one part.
 
-    A part is a range of the first two codes. All are equally wide, so a part has about `part_rows` items, but more
-    where more items share these codes. Memory holds one part; others lie in temporary files in `folder`.
+    A part is a range of the first two codes. All ranges are equally wide, so a part has about `part_rows` items, or
+    more if many items share these codes. Memory holds one part; others are in temporary files in `folder`.
     """
     count = max(1, -(-info.items // part_rows))
     tables = (chunk.select(IDS.names) for chunk in chunks(items, info))
@@ -76,14 +75,14 @@ def _sorted(table: pa.Table, info: ExportInfo) -> Part:
 
 
 def _order(ids_NM: np.ndarray, sizes: tuple[int, ...], content_ids: pa.Array) -> np.ndarray:
-    """int64 [N]: the rows as they sort, equal ones by their content_id."""
+    """int64 [N]: the rows in sorted order, rows of equal ids by their content_id."""
     keys, rows = _keys(ids_NM, sizes), len(ids_NM)
     bits = rows.bit_length()
     if len(keys) > 1 or prod(sizes) << bits >= 1 << 63:
         order = np.lexsort(keys)
         same = np.all([key[order[1:]] == key[order[:-1]] for key in keys], axis=0)
     else:
-        # Sorting numbers that carry their row is several times faster than sorting rows by number.
+        # Sorting numbers that contain their row is several times faster than sorting rows by number.
         carried = (keys[0] << bits) | np.arange(rows)
         carried.sort()
         order = carried & ((1 << bits) - 1)
@@ -93,7 +92,7 @@ def _order(ids_NM: np.ndarray, sizes: tuple[int, ...], content_ids: pa.Array) ->
 
 
 def _keys(digits_NM: np.ndarray, sizes: tuple[int, ...]) -> list[np.ndarray]:
-    """As few int64 keys as hold all columns, the least significant first, as `np.lexsort` takes them."""
+    """All columns in as few int64 keys as possible, the least significant first, as `np.lexsort` takes them."""
     keys: list[np.ndarray] = []
     room = 0
     for values, size in zip(digits_NM.T[::-1], sizes[::-1], strict=True):

@@ -1,8 +1,8 @@
-"""The form of FORGE (al_sid): CSV of items and their codes, and the words that stand for codes in its training texts.
+"""The format of FORGE (al_sid): CSV of items and their codes, and the words for codes in its training texts.
 
-SID_generation/infer_SID.py writes `item_id,SID` with "1,2,3", which SID_generation/ID_collision.sql takes up;
-algr/calc_hr.py (`--item_sid_file`) and u2i/data/csv2json.py read a column for each level, `codebook_lv1`, ... behind
-`base62_string`; algr/calc_hr.py and algr/runner.py know codes as the words C0 to C65535, 8,192 for each level.
+SID_generation/infer_SID.py writes `item_id,SID` with "1,2,3", which SID_generation/ID_collision.sql reads;
+algr/calc_hr.py (`--item_sid_file`) and u2i/data/csv2json.py read a column for each level, `codebook_lv1`, ... after
+`base62_string`; in algr/calc_hr.py and algr/runner.py codes are the words C0 to C65535, 8,192 for each level.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> No
     """`item_sid.csv` (item_id, SID), `item_codebooks.csv` (base62_string, codebook_lv1, ...) and `item_words.csv`
     (item_id, words, suffix), sorted by item_id, which is the content_id. Words are offset codes, C1C8194C16387.
 
-    All texts are quoted, quotes in them doubled. pandas reads ids such as NA or 007 as something else unless told
+    All texts are quoted, and quotes in them doubled. pandas reads ids such as NA or 007 as other values unless it gets
     `dtype=str, keep_default_na=False`. Memory holds one chunk. Raises BadInput for codes beyond FORGE's words.
     """
     if info.levels > _MOST_LEVELS or max(info.codebook_sizes) > _STRIDE:

@@ -1,4 +1,4 @@
-"""The form of GRID: one tensor of codes whose columns are items, and the map of their numbers.
+"""The format of GRID: one tensor of codes whose columns are items, and the map of their numbers.
 
 Its configs/experiment/tiger_train_flat.yaml hands `torch.load(open(semantic_id_path, "rb"))` to the data set as
 `semantic_id_map`, and src/data/loading/components/pre_processing.py (`map_sparse_id_to_semantic_id`) looks the items of
@@ -31,8 +31,8 @@ FILE = "semantic_ids.pt"
 def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
     """`semantic_ids.pt`, int64 [L + 1, N], and `items.parquet`, the map of N numbers to content_ids.
 
-    The tensor is one array: it is filled in a memory-mapped file, whose pages the system can put aside, and saved from
-    there.
+    The tensor is one array: it is filled in a memory-mapped file, whose pages the system can write to disk, and saved
+    from there.
     """
     import torch
 

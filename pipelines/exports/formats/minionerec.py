@@ -1,4 +1,4 @@
-"""The form of MiniOneRec: JSON from item numbers to tokens and to titles, and a line of text for each item.
+"""The format of MiniOneRec: JSON from item numbers to tokens and to titles, and a line of text for each item.
 
 sft.py (`TokenExtender`) reads every token of `X.index.json` into the vocabulary; data.py reads title and description of
 `X.item.json`; evaluate.py, minionerec_trainer.py and calc.py read the lines `sid<TAB>title<TAB>id`, in the first column
@@ -34,7 +34,7 @@ COLLISIONS = (
 EXTRA: tuple[str, ...] = ("caption", "vlm_caption", "attributes")
 SORTED = True
 INDEX, ITEM, INFO = "items.index.json", "items.item.json", "items.info.txt"
-# What would end a line or a column: control characters, and the line ends of Unicode.
+# Characters that would end a line or a column: control characters, and the line ends of Unicode.
 _BREAKS = r"[\x00-\x1f\x7f\x{85}\x{2028}\x{2029}]+"
 
 
@@ -48,7 +48,8 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> No
     """
     if info.levels >= len(ascii_lowercase):
         raise BadInput(f"{NAME} names levels by letters and has 25 at most, this tokenizer has {info.levels}")
-    quoted, plain = _tables(info, '"', ", "), _tables(info, "", "")
+    sizes = (*info.codebook_sizes, info.largest_suffix + 1)
+    quoted, plain = token_tables(NAME, sizes, '"', ", ", digit_0=False), token_tables(NAME, sizes, digit_0=False)
     with ExitStack() as files:
         index, item, lines = (files.enter_context((folder / name).open("wb")) for name in (INDEX, ITEM, INFO))
         for numbers_N, chunk in numbered(items, folder, info):
@@ -64,12 +65,6 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> No
             file.write(b"\n}\n" if info.items else b"{}\n")
 
 
-def _tables(info: ExportInfo, quote: str, between: str) -> list[pa.Array]:
-    """By level the token of each code, and last that of each digit, where 0 is no token."""
-    *levels, digits = token_tables(NAME, (*info.codebook_sizes, info.largest_suffix + 1), quote, between)
-    return [*levels, pa.concat_arrays([pa.array([""], pa.large_string()), digits.slice(1)])]
-
-
 def texts_of(chunk: pa.Table) -> tuple[pa.Array, pa.Array]:
     """-> (titles of one line, descriptions), large_string [N], none null."""
     attributes = column(chunk, "attributes")
@@ -81,31 +76,31 @@ def texts_of(chunk: pa.Table) -> tuple[pa.Array, pa.Array]:
 
 
 def _filled(texts: pa.Array) -> pa.Array:
-    """Trimmed texts, null where nothing is left."""
+    """Trimmed texts, null if nothing is left."""
     trimmed = pc.utf8_trim_whitespace(texts.cast(pa.large_string()))
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.large_string()), trimmed)
 
 
 def _attribute(attributes: pa.Array, key: str) -> pa.Array:
-    """The texts under a key of JSON objects, null where there is none; only rows that name it are parsed."""
+    """The texts under a key of JSON objects, null for objects without it; only rows that contain the key are parsed."""
     texts = attributes.cast(pa.large_string())
     rows = np.flatnonzero(pc.match_substring(texts, f'"{key}"').fill_null(False))
     values = np.full(len(texts), None, object)
     for row in rows.tolist():
         document = json.loads(texts[row].as_py())
         value = document.get(key) if isinstance(document, dict) else None
-        # JSON may escape half a surrogate pair, which no text file holds.
+        # JSON may escape half a surrogate pair, which a text file cannot contain.
         values[row] = value.encode(errors="replace").decode() if isinstance(value, str) else None
     return _filled(pa.array(values, pa.large_string()))
 
 
 def _quoted(texts: pa.Array) -> pa.Array:
-    """As JSON strings in ASCII."""
+    """The texts as JSON strings in ASCII."""
     return pa.array([encode_basestring_ascii(text) for text in texts.to_pylist()], pa.large_string())
 
 
 def _write_json(file: BinaryIO, lines: pa.Array, first: bool) -> None:
-    """Lines that each begin with a comma, the first of all with the brace instead."""
+    """Writes lines that each begin with a comma; the first line of all begins with the brace instead."""
     if first:
         file.write(b"{" + lines[0].as_py()[1:].encode())
         lines = lines.slice(1)

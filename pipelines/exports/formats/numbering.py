@@ -1,4 +1,4 @@
-"""The map of formats that name items by dense numbers: `items.parquet`, row n is item n, from 0 on by content_id."""
+"""The map of formats that name items by dense numbers: `items.parquet`, row n is item n, from 0 on, by content_id."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEVELS = b"fuseid.levels"
 
 
 def numbered(items: Iterable[pa.RecordBatch], folder: Path, info: ExportInfo) -> Iterator[tuple[np.ndarray, pa.Table]]:
-    """-> (numbers int64 [N], chunk of N items), while their map is written beside."""
+    """-> (numbers int64 [N], chunk of N items); also writes the map of the numbers."""
     with items_writer(folder, info) as write:
         for chunk in chunks(items, info):
             yield write(column(chunk, "content_id")), chunk
@@ -26,7 +26,8 @@ def numbered(items: Iterable[pa.RecordBatch], folder: Path, info: ExportInfo) ->
 
 @contextmanager
 def items_writer(folder: Path, info: ExportInfo) -> Iterator[Callable[[pa.Array], np.ndarray]]:
-    """-> what adds content_ids [N] to the map (number int64, content_id string) and gives their numbers, int64 [N]."""
+    """-> a function that adds content_ids [N] to the map (number int64, content_id string) and returns their numbers,
+    int64 [N]."""
     schema = pa.schema([("number", pa.int64()), ("content_id", pa.string())], {_LEVELS: str(info.levels)})
     written = 0
 

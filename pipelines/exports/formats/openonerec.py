@@ -1,4 +1,4 @@
-"""The form of OpenOneRec: Parquet of item numbers and codes, and of item numbers and captions.
+"""The format of OpenOneRec: Parquet of item numbers and codes, and of item numbers and captions.
 
 data/onerec_data/pretrain/item_understand.py (and every other script of data/onerec_data) reads `pid` and `sid` with
 `pandas.read_parquet`, takes an integer pid and the first three of a sid's codes, and writes the text that the column
@@ -66,5 +66,5 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> No
 
 
 def _filled(texts: pa.Array) -> pa.Array:
-    """Null where a text is nothing but white space."""
+    """Null for texts of only white space."""
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(texts), ""), pa.scalar(None, pa.string()), texts)

@@ -1,4 +1,4 @@
-"""Our own form: Parquet files of a million items each, with all that an ID is, for any reader of Parquet."""
+"""fuseid's own format: Parquet files of a million items each, with all parts of an ID, for any reader of Parquet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXTRA: tuple[str, ...] = ("kind", "sid")
 SORTED = True
 _ROWS_PER_FILE = 1_000_000
 _GROUPS_PER_FILE = 4
-# Of columns whose values repeat; looking for repeats in others is most of the time that writing takes.
+# Columns whose values repeat; looking for repeated values in the others would take most of the writing time.
 _DICTIONARIES = ["kind", "codes.list.element", "suffix"]
 
 

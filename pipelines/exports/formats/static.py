@@ -1,7 +1,7 @@
-"""The form of STATIC (youtube/static-constraint-decoding): a matrix of codes, sorted, from which it builds its index.
+"""The format of STATIC (youtube/static-constraint-decoding): a sorted matrix of codes, from which it builds its index.
 
-static_decoding/csr_utils.py (`build_static_index`) takes it as `fresh_sids` [N, L] and counts on the order without
-looking: an unsorted array gives a wrong index. Codes are without offsets; its `vocab_size` is the largest codebook.
+static_decoding/csr_utils.py (`build_static_index`) takes it as `fresh_sids` [N, L] and relies on the order without
+checking it: an unsorted array gives a wrong index. Codes are without offsets; its `vocab_size` is the largest codebook.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SIDS, DIGITS = "sids.npy", "sids_digit.npy"
 def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
     """`sids.npy`, int32 [N, L], `sids_digit.npy`, int32 [N, L + 1], and `items.parquet`, their content_ids by row.
 
-    Rows ascend by codes, then digit, then content_id. Memory holds one part of the sort; the arrays are written as
-    they come.
+    Rows are sorted by codes, then digit, then content_id. Memory holds one part of the sort; the arrays are written
+    part by part.
     """
     with (
         (folder / SIDS).open("wb") as sids,

@@ -1,9 +1,9 @@
-"""The form of TorchEasyRec: a generation of its SID bundle, from which its tool appends new items.
+"""The format of TorchEasyRec: a generation of its SID bundle, to which its tool appends new items.
 
 tzrec/utils/sid/bundle.py lays a bundle out as `<root>/<generation>/<artifact>/part-*.parquet` with a manifest that is
 written last; tzrec/tools/sid/resolve_sid_collisions.py (`--output_path DIR --from_generation v1`) reads item_to_sid
 (item_id, origin_codebook, codebook, index) and sid_to_items (codebook, itemids), one row for each ID, ascending.
-`offset_codebook` is the codes in one vocabulary, each level behind the one before it.
+`offset_codebook` has the codes in one vocabulary, each level after the one before it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from fuseid.pipelines.exports.columns import (
     matrix,
     suffixes_of,
 )
+from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.exports.formats.by_codes import Part, by_codes
 from fuseid.pipelines.streams.prefetch import in_background
 
@@ -89,9 +90,9 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> No
 def write_delta(changes: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> None:
     """Adds `delta_item_to_sid` and `delta_sid_to_items` to the generation that `write` left in `folder`.
 
-    changes: what became of items since an earlier export. The first holds the items that were added or whose ID
-    changed; the second all IDs that gained or lost an item, whole as they are now, with no items where none is left
-    (TorchEasyRec itself only appends). Memory grows with the changes.
+    changes: of items since an earlier export. The first table has the items that were added or whose ID changed; the
+    second has all IDs that gained or lost an item, with all items that they have now, which may be none (TorchEasyRec
+    itself only appends). Memory grows with the changes.
     """
     given, touched = [pa.array([], pa.string())], [np.empty((0, info.levels), np.int32)]
     for batch in changes:
@@ -160,12 +161,11 @@ def _manifest_path(folder: Path) -> Path:
 
 
 def _write_manifest(folder: Path, info: ExportInfo, most: int) -> None:
-    """The bundle's own manifest; its id is a hash of the files, where TorchEasyRec draws one."""
+    """The bundle's own manifest; its id is a hash of the files, where TorchEasyRec makes a random one."""
     paths = sorted((folder / GENERATION).glob("*/part-0.parquet"))
     digest = hashlib.blake2b(info.tokenizer_id.encode(), digest_size=16)
     for path in paths:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
+        digest.update(bytes.fromhex(file_hash(path)))
     document = {
         "bundle_uuid": digest.hexdigest(),
         "codebook": list(info.codebook_sizes),

@@ -1,9 +1,9 @@
-"""The form of GRID: gzipped TFRecords of users' item numbers, the target the last of each.
+"""The format of GRID: gzipped TFRecords of users' item numbers, the target the last of each.
 
 Its src/data/loading/components/iterators.py reads `training/`, `evaluation/` and `testing/` as `*.tfrecord.gz`, takes
 the kind of each feature from the first record, and looks `sequence_data` up in the columns of `semantic_ids.pt`
 (`fuseid export ids --format grid`); its label is the last item. Its collate function cuts every sequence of the
-training split into all of its parts, so the last event of a user, with all before it, is all it wants.
+training split into all of its parts, so it needs only the last event of a user, with all events before it.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ _USERS = pa.schema([("number", pa.int64()), ("user_id", pa.string())])
 
 
 def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) -> None:
-    """`training/part-00000.tfrecord.gz` and so on, with `user_id` a number; `users/part-00000.parquet` says whose.
+    """`training/part-00000.tfrecord.gz` and so on, in which `user_id` is a number; `users/part-00000.parquet` maps it
+    to the user.
 
-    Kept columns are features: whole numbers, other numbers, texts, or lists of these; anything else is JSON.
+    Kept columns are features: integers, other numbers, texts, or lists of these; anything else is JSON.
     """
     users: dict[int, str] = {}
     for split, group in groupby(chunks, key=lambda examples: examples.split):
         path = folder / FOLDERS[split] / f"part-{shard:05d}.tfrecord.gz"
         path.parent.mkdir(exist_ok=True)
-        # Neither a name nor a time in its header.
+        # Its header has neither a name nor a time.
         with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
             for examples in group:
                 users.update(zip(examples.users_E.tolist(), examples.user_ids.to_pylist(), strict=True))
@@ -96,7 +97,7 @@ def _records(examples: Examples) -> Iterator[bytes]:
         features["user_id"].int64_list.value.append(user)
         for name, value, (kind, convert) in zip(names, kept, feature_of, strict=True):
             one = getattr(features[name], kind)
-            # An empty feature has its kind, too: the first record tells the kinds.
+            # An empty feature has a kind, too: readers take the kinds from the first record.
             one.SetInParent()
             if value is not None:
                 one.value.extend(convert(value))
@@ -104,7 +105,7 @@ def _records(examples: Examples) -> Iterator[bytes]:
 
 
 def _feature(kind: pa.DataType) -> tuple[str, Any]:
-    """Where values of an Arrow type go, and how."""
+    """The field of a feature for values of an Arrow type, and the conversion to it."""
     nested = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     inner = kind.value_type if nested else kind
     one: Callable[[Any], Any]
@@ -125,8 +126,8 @@ def _feature(kind: pa.DataType) -> tuple[str, Any]:
 
 @cache
 def example_message() -> Any:
-    """The class of `tf.train.Example`, from its published definition (tensorflow/core/example/*.proto), in a pool of
-    its own, so that TensorFlow may bring the same along."""
+    """The class of `tf.train.Example`, from its published definition (tensorflow/core/example/*.proto), in a separate
+    pool, so that TensorFlow may define the same class."""
     types = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
 

@@ -1,4 +1,4 @@
-"""Chat form: a line of JSON an example, the history as the user's message, the target as the assistant's."""
+"""Chat format: one line of JSON per example; the history is the user's message, the target the assistant's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESERVED = ("messages", "target", "target_timestamp")
 
 def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) -> None:
     """`train-00000.jsonl`, `valid-...` and `test-...`. IDs are the vocabulary's tokens, `<a_12><b_240><c_7><d_0>`, the
-    last the collision digit; those of a history are parted by spaces."""
+    last the collision digit; the IDs of a history are separated by spaces."""
     for split, group in groupby(chunks, key=lambda examples: examples.split):
         with (folder / f"{split}-{shard:05d}.jsonl").open("w", encoding="utf-8", newline="\n") as file:
             for examples in group:
@@ -27,7 +27,7 @@ def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) ->
 
 
 def finish(folder: Path, items: Items) -> None:
-    """Nothing is left to do."""
+    """Nothing to do."""
 
 
 def _lines(examples: Examples, items: Items) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The form of MiniOneRec: a CSV a split, whose lists are Python literals, as its data.py reads them.
+"""The format of MiniOneRec: one CSV per split, whose lists are Python literals, as its data.py reads them.
 
 Its data.py takes `history_item_sid` and `item_sid`, the tokens of IDs, `history_item_id` and `item_id`, the numbers of
 items, and `history_item_title` and `item_title`; sft.py and rl.py are each given the one CSV of a split.
@@ -36,7 +36,8 @@ def titles(rows: pa.Table) -> pa.Array:
 
 
 def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) -> None:
-    """`train-00000.csv` and so on, which `finish` joins. Kept columns come last; what is no text or number is JSON."""
+    """`train-00000.csv` and so on, which `finish` joins. Kept columns come last; values other than text and numbers are
+    JSON."""
     for split, group in groupby(chunks, key=lambda examples: examples.split):
         with (folder / f"{split}-{shard:05d}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -47,7 +48,7 @@ def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) ->
 
 
 def finish(folder: Path, items: Items) -> None:
-    """`train.csv`, `valid.csv` and `test.csv` of the parts."""
+    """Joins the parts into `train.csv`, `valid.csv` and `test.csv`."""
     for split in SPLITS:
         with (folder / f"{split}.csv").open("wb") as whole:
             for number, part in enumerate(sorted(folder.glob(f"{split}-*.csv"))):

@@ -1,4 +1,4 @@
-"""Our own form: one row an example, with its history and target as content_ids and as codes."""
+"""fuseid's own format: one row per example, with its history and target as content_ids and as codes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESERVED = tuple(EXAMPLES.names)
 
 
 def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) -> None:
-    """`part-00000.parquet`, a row group a chunk, so that each group is of one split."""
+    """`part-00000.parquet`, with one row group per chunk, so that each group belongs to one split."""
     writer = None
     for examples in chunks:
         table = _table(examples, items)
@@ -51,12 +51,12 @@ def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) ->
 
 
 def finish(folder: Path, items: Items) -> None:
-    """Nothing is left to do."""
+    """Nothing to do."""
 
 
 def _few(schema: pa.Schema) -> list[str]:
-    """Columns that are written as dictionaries and places in them. A history repeats most of the one before it: as they
-    are, its values compress to half of what a dictionary's bit-packed places do. Times hardly recur otherwise."""
+    """Columns that are written with a dictionary. Not those of histories: a history repeats most of the one before it,
+    and plain values compress to half the size of a dictionary's bit-packed indexes. Times rarely repeat otherwise."""
     flat = [field.name for field in schema if not (pa.types.is_nested(field.type) or pa.types.is_temporal(field.type))]
     return [*flat, "target_codes.list.element"]
 

@@ -1,4 +1,4 @@
-"""Tar shards of WebDataset: a JSON file an example, for loaders that stream."""
+"""Tar shards of WebDataset: one JSON file per example, for loaders that stream."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ RESERVED = ("items", "codes", "timestamps", "target", "target_codes", "target_ti
 
 
 def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) -> None:
-    """`train-00000.tar`, `valid-...` and `test-...` of members `00000-000000000.json`: shard and place in it. Their
-    headers say nothing of when, where or by whom they were made."""
+    """`train-00000.tar`, `valid-...` and `test-...` with members `00000-000000000.json`: shard and position in it.
+    Their headers contain no times, users or hosts."""
     for split, group in groupby(chunks, key=lambda examples: examples.split):
         path = folder / f"{split}-{shard:05d}.tar"
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -34,12 +34,12 @@ def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) ->
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
                     number += 1
-                # tarfile remembers every member it has written.
+                # tarfile keeps a list of all members written, which would grow.
                 tar.members = []  # type: ignore[attr-defined]
 
 
 def finish(folder: Path, items: Items) -> None:
-    """Nothing is left to do."""
+    """Nothing to do."""
 
 
 def _facts(examples: Examples, items: Items) -> Iterator[dict[str, Any]]:

@@ -35,7 +35,7 @@ def test_every_item_gets_the_text_of_its_codes_and_the_projection_is_the_ledger(
         assert tokenizer.encode(np.array([row["fused"]], np.float32))[0].tolist() == row["codes"]
 
 
-def test_of_items_with_the_same_codes_the_first_by_name_keeps_the_bare_id(fitted):
+def test_of_items_with_equal_codes_the_first_by_content_id_has_no_suffix(fitted):
     groups: dict[str, list[str]] = {}
     for _, sid in sorted(fitted.ledger().items()):
         groups.setdefault(base(sid), []).append(sid)
@@ -44,7 +44,7 @@ def test_of_items_with_the_same_codes_the_first_by_name_keeps_the_bare_id(fitted
         assert group == [start, *(f"{start}.{digit}" for digit in range(1, len(group)))]
 
 
-def test_items_of_later_runs_take_the_next_digits_whatever_their_names(bare, cluster):
+def test_items_of_later_runs_take_the_next_suffixes_whatever_their_content_ids(bare, cluster):
     vector = np.arange(1, 9, dtype=np.float32)
     bare.ingest_vectors(cluster(40))
     bare.fit()
@@ -65,7 +65,7 @@ def test_an_id_is_never_given_again_and_returns_with_its_item(fitted, cluster):
     fitted.store().delete("contents", gone)
     assert fitted.rows().keys() == before.keys() - set(gone)
 
-    # Others with the very same vectors take the next digits,
+    # Others with equal vectors take the next suffixes,
     fitted.ingest_vectors({f"copy-{name}": vectors[name] for name in gone})
     after = fitted.ledger()
     assert {name: after[name] for name in before} == before
@@ -73,7 +73,7 @@ def test_an_id_is_never_given_again_and_returns_with_its_item(fitted, cluster):
     assert not copies & set(before.values())
     assert {base(after[f"copy-{name}"]) for name in gone} == {base(before[name]) for name in gone}
 
-    # and who comes back has what it had.
+    # and an item that returns has its former ID.
     fitted.ingest_vectors({name: vectors[name] for name in gone})
     assert {name: fitted.ids()[name] for name in gone} == {name: before[name] for name in gone}
 
@@ -108,6 +108,7 @@ def test_ids_depend_neither_on_order_nor_on_blocks_nor_on_waves(tmp_path_factory
 COUNTER = itertools.count()
 
 
+@pytest.mark.slow
 def test_fit_and_ids_of_pictures_and_words_depend_on_neither_order_nor_waves(workspace):
     rows = [{"content_id": f"p{i}", "uri": workspace.picture(f"{i}.png", i % 4), "caption": f"{i}"} for i in range(6)]
     rows += [{"content_id": f"q{i}", "uri": f"{i % 4}.png"} for i in range(6)] + workspace.captions(6)
@@ -192,7 +193,7 @@ def test_a_tokenizer_of_another_fusion_is_refused_and_both_are_named(fitted, clu
 
 
 @pytest.mark.parametrize("name", ["rq-kmeans-0000000000000000", "nonsense", "fusion-00", "rq-kmeans-../../x", ""])
-def test_a_tokenizer_that_there_is_not_is_refused(fitted, name):
+def test_an_unknown_tokenizer_is_refused(fitted, name):
     if name:
         with pytest.raises(ArtifactError) as caught:
             assign(fitted.uri(), fitted.settings(), name)

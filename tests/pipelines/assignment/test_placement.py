@@ -39,7 +39,7 @@ Rows = dict[str, dict[str, Any]]
 
 
 def runs_of_items() -> list[dict[str, np.ndarray]]:
-    """Sixty items each, close together; twenty have the very vector of others, of the same run or one before."""
+    """Sixty items per run, close together; twenty have the vector of another item, of that run or an earlier one."""
     generator = np.random.default_rng(11)
     pool: list[np.ndarray] = []
     runs = []
@@ -54,7 +54,7 @@ def runs_of_items() -> list[dict[str, np.ndarray]]:
 
 @dataclass
 class History:
-    """By policy the ledger after each run, and what each run said of it."""
+    """By policy, the ledger after each run and the notes of each run."""
 
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     tokenizers: dict[str, RQKMeans] = field(default_factory=dict)
@@ -157,7 +157,7 @@ def test_one_id_has_several_items_only_where_that_is_asked_for(quiet, name):
 
 
 @each_policy
-def test_digits_of_a_bucket_count_up_from_run_to_run_and_in_the_order_of_names(quiet, name):
+def test_suffixes_of_a_bucket_count_up_by_run_and_content_id(quiet, name):
     given: dict[str, list[tuple[int, int, str]]] = {}  # by bucket: digit, run, name
     for run in range(3):
         first_of: dict[str, str] = {}
@@ -189,7 +189,7 @@ def test_codes_are_the_tokenizers_own_or_cost_what_the_ledger_says(quiet, name):
 
 
 @reassigning
-def test_buckets_hold_what_they_may_and_beyond_that_only_who_found_no_room(quiet, name):
+def test_only_items_that_found_no_room_exceed_the_capacity_of_a_bucket(quiet, name):
     policy = POLICIES[name]
     over = [row for row in quiet.last(name).values() if (row["suffix"] or 0) >= policy.bucket_capacity]
     assert all(row["moved_error"] is None for row in over)
@@ -198,7 +198,7 @@ def test_buckets_hold_what_they_may_and_beyond_that_only_who_found_no_room(quiet
     assert sum(said) == len({row["sid"] for row in over} if repeated else over)
 
 
-def test_of_items_of_other_content_reassign_leaves_few_with_the_same_codes(quiet):
+def test_reassign_leaves_few_different_items_with_the_same_codes(quiet):
     def colliding(name: str) -> int:
         content = {row["fused_fp"]: row["base"] for row in quiet.last(name).values()}
         sizes = Counter(content.values())
@@ -208,7 +208,7 @@ def test_of_items_of_other_content_reassign_leaves_few_with_the_same_codes(quiet
     assert colliding("reassign, share") < 0.3 * colliding("suffix, share")
 
 
-def test_what_a_run_says_is_what_the_ledger_holds(quiet):
+def test_the_notes_of_a_run_agree_with_the_ledger(quiet):
     for run in range(3):
         new = {name: quiet.new_rows(name, run) for name in POLICIES}
         before = {name: quiet.ledgers[name][run - 1] if run else {} for name in POLICIES}
@@ -238,7 +238,8 @@ class PowerCut(Exception):
     pass
 
 
-def test_ids_are_the_same_in_any_order_in_any_parts_and_after_killed_runs(workspaces, quiet, monkeypatch):
+@pytest.mark.slow
+def test_ids_do_not_depend_on_order_partitions_or_killed_runs(workspaces, quiet, monkeypatch):
     small = {
         (assigning, "_ROWS_PER_PARTITION"): 20,
         (assigning, "_SPILLED"): 15,
@@ -256,7 +257,7 @@ def test_ids_are_the_same_in_any_order_in_any_parts_and_after_killed_runs(worksp
     def after_a_killed_one(store: Any, tokenizer: RQKMeans, policy: Policy, notes: list[str]) -> None:
         run = next(calls) // len(POLICIES)
         monkeypatch.setattr(ledger, "_ROWS_PER_KEY", [0, 0, 10**9][run])  # by index, then by scans
-        # A run that gave no ID binds nobody, not even to its policy.
+        # A run that gave no ID has no effect, not even by its policy.
         other = Policy("none" if policy.collisions == "reassign" else "reassign")
         with monkeypatch.context() as patch:
             patch.setattr(ledger.GrowingLedger, ["reader", "give", "reader"][run], cut)
@@ -270,10 +271,10 @@ def test_ids_are_the_same_in_any_order_in_any_parts_and_after_killed_runs(worksp
     assert found.ledgers == quiet.ledgers
 
 
-# With a champion: the policy of the config, what a nightly run says, and what reads IDs that several items have.
+# With a champion: the policy of the config, the notes of a later run, and the readers of IDs that several items share.
 
 
-def test_a_nightly_run_goes_on_with_the_policy_that_began_and_says_so(bare, cluster):
+def test_a_later_run_keeps_the_first_policy_and_notes_it(bare, cluster):
     bare.ingest_vectors(cluster(60))
     bare.fit(tokenizer={"collisions": "none"})
     before = bare.ids()
@@ -287,7 +288,7 @@ def test_a_nightly_run_goes_on_with_the_policy_that_began_and_says_so(bare, clus
     ids = bare.ids()
     assert {name: ids[name] for name in before} == before
     assert not [sid for sid in ids.values() if "." in sid]
-    # With the policy of the database, or one that differs in what it does not use, there is nothing to say.
+    # With the policy of the database, or one that differs only in unused settings, there is no note.
     for keys in ({"collisions": "none"}, {"collisions": "none", "bucket_capacity": 7}):
         config = bare.settings(clip=None, tokenizer=keys)
         assert not [note for note in assign(bare.uri(), config).notes if "goes on" in note]
@@ -321,7 +322,7 @@ def test_items_that_share_an_id_are_all_found_by_it(sharing):
         assert sorted(catalog.search(sid=prefix, k=100)["content_id"].to_pylist()) == sorted(below)
 
 
-def test_explaining_counts_and_shows_those_that_share_the_id(sharing):
+def test_explain_counts_and_shows_the_items_that_share_the_id(sharing):
     ids = sharing.ids()
     facts = explain(sharing.uri(), "v003", examples=100)
     (entry,) = facts["ids"]
@@ -341,7 +342,7 @@ def test_an_export_has_a_row_for_each_item_and_says_that_ids_are_shared(sharing,
     assert {row["content_id"]: row["sid"] for row in rows} == sharing.ids()
 
 
-def test_content_that_was_deleted_has_its_id_again_when_it_returns_under_another_name(sharing, cluster):
+def test_deleted_content_gets_its_id_back_under_another_name(sharing, cluster):
     before = sharing.ids()
     sharing.store().delete("contents", ["v003", "copy-v003"])
     vectors = cluster(60)

@@ -39,7 +39,7 @@ def database(folder: Path, seed: int) -> str:
 def events(folder: Path) -> Path:
     """Walks on a ring of the items."""
     ring = ITEMS - NEW
-    # Squares, so that some places are passed more often than others, and all by somebody.
+    # Squares, so that some items are visited more often than others, and each by some user.
     walks = [[(user * user + step) % ring for step in range(8)] for user in range(USERS)]
     for user in range(NEW):
         walks[user][-1] = ring + user

@@ -1,4 +1,4 @@
-"""A small world: items on a ring, whose users walk it one step at a time, and a setting that learns it in seconds."""
+"""Items on a ring, users who move along it one step at a time, and a setting that learns this in seconds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUICK = Setting(
 
 
 def walks(starts: np.ndarray) -> TestHistories:
-    """Histories of three steps on the ring, and the fourth."""
+    """Histories of three steps on the ring, with the fourth as the target."""
     steps = (starts[:, None] + np.arange(4)) % (ITEMS - COLD)
     return TestHistories(
         steps[:, :3].astype(np.int32), steps[:, 3], np.array([f"u{n}" for n in range(len(starts))], object)
@@ -40,14 +40,14 @@ def quick() -> Setting:
 
 @pytest.fixture(scope="session")
 def ids() -> Ids:
-    """Two items for each of twenty pairs of codes, told apart by the digit."""
+    """Two items for each of twenty pairs of codes, distinguished by the suffix."""
     rows = np.arange(ITEMS)
     return Ids("semantic", np.column_stack([rows % 4, rows // 4 % 5, rows // 20]).astype(np.int32), SIZES)
 
 
 @pytest.fixture(scope="session")
 def data() -> Data:
-    """The ring without its last four items: nobody met those in training, and four test examples ask for them."""
+    """The ring without its last four items: they are not in the training split, but targets of four test examples."""
     ring = ITEMS - COLD
     test = walks(np.arange(ring))
     cold = TestHistories(test.history_EH[:COLD], ring + np.arange(COLD), np.array(["x", "x", "y", "z"], object))

@@ -1,4 +1,4 @@
-"""Controls keep what a control must keep: how many codes there are, that IDs are unique, and nothing of the content."""
+"""Controls keep the number of codes and unique IDs, and nothing of the content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZES = (8, 6)
 
 
 def semantic(count: int = 60) -> Ids:
-    """Unique IDs: digits tell apart what has the same codes."""
+    """Unique IDs: suffixes distinguish items with the same codes."""
     rows = np.arange(count)
     return Ids("semantic", np.column_stack([rows % 4, rows // 4 % 5, rows // 20]).astype(np.int32), SIZES)
 
@@ -29,7 +29,7 @@ def test_random_ids_are_the_same_ids_of_other_items(seed):
 
 
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=60, unique=True), st.integers(0, 5))
-def test_hashed_ids_are_unique_within_the_sizes_and_a_matter_of_the_name_alone(names, seed):
+def test_hashed_ids_are_unique_and_depend_on_the_content_id_alone(names, seed):
     found = hashed_ids(names, SIZES, seed).codes_NM
     assert len({tuple(row) for row in found}) == len(names)
     assert (found[:, :-1] >= 0).all()
@@ -38,7 +38,7 @@ def test_hashed_ids_are_unique_within_the_sizes_and_a_matter_of_the_name_alone(n
     assert (turned[:, :-1] == found[:, :-1]).all()
 
 
-def test_digits_of_hashed_ids_begin_at_none_and_leave_no_gap():
+def test_suffixes_of_hashed_ids_have_no_gap():
     found = hashed_ids([f"i{n}" for n in range(400)], SIZES, 0).codes_NM
     for codes in np.unique(found[:, :-1], axis=0):
         digits = found[(found[:, :-1] == codes).all(1), -1]
@@ -53,6 +53,6 @@ def test_hashes_spread_over_all_codes_evenly():
     assert abs(np.corrcoef(found[:, 0], found[:, 1])[0, 1]) < 0.05
 
 
-def test_ids_check_their_levels():
+def test_ids_of_a_wrong_number_of_levels_are_refused():
     with pytest.raises(ValueError, match="2 levels"):
         Ids("x", np.zeros((3, 2), np.int32), SIZES)

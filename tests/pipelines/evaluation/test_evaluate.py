@@ -1,9 +1,12 @@
-"""The whole way: a database, an export of sequences, models trained on it, and a document that adds up."""
+"""A whole evaluation: a database, an export of sequences, models trained on it, and a consistent document."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +15,7 @@ import pytest
 from fuseid.apps.evaluate_text import print_evaluation
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.evaluation.evaluate import evaluate
+from fuseid.pipelines.evaluation.settings import _NAMED as named_settings
 from fuseid.pipelines.evaluation.tables import head_border
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.store.store import Store
@@ -71,12 +75,12 @@ def test_differences_are_those_of_the_means(document):
         assert row["low"] <= row["value"] <= row["high"]
 
 
-def test_with_the_trie_nothing_is_invalid_whatever_the_ids(document, other):
+def test_with_the_trie_no_generated_id_is_invalid(document, other):
     assert [one["ids"] for one in document["ids"]] == ["semantic", "random", "hashed", other]
     assert {one["invalid_trie"] for one in document["ids"]} == {0}
 
 
-def test_new_items_are_all_found_among_themselves(document):
+def test_cold_items_ranked_among_themselves_are_all_found(document):
     """Five of them, and lists of ten."""
     assert value(document, "cold among cold", "semantic", "recall@10") == 1
 
@@ -93,6 +97,7 @@ def test_popularity_is_counted_in_the_training_split(document, made):
     assert value(document, "all", "most popular", "recall@10") == pytest.approx(np.mean(hits))
 
 
+@pytest.mark.slow
 def test_a_second_run_gives_the_same_document(document, make):
     def timeless(found):
         found = json.loads(json.dumps(found))
@@ -129,12 +134,12 @@ def test_the_head_is_the_most_popular_fifth_without_ties():
         ({"users": 1}, "--users takes 2 or more, got 1"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(made, options, message):
+def test_invalid_options_are_refused(made, options, message):
     with pytest.raises(BadInput, match=message):
         evaluate(str(made / "db"), made / "sequences", **options)
 
 
-def test_folders_that_are_no_sequences_of_this_database_are_refused(made, tmp_path):
+def test_sequences_of_another_database_or_format_are_refused(made, tmp_path):
     export_ids(str(made / "db"), tmp_path / "ids")
     with pytest.raises(BadInput, match="holds no sequences as Parquet"):
         evaluate(str(made / "db"), tmp_path / "ids")
@@ -143,3 +148,45 @@ def test_folders_that_are_no_sequences_of_this_database_are_refused(made, tmp_pa
     (tmp_path / "x").mkdir()
     with pytest.raises(BadInput, match="another database"):
         evaluate(database(tmp_path / "x", 1), made / "sequences")
+
+
+# The command
+
+EVALUATE = ("evaluate", "--db", "db", "--sequences", "sequences")
+
+
+@pytest.fixture
+def directory(made: Path) -> Path:
+    return made
+
+
+def test_the_command_prints_as_text_what_it_gives_as_json(as_json, as_text, short, monkeypatch):
+    monkeypatch.setitem(named_settings, "tiny", short)
+    # One processor: the models are trained in this process, which knows that setting.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    found = as_json(*EVALUATE, "--against", "hashed", "--seeds", "1", "--users", "10")
+    assert (found["seeds"], found["examples"]["users"]) == (1, 10)
+    assert {row["against"] for row in found["differences"]} == {"hashed"}
+    out = as_text(*EVALUATE, "--against", "hashed", "--seeds", "1", "--users", "10")
+    for row in found["measures"]:
+        if row["low"] is not None:
+            assert f"{100 * row['value']:.2f} ({100 * row['low']:.2f} to {100 * row['high']:.2f})" in out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--setting", "huge"], "unknown setting 'huge'; there are tiny and small"),
+        (["--against", "nothing"], "unknown control 'nothing'"),
+        (["--tokenizer", "rq-kmeans-0000"], "export them with --tokenizer"),
+    ],
+)
+def test_a_wrong_option_is_refused_in_one_line(refused, more, message):
+    assert message in refused(*EVALUATE, *more)
+
+
+def test_a_changed_folder_is_refused_in_one_line(refused, made, tmp_path):
+    folder = shutil.copytree(made / "sequences", tmp_path / "changed")
+    with (folder / "part-00000.parquet").open("ab") as file:
+        file.write(b"more")
+    assert "is not what its manifest says" in refused("evaluate", "--db", "db", "--sequences", folder)

@@ -1,4 +1,4 @@
-"""Reading exported sequences: every history as a plain loop would cut it, and draws that are always the same."""
+"""Reading exported sequences: histories equal those of a plain loop, and samples are always the same."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ rows_of = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(SPLITS), hi
 
 @settings(deadline=None, max_examples=40)
 @given(rows_of, st.integers(1, 4))
-def test_examples_are_those_of_the_files(tmp_path_factory, rows, history):
+def test_examples_equal_those_in_the_files(tmp_path_factory, rows, history):
     rows = [("a", "train", [0], 1), *rows, ("b", "test", [2, 1], 0)]
     found = read(write(tmp_path_factory.mktemp("s"), rows), history)
     for split in ("train", "valid", "test"):
@@ -77,7 +77,7 @@ def test_draws_are_even_without_repeats_and_always_the_same(many):
     assert (len(found.train), len(found.valid), len(found.test)) == (100, 7, 400)
     assert (found.train.history_EH == again.train.history_EH).all()
     assert (found.targets_N == whole.targets_N).all()
-    # A hundred of four hundred rows over fifty users of eight rows each: no user is left out or taken whole by much.
+    # A hundred of four hundred rows over fifty users of eight rows each: about two rows of each user.
     counts = np.unique(found.train.user_E, return_counts=True)[1]
     assert len(counts) > 35
     assert counts.max() <= 7
@@ -90,7 +90,7 @@ def test_a_limit_of_users_takes_all_examples_of_some_and_fewer_of_them_are_a_par
     assert len(read(many, users=10).test) == 80
 
 
-def test_what_cannot_be_used_is_refused_by_name(tmp_path):
+def test_unusable_sequences_are_refused_by_name(tmp_path):
     with pytest.raises(BadInput, match="no example of the train split"):
         read(write(tmp_path / "no-train", [("a", "test", [1], 2)]))
     with pytest.raises(BadInput, match="no example of the test split"):

@@ -24,7 +24,7 @@ def test_value_and_spread_are_those_of_the_seeds(seeds, users, number):
             assert own.mean(0).min() - 1e-9 <= found.low <= found.high <= own.mean(0).max() + 1e-9
 
 
-def test_a_paired_difference_is_far_surer_than_its_two_sides():
+def test_a_paired_difference_has_a_narrower_interval_than_its_two_sides():
     generator = np.random.default_rng(0)
     control = generator.random((1, 3, 200))
     own = control + 0.02 + 0.01 * generator.standard_normal(control.shape)
@@ -36,7 +36,7 @@ def test_a_paired_difference_is_far_surer_than_its_two_sides():
 
 
 def test_examples_of_one_user_are_drawn_together():
-    """Fifty copies of each of eight users' values say no more than the eight do."""
+    """Fifty copies of the values of each of eight users give no more information than the eight."""
     values = np.random.default_rng(1).random((1, 1, 8))
     users = np.arange(8)
     [alone] = estimates(values, users)

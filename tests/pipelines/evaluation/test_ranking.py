@@ -1,4 +1,4 @@
-"""Measures at item level, against brute force over every order of what ties."""
+"""Measures at item level, against brute force over every order of ties."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lists(draw):
 
 
 def every_order(codes_NM: np.ndarray, generated: np.ndarray) -> list[list[int]]:
-    """All ranked lists of items that a list of IDs stands for: each ID in turn, its items in every order."""
+    """All ranked lists of items that a list of IDs may mean: each ID in turn, its items in every order."""
     orders: list[list[int]] = [[]]
     for code in dict.fromkeys(map(tuple, generated.tolist())):
         named = [item for item, own in enumerate(codes_NM.tolist()) if tuple(own) == code]
@@ -34,7 +34,7 @@ def every_order(codes_NM: np.ndarray, generated: np.ndarray) -> list[list[int]]:
 
 
 @given(lists(), st.integers(1, 8))
-def test_measures_are_the_mean_over_every_order_of_what_ties(drawn, k):
+def test_measures_are_the_mean_over_every_order_of_ties(drawn, k):
     codes_NM, generated, targets = drawn
     buckets = IdIndex(codes_NM)
     before, same = places(buckets.find(generated), buckets.of_N[targets], buckets.sizes_G)
@@ -66,14 +66,14 @@ def test_popularity_ranks_by_count_and_ties_equal_counts(counts):
         assert same[item] == counts.count(count)
 
 
-def test_figures_by_hand():
+def test_measures_equal_those_worked_out_by_hand():
     before, same = np.array([0, 4, 9, 10, 3, 0]), np.array([1, 1, 1, 1, 4, 0])
     assert recall(before, same, 5).tolist() == [1, 1, 0, 0, 0.5, 0]
     assert recall(before, same, 10).tolist() == [1, 1, 1, 0, 1, 0]
     assert ndcg(before, same, 5) == pytest.approx([1, 1 / log2(6), 0, 0, (1 / log2(5) + 1 / log2(6)) / 4, 0])
 
 
-def test_what_names_no_item_takes_no_place_and_the_first_of_two_counts():
+def test_invalid_ids_take_no_place_and_of_duplicates_the_first_counts():
     found = np.array([[-1, 2, -1, 0, 2, 1]])
     sizes = np.array([3, 1, 1])
     assert [places(found, np.array([target]), sizes) for target in (0, 1, 2)] == [

@@ -1,4 +1,4 @@
-"""A tiny T5 learns a pattern that anyone can see, the trie keeps it within the catalogue, and a seed says it all."""
+"""A tiny T5 learns a simple pattern, the trie keeps it within the catalogue, and the seed determines the result."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_cold_items_are_ranked_among_cold_items_alone(data: Data, outcome: Outco
     assert len(outcome.ranks.same_E) == len(data.sequences.test)
 
 
-def test_a_seed_says_it_all_and_another_says_something_else(data: Data, ids: Ids):
+def test_a_seed_determines_the_trial_and_another_seed_changes_it(data: Data, ids: Ids):
     short = replace(data, setting=replace(data.setting, steps=20, check_every=10))
     torch.manual_seed(1)
     first = run_trial(short, Trial(ids, 3), lambda steps: None)
@@ -64,17 +64,18 @@ def test_a_seed_says_it_all_and_another_says_something_else(data: Data, ids: Ids
     assert not same(run_trial(short, Trial(ids, 4), lambda steps: None), first)
 
 
-def test_training_keeps_the_best_weights_and_stops_when_nothing_gets_better(data: Data, ids: Ids):
-    """Where validation walks the ring backwards, whatever is learned makes it worse."""
-    told: list[int] = []
+@pytest.mark.slow
+def test_training_keeps_the_best_weights_and_stops_early(data: Data, ids: Ids):
+    """Validation goes around the ring backwards, so training makes its loss worse."""
+    steps: list[int] = []
     backwards = replace(data.sequences.valid, target_E=data.sequences.valid.history_EH[:, 0].astype(np.int64))
     astray = Data(
         replace(data.sequences, valid=backwards), replace(data.setting, check_every=10, patience=2, steps=100)
     )
-    found = run_trial(astray, Trial(ids, 0), told.append)
+    found = run_trial(astray, Trial(ids, 0), steps.append)
     assert found.steps <= 70
-    assert sum(told) == 100, "what was not trained is told as done"
-    assert run_trial(data, Trial(ids, 0), told.append).loss < found.loss
+    assert sum(steps) == 100, "skipped steps are reported as done"
+    assert run_trial(data, Trial(ids, 0), steps.append).loss < found.loss
 
 
 class _Counted(Silent):
@@ -88,7 +89,8 @@ class _Counted(Silent):
         self.done += done
 
 
-def test_processes_side_by_side_change_nothing(data: Data, ids: Ids):
+@pytest.mark.slow
+def test_trials_in_parallel_processes_give_the_same_results(data: Data, ids: Ids):
     short = replace(data, setting=replace(data.setting, steps=10, check_every=5))
     trials = [Trial(ids, seed) for seed in range(3)]
     progress = _Counted()
@@ -97,7 +99,7 @@ def test_processes_side_by_side_change_nothing(data: Data, ids: Ids):
     assert progress.done == progress.total == 30
 
 
-def test_items_become_tokens_and_what_is_no_item_padding(ids: Ids):
+def test_items_become_tokens_and_missing_items_padding(ids: Ids):
     tokens = Tokens(ids)
     labels = tokens.labels(np.arange(len(ids.codes_NM)))
     assert (tokens.vocabulary.codes(labels.numpy()) == ids.codes_NM).all()
@@ -110,7 +112,7 @@ def test_items_become_tokens_and_what_is_no_item_padding(ids: Ids):
 
 
 @pytest.mark.parametrize("setting", [TINY, SMALL])
-def test_the_rate_rises_to_its_peak_and_falls_to_nothing(setting):
+def test_the_learning_rate_rises_to_its_peak_and_decays_to_zero(setting):
     rates = [rate(step, setting) for step in range(setting.steps)]
     peak = int(np.argmax(rates))
     assert max(rates) == 1

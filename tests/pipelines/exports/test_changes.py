@@ -1,4 +1,4 @@
-"""What changed between two exports: the old IDs and the changes together are the new IDs, however both came."""
+"""Changes between two exports: the old IDs and the changes together give the new IDs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_old_ids_and_changes_are_the_new_ids_and_numbers_are_places(old, new, ol
     assert applied == sids(new)
 
 
-def test_the_file_holds_nothing_but_changes_and_its_bytes_do_not_depend_on_the_batches(tmp_path):
+def test_the_file_holds_only_changes_and_the_same_bytes_for_any_batches(tmp_path):
     old = {f"v{i:02d}": (i % 3, i % 2) for i in range(40)}
     new = {f"v{i:02d}": (i % 3, (i + (i > 30)) % 2) for i in range(5, 45)}
     for name, sizes in (("one", (7, 3)), ("two", (100, 11))):

@@ -1,4 +1,4 @@
-"""The folder of an export: whole or not there, and its manifest finds out what was altered."""
+"""The folder of an export: complete or absent, and its manifest detects altered files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_manifest_names_every_file_with_its_size_hash_and_rows(written):
         (lambda folder: (folder / "manifest.json").write_text('{"files": []}'), "names no files"),
     ],
 )
-def test_what_is_missing_or_altered_is_named(written, damage, said):
+def test_a_missing_or_altered_file_is_named(written, damage, said):
     damage(written)
     with pytest.raises(BadInput, match=said):
         read_manifest(written)
@@ -73,7 +73,7 @@ def half_written(out: Path) -> None:
         raise ZeroDivisionError
 
 
-def test_what_fails_leaves_nothing_and_an_empty_folder_stays(tmp_path):
+def test_a_failure_leaves_nothing_and_an_empty_folder_stays(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("new", "empty"):
         with pytest.raises(ZeroDivisionError):
@@ -100,7 +100,7 @@ def test_a_link_to_an_empty_folder_is_filled_where_it_leads(tmp_path):
 LONG = "\u9805" * 85
 
 
-def test_a_name_as_long_as_a_name_may_be_is_made_and_a_longer_one_refused(tmp_path):
+def test_the_longest_folder_name_is_made_and_a_longer_one_refused(tmp_path):
     for name in (LONG, "a" + LONG[1:]):
         with new_folder(tmp_path / name) as folder:
             (folder / "a").write_text("a")
@@ -126,7 +126,7 @@ with new_folder(Path(sys.argv[1])) as folder:
 
 @pytest.fixture
 def filling() -> Iterator[Callable[[Path], tuple[subprocess.Popen, Path]]]:
-    """Begins to fill a folder in another process; -> the process, and its scratch folder."""
+    """Starts to fill a folder in another process; -> the process, and its scratch folder."""
     started = []
 
     def begin(out: Path) -> tuple[subprocess.Popen, Path]:
@@ -146,8 +146,8 @@ def hidden(parent: Path) -> set[str]:
     return {path.name for path in parent.iterdir() if path.name.startswith(".")}
 
 
-def test_what_a_killed_process_left_goes_with_the_next_one_and_what_a_live_one_fills_stays(filling, tmp_path):
-    """Also what others have named alike, and what belongs to a folder of a longer name."""
+def test_the_remains_of_a_killed_process_are_removed_and_those_of_a_live_one_kept(filling, tmp_path):
+    """Also files of others with similar names, and those of a folder with a longer name."""
     out = tmp_path / "out"
     others = {".out-mine", ".out-20240101", ".out-a.fuseid", ".out-link0000.fuseid"}
     (tmp_path / ".out-link0000.fuseid").symlink_to(tmp_path, target_is_directory=True)
@@ -169,7 +169,7 @@ def test_what_a_killed_process_left_goes_with_the_next_one_and_what_a_live_one_f
     assert [path.name for path in out.iterdir()] == ["whole"]
 
 
-def test_what_is_left_of_a_long_name_is_known_by_its_beginning(filling, tmp_path):
+def test_the_remains_of_a_long_name_are_known_by_its_beginning(filling, tmp_path):
     killed, left = filling(tmp_path / LONG)
     killed.kill()
     killed.wait()
@@ -178,7 +178,7 @@ def test_what_is_left_of_a_long_name_is_known_by_its_beginning(filling, tmp_path
         assert hidden(tmp_path) == {folder.name}
 
 
-def test_what_is_interrupted_removes_its_folder_itself(filling, tmp_path):
+def test_an_interrupted_export_removes_its_folder(filling, tmp_path):
     process, folder = filling(tmp_path / "out")
     assert folder.exists()
     process.send_signal(signal.SIGINT)

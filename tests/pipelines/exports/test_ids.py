@@ -17,19 +17,21 @@ from fuseid.pipelines.exports.snapshot import ITEMS
 from fuseid.pipelines.exports.tags import remove_tag, tags
 from fuseid.pipelines.promote import promote
 
+from .read_formats import read
+
 
 def contents_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def candidate_of(workspace: Any) -> str:
-    """A second tokenizer, whose IDs stand beside the champion's."""
+    """A second tokenizer, whose IDs are kept beside the champion's."""
     workspace.fit(tokenizer={"codebook_sizes": [2, 2]})
     return workspace.candidate()
 
 
 def move_on(workspace: Any, cluster: Any) -> None:
-    """Items go, items come, and another tokenizer is champion."""
+    """Removes items, adds items, and promotes another tokenizer."""
     workspace.store().delete("contents", ["v003", "v010"])
     workspace.ingest_vectors(cluster(9, seed=5, prefix="u"))
     promote(workspace.uri(), candidate_of(workspace), workspace.settings())
@@ -85,22 +87,22 @@ def test_deleted_items_are_not_exported_and_a_candidate_may_be(fitted, tmp_path)
 
 
 def test_every_format_holds_the_same_ids(fitted, tmp_path):
-    for name, format in FORMATS.items():
+    for name in FORMATS:
         export_ids(fitted.uri(), tmp_path / name, format=name)
-        found = format.read(tmp_path / name)
-        assert found.equals(FORMATS["parquet"].read(tmp_path / "parquet"))
+        found = read(name, tmp_path / name)
+        assert found.equals(read("parquet", tmp_path / "parquet"))
         assert len(found) == 60
 
 
-def test_a_catalogue_that_is_empty_by_now_is_exported_as_no_items(fitted, tmp_path):
+def test_a_catalogue_whose_items_were_all_deleted_is_exported_without_rows(fitted, tmp_path):
     fitted.store().delete("contents", sorted(fitted.rows()))
-    for name, format in FORMATS.items():
+    for name in FORMATS:
         assert export_ids(fitted.uri(), tmp_path / name, format=name)["items"] == 0
-        assert len(format.read(tmp_path / name)) == 0
+        assert len(read(name, tmp_path / name)) == 0
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_there_already_is_not_touched(fitted, tmp_path, kind):
+def test_an_existing_folder_is_not_touched(fitted, tmp_path, kind):
     out = tmp_path / "ids"
     if kind == "folder":
         out.mkdir()
@@ -112,7 +114,7 @@ def test_what_is_there_already_is_not_touched(fitted, tmp_path, kind):
     assert (out / "mine.txt" if kind == "folder" else out).read_text() == "mine"
 
 
-def test_an_empty_folder_is_taken(fitted, tmp_path):
+def test_an_empty_folder_is_filled(fitted, tmp_path):
     (tmp_path / "ids").mkdir()
     assert export_ids(fitted.uri(), tmp_path / "ids")["items"] == 60
 
@@ -139,13 +141,13 @@ def test_before_the_fit_there_is_nothing_to_export(bare, cluster, tmp_path):
     [
         ({"tokenizer_id": "rq-kmeans-00"}, ArtifactError, "rq-kmeans-00"),
         ({"format": "csv"}, BadInput, "'csv'; there are parquet, grid"),
-        ({"since": "export-1-1-rq"}, BadInput, "no export tagged 'export-1-1-rq'; there is none"),
+        ({"since": "export-1-1-rq"}, BadInput, "no export tagged 'export-1-1-rq'; its tags: none"),
         ({"since": "../../x y"}, BadInput, "no export tagged"),
         ({"manifest": Path("nowhere.json")}, BadInput, "cannot read the manifest nowhere.json"),
         ({"manifest": Path("m.json"), "format": "grid"}, BadInput, "names the format"),
     ],
 )
-def test_what_is_unknown_is_refused_and_nothing_is_made(fitted, tmp_path, asked, error, said):
+def test_unknown_names_are_refused_and_nothing_is_made(fitted, tmp_path, asked, error, said):
     with pytest.raises(error, match=said.replace(".", r"\.")):
         export_ids(fitted.uri(), tmp_path / "new" / "ids", **asked)
     with pytest.raises(StoreError, match="no database"):
@@ -173,7 +175,7 @@ def test_a_version_that_is_gone_is_named_and_nothing_is_made(fitted, cluster, tm
     fitted.store().dataset("contents").cleanup_old_versions(retain_versions=1)
     with pytest.raises(BadInput, match=r"has no version \d+ of contents"):
         export_ids(fitted.uri(), tmp_path / "again", manifest=tmp_path / "ids" / "manifest.json")
-    with pytest.raises(BadInput, match="there is none"):
+    with pytest.raises(BadInput, match="its tags: none"):
         export_ids(fitted.uri(), tmp_path / "again", since=tag)
     assert not (tmp_path / "again").exists()
 
@@ -195,11 +197,11 @@ def test_a_manifest_of_another_database_is_refused_even_where_it_has_such_versio
         ({"versions": {}}, "names no version of contents"),
         ({"versions": {"contents": -1}}, "has no version -1 of contents"),
         ({"format": "sequences"}, "no format is named 'sequences'"),
-        ({"tokenizer_id": "../../etc"}, "is no rq-kmeans id"),
+        ({"tokenizer_id": "../../etc"}, "is not a tokenizer's id"),
         ({"files": None}, "is no manifest"),
     ],
 )
-def test_a_manifest_that_says_what_is_not_so_is_refused_and_nothing_is_made(fitted, tmp_path, change, said):
+def test_a_manifest_with_false_entries_is_refused_and_nothing_is_made(fitted, tmp_path, change, said):
     manifest = export_ids(fitted.uri(), tmp_path / "ids")
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps(manifest | change))
@@ -216,7 +218,7 @@ def ids_of(folder: Path) -> dict[str, str]:
     return dict(zip(table["content_id"].to_pylist(), table["sid"].to_pylist(), strict=True))
 
 
-def test_what_changed_leads_from_the_old_ids_to_the_new_ones_also_of_another_tokenizer(fitted, cluster, tmp_path):
+def test_changes_lead_from_the_old_ids_to_the_new_ones_also_across_tokenizers(fitted, cluster, tmp_path):
     before = export_ids(fitted.uri(), tmp_path / "before")
     move_on(fitted, cluster)
     manifest = export_ids(fitted.uri(), tmp_path / "now", since=before["tag"])
@@ -262,22 +264,22 @@ def test_a_format_with_deltas_of_its_own_has_them_under_one_tokenizer(fitted, cl
     assert not [name for name in manifest["files"] if "delta" in name]
 
 
-def test_nothing_changed_since_a_moment_ago(fitted, tmp_path):
+def test_without_changes_the_delta_is_empty(fitted, tmp_path):
     tag = export_ids(fitted.uri(), tmp_path / "before")["tag"]
     manifest = export_ids(fitted.uri(), tmp_path / "now", since=tag)
     assert manifest["changes"] == {"added": 0, "removed": 0, "changed": 0}
     assert pq.read_table(tmp_path / "now" / "changes.parquet").num_rows == 0
 
 
-def test_progress_is_told_for_every_item(fitted, tmp_path):
-    told: dict[str, list[int]] = {}
+def test_progress_is_reported_for_every_item(fitted, tmp_path):
+    steps: dict[str, list[int]] = {}
 
     class Told:
         def begin(self, stage: str, total: int | None) -> None:
-            told[stage] = [total or 0, 0]
+            steps[stage] = [total or 0, 0]
 
         def advance(self, stage: str, done: int) -> None:
-            told[stage][1] += done
+            steps[stage][1] += done
 
     export_ids(fitted.uri(), tmp_path / "ids", progress=Told())
-    assert told == {"read": [60, 60], "write parquet": [60, 60]}
+    assert steps == {"read": [60, 60], "write parquet": [60, 60]}

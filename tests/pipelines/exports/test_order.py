@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fuseid.pipelines.exports.order import order_of
 
-# Few letters, so that texts share beginnings; a zero byte, which is what a text is filled up with.
+# Few letters, so that texts share beginnings; a zero byte, with which texts are padded.
 TEXTS = st.lists(st.text("ab\0ä\U0001f600", max_size=12))
 
 

@@ -1,7 +1,8 @@
-"""A snapshot: every item with its ID, sorted, from versions and a tokenizer that stay what they were."""
+"""A snapshot: every item with its ID, sorted, of fixed versions and a fixed tokenizer."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 from datetime import timedelta
@@ -19,16 +20,16 @@ from fuseid.pipelines.exports.ranges import Ranges
 from fuseid.pipelines.exports.snapshot import ITEMS, Snapshot
 from fuseid.pipelines.exports.tags import remove_tag, tags
 from fuseid.pipelines.promote import promote
-from fuseid.pipelines.store import indexes
+from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
 
 # In the order of their UTF-8 bytes, which is not that of any locale.
 NAMES = ["!", "0", "Z", "a", "a\n", "a b", "aa", "a" * 40, "b", "ä", "\u4e00", "\U0001f600"]
 
 
-@pytest.fixture
-def named(bare: Any) -> Any:
-    """Some fifty items, some of difficult names, two without an ID."""
+@pytest.fixture(scope="module")
+def named_once(make_workspace: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    bare = make_workspace(tmp_path_factory.mktemp("named"))
     generator = np.random.default_rng(3)
     names = [*NAMES, *(f"v{i:03d}" for i in range(36))]
     generator.shuffle(names)
@@ -42,6 +43,13 @@ def named(bare: Any) -> Any:
     return bare
 
 
+@pytest.fixture
+def named(named_once: Any, bare: Any) -> Any:
+    """Some fifty items, some of difficult names, two without an ID; made once and copied."""
+    shutil.copytree(named_once.uri(), bare.uri())
+    return bare
+
+
 def table_of(taken: Snapshot, *extra: str, **options: Any) -> pa.Table:
     columns = [*ITEMS.names, *extra]
     with taken.items(columns, **options) as (count, batches):
@@ -51,7 +59,7 @@ def table_of(taken: Snapshot, *extra: str, **options: Any) -> pa.Table:
 
 
 def candidate_of(workspace: Any) -> str:
-    """A second tokenizer, whose IDs stand beside the champion's."""
+    """A second tokenizer, whose IDs are kept beside the champion's."""
     workspace.fit(tokenizer={"codebook_sizes": [2, 2]})
     return workspace.candidate()
 
@@ -76,7 +84,7 @@ def test_items_are_those_of_the_ledger_sorted_however_they_are_cut(named, range_
 
 
 @pytest.mark.parametrize("copies", ["all", "some"])
-def test_out_of_order_they_are_the_same_items_with_the_columns_asked_for(named, copies):
+def test_unsorted_reading_gives_the_same_items_with_the_requested_columns(named, copies):
     if copies == "some":
         rows = named.store().dataset("contents").to_table(filter="content_id < 'v010'")
         nothing = pa.nulls(len(rows), pa.string())
@@ -106,7 +114,7 @@ def test_a_condition_selects_items_by_their_columns(named, range_bytes):
 
 
 @pytest.mark.parametrize("asked", [{"where": "nope = 1"}, {"where": "kind ="}, {"extra": ["nope"]}])
-def test_a_condition_or_column_that_is_none_is_refused_in_one_line(fitted, asked):
+def test_an_invalid_condition_or_column_is_refused_in_one_line(fitted, asked):
     with pytest.raises(BadInput) as caught, Snapshot.open(fitted.uri()).items(**asked):
         pass
     assert "\n" not in str(caught.value)
@@ -131,10 +139,8 @@ def test_items_whose_copy_in_contents_is_missing_or_of_another_tokenizer_have_th
 
 
 @pytest.mark.parametrize(("range_bytes", "held"), [(1 << 28, [10, 10]), (400, [10, 60])])
-def test_of_a_ledger_that_is_mostly_of_deleted_items_memory_holds_the_rows_of_the_others(
-    fitted, monkeypatch, range_bytes, held
-):
-    """In files, where there is more than one range, lie all."""
+def test_memory_holds_no_ledger_rows_of_deleted_items(fitted, monkeypatch, range_bytes, held):
+    """All items are in files where there is more than one range."""
     taken = []
 
     class Watched(Ranges):
@@ -176,7 +182,7 @@ def test_a_reader_that_fails_leaves_neither_temporary_files_nor_a_thread(named, 
 
 
 def move_on(workspace: Any, cluster: Any) -> str:
-    """Items go, items come, another tokenizer is promoted, and the tables are looked after. -> that tokenizer."""
+    """Removes items, adds items, promotes another tokenizer, and maintains the tables. -> that tokenizer."""
     workspace.store().delete("contents", ["v001"])
     workspace.ingest_vectors(cluster(20, seed=4, prefix="w"))
     workspace.fit(tokenizer={"codebook_sizes": [2, 2], "collisions": "none"})
@@ -200,14 +206,13 @@ def test_a_champion_that_changes_between_opening_and_reading_changes_nothing(fit
     assert len(table_of(now)) == 79
 
 
-def test_what_is_tagged_survives_any_cleaning_up_and_what_is_not_goes(fitted, cluster, monkeypatch):
+def test_tagged_versions_survive_the_removal_of_old_versions(fitted, cluster):
     taken = Snapshot.open(fitted.uri())
     before = table_of(taken, "caption")
     tag = taken.tag()
     assert taken.tag() == Snapshot.open(fitted.uri()).tag() == tag
     move_on(fitted, cluster)
-    monkeypatch.setattr(indexes, "_KEEP_VERSIONS", timedelta(0))
-    indexes.maintain(fitted.store())
+    maintain(fitted.store(), keep_versions=timedelta(0))
     for name in ("contents", "assignments"):
         dataset = fitted.store().dataset(name)
         assert [version["version"] for version in dataset.versions()] == [
@@ -221,8 +226,8 @@ def test_what_is_tagged_survives_any_cleaning_up_and_what_is_not_goes(fitted, cl
     assert tags(fitted.uri()) == [tag]
     remove_tag(fitted.uri(), tag)
     assert tags(fitted.uri()) == []
-    indexes.maintain(fitted.store())
-    with pytest.raises(BadInput, match="there is none"):
+    maintain(fitted.store(), keep_versions=timedelta(0))
+    with pytest.raises(BadInput, match="its tags: none"):
         Snapshot.open(fitted.uri(), tag=tag)
 
 
@@ -245,7 +250,7 @@ def test_tags_come_in_the_order_of_their_versions(fitted, cluster):
         remove_tag(fitted.uri(), "nope")
 
 
-def test_the_largest_digit_counts_those_of_deleted_items(fitted):
+def test_the_largest_suffix_counts_those_of_deleted_items(fitted):
     suffixes = {name: row["suffix"] or 0 for name, row in fitted.rows("assignments").items()}
     largest = max(suffixes.values())
     assert Snapshot.open(fitted.uri()).largest_suffix() == largest > 0
@@ -253,7 +258,7 @@ def test_the_largest_digit_counts_those_of_deleted_items(fitted):
     assert Snapshot.open(fitted.uri()).largest_suffix() == largest
 
 
-def test_without_a_digit_the_largest_is_0(bare, cluster):
+def test_without_suffixes_the_largest_is_0(bare, cluster):
     bare.ingest_vectors(cluster(30))
     bare.fit(tokenizer={"collisions": "none"})
     taken = Snapshot.open(bare.uri())
@@ -261,7 +266,7 @@ def test_without_a_digit_the_largest_is_0(bare, cluster):
     assert taken.policy.collisions == "none"
 
 
-def test_before_the_fit_and_before_any_item_there_is_none(bare, cluster):
+def test_without_ids_or_items_there_is_no_snapshot(bare, cluster):
     Store.create(bare.uri("empty"))
     with pytest.raises(StoreError, match="is empty"):
         Snapshot.open(bare.uri("empty"))

@@ -73,7 +73,7 @@ def test_two_exports_of_a_version_have_the_same_bytes_and_a_tag(fitted, tmp_path
     }
 
 
-def test_what_is_no_export_is_refused_and_nothing_half_written_is_left(fitted, tmp_path):
+def test_a_refused_trie_export_leaves_nothing_half_written(fitted, tmp_path):
     with pytest.raises(BadInput, match="no item with an ID where kind = 'x'"):
         export_trie(fitted.uri(), tmp_path / "trie", where="kind = 'x'")
     with pytest.raises(BadInput, match="nonsense = 1"):
@@ -93,14 +93,14 @@ def test_what_is_no_export_is_refused_and_nothing_half_written_is_left(fitted, t
 
 
 def test_the_vocabulary_has_all_codes_and_room_for_more_digits(fitted, tmp_path):
-    told = export_vocabulary(fitted.uri(), tmp_path / "new" / "v.json")
+    manifest = export_vocabulary(fitted.uri(), tmp_path / "new" / "v.json")
     vocabulary = Vocabulary.load(tmp_path / "new" / "v.json")
     largest = max(parts(sid)[-1] for sid in fitted.ledger().values())
-    assert (told["largest_suffix"], told["size"]) == (largest, len(vocabulary))
+    assert (manifest["largest_suffix"], manifest["size"]) == (largest, len(vocabulary))
     assert vocabulary.codebook_sizes == (4, 3, 2)
     assert vocabulary.suffixes >= 2 * (largest + 1)
     assert vocabulary.tokenizer_id == fitted.store().setting("champion")
-    assert "tokens" not in told
+    assert "tokens" not in manifest
     assert (tmp_path / "new" / "v.json").stat().st_mode & 0o777 == 0o644
     other = export_vocabulary(fitted.uri(), tmp_path / "o.json", style="openonerec")
     assert json.loads((tmp_path / "o.json").read_text())["tokens"][4] == "<s_a_0>"

@@ -1,4 +1,4 @@
-"""The file of a vocabulary: whole or not there, under any name that a file may have."""
+"""The file of a vocabulary: complete or absent, under any valid file name."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fuseid.tokenizers.vocabulary import Vocabulary
 LONG = "\u9805" * 85
 
 
-def test_a_name_as_long_as_a_name_may_be_is_written_and_a_longer_one_refused(fitted, tmp_path):
+def test_the_longest_file_name_is_written_and_a_longer_one_refused(fitted, tmp_path):
     folder = tmp_path / "out"
-    told = export_vocabulary(fitted.uri(), folder / LONG)
-    assert len(Vocabulary.load(folder / LONG).tokens) == told["size"]
+    manifest = export_vocabulary(fitted.uri(), folder / LONG)
+    assert len(Vocabulary.load(folder / LONG).tokens) == manifest["size"]
     with pytest.raises(BadInput, match="cannot write"):
         export_vocabulary(fitted.uri(), folder / f"{LONG}a")
     with pytest.raises(BadInput, match="exists; choose another --out"):

@@ -1,4 +1,4 @@
-"""Nothing outside the manifest's folder and the configured prefixes is opened, whatever a uri says."""
+"""Nothing outside the manifest's folder and the configured prefixes is opened, for any uri."""
 
 import os
 
@@ -12,7 +12,7 @@ from fuseid.pipelines.files.access import AccessPolicy, Location, stat_of
 
 
 def path_of(locator: AccessPolicy, uri: str) -> str:
-    place = locator.place(uri)
+    place = locator.locate(uri)
     assert place.is_plain
     return str(place)
 
@@ -50,7 +50,7 @@ def test_paths_within_are_found_however_they_are_written(base):
         "parent/secret",
     ],
 )
-def test_what_leads_outside_is_refused(base, uri):
+def test_paths_that_lead_outside_are_refused(base, uri):
     (base / "link").symlink_to(base.parent / "secret")
     (base / "parent").symlink_to(base.parent)
     locator = AccessPolicy(base, SourceConfig())
@@ -142,7 +142,7 @@ S3 = SourceConfig(schemes=("s3", "https"), allow=("s3://bucket/dir/", "https://c
     ],
 )
 def test_remote_uris_below_an_allowed_prefix_are_opened(base, uri, opened):
-    place = AccessPolicy(base, S3).place(uri)
+    place = AccessPolicy(base, S3).locate(uri)
     assert str(place) == opened
     assert Location.parse(opened) == place
     assert not place.is_plain
@@ -196,7 +196,7 @@ def test_remote_uris_below_an_allowed_prefix_are_opened(base, uri, opened):
 )
 def test_remote_uris_of_other_places_schemes_and_forms_are_refused(base, uri, said):
     with pytest.raises(NotAllowed, match=said):
-        AccessPolicy(base, S3).place(uri)
+        AccessPolicy(base, S3).locate(uri)
 
 
 @pytest.mark.parametrize(
@@ -220,17 +220,17 @@ def test_remote_uris_of_other_places_schemes_and_forms_are_refused(base, uri, sa
 def test_relative_uris_of_a_remote_manifest_stay_in_its_folder(uri, opened):
     locator = AccessPolicy("s3://bucket/catalogue/", SourceConfig(schemes=("s3",), allow=("s3://other",)))
     if isinstance(opened, str):
-        assert str(locator.place(uri)) == opened
+        assert str(locator.locate(uri)) == opened
         return
     with pytest.raises(opened):
-        locator.place(uri)
+        locator.locate(uri)
 
 
 def test_a_local_folder_can_be_allowed_beside_a_remote_manifest(base):
     locator = AccessPolicy("s3://bucket/", SourceConfig(schemes=("s3",), allow=(str(base),)))
-    assert locator.place(str(base / "a b.png")).is_plain
+    assert locator.locate(str(base / "a b.png")).is_plain
     with pytest.raises(NotAllowed):
-        locator.place(str(base.parent / "secret"))
+        locator.locate(str(base.parent / "secret"))
 
 
 @pytest.mark.parametrize(
@@ -251,12 +251,12 @@ def test_a_prefix_that_allows_nothing_is_an_error_of_the_configuration(base, all
 def test_a_member_lies_where_its_shard_lies(base):
     (base / "link.tar").symlink_to(base.parent / "secret")
     locator = AccessPolicy(base, SourceConfig())
-    place = locator.place("sub/0.tar#../../x.png@512+9")
+    place = locator.locate("sub/0.tar#../../x.png@512+9")
     assert place == Location(os.path.realpath(base / "sub" / "0.tar"), ("../../x.png", 512, 9))
     assert Location.parse(str(place)) == place
     for uri in ("../0.tar#a.png@512+9", "link.tar#a.png@512+9", f"{base.parent}/0.tar#a.png@512+9"):
         with pytest.raises(NotAllowed):
-            locator.place(uri)
+            locator.locate(uri)
     # Read back in another process, this would be a member of what the link leads to.
     with pytest.raises(NotAllowed, match="rename"):
-        locator.place(f"file://{base}/link.tar%23a.png@512+9")
+        locator.locate(f"file://{base}/link.tar%23a.png@512+9")

@@ -1,4 +1,4 @@
-"""A remote uri has one spelling, and what could be read as two places is refused."""
+"""A remote uri has one spelling, and an ambiguous one is refused."""
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +23,7 @@ from fuseid.pipelines.files.remote_uri import parse_remote
         ("gs://my_bucket", "gs://my_bucket/"),
     ],
 )
-def test_every_way_to_write_it_becomes_the_same(text, spelled):
+def test_every_spelling_of_a_uri_is_normalised_to_one(text, spelled):
     assert str(parse_remote(text)) == spelled
     assert str(parse_remote(spelled)) == spelled
 
@@ -46,7 +46,7 @@ def test_every_way_to_write_it_becomes_the_same(text, spelled):
         "s3://arn:aws:s3:::x/a", "gs:///x",
     ],
 )  # fmt: skip
-def test_what_could_be_read_as_two_places_is_refused(text):
+def test_ambiguous_uris_are_refused(text):
     with pytest.raises(ValueError):
         parse_remote(text)
 
@@ -72,7 +72,7 @@ def test_what_could_be_read_as_two_places_is_refused(text):
         ("http://cdn.example.org/a", "https://cdn.example.org/", False),
     ],
 )
-def test_below_means_in_that_folder_of_that_host(uri, prefix, below):
+def test_a_uri_is_below_a_prefix_only_in_its_folder_and_host(uri, prefix, below):
     assert parse_remote(uri).is_below(parse_remote(prefix)) == below
 
 

@@ -1,4 +1,4 @@
-"""The members of a tar are found where they are, and a hostile one costs neither memory nor a read beyond its end."""
+"""The members of a tar are found at their offsets; a hostile one costs no memory and is not read beyond its end."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def pax(**records: str) -> bytes:
         (header("k", 3, tarfile.GNUTYPE_LONGLINK) + padded(b"zzz"), None),
     ],
 )  # fmt: skip
-def test_what_is_no_regular_file_is_passed_over(before, why):
+def test_members_that_are_no_regular_files_are_skipped(before, why):
     found = read(before + GOOD + END)
     assert [member.name for member in found][-1] == "good.png"
     assert len(found) == 1, why
@@ -144,7 +144,7 @@ def test_names_are_never_paths():
         (GOOD + bytes(2 << 20), 1, "at byte 1024, and 2097152 bytes follow"),  # what a power cut leaves of a file
     ],
 )
-def test_damage_is_told_with_its_place_and_what_came_before_is_kept(data, kept, said):
+def test_damage_is_reported_with_its_offset_and_earlier_members_are_kept(data, kept, said):
     walk = members(Watched(data), len(data))
     for _ in range(kept):
         member = next(walk)

@@ -1,4 +1,4 @@
-"""What a wave commits: an id is in `contents` or in `rejected`, never in both, whichever way it went before."""
+"""What a wave commits: an id is in `contents` or in `rejected`, never in both, wherever it was before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import pyarrow as pa
 
 
-def test_a_rejected_item_is_skipped_while_unchanged_and_mended_when_its_file_is(workspace):
+def test_a_rejected_item_is_skipped_until_its_file_changes(workspace):
     path = workspace.media / "a.png"
     path.write_bytes(b"no picture")
     rows = [{"content_id": "a", "uri": "a.png"}, {"content_id": "b", "caption": "fine"}]
@@ -25,7 +25,7 @@ def test_a_rejected_item_is_skipped_while_unchanged_and_mended_when_its_file_is(
     assert workspace.rows().keys() == {"a", "b"}
 
 
-def test_an_item_rejected_for_its_kind_is_tried_again_when_the_kind_is_mended(workspace):
+def test_an_item_rejected_for_its_kind_is_retried_once_the_kind_is_corrected(workspace):
     row, *others = {"content_id": "a", "uri": workspace.video("a.mp4"), "kind": "image"}, *workspace.captions(1)
     workspace.ingest([row, *others])
     assert "kind to video" in workspace.rows("rejected")["a"]["message"]
@@ -35,7 +35,7 @@ def test_an_item_rejected_for_its_kind_is_tried_again_when_the_kind_is_mended(wo
 
 
 def test_a_good_item_whose_file_breaks_moves_over_and_gets_its_old_id_back(workspace):
-    # Two items of the same bytes: their IDs differ by the collision digit only.
+    # Two items of the same bytes: their IDs differ by the suffix only.
     rows = [{"content_id": "a", "uri": workspace.picture("a.png", 1)}, *workspace.captions(8)]
     shutil.copy(workspace.media / "a.png", workspace.media / "b.png")
     rows.append({"content_id": "b", "uri": "b.png"})

@@ -1,4 +1,4 @@
-"""Which models a database takes: another one is refused before anything is made, the same one elsewhere is no other."""
+"""A database takes one model: another one is refused before anything is made, the same one under a new path is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planning: work comes in blocks of the size that the config gives, and only what has changed is worked on."""
+"""Planning: work comes in blocks of the configured size, and only for items that changed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.strategies import just
 
 from fuseid.core.config import Config
-from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
-from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.core.fingerprints import text_hash
+from fuseid.pipelines.files.access import UNVERSIONED, Location
+from fuseid.pipelines.ingestion.fingerprints import StageFingerprints, stage_fingerprints
+from fuseid.pipelines.ingestion.plan import _STATE, Plan, _Look
+from fuseid.pipelines.sources.item import SourceItem
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store.store import Store
 
@@ -53,6 +58,53 @@ def test_blocks_hold_every_item_once_in_order_and_are_as_full_as_they_may_be(emp
         assert sum(block) + following[0] > block_rows
 
 
+def either(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+OTHER = {
+    "kind": either("image", "text"),
+    "uri": either(None, "b.png"),
+    "attributes": just('{"b": 1}'),
+    "source_stat": either(None, "2:2", f"{UNVERSIONED}1"),
+    "caption_hash": either(text_hash("z"), text_hash(None)),
+    "decode_fp": just("before"),
+    "clip_fp": either("before", None),
+    "vlm_fp": either("before", None),
+    "describe_fp": either("before", None),
+}
+
+
+@settings(max_examples=500)
+@given(
+    item=st.builds(
+        SourceItem, just("a"), uri=either(None, "a.png"), caption=either("x", None), kind=either(None, "image"),
+        attributes=either("{}", '{"a": 1}'),
+    ),
+    stat=either("1:1", f"{UNVERSIONED}1"),
+    models=st.tuples(either("now", None), either("now", None), either("now", None), st.booleans()),
+    changes=st.sets(st.sampled_from(sorted(OTHER)), max_size=1),
+    other=st.fixed_dictionaries(OTHER),
+)  # fmt: skip
+def test_an_item_that_the_fast_path_finds_unchanged_needs_no_work(empty, item, stat, models, changes, other):
+    stages = StageFingerprints("now", *models)
+    plan = Plan(Store.open(empty / "db"), open_source(empty), Config.model_validate({"clip": None}), stages)
+    look = _Look() if item.uri is None else _Look(Location("/a.png"), stat)
+    same = {
+        "content_id": "a", "kind": "image", "uri": item.uri, "attributes": item.attributes.replace(" ", ""),
+        "source_stat": look.stat, "caption_hash": text_hash(item.caption), "decode_fp": "now", "clip_fp": stages.clip,
+        "vlm_fp": stages.vlm, "describe_fp": stages.describe,
+    }  # fmt: skip
+    stored = same | {name: other[name] for name in changes}
+    (unchanged,) = plan._unchanged(
+        [item], [look], pa.table({name: pa.array([stored[name]], pa.string()) for name in _STATE})
+    )
+    needs_work = plan._compare(plan._row(item, look), stored) is not None
+    assert not (unchanged and needs_work)
+    if stored == same and not (look.stat or "").startswith(UNVERSIONED):
+        assert unchanged
+
+
 def test_attributes_that_json_cannot_hold_do_not_make_an_item_look_changed(workspace):
     attributes = {"nan": float("nan"), "big": 10**400, "tiny": 1e-320, "nested": {"b": [1, None, 2.5], "a": True}}
     rows = [{"content_id": "a", "caption": "x", "attributes": attributes}]
@@ -70,7 +122,7 @@ def test_a_caption_edit_neither_decodes_nor_encodes_the_medium_again(workspace):
     workspace.fit()
     before = workspace.rows()
 
-    # The bytes are destroyed under an unchanged size and time: whoever opens the file again rejects the item.
+    # The bytes are destroyed under an unchanged size and time: opening the file again would reject the item.
     for name in ("a.png", "b.mp4"):
         path = workspace.media / name
         stat = path.stat()
@@ -118,13 +170,13 @@ def test_a_touched_file_with_the_same_bytes_is_not_encoded_again(workspace):
     run = workspace.ingest(rows)
     assert run.counts["planned"] == 1  # it is looked at,
     after = workspace.rows()["a"]
-    assert after["clip_image"] == marked  # but its stored vector stands,
+    assert after["clip_image"] == marked  # but its stored vector is kept,
     assert after["source_stat"] != before["source_stat"]
     assert workspace.ingest(rows, load=workspace.no_model).counts["unchanged"] == 1  # and from now on it is known.
 
 
 def _overwrite_vector(workspace: Any, vector: list[float]) -> None:
-    """Puts a vector into the store that no encoder gives, to see later whether it was computed anew."""
+    """Puts a vector into the store that no encoder gives, to see later whether it was computed again."""
     store = workspace.store()
     table = store.dataset("contents").to_table()
     row = {**table.to_pylist()[0], "clip_image": vector}
@@ -145,7 +197,7 @@ def test_changed_bytes_are_encoded_again_and_the_id_stays(workspace):
     assert after["sid"] == before["sid"] is not None
 
 
-def test_an_item_may_become_of_another_kind(workspace):
+def test_an_item_may_change_its_kind(workspace):
     workspace.ingest([{"content_id": "a", "caption": "words"}])
     workspace.ingest([{"content_id": "a", "caption": "words", "uri": workspace.picture("a.png", 1)}])
     assert workspace.rows()["a"]["kind"] == "image"
@@ -157,7 +209,7 @@ def test_an_item_may_become_of_another_kind(workspace):
     assert workspace.rows("rejected") == {}
 
 
-def test_a_known_item_whose_file_is_gone_tonight_stays_as_it_is(workspace):
+def test_a_known_item_whose_file_is_missing_is_kept(workspace):
     rows = [{"content_id": "a", "uri": workspace.picture("a.png", 1)}, *workspace.captions(8)]
     workspace.ingest(rows)
     before = workspace.rows()

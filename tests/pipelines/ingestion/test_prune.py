@@ -1,4 +1,4 @@
-"""Pruning: what the catalogue no longer lists goes, and nothing else ever does."""
+"""Pruning: items that the source no longer lists are removed, and nothing else ever is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_nothing_is_removed_unless_asked_for(fitted, cluster):
     assert fitted.rows().keys() == vectors.keys()
 
 
-def test_what_is_no_longer_listed_goes_and_the_ledger_remembers(fitted, cluster):
+def test_unlisted_items_are_removed_and_the_ledger_keeps_their_ids(fitted, cluster):
     vectors, ids, ledger = cluster(60), fitted.ids(), fitted.ledger()
     gone = ("v003", "v017", "v059")
     run = fitted.ingest_vectors(without(vectors, *gone), prune=True)
@@ -37,13 +37,13 @@ def test_what_is_no_longer_listed_goes_and_the_ledger_remembers(fitted, cluster)
     assert fitted.ids() == without(ids, *gone)
     assert fitted.ledger() == ledger
 
-    # Others of the very same vectors come: none of them gets an ID that was given before.
+    # Others with equal vectors arrive: none of them gets an ID that was given before.
     twins = {f"w{name}": vectors[name] for name in gone}
     fitted.ingest_vectors(without(vectors, *gone) | twins, prune=True)
     later = fitted.ids()
     assert not {later[name] for name in twins} & set(ledger.values())
 
-    # They come back and are who they were.
+    # They return with their former IDs.
     run = fitted.ingest_vectors(vectors | twins, prune=True)
     assert (run.counts["planned"], run.counts["pruned"]) == (3, 0)
     assert without(fitted.ids(), *twins) == ids
@@ -66,22 +66,24 @@ def test_hostile_ids_are_told_apart(workspace):
     assert workspace.rows().keys() & set(HOSTILE_IDS) == set(HOSTILE_IDS[::2])
 
 
-@pytest.mark.parametrize(("limit", "left"), [("20%", 79), ("20", 79), ("0", 99), ("0%", 99)])
-def test_a_larger_share_than_allowed_is_refused_before_anything_changes(bare, cluster, limit, left):
+def test_a_larger_share_than_allowed_is_refused_before_anything_changes(bare, cluster):
     vectors = cluster(100)
     bare.ingest_vectors(vectors)
-    some = dict(list(vectors.items())[:left]) | cluster(1, prefix="new")
-    config = bare.settings(clip=None, run={"max_prune": limit})
-    with pytest.raises(BadInput, match=rf"would remove {100 - left} of the 100 items.*max_prune.*{limit}") as caught:
-        bare.ingest_vectors(some, config=config, prune=True)
-    assert "\n" not in str(caught.value)
-    assert bare.rows().keys() == vectors.keys()
+    for limit, left in (("0", 99), ("0%", 99), ("20", 79), ("20%", 79)):
+        some = dict(list(vectors.items())[:left]) | cluster(1, prefix="new")
+        config = bare.settings(clip=None, run={"max_prune": limit})
+        with pytest.raises(
+            BadInput, match=rf"would remove {100 - left} of the 100 items.*max_prune.*{limit}"
+        ) as caught:
+            bare.ingest_vectors(some, config=config, prune=True)
+        assert "\n" not in str(caught.value)
+        assert bare.rows().keys() == vectors.keys()
     run = bare.ingest_vectors(some, config=bare.settings(clip=None, run={"max_prune": "100%"}), prune=True)
     assert run.counts["pruned"] == 100 - left
     assert bare.rows().keys() == some.keys()
 
 
-def test_as_large_a_share_as_allowed_goes(bare, cluster):
+def test_as_large_a_share_as_allowed_is_removed(bare, cluster):
     vectors = cluster(100)
     bare.ingest_vectors(vectors)
     assert bare.ingest_vectors(dict(list(vectors.items())[:80]), prune=True).counts["pruned"] == 20
@@ -112,7 +114,7 @@ def test_a_folder_that_cannot_be_listed_whole_removes_nothing(workspace, monkeyp
             raise PermissionError(13, "Permission denied", str(path))
         return real(path)
 
-    # Whoever runs the tests may be allowed to read everything, so the folder is barred here.
+    # The user who runs the tests may be root, so access to the folder is refused here.
     monkeypatch.setattr(os, "scandir", scandir)
     (workspace.media / "c" / "0.png").unlink()
     run = workspace.ingest(workspace.media, prune=True, load=workspace.no_model)
@@ -211,7 +213,7 @@ def test_a_file_of_vectors_that_was_cut_off_removes_nothing(bare, cluster, cut):
     assert len(bare.rows()) == 30
 
 
-def test_as_many_rows_as_expected_are_pruned_as_ever(workspace):
+def test_with_the_expected_number_of_rows_pruning_works_as_usual(workspace):
     rows = workspace.captions(10)
     workspace.ingest(rows)
     config = workspace.settings(source={"expect_rows": 9})

@@ -1,4 +1,4 @@
-"""Waves: when one is committed, and how too many rejections stop a run, which keeps what is good."""
+"""Waves: when one is committed, and how too many rejections stop a run, which keeps the good items."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def config(workspace, limit, **run):
         (0, [149], True),
     ],
 )
-def test_a_share_or_a_number_of_failures(workspace, limit, bad, stops):
+def test_the_limit_of_failures_is_a_share_or_a_number(workspace, limit, bad, stops):
     rows, settings = catalogue(workspace, 150, set(bad)), config(workspace, limit)
     if not stops:
         counts = workspace.ingest(rows, config=settings).counts
@@ -53,13 +53,13 @@ def test_a_share_or_a_number_of_failures(workspace, limit, bad, stops):
     assert '"TooLarge"' in run["rejected"]
 
 
-def test_nothing_that_was_good_is_lost(workspace):
+def test_good_items_are_committed_before_a_run_fails(workspace):
     rows = [{"content_id": f"p{i}", "uri": workspace.picture(f"{i}.png", i)} for i in range(3)]
     rows += workspace.captions(40)
     workspace.ingest(rows)
     workspace.fit()
     before = workspace.rows()
-    # Tonight known and new items fail alike.
+    # In this run known and new items fail alike.
     for i in range(3):
         (workspace.media / f"{i}.png").write_bytes(b"")
     rows += catalogue(workspace, 60, range(40, 45))[40:]
@@ -71,7 +71,7 @@ def test_nothing_that_was_good_is_lost(workspace):
     assert after.keys() - before.keys() == {"t045", "t046"}
     assert workspace.rows("rejected").keys() == {f"t{i:03d}" for i in range(40, 45)}
 
-    # The cause is mended.
+    # The cause is removed.
     for i in range(3):
         workspace.picture(f"{i}.png", i)
     retry(workspace.uri(), settings)
@@ -79,7 +79,7 @@ def test_nothing_that_was_good_is_lost(workspace):
     assert (run.counts["rejected"], len(workspace.rows()), workspace.rows("rejected")) == (0, 63, {})
 
 
-def test_the_next_run_is_not_held_up_by_what_is_known_to_be_bad(workspace):
+def test_items_rejected_before_do_not_count_as_failures_again(workspace):
     rows, settings = catalogue(workspace, 30, range(25, 29)), config(workspace, "10%")
     with pytest.raises(TooManyRejected, match="4 of 30 items failed"):
         workspace.ingest(rows, config=settings)
@@ -92,7 +92,7 @@ OUTSIDE = r"all 3 items were rejected, most often as NotAllowed \(2\), such as '
 
 def test_a_run_in_which_every_item_was_rejected_ends_with_4(workspace):
     rows = [{"content_id": name, "uri": "/etc/hostname"} for name in "ab"] + [{"content_id": "c", "caption": " "}]
-    for limit in (None, "99.9%", "50"):  # a number of items says nothing of all of them
+    for limit in (None, "99.9%", "50"):  # a limit in items does not apply to the whole
         with pytest.raises(TooManyRejected) as caught:
             workspace.ingest(rows, config=workspace.settings(run={"max_rejected": limit}), db=f"db{limit}")
         assert caught.value.exit_status == 4
@@ -106,7 +106,7 @@ def test_a_run_in_which_every_item_was_rejected_ends_with_4(workspace):
     (run,) = workspace.store().dataset("runs").to_table().to_pylist()
     assert run["outcome"].startswith("failed: all 3 items were rejected")
 
-    # The next night, nothing is new and nothing came of it.
+    # In the next run nothing is new and nothing is committed.
     with pytest.raises(TooManyRejected, match=OUTSIDE):
         workspace.ingest(rows, load=workspace.no_model)
     run = workspace.ingest(rows, config=workspace.settings(run={"max_rejected": "100%"}), load=workspace.no_model)
@@ -154,7 +154,7 @@ def test_the_remedies_can_be_pasted_and_a_column_that_was_not_read_is_named(work
     assert shlex.split(note.split("`")[1]) == ["fuseid", "fit", "--db", workspace.uri("e f")]
 
 
-def test_known_items_that_are_away_are_no_rejected_run(workspace):
+def test_known_items_that_are_missing_do_not_fail_the_run(workspace):
     rows = [{"content_id": "a", "uri": workspace.picture("a.png", 1)}]
     workspace.ingest(rows)
     (workspace.media / "a.png").unlink()
@@ -163,7 +163,7 @@ def test_known_items_that_are_away_are_no_rejected_run(workspace):
 
 
 @pytest.mark.parametrize("limit", ["5 %", "-1", "many", 0.05, -3, True, "5%%"])
-def test_a_limit_that_is_none_is_refused(workspace, limit):
+def test_an_invalid_limit_is_refused(workspace, limit):
     with pytest.raises(ValueError, match="a share like 5% or a number of items like 100"):
         config(workspace, limit)
 

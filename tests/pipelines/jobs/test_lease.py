@@ -1,4 +1,4 @@
-"""One writer at a time; a dead one is replaced at once, a silent one once its lease has run out."""
+"""One writer at a time; a dead one is replaced at once, one that does not renew when its lease has expired."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_lease_is_free_again_after_a_block_that_raised(store):
         lease.check()
 
 
-def test_a_holder_that_is_dead_and_that_nobody_has_asked_after_is_replaced_at_once(store, holder):
+def test_a_dead_holder_is_replaced_at_once(store, holder):
     dead = holder(30)
     dead.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
@@ -84,7 +84,7 @@ def test_a_holder_that_is_dead_and_that_nobody_has_asked_after_is_replaced_at_on
         lease.check()
 
 
-def test_a_second_writer_is_told_who_holds_it(store):
+def test_a_second_writer_is_refused_with_the_name_of_the_holder(store):
     with Lease(store, 30) as first:
         with pytest.raises(LeaseHeld, match=r"process \d+ on .* valid for (30|29) s") as caught, Lease(store, 30):
             pass
@@ -131,8 +131,8 @@ def test_the_lease_of_a_killed_process_on_this_host_is_free_at_once(store, holde
         lease.check()
 
 
-def test_a_fence_that_was_interrupted_is_made_by_the_next_holder(bare, cluster, monkeypatch):
-    """The first holder stands between its question and its commit; the second is stopped before it has fenced."""
+def test_an_interrupted_fence_is_completed_by_the_next_holder(bare, cluster, monkeypatch):
+    """The first holder is between its check and its commit; the second is stopped before it has fenced."""
     bare.ingest_vectors(cluster(20))
     first, second, third = (bare.store() for _ in range(3))
 
@@ -164,13 +164,13 @@ def contained():
     return CONTAINED
 
 
-def test_a_process_of_a_container_with_this_host_name_is_not_taken_for_dead(store, holder, contained):
+def test_a_process_in_a_container_with_the_same_host_name_is_not_taken_for_dead(store, holder, contained):
     holder(30.0, within=contained)  # there it is process 1, which is another one here
     with pytest.raises(LeaseHeld, match="process 1 on"), Lease(store):
         pass
 
 
-def test_a_silent_writer_loses_its_lease_and_finds_out(store, holder):
+def test_a_writer_that_does_not_renew_loses_its_lease_and_fails(store, holder):
     process = holder(2)
     process.send_signal(signal.SIGSTOP)
     try:
@@ -183,7 +183,7 @@ def test_a_silent_writer_loses_its_lease_and_finds_out(store, holder):
             process.stdin.flush()
             assert "lost: another run took over" in process.stdout.readline()
             process.wait(timeout=20)
-            # Its end did not free what is not its own any more.
+            # Its end did not release a lease that it no longer held.
             lease.check()
             with pytest.raises(LeaseHeld), Lease(store, 30):
                 pass

@@ -1,4 +1,4 @@
-"""The rows of `runs`: what a run did and how it ended, also where it could not say so itself."""
+"""The rows of `runs`: what a run did and how it ended, also where it was killed."""
 
 from __future__ import annotations
 

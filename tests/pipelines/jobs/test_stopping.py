@@ -1,4 +1,4 @@
-"""A run that is told to stop keeps what is finished, says so, and leaves a store for the next one to go on with."""
+"""A stopped run keeps finished items, reports them, and leaves a store that the next run continues with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fuseid.pipelines.jobs.stopping import stoppable
 SMALL = {"block_rows": 4, "wave_rows": 8}
 
 
-def tell(number: int = signal.SIGTERM):
+def signal_after_first_wave(number: int = signal.SIGTERM):
     """Raises the signal once, after the first wave."""
     return lambda waves: signal.raise_signal(number) if waves == 1 else None
 
@@ -23,8 +23,10 @@ def outcomes(workspace, db="db"):
     return workspace.store(db).dataset("runs").to_table().sort_by("started_at")["outcome"].to_pylist()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_what_is_finished_is_kept_and_the_next_run_ends_like_a_quiet_one(bare, cluster, number, status):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
+def test_a_stopped_run_keeps_finished_items_and_the_next_run_completes_it(bare, cluster, number, status):
     vectors, more = cluster(30), cluster(60, seed=1, prefix="w")
     for db in ("quiet", "stopped"):
         bare.ingest_vectors(vectors, db=db)
@@ -33,11 +35,11 @@ def test_what_is_finished_is_kept_and_the_next_run_ends_like_a_quiet_one(bare, c
     before = signal.getsignal(number)
     config = bare.settings(clip=None, run=SMALL)
     with pytest.raises(Stopped, match=r"stopped by .*: \d+ items of this run") as caught:
-        bare.ingest_vectors(vectors | more, db="stopped", config=config, after_wave=tell(number))
+        bare.ingest_vectors(vectors | more, db="stopped", config=config, after_wave=signal_after_first_wave(number))
     assert caught.value.exit_status == status
     assert "\n" not in str(caught.value)
     assert signal.getsignal(number) is before
-    # What was in hand is in, what was not begun is not; IDs come with a run that is completed.
+    # Work in progress was committed, the rest was not begun; IDs are given by a completed run.
     done = len(bare.rows(db="stopped")) - 30
     assert 8 <= done < 60
     assert f"{done} items" in str(caught.value)
@@ -55,12 +57,12 @@ def test_a_stopped_run_removes_nothing(bare, cluster):
     config = bare.settings(clip=None, run=SMALL)
     some = dict(list(cluster(60).items())[:55]) | cluster(60, prefix="new")
     with pytest.raises(Stopped):
-        bare.ingest_vectors(some, config=config, after_wave=tell(), prune=True)
+        bare.ingest_vectors(some, config=config, after_wave=signal_after_first_wave(), prune=True)
     assert bare.rows().keys() > cluster(60).keys()
 
 
-def test_what_takes_too_long_is_left(workspace, encode_step):
-    """An encoder that would need an hour: the run ends in its time, with the wave that came before."""
+def test_work_that_takes_longer_than_the_drain_time_is_abandoned(workspace, encode_step):
+    """An encoder that would need an hour: the run ends in time, with the wave before it."""
     begun, release = threading.Event(), threading.Event()
 
     def slow(batch):
@@ -84,7 +86,7 @@ def test_what_takes_too_long_is_left(workspace, encode_step):
     assert workspace.ingest(workspace.captions(40)).counts["planned"] == 36
 
 
-def test_a_second_signal_ends_it_at_once(bare, cluster):
+def test_a_second_signal_ends_a_run_at_once(bare, cluster):
     def twice(waves: int) -> None:
         signal.raise_signal(signal.SIGINT)
         time.sleep(0.6)
@@ -99,7 +101,7 @@ def test_a_second_signal_ends_it_at_once(bare, cluster):
     assert len(bare.rows()) == 60
 
 
-def test_an_echo_of_a_signal_is_no_second_one(bare, cluster):
+def test_a_repeated_delivery_of_a_signal_does_not_count_as_a_second_one(bare, cluster):
     """`timeout` signals its command, and at once the command's group."""
 
     def both(waves: int) -> None:
@@ -130,7 +132,7 @@ def test_other_threads_leave_signals_alone():
 
     def run() -> None:
         with stoppable(1) as stop:
-            seen.append((signal.getsignal(signal.SIGTERM), stop.told))
+            seen.append((signal.getsignal(signal.SIGTERM), stop.requested))
 
     thread = threading.Thread(target=run)
     thread.start()

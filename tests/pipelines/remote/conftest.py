@@ -1,4 +1,4 @@
-"""Real servers on this machine's loopback: a web site that can misbehave, and S3 and Cloud Storage from PyPI."""
+"""Real servers on this machine's loopback: a web server that can misbehave, and emulators of S3 and Cloud Storage."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that hang up in mid-answer are what these tests are about; nobody needs their traces."""
+        """Tests close connections within an answer on purpose; the tracebacks are of no use."""
 
 
 class Site:
-    """`files` are served with ETag and ranges; `answers` say what else happens at a path; `requests` were made."""
+    """`files` are served with ETag and ranges; `answers` replace them at a path; `requests` are those received."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -100,7 +100,7 @@ class Site:
 def reply(
     handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", length: int | None = -1, **headers: str
 ) -> None:
-    """length: what Content-Length says: None for nothing at all, by default the truth."""
+    """length: of the header Content-Length; None to omit it, by default the true one."""
     handler.send_response(status)
     for name, value in headers.items():
         handler.send_header(name, value)
@@ -121,7 +121,7 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture
-def say() -> Callable[..., Answer]:
+def respond() -> Callable[..., Answer]:
     """An answer with a status, a body and headers."""
     return lambda status, body=b"", length=-1, **headers: (
         lambda handler: reply(handler, status, body, length, **headers)
@@ -130,14 +130,14 @@ def say() -> Callable[..., Answer]:
 
 @pytest.fixture
 def config(site: Site) -> Callable[..., SourceConfig]:
-    """What lets a test reach its own site, changed by keywords."""
+    """The configuration that allows the site of the test, changed by keywords."""
     lets = {"schemes": ("http",), "allow": (site.uri(),), "private_hosts": True, "timeout_seconds": 10}
     return lambda **changes: SourceConfig(**{**lets, **changes})
 
 
 @pytest.fixture
 def fetch(config: Callable[..., SourceConfig]) -> Callable[..., bytes | ItemError]:
-    """Fetches one place: its bytes, or what is wrong with it. Nothing is left behind."""
+    """Fetches one location: its bytes, or its error. No file is left behind."""
 
     def fetched(place: str, max_bytes: int = 1 << 20, source: SourceConfig | None = None) -> bytes | ItemError:
         with Fetcher(source or config(), max_bytes) as fetcher, fetcher.files([place]) as files:
@@ -190,7 +190,7 @@ def _serve(code: str, folder: Path) -> Iterator[int]:
             process.wait(timeout=20)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def s3_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     yield from _serve(
         "from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])", tmp_path_factory.mktemp("s3")
@@ -213,11 +213,11 @@ def s3_bucket(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def in_bucket(s3_bucket: str, tmp_path: Path) -> str:
-    """The uri of a database that is not there yet."""
+    """The uri of a database that does not exist yet."""
     return f"s3://bucket/{tmp_path.name}/db"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def gs_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     code = (
         "from gcp_storage_emulator.server import create_server; "

@@ -1,4 +1,4 @@
-"""A database in a bucket is one like any other: the same IDs, look-ups, exports and guards."""
+"""A database in a bucket has the same IDs, look-ups, exports and guards as a local one."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def catalogue(workspace):
     return [*workspace.captions(30), *media, {"content_id": "broken", "uri": "broken.png"}]
 
 
+@pytest.mark.slow
 def test_a_database_in_a_bucket_holds_what_one_on_disk_does(workspace, catalogue, encode_step, in_bucket, tmp_path):
-    config = workspace.settings(run={"wave_rows": 10, "block_rows": 5})
+    config = workspace.settings(run={"wave_rows": 100, "block_rows": 50})
     given = {}
     for uri in (workspace.uri(), in_bucket):
 
@@ -86,6 +87,17 @@ def test_a_database_in_a_bucket_is_copied_checked_and_restored(workspace, in_buc
     assert ingest(in_bucket, workspace.vectors(vectors), config, LocalRunner()).counts["planned"] == 0
 
 
+def test_a_database_in_a_bucket_is_filled_fitted_and_looked_up(workspace, in_bucket):
+    vectors = {f"v{n:02d}": np.random.default_rng(n).normal(size=8) for n in range(20)}
+    config = workspace.settings(clip=None)
+    ingest(in_bucket, workspace.vectors(vectors), config, LocalRunner())
+    fit(in_bucket, config)
+    assert ingest(in_bucket, workspace.vectors(vectors), config, LocalRunner()).counts["planned"] == 0
+    found = Catalog.open(in_bucket).search(like="v03", k=3)
+    assert found.num_rows == 3
+    assert None not in found["sid"].to_pylist()
+
+
 def test_two_writers_to_a_bucket_are_kept_apart(workspace, in_bucket, encode_step):
     store = Store.create(in_bucket)
     with Lease(store), pytest.raises(LeaseHeld, match="another run is writing"), Lease(Store.open(in_bucket)):
@@ -94,11 +106,11 @@ def test_two_writers_to_a_bucket_are_kept_apart(workspace, in_bucket, encode_ste
         pass
 
 
-def test_a_bucket_without_a_database_is_told_in_one_line(in_bucket):
+def test_a_bucket_without_a_database_is_reported_in_one_line(in_bucket):
     with pytest.raises(StoreError, match=f"^no fuseid database at {in_bucket}; `fuseid ingest --db .* makes one$"):
         Store.open(in_bucket)
 
 
-def test_a_bucket_that_is_not_there_is_told_in_one_line(s3_bucket):
+def test_a_missing_bucket_is_reported_in_one_line(s3_bucket):
     with pytest.raises(StoreError, match=r"^cannot open the database s3://nobody/db: .*(?<!:\d)$"):
         Store.create("s3://nobody/db")

@@ -23,8 +23,8 @@ def test_bytes_arrive_as_they_are(site, fetch):
     assert fetch(site.put("a.png?sig=a%2Fb", b"signed")) == b"signed"
 
 
-def test_what_announces_more_bytes_than_allowed_is_not_begun(site, fetch, say):
-    outcome = fetch(site.answer("a.png", say(200, b"x" * 10, 5000)), max_bytes=4999)
+def test_a_body_announced_as_too_large_is_not_downloaded(site, fetch, respond):
+    outcome = fetch(site.answer("a.png", respond(200, b"x" * 10, 5000)), max_bytes=4999)
     assert isinstance(outcome, TooLarge)
     assert "decode.max_bytes" in str(outcome)
 
@@ -32,7 +32,7 @@ def test_what_announces_more_bytes_than_allowed_is_not_begun(site, fetch, say):
 @pytest.mark.parametrize(
     ("status", "part", "outcome"), [(200, False, TooLarge), (400, False, FetchFailed), (400, True, FetchFailed)]
 )
-def test_what_has_no_announced_end_is_cut_at_the_limit(site, fetch, status, part, outcome):
+def test_a_body_without_a_length_is_cut_at_the_limit(site, fetch, status, part, outcome):
     sent = []
 
     def endless(handler):
@@ -49,23 +49,23 @@ def test_what_has_no_announced_end_is_cut_at_the_limit(site, fetch, status, part
     assert sum(sent) < 64 << 20  # what fits into the buffers between the two, not the 655 MB
 
 
-def test_a_body_that_ends_early_is_no_file(site, fetch, say):
+def test_a_truncated_body_is_a_failed_fetch(site, fetch, respond):
     def ends_early(handler):
-        say(200, b"x" * 10, 20)(handler)
+        respond(200, b"x" * 10, 20)(handler)
         handler.close_connection = True
 
     assert isinstance(fetch(site.answer("a.png", ends_early)), FetchFailed)
 
 
-def test_compressed_transfer_is_not_taken_for_the_file(site, fetch, say):
+def test_a_compressed_transfer_is_refused(site, fetch, respond):
     bomb = gzip.compress(b"\0" * (8 << 20))
-    outcome = fetch(site.answer("a.png", say(200, bomb, **{"Content-Encoding": "gzip"})))
+    outcome = fetch(site.answer("a.png", respond(200, bomb, **{"Content-Encoding": "gzip"})))
     assert isinstance(outcome, FetchFailed)
     assert "gzip" in str(outcome)
 
 
 @pytest.mark.parametrize("trouble", [503, 500, 429, "reset", "short"])
-def test_what_passes_is_tried_again(site, fetch, say, trouble):
+def test_transient_failures_are_retried(site, fetch, respond, trouble):
     site.files["/a.png"] = b"in the end"
     tries = []
 
@@ -76,23 +76,23 @@ def test_what_passes_is_tried_again(site, fetch, say, trouble):
         elif trouble == "reset":
             handler.close_connection = True
         elif trouble == "short":
-            say(200, b"x", 10)(handler)
+            respond(200, b"x", 10)(handler)
             handler.close_connection = True
         else:
-            say(trouble, b"later")(handler)
+            respond(trouble, b"later")(handler)
 
     assert fetch(site.answer("a.png", first_troubled)) == b"in the end"
     assert len(tries) == 2
 
 
-def test_what_does_not_pass_is_given_up_and_what_is_no_accident_is_not_repeated(site, fetch, say):
-    outcome = fetch(site.answer("a.png", say(503, b"later")))
+def test_lasting_failures_are_given_up_and_permanent_ones_not_retried(site, fetch, respond):
+    outcome = fetch(site.answer("a.png", respond(503, b"later")))
     assert isinstance(outcome, FetchFailed)
     assert "503" in str(outcome)
     assert len(site.requests) == 3
     site.requests.clear()
     assert isinstance(fetch(site.uri("none.png")), MissingFile)
-    assert isinstance(fetch(site.answer("no.png", say(403, b"no"))), NotAllowed)
+    assert isinstance(fetch(site.answer("no.png", respond(403, b"no"))), NotAllowed)
     assert len(site.requests) == 2
 
 
@@ -106,7 +106,7 @@ def slow(handler) -> None:
         time.sleep(0.1)
 
 
-def test_a_drop_at_a_time_ends_at_the_time_limit(site, config, fetch):
+def test_a_very_slow_body_ends_at_the_time_limit(site, config, fetch):
     started = time.perf_counter()
     outcome = fetch(site.answer("a.png", slow), source=config(timeout_seconds=0.5))
     assert isinstance(outcome, FetchFailed)
@@ -114,7 +114,7 @@ def test_a_drop_at_a_time_ends_at_the_time_limit(site, config, fetch):
     assert time.perf_counter() - started < 3
 
 
-def test_one_slow_host_holds_up_nobody_for_long(site, config):
+def test_one_slow_host_does_not_block_the_others(site, config):
     site.put("good.png", b"good")
     site.answer("slow", slow)
     places = [site.uri("slow", host="localhost")] * 40 + [site.uri("good.png")] * 3
@@ -129,7 +129,7 @@ def test_one_slow_host_holds_up_nobody_for_long(site, config):
     assert time.perf_counter() - started < 4  # not 40 * 0.5 / 4
 
 
-def test_files_come_in_order_a_few_ahead_and_go_when_they_are_released(site, config):
+def test_files_are_prefetched_in_order_and_removed_when_released(site, config):
     places = [site.put(f"{number}.png", b"%d" % number) for number in range(12)]
     seen = []
     with Fetcher(config(concurrency=3), 1 << 20) as fetcher, fetcher.files(places) as files:
@@ -145,9 +145,9 @@ def test_files_come_in_order_a_few_ahead_and_go_when_they_are_released(site, con
     assert not folder.exists()
 
 
-def test_what_did_not_come_whole_takes_no_room(site, config, say, shard, tmp_path):
-    site.answer("long", say(200, b"x" * 500_000, None))
-    site.answer("short", say(200, b"x" * 50_000, 99_999))
+def test_partial_files_are_removed(site, config, respond, shard, tmp_path):
+    site.answer("long", respond(200, b"x" * 500_000, None))
+    site.answer("short", respond(200, b"x" * 50_000, 99_999))
     local = member_uri(str(tmp_path / "0.tar"), "a.png", 2048, 10)
     places = [site.uri("long"), site.uri("short"), local, site.put("good.png", b"x")]
     with Fetcher(config(timeout_seconds=1), 100_000) as fetcher, fetcher.files(places) as files:
@@ -156,7 +156,7 @@ def test_what_did_not_come_whole_takes_no_room(site, config, say, shard, tmp_pat
     assert [type(error) for error in failed] == [TooLarge, FetchFailed, MissingFile]
 
 
-def test_what_is_not_waited_for_is_given_up(site, config):
+def test_fetches_that_are_no_longer_needed_are_cancelled(site, config):
     site.answer("slow", slow)
     started = time.perf_counter()
     with Fetcher(config(), 1 << 20) as fetcher, fetcher.files([site.uri("slow")] * 3) as files:
@@ -164,7 +164,7 @@ def test_what_is_not_waited_for_is_given_up(site, config):
     assert time.perf_counter() - started < 3
 
 
-def test_a_plain_local_file_is_opened_where_it_lies(tmp_path, config):
+def test_a_local_file_is_opened_in_place(tmp_path, config):
     (tmp_path / "a.png").write_bytes(b"x")
     with Fetcher(config(), 0) as fetcher, fetcher.files([str(tmp_path / "a.png")]) as files:
         (file,) = files
@@ -219,11 +219,11 @@ def test_a_span_that_is_no_member_is_not_read(shard, site, fetch, tmp_path, wher
 # Looks
 
 
-def test_a_look_says_when_a_file_changes_as_far_as_its_server_does(site, config, say, shard, tmp_path):
+def test_stat_of_a_remote_file_changes_as_its_server_reports(site, config, respond, shard, tmp_path):
     site.put("a.png", b"one")
-    site.answer("sized", say(200, b"123", **{"Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}))
-    site.answer("bare", say(200, b"123"))
-    site.answer("refused", say(403, b"no"))
+    site.answer("sized", respond(200, b"123", **{"Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}))
+    site.answer("bare", respond(200, b"123"))
+    site.answer("refused", respond(403, b"no"))
     place = Location(str(tmp_path / "0.tar"), ("a.png", 512, 70_000))
     names = ("a.png", "sized", "bare", "refused", "none")
     places = [Location.parse(site.uri(name)) for name in names] + [place]
@@ -238,7 +238,7 @@ def test_a_look_says_when_a_file_changes_as_far_as_its_server_does(site, config,
     assert member.endswith("+512+70000")
 
 
-def test_each_file_is_looked_at_once_and_a_dead_host_is_not_asked_for_long(site, config):
+def test_each_file_is_checked_once_and_a_dead_host_soon_given_up(site, config):
     uri = site.put("0.tar", b"x")
     shards = [Location.parse(member_uri(uri, f"{i}.png", 512 * i, 1)) for i in range(200)]
     dead = [Location.parse(f"http://localhost:1/{i}") for i in range(200)]

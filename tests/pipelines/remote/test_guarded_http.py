@@ -39,14 +39,14 @@ def test_metadata_link_local_multicast_and_reserved_addresses_never(address):
     assert not is_allowed_address(address, private=True)
 
 
-# Only loopback in any form: a guard that fails must not let a test knock at a stranger's door.
+# Only loopback in any form: a guard that fails must not let a test contact a foreign host.
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "LOCALHOST", "localhost.", "[::ffff:127.0.0.1]", "１２７.0.0.1"]
 )
 def test_a_host_that_turns_out_to_be_loopback_is_refused_when_it_is_connected_to(site, config, fetch, host):
     site.put("a.png", b"secret")
     source = config(private_hosts=False, allow=(site.uri(host=host),))
-    place = AccessPolicy(site.uri(host=host), source).place("a.png")
+    place = AccessPolicy(site.uri(host=host), source).locate("a.png")
     refused = fetch(str(place), source=source)
     assert isinstance(refused, NotAllowed)
     assert "source.private_hosts" in str(refused)
@@ -54,9 +54,9 @@ def test_a_host_that_turns_out_to_be_loopback_is_refused_when_it_is_connected_to
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_with_private_hosts_the_same_is_fetched(site, config, fetch, host):
+def test_with_private_hosts_allowed_loopback_is_fetched(site, config, fetch, host):
     site.put("a.png", b"mine")
-    place = AccessPolicy(site.uri(host=host), config(allow=())).place("a.png")
+    place = AccessPolicy(site.uri(host=host), config(allow=())).locate("a.png")
     assert fetch(str(place), source=config(allow=())) == b"mine"
 
 
@@ -69,7 +69,7 @@ def test_with_private_hosts_the_same_is_fetched(site, config, fetch, host):
 def test_a_host_in_disguise_is_refused_before_anything_is_connected_to(site, config, host):
     locator = AccessPolicy("http://good/", config(allow=("http://good/",), private_hosts=False))
     with pytest.raises(NotAllowed):
-        locator.place(site.uri("a.png", host=host))
+        locator.locate(site.uri("a.png", host=host))
 
 
 def test_a_redirect_within_what_is_allowed_is_followed(site, fetch):
@@ -99,7 +99,7 @@ def test_a_redirect_within_what_is_allowed_is_followed(site, fetch):
         "",
     ],
 )
-def test_a_redirect_to_anywhere_else_is_not(site, config, fetch, target):
+def test_a_redirect_to_a_place_that_is_not_allowed_is_refused(site, config, fetch, target):
     site.put("secret/key", b"secret")
     first = site.redirect("media/a.png", target.format(site=site.uri(), port=site.port))
     outcome = fetch(first, source=config(allow=(site.uri("media/"),)))
@@ -120,13 +120,13 @@ def test_a_redirect_to_a_private_address_is_refused_though_its_name_is_allowed(s
     assert site.requests == []
 
 
-def test_no_cookie_proxy_or_password_goes_along(site, fetch, say, monkeypatch, tmp_path):
+def test_no_cookie_proxy_or_password_is_sent(site, fetch, respond, monkeypatch, tmp_path):
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1/")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1/")
     site.put("b.png", b"x")
-    site.answer("a.png", say(302, Location="/b.png", **{"Set-Cookie": "session=1"}))
+    site.answer("a.png", respond(302, Location="/b.png", **{"Set-Cookie": "session=1"}))
     assert fetch(site.uri("a.png")) == b"x"
     for _, _, headers in site.requests:
         assert not {"cookie", "authorization", "proxy-authorization"} & headers.keys()
@@ -146,8 +146,8 @@ MEMBER = ".tar#x.png@512+4"
         (206, b"h" * 5000, None, {"Content-Range": "bytes 0-515/9999"}),
     ],
 )
-def test_an_answer_that_is_not_the_range_asked_for_is_not_read(site, fetch, say, status, body, length, headers):
-    place = site.answer("a.tar", say(status, body, length, **headers)).removesuffix(".tar") + MEMBER
+def test_an_answer_that_is_not_the_range_asked_for_is_not_read(site, fetch, respond, status, body, length, headers):
+    place = site.answer("a.tar", respond(status, body, length, **headers)).removesuffix(".tar") + MEMBER
     outcome = fetch(place)
     assert isinstance(outcome, FetchFailed)
     assert "range" in str(outcome)
@@ -158,7 +158,7 @@ def test_an_answer_that_is_not_the_range_asked_for_is_not_read(site, fetch, say,
     [(401, NotAllowed), (403, NotAllowed), (404, MissingFile), (410, MissingFile), (400, FetchFailed),
      (204, FetchFailed), (203, FetchFailed), (304, FetchFailed), (451, FetchFailed), (501, FetchFailed)],
 )  # fmt: skip
-def test_what_the_server_says_is_told(site, fetch, say, status, expected):
-    outcome: ItemError = fetch(site.answer("a.png", say(status, b"" if status in (204, 304) else b"body")))
+def test_status_codes_of_the_server_become_item_errors(site, fetch, respond, status, expected):
+    outcome: ItemError = fetch(site.answer("a.png", respond(status, b"" if status in (204, 304) else b"body")))
     assert type(outcome) is expected
     assert expected is MissingFile or str(status) in str(outcome)

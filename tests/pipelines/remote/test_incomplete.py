@@ -1,4 +1,4 @@
-"""A listing that fails between its pages and a transfer that breaks off are refused: neither is a shorter catalogue."""
+"""A listing that fails between pages and an interrupted transfer are refused, never taken for a shorter source."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def gs_page(number: int, more: bool) -> bytes:
 
 
 def cut_off(handler: Any, body: bytes, length: int, **headers: str) -> None:
-    """An answer that ends before it is as long as it says."""
+    """An answer that is shorter than its Content-Length."""
     handler.close_connection = True
     reply(handler, 200, body, length, **headers)
 
@@ -66,7 +66,7 @@ SLOW = [pytest.param(scheme, "cut off", marks=pytest.mark.slow) for scheme in ("
 
 
 @pytest.mark.parametrize(("scheme", "breaks"), [*PAGES, *SLOW])
-def test_a_listing_of_two_pages(site, monkeypatch, scheme, breaks):
+def test_a_listing_of_two_pages_is_read_whole_or_refused(site, monkeypatch, scheme, breaks):
     page = s3_page if scheme == "s3" else gs_page
 
     def answered(handler: Any, marker: str | None) -> None:
@@ -135,7 +135,7 @@ def test_a_manifest_in_a_bucket_that_is_replaced_while_it_is_read_is_refused(s3_
         open_source("s3://bucket/dir/items.jsonl", config)
 
 
-def test_the_mark_of_a_complete_source_on_the_web(site, config):
+def test_the_success_file_is_found_on_a_web_server(site, config):
     site.put("web/items.jsonl", LINES)
     web = config(require_success=True)
     with pytest.raises(BadInput, match=r"/web/ holds no file _SUCCESS"):
@@ -145,7 +145,7 @@ def test_the_mark_of_a_complete_source_on_the_web(site, config):
 
 
 @pytest.mark.slow
-def test_the_mark_of_a_complete_source_in_a_bucket(s3_bucket):
+def test_the_success_file_is_found_in_a_bucket(s3_bucket):
     s3 = SourceConfig(schemes=("s3",), require_success=True)
     send("PUT", f"{s3_bucket}/marked/0.tar", bytes(1024))
     for source in ("s3://bucket/marked/", "s3://bucket/marked/0.tar"):
@@ -156,8 +156,8 @@ def test_the_mark_of_a_complete_source_in_a_bucket(s3_bucket):
         open_source(source, s3)
 
 
-def test_a_mark_that_a_server_does_not_show_is_not_taken_for_missing(site, config, say):
+def test_a_success_file_that_cannot_be_read_is_not_taken_for_missing(site, config, respond):
     site.put("web/items.jsonl", LINES)
-    site.answer("web/_SUCCESS", say(403))
+    site.answer("web/_SUCCESS", respond(403))
     with pytest.raises(BadInput, match=r"cannot see whether .*403"):
         open_source(site.uri("web/items.jsonl"), config(require_success=True))

@@ -1,4 +1,4 @@
-"""An ingest from the web, S3 or Cloud Storage ends as one from this disk does, and is repeated as cheaply."""
+"""An ingest from HTTP, S3 or Cloud Storage gives what one from local files gives, and is repeated as cheaply."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run(workspace, encode_step):
     return ran
 
 
-def test_a_manifest_on_the_web_with_its_media_beside_it(workspace, site, run):
+def test_a_manifest_and_its_media_are_ingested_from_a_web_server(workspace, site, run):
     for number in range(3):
         site.put(f"media/{number}.png", (workspace.media / workspace.picture(f"{number}.png", number)).read_bytes())
     site.put("media/f.mp4", (workspace.media / workspace.video("f.mp4")).read_bytes())
@@ -104,7 +104,7 @@ def test_a_manifest_on_the_web_with_its_media_beside_it(workspace, site, run):
     assert workspace.rows()["0"]["media_hash"] != contents["0"]["media_hash"]
 
 
-def test_shards_on_the_web(workspace, site, run):
+def test_shards_are_ingested_from_a_web_server(workspace, site, run):
     for number in range(2):
         picture = (workspace.media / workspace.picture(f"{number}.png", number)).read_bytes()
         film = (workspace.media / workspace.video(f"{number}.mp4", number)).read_bytes()
@@ -125,7 +125,7 @@ def test_shards_on_the_web(workspace, site, run):
 
 
 @pytest.mark.parametrize("store", ["on_s3", "on_gs"])
-def test_an_object_store_holds_a_manifest_media_and_shards(workspace, request, run, store):
+def test_a_manifest_media_and_shards_are_ingested_from_an_object_store(workspace, request, run, store):
     uri, put = request.getfixturevalue(store)
     picture = (workspace.media / workspace.picture("a.png", 1)).read_bytes()
     put("media/a.png", picture)
@@ -169,14 +169,14 @@ def test_shards_of_a_bucket_are_found_by_folder_and_pattern(request, store, tmp_
         assert not hasattr(wrong, "path")
 
 
-def test_a_store_that_is_down_fails_in_time(monkeypatch, fetch):
+def test_an_unreachable_store_fails_within_the_time_limit(monkeypatch, fetch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     assert isinstance(fetch("s3://bucket/a.png", source=SourceConfig(timeout_seconds=0.5)), FetchFailed)
 
 
-def test_a_host_that_is_down_tonight_costs_no_row_and_new_items_are_tried_again(workspace, site, run, say):
+def test_an_unreachable_host_removes_no_item_and_new_items_are_retried(workspace, site, run, respond):
     site.put("a.png", (workspace.media / workspace.picture("a.png", 1)).read_bytes())
     rows = [{"content_id": "a", "uri": "a.png"}]
     site.put("items.jsonl", json.dumps(rows[0]).encode())
@@ -186,20 +186,20 @@ def test_a_host_that_is_down_tonight_costs_no_row_and_new_items_are_tried_again(
     rows += [{"content_id": "b", "uri": "b.png"}]
     site.put("items.jsonl", "\n".join(map(json.dumps, rows)).encode())
     for name in ("a.png", "b.png"):
-        site.answer(name, say(503, b"later"))
+        site.answer(name, respond(503, b"later"))
     night = run(site.uri("items.jsonl"))
     assert night.counts["missing_kept"] == 1
     assert workspace.rows() == before
     assert workspace.rows("rejected")["b"]["error_class"] == "FetchFailed"
 
-    # Still down, and nothing about it has changed: it is asked for all the same.
+    # Still unreachable and unchanged: it is retried nevertheless.
     assert run(site.uri("items.jsonl")).counts["rejected_before"] == 0
     assert workspace.rows("rejected")["b"]["attempts"] == 2
 
-    # It answers a look, and the file has changed, but not a word of it comes.
+    # HEAD succeeds and shows a change, but the download fails.
     del site.answers["/a.png"]
     site.put("a.png", (workspace.media / workspace.picture("c.png", 3)).read_bytes())
-    site.answer("a.png", lambda handler: (site._file if handler.command == "HEAD" else say(503, b"later"))(handler))
+    site.answer("a.png", lambda handler: (site._file if handler.command == "HEAD" else respond(503, b"later"))(handler))
     assert run(site.uri("items.jsonl")).counts["missing_kept"] == 1
     assert workspace.rows() == before
 
@@ -229,7 +229,8 @@ def bare(site):
     site._file = answer
 
 
-def test_media_of_a_server_without_etag_and_date_are_compared_by_their_bytes(workspace, site, run, say):
+@pytest.mark.slow
+def test_media_of_a_server_without_etag_and_date_are_compared_by_their_bytes(workspace, site, run, respond):
     bare(site)
     for number in range(3):
         site.put(f"{number}.bmp", (workspace.media / workspace.picture(f"{number}.bmp", number)).read_bytes())
@@ -266,10 +267,10 @@ def test_media_of_a_server_without_etag_and_date_are_compared_by_their_bytes(wor
     assert rows_now["1"]["clip_image"] != before["1"]["clip_image"]
     assert rows_now["2"] == before["2"]
 
-    # A server that cannot be asked is another matter; so is one that answers and then does not serve.
+    # Not so for a server that is unreachable, or that answers HEAD and then does not serve the file.
     for name in ("0.bmp", "1.bmp"):
-        site.answer(name, say(503, b"later"))
-    site.answer("2.bmp", lambda handler: (site._file if handler.command == "HEAD" else say(503, b"later"))(handler))
+        site.answer(name, respond(503, b"later"))
+    site.answer("2.bmp", lambda handler: (site._file if handler.command == "HEAD" else respond(503, b"later"))(handler))
     down, still = listed()
     assert (down.counts["missing_kept"], down.counts["unchanged"]) == (3, 0)
     assert still == rows_now
@@ -295,7 +296,7 @@ def test_an_item_of_a_server_without_etag_may_change_its_kind_and_attributes(wor
     assert workspace.rows()["a"]["kind"] == "video"
 
 
-def test_members_of_a_shard_on_a_server_without_etag(workspace, site, run):
+def test_members_of_a_shard_on_a_server_without_etag_are_compared_by_their_bytes(workspace, site, run):
     bare(site)
     pictures = [(workspace.media / workspace.picture(f"{n}.bmp", n)).read_bytes() for n in range(2)]
     site.put("0.tar", tar_of({f"{n}.bmp": data for n, data in enumerate(pictures)}))
@@ -316,7 +317,7 @@ def test_nothing_remote_is_opened_unless_configured(workspace, site, encode_step
         workspace.ingest(rows)
     assert {row["error_class"] for row in workspace.rows("rejected").values()} == {"NotAllowed"}
     assert site.requests == []
-    # Once the configuration allows it, the same item is tried again by itself.
+    # Once the configuration allows it, the same item is retried without a command.
     allowed = workspace.settings(source={"schemes": ["http"], "allow": [site.uri()], "private_hosts": True})
     workspace.ingest(rows, config=allowed)
     assert workspace.rows().keys() == {"a"}
@@ -334,7 +335,7 @@ def test_nothing_remote_is_opened_unless_configured(workspace, site, encode_step
         ("{site}shards/*.tar", "does not tell its files"),
     ],
 )
-def test_a_source_that_cannot_be_read_is_one_line(site, config, source, said):
+def test_an_unreadable_source_is_refused_in_one_line(site, config, source, said):
     with pytest.raises(BadInput, match=said) as caught:
         open_source(source.format(site=site.uri()), config())
     assert "\n" not in str(caught.value)
@@ -349,7 +350,7 @@ def test_a_source_at_a_private_address_is_refused(site, config):
     assert [type(item.problem) for item in open_source(site.uri("0.tar"), config())] == [MissingFile]
 
 
-def test_the_copy_of_a_manifest_goes_with_its_source(site, config, tmp_path, monkeypatch):
+def test_the_copy_of_a_manifest_is_removed_with_its_source(site, config, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     site.put("items.csv", b"content_id,caption\na,x\n")
     source = open_source(site.uri("items.csv"), config())

@@ -1,4 +1,4 @@
-"""The report: its figures are those of a direct computation on what the store holds, whole and by slice."""
+"""The report: its figures equal those computed directly from the store, in total and by slice."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OTHER = CONFIG.model_copy(update={"tokenizer": CONFIG.tokenizer.model_copy(updat
 
 
 def attributes(number: int) -> dict:
-    """Styles of which a third is absent, a tag for each item, views that fall off, and what is no number."""
+    """Styles, a third of them missing, a tag for each item, decreasing views, and values that are no numbers."""
     found = {"views": 1000 // (number + 1), "tag": f"tag {number}", "wrong": "many"}
     return found | ({"style": ("photo", "drawing", 7)[number % 4]} if number % 4 < 3 else {})
 
@@ -195,6 +195,7 @@ def test_the_same_versions_give_the_same_document_and_it_is_json(made):
     assert first["versions"] == {name: store.versions()[name] for name in ("contents", "assignments")}
 
 
+@pytest.mark.slow
 def test_a_candidate_beside_the_champion(db, tokenizers, tmp_path):
     champion, candidate = tokenizers
     # New items have IDs of the champion alone.
@@ -221,7 +222,7 @@ def test_a_candidate_beside_the_champion(db, tokenizers, tmp_path):
 # Slices
 
 
-def test_every_way_of_slicing_is_a_partition_with_the_figures_of_its_items(made, tokenizers):
+def test_every_slicing_is_a_partition_with_the_figures_of_its_items(made, tokenizers):
     (column,) = report(made / "db", attributes=["style", "tag"], popularity="views", sample=90, queries=25)[
         "tokenizers"
     ]
@@ -273,12 +274,12 @@ def test_every_way_of_slicing_is_a_partition_with_the_figures_of_its_items(made,
         ([1.0, 2.0], []),
     ],
 )
-def test_the_head_is_at_most_the_most_popular_fifth_of_those_that_have_a_number(numbers, head):
+def test_the_head_is_at_most_the_most_popular_fifth_of_items_with_a_popularity(numbers, head):
     values = np.array(numbers, float)
     assert np.flatnonzero(values > popularity_border(values)).tolist() == head
 
 
-def test_nobody_has_a_number():
+def test_without_any_popularity_there_is_no_head():
     assert popularity_border(np.full(3, np.nan)) == np.inf
 
 
@@ -286,7 +287,7 @@ def test_nobody_has_a_number():
 
 
 def column_of(**measures: float) -> dict:
-    """A column in which nothing stands out, with some measures of another value; `name_1` is at level 1."""
+    """A column without findings, with some measures of another value; `name_1` is at level 1."""
     values = {"utilisation_1": 1.0, "normalised_entropy_1": 0.99, "collision_b": 0.05, "collision_b_distinct": 0.05}
     values |= {"r2_1": 0.4, "r2_2": 0.6, "recall@10": 0.3} | measures
     rows = []
@@ -300,7 +301,7 @@ def column_of(**measures: float) -> dict:
     }  # fmt: skip
 
 
-def test_nothing_stands_out_where_nothing_does():
+def test_figures_without_outliers_give_no_findings():
     assert findings(column_of()) == []
 
 
@@ -321,24 +322,24 @@ def test_nothing_stands_out_where_nothing_does():
         ({"recall@10": 0.11}, "neighbours", "recall@10 0.11, by chance 0.10"),
     ],
 )
-def test_rules_on_measures(changes, rule, said):
+def test_measures_beyond_their_limits_are_findings(changes, rule, said):
     found = {row["rule"]: row["text"] for row in findings(column_of(**changes))}
     assert said in found[rule]
 
 
-def test_rules_on_items_and_slices():
+def test_unusual_items_and_slices_are_findings():
     part = {"by": "attributes.style", "value": "photo", "rest": None, "small": False}
     part["measures"] = column_of(shares_id=0.2, **{"recall@10": 0.2})["measures"]
     few = column_of() | {"items": 2_000}
     big = {"codes": "1-2", "items": 400, "vectors": 1}
-    told = column_of() | {"slices": [part], "largest_ids": [big], "without_id": 3, "edited": 1_000}
+    column = column_of() | {"slices": [part], "largest_ids": [big], "without_id": 3, "edited": 1_000}
     assert [row["rule"] for row in findings(few)] == ["few items"]
-    found = {row["rule"]: row["text"] for row in findings(told)}
+    found = {row["rule"]: row["text"] for row in findings(column)}
     assert found.keys() == {"big ID", "slice neighbours", "slice collisions", "without ID", "edited"}
     assert found["big ID"] == "400 items have the codes 1-2, copies of one vector: `fuseid lookup --sid 1-2`"
     assert found["slice collisions"] == "style: photo: 20.0% of the items share their ID, 5.0% of all"
-    assert findings(told | {"slices": [part | {"small": True}]}) == [
-        row for row in findings(told) if not row["rule"].startswith("slice")
+    assert findings(column | {"slices": [part | {"small": True}]}) == [
+        row for row in findings(column) if not row["rule"].startswith("slice")
     ]
 
 
@@ -347,7 +348,7 @@ def test_warnings_come_first():
     assert weights == sorted(weights, reverse=True) == ["warning", "warning", "note", "note"]
 
 
-def test_better_is_told_only_where_intervals_lie_apart():
+def test_a_tokenizer_is_called_better_only_where_intervals_do_not_overlap():
     one, other = column_of(), column_of(r2_2=0.7, collision_b=0.065) | {"id": "rq-kmeans-b"}
     better = {row["name"]: row["better"] for row in comparison(one, other)}
     assert better["r2"] == "rq-kmeans-b"
@@ -356,7 +357,7 @@ def test_better_is_told_only_where_intervals_lie_apart():
     assert {row["name"]: row["better"] for row in worse}["collision_b"] == "rq-kmeans-a"
 
 
-def test_words_that_tell_a_group_apart():
+def test_keywords_distinguish_a_group_from_the_others():
     captions = ["a red apple", "the red apple pie", "a blue fish", "a red fish", None]
     everywhere = Counter(word for caption in captions for word in words_of(caption))
     assert telling_words(captions[:2], everywhere, len(captions)) == ["apple", "red"]
@@ -373,21 +374,21 @@ def test_words_that_tell_a_group_apart():
         ({"popularity": "nope"}, BadInput, "has an attribute 'nope'"),
         ({"popularity": "wrong"}, BadInput, "popularity 'wrong' must be a number, an item has 'many'"),
         ({"tokenizer_id": "rq-kmeans-0"}, ArtifactError, "holds no rq-kmeans-0"),
-        ({"compare": "../../etc"}, ArtifactError, "is no rq-kmeans id"),
+        ({"compare": "../../etc"}, ArtifactError, "is not a tokenizer's id"),
         ({"sample": 1}, BadInput, "got sample 1"),
     ],
 )
-def test_what_cannot_be_answered_is_said(made, asked, error, said):
+def test_invalid_options_are_refused(made, asked, error, said):
     with pytest.raises(error, match=re.escape(said)):
         report(made / "db", **asked)
 
 
-def test_a_tokenizer_compared_with_itself(made, tokenizers):
+def test_a_tokenizer_compared_with_itself_is_refused(made, tokenizers):
     with pytest.raises(BadInput, match="name another one"):
         report(made / "db", compare=tokenizers[0])
 
 
-def test_before_a_fit_and_before_an_ingest_and_after_a_purge(db, tmp_path, made):
+def test_without_ids_or_items_a_report_is_refused(db, tmp_path, made):
     other = str(tmp_path / "other")
     Store.create(other)
     with pytest.raises(StoreError, match="is empty"):

@@ -18,7 +18,7 @@ CODES = {"c0": (0, 1, 0), "c1": (0, 1, 1), "c2": (1, 0, 0), "c3": (2, 2, 0), "c4
 
 @pytest.fixture(scope="session")
 def codes() -> dict[str, tuple[int, ...]]:
-    """Of each item its two codes and its collision digit."""
+    """The two codes of each item and its suffix."""
     return CODES
 
 

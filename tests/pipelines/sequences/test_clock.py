@@ -1,4 +1,4 @@
-"""Time stamps: every kind becomes the same instant, and what could be two instants is refused."""
+"""Time stamps: every kind becomes the same instant, and an ambiguous one is refused."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_what_is_no_time_stamp_is_null():
     assert Clock().read(pa.array([float(SECONDS), float("nan"), float("inf")])).to_pylist() == [NOON, None, None]
 
 
-def test_the_first_batch_decides_for_all():
+def test_the_first_batch_decides_the_unit_for_all():
     clock = Clock()
     clock.read(pa.array([SECONDS]))
     assert clock.unit == "s"
@@ -113,7 +113,7 @@ def test_other_types_units_and_zones_are_refused():
     when=st.datetimes(datetime(1980, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),
     hours=st.integers(-12, 14),
 )
-def test_texts_numbers_and_columns_agree(when, hours):
+def test_text_number_and_typed_columns_agree(when, hours):
     local = when.astimezone(timezone(timedelta(hours=hours)))
     micros = (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     assert Clock().read(pa.array([local.isoformat()])).to_pylist() == [when]
@@ -135,6 +135,6 @@ def test_cuts_are_shares_or_instants():
         ("2024-05-01", "has no time zone; write it like"),
     ],
 )
-def test_cuts_that_are_neither(text, said):
+def test_invalid_cuts_are_refused(text, said):
     with pytest.raises(BadInput, match=said):
         parse_cuts(text, None)

@@ -1,4 +1,4 @@
-"""The whole export: from a database and files of interactions to a folder, or to one line that says why not."""
+"""The whole export: from a database and files of interactions to a folder, or to one line with the reason."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_shards_move_users_between_files_and_change_nothing_else(fitted, events,
     assert found[0] == found[1]
 
 
-def test_threads_change_nothing(fitted, events, tmp_path, monkeypatch):
+def test_the_number_of_threads_does_not_change_the_files(fitted, events, tmp_path, monkeypatch):
     for cores in (1, 3):
         monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)))
         export_sequences(fitted.uri(), events, tmp_path / str(cores), shards=5)
@@ -102,7 +102,7 @@ def test_the_same_input_gives_the_same_bytes_also_after_the_database_has_moved_o
     assert later["unknown_items"]["items"] == 0
 
 
-def test_shares_cut_where_the_times_they_stand_for_cut(fitted, events, tmp_path):
+def test_a_share_and_the_time_that_it_means_cut_alike(fitted, events, tmp_path):
     by_share = export_sequences(
         fitted.uri(), events, tmp_path / "share", options=Options("by-time", parse_cuts("0.7,0.85", None)), shards=2
     )
@@ -118,11 +118,11 @@ def test_shares_cut_where_the_times_they_stand_for_cut(fitted, events, tmp_path)
 def test_a_title_is_the_one_that_the_ids_are_exported_with(fitted, events, tmp_path):
     export_ids(fitted.uri(), tmp_path / "ids", "minionerec")
     export_sequences(fitted.uri(), events, tmp_path / "out", "minionerec")
-    told = json.loads((tmp_path / "ids" / "items.item.json").read_text())
+    items = json.loads((tmp_path / "ids" / "items.item.json").read_text())
     tokens = json.loads((tmp_path / "ids" / "items.index.json").read_text())
     with (tmp_path / "out" / "test.csv").open(newline="") as file:
         for row in csv.DictReader(file):
-            assert row["item_title"] == told[row["item_id"]]["title"]
+            assert row["item_title"] == items[row["item_id"]]["title"]
             assert row["item_sid"] == "".join(tokens[row["item_id"]])
 
 
@@ -141,7 +141,7 @@ def test_a_title_is_the_one_that_the_ids_are_exported_with(fitted, events, tmp_p
         ({"tag": "yesterday"}, "no export tagged 'yesterday'"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_leaves_nothing(fitted, events, tmp_path, change, said):
+def test_an_invalid_export_is_refused_in_one_line_and_leaves_nothing(fitted, events, tmp_path, change, said):
     before = sorted(tmp_path.iterdir())
     with pytest.raises(BadInput, match=said) as refused:
         export_sequences(fitted.uri(), events, tmp_path / "out", **change)
@@ -149,7 +149,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(fitted, events, tmp_
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_kept_column_that_the_format_has_itself(fitted, interactions, tmp_path):
+def test_a_kept_column_with_a_name_of_the_format_is_refused(fitted, interactions, tmp_path):
     path = interactions([["u", "v001", START, "x"]], "user_id,content_id,timestamp,codes")
     with pytest.raises(BadInput, match="parquet has a column 'codes' of its own; rename yours"):
         export_sequences(fitted.uri(), path, tmp_path / "out")
@@ -181,7 +181,7 @@ def test_before_the_fit_there_is_nothing_to_join(bare, cluster, events, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_impressions_come_along_as_they_are(fitted, tmp_path):
+def test_impressions_are_kept_unchanged(fitted, tmp_path):
     shown = [["v001", "v002"], None, [], ["v003"]]
     table = pa.table(
         {

@@ -1,4 +1,4 @@
-"""Interactions: what is read of files, and what is refused, with where and how often."""
+"""Interactions: reading files, and refusing invalid rows with their place and number."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_folder_is_read_by_name_and_in_batches(interactions, tmp_path):
     assert batches[0]["content_id"][0].as_py() == "a"
 
 
-def test_only_what_is_to_be_kept_comes_along(interactions):
+def test_only_requested_columns_are_kept(interactions):
     path = interactions(ROWS, HEADER)
     assert Interactions.open(path, keep=["weight", "event"]).kept.names == ["weight", "event"]
     assert Interactions.open(path, keep=[]).kept.names == []
@@ -88,7 +88,7 @@ def test_rows_without_a_user_an_item_or_a_time_are_counted_and_the_first_is_name
         read(Interactions.open(path), csv_block=64)
     assert str(refused.value) == (
         "no user_id in 2 rows, the first is row 2 of i.csv; no content_id in 2 rows, the first is row 3 of i.csv; "
-        "no readable timestamp in 1 row, the first is row 5 of i.csv ('never'); mend or remove them"
+        "no readable timestamp in 1 row, the first is row 5 of i.csv ('never'); correct or remove them"
     )
 
 
@@ -106,13 +106,13 @@ def test_rows_without_a_user_an_item_or_a_time_are_counted_and_the_first_is_name
         ("user_id,content_id,timestamp\nu,c,2024-05-01 12:00\n", "have no time zone"),
     ],
 )
-def test_bad_csv(tmp_path, text, said):
+def test_an_invalid_csv_is_refused(tmp_path, text, said):
     (tmp_path / "i.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(BadInput, match=said):
         read(Interactions.open(tmp_path / "i.csv"))
 
 
-def test_bad_places(interactions, tmp_path):
+def test_missing_or_unknown_files_are_refused(interactions, tmp_path):
     with pytest.raises(BadInput, match=r"no file .*nowhere.csv; --interactions names"):
         Interactions.open(tmp_path / "nowhere.csv")
     with pytest.raises(BadInput, match=r"has no .parquet or .csv file"):

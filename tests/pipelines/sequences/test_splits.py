@@ -1,4 +1,4 @@
-"""Splits: what is a target of which, with which history; nothing later than a target, or than a cut, gets in."""
+"""Splits: targets and their histories, without any event later than the target or the cut."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ def expected(rows, options: Options, train: str) -> list[tuple]:
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(rows=ROWS, options=OPTIONS, train=st.sampled_from(TRAIN))
-def test_examples_are_those_of_a_plain_loop(shard_of, rows, options, train):
+def test_examples_equal_those_of_a_plain_loop(shard_of, rows, options, train):
     assert made(shard_of, rows, options, train) == expected(rows, options, train)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(rows=ROWS, options=OPTIONS, train=st.sampled_from(TRAIN))
-def test_nothing_leaks(shard_of, rows, options, train):
-    # A time for each row of its own tells which event is which.
+def test_no_split_sees_later_events(shard_of, rows, options, train):
+    # A different time for each row identifies the events.
     rows = [(user, item, 100 * time + number, event) for number, (user, item, time, event) in enumerate(rows)]
     if options.cuts:
         options = Options("by-time", tuple(100 * cut for cut in options.cuts), None, options.max_history)
@@ -121,7 +121,7 @@ def test_nothing_leaks(shard_of, rows, options, train):
                 assert max(seen) < first_target.get((later, user), np.inf)
 
 
-def test_a_short_life_by_hand(shard_of):
+def test_splits_of_a_few_events_are_as_worked_out_by_hand(shard_of):
     rows = [("u", item, 10 * place) for place, item in enumerate([0, 1, 2, 3, 4, 0])]
 
     def examples_by(train: str, **more: int) -> list[tuple]:
@@ -145,7 +145,7 @@ def test_events_of_one_moment_keep_the_order_of_the_files(shard_of):
     assert made(shard_of, rows, Options(), "prefix")[-1][2] == [(0, 1), (3, 5), (1, 5)]
 
 
-def test_copies_are_left_out_and_what_differs_in_a_kept_column_is_none(shard_of):
+def test_repeated_events_are_dropped_unless_a_kept_column_differs(shard_of):
     rows = [("u", 1, 5, "x"), ("u", 2, 5, "x"), ("u", 1, 5, "x"), ("u", 1, 5, "y"), ("v", 1, 5, "x"), ("u", 1, 5, "y")]
     histories = Histories.of(shard_of(rows, EVENT))
     assert histories.duplicates == 2
@@ -154,7 +154,7 @@ def test_copies_are_left_out_and_what_differs_in_a_kept_column_is_none(shard_of)
 
 
 @pytest.mark.parametrize("most", [1, 3, 7])
-def test_chunks_do_not_change_what_is_in_them(shard_of, most):
+def test_chunk_size_does_not_change_the_examples(shard_of, most):
     rows = [(f"u{number % 3}", number % 5, number, "x") for number in range(40)]
     whole = made(shard_of, rows, Options(max_history=5), "prefix")
     assert made(shard_of, rows, Options(max_history=5), "prefix", chunk_events=most) == whole
@@ -174,6 +174,6 @@ def test_chunks_do_not_change_what_is_in_them(shard_of, most):
         ({"split": "by-time", "cuts": (2, 2)}, "must lie before the second"),
     ],
 )
-def test_options_that_cannot_be(options, said):
+def test_invalid_options_are_refused(options, said):
     with pytest.raises(BadInput, match=said):
         Options(**options)

@@ -1,4 +1,4 @@
-"""A field of the wrong type costs its own row, whatever source it comes from, and no other."""
+"""A field of the wrong type rejects its own row alone, in every kind of source."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def row(value: str, field: str) -> str:
 @example(field="attributes", value='{"a": ' * 400 + "1" + "}" * 400)
 @example(field="attributes", value=f'{{"n": {HUGE}}}')
 @example(field="uri", value=HUGE)
-def test_a_row_of_a_jsonl_manifest(field, value):
+def test_any_jsonl_row_is_an_item_or_a_bad_field(field, value):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "m.jsonl")
         good = '{{"content_id": "{}", "uri": "x"}}\n'
@@ -64,7 +64,7 @@ def test_a_row_of_a_jsonl_manifest(field, value):
 
 @settings(max_examples=20)
 @given(field=FIELDS, value=VALUES)
-def test_a_row_of_a_parquet_manifest(field, value):
+def test_any_parquet_row_is_an_item_or_a_bad_field(field, value):
     columns = {"content_id": ["a", "b", "c"], "uri": ["x"] * 3}
     try:
         columns[field] = pa.array([None, value, None])
@@ -84,7 +84,7 @@ def test_a_row_of_a_parquet_manifest(field, value):
 @example(value=DEEP)
 @example(value=HUGE)
 @example(value="{")
-def test_attributes_of_a_csv_manifest(value):
+def test_any_attributes_of_a_csv_row_are_read_or_a_bad_field(value):
     with tempfile.TemporaryDirectory() as folder:
         quoted = value.replace('"', '""')
         path = Path(folder, "m.csv")
@@ -98,7 +98,7 @@ def test_attributes_of_a_csv_manifest(value):
 @example(field="attributes", value=DEEP, in_tar=False)
 @example(field="caption", value=HUGE, in_tar=True)
 @example(field="caption", value=HUGE, in_tar=False)
-def test_a_sidecar_in_a_folder_and_in_a_shard(field, value, in_tar):
+def test_any_sidecar_is_read_or_a_bad_sidecar(field, value, in_tar):
     sidecar = f'{{"{field}": {value}}}'.encode()
     with tempfile.TemporaryDirectory() as folder:
         files = {"a.png": b"x", "b.png": b"x", "b.json": sidecar, "c.png": b"x"}
@@ -128,7 +128,7 @@ def test_a_missing_text_is_null_however_it_is_written(tmp_path, missing):
     assert list(open_source(tmp_path / "in")) == [SourceItem("a.png", "a.png", kind="image")]
 
 
-def test_columns_of_pandas_that_hold_nothing_but_nan(tmp_path):
+def test_columns_of_nan_alone_are_null(tmp_path):
     nothing = np.full(2, np.nan)
     columns = {"content_id": ["a", "b"], "uri": ["x", "y"], "caption": nothing, "kind": nothing, "attributes": nothing}
     pq.write_table(pa.table(columns), tmp_path / "m.parquet")
@@ -211,7 +211,7 @@ def in_shard(media: Path, rows: dict[str, Any]) -> Path:
 
 
 @pytest.mark.parametrize("written", [in_manifest, in_shard])
-def test_an_ingest_of_what_no_source_should_hold(workspace, written: Callable[..., Path]):
+def test_hostile_fields_cost_only_their_own_items(workspace, written: Callable[..., Path]):
     if written is in_manifest:
         rows, bad = {**FINE, **NASTY}, set(NASTY)
     else:  # the whole .json of a shard is attributes, and its caption is the only text

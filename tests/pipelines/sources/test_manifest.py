@@ -1,4 +1,4 @@
-"""A file that was cut off, damaged, or is still being written is refused with its place: it is never a shorter list."""
+"""A truncated, damaged or unfinished file is refused with its place, and never taken for a shorter list."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ BARE = "a quote within a field that is not in quotes; write the field in quotes 
         ("a," + "x" * (17 << 20), "line 2 is no CSV (field larger than field limit"),
     ],
 )
-def test_a_csv_that_is_damaged(tmp_path, text, said):
+def test_a_damaged_csv_is_refused(tmp_path, text, said):
     (tmp_path / "m.csv").write_bytes(f"content_id,caption\n{text}".encode())
     assert said in refusal(tmp_path / "m.csv")
 
@@ -101,7 +101,7 @@ def test_a_csv_cut_anywhere_is_refused_or_lists_the_items_before_the_cut(data, q
     found = [item.caption or "" for item in items]
     assert [item.content_id for item in items] == [f"i{n}" for n in range(len(items))]
     assert found[:-1] == captions[: len(found)][:-1]
-    # Nothing tells a text that was cut off from a short one: that is what source.expect_rows and _SUCCESS are for.
+    # A text that was cut off looks like a short one: source.expect_rows and _SUCCESS are for this case.
     assert not found or captions[len(found) - 1].startswith(found[-1])
 
 

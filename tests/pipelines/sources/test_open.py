@@ -1,4 +1,4 @@
-"""Sources: what a manifest, a folder or a file of vectors lists, and one clear line for what is wrong with it."""
+"""Sources: the items of a manifest, a folder or a file of vectors, and one line for an invalid one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROWS = [
 ]
 
 
-def test_jsonl(tmp_path):
+def test_a_jsonl_manifest_is_read(tmp_path):
     text = (
         '\n{"content_id": "a", "uri": "a.png", "caption": "a caption", "kind": "image", "attributes": {"n": 1}}\n'
         '{"content_id": "b", "caption": "only words"}\n\n'
@@ -48,7 +48,7 @@ def test_jsonl(tmp_path):
     assert list(open_source(wrote(tmp_path / "m.jsonl", text))) == ROWS
 
 
-def test_csv(tmp_path):
+def test_a_csv_manifest_is_read(tmp_path):
     text = (
         "content_id,uri,caption,kind,attributes\r\n"
         'a,a.png,a caption,image,"{""n"": 1}"\r\n'
@@ -58,7 +58,7 @@ def test_csv(tmp_path):
     assert list(open_source(wrote(tmp_path / "m.csv", text))) == ROWS
 
 
-def test_parquet(tmp_path):
+def test_a_parquet_manifest_is_read(tmp_path):
     table = pa.table(
         {
             "content_id": ["a", "b", "c"],
@@ -79,7 +79,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path, suffix):
     assert (listed.content_id, listed.caption) == ("a", "é")
 
 
-def test_csv_quotes_newlines_and_long_fields(tmp_path):
+def test_csv_fields_may_hold_quotes_newlines_and_long_text(tmp_path):
     text = 'content_id,caption\n"a ""quoted"" id","two\nlines, and a comma"\nlong,' + "x" * 1_000_000 + "\n"
     first, second = open_source(wrote(tmp_path / "m.csv", text))
     assert (first.content_id, first.caption) == ('a "quoted" id', "two\nlines, and a comma")
@@ -108,7 +108,7 @@ MAP = pa.array([[("colour", "red"), ("n", "1")]], pa.map_(pa.string(), pa.string
     ],
     ids=["json", "struct", "map", "null", "nan"],
 )
-def test_attributes_of_a_parquet_file(tmp_path, column, expected):
+def test_attributes_of_a_parquet_file_are_read(tmp_path, column, expected):
     table = pa.table([pa.array(["a"]), pa.array(["x"]), column], names=["content_id", "caption", "attributes"])
     pq.write_table(table, tmp_path / "m.parquet")
     (listed,) = open_source(tmp_path / "m.parquet")
@@ -123,7 +123,7 @@ def test_attributes_are_the_same_text_in_any_order(tmp_path):
     assert first.attributes == second.attributes
 
 
-def test_columns_that_are_not_read_are_told(tmp_path):
+def test_columns_that_are_not_read_are_named(tmp_path):
     source = open_source(wrote(tmp_path / "m.csv", "content_id,caption,captoin,price\na,b,c,d\n"))
     list(source)
     assert source.ignored == ("captoin", "price")
@@ -156,19 +156,19 @@ def test_columns_that_are_not_read_are_told(tmp_path):
         ("m.txt", "x", ".parquet, .jsonl or .csv"),
     ],
 )
-def test_what_is_wrong_with_a_manifest_is_one_line_that_names_it(tmp_path, name, text, said):
+def test_an_invalid_manifest_is_refused_in_one_line(tmp_path, name, text, said):
     path = wrote(tmp_path / name, text)
     message = refusal(path)
     assert said in message
     assert str(path) in message
 
 
-def test_parquet_without_the_columns(tmp_path):
+def test_parquet_without_required_columns_is_refused(tmp_path):
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "a.parquet")
     assert "no column content_id; it has id" in refusal(tmp_path / "a.parquet")
 
 
-def test_a_source_that_is_not_there(tmp_path):
+def test_a_missing_source_is_refused(tmp_path):
     assert "no such manifest or folder" in refusal(tmp_path / "nowhere.csv")
 
 
@@ -213,7 +213,7 @@ def test_a_sidecar_that_cannot_be_read_costs_its_medium_alone(tmp_path, name, te
     assert good.problem is None
 
 
-def test_a_sidecar_that_cannot_be_looked_at_is_not_taken_for_missing(tmp_path):
+def test_a_sidecar_whose_folder_cannot_be_read_is_not_taken_for_missing(tmp_path):
     (tmp_path / "a.png").touch()
     (tmp_path / "b.png").touch()
     (tmp_path / "a.txt").symlink_to("a.txt")  # a link to itself: stat fails, and not because there is no such file
@@ -252,7 +252,7 @@ def test_file_names_that_are_not_utf8_are_listed_apart(tmp_path):
 # Ready-made vectors
 
 
-def test_vectors_of_a_parquet_file_with_manifest_columns(tmp_path):
+def test_a_parquet_file_of_vectors_may_have_manifest_columns(tmp_path):
     for kind in (pa.list_(pa.float32()), pa.list_(pa.float64(), 2), pa.large_list(pa.float16())):
         vectors = pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32())).cast(kind)
         pq.write_table(
@@ -265,7 +265,7 @@ def test_vectors_of_a_parquet_file_with_manifest_columns(tmp_path):
         assert first.vectors["external"].tolist() == [1.0, 2.0]
 
 
-def test_vectors_of_an_npy_file(tmp_path):
+def test_an_npy_file_of_vectors_is_read(tmp_path):
     np.save(tmp_path / "v.npy", np.array([[1, 2], [3, 4]], np.float64))
     wrote(tmp_path / "v.ids.txt", "a\r\nit's b\n")
     first, second = Vectors(tmp_path / "v.npy")
@@ -288,7 +288,7 @@ def test_vectors_of_an_npy_file(tmp_path):
         (b"\x93NUMPY\x01", "a\n", "cannot read vectors"),
     ],
 )
-def test_what_is_wrong_with_an_npy_file_is_one_line(tmp_path, array, ids, said):
+def test_an_invalid_npy_file_is_refused_in_one_line(tmp_path, array, ids, said):
     path = tmp_path / "v.npy"
     if isinstance(array, bytes):
         path.write_bytes(array)
@@ -310,12 +310,12 @@ def test_what_is_wrong_with_an_npy_file_is_one_line(tmp_path, array, ids, said):
         ({"content_id": ["a", None], "vector": [[1.0], [2.0]]}, "row 2: content_id is None"),
     ],
 )
-def test_what_is_wrong_with_a_parquet_file_of_vectors_is_one_line(tmp_path, columns, said):
+def test_an_invalid_parquet_file_of_vectors_is_refused_in_one_line(tmp_path, columns, said):
     pq.write_table(pa.table(columns), tmp_path / "v.parquet")
     assert said in refusal(tmp_path / "v.parquet", Vectors)
 
 
-def test_vectors_that_are_not_there_or_of_another_format(tmp_path):
+def test_missing_vectors_and_unknown_formats_are_refused(tmp_path):
     assert "no such file of vectors" in refusal(tmp_path / "v.npy", Vectors)
     assert ".parquet or .npy" in refusal(wrote(tmp_path / "v.csv", "x"), Vectors)
 

@@ -37,7 +37,7 @@ def put(folder: Path) -> None:
         ("vectors/v.npy", ["vectors"]),
     ],
 )
-def test_every_folder_that_a_source_lies_in_needs_the_mark(tmp_path, source, marks):
+def test_every_folder_of_a_source_needs_the_success_file(tmp_path, source, marks):
     put(tmp_path)
     opened = Vectors if source.startswith("vectors") else open_source
     opened(tmp_path / source)
@@ -49,7 +49,7 @@ def test_every_folder_that_a_source_lies_in_needs_the_mark(tmp_path, source, mar
     opened(tmp_path / source, NEEDED)
 
 
-def test_a_mark_that_cannot_be_looked_at_is_not_taken_for_missing(tmp_path):
+def test_a_success_file_that_cannot_be_read_is_not_taken_for_missing(tmp_path):
     put(tmp_path)
     (tmp_path / "media" / "_SUCCESS").symlink_to("_SUCCESS")
     with pytest.raises(BadInput, match="cannot see whether"):

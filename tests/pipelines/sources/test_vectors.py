@@ -1,4 +1,4 @@
-"""Ready-made vectors enter at fusion, and only those that can."""
+"""Ready-made vectors are taken in at fusion; invalid ones are rejected."""
 
 from __future__ import annotations
 

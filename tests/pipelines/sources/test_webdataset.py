@@ -1,4 +1,4 @@
-"""Tar shards as img2dataset and video2dataset write them: one item a key, and one bad shard costs one row."""
+"""Tar shards as img2dataset and video2dataset write them: one item per key, and a bad shard is rejected as one row."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def listed(source: Any, config: SourceConfig | None = None) -> list[SourceItem]:
 
 
 def medium(source: Any, item: SourceItem) -> bytes:
-    """The bytes that an item's uri leads to, on the way that an ingest takes."""
-    place = AccessPolicy(open_source(source).base, SourceConfig()).place(item.uri or "")
+    """The bytes at the uri of an item, read as an ingest reads them."""
+    place = AccessPolicy(open_source(source).base, SourceConfig()).locate(item.uri or "")
     with Fetcher(SourceConfig(), 1 << 20) as fetcher, fetcher.files([str(place)]) as files:
         (file,) = files
         return Path(file.path).read_bytes()  # type: ignore[union-attr]
 
 
-def test_samples_of_img2dataset(tmp_path):
+def test_samples_of_img2dataset_are_read(tmp_path):
     path = shard(tmp_path / "00000.tar", downloaded("000000000", "a cat") | downloaded("000000001", "a dog", exif="{}"))
     cat, dog = listed(path)
     assert (cat.content_id, cat.caption, cat.kind) == ("000000000", "a cat", "image")
@@ -64,7 +64,7 @@ def test_samples_of_img2dataset(tmp_path):
     assert medium(path, dog) == b"jpg of 000000001"
 
 
-def test_samples_of_video2dataset_and_captions_of_the_json_alone(tmp_path):
+def test_samples_of_video2dataset_are_read_with_captions_of_the_json_alone(tmp_path):
     path = shard(
         tmp_path / "0.tar",
         {"a.mp4": b"film", "a.json": {"caption": "of json", "clips": [[0.0, 1.5]]}, "b.mp4": b"film", "b.txt": "of txt",
@@ -98,7 +98,7 @@ def test_failed_downloads_are_counted_and_no_items(tmp_path):
     source = open_source(path)
     for _ in range(2):
         assert [item.content_id for item in source] == ["a"]
-        assert source.notes == ["1 samples of the shards say that their download failed; they are no items"]
+        assert source.notes == ["1 samples of the shards are left out: their download had failed"]
 
 
 def test_attributes_are_bounded(tmp_path):
@@ -162,7 +162,7 @@ def test_a_bad_shard_is_one_row_and_all_others_are_read(tmp_path):
     assert "ends within" in str(items["2.tar"])
 
 
-def test_what_damage_cuts_off_is_not_taken_for_words_alone(tmp_path):
+def test_a_sample_cut_off_by_damage_is_not_taken_for_a_caption_alone(tmp_path):
     path = shard(tmp_path / "0.tar", {"a.png": b"x", "b.txt": "a caption", "b.png": b"x" * 5000})
     path.write_bytes(path.read_bytes()[:-12_000])
     assert [item.content_id for item in listed(path) if item.problem is None] == ["a"]
@@ -200,7 +200,7 @@ def test_a_tar_a_folder_and_a_pattern_name_shards(shards, pattern, keys):
     assert isinstance(source, WebDataset)
     assert [item.content_id for item in source] == keys
     for item in source:
-        assert AccessPolicy(source.base, SourceConfig()).place(item.uri or "").member
+        assert AccessPolicy(source.base, SourceConfig()).locate(item.uri or "").member
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_folder_of_shards_and_loose_media_is_not_guessed_at(shards):
         open_source(shards)
 
 
-def test_braces_are_written_out_as_shells_do():
+def test_braces_are_expanded_as_in_a_shell():
     assert list(braces("a{08..11}b{x,y}")) == [f"a{n}b{x}" for n in ("08", "09", "10", "11") for x in "xy"]
     assert list(braces("{3..1}")) == ["3", "2", "1"]
     assert list(braces("{7..10}")) == ["7", "8", "9", "10"]
@@ -246,7 +246,7 @@ def test_a_key_in_two_shards_is_refused_unless_the_shard_is_part_of_the_id(tmp_p
 # Through an ingest
 
 
-def test_shards_are_ingested_and_an_unchanged_one_costs_a_look(workspace):
+def test_shards_are_ingested_and_an_unchanged_one_is_not_read_again(workspace):
     media = workspace.media
     files: Files = {}
     for number in range(4):
@@ -273,7 +273,7 @@ def test_shards_are_ingested_and_an_unchanged_one_costs_a_look(workspace):
     again = workspace.ingest(path.parent, load=workspace.no_model)
     assert (again.counts["unchanged"], again.counts["rejected_before"], again.counts["planned"]) == (5, 2, 0)
 
-    # The shard is written anew, with a longer caption first: all else is known by its bytes, though it has moved.
+    # The shard is rewritten with a longer caption first: the other members are known by their bytes, at new offsets.
     vectors = {name: row["clip_image"] for name, row in contents.items()}
     shard(
         path,

@@ -1,4 +1,4 @@
-"""What counts as done is on the disk: every file that a version names was flushed before anything was built on it."""
+"""Committed data is on disk: every file that a version names was flushed before anything depends on it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def needed(store: Store) -> set[str]:
     return paths
 
 
-def test_each_wave_is_flushed_before_it_counts(bare: Any, cluster: Any, flushed: list[str]) -> None:
+def test_each_wave_is_flushed_to_disk_before_it_is_reported(bare: Any, cluster: Any, flushed: list[str]) -> None:
     missing: list[set[str]] = []
     config = bare.settings(clip=None, run={"block_rows": 4, "wave_rows": 8})
     bare.ingest_vectors(
@@ -67,7 +67,7 @@ def test_a_fit_is_flushed_the_ledger_before_contents_show_its_ids(bare: Any, clu
     assert at[given] < at[shown]
 
 
-def test_a_table_is_flushed_whole_once_and_then_what_is_new(tmp_path: Path, flushed: list[str]) -> None:
+def test_a_table_is_flushed_whole_once_and_afterwards_only_new_files(tmp_path: Path, flushed: list[str]) -> None:
     table = tmp_path / "x.lance"
     for name in ("data/1.lance", "_indices/a/page.lance", "_versions/1.manifest", "_transactions/1.txn"):
         (table / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
-"""Indexes: made when due, and writing IDs drops no row out of a vector index."""
+"""Indexes: created when due, and writing IDs removes no row from a vector index."""
 
 from __future__ import annotations
+
+import shutil
 
 import lancedb
 import numpy as np
@@ -9,7 +11,6 @@ import pytest
 from fuseid.pipelines.assignment.assign import project
 from fuseid.pipelines.ingestion.steps import load_encoders
 from fuseid.pipelines.promote import promote
-from fuseid.pipelines.store import indexes
 from fuseid.pipelines.store.indexes import indexed_columns, maintain, unindexed_rows
 
 INDEX = {"external": "external_idx", "fused": "fused_idx"}
@@ -19,11 +20,19 @@ def names(workspace) -> set[str]:
     return indexed_columns(workspace.store().dataset("contents"))
 
 
+@pytest.fixture(scope="module")
+def indexed_once(make_workspace, cluster, tmp_path_factory):
+    workspace = make_workspace(tmp_path_factory.mktemp("indexed"))
+    workspace.ingest_vectors(cluster(80))
+    workspace.fit()
+    maintain(workspace.store(), vector_rows=10, fts_rows=10)
+    return workspace
+
+
 @pytest.fixture
-def indexed(bare, cluster):
-    bare.ingest_vectors(cluster(80))
-    bare.fit()
-    maintain(bare.store(), vector_rows=10, fts_rows=10)
+def indexed(indexed_once, bare):
+    """Eighty ready-made vectors with IDs and all indexes; made once and copied."""
+    shutil.copytree(indexed_once.uri(), bare.uri())
     return bare
 
 
@@ -46,13 +55,12 @@ def test_rows_that_an_index_lacks_are_counted_until_it_has_them(indexed):
     assert set(unindexed_rows(store).values()) == {0}
 
 
-@pytest.mark.parametrize("size", [32, 24, 20])
-def test_a_very_large_table_has_product_quantized_vectors(bare, monkeypatch, size):
-    monkeypatch.setattr(indexes, "PQ_ROWS", 300)
+@pytest.mark.parametrize("size", [20, *(pytest.param(size, marks=pytest.mark.slow) for size in (24, 32))])
+def test_a_very_large_table_has_product_quantized_vectors(bare, size):
     rng = np.random.default_rng(0)
     vectors = {f"v{number}": rng.normal(size=size) for number in range(300)}
     bare.ingest_vectors(vectors, config=bare.settings(clip=None))
-    maintain(bare.store(), vector_rows=300)
+    maintain(bare.store(), vector_rows=300, pq_rows=300)
     table = lancedb.connect(bare.uri()).open_table("contents")
     assert [index.index_type for index in table.list_indices() if index.columns == ["external"]] == ["IvfPq"]
     assert table.index_stats("external_idx").num_unindexed_rows == 0
@@ -60,7 +68,7 @@ def test_a_very_large_table_has_product_quantized_vectors(bare, monkeypatch, siz
     assert "v7" in [row["content_id"] for row in hits.select(["content_id"]).to_list()]
 
 
-def test_after_an_ingest_that_assigns_no_row_is_unindexed(indexed, cluster):
+def test_an_ingest_that_assigns_leaves_no_row_unindexed(indexed, cluster):
     indexed.ingest_vectors(cluster(30, seed=7, prefix="w"))
     assert None not in indexed.ids().values()
     assert set(unindexed_rows(indexed.store()).values()) == {0}
@@ -127,7 +135,7 @@ TEXTS = [
 ]
 
 
-def test_with_a_full_text_index_any_words_are_words(workspace):
+def test_any_text_is_searched_as_words(workspace):
     workspace.ingest([*workspace.captions(20), {"content_id": "rare", "caption": "zanzibar"}])
     maintain(workspace.store(), vector_rows=10, fts_rows=10)
     catalog = workspace.catalog()
@@ -148,12 +156,23 @@ def test_captions_that_arrive_later_are_in_the_full_text_index_too(workspace):
     assert [row["content_id"] for row in found] == ["rare"]
 
 
-def test_a_table_far_above_the_size_of_a_fragment_is_compacted_into_several(bare, monkeypatch):
+class PowerCut(Exception):
+    pass
+
+
+def test_a_table_far_above_the_size_of_a_fragment_is_compacted_into_several(bare):
     limit = 200_000
-    monkeypatch.setattr(indexes, "_FRAGMENT_BYTES", limit)
     vectors = {f"v{number}": np.random.default_rng(number).normal(size=512) for number in range(1200)}
     config = bare.settings(clip=None, run={"wave_rows": 50, "block_rows": 50})
-    bare.ingest_vectors(vectors, config=config)  # 24 waves of 100 kB
+
+    def after_wave(waves: int) -> None:
+        if waves == 24:  # of 100 kB each, and no maintenance yet
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        bare.ingest_vectors(vectors, config=config, after_wave=after_wave)
+    assert len(bare.store().dataset("contents").get_fragments()) == 24
+    maintain(bare.store(), fragment_bytes=limit)
     fragments = bare.store().dataset("contents").get_fragments()
     sizes = [sum(file.file_size_bytes for file in fragment.metadata.files) for fragment in fragments]
     assert len(sizes) <= 12

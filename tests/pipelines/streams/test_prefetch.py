@@ -1,4 +1,4 @@
-"""An iterator in a thread of its own: in order, bounded, its errors where they are asked for, closed when left."""
+"""Prefetching in a thread: in order, bounded, with errors raised to the consumer, and closed at the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_all_items_come_in_order(count):
         assert list(ahead) == list(range(1, count + 1))
 
 
-def test_it_runs_no_further_ahead_than_told_and_is_closed_in_its_thread_when_left():
+def test_prefetch_is_bounded_and_closes_the_iterator_in_its_thread():
     drawn, closed = [], []
 
     def items() -> Iterator[int]:
@@ -49,7 +49,7 @@ def test_it_runs_no_further_ahead_than_told_and_is_closed_in_its_thread_when_lef
     assert not ahead.ended
 
 
-def test_it_does_not_wait_longer_than_told():
+def test_get_waits_no_longer_than_its_timeout():
     release = threading.Event()
 
     def items() -> Iterator[int]:
@@ -87,7 +87,7 @@ def test_calls_come_in_order_one_at_a_time_in_another_thread_and_are_done_at_the
 
 
 @pytest.mark.parametrize("calls", [1, 2, 5])
-def test_what_a_call_raises_is_raised_by_the_next_one_or_at_the_end(calls):
+def test_an_error_of_a_call_is_raised_by_the_next_call_or_at_the_end(calls):
     tried: list[int] = []
 
     def refuse(number: int) -> None:
@@ -104,7 +104,7 @@ def test_what_a_call_raises_is_raised_by_the_next_one_or_at_the_end(calls):
     assert tried == [0]
 
 
-def test_what_the_block_raises_is_raised_once_the_call_under_way_is_done():
+def test_an_error_of_the_block_is_raised_after_the_running_call_ends():
     done: list[str] = []
 
     def whole() -> None:

@@ -1,4 +1,4 @@
-"""Formats: hand-written goldens, round trips through readers that know nothing of the writers, the same bytes again."""
+"""Formats: hand-written golden files, round trips through independent readers, and the same bytes each time."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def kept_of(example: tuple) -> dict[str, Any]:
     return {"event": None if place == 1 else f"e{place}", "weight": place / 2, "shown": [NAMES[example[3]], "ü"]}
 
 
-def test_parquet(folders, codes):
+def test_parquet_files_hold_the_examples(folders, codes):
     assert [path.name for path in sorted(folders["parquet"].iterdir())] == ["part-00000.parquet", "part-00001.parquet"]
     table = pa.concat_tables(pq.read_table(path) for path in sorted(folders["parquet"].iterdir()))
     assert table.schema.names[:8] == [
@@ -101,7 +101,7 @@ def test_parquet(folders, codes):
     assert [splits.row_group(group).num_rows for group in range(splits.num_row_groups)] == [2, 2, 2]
 
 
-def test_jsonl_golden(folders):
+def test_a_jsonl_line_equals_the_golden_one(folders):
     first = (folders["jsonl"] / "train-00000.jsonl").read_text(encoding="utf-8").splitlines()[1]
     assert first == (
         '{"messages": [{"role": "user", "content": "<a_0><b_1><c_0> <a_0><b_1><c_1>"}, '
@@ -118,7 +118,7 @@ def test_tokens_are_those_of_the_vocabulary(items):
     assert sid_texts(items.codes_NM, bare=False).to_pylist() == tokens
 
 
-def test_jsonl_round_trip(folders, codes):
+def test_jsonl_files_hold_the_examples(folders, codes):
     by_codes = {code: number for number, code in enumerate(codes.values())}
 
     def items_of(text: str) -> list[int]:
@@ -138,7 +138,7 @@ def test_jsonl_round_trip(folders, codes):
     assert found == EXAMPLES
 
 
-def test_minionerec(folders, codes):
+def test_minionerec_files_hold_the_examples(folders, codes):
     assert sorted(path.name for path in folders["minionerec"].iterdir()) == ["test.csv", "train.csv", "valid.csv"]
 
     def sid(number: int) -> str:
@@ -162,7 +162,7 @@ def test_minionerec(folders, codes):
     assert found == EXAMPLES
 
 
-def test_minionerec_golden(items, shard_of, tmp_path):
+def test_a_minionerec_row_equals_the_golden_one(items, shard_of, tmp_path):
     write_shard(Job("minionerec", Options(), "prefix", 1), items, 0, shard_of([("u", 1, 5), ("u", 0, 6)]), tmp_path)
     format_named("minionerec").finish(tmp_path, items)
     header = "user_id,history_item_title,item_title,history_item_id,item_id,history_item_sid,item_sid"
@@ -204,7 +204,7 @@ def test_the_checksum_is_that_of_the_standard():
     assert records_of(grid.framed(b"") + grid.framed(b"abc")) == [b"", b"abc"]
 
 
-def test_grid_golden(items, shard_of, tmp_path):
+def test_a_grid_record_equals_the_golden_one(items, shard_of, tmp_path):
     """A record by hand: Example { features { feature: name -> Feature { int64_list { packed values } } } }."""
     write_shard(Job("grid", Options(), "last", 1), items, 0, shard_of([("u", 1, 5), ("u", 2, 6)]), tmp_path)
     sequence = b"\x0a\x0dsequence_data" + b"\x12\x06" + b"\x1a\x04\x0a\x02\x01\x02"
@@ -214,7 +214,7 @@ def test_grid_golden(items, shard_of, tmp_path):
     assert records_of(data) == [b"\x0a" + bytes([len(features)]) + features]
 
 
-def test_grid(folders):
+def test_grid_files_hold_the_examples(folders):
     folder = folders["grid"]
     users = pa.concat_tables(pq.read_table(path) for path in sorted((folder / "users").iterdir()))
     names = dict(zip(users["number"].to_pylist(), users["user_id"].to_pylist(), strict=True))
@@ -238,7 +238,7 @@ def test_grid(folders):
     assert found == EXAMPLES
 
 
-def test_webdataset(folders, codes):
+def test_webdataset_files_hold_the_examples(folders, codes):
     found = []
     for split in SPLITS:
         for path in sorted(folders["webdataset"].glob(f"{split}-*.tar")):
@@ -263,7 +263,7 @@ def test_webdataset(folders, codes):
 def test_the_same_events_give_the_same_bytes(items, shard_of, folders, tmp_path, name, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 1.0)
     for number, rows in enumerate([ROWS[:8], ROWS[8:]]):
-        # The order of the users' rows does not matter, only that within each.
+        # The order of users does not matter, only that of the rows of each user.
         rows = sorted(rows, key=lambda row: row[0], reverse=True)
         write_shard(Job(name, Options(), "prefix", 2), items, number, shard_of(rows, KEPT), tmp_path)
     format_named(name).finish(tmp_path, items)
@@ -274,7 +274,7 @@ def test_the_same_events_give_the_same_bytes(items, shard_of, folders, tmp_path,
     assert bytes_of(tmp_path) == bytes_of(folders[name])
 
 
-def test_kept_columns_of_every_type_find_a_form(items, shard_of, tmp_path):
+def test_kept_columns_of_every_type_are_written(items, shard_of, tmp_path):
     kept = pa.schema(
         [
             ("day", pa.date32()),
@@ -291,9 +291,9 @@ def test_kept_columns_of_every_type_find_a_form(items, shard_of, tmp_path):
         folder.mkdir()
         write_shard(Job(name, Options(), "prefix", 1), items, 0, shard_of(rows, kept), folder)
         form.finish(folder, items)
-    told = {"day": "2024-05-01", "raw": "\\xff", "flag": True, "nested": {"a": [1]}, "many": [0.5, None]}
+    expected = {"day": "2024-05-01", "raw": "\\xff", "flag": True, "nested": {"a": [1]}, "many": [0.5, None]}
     line = json.loads((tmp_path / "jsonl" / "test-00000.jsonl").read_text())
-    assert {name: line[name] for name in told} == told
+    assert {name: line[name] for name in expected} == expected
     with (tmp_path / "minionerec" / "test.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert [row[name] for name in kept.names] == ['"2024-05-01"', '"\\\\xff"', "True", '{"a": [1]}', "[0.5, null]"]

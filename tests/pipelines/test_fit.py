@@ -1,4 +1,4 @@
-"""From files to IDs, the same as the golden ones: on one kind of CPU and the pinned versions, to the last code."""
+"""An ingest and a fit give the golden IDs: on one kind of CPU with the pinned versions, to the last code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items as a snapshot hands them out, for the tests of the formats."""
+"""Items as a snapshot yields them, for the tests of the formats."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def ids_of(table: pa.Table) -> pa.Table:
 
 
 def many(rows: int) -> pa.Table:
-    """Codes from few, so that most collide; digits with gaps, as deletions leave them."""
+    """Few different codes, so that most collide; suffixes with gaps, as deletions leave them."""
     codes_NL = np.random.default_rng(5).integers(0, 12, (rows, 3)).astype(np.int32)
     buckets = np.unique(codes_NL, axis=0, return_inverse=True)[1]
     # As rows come, every second digit of a bucket is missing, but that of the first.
@@ -81,7 +81,7 @@ attributes = st.none() | st.builds(
 
 @st.composite
 def catalogues(draw: st.DrawFn, levels: int | None = None) -> tuple[pa.Table, tuple[int, ...]]:
-    """-> (items, codebook sizes): any ids and texts, codebooks so small that codes collide, digits with gaps."""
+    """-> (items, codebook sizes): any ids and texts, codebooks so small that codes collide, suffixes with gaps."""
     sizes = tuple(draw(st.lists(st.sampled_from([1, 2, 3, 256]), min_size=levels or 1, max_size=levels or 4)))
     rows = []
     for content_id in draw(st.lists(texts, unique=True, max_size=8)):

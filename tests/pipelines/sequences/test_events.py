@@ -1,48 +1,16 @@
-"""What lies on disk: parts by hash, exact quantiles, and unknown items counted."""
+"""Events in shards on disk, with unknown items counted, named and left out."""
 
 from __future__ import annotations
 
-import zlib
 from fractions import Fraction
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.sequences import quantiles
 from fuseid.pipelines.sequences.events import UNKNOWN_FILE, Events
 from fuseid.pipelines.sequences.interactions import EVENTS
-from fuseid.pipelines.streams.spill import Spill, hash_parts
-
-TIMES = st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=40)
-
-
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(values=st.one_of(TIMES, st.lists(st.integers(0, 5), min_size=1)), share=st.fractions(0, 1, max_denominator=50))
-def test_quantiles_are_exact(values, share):
-    parts = [np.array(values[i::3], np.int64) for i in range(3)]
-    found = quantiles.quantile(lambda: parts, share, min(values), max(values), len(values))
-    assert found == sorted(values)[min(int(share * len(values)), len(values) - 1)]
-
-
-def test_parts_hold_each_row_once_in_order_by_the_hash_of_its_key(tmp_path):
-    schema = pa.schema([("key", pa.string()), ("row", pa.int64())])
-    keys = [f"k{number * 7 % 31}" for number in range(100)]
-    spill = Spill(tmp_path, "rows", 5, schema)
-    for start in range(0, 100, 30):
-        at = slice(start, start + 30)
-        rows = pa.table([keys[at], list(range(100))[at]], schema=schema)
-        spill.write(rows, hash_parts(rows["key"], 5))
-    spill.close()
-    parts = [spill.read(part).to_pylist() for part in range(5)]
-    assert sorted(row["row"] for part in parts for row in part) == list(range(100))
-    for number, part in enumerate(parts):
-        assert all(zlib.crc32(row["key"].encode()) % 5 == number for row in part)
-        assert [row["row"] for row in part] == sorted(row["row"] for row in part)
 
 
 def batch(content_ids: list[str]) -> pa.RecordBatch:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fuseid.core.schemas import WORK
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
+from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store.store import Store
 from fuseid.ray_jobs.runner import RayRunner
@@ -84,9 +86,12 @@ RUNNERS = {
     "ray, other blocks": (RayRunner, {"run.block_rows": 13, "run.wave_rows": 100}),
     "ray, two encoders": (lambda: RayRunner(sizes=Sizes(1, 0.3, 2, 0.3, 0.0, 1)), {"run.block_rows": 3}),
 }
+EVERYDAY = "ray, two encoders"
 
 
-@pytest.mark.parametrize("name", RUNNERS)
+@pytest.mark.parametrize(
+    "name", [name if name == EVERYDAY else pytest.param(name, marks=pytest.mark.slow) for name in RUNNERS]
+)
 def test_the_same_ids_for_any_runner_batch_size_and_worker_count(
     name: str, quiet: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -109,7 +114,7 @@ def test_a_ray_ingest_of_what_is_there_plans_nothing(quiet: tuple[Path, Path], t
     assert again.counts["rejected_before"] == 2
 
 
-def test_a_ray_run_that_is_told_to_stop_keeps_what_is_finished(quiet: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_stopped_ray_run_keeps_finished_items(quiet: tuple[Path, Path], tmp_path: Path) -> None:
     manifest, _ = quiet
     db, fake = tmp_path / "db", config(**{"clip.model": "fake:8", "run.wave_rows": 8, "run.block_rows": 2})
     with pytest.raises(Stopped) as caught:
@@ -126,7 +131,7 @@ def test_a_ray_run_that_is_told_to_stop_keeps_what_is_finished(quiet: tuple[Path
 
 
 def test_no_more_is_planned_than_the_cluster_can_take() -> None:
-    """However long the plan, blocks enter as results leave: nothing grows with the catalogue."""
+    """For a plan of any length, blocks enter as results leave: nothing grows with the catalogue."""
     drawn = 0
 
     def work() -> Iterator[pa.RecordBatch]:
@@ -142,10 +147,10 @@ def test_no_more_is_planned_than_the_cluster_can_take() -> None:
     stream = RayRunner(sizes=sizes).stream(work(), config(**{"clip.model": "fake:8"}))
     seen = [next(stream) for _ in range(20)]
     before = 0
-    while before < drawn:  # the plan goes on by itself until there is no room
+    while before < drawn:  # planning continues by itself until there is no room
         before = drawn
         time.sleep(0.5)
-    # Four that are decoded, one that was, two more at the encoder, four planned ahead and one in the planner's hand.
+    # Four being decoded, one decoded, two at the encoder, four planned ahead, and one held by the planner.
     assert drawn <= 20 + 4 + 1 + 2 + 4 + 1
     seen += stream
     assert sorted(int(batch["content_id"][0].as_py()) for batch in seen) == list(range(300))
@@ -185,3 +190,24 @@ def test_reservations_fit_the_cluster(resources: dict[str, float], nodes: int) -
 
 def _no_model(config: Config) -> object:
     raise AssertionError("nothing was planned, so no model may be loaded")
+
+
+def noted(log: Path, config: Config) -> EncodeStep:
+    with log.open("a", encoding="ascii") as lines:
+        lines.write("loaded\n")
+    return load_encoders(config)
+
+
+def test_an_encoder_loads_its_models_once(tmp_path: Path) -> None:
+    manifest, log = tmp_path / "manifest.jsonl", tmp_path / "loads"
+    rows = [{"content_id": str(i), "caption": f"words number {i}"} for i in range(60)]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = load_config(None, {"clip.model": "fake:8", "run.block_rows": 4})
+    run = ingest(
+        str(tmp_path / "db"),
+        open_source(manifest),
+        config,
+        RayRunner(partial(noted, log), Sizes(1, 0.3, 1, 0.3, 0.0, 1)),
+    )
+    assert run.counts["committed"] == 60
+    assert log.read_text().splitlines() == ["loaded"]

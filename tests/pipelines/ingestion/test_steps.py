@@ -103,7 +103,7 @@ def test_descriptions_switched_on_later_cost_a_decode_but_no_vector(shop: Shop) 
     assert shop.run(**ASKED) == {}
 
 
-def test_another_question_describes_again_and_none_leaves_what_was_said(shop: Shop) -> None:
+def test_a_new_question_describes_again_and_no_question_keeps_the_descriptions(shop: Shop) -> None:
     shop.run(**ASKED)
     said = shop.stored("vlm_caption", "vlm_tags")
     assert shop.run() == {}
@@ -138,7 +138,7 @@ def test_another_vlm_prompt_leaves_clip_alone(shop: Shop) -> None:
     assert shop.stored("clip_image", "clip_text", "vlm_caption") == before
 
 
-def test_a_touched_file_keeps_everything_and_a_changed_one_nothing(shop: Shop) -> None:
+def test_a_touched_file_is_not_encoded_again_and_a_changed_one_is(shop: Shop) -> None:
     shop.run(**ASKED)
     before = shop.stored("clip_image", "vlm", "vlm_caption", "vlm_tags")
     os.utime(shop.workspace.media / "one.png", ns=(1, 1))
@@ -182,7 +182,7 @@ def test_a_block_that_memory_cannot_hold_item_by_item_costs_only_what_does_not_f
     assert (run.counts["committed"], run.counts["rejected"]) == (3, 1)
 
 
-def test_fakes_by_name_from_ingest_to_look_up_and_explain(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fake_encoders_work_by_name_from_ingest_to_look_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = shop.workspace
     config = workspace.settings(clip={"model": "fake:24"}, vlm={"model": "fake:24", **ASKED})
     run = ingest(workspace.uri(), open_source(workspace.manifest(shop.rows)), config, LocalRunner())
@@ -197,7 +197,7 @@ def test_fakes_by_name_from_ingest_to_look_up_and_explain(shop: Shop, monkeypatc
     assert found["fingerprints"]["describe_fp"]
 
 
-def test_words_that_only_the_vlm_said_are_in_the_full_text_index(shop: Shop) -> None:
+def test_generated_captions_are_in_the_full_text_index(shop: Shop) -> None:
     shop.run(**ASKED)
     store = shop.workspace.store()
     maintain(store, fts_rows=3)
@@ -210,5 +210,5 @@ def test_words_that_only_the_vlm_said_are_in_the_full_text_index(shop: Shop) -> 
     assert "one" in catalog.search(text=colours["one"], k=4)["content_id"].to_pylist()
 
 
-def test_no_note_where_nothing_is_fake(bare: Any, cluster: Callable[..., Any]) -> None:
+def test_without_fake_encoders_there_is_no_note(bare: Any, cluster: Callable[..., Any]) -> None:
     assert not any("FAKE" in note for note in bare.ingest_vectors(cluster(5)).notes)

@@ -1,4 +1,4 @@
-"""Against ground truth: the frame that is returned is the one whose time is claimed, and it is the one wanted."""
+"""Decoding against ground truth: a returned frame has its claimed time, and it is the one nearest to the target."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Clip]:
     return get
 
 
-def test_decord_is_left_where_its_count_of_frames_would_be_wrong(clip):
-    """In open groups, and where an edit list hides frames, it was measured to return others than it names."""
+def test_decord_is_not_used_where_its_frame_count_would_be_wrong(clip):
+    """With open groups of pictures or hidden frames, decord returns other frames than it names (measured)."""
     for name in ("h264.mp4", "h264.mkv", "vp9.webm", "variable.mp4", "sound.mkv"):
         assert sample(clip(name).path, "uniform", "decord")[0].decoder == "decord", name
     for name in ("open-groups.mp4", "open-groups.mkv", "hevc.mp4", "trimmed.mp4", "av1.mp4", "h264.ts"):
@@ -45,7 +45,7 @@ def test_decord_is_left_where_its_count_of_frames_would_be_wrong(clip):
 
 
 def sample(path: Path, method: str, decoder: str) -> tuple[Decoded, np.ndarray]:
-    """-> (what was decoded, the moments that were wanted)."""
+    """-> (the decoded item, the target times in seconds)."""
     sampling = SamplingConfig(method=method, frames=FRAMES, fps=4.0)
     decoded = decode(str(path), "video", DecodeConfig(sampling=sampling, video_decoder=decoder))
     return decoded, target_times(decoded.duration, sampling)
@@ -53,18 +53,18 @@ def sample(path: Path, method: str, decoder: str) -> tuple[Decoded, np.ndarray]:
 
 @pytest.mark.parametrize("name", CLIPS)
 @pytest.mark.parametrize(("method", "decoder"), WAYS)
-def test_frames_are_what_they_claim_and_what_was_wanted(clip, name, method, decoder):
+def test_frames_have_their_claimed_times_and_are_nearest_to_the_targets(clip, name, method, decoder):
     truth = clip(name)
     decoded, wanted = sample(truth.path, method, decoder)
     times = np.array(truth.times)
     shown = np.arange(truth.first, len(times))
     intact = np.setdiff1d(shown, truth.lost)
 
-    # The whole is measured from the first frame to the end of the last.
+    # The duration is measured from the first frame to the end of the last.
     if not truth.lost and len(shown) > 1:
         assert decoded.duration == pytest.approx(times[-1] + np.diff(times[-2:])[0], abs=truth.duration_within)
 
-    # What is shown is what is claimed, but where the file is damaged.
+    # A frame shows its claimed number, except where the file is damaged.
     assert (np.diff(decoded.timestamps) > 0).all()
     claimed = [int(np.abs(times - time).argmin()) for time in decoded.timestamps]
     assert np.abs(times[claimed] - decoded.timestamps).max() <= truth.rounding
@@ -76,7 +76,7 @@ def test_frames_are_what_they_claim_and_what_was_wanted(clip, name, method, deco
     if method == "scene":
         assert len(claimed) == min(FRAMES, len(shown)) or truth.lost
         return
-    # Every wanted moment has the frame nearest to it; under `keyframe`, one that is no farther than a key frame.
+    # Every target has the frame nearest to it; under `keyframe`, one no farther away than a key frame.
     candidates = shown[shown % GOP == 0] if method == "keyframe" else shown
     for moment in wanted:
         distances = np.abs(times[candidates] - moment)

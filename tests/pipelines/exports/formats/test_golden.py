@@ -1,4 +1,4 @@
-"""Goldens of the formats: what is written is what was written by hand."""
+"""Golden files of the formats: written files equal those made by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fuseid.pipelines.exports.formats import forge, grid, minionerec, openonerec
 
 from .format_items import export, item, table_of
 
-DATA = Path(__file__).parents[2] / "data" / "exports"
+DATA = Path(__file__).parents[3] / "data" / "exports"
 NAMES = ["clip,1", "clip-2", 'im"3', "item four", "z9"]
 CODES = [[12, 240, 7], [12, 240, 7], [0, 0, 255], [12, 3, 0], [12, 240, 7]]
 TABLE = table_of(
@@ -43,7 +43,7 @@ def assert_maps_numbers(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", [minionerec, forge], ids=lambda form: form.NAME)
-def test_texts_are_those_written_by_hand(form, tmp_path):
+def test_written_texts_equal_the_golden_files(form, tmp_path):
     folder = export(form, TABLE, tmp_path / "out")
     texts = sorted(path for path in folder.iterdir() if path.suffix != ".parquet")
     assert [path.name for path in texts] == sorted(path.name for path in (DATA / form.NAME).iterdir())
@@ -51,13 +51,13 @@ def test_texts_are_those_written_by_hand(form, tmp_path):
         assert path.read_text(encoding="utf-8") == (DATA / form.NAME / path.name).read_text(encoding="utf-8")
 
 
-def test_csv_is_what_python_reads_as_csv():
+def test_the_golden_csv_is_read_by_the_csv_module():
     with (DATA / "forge" / "item_sid.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows == [["item_id", "SID"], *([n, ",".join(map(str, c))] for n, c in zip(NAMES, CODES, strict=True))]
 
 
-def test_parquet(tmp_path):
+def test_parquet_files_equal_the_golden_rows(tmp_path):
     folder = export(parquet, TABLE, tmp_path / "out")
     rows = pq.read_table(folder / "ids-00000.parquet").to_pylist()
     assert rows == [
@@ -69,14 +69,14 @@ def test_parquet(tmp_path):
     ]
 
 
-def test_grid(tmp_path):
+def test_grid_files_equal_the_golden_tensor(tmp_path):
     wanted = torch.tensor([[12, 12, 0, 12, 12], [240, 240, 0, 3, 240], [7, 7, 255, 0, 7], [0, 1, 0, 0, 3]])
     folder = export(grid, TABLE, tmp_path / "out")
     assert torch.equal(torch.load(folder / "semantic_ids.pt", weights_only=True), wanted)
     assert_maps_numbers(folder)
 
 
-def test_openonerec(tmp_path):
+def test_openonerec_files_equal_the_golden_rows(tmp_path):
     folder = export(openonerec, TABLE, tmp_path / "out")
     shared = "<|sid_begin|><s_a_12><s_b_240><s_c_7><|sid_end|>"
     sids = pq.read_table(folder / "pid2sid.parquet")
@@ -97,7 +97,7 @@ def test_openonerec(tmp_path):
     assert_maps_numbers(folder)
 
 
-def test_torcheasyrec(tmp_path):
+def test_torcheasyrec_files_equal_the_golden_rows(tmp_path):
     folder = export(torcheasyrec, TABLE, tmp_path / "out")
     items = pq.read_table(folder / "v1" / "item_to_sid" / "part-0.parquet")
     lists = pa.list_(pa.int64())
@@ -131,7 +131,7 @@ def test_torcheasyrec(tmp_path):
     }
 
 
-def test_static(tmp_path):
+def test_static_files_equal_the_golden_arrays(tmp_path):
     folder = export(static, TABLE, tmp_path / "out")
     rows = [[0, 0, 255], [12, 3, 0], [12, 240, 7], [12, 240, 7], [12, 240, 7]]
     digits = [0, 0, 0, 1, 3]
