@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 def check_runner(name: str) -> None:
     if name not in ("ray", "local"):
-        raise BadInput(f"unknown runner {name!r}; there are ray and local")
+        raise BadInput(f"unknown runner {name!r}; use ray or local")
 
 
 def runner_named(name: str) -> Runner:
-    """What an ingest of this name runs on. Raises BadInput for another name than ray and local."""
+    """The runner of an ingest. Raises BadInput for another name than ray and local."""
     check_runner(name)
     if name == "local":
         from fuseid.pipelines.ingestion.runners import LocalRunner

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-# The database that the command at work names.
+# The database of the running command.
 database = ""
 
 

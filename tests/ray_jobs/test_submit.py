@@ -90,7 +90,7 @@ def test_a_submitted_job_runs_the_wheel_and_reports_its_outcome(
     rows = [{"content_id": str(i), "caption": f"words number {i}"} for i in range(60)]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"content_id": "bad"}]))
     where = f'{sys.executable} -c "import fuseid.core.config as found; print(found.__file__)"'
-    job = f"FUSEID_LOG=INFO {sys.executable} -m fuseid.apps.cli ingest m.jsonl --db db --config fuseid.yaml --json"
+    job = f"FUSEID_LOG=INFO {BIN}/fuseid ingest m.jsonl --db db --config fuseid.yaml --json"
     done = submit(cluster, wheel, f"cd {tmp_path} && {where} && {job}")
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-3000:] + Path(cluster["LOG"]).read_text()[-1000:]
@@ -111,7 +111,7 @@ def test_a_stopped_submitted_job_finishes_the_work_in_progress(
     rows = [{"content_id": str(i), "caption": f"words number {i}"} for i in range(2000)]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     hold = f"FUSEID_FAULT=wave.contents=hold FUSEID_FAULT_MARKS={tmp_path}"
-    job = f"{hold} {sys.executable} -m fuseid.apps.cli ingest m.jsonl --db db --config fuseid.yaml"
+    job = f"{hold} {BIN}/fuseid ingest m.jsonl --db db --config fuseid.yaml"
     name = f"fuseid-{secrets.token_hex(4)}"
     submitted = submit(cluster, wheel, f"cd {tmp_path} && {job}", "--no-wait", "--submission-id", name)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
