@@ -79,6 +79,13 @@ def is_tokenizer(name: str) -> bool:
     return kind_of(name) in TOKENIZER_SECTIONS and "/" not in name
 
 
+def tokenizer_kind(name: str) -> str:
+    """The kind of a tokenizer, by its id. Raises ArtifactError for an id that does not belong to one of a known kind."""
+    if not is_tokenizer(name):
+        raise ArtifactError(f"{name!r} is not a tokenizer's id; the kinds are {', '.join(TOKENIZER_SECTIONS)}")
+    return kind_of(name)
+
+
 @dataclass(frozen=True)
 class ArtifactInfo:
     """The id and meta of an artifact, without its tensors: reading it does not import torch."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fuseid.core.artifacts import kind_of
-from fuseid.core.errors import ArtifactError, FingerprintMismatch, StoreError
+from fuseid.core.artifacts import tokenizer_kind
+from fuseid.core.errors import FingerprintMismatch, StoreError
 from fuseid.core.protocols import Tokenizer
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.store.messages import command
@@ -14,10 +14,7 @@ from fuseid.tokenizers.registry import TOKENIZERS
 def load_tokenizer(store: Store, name: str) -> Tokenizer:
     """A tokenizer by its id. Raises ArtifactError if it is missing, altered, or of a kind or version that this fuseid
     does not know."""
-    cls = TOKENIZERS.get(kind_of(name))
-    if cls is None:
-        raise ArtifactError(f"{name!r} is not a tokenizer's id; the kinds are {', '.join(TOKENIZERS)}")
-    return store.get_artifact(cls, name)
+    return store.get_artifact(TOKENIZERS[tokenizer_kind(name)], name)
 
 
 def load_fusion(store: Store) -> Fusion:

@@ -25,8 +25,7 @@ from lance.commit import CommitConflictError
 from lance.fragment import write_fragments
 
 from fuseid.core import schemas
-from fuseid.core.artifacts import FUSION, ArtifactInfo, describe, is_tokenizer, kind_of
-from fuseid.core.config import TOKENIZER_SECTIONS
+from fuseid.core.artifacts import FUSION, ArtifactInfo, describe, kind_of, tokenizer_kind
 from fuseid.core.errors import ArtifactError, DamagedTable, FingerprintMismatch, LeaseLost, StoreError
 from fuseid.core.faults import reached
 from fuseid.pipelines.store.durable import DurableTable, fsync
@@ -306,9 +305,8 @@ class Store:
 
     def describe_tokenizer(self, name: str) -> ArtifactInfo:
         """The description of a tokenizer, without loading it. Raises ArtifactError as `get_artifact` does."""
-        if not is_tokenizer(name):
-            raise ArtifactError(f"{name!r} is not a tokenizer's id; the kinds are {', '.join(TOKENIZER_SECTIONS)}")
-        return self._read_artifact(name, kind_of(name), partial(describe, kind=kind_of(name)))
+        kind = tokenizer_kind(name)
+        return self._read_artifact(name, kind, partial(describe, kind=kind))
 
     def describe_fusion(self, name: str) -> ArtifactInfo:
         """The description of a fusion, without loading it. Raises ArtifactError as `get_artifact` does."""

@@ -374,7 +374,7 @@ def test_keywords_distinguish_a_group_from_the_others():
         ({"popularity": "nope"}, BadInput, "has an attribute 'nope'"),
         ({"popularity": "wrong"}, BadInput, "popularity 'wrong' must be a number, an item has 'many'"),
         ({"tokenizer_id": "rq-kmeans-0"}, ArtifactError, "holds no rq-kmeans-0"),
-        ({"compare": "../../etc"}, ArtifactError, "is no id of a tokenizer"),
+        ({"compare": "../../etc"}, ArtifactError, "is not a tokenizer's id"),
         ({"sample": 1}, BadInput, "got sample 1"),
     ],
 )
