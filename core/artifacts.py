@@ -80,7 +80,7 @@ def is_tokenizer(name: str) -> bool:
 
 
 def tokenizer_kind(name: str) -> str:
-    """The kind of a tokenizer, by its id. Raises ArtifactError for an id that does not belong to one of a known kind."""
+    """The kind of a tokenizer, by its id. Raises ArtifactError for an id that is not one of a known kind."""
     if not is_tokenizer(name):
         raise ArtifactError(f"{name!r} is not a tokenizer's id; the kinds are {', '.join(TOKENIZER_SECTIONS)}")
     return kind_of(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -57,12 +58,15 @@ def ray_cluster() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as docs/operations.md says."""
-    # setuptools would include the remains of an earlier build, deleted files among them.
-    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
     out = tmp_path_factory.mktemp("wheel")
     uv = Path(sys.executable).parent / "uv"
     command = [uv, "build", "-q", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", out, ROOT]
-    subprocess.run(command, check=True, capture_output=True)
+    with (ROOT / "pyproject.toml").open() as lock:
+        # Processes that test side by side build in the same folder.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # setuptools would include the remains of an earlier build, deleted files among them.
+        shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
+        subprocess.run(command, check=True, capture_output=True)
     return next(out.glob("*.whl"))
 
 

@@ -93,7 +93,7 @@ def test_sequences_are_reported_as_json_and_as_text(as_json, as_text, folder, ev
         ([*SEQUENCES, "--split", "by-time"], "takes two --cuts"),
         ([*SEQUENCES, "--time-zone", "Moon"], "unknown time zone 'Moon'"),
         ([*SEQUENCES, "--format", "csv"], "no format is named 'csv'"),
-        ([*SEQUENCES[:-1], "spark"], "unknown runner 'spark'; there are ray and local"),
+        ([*SEQUENCES[:-1], "spark"], "unknown runner 'spark'; use ray or local"),
     ],
 )
 def test_invalid_options_are_refused(refused, folder, events, arguments, said):

@@ -332,7 +332,7 @@ def test_nothing_remote_is_opened_unless_configured(workspace, site, encode_step
         ("http://user@127.0.0.1/items.jsonl", "cannot read from"),
         ("{site}none.jsonl", "no such file"),
         ("{site}items.txt", "a manifest is"),
-        ("{site}shards/*.tar", "does not tell its files"),
+        ("{site}shards/*.tar", "does not list its files"),
     ],
 )
 def test_an_unreadable_source_is_refused_in_one_line(site, config, source, said):
