@@ -262,7 +262,7 @@ def good_and_rejected(workspace: Any, db: Path) -> None:
         (vector_index_cut, "contents, index fused_idx", "the table contents of .* is damaged: _indices/"),
         (stale_copies, "contents", ""),
         (other_codes, "contents", ""),
-        (fused_by_another_fusion, "contents", "'v020' for one.* hold fused vectors that are not of fusion-"),
+        (fused_by_another_fusion, "contents", "'v020' for one.* have fused vectors that are not of fusion-"),
         (fusion_of_another_fit, "setting fusion", "was fitted on vectors of fusion-.* its setting `fusion` is fusion-"),
         (good_and_rejected, "rejected", ""),
     ],
