@@ -77,6 +77,7 @@ class TestOnRay:
         assert run(lambda pool: iter([block(0)]), lambda: TWO, tmp_path) == [0]
         assert encoded(tmp_path) == [1]
 
+    @pytest.mark.slow
     def test_encoders_are_added_with_the_work_and_removed_when_idle(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -114,6 +114,7 @@ def test_a_ray_ingest_of_what_is_there_plans_nothing(quiet: tuple[Path, Path], t
     assert again.counts["rejected_before"] == 2
 
 
+@pytest.mark.slow
 def test_a_stopped_ray_run_keeps_finished_items(quiet: tuple[Path, Path], tmp_path: Path) -> None:
     manifest, _ = quiet
     db, fake = tmp_path / "db", config(**{"clip.model": "fake:8", "run.wave_rows": 8, "run.block_rows": 2})
@@ -130,6 +131,7 @@ def test_a_stopped_ray_run_keeps_finished_items(quiet: tuple[Path, Path], tmp_pa
     assert ingest(str(db), open_source(manifest), fake, RayRunner()).counts["planned"] == 68 - finished
 
 
+@pytest.mark.slow
 def test_no_more_is_planned_than_the_cluster_can_take() -> None:
     """For a plan of any length, blocks enter as results leave: nothing grows with the catalogue."""
     drawn = 0
