@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from fuseid.core.errors import FetchFailed, FingerprintMismatch
 from fuseid.core.faults import reached
 from fuseid.core.fingerprints import text_hash
-from fuseid.core.records import MODALITIES
+from fuseid.core.modalities import ENCODED, modalities
 from fuseid.core.schemas import DONE, REJECTED, contents_schema
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.ingestion.fingerprints import StageFingerprints
-from fuseid.pipelines.store.rows import rows_by_id
+from fuseid.pipelines.store.rows import rows_by_id, table_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
 
@@ -88,43 +88,54 @@ class WaveCommitter:
 
     def _keep_known_items(self, bad: pa.Table, any_class: bool) -> pa.Table:
         """The failed rows without those of known items, whose rows in the store are kept: a failed fetch, which may be
-        transient, never removes a known item; with `any_class` no failure does."""
-        failed = pc.equal(bad["error_class"], FetchFailed.__name__)
-        if any_class:
-            failed = pc.is_valid(bad["error_class"])
-        ids = bad.filter(failed)["content_id"].to_pylist()
-        if not ids or not self._store.has_contents():
+        transient, never removes a known item; no failure removes one with ready-made vectors, which do not come from
+        its media; with `any_class` no failure removes any."""
+        if not bad.num_rows or not self._store.has_contents():
             return bad
-        known = [row["content_id"] for row in rows_by_id(self._store.dataset("contents"), ids, ["content_id"])]
-        return bad.filter(pc.invert(pc.and_(failed, pc.is_in(bad["content_id"], pa.array(known, pa.string())))))
+        ready = [name for name in self._ready_made_columns() if name in self._store.dims()]
+        transient = pc.equal(bad["error_class"], FetchFailed.__name__)
+        ids = (bad if any_class or ready else bad.filter(transient))["content_id"].to_pylist()
+        contents = self._store.dataset("contents")
+        known = table_by_id(contents, ids, ["content_id"])
+        kept = pc.is_in(bad["content_id"], known["content_id"].combine_chunks())
+        if not any_class:
+            kept = pc.and_(kept, transient)
+        if ready and not any_class:
+            where = " OR ".join(f"{name} IS NOT NULL" for name in ready)
+            brought = table_by_id(contents, ids, ["content_id"], where)["content_id"].combine_chunks()
+            kept = pc.or_(kept, pc.is_in(bad["content_id"], brought))
+        return bad.filter(pc.invert(kept))
 
     def _ensure_columns(self, good: pa.Table) -> None:
         """Raises FingerprintMismatch for vectors of another size than the database has: the model or file is wrong."""
         dims = self._store.dims()
-        for modality in MODALITIES:
-            sizes = {size for size in pc.list_value_length(good[modality]).unique().to_pylist() if size}
-            want = dims.setdefault(modality, min(sizes)) if sizes else None
+        for name in _VECTORS:
+            sizes = {size for size in pc.list_value_length(good[name]).unique().to_pylist() if size}
+            want = dims.setdefault(name, min(sizes)) if sizes else None
             if sizes and sizes != {want}:
                 found = min(sizes - {want})
                 raise FingerprintMismatch(
-                    f"{modality} vectors of {found} numbers cannot enter {self._store.uri}, "
-                    f"where {modality} has {want}; use the model or file this database began with, or another --db"
+                    f"{name} vectors of {found} numbers cannot enter {self._store.uri}, "
+                    f"where {name} has {want}; use the model this database began with, or another --db"
                 )
         self._store.ensure_vectors(dims)
 
     def _contents_rows(self, good: pa.Table) -> pa.Table:
         dims = self._store.dims()
         rows = good.num_rows
-        vectors = {m: nan_rows(good[m].combine_chunks(), dims[m]) for m in MODALITIES if m in dims}
+        vectors = {name: nan_rows(good[name].combine_chunks(), dims[name]) for name in _VECTORS if name in dims}
         new = self._fingerprints
         columns: dict[str, Any] = {name: good[name] for name in good.schema.names if name in _PLAIN}
-        columns.update({m: to_fixed(v) for m, v in vectors.items()})
+        columns.update({name: to_fixed(vectors_ND) for name, vectors_ND in vectors.items()})
+        ready = self._ready_made(good["content_id"])
+        columns.update(ready)
+        vectors.update({name: nan_rows(ready[name], dims[name]) for name in ready if name in dims})
         columns["attributes"] = pa.array(good["attributes"].to_pylist(), pa.json_())
         columns["caption_hash"] = pa.array([text_hash(text) for text in good["caption"].to_pylist()], pa.string())
         has_media = pc.is_valid(good["media_hash"])
         columns["decode_fp"] = pc.if_else(has_media, pa.scalar(new.decode), pa.scalar(None, pa.string()))
-        columns["clip_fp"] = pa.array([new.clip] * rows, pa.string())
-        columns["vlm_fp"] = pa.array([new.vlm] * rows, pa.string())
+        for column, model in new.models().items():
+            columns[column] = pa.array([model] * rows, pa.string())
         columns["describe_fp"] = pa.array([new.describe] * rows, pa.string())
         columns["run_id"] = pa.array([self._run_id] * rows, pa.string())
         columns["updated_at"] = pa.array([datetime.now(UTC)] * rows, pa.timestamp("us", tz="UTC"))
@@ -139,6 +150,19 @@ class WaveCommitter:
         # towards its memory limit.
         arrays = [a.combine_chunks() if isinstance(a, pa.ChunkedArray) else a for a in arrays]
         return pa.table(arrays, schema=schema)
+
+    def _ready_made(self, ids: pa.ChunkedArray) -> dict[str, pa.Array]:
+        """The stored ready-made vectors of these items and their fingerprints, which a row of media keeps."""
+        names = self._ready_made_columns()
+        if not names:
+            return {}
+        stored = table_by_id(self._store.dataset("contents"), ids.to_pylist(), ["content_id", *names])
+        at = pc.index_in(ids, value_set=stored["content_id"].combine_chunks()).combine_chunks()
+        return {name: stored[name].combine_chunks().take(at) for name in names}
+
+    def _ready_made_columns(self) -> list[str]:
+        own = [each for each in modalities(self._store.dims().keys() - {"fused"}) if each.made_from == "outside"]
+        return [name for each in own for name in (each.name, each.fingerprint)]
 
     def _ids_kept(self, ids: list[str]) -> dict[str, pa.Array]:
         """The columns of the ID, from the ledger: an edited item keeps its semantic ID, so its new row needs them."""
@@ -190,7 +214,8 @@ class WaveCommitter:
             self._store.delete("rejected", found)
 
 
-_PLAIN = frozenset(DONE.names) - frozenset(MODALITIES) - {"attributes"}
+_VECTORS = tuple(modality.name for modality in ENCODED)
+_PLAIN = frozenset(DONE.names) - frozenset(_VECTORS) - {"attributes"}
 
 
 def reconcile(store: Store) -> int:

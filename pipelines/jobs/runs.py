@@ -101,6 +101,7 @@ def writing_job(store: Store, job: str, config: Config, source: str | None = Non
         Lease(store, config.run.lease_seconds),
         recorded(store, job, config, source) as run,
     ):
+        store.check_current()
         check_integrity(store)
         yield run
 
