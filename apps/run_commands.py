@@ -19,7 +19,9 @@ def ingest(
     ] = None,
     vectors: Annotated[
         str | None,
-        typer.Option(help="ready-made vectors: .parquet, .npy with .ids.txt, a folder or pattern, a uri, lance:PATH#COLUMN"),
+        typer.Option(
+            help="ready-made vectors: .parquet, .npy with .ids.txt, a folder or pattern, a uri, lance:PATH#COLUMN"
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--as", help="a name for these vectors, such as audio (external)")] = None,
     runner: Annotated[
@@ -51,7 +53,10 @@ def ingest(
     if name is not None and (vectors is None or prune):
         raise BadInput(
             "--as names the vectors of --vectors"
-            + (": an item that they do not list keeps its other vectors and media, so --prune cannot go with it" * prune)
+            + (
+                ": an item that they do not list keeps its other vectors and media, so --prune cannot go with it"
+                * prune
+            )
         )
     runner = runner or ("local" if vectors is not None else "ray")
     check_runner(runner)

@@ -91,7 +91,9 @@ def ingest(
 
 
 def _intake(source: Source | Vectors, config: Config, scratch: Path) -> Intake:
-    return VectorIntake(source, config, scratch) if isinstance(source, Vectors) else MediaIntake(source, config, scratch)
+    if isinstance(source, Vectors):
+        return VectorIntake(source, config, scratch)
+    return MediaIntake(source, config, scratch)
 
 
 def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress) -> None:
@@ -106,8 +108,8 @@ def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress) ->
         shown = passed
 
     with stoppable(intake.config.run.drain_seconds) as stop:
-        plan.go_on = lambda: not stop.requested
-        with Prefetch(intake.stream(runner), room=1, name="fuseid-stream") as done:
+        stream = intake.stream(runner, lambda: not stop.requested)
+        with Prefetch(stream, room=1, name="fuseid-stream") as done:
             try:
                 while not done.ended and not stop.overdue:
                     batch = done.get(_POLL_SECONDS)

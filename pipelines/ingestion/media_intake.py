@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +25,7 @@ from fuseid.pipelines.store.store import Store
 class MediaIntake:
     """See `Intake`."""
 
-    stages = ("decode", "encode")
+    stages: tuple[str, ...] = ("decode", "encode")
 
     def __init__(self, source: Source, config: Config, scratch: Path) -> None:
         self.source = source
@@ -43,8 +43,8 @@ class MediaIntake:
         self.plan = Plan(store, self.listing, self.config, self._fingerprints)
         self.committer = WaveCommitter(store, run.run_id, self._fingerprints, fusion)
 
-    def stream(self, runner: Runner) -> Iterator[pa.RecordBatch]:
-        return runner.stream(self.plan.work(), self.config)
+    def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
+        return runner.stream(self.plan.work(go_on), self.config)
 
     def committed(self, waves: int) -> None:
         if waves == 1:
@@ -55,7 +55,9 @@ class MediaIntake:
     def end(self, run: Run) -> None:
         _remember_clip(self._store, self.config)
         if run.counts["missing_kept"]:
-            run.notes.append(f"the media of {run.counts['missing_kept']} known items cannot be used now; their rows stay")
+            run.notes.append(
+                f"the media of {run.counts['missing_kept']} known items cannot be read now; their rows stay"
+            )
         if is_fake(self.config.clip.model if self.config.clip else None) or is_fake(self.config.vlm.model):
             run.notes.append("FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another --db")
         run.notes += self.plan.notes

@@ -135,4 +135,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
-

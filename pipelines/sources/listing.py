@@ -64,8 +64,8 @@ def unique_keys(
         raise BadInput(f"{shown} lists no items")
     if expect_rows not in (None, keys.count):
         raise BadInput(
-            f"{shown} lists {keys.count} items, not the {expect_rows} that source.expect_rows (--expect-rows) asks for; "
-            "nothing was changed"
+            f"{shown} lists {keys.count} items, not the {expect_rows} that source.expect_rows (--expect-rows) asks "
+            "for; nothing was changed"
         )
     if is_twice:
         raise BadInput(f"content_id {keys.twice(again())!r} occurs more than once in {shown}; {remedy}")
