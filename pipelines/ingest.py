@@ -17,6 +17,7 @@ from fuseid.pipelines.ingestion.commit import WaveCommitter, reconcile
 from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
 from fuseid.pipelines.ingestion.plan import Plan
 from fuseid.pipelines.ingestion.prune import Unlisted
+from fuseid.pipelines.ingestion.removal import Withdrawal
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.ingestion.waves import Waves
 from fuseid.pipelines.jobs.progress import Progress, Silent
@@ -44,7 +45,8 @@ def ingest(
     after_wave: Callable[[int], None] | None = None,
     prune: bool = False,
 ) -> Run:
-    """Decodes and encodes what is new or changed, commits it wave by wave, then gives IDs.
+    """Decodes and encodes what is new or changed, commits it wave by wave, removes what the source withdraws, then
+    gives IDs.
 
     after_wave: called with the number of waves committed so far, after each commit; for tests and for watching.
     prune: afterwards removes items that `source`, the whole catalogue, does not list.
@@ -75,7 +77,7 @@ def ingest(
             committer = WaveCommitter(store, run.run_id, fingerprints, fusion)
             committed = partial(_committed, store, config, after_wave)
             waves = Waves(committer, config.run, run, plan, committed, _not_read(source))
-            progress.begin("ingest", listing.keys.count)
+            progress.begin("ingest", listing.keys.count - listing.deleted)
             try:
                 _stream(plan, runner, waves, progress)
             finally:
@@ -86,6 +88,8 @@ def ingest(
             _remember_clip(store, config)
             if prune:
                 run.counts["pruned"] = unlisted.remove() if unlisted else 0
+            if listing.deleted:
+                Withdrawal(store, enumerate(listing.withdrawn()), Path(scratch)).remove(run)
             if store.has_contents():
                 if fusion is not None:
                     fuse(store, run, fusion)

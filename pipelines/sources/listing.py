@@ -16,11 +16,12 @@ from fuseid.pipelines.sources.key_set import KeySet, digest
 
 _BATCH = 4096
 _TEXTS = ("content_id", "uri", "caption", "kind", "attributes", "problem")
-_SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS])
+_SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXTS), ("deleted", pa.bool_())])
 
 
 class Listing:
-    """The items of a source. Each iteration gives the same items, even if the source changes meanwhile.
+    """The items of a source. Each iteration gives the same items, even if the source changes meanwhile, without those
+    that the source withdraws; `withdrawn` gives these. `keys` has both.
 
     Ready-made vectors are not copied: a source that has them is read again in each iteration.
     """
@@ -33,6 +34,7 @@ class Listing:
         self.keys = KeySet(scratch, partitions)
         self._file = scratch / "listing.arrow"
         self._source: Source | None = None
+        self.deleted = 0
         twice = self.keys.gather(item.content_id for item in self._spooled(source))
         if self.keys.count == 0:
             raise BadInput(f"{shown} lists no items")
@@ -42,11 +44,18 @@ class Listing:
                 "(--expect-rows) asks for; nothing was changed"
             )
         if twice is not None:
-            name = next(item.content_id for item in self if digest(item.content_id) == twice)
+            name = next(item.content_id for item in self._all() if digest(item.content_id) == twice)
             remedy = getattr(source, "duplicate_remedy", "ids must be unique")
             raise BadInput(f"content_id {name!r} occurs more than once in {shown}; {remedy}")
 
     def __iter__(self) -> Iterator[SourceItem]:
+        return (item for item in self._all() if not item.deleted)
+
+    def withdrawn(self) -> Iterator[str]:
+        """The ids of the items that the source withdraws."""
+        return (item.content_id for item in self._all() if item.deleted) if self.deleted else iter(())
+
+    def _all(self) -> Iterator[SourceItem]:
         if self._source is not None:
             yield from self._source
             return
@@ -63,6 +72,7 @@ class Listing:
                     self._source = source
                 if self._source is None:
                     stream.write_batch(_batch(chunk))
+                self.deleted += sum(item.deleted for item in chunk)
                 yield from chunk
 
 
@@ -71,14 +81,16 @@ def _batch(items: Sequence[SourceItem]) -> pa.RecordBatch:
     problems = [
         None if item.problem is None else json.dumps([type(item.problem).__name__, str(item.problem)]) for item in items
     ]
-    return pa.record_batch([pa.array(column, pa.string()) for column in [*plain, problems]], schema=_SCHEMA)
+    texts = [pa.array(column, pa.string()) for column in [*plain, problems]]
+    return pa.record_batch([*texts, pa.array([item.deleted for item in items])], schema=_SCHEMA)
 
 
 def _item(
-    content_id: str, uri: str | None, caption: str | None, kind: str | None, attributes: str, problem: str | None
-) -> SourceItem:
+    content_id: str, uri: str | None, caption: str | None, kind: str | None, attributes: str, problem: str | None,
+    deleted: bool,
+) -> SourceItem:  # fmt: skip
     error = None
     if problem is not None:
         name, message = json.loads(problem)
         error = getattr(errors, name)(message)
-    return SourceItem(content_id, uri, caption, kind, attributes, problem=error)
+    return SourceItem(content_id, uri, caption, kind, attributes, problem=error, deleted=deleted)

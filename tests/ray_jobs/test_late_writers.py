@@ -43,7 +43,7 @@ FIT = [
 PROMOTE = [*BEGIN, ("promote.champion", 1), ("columns.written", 1), ("assign.projected", 1), *END]
 # One of each kind of commit of an ingest.
 INGEST = [
-    ("wave.ready", 1), ("wave.contents", 2), ("wave.rejected", 1), ("prune.removed", 1), ("columns.written", 1),
+    ("wave.ready", 1), ("wave.contents", 2), ("wave.rejected", 1), ("items.removed", 1), ("columns.written", 1),
     ("assign.ready", 1), ("assign.appended", 1), ("index.made", 1),
 ]  # fmt: skip
 
