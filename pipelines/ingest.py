@@ -45,7 +45,7 @@ def ingest(
     after_wave: Callable[[int], None] | None = None,
     prune: bool = False,
 ) -> Run:
-    """Decodes and encodes what is new or changed, commits it wave by wave, removes what the source withdraws, then
+    """Removes what the source withdraws, decodes and encodes what is new or changed, commits it wave by wave, then
     gives IDs.
 
     after_wave: called with the number of waves committed so far, after each commit; for tests and for watching.
@@ -73,6 +73,9 @@ def ingest(
                 # A user who gives the number of items has checked that none is missing.
                 within = getattr(source, "line_within_text", None) if config.source.expect_rows is None else None
                 unlisted = Unlisted(store, listing.keys, Path(scratch), config.run.max_prune, within)
+            if listing.deleted:
+                # First, so that neither hours of encoding nor other items that fail delay a withdrawal.
+                Withdrawal(store, enumerate(listing.withdrawn()), Path(scratch)).remove(run)
             plan = Plan(store, listing, config, fingerprints)
             committer = WaveCommitter(store, run.run_id, fingerprints, fusion)
             committed = partial(_committed, store, config, after_wave)
@@ -88,8 +91,6 @@ def ingest(
             _remember_clip(store, config)
             if prune:
                 run.counts["pruned"] = unlisted.remove() if unlisted else 0
-            if listing.deleted:
-                Withdrawal(store, enumerate(listing.withdrawn()), Path(scratch)).remove(run)
             if store.has_contents():
                 if fusion is not None:
                     fuse(store, run, fusion)

@@ -20,7 +20,7 @@ def remove(uri: str, ids: str | Path | Iterable[str], config: Config, progress: 
     again has the same one. Ids that the database does not have are counted.
 
     ids: content_ids, or the path of a list of them, in which an id may occur more than once. Raises BadInput for a list
-    that cannot be read or is empty, StoreError if there is no database, LeaseHeld while another job writes.
+    that cannot be read, StoreError if there is no database, LeaseHeld while another job writes.
     """
     progress = progress or Silent()
     with tempfile.TemporaryDirectory(prefix="fuseid-remove-") as scratch:
@@ -30,5 +30,7 @@ def remove(uri: str, ids: str | Path | Iterable[str], config: Config, progress: 
             withdrawal = Withdrawal(store, wanted, Path(scratch))
             progress.begin("remove", withdrawal.items)
             withdrawal.remove(run, lambda rows: progress.advance("remove", rows))
+            if not wanted.listed:
+                run.notes.append("nothing was removed: the list holds no ids")
             finish(store, run, config, progress, tokenizer=None)
     return run

@@ -46,8 +46,8 @@ class IdSet:
 class IdList:
     """The ids in a file: `.txt` with one a line; or `.parquet`, `.csv` or `.jsonl` with a column `content_id`.
 
-    Raises BadInput for another suffix and a missing file; iterating, for a missing column, an id that is empty or null,
-    a row that cannot be read, and a file without ids.
+    Raises BadInput for another suffix and a missing file; iterating, for a missing column, an id that is empty or null
+    and a row that cannot be read.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -59,16 +59,11 @@ class IdList:
 
     def __iter__(self) -> Iterator[str]:
         read = {".txt": self._lines, ".parquet": self._parquet}.get(self.path.suffix, self._rows)
-        nothing = True
         try:
             with unchanging(self.path, self.path):
-                for content_id in read():
-                    nothing = False
-                    yield content_id
+                yield from read()
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise BadInput(f"cannot read {self.path}: {str(error).splitlines()[0]}") from None
-        if nothing:
-            raise BadInput(f"{self.path} lists no ids")
 
     def _lines(self) -> Iterator[str]:
         with self.path.open(encoding="utf-8-sig", newline="\n") as lines:
@@ -92,7 +87,9 @@ class IdList:
             raise BadInput(f"{self.path}: column content_id must hold text, got {kind}")
         numbers = count(1)
         for batch in file.iter_batches(batch_size=_BATCH, columns=["content_id"]):
-            for number, content_id in zip(numbers, batch["content_id"].cast(pa.string()).to_pylist(), strict=False):
+            ids = batch["content_id"].cast(pa.string()).to_pylist()
+            # The numbers come second: zip would take one too many of them at the end of a batch.
+            for content_id, number in zip(ids, numbers, strict=False):
                 if not content_id:
                     got = shortened(content_id)
                     raise BadInput(f"{self.path}, row {number}: content_id is {got}; every row needs one, as text")

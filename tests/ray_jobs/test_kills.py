@@ -46,6 +46,10 @@ CASES = [
     ("first ingest", "wave.contents", 1),
     ("promote", "promote.champion", 1),
     ("promote", "columns.written", 1),
+    # Between two commits to `contents`, between the two tables, before and after the maintenance.
+    *(("remove", "items.removed", nth) for nth in (1, 2, 3, 4)),
+    *(("remove", step, 1) for step in ("run.begun", "index.begun", "index.compacted", "run.ending")),
+    ("ingest", "items.removed", 3),
 ]
 pytestmark = pytest.mark.slow
 NO_ROW, DONE = ("lease.taken",), ("lease.releasing",)
@@ -183,7 +187,7 @@ BACKED_UP_AT = [
     ("ingest", "wave.contents", 2), ("ingest", "wave.removed", 1), ("ingest", "wave.rejected", 1),
     ("ingest", "items.removed", 1), ("ingest", "columns.written", 1), ("ingest", "assign.appended", 1),
     ("ingest", "assign.projected", 1), ("ingest", "index.compacted", 1), ("fit", "fit.champion", 1),
-    ("fit", "assign.appended", 1), ("promote", "promote.champion", 1),
+    ("fit", "assign.appended", 1), ("promote", "promote.champion", 1), ("remove", "items.removed", 2),
 ]  # fmt: skip
 
 

@@ -48,6 +48,10 @@ INGEST = [
 ]  # fmt: skip
 
 
+# Before a commit, between two, and after the last one.
+REMOVE = [*BEGIN, ("items.removed", 1), ("items.removed", 2), ("index.begun", 1)]
+
+
 def held(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "run": {**settings["run"], "lease_seconds": SECONDS}}
 
@@ -139,6 +143,14 @@ def test_a_late_ingest_changes_nothing_after_another_one(
 ) -> None:
     before = jobs["ingest"]
     Late(drivers, tmp_path, before, step, nth).run("ingest", **before.call)
+
+
+@pytest.mark.parametrize(("step", "nth"), REMOVE)
+def test_a_late_removal_changes_nothing_after_an_ingest(
+    step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
+) -> None:
+    """The ingest brings back what the removal has removed so far."""
+    Late(drivers, tmp_path, jobs["remove"], step, nth).run("ingest", **jobs["first ingest"].call)
 
 
 def test_a_first_fit_suspended_after_its_fusion_changes_no_setting(
