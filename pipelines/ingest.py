@@ -75,7 +75,8 @@ def ingest(
                 unlisted = Unlisted(store, listing.keys, Path(scratch), config.run.max_prune, within)
             if listing.deleted:
                 # First, so that neither hours of encoding nor other items that fail delay a withdrawal.
-                Withdrawal(store, enumerate(listing.withdrawn()), Path(scratch)).remove(run)
+                with run.timed("remove"):
+                    Withdrawal(store, enumerate(listing.withdrawn()), Path(scratch)).remove(run)
             plan = Plan(store, listing, config, fingerprints)
             committer = WaveCommitter(store, run.run_id, fingerprints, fusion)
             committed = partial(_committed, store, config, after_wave)

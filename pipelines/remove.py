@@ -27,9 +27,10 @@ def remove(uri: str, ids: str | Path | Iterable[str], config: Config, progress: 
         wanted = IdSet(IdList(ids) if isinstance(ids, str | Path) else given_ids(ids), Path(scratch))
         store = Store.open(uri)
         with writing_job(store, "remove", config) as run:
-            withdrawal = Withdrawal(store, wanted, Path(scratch))
-            progress.begin("remove", withdrawal.items)
-            withdrawal.remove(run, lambda rows: progress.advance("remove", rows))
+            with run.timed("remove"):
+                withdrawal = Withdrawal(store, wanted, Path(scratch))
+                progress.begin("remove", withdrawal.items)
+                withdrawal.remove(run, lambda rows: progress.advance("remove", rows))
             if not wanted.listed:
                 run.notes.append("nothing was removed: the list holds no ids")
             finish(store, run, config, progress, tokenizer=None)

@@ -1,5 +1,4 @@
-"""Removal: deletes items from `contents` and `rejected`, in bounded commits; the ledger keeps their IDs, so that an item
-that comes back has the same one."""
+"""Removal: deletes items from `contents` and `rejected`, in bounded commits; the ledger keeps the IDs that they had."""
 
 from __future__ import annotations
 
@@ -80,8 +79,7 @@ class Withdrawal:
 
     def remove(self, run: Run, removed: Callable[[int], None] = lambda rows: None) -> None:
         """Deletes the items; `run` gets the counts, and a note if some are unknown."""
-        with run.timed("remove"):
-            self._removal.remove(removed)
+        self._removal.remove(removed)
         run.counts |= {"removed": self.items, "removed_unknown": self.unknown}
         if self.unknown:
             named = ", ".join(shortened(content_id) for _, content_id in self._first_unknown)

@@ -40,7 +40,10 @@ def test_items_are_removed_by_a_list_and_by_a_manifest(as_json, as_text, refused
     assert "3 of the items to remove are not in the database" in as_text("remove", "--db", "db", "--from", "gone.csv")
     (folder / "delta.csv").write_text("content_id,deleted\nv05,true\n")
     assert as_json("ingest", "delta.csv", "--db", "db", "--runner", "local")["counts"]["removed"] == 1
-    for name, text, said in [("gone.xlsx", "v06", "a list of ids is"), ("ids.csv", "id\nv06\n", "no column content_id")]:
+    for name, text, said in (
+        ("gone.xlsx", "v06", "a list of ids is"),
+        ("ids.csv", "id\nv06\n", "no column content_id"),
+    ):
         (folder / name).write_text(text)
         assert said in refused("remove", "--db", "db", "--from", name)
     assert "no such list of ids: none.txt" in refused("remove", "--db", "db", "--from", "none.txt")

@@ -1,4 +1,4 @@
-"""Withdrawals in a manifest: rows marked as deleted take their items out of the database, beside whatever else it lists."""
+"""Withdrawals in a manifest: rows marked as deleted take their items out of the database."""
 
 from __future__ import annotations
 
