@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from bisect import bisect_right
@@ -18,6 +19,7 @@ from fuseid.core.errors import BadField, BadInput
 from fuseid.core.text import storable
 from fuseid.pipelines.files.remote_uri import RemoteUri
 from fuseid.pipelines.sources.item import (
+    MANIFEST_COLUMNS,
     SIDECAR_BYTES,
     SourceItem,
     attributes_field,
@@ -27,9 +29,7 @@ from fuseid.pipelines.sources.item import (
     unchanging,
     without_surrogates,
 )
-from fuseid.pipelines.sources.key_set import digest
 
-COLUMNS = ("content_id", "uri", "caption", "kind", "attributes")
 # A row with it withdraws its item, and needs no other column than content_id.
 DELETED = "deleted"
 # How a CSV writes the values of that column, in any case.
@@ -69,7 +69,7 @@ class Manifest:
     def line_within_text(self, content_id: str) -> int | None:
         """After iteration: the line within a quoted field of a CSV that would be this item's row if the quote before it
         were missing; None if there is no such line."""
-        return self._within_text.get(digest(content_id))
+        return self._within_text.get(_digest(content_id))
 
     def __iter__(self) -> Iterator[SourceItem]:
         for where, row in self.rows():
@@ -126,7 +126,7 @@ class Manifest:
         if "content_id" not in names or not {"uri", "caption", DELETED} & set(names):
             missing = "content_id" if "content_id" not in names else "uri or caption"
             raise BadInput(f"{self.path} has no column {missing}; it has {', '.join(names) or 'none'}")
-        self.ignored = tuple(name for name in names if name not in (*COLUMNS, DELETED))
+        self.ignored = tuple(name for name in names if name not in (*MANIFEST_COLUMNS, DELETED))
         # Each row of JSONL has its own columns.
         self._withdraws_only = self._file.suffix != ".jsonl" and not {"uri", "caption"} & set(names)
 
@@ -134,7 +134,9 @@ class Manifest:
         file = pq.ParquetFile(self._file)
         names = file.schema_arrow.names
         self._check_columns(names)
-        for batch in file.iter_batches(batch_size=4096, columns=[n for n in (*COLUMNS, DELETED) if n in names]):
+        for batch in file.iter_batches(
+            batch_size=4096, columns=[n for n in (*MANIFEST_COLUMNS, DELETED) if n in names]
+        ):
             for row in rows_of(batch):
                 yield None, row
 
@@ -198,7 +200,11 @@ class Manifest:
         for number, line in enumerate(record[1:], first + 1):
             if line.count(",") == len(names) - 1 and len(self._within_text) < _MOST_WITHIN_TEXT:
                 content_id = line.split(",")[names.index("content_id")].strip('"\r\n')
-                self._within_text[digest(storable(content_id))] = number
+                self._within_text[_digest(storable(content_id))] = number
+
+
+def _digest(content_id: str) -> bytes:
+    return hashlib.blake2b(content_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class _Unreadable:
