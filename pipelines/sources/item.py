@@ -30,8 +30,8 @@ shortened = _shown.repr
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
-    """One item of a source. `problem`: why the item is to be rejected; `deleted`: the item is withdrawn, and has none of
-    the other fields."""
+    """One item of a source. `problem`: why the item is to be rejected; `deleted`: the item is withdrawn, and has none
+    of the other fields."""
 
     content_id: str
     uri: str | None = None
