@@ -30,6 +30,7 @@ class VectorIntake:
         self.source = source
         self.config = config
         self.keys = unique_keys(source.ids(), source.ids, scratch, source.path, config.source.expect_rows)
+        self.items = self.keys.count
         self.wave_rows = config.run.wave_vectors
         self._scratch = scratch
 
