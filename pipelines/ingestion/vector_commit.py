@@ -124,7 +124,9 @@ class VectorCommitter:
 
     def _reader(self, place: int, fragment: lance.LanceFragment) -> pa.RecordBatchReader:
         """`_rowid` and the new values of the changed rows of a fragment."""
-        batches = (self._values(fragment, pa.Table.from_batches([batch])) for batch in self._changed.batches(place))
+        # Lance locks the object whose columns it updates, so the stored rows are read through another one.
+        stored = self._store.dataset("contents").get_fragment(fragment.fragment_id)
+        batches = (self._values(stored, pa.Table.from_batches([batch])) for batch in self._changed.batches(place))
         first = next(batches)
         return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
 
