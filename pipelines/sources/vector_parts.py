@@ -44,18 +44,24 @@ class VectorPart(Protocol):
     def ids(self) -> Iterator[pa.Array]:
         """The column content_id alone."""
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Raises BadInput if the file cannot be read, or was written to since it was opened first."""
+    def batches(self, most: int = _ROWS) -> Iterator[pa.RecordBatch]:
+        """most: how many rows of a batch. Raises BadInput if the file cannot be read, or was written to since it was
+        opened first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetPart:
-    """Some row groups of a Parquet file, local or remote. stat: of the file, when it was opened first."""
+    """Some row groups of a Parquet file, local or remote. rows, numbers: how many rows they have, and how many numbers
+    the vectors of these have together. listed: the columns of a manifest that the file has. stat: of the file, when it
+    was opened first."""
 
     shown: str
     column: str
     groups: tuple[int, ...]
     first: int
+    rows: int
+    numbers: int
+    listed: tuple[str, ...]
     stat: str
     config: SourceConfig
     other_columns: tuple[str, ...] = ()
@@ -63,25 +69,10 @@ class ParquetPart:
     def ids(self) -> Iterator[pa.Array]:
         return (batch["content_id"] for batch in self._read(["content_id"], 1 << 16))
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        with opened(self.shown, self.config) as (file, _):
-            names = file.schema_arrow.names
-            rows = batch_rows(self._numbers(file))
-        wanted = [name for name in MANIFEST_COLUMNS if name in names]
-        for batch in self._read([*wanted, self.column], rows):
-            yield batch.select([*wanted, self.column]).rename_columns([*wanted, "vector"])
-
-    def _numbers(self, file: pq.ParquetFile) -> int:
-        """How many numbers the vectors of these row groups have on average, at least."""
-        kind = file.schema_arrow.field(self.column).type
-        if pa.types.is_fixed_size_list(kind):
-            return kind.list_size
-        rows = values = 0
-        for group in map(file.metadata.row_group, self.groups):
-            chunks = map(group.column, range(group.num_columns))
-            values += sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.split(".")[0] == self.column)
-            rows += group.num_rows
-        return -(-values // max(1, rows))
+    def batches(self, most: int = _ROWS) -> Iterator[pa.RecordBatch]:
+        rows = batch_rows(self.numbers // max(1, self.rows), most)
+        for batch in self._read([*self.listed, self.column], rows):
+            yield batch.select([*self.listed, self.column]).rename_columns([*self.listed, "vector"])
 
     def _read(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
         with opened(self.shown, self.config) as (file, stat), reading(self.shown):
@@ -104,8 +95,10 @@ class NpyPart:
     def ids(self) -> Iterator[pa.Array]:
         return (ids for ids, _ in self._read(1 << 16))
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        for ids, vectors_ND in self._read(None):
+    def batches(self, most: int = _ROWS) -> Iterator[pa.RecordBatch]:
+        with reading(self.shown):
+            rows = batch_rows(mapped(Path(self.shown)).shape[1], most)
+        for ids, vectors_ND in self._read(rows):
             with np.errstate(over="ignore"):  # beyond float32 it becomes infinite, for which the row is rejected
                 flat = np.ascontiguousarray(vectors_ND, np.float32).reshape(-1)
             yield pa.record_batch(
@@ -113,11 +106,11 @@ class NpyPart:
                 names=["content_id", "vector"],
             )
 
-    def _read(self, rows: int | None) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    def _read(self, rows: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
         path = Path(self.shown)
         with reading(self.shown):
+            self._check_unchanged(path)
             vectors_ND = mapped(path)
-            rows = rows or batch_rows(vectors_ND.shape[1])
             with ids_of_npy(path).open(encoding="utf-8-sig") as lines:
                 for start in range(0, len(vectors_ND), rows):
                     part = vectors_ND[start : start + rows]
@@ -131,8 +124,11 @@ class NpyPart:
                     yield pa.array(ids, pa.string()), part
                 if any(line.strip() for line in _bounded(lines)):
                     raise BadInput(f"{ids_of_npy(path)} has more ids than the {len(vectors_ND)} rows of {path.name}")
-            if npy_stat(path) != self.stat:
-                raise BadInput(f"{self.shown} was written to while it was read; run again when it is complete")
+            self._check_unchanged(path)
+
+    def _check_unchanged(self, path: Path) -> None:
+        if npy_stat(path) != self.stat:
+            raise BadInput(f"{self.shown} was written to while it was read; run again when it is complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +146,13 @@ class LancePart:
     def ids(self) -> Iterator[pa.Array]:
         return (batch["content_id"] for batch in self._read(["content_id"], 1 << 16))
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self, most: int = _ROWS) -> Iterator[pa.RecordBatch]:
         with reading(self.shown):
             schema = self._dataset().schema
             wanted = [name for name in MANIFEST_COLUMNS if name in schema.names]
             kind = schema.field(self.column).type
             numbers = kind.list_size if pa.types.is_fixed_size_list(kind) else _USUAL_NUMBERS
-            for batch in self._read([*wanted, self.column], batch_rows(numbers)):
+            for batch in self._read([*wanted, self.column], batch_rows(numbers, most)):
                 yield batch.select([*wanted, self.column]).rename_columns([*wanted, "vector"])
 
     def _read(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
@@ -171,9 +167,9 @@ class LancePart:
         return lance.dataset(self.uri, version=self.version)
 
 
-def batch_rows(numbers: int) -> int:
+def batch_rows(numbers: int, most: int) -> int:
     """How many rows are read at a time. numbers: of a vector."""
-    return max(1, min(_ROWS, _BYTES // (4 * max(1, numbers))))
+    return max(1, min(most, _BYTES // (4 * max(1, numbers))))
 
 
 def mapped(path: Path) -> np.ndarray:

@@ -137,14 +137,14 @@ class Workspace:
 
     def ingest_vectors(
         self,
-        rows: dict[str, Any] | Path,
+        rows: dict[str, Any] | Path | str,
         db: str = "db",
         config: Config | None = None,
         name: str = "external",
         **more: Any,
     ) -> Run:
         """rows: vectors by content_id, or a path of a source."""
-        source = Vectors(rows if isinstance(rows, Path) else self.vectors(rows).path, name=name)
+        source = Vectors(self.vectors(rows).path if isinstance(rows, dict) else rows, name=name)
         return ingest(self.uri(db), source, config or settings(clip=None), LocalRunner(), **more)
 
     def fit(self, db: str = "db", **changes: Any) -> Run:
