@@ -16,6 +16,7 @@ from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.promote import promote as run_promote
 from fuseid.pipelines.sources.item import Source
 from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.upgrade import upgrade as run_upgrade
 
 
 def ingest(
@@ -66,3 +67,9 @@ def assign(
 def promote(db: str | Path, tokenizer_id: str, config: Config | None = None) -> Run:
     """Makes a fitted tokenizer the champion. Raises what `pipelines.promote.promote` raises."""
     return run_promote(str(db), tokenizer_id, config or Config())
+
+
+def upgrade(db: str | Path, config: Config | None = None, *, progress: Progress | None = None) -> Run:
+    """Brings the database of an earlier fuseid to the present schema version, in place; if it has that version, nothing
+    is written. Raises what `pipelines.upgrade.upgrade` raises."""
+    return run_upgrade(str(db), config or Config(), progress)

@@ -15,7 +15,7 @@ import psutil
 import typer
 
 from fuseid.apps import options
-from fuseid.apps.care_commands import backup, check, restore
+from fuseid.apps.care_commands import backup, check, restore, upgrade
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.run_commands import assign, demo, fit, ingest, promote, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
@@ -46,6 +46,7 @@ for command in (
     check,
     backup,
     restore,
+    upgrade,
     demo,
 ):
     app.command()(command)

@@ -37,14 +37,7 @@ def check_integrity(store: Store) -> None:
 
     Raises StoreError or FingerprintMismatch, each with the command that repairs it.
     """
-    for name in TABLES:
-        dataset = store.newest(name)
-        if dataset is None:  # `contents` before the first wave
-            continue
-        if broken := broken_files(dataset):
-            raise DamagedTable(damage(store.uri, name, str(broken[0])))
-        if lacking := lacking_columns(name, dataset.schema):
-            raise DamagedTable(damage(store.uri, name, f"it lacks the column {lacking[0]}"))
+    check_files(store)
     settings = store.settings()
     champion = settings.get("champion")
     if champion is None or not store.has_contents():
@@ -58,6 +51,21 @@ def check_integrity(store: Store) -> None:
         )
     _check_ledger_covers(store)
     _check_sample(store, champion, fusion.id)
+
+
+def check_files(store: Store, indexes: bool = True) -> None:
+    """Checks that every file of the newest versions exists, and that no table lacks a column of its schema version.
+
+    indexes: also their files. Raises DamagedTable.
+    """
+    for name in TABLES:
+        dataset = store.newest(name)
+        if dataset is None:  # `contents` before the first wave
+            continue
+        if broken := [file for file in broken_files(dataset) if indexes or file.index is None]:
+            raise DamagedTable(damage(store.uri, name, str(broken[0])))
+        if lacking := lacking_columns(name, dataset.schema):
+            raise DamagedTable(damage(store.uri, name, f"it lacks the column {lacking[0]}"))
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class Store:
             if store.newest(name) is None:
                 store._check_not_lost(name)
                 raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
-        store._check_version()
+        store.check_readable()
         return store
 
     @classmethod
@@ -92,7 +92,7 @@ class Store:
             if store.newest(name) is None:
                 store._check_not_lost(name)
                 store.make(name, schema)
-        store._check_version()
+        store.check_readable()
         return store
 
     # Tables
@@ -140,15 +140,34 @@ class Store:
                     "use the model this database began with, or another --db"
                 )
 
-    def check_current(self) -> None:
-        """To be called before a job writes. Raises StoreError for a database of an earlier schema version."""
+    def schema_version(self) -> str | None:
+        """None before the first wave."""
         contents = self.newest("contents")
-        found = None if contents is None else schema_version(contents.schema)
+        return None if contents is None else schema_version(contents.schema)
+
+    def check_readable(self) -> None:
+        """Raises StoreError for a schema version that cannot be read: one newer than this fuseid, or a very old one."""
+        found = self.schema_version()
+        if found is None or found in schemas.READABLE_VERSIONS:
+            return
+        newer = found.isdigit() and int(found) > schemas.SCHEMA_VERSION
+        remedy = "install the fuseid that made it, or a later one" if newer else "ingest into another --db"
+        readable = " and ".join(filter(str.isdigit, schemas.READABLE_VERSIONS))
+        raise StoreError(f"{self.uri} has schema version {found}, this fuseid reads {readable}; {remedy}")
+
+    def check_current(self) -> None:
+        """To be called before a job writes. Raises StoreError for a database of another schema version."""
+        self.check_readable()
+        found = self.schema_version()
         if found not in (None, str(schemas.SCHEMA_VERSION)):
             raise StoreError(
                 f"{self.uri} has schema version {found} and can only be read; {command('upgrade', self.uri)} upgrades it "
                 f"in place to version {schemas.SCHEMA_VERSION}"
             )
+
+    def set_schema_version(self, version: str) -> None:
+        with self.writing("contents") as dataset:
+            dataset.update_schema_metadata({schemas.VERSION_KEY: version})
 
     @contextmanager
     def writing(self, name: str) -> Iterator[lance.LanceDataset]:
@@ -371,17 +390,6 @@ class Store:
         """Raises DamagedTable for a missing table if `contents` exists, which is created last."""
         if self.has_contents():
             raise DamagedTable(damage(self.uri, name, "it is missing"))
-
-    def _check_version(self) -> None:
-        contents = self.newest("contents")
-        if contents is None:
-            return
-        found = schema_version(contents.schema)
-        if found not in map(str, schemas.READABLE_VERSIONS):
-            newer = found.isdigit() and int(found) > schemas.SCHEMA_VERSION
-            remedy = "install the fuseid that made it, or a later one" if newer else "ingest into another --db"
-            readable = " and ".join(map(str, schemas.READABLE_VERSIONS))
-            raise StoreError(f"{self.uri} has schema version {found}, this fuseid reads {readable}; {remedy}")
 
 
 # Lance's errors for a manifest that is empty, cut short or overwritten; other errors may mean an unreachable store.

@@ -29,6 +29,7 @@ NAMES = {
     "ingest",
     "open_tokenizer",
     "promote",
+    "upgrade",
 }
 SMALL = {
     "clip": {"model": "fake:16"},
