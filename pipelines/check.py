@@ -52,8 +52,8 @@ def check(
     repair: makes the repairs that lose nothing, as the only writer. accept_lost_ids: with `repair`, goes on where IDs
     are lost: an item that shows another ID than the ledger gave it then shows the ledger's or gets a new one, and IDs
     that an older ledger lacks may be given again.
-    Raises StoreError if there is no database, it cannot be reached or has a schema version that cannot be read, or for a
-    repair of one of an earlier schema version; LeaseHeld for a repair while another job writes.
+    Raises StoreError if there is no database, it cannot be reached or has a schema version that cannot be read, and
+    for a repair if it has an earlier version; LeaseHeld for a repair while another job writes.
     """
     progress = progress or Silent()
     store = Store.named(uri)
@@ -75,8 +75,8 @@ def check(
 
 
 def _repair(store: Store, config: Config, due: list[Damage]) -> list[Damage]:
-    """Makes the repairs without which the lease cannot be taken, nor an earlier schema version be upgraded; if there are
-    none, all others under the lease."""
+    """Makes the repairs without which the lease cannot be taken, or an earlier schema version not be upgraded; if there
+    are none, all others under the lease."""
     # The table of the lease first: it shows whether another job is writing.
     early = sorted((damage for damage in due if damage.early), key=lambda damage: damage.where != "lease")
     for damage in early:

@@ -28,8 +28,8 @@ _FINGERPRINT = "vector="
 def upgrade(uri: str, config: Config, progress: Progress | None = None) -> Run:
     """Upgrades the database. `counts`: its rows, and how many of them were changed.
 
-    If there is nothing to upgrade, nothing is written, and the run has no id. Raises StoreError if there is no database,
-    for a damaged one, and for a schema version that cannot be read; LeaseHeld while another job writes.
+    If there is nothing to upgrade, nothing is written, and the run has no id. Raises StoreError for a database that is
+    missing, damaged, or of a schema version that cannot be read; LeaseHeld while another job writes.
     """
     store = Store.open(uri)
     found = store.schema_version()
@@ -49,7 +49,7 @@ def upgrade(uri: str, config: Config, progress: Progress | None = None) -> Run:
 
 
 def _begin_4(store: Store, run: Run, progress: Progress) -> None:
-    """A fuseid that writes version 3 does not recognise rows of version 4, so from now on it is to refuse the database."""
+    """From now on a fuseid that writes version 3, and does not recognise rows of version 4, refuses the database."""
     store.set_schema_version("3-to-4")
     reached("upgrade.begun")
 

@@ -161,8 +161,8 @@ class Store:
         found = self.schema_version()
         if found not in (None, str(schemas.SCHEMA_VERSION)):
             raise StoreError(
-                f"{self.uri} has schema version {found} and can only be read; {command('upgrade', self.uri)} upgrades it "
-                f"in place to version {schemas.SCHEMA_VERSION}"
+                f"{self.uri} has schema version {found} and can only be read; {command('upgrade', self.uri)} upgrades "
+                f"it in place to version {schemas.SCHEMA_VERSION}"
             )
 
     def set_schema_version(self, version: str) -> None:

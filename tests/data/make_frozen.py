@@ -4,13 +4,14 @@ that schema. For a schema of the past, use this file with the Python of a checko
     git worktree add /tmp/old COMMIT && make -C /tmp/old .venv/ready
     /tmp/old/.venv/bin/python tests/data/make_frozen.py 3 vectors
 
-GROUP: `media` makes the first three kinds, `vectors` the last one; by default both. Each is a `.tar.gz` of a small database as a release left it, of the manifest it came from, and of an export of its IDs:
+GROUP: `media` makes the first three kinds, `vectors` the last one; by default both. Each is a `.tar.gz` of a small
+database as a release left it, of the manifest it came from, and of an export of its IDs:
 
     no-ids           captions, pictures and rejected items, before the first fit
     ids              the same with IDs, edited and pruned items, and an export that is tagged
     two-tokenizers   the same with a second tokenizer, promoted, and items newer than both
-    vectors          ready-made vectors, some of them with captions, and other captions, all with IDs and vector indexes;
-                     a rejected vector, and an export that is tagged
+    vectors          ready-made vectors, some of them with captions, and other captions, all with IDs and vector
+                     indexes; a rejected vector, and an export that is tagged
 
 They are made once for each schema and never again: what is tested is what a later release does with them.
 """

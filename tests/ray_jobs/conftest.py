@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from fuseid.pipelines.store.store import Store
 
 from .exactly_once import CANDIDATE, Before, Catalogue, Drivers, State
+
+VECTORS_OF_SCHEMA_3 = Path(__file__).parents[1] / "data" / "frozen" / "schema-3-vectors.tar.gz"
 
 
 @pytest.fixture(scope="session")
@@ -54,11 +57,17 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     second = {"manifest": catalogue.manifest()}
     copy("fitted", "updated")
     drivers.finish("ingest", root / "updated", **second)
-    made = {name: State.of(root / name) for name in ("ingested", "fitted", "promoted", "updated")}
+    with tarfile.open(VECTORS_OF_SCHEMA_3) as archive:
+        archive.extractall(root / "schema-3", filter="data")
+    copy("schema-3/db", "upgraded")
+    drivers.finish("upgrade", root / "upgraded")
+    made = {name: State.of(root / name) for name in ("ingested", "fitted", "promoted", "updated", "upgraded")}
+    old = {row["content_id"] for row in (*made["upgraded"].contents, *made["upgraded"].rejected)}
     return {
         "first ingest": Before(None, "ingest", {"manifest": first}, made["ingested"], listed),
         "fit": Before(root / "ingested", "fit", {}, made["fitted"], listed),
         "promote": Before(root / "candidate", "promote", promotion, made["promoted"], listed),
+        "upgrade": Before(root / "schema-3" / "db", "upgrade", {}, made["upgraded"], old),
         "ingest": Before(root / "fitted", "ingest", second, made["updated"], set(catalogue.rows)),
     }
 

@@ -23,6 +23,7 @@ from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
 from fuseid.pipelines.promote import promote
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store import indexes
+from fuseid.pipelines.upgrade import upgrade
 
 # Their warnings do not apply: neither has opened anything yet.
 warnings.filterwarnings("ignore", message="lance(db)? .*fork")
@@ -40,6 +41,8 @@ def run(job: dict[str, Any]) -> None:
         fit(job["db"], config)
     elif job["job"] == "promote":
         promote(job["db"], job["tokenizer"], config)
+    elif job["job"] == "upgrade":
+        upgrade(job["db"], config)
     else:
         ingest(job["db"], open_source(job["manifest"]), config, _runner(job), prune=True)
 

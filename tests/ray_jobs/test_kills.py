@@ -17,6 +17,7 @@ from fuseid.core.errors import StoreError
 from fuseid.core.faults import STEPS
 from fuseid.pipelines.backup import backup
 from fuseid.pipelines.check import check
+from fuseid.pipelines.jobs.runs import exclusive_job
 from fuseid.pipelines.restore import restore
 from fuseid.pipelines.store.store import Store
 
@@ -39,6 +40,7 @@ FIT = {
     "assign.appended": 1,
     "index.made": 2,
 }
+UPGRADE = ("lease.taken", "run.begun", "upgrade.begun", "upgrade.columns", "columns.written", "upgrade.rows")
 CASES = [
     *(("ingest", step, nth) for step, nth in INGEST.items()),
     *(("fit", step, nth) for step, nth in FIT.items()),
@@ -46,6 +48,7 @@ CASES = [
     ("first ingest", "wave.contents", 1),
     ("promote", "promote.champion", 1),
     ("promote", "columns.written", 1),
+    *(("upgrade", step, 1) for step in UPGRADE),
 ]
 pytestmark = pytest.mark.slow
 NO_ROW, DONE = ("lease.taken",), ("lease.releasing",)
@@ -65,6 +68,20 @@ def test_after_a_kill_at_any_step_the_next_run_completes_the_job(
 
 def test_every_step_of_a_driver_is_among_those_at_which_one_is_killed() -> None:
     assert {step for _, step, _ in CASES} == STEPS.keys() - {"decode.start", "decode.item", "fence.begun"}
+
+
+@pytest.mark.parametrize("step", ["run.ending", "lease.releasing"])
+def test_an_upgrade_killed_at_its_end_leaves_nothing_to_upgrade_and_no_lease_to_wait_for(
+    step: str, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+) -> None:
+    before = copied(jobs["upgrade"], db)
+    killed = drivers.run("upgrade", db, fault=step, marks=tmp_path)
+    assert killed.status == -SIGKILL
+    drivers.finish("upgrade", db)
+    # A current database is not written to by an upgrade. The next job takes the lease, and calls the run killed.
+    with exclusive_job(Store.open(db), "next", Config()):
+        pass
+    assert violations(State.of(db), before.quiet, before.listed, killed=step not in DONE) == []
 
 
 def test_a_video_that_kills_its_decoder_costs_only_its_own_row(
@@ -183,7 +200,8 @@ BACKED_UP_AT = [
     ("ingest", "wave.contents", 2), ("ingest", "wave.removed", 1), ("ingest", "wave.rejected", 1),
     ("ingest", "prune.removed", 1), ("ingest", "columns.written", 1), ("ingest", "assign.appended", 1),
     ("ingest", "assign.projected", 1), ("ingest", "index.compacted", 1), ("fit", "fit.champion", 1),
-    ("fit", "assign.appended", 1), ("promote", "promote.champion", 1),
+    ("fit", "assign.appended", 1), ("promote", "promote.champion", 1), ("upgrade", "upgrade.columns", 1),
+    ("upgrade", "upgrade.rows", 1),
 ]  # fmt: skip
 
 

@@ -46,6 +46,9 @@ INGEST = [
     ("wave.ready", 1), ("wave.contents", 2), ("wave.rejected", 1), ("prune.removed", 1), ("columns.written", 1),
     ("assign.ready", 1), ("assign.appended", 1), ("index.made", 1),
 ]  # fmt: skip
+UPGRADE = [
+    *BEGIN, ("upgrade.begun", 1), ("upgrade.columns", 1), ("columns.written", 1), ("upgrade.rows", 1),
+]  # fmt: skip
 
 
 def held(settings: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +142,13 @@ def test_a_late_ingest_changes_nothing_after_another_one(
 ) -> None:
     before = jobs["ingest"]
     Late(drivers, tmp_path, before, step, nth).run("ingest", **before.call)
+
+
+@pytest.mark.parametrize(("step", "nth"), UPGRADE)
+def test_a_late_upgrade_changes_nothing_after_another_one(
+    step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
+) -> None:
+    Late(drivers, tmp_path, jobs["upgrade"], step, nth).run("upgrade")
 
 
 def test_a_first_fit_suspended_after_its_fusion_changes_no_setting(
