@@ -17,8 +17,9 @@ READABLE_VERSIONS = ("3", "3-to-4", "4")
 # In the metadata of the schema of `contents`.
 VERSION_KEY = "fuseid.schema_version"
 
-# The `source_stat` of an item that no source of media or captions has listed, only one of ready-made vectors.
-ONLY_VECTORS = "vectors"
+# Where no source of media or captions has listed an item, `source_stat` begins with this; the name of the ready-made
+# vectors that brought it follows, and a hash of what their file says about the item.
+ONLY_VECTORS = "vectors:"
 
 # Only with this metadata on a field does Lance refuse a second row of the same key, also from concurrent writers.
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
@@ -70,6 +71,30 @@ WORK = pa.schema(
 
 # Columns that the last step returns to the driver: everything except the frames.
 DONE = pa.schema([field for field in WORK if field.name not in ("frames", "frames_shape", "path")])
+
+
+def vectors_schema(dim: int) -> pa.Schema:
+    """Ready-made vectors on their way into the store, checked. `facts`: a hash of the columns of a manifest, null if the
+    file has none. `address`: of the stored row, null for an item that is not in the store."""
+    return pa.schema(
+        [
+            pa.field("content_id", pa.string(), nullable=False),
+            ("kind", pa.string()),
+            ("uri", pa.string()),
+            ("caption", pa.string()),
+            ("attributes", pa.string()),
+            ("facts", pa.string()),
+            ("vector", pa.list_(pa.float32(), dim)),
+            ("vector_fp", pa.string()),
+            ("address", pa.uint64()),
+            ("item_fp", pa.string()),
+            ("attempts", pa.int32()),
+            ("error_stage", pa.string()),
+            ("error_class", pa.string()),
+            ("error_message", pa.string()),
+            ("seconds_read", pa.float64()),
+        ]
+    )
 
 
 def contents_schema(dims: Mapping[str, int]) -> pa.Schema:

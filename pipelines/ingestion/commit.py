@@ -55,6 +55,7 @@ class WaveCommitter:
         self._run_id = run_id
         self._fingerprints = fingerprints
         self._fusion = fusion
+        self._rejections = Rejections(store, run_id)
 
     def commit(self, wave: pa.Table, keep_known: bool = False) -> Committed:
         """Rows of items that are neither written nor rejected stay as they are.
@@ -78,10 +79,10 @@ class WaveCommitter:
             self._store.upsert("contents", rows)
             reached("wave.contents")
         if bad.num_rows:
-            self._reject(bad)
+            self._rejections.reject(bad)
             reached("wave.rejected")
         if good.num_rows:
-            self._forget_rejected(good["content_id"].to_pylist())
+            self._rejections.forget(good["content_id"])
         reached("wave.done")
         rejected = Counter(bad["error_class"].to_pylist())
         return Committed(good.num_rows, unchanged, rejected, Counter(all_bad["error_class"].to_pylist()) - rejected)
@@ -95,14 +96,12 @@ class WaveCommitter:
         ready = [name for name in self._ready_made_columns() if name in self._store.dims()]
         transient = pc.equal(bad["error_class"], FetchFailed.__name__)
         ids = (bad if any_class or ready else bad.filter(transient))["content_id"].to_pylist()
-        contents = self._store.dataset("contents")
-        known = table_by_id(contents, ids, ["content_id"])
-        kept = pc.is_in(bad["content_id"], known["content_id"].combine_chunks())
+        kept = pc.is_in(bad["content_id"], self._rejections.known(pa.array(ids, pa.string())))
         if not any_class:
             kept = pc.and_(kept, transient)
         if ready and not any_class:
             where = " OR ".join(f"{name} IS NOT NULL" for name in ready)
-            brought = table_by_id(contents, ids, ["content_id"], where)["content_id"].combine_chunks()
+            brought = self._rejections.known(bad["content_id"], where)
             kept = pc.or_(kept, pc.is_in(bad["content_id"], brought))
         return bad.filter(pc.invert(kept))
 
@@ -178,7 +177,20 @@ class WaveCommitter:
             "tokenizer_id": pa.array([champion if i in kept else None for i in ids], pa.string()),
         }
 
-    def _reject(self, bad: pa.Table) -> None:
+
+_VECTORS = tuple(modality.name for modality in ENCODED)
+_PLAIN = frozenset(DONE.names) - frozenset(_VECTORS) - {"attributes"}
+
+
+class Rejections:
+    """The rows of `rejected` that a run writes."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store = store
+        self._run_id = run_id
+
+    def reject(self, bad: pa.Table) -> None:
+        """bad: failed rows, whose items leave `contents`."""
         ids = bad["content_id"].to_pylist()
         if self._store.has_contents():
             self._store.delete("contents", ids)
@@ -199,7 +211,7 @@ class WaveCommitter:
                 "last_run": self._run_id,
                 "fingerprint": row["item_fp"],
             }
-            for row in bad.drop_columns(["thumbnail", "timestamps"]).to_pylist()
+            for row in bad.select(_OF_REJECTED).to_pylist()
         ]
         self._store.upsert("rejected", pa.Table.from_pylist(rows, schema=REJECTED))
         for row in rows:
@@ -208,14 +220,19 @@ class WaveCommitter:
                 self._run_id, row["content_id"], row["stage"], row["attempts"], row["error_class"], row["message"],
             )  # fmt: skip
 
-    def _forget_rejected(self, ids: list[str]) -> None:
-        if self._store.dataset("rejected").count_rows():
-            found = [row["content_id"] for row in rows_by_id(self._store.dataset("rejected"), ids, ["content_id"])]
-            self._store.delete("rejected", found)
+    def forget(self, ids: pa.ChunkedArray) -> None:
+        """ids: of items that are in `contents` now."""
+        for batch in self._store.dataset("rejected").to_batches(columns=["content_id"]):
+            found = batch["content_id"].filter(pc.is_in(batch["content_id"], value_set=ids.combine_chunks()))
+            self._store.delete("rejected", found.to_pylist())
+
+    def known(self, ids: pa.Array | pa.ChunkedArray, where: str = "") -> pa.Array:
+        """Those of the items that are in `contents` and fulfil a condition."""
+        found = table_by_id(self._store.dataset("contents"), ids.to_pylist(), ["content_id"], where)
+        return found["content_id"].combine_chunks()
 
 
-_VECTORS = tuple(modality.name for modality in ENCODED)
-_PLAIN = frozenset(DONE.names) - frozenset(_VECTORS) - {"attributes"}
+_OF_REJECTED = ["content_id", "uri", "error_stage", "error_class", "error_message", "attempts", "item_fp"]
 
 
 def reconcile(store: Store) -> int:

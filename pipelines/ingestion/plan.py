@@ -254,7 +254,7 @@ class Plan:
             or row["error_class"]
             # The first listing of an item that has only ready-made vectors; or from text to media or back: nothing that
             # decoders and encoders made stays valid.
-            or stored["source_stat"] == ONLY_VECTORS
+            or (stored["source_stat"] or "").startswith(ONLY_VECTORS)
             or (stored["uri"] is not None) != (row["uri"] is not None)
         ):
             row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None

@@ -18,6 +18,9 @@ from fuseid.pipelines.store.tables import vector_sizes
 VECTOR_ROWS = 50_000
 PQ_ROWS = 1_000_000
 FTS_ROWS = 5_000
+# The vectors that look-ups search once there are IDs. Others are searched before the first fit only, and are scanned: to
+# index a million of them takes ten times as long as to take them in.
+_SEARCHED = ("clip_image", "clip_text", "fused")
 # Memory for building a full-text index; Lance's own limit is 2 GiB for each core.
 _FTS_MIB = 1024
 # The size of a compacted fragment, whichever is less.
@@ -156,7 +159,7 @@ def _extend_indexes(dataset: lance.LanceDataset) -> None:
 
 def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int, pq_rows: int) -> None:
     for column, size in vector_sizes(dataset.schema).items():
-        if column in have:
+        if column in have or column not in _SEARCHED:
             continue
         rows = dataset.count_rows(f"{column} IS NOT NULL")
         if rows < threshold:

@@ -122,7 +122,7 @@ class Store:
         return {} if contents is None else vector_sizes(contents.schema)
 
     def ensure_vectors(self, dims: Mapping[str, int]) -> None:
-        """Creates `contents`, or adds the vector columns that it lacks. Raises FingerprintMismatch for a column of
+        """Creates `contents`, or adds the vector columns that it lacks, and their fingerprints'. Raises FingerprintMismatch for a column of
         another size."""
         if not self.has_contents():
             if self.writer is not None:
@@ -133,7 +133,8 @@ class Store:
         for name, size in dims.items():
             if name not in have:
                 with self.writing("contents") as dataset:
-                    dataset.add_columns(pa.schema([pa.field(name, pa.list_(pa.float32(), size))]))
+                    wanted = schemas.contents_schema({name: size})
+                    dataset.add_columns(pa.schema([field for field in wanted if field.name not in dataset.schema.names]))
             elif have[name] != size:
                 raise FingerprintMismatch(
                     f"{name} vectors of {size} numbers cannot enter {self.uri}, whose {name} has {have[name]}; "
@@ -281,6 +282,17 @@ class Store:
                 reached("columns.written")
                 self._commit(dataset, lance.LanceOperation.Update(updated_fragments=fragments, fields_modified=fields))
         return rows
+
+    def rewrite_fragment(self, number: int, update: Callable[[lance.LanceFragment], pa.RecordBatchReader]) -> None:
+        """Rewrites columns of one fragment of `contents` in one commit; rows and their indexes stay in place.
+
+        update: the fragment -> `_rowid` and the new values of the rows that change. Lance holds them in memory.
+        """
+        with self.writing("contents") as dataset:
+            fragment = dataset.get_fragment(number)
+            metadata, fields = fragment.update_columns(update(fragment), left_on="_rowid", right_on="_rowid")
+            reached("columns.written")
+            self._commit(dataset, lance.LanceOperation.Update(updated_fragments=[metadata], fields_modified=fields))
 
     # Settings: a few values that belong to the whole database, kept with `assignments`, which always exists.
 

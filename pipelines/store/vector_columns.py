@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
@@ -28,11 +28,19 @@ def to_fixed(vectors_ND: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(values, vectors_ND.shape[1], mask=mask)
 
 
+def vector_fingerprints(vectors_ND: np.ndarray) -> pa.Array:
+    """For each row the hex of BLAKE2b-64 over the bytes of its numbers, float32 [N, D]."""
+    data = memoryview(np.ascontiguousarray(vectors_ND, dtype=np.float32)).cast("B")
+    size = 4 * vectors_ND.shape[1]
+    starts = range(0, len(data), size)
+    return pa.array([blake2b(data[at : at + size], digest_size=8).hexdigest() for at in starts], pa.string())
+
+
 def fused_fingerprints(fusion_id: str, fused_ND: np.ndarray) -> pa.Array:
     """For each row the hash of the fused vector and its fusion; null if there is no vector."""
-    seed = fusion_id.encode()
-    out = [
-        None if np.isnan(row[0]) else hashlib.blake2b(row.tobytes(), digest_size=8, key=seed[:64]).hexdigest()
-        for row in np.ascontiguousarray(fused_ND, dtype=np.float32)
-    ]
-    return pa.array(out, pa.string())
+    seed = fusion_id.encode()[:64]
+    data = memoryview(np.ascontiguousarray(fused_ND, dtype=np.float32)).cast("B")
+    size = 4 * fused_ND.shape[1]
+    starts = range(0, len(data), size)
+    hashes = [blake2b(data[at : at + size], digest_size=8, key=seed).hexdigest() for at in starts]
+    return pa.array(hashes, pa.string(), mask=np.isnan(fused_ND[:, 0]))

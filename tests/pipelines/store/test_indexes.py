@@ -41,7 +41,7 @@ def test_a_small_table_has_key_indexes_only(fitted):
 
 
 def test_a_table_that_is_large_enough_has_them_all(indexed):
-    assert names(indexed) == {"content_id", "sid", "caption", "external", "fused"}
+    assert names(indexed) == {"content_id", "sid", "caption", "fused"}
     assert set(unindexed_rows(indexed.store()).values()) == {0}
 
 
@@ -80,7 +80,7 @@ def test_writing_ids_drops_no_vector_out_of_its_index_even_before_the_upkeep(ind
     assert project(indexed.store(), candidate) == 80
     assert indexed.ids() == indexed.ledger(candidate)
     left = unindexed_rows(indexed.store())
-    assert (left["external_idx"], left["fused_idx"]) == (0, 0)
+    assert left["fused_idx"] == 0
 
 
 def test_after_a_promote_the_index_on_ids_finds_the_new_ones(indexed):
