@@ -14,15 +14,14 @@ import pyarrow.compute as pc
 
 from fuseid.core.config import Config
 from fuseid.core.faults import reached
-from fuseid.core.modalities import EXTERNAL, ready_made
-from fuseid.core.schemas import ONLY_VECTORS
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.jobs.runs import Run, exclusive_job
 from fuseid.pipelines.store.integrity import check_files
 from fuseid.pipelines.store.store import Store
 
-# The `source_stat` of a ready-made vector in version 3, before its fingerprint.
-_FINGERPRINT = "vector="
+# `source_stat` of items with a ready-made vector: in version 3 before the fingerprint; in version 4 if a file of nothing
+# but vectors has brought them.
+_STAT_3, _STAT_4 = "vector=", "vectors:external:"
 
 
 def upgrade(uri: str, config: Config, progress: Progress | None = None) -> Run:
@@ -56,29 +55,29 @@ def _begin_4(store: Store, run: Run, progress: Progress) -> None:
 
 def _finish_4(store: Store, run: Run, progress: Progress) -> None:
     """The fingerprint of a ready-made vector moves from `source_stat` to a column beside the vector."""
-    vectors = ready_made(EXTERNAL)
     contents = store.dataset("contents")
-    if vectors.name in contents.schema.names:
-        if vectors.fingerprint not in contents.schema.names:
+    if "external" in contents.schema.names:
+        if "external_fp" not in contents.schema.names:
             with store.writing("contents") as dataset:
-                dataset.add_columns(pa.schema([pa.field(vectors.fingerprint, pa.string())]))
+                dataset.add_columns(pa.schema([pa.field("external_fp", pa.string())]))
         reached("upgrade.columns")
         progress.begin("upgrade", run.counts["rows"])
 
         def moved(fragment: lance.LanceFragment) -> pa.Table:
             progress.advance("upgrade", fragment.count_rows())
-            return _moved(fragment, vectors.fingerprint)
+            return _moved(fragment)
 
         run.counts["changed"] += store.rewrite_columns(moved)
     reached("upgrade.rows")
     store.set_schema_version("4")
 
 
-def _moved(fragment: lance.LanceFragment, column: str) -> pa.Table:
-    rows = fragment.to_table(["content_id", "source_stat"], filter=f"starts_with(source_stat, '{_FINGERPRINT}')")
-    fingerprints = pc.utf8_slice_codeunits(rows["source_stat"], len(_FINGERPRINT))
-    stats = pa.repeat(pa.scalar(ONLY_VECTORS), len(rows))
-    return pa.table({"content_id": rows["content_id"], column: fingerprints, "source_stat": stats})
+def _moved(fragment: lance.LanceFragment) -> pa.Table:
+    """The rows to change: content_id and the new values."""
+    rows = fragment.to_table(["content_id", "source_stat"], filter=f"starts_with(source_stat, '{_STAT_3}')")
+    fingerprints = pc.utf8_slice_codeunits(rows["source_stat"], len(_STAT_3))
+    stats = pa.repeat(_STAT_4, len(rows))
+    return pa.table({"content_id": rows["content_id"], "external_fp": fingerprints, "source_stat": stats})
 
 
 # By the schema version from which a step leads to the next one.

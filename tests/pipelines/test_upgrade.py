@@ -29,6 +29,7 @@ from fuseid.pipelines.promote import promote
 from fuseid.pipelines.rejected import rejected, retry
 from fuseid.pipelines.restore import restore
 from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.indexes import unindexed_rows
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import TABLES
@@ -74,7 +75,8 @@ def test_only_fingerprints_of_vectors_move_and_rows_ids_and_indexes_stay(kind: s
     fingerprints = [stat.removeprefix("vector=") if (stat or "").startswith("vector=") else None for stat in stats]
     assert run.counts == {"rows": len(rows), "changed": len(stats) - fingerprints.count(None)}
     assert now["source_stat"].to_pylist() == [
-        stat if fingerprint is None else "vectors" for stat, fingerprint in zip(stats, fingerprints, strict=True)
+        stat if fingerprint is None else "vectors:external:"
+        for stat, fingerprint in zip(stats, fingerprints, strict=True)
     ]
     added = {*now.schema.names} - {*rows.schema.names}
     assert added == ({"external_fp"} if kind == "vectors" else set())
@@ -161,6 +163,25 @@ def test_a_reader_that_began_before_an_upgrade_goes_on(old: str) -> None:
     upgrade(old, CONFIG)
     assert catalog.search(like="v03", k=5) == before
     assert pinned.to_table() == rows
+
+
+def test_vectors_that_were_stored_before_an_upgrade_are_known_after_it(old: str, tmp_path: Path) -> None:
+    store = Store.open(old)
+    ids = store.dataset("assignments").to_table()
+    upgrade(old, CONFIG)
+    media, no_models = tmp_path / "media", CONFIG.model_copy(update={"clip": None})
+    # v01 has another vector in the Parquet file, which was ingested last.
+    run = ingest(old, Vectors(media / "vectors.npy"), no_models, LocalRunner())
+    assert (run.counts["unchanged"], run.counts["committed"]) == (VECTORS - 1, 1)
+    # Version 3 did not record what a file said about an item, so that is written again once.
+    run = ingest(old, Vectors(media / "vectors.parquet"), no_models, LocalRunner())
+    assert run.counts["unchanged"] == 0
+    run = ingest(old, Vectors(media / "vectors.parquet"), no_models, LocalRunner())
+    assert run.counts["unchanged"] == run.counts["listed"] == 6
+    assert store.dataset("assignments").to_table() == ids
+    captions = store.dataset("contents").to_table(columns=["caption"], filter="content_id IN ('v00', 'v06')")
+    assert sorted(captions["caption"].to_pylist(), key=str) == [None, "a chair number 0"]
+    assert check(old, CONFIG)["damages"] == []
 
 
 # Damage.
