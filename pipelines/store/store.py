@@ -146,20 +146,21 @@ class Store:
         contents = self.newest("contents")
         return None if contents is None else schema_version(contents.schema)
 
-    def check_readable(self) -> None:
-        """Raises StoreError for a schema version that cannot be read: one newer than this fuseid, or a very old one."""
+    def check_readable(self) -> str | None:
+        """Returns `schema_version`. Raises StoreError for one that cannot be read: newer than this fuseid, or very
+        old."""
         found = self.schema_version()
         if found is None or found in schemas.READABLE_VERSIONS:
-            return
-        newer = found.isdigit() and int(found) > schemas.SCHEMA_VERSION
+            return found
+        last = found.rpartition("-")[2]  # of 4-to-5: 5
+        newer = last.isdigit() and int(last) > schemas.SCHEMA_VERSION
         remedy = "install the fuseid that made it, or a later one" if newer else "ingest into another --db"
         readable = " and ".join(filter(str.isdigit, schemas.READABLE_VERSIONS))
         raise StoreError(f"{self.uri} has schema version {found}, this fuseid reads {readable}; {remedy}")
 
     def check_current(self) -> None:
         """To be called before a job writes. Raises StoreError for a database of another schema version."""
-        self.check_readable()
-        found = self.schema_version()
+        found = self.check_readable()
         if found not in (None, str(schemas.SCHEMA_VERSION)):
             raise StoreError(
                 f"{self.uri} has schema version {found} and can only be read; {command('upgrade', self.uri)} upgrades "
