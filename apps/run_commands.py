@@ -1,4 +1,4 @@
-"""Commands that change a database: ingest, fit, assign, promote, retry; and the demo."""
+"""Commands that change a database: ingest, remove, fit, assign, promote, retry; and the demo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def ingest(
     ] = None,
     vectors: Annotated[
         str | None,
-        typer.Option(help="ready-made vectors: .parquet, .npy with .ids.txt, a folder or pattern, a uri, lance:PATH#COLUMN"),
+        typer.Option(
+            help="ready-made vectors: .parquet, .npy with .ids.txt, a folder or pattern, a uri, lance:PATH#COLUMN"
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--as", help="a name for these vectors, such as audio (external)")] = None,
     runner: Annotated[
@@ -51,7 +53,10 @@ def ingest(
     if name is not None and (vectors is None or prune):
         raise BadInput(
             "--as names the vectors of --vectors"
-            + (": an item that they do not list keeps its other vectors and media, so --prune cannot go with it" * prune)
+            + (
+                ": an item that they do not list keeps its other vectors and media, so --prune cannot go with it"
+                * prune
+            )
         )
     runner = runner or ("local" if vectors is not None else "ray")
     check_runner(runner)
@@ -74,6 +79,23 @@ def ingest(
         elif source is not None:
             listed = open_source(source, settings.source)
         run = run_ingest(db, listed, settings, runner_named(runner), bars, prune=prune)
+    print_run(run, json)
+
+
+def remove(
+    db: Db,
+    ids: Annotated[
+        Path, typer.Option("--from", help="content_ids: .txt, one a line; .csv, .jsonl, .parquet with that column")
+    ],
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Remove the items of a list of ids; an item that is ingested again has the ID it had."""
+    from fuseid.apps.show import Bars, print_run
+    from fuseid.pipelines.remove import remove as run_remove
+
+    with Bars(quiet=json) as bars:
+        run = run_remove(db, ids, load(config), bars)
     print_run(run, json)
 
 

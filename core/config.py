@@ -185,7 +185,9 @@ def allowed(limit: str, items: int) -> float:
 
 class RunConfig(Section):
     wave_rows: int = Field(5_000, ge=1, description="rows per commit; a crash loses at most one wave's work")
-    wave_vectors: int = Field(100_000, ge=1, description="the same for ready-made vectors, which are quickly read again")
+    wave_vectors: int = Field(
+        100_000, ge=1, description="the same for ready-made vectors, which are quickly read again"
+    )
     wave_seconds: float = Field(120.0, gt=0, description="commit at least this often")
     block_rows: int = Field(128, ge=1, description="rows per block between processes; a video counts as its frames")
     encoders: int | None = Field(None, ge=1, description="encoder actors on Ray at most; default: one per GPU or node")

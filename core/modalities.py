@@ -64,4 +64,6 @@ def check_name(name: str, taken: Iterable[str]) -> None:
             "31 characters at most, like audio"
         )
     if name in _ENCODED or name.endswith("_fp") or name in {*taken, "fused", "score", "suffix"}:
-        raise BadInput(f"{name!r} cannot name vectors: fuseid itself has a column of that name; choose another, like audio")
+        raise BadInput(
+            f"{name!r} cannot name vectors: fuseid itself has a column of that name; choose another, like audio"
+        )

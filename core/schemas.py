@@ -74,8 +74,8 @@ DONE = pa.schema([field for field in WORK if field.name not in ("frames", "frame
 
 
 def vectors_schema(dim: int) -> pa.Schema:
-    """Ready-made vectors on their way into the store, checked. `facts`: a hash of the columns of a manifest, null if the
-    file has none. `address`: of the stored row, null for an item that is not in the store."""
+    """Ready-made vectors on their way into the store, checked. `facts`: a hash of the columns of a manifest, null if
+    the file has none. `address`: of the stored row, null for an item that is not in the store."""
     return pa.schema(
         [
             pa.field("content_id", pa.string(), nullable=False),

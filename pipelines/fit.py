@@ -11,8 +11,8 @@ import pyarrow as pa
 from fuseid.core.config import Config, TokenizerConfig
 from fuseid.core.errors import BadInput
 from fuseid.core.faults import reached
-from fuseid.core.protocols import Tokenizer
 from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
+from fuseid.core.protocols import Tokenizer
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.champion import load_fusion
 from fuseid.pipelines.assignment.finish import finish, fuse
@@ -115,8 +115,8 @@ def _weights(
 
 
 def _encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
-    """The fingerprint of the encoder of each modality's stored vectors, None for ready-made ones. Raises BadInput if rows
-    come from different models."""
+    """The fingerprint of the encoder of each modality's stored vectors, None for ready-made ones. Raises BadInput if
+    rows come from different models."""
     out: dict[str, str | None] = {}
     for modality in modalities(dims):
         name, column = modality.name, modality.fingerprint

@@ -41,7 +41,7 @@ def ingest(
     after_wave: Callable[[int], None] | None = None,
     prune: bool = False,
 ) -> Run:
-    """Takes in what is new or changed, wave by wave, then gives IDs.
+    """Removes what the source withdraws, takes in what is new or changed, wave by wave, then gives IDs.
 
     source: media and captions, which are decoded and encoded; or ready-made vectors, which become columns of items that
     are there, and new items.
@@ -70,7 +70,7 @@ def ingest(
                 unlisted = Unlisted(store, intake.keys, scratch, config.run.max_prune, within)
             intake.begin(store, run, fusion)
             waves = Waves(intake, config.run, run, partial(_committed, intake, after_wave))
-            progress.begin("ingest", intake.keys.count)
+            progress.begin("ingest", intake.items)
             try:
                 _stream(intake, runner, waves, progress)
             finally:
@@ -91,7 +91,9 @@ def ingest(
 
 
 def _intake(source: Source | Vectors, config: Config, scratch: Path) -> Intake:
-    return VectorIntake(source, config, scratch) if isinstance(source, Vectors) else MediaIntake(source, config, scratch)
+    if isinstance(source, Vectors):
+        return VectorIntake(source, config, scratch)
+    return MediaIntake(source, config, scratch)
 
 
 def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress) -> None:
@@ -106,8 +108,8 @@ def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress) ->
         shown = passed
 
     with stoppable(intake.config.run.drain_seconds) as stop:
-        plan.go_on = lambda: not stop.requested
-        with Prefetch(intake.stream(runner), room=1, name="fuseid-stream") as done:
+        stream = intake.stream(runner, lambda: not stop.requested)
+        with Prefetch(stream, room=1, name="fuseid-stream") as done:
             try:
                 while not done.ended and not stop.overdue:
                     batch = done.get(_POLL_SECONDS)

@@ -19,8 +19,8 @@ from fuseid.pipelines.jobs.runs import Run, exclusive_job
 from fuseid.pipelines.store.integrity import check_files
 from fuseid.pipelines.store.store import Store
 
-# `source_stat` of items with a ready-made vector: in version 3 before the fingerprint; in version 4 if a file of nothing
-# but vectors has brought them.
+# `source_stat` of items with a ready-made vector: in version 3, before the fingerprint; in version 4, if a file of only
+# vectors has brought them.
 _STAT_3, _STAT_4 = "vector=", "vectors:external:"
 
 

@@ -65,7 +65,8 @@ class RayRunner:
         waiting = iter(parts)
         running: deque[Any] = deque()
         connect()
-        task: Any = ray.remote(num_returns="streaming", _generator_backpressure_num_objects=_BATCHES_AHEAD)(function)
+        remote: Any = ray.remote(function)
+        task = remote.options(num_returns="streaming", _generator_backpressure_num_objects=_BATCHES_AHEAD)
         most = max(2, int(ray.cluster_resources().get("CPU", 1)))
         try:
             while not self._halted:

@@ -30,7 +30,7 @@ FLOORS = (
     ("store",),
     ("jobs", "sources"),
     ("lookup", "explain", "item_frames", "rejected", "assignment", "ingestion"),
-    ("ingest", "fit", "assign", "promote", "exports", "reports", "upgrade"),
+    ("ingest", "remove", "fit", "assign", "promote", "exports", "reports", "upgrade"),
     ("sequences", "checks", "backup"),
     ("evaluation", "check", "restore"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from fuseid.encoders.model_identity import is_fake, pinned
 from fuseid.pipelines.ingestion.commit import WaveCommitter
 from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
 from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.pipelines.ingestion.removal import Withdrawal
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.sources.item import Source
@@ -25,12 +26,14 @@ from fuseid.pipelines.store.store import Store
 class MediaIntake:
     """See `Intake`."""
 
-    stages = ("decode", "encode")
+    stages: tuple[str, ...] = ("decode", "encode")
 
     def __init__(self, source: Source, config: Config, scratch: Path) -> None:
         self.source = source
         self.listing = Listing(source, scratch, expect_rows=config.source.expect_rows)
         self.keys = self.listing.keys
+        self.items = self.keys.count - self.listing.deleted
+        self._scratch = scratch
         self.config = pinned(config)
         self._fingerprints = stage_fingerprints(self.config)
         self.wave_rows = config.run.wave_rows
@@ -40,11 +43,15 @@ class MediaIntake:
         _pin_precision(store, self.config)
         if fusion is not None:
             fusion.check_encoders(self._fingerprints.encoders())
+        if self.listing.deleted:
+            # First, so that neither hours of encoding nor other items that fail delay a withdrawal.
+            with run.timed("remove"):
+                Withdrawal(store, enumerate(self.listing.withdrawn()), self._scratch).remove(run)
         self.plan = Plan(store, self.listing, self.config, self._fingerprints)
         self.committer = WaveCommitter(store, run.run_id, self._fingerprints, fusion)
 
-    def stream(self, runner: Runner) -> Iterator[pa.RecordBatch]:
-        return runner.stream(self.plan.work(), self.config)
+    def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
+        return runner.stream(self.plan.work(go_on), self.config)
 
     def committed(self, waves: int) -> None:
         if waves == 1:
@@ -55,7 +62,9 @@ class MediaIntake:
     def end(self, run: Run) -> None:
         _remember_clip(self._store, self.config)
         if run.counts["missing_kept"]:
-            run.notes.append(f"the media of {run.counts['missing_kept']} known items cannot be used now; their rows stay")
+            run.notes.append(
+                f"the media of {run.counts['missing_kept']} known items cannot be read now; their rows stay"
+            )
         if is_fake(self.config.clip.model if self.config.clip else None) or is_fake(self.config.vlm.model):
             run.notes.append("FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another --db")
         run.notes += self.plan.notes

@@ -55,17 +55,13 @@ class _Look:
 
 @dataclass
 class Plan:
-    """Iterate `work()` once; the counts are complete when it ends.
-
-    go_on: called from time to time; once it returns False, nothing more is planned.
-    """
+    """Iterate `work()` once; the counts are complete when it ends."""
 
     store: Store
     source: Source
     config: Config
     fingerprints: StageFingerprints
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
-    go_on: Callable[[], bool] = lambda: True
     rejected_before: Failures = field(default_factory=Failures)
     # Known items whose media have to be fetched to see whether they changed: `items`, their `bytes`, those `unsized`.
     to_compare: Counter[str] = field(default_factory=Counter)
@@ -92,9 +88,13 @@ class Plan:
         """How many of the items listed so far need no work."""
         return sum(self.counts[name] for name in ("unchanged", "rejected_before", "missing_kept"))
 
-    def work(self) -> Iterator[pa.RecordBatch]:
+    def work(self, go_on: Callable[[], bool] = lambda: True) -> Iterator[pa.RecordBatch]:
         """WORK batches of the items that need work, at most `run.block_rows` rows each. A video counts as its number of
-        frames, and may be larger by itself. With one frame more, an encoder would run another pass, mostly padding."""
+        frames, and may be larger by itself. With one frame more, an encoder would run another pass, mostly padding.
+
+        go_on: called from time to time; once it returns False, nothing more is planned.
+        """
+        self._go_on = go_on
         rows: list[dict[str, Any]] = []
         weight = 0
         for row in self._rows():
@@ -120,7 +120,7 @@ class Plan:
     def _planned(self, fetcher: Fetcher, reader: Executor) -> Iterator[dict[str, Any]]:
         items = iter(self.source)
         policy = AccessPolicy(self.source.base, self.config.source)
-        while self.go_on() and (chunk := list(islice(items, _LOOKUP))):
+        while self._go_on() and (chunk := list(islice(items, _LOOKUP))):
             self.counts["listed"] += len(chunk)
             coming = reader.submit(self._stored, [item.content_id for item in chunk])
             looked = self._looked_at(chunk, policy, fetcher)
@@ -157,7 +157,7 @@ class Plan:
                 changed.append((row, keep))
             self._carry_over(changed)
             for row, _ in changed:
-                if not self.go_on():
+                if not self._go_on():
                     return
                 yield row
 

@@ -1,5 +1,5 @@
-"""Commits ready-made vectors: new items as new rows, wave by wave; those of stored items into their own columns, fragment
-by fragment, at the end."""
+"""Commits ready-made vectors: new items as new rows, wave by wave; those of stored items into their own columns,
+fragment by fragment, at the end."""
 
 from __future__ import annotations
 
@@ -64,20 +64,11 @@ class VectorCommitter:
         failed = pc.is_valid(wave["error_class"])
         good, bad = wave.filter(pc.invert(failed)), wave.filter(failed)
         new = good.filter(pc.is_null(good["address"]))
-        reached("wave.ready")
-        if new.num_rows:
-            self._store.ensure_vectors({self._modality.name: self._dim})
-            self._append(new.combine_chunks())
-            reached("wave.contents")
         changed = good.filter(pc.is_valid(good["address"]))
         if changed.num_rows:
             self._changed.write(changed, self._places(changed["address"]))
         rejected = self._lost(bad, keep_known)
-        if rejected.num_rows:
-            self._rejections.reject(rejected)
-            reached("wave.rejected")
-        self._rejections.forget(new["content_id"])
-        reached("wave.done")
+        self._rejections.commit(new["content_id"], partial(self._append, new), rejected)
         classes = Counter(rejected["error_class"].to_pylist())
         return Committed(new.num_rows, 0, classes, Counter(bad["error_class"].to_pylist()) - classes)
 
@@ -111,6 +102,8 @@ class VectorCommitter:
         return bad.filter(pc.invert(kept))
 
     def _append(self, new: pa.Table) -> None:
+        self._store.ensure_vectors({self._modality.name: self._dim})
+        new = new.combine_chunks()
         columns = self._own(new) | self._facts(new)
         columns["content_id"] = new["content_id"]
         columns["run_id"] = pa.repeat(self._run_id, new.num_rows)
@@ -131,8 +124,8 @@ class VectorCommitter:
         return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
 
     def _values(self, fragment: lance.LanceFragment, rows: pa.Table) -> pa.RecordBatch:
-        """rows: of `vectors_schema`, in the fragment. What a file says about an item changes it if these vectors brought
-        the item."""
+        """rows: of `vectors_schema`, in the fragment. What a file says about an item changes it if these vectors
+        brought the item."""
         states = _any(rows["facts"])
         have = self._store.dims()
         others = [name for name in (self._fusion.dims if self._fusion else ()) if name in have]
@@ -145,7 +138,9 @@ class VectorCommitter:
                 # As strings: Arrow selects nothing among values of type JSON.
                 values[name] = pc.if_else(ours, array, stored[name].cast(pa.string())).cast(stored[name].type)
         if self._fusion is not None:
-            vectors = {name: nan_rows(stored[name], have[name]) for name in columns if stored is not None and name in have}
+            vectors = {
+                name: nan_rows(stored[name], have[name]) for name in columns if stored is not None and name in have
+            }
             values |= self._fused(vectors | {self._modality.name: nan_rows(rows["vector"], self._dim)})
         return pa.record_batch({name: _one(array) for name, array in values.items()})
 
@@ -160,7 +155,9 @@ class VectorCommitter:
             "uri": rows["uri"],
             "caption": rows["caption"],
             "attributes": pc.fill_null(rows["attributes"], "{}"),
-            "caption_hash": pa.nulls(rows.num_rows, pa.string()) if captions is None else pa.array(captions, pa.string()),
+            "caption_hash": pa.nulls(rows.num_rows, pa.string())
+            if captions is None
+            else pa.array(captions, pa.string()),
             "source_stat": stat,
         }
 

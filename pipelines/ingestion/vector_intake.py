@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,12 +24,13 @@ from fuseid.pipelines.store.store import Store
 class VectorIntake:
     """See `Intake`."""
 
-    stages = ("read",)
+    stages: tuple[str, ...] = ("read",)
 
     def __init__(self, source: Vectors, config: Config, scratch: Path) -> None:
         self.source = source
         self.config = config
         self.keys = unique_keys(source.ids(), source.ids, scratch, source.path, config.source.expect_rows)
+        self.items = self.keys.count
         self.wave_rows = config.run.wave_vectors
         self._scratch = scratch
 
@@ -42,11 +43,12 @@ class VectorIntake:
                 "another --db"
             )
         self._store, self._fusion = store, fusion
-        self.plan = VectorPlan(store, self.source, StoredVectors(store, modality, self.keys.count, self._scratch))
+        stored = StoredVectors(store, modality, self.keys.count, self._scratch)
+        self.plan = VectorPlan(store, self.source, stored, self.wave_rows)
         self.committer = VectorCommitter(store, run.run_id, modality, self.source.dim, fusion, self._scratch)
 
-    def stream(self, runner: Runner) -> Iterator[pa.RecordBatch]:
-        return self.plan.work(runner)
+    def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
+        return self.plan.work(runner, go_on)
 
     def committed(self, waves: int) -> None:
         """Appends look no rows up, so the index on content_id is extended at the end of the run only."""

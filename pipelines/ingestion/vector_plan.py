@@ -21,13 +21,13 @@ from fuseid.pipelines.store.store import Store
 
 @dataclass
 class VectorPlan:
-    """Iterate `work()` once; the counts are complete when it ends. go_on: see `Plan`."""
+    """Iterate `work()` once; the counts are complete when it ends."""
 
     store: Store
     source: Vectors
     stored: StoredVectors
+    wave_rows: int
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
-    go_on: Callable[[], bool] = lambda: True
     rejected_before: Failures = field(default_factory=Failures)
 
     @property
@@ -35,12 +35,11 @@ class VectorPlan:
         """How many of the items listed so far need no work."""
         return self.counts["unchanged"] + self.counts["rejected_before"]
 
-    def work(self, runner: Runner) -> Iterator[pa.RecordBatch]:
-        """Batches of `vectors_schema` with the rows that are new, changed or bad, and the addresses of stored rows."""
+    def work(self, runner: Runner, go_on: Callable[[], bool] = lambda: True) -> Iterator[pa.RecordBatch]:
+        """Batches of `vectors_schema`, none larger than a wave, with the rows that are new, changed or bad, and the
+        addresses of stored rows. go_on: see `Plan`."""
         modality, dim = self.source.modality, self.source.dim
         for batch in runner.read(read_vectors, self.source.parts, modality.name, dim):
-            if not self.go_on():
-                return
             self.counts["listed"] += batch.num_rows
             known, address, vectors, facts = self.stored.find(batch["content_id"])
             good = batch["error_class"].is_null().to_numpy(zero_copy_only=False)
@@ -51,8 +50,11 @@ class VectorPlan:
             self.counts["unchanged"] += int(same.sum())
             todo = ~same & ~self._rejected_before(batch, good | known)
             self.counts["planned"] += int(todo.sum())
-            if todo.any():
-                yield _with_addresses(batch, known, address).filter(pa.array(todo))
+            rest = _with_addresses(batch, known, address).filter(pa.array(todo))
+            for start in range(0, rest.num_rows, self.wave_rows):
+                if not go_on():
+                    return
+                yield rest.slice(start, self.wave_rows)
 
     def _rejected_before(self, batch: pa.RecordBatch, passed: np.ndarray) -> np.ndarray:
         """bool [N]: bad rows that an earlier run has rejected for the same reason. passed: rows that are not judged."""

@@ -28,12 +28,10 @@ _WAVE_BYTES = 128 << 20
 
 
 class Planned(Protocol):
-    """counts: see `plan.COUNTS`. passed: how many items listed so far need no work. go_on: called from time to time; once
-    it returns False, nothing more is planned."""
+    """counts: see `plan.COUNTS`. passed: how many items listed so far need no work."""
 
     store: Store
     counts: dict[str, int]
-    go_on: Callable[[], bool]
     rejected_before: Failures
 
     @property
@@ -46,24 +44,30 @@ class Committer(Protocol):
 
 
 class Intake(Protocol):
-    """What differs between sources of media and of ready-made vectors. `plan` and `committer` are there once it has begun.
+    """What differs between sources of media and of ready-made vectors. `plan` and `committer` are there once it began.
 
-    config: as the run uses it. keys: all content_ids of the source. wave_rows: how many rows a commit has. stages: of
-    its batches, each with a column `seconds_STAGE`.
+    config: as the run uses it. keys: all content_ids of the source; items: how many of them it does not withdraw.
+    wave_rows: how many rows a commit has. stages: of its batches, each with a column `seconds_STAGE`.
     """
 
     config: Config
     keys: KeySet
+    items: int
     wave_rows: int
     stages: tuple[str, ...]
-    plan: Planned
-    committer: Committer
+
+    @property
+    def plan(self) -> Planned: ...
+
+    @property
+    def committer(self) -> Committer: ...
 
     def begin(self, store: Store, run: Run, fusion: Fusion | None) -> None:
-        """To be called under the lease. Raises what makes the source unfit for this database."""
+        """To be called under the lease: removes what the source withdraws. Raises what makes the source unfit for this
+        database, before anything changes."""
 
-    def stream(self, runner: Runner) -> Iterator[pa.RecordBatch]:
-        """The batches to commit."""
+    def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
+        """The batches to commit. go_on: called from time to time; once it returns False, nothing more is planned."""
 
     def committed(self, waves: int) -> None:
         """Called after each commit with the number of commits so far."""

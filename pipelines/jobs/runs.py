@@ -57,7 +57,14 @@ class Run:
         committed, assigned = self.counts.get("committed", 0), self.counts.get("assigned", 0)
         finished = committed + self.counts.get("rejected", 0)
         total = self.counts.get("listed", assigned)
-        items = {"decode": finished, "encode": committed, "read": total, "commit": finished, "assign": assigned, "total": total}
+        items = {
+            "decode": finished,
+            "encode": committed,
+            "read": total,
+            "commit": finished,
+            "assign": assigned,
+            "total": total,
+        }
         rows = []
         for stage in sorted(self.seconds, key=lambda name: name == "total"):
             seconds, count = self.seconds[stage], items.get(stage, 0)

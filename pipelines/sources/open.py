@@ -70,6 +70,7 @@ def files_of(text: str, suffixes: tuple[str, ...], config: SourceConfig, what: s
     what: what a message calls the files. Raises BadInput for no such file, for files of several suffixes or another
     one, and for a missing `_SUCCESS` if `source.require_success` is set.
     """
+    base: Path | str
     if "://" in text:
         uris = _remote_uris(text, [f"*{suffix}" for suffix in suffixes], config)
         check_success((uri.folder for uri in uris), config)

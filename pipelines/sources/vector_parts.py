@@ -84,7 +84,7 @@ class NpyPart:
             yield ids
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        for ids, vectors_ND in self._read(_ROWS):
+        for ids, vectors_ND in self._read(None):
             with np.errstate(over="ignore"):  # beyond float32 it becomes infinite, for which the row is rejected
                 flat = np.ascontiguousarray(vectors_ND, np.float32).reshape(-1)
             yield pa.record_batch(
@@ -92,10 +92,11 @@ class NpyPart:
                 names=["content_id", "vector"],
             )
 
-    def _read(self, rows: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    def _read(self, rows: int | None) -> Iterator[tuple[pa.Array, np.ndarray]]:
         path = Path(self.shown)
         with reading(self.shown):
             vectors_ND = np.load(path, mmap_mode="r", allow_pickle=False)
+            rows = rows or batch_rows(pa.list_(pa.float32(), vectors_ND.shape[1]))
             with ids_of_npy(path).open(encoding="utf-8") as lines:
                 for start in range(0, len(vectors_ND), rows):
                     part = vectors_ND[start : start + rows]

@@ -18,8 +18,8 @@ from fuseid.pipelines.store.tables import vector_sizes
 VECTOR_ROWS = 50_000
 PQ_ROWS = 1_000_000
 FTS_ROWS = 5_000
-# The vectors that look-ups search once there are IDs. Others are searched before the first fit only, and are scanned: to
-# index a million of them takes ten times as long as to take them in.
+# The vectors that look-ups search once there are IDs. Others are searched before the first fit only, and are
+# scanned: to index a million of them takes ten times as long as to take them in.
 _SEARCHED = ("clip_image", "clip_text", "fused")
 # Memory for building a full-text index; Lance's own limit is 2 GiB for each core.
 _FTS_MIB = 1024
@@ -152,7 +152,10 @@ def _extend_indexes(dataset: lance.LanceDataset) -> None:
     due = []
     for index in dataset.describe_indices():
         new = _uncovered(dataset, index)
-        if not new or dataset.scanner(["content_id"], _belongs(dataset, index), limit=1, fragments=new).to_table().num_rows:
+        if (
+            not new
+            or dataset.scanner(["content_id"], _belongs(dataset, index), limit=1, fragments=new).to_table().num_rows
+        ):
             due.append(index.name)
     dataset.optimize.optimize_indices(index_names=due)
 

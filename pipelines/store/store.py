@@ -122,8 +122,8 @@ class Store:
         return {} if contents is None else vector_sizes(contents.schema)
 
     def ensure_vectors(self, dims: Mapping[str, int]) -> None:
-        """Creates `contents`, or adds the vector columns that it lacks, and their fingerprints'. Raises FingerprintMismatch for a column of
-        another size."""
+        """Creates `contents`, or adds the vector columns that it lacks, with their fingerprints. Raises
+        FingerprintMismatch for a column of another size."""
         if not self.has_contents():
             if self.writer is not None:
                 self.writer.check()
@@ -134,7 +134,9 @@ class Store:
             if name not in have:
                 with self.writing("contents") as dataset:
                     wanted = schemas.contents_schema({name: size})
-                    dataset.add_columns(pa.schema([field for field in wanted if field.name not in dataset.schema.names]))
+                    dataset.add_columns(
+                        pa.schema([field for field in wanted if field.name not in dataset.schema.names])
+                    )
             elif have[name] != size:
                 raise FingerprintMismatch(
                     f"{name} vectors of {size} numbers cannot enter {self.uri}, whose {name} has {have[name]}; "
@@ -258,10 +260,11 @@ class Store:
         lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
-        """Deletes rows by content_id."""
-        for start in range(0, len(ids), 1000):
+        """Deletes rows by content_id, up to 10,000 in one commit: each commit writes the deleted rows of every fragment
+        that it touches again, and adds a version."""
+        for start in range(0, len(ids), 10_000):
             with self.writing(name) as dataset:
-                dataset.delete(f"content_id IN ({sql_list(ids[start : start + 1000])})")
+                dataset.delete(f"content_id IN ({sql_list(ids[start : start + 10_000])})")
 
     def rewrite_columns(self, update: Callable[[lance.LanceFragment], pa.Table | None]) -> int:
         """Rewrites columns of `contents`, fragment by fragment, in one commit; rows and their indexes stay in place.
@@ -280,8 +283,7 @@ class Store:
                 fragments.append(metadata)
                 rows += values.num_rows
             if fragments:
-                reached("columns.written")
-                self._commit(dataset, lance.LanceOperation.Update(updated_fragments=fragments, fields_modified=fields))
+                self._commit_columns(dataset, fragments, fields)
         return rows
 
     def rewrite_fragment(self, number: int, update: Callable[[lance.LanceFragment], pa.RecordBatchReader]) -> None:
@@ -291,9 +293,13 @@ class Store:
         """
         with self.writing("contents") as dataset:
             fragment = dataset.get_fragment(number)
+            assert fragment is not None
             metadata, fields = fragment.update_columns(update(fragment), left_on="_rowid", right_on="_rowid")
-            reached("columns.written")
-            self._commit(dataset, lance.LanceOperation.Update(updated_fragments=[metadata], fields_modified=fields))
+            self._commit_columns(dataset, [metadata], fields)
+
+    def _commit_columns(self, dataset: lance.LanceDataset, fragments: list[Any], fields: list[int]) -> None:
+        reached("columns.written")
+        self._commit(dataset, lance.LanceOperation.Update(updated_fragments=fragments, fields_modified=fields))
 
     # Settings: a few values that belong to the whole database, kept with `assignments`, which always exists.
 

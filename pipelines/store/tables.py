@@ -23,7 +23,7 @@ GUARDED = ("contents", "assignments", "rejected")
 
 
 def vector_sizes(schema: pa.Schema) -> dict[str, int]:
-    """The size of each vector column of `contents`: in the order of fusion, and `fused`, if there is one, at the end."""
+    """The size of each vector column of `contents`: in the order of fusion, `fused` last."""
     sizes = {field.name: field.type.list_size for field in schema if pa.types.is_fixed_size_list(field.type)}
     order = [modality.name for modality in modalities(sizes.keys() - {"fused"})]
     return {name: sizes[name] for name in (*order, *sizes.keys() & {"fused"})}

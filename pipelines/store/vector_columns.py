@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import blake2b
 
 import numpy as np
@@ -30,17 +31,18 @@ def to_fixed(vectors_ND: np.ndarray) -> pa.FixedSizeListArray:
 
 def vector_fingerprints(vectors_ND: np.ndarray) -> pa.Array:
     """For each row the hex of BLAKE2b-64 over the bytes of its numbers, float32 [N, D]."""
-    data = memoryview(np.ascontiguousarray(vectors_ND, dtype=np.float32)).cast("B")
-    size = 4 * vectors_ND.shape[1]
-    starts = range(0, len(data), size)
-    return pa.array([blake2b(data[at : at + size], digest_size=8).hexdigest() for at in starts], pa.string())
+    return pa.array([blake2b(row, digest_size=8).hexdigest() for row in _bytes(vectors_ND)], pa.string())
 
 
 def fused_fingerprints(fusion_id: str, fused_ND: np.ndarray) -> pa.Array:
     """For each row the hash of the fused vector and its fusion; null if there is no vector."""
     seed = fusion_id.encode()[:64]
-    data = memoryview(np.ascontiguousarray(fused_ND, dtype=np.float32)).cast("B")
-    size = 4 * fused_ND.shape[1]
-    starts = range(0, len(data), size)
-    hashes = [blake2b(data[at : at + size], digest_size=8, key=seed).hexdigest() for at in starts]
+    hashes = [blake2b(row, digest_size=8, key=seed).hexdigest() for row in _bytes(fused_ND)]
     return pa.array(hashes, pa.string(), mask=np.isnan(fused_ND[:, 0]))
+
+
+def _bytes(rows_ND: np.ndarray) -> Iterator[memoryview]:
+    """The bytes of each row as float32, without a copy."""
+    data = np.ascontiguousarray(rows_ND, dtype=np.float32).reshape(-1).data.cast("B")
+    size = 4 * rows_ND.shape[1]
+    return (data[at : at + size] for at in range(0, len(data), size))

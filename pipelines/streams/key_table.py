@@ -115,7 +115,7 @@ class KeyTable:
         ends = np.cumsum(np.bincount(parts, minlength=1 << _PARTITION_BITS))
         for part, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             with self._file(part).open("ab") as file:
-                file.write(np.ascontiguousarray(rows[:, start:end].T))
+                np.ascontiguousarray(rows[:, start:end].T).tofile(file)
         self._gathered, self._waiting = [], 0
 
     def _read(self, part: int) -> np.ndarray:
