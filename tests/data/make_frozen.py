@@ -10,8 +10,8 @@ database as a release left it, of the manifest it came from, and of an export of
     no-ids           captions, pictures and rejected items, before the first fit
     ids              the same with IDs, edited and pruned items, and an export that is tagged
     two-tokenizers   the same with a second tokenizer, promoted, and items newer than both
-    vectors          ready-made vectors, some of them with captions, and other captions, all with IDs and vector
-                     indexes; a rejected vector, and an export that is tagged
+    vectors          ready-made vectors (from schema 4 on of two names), some of them with captions, and other captions,
+                     all with IDs and vector indexes; a rejected vector, and an export that is tagged
 
 They are made once for each schema and never again: what is tested is what a later release does with them.
 """
@@ -73,10 +73,10 @@ def catalogue(folder: Path, captions: int, pictures: int) -> Path:
     return path
 
 
-def vectors(folder: Path, rows: int) -> Path:
+def vectors(folder: Path, rows: int, seed: int = 0) -> Path:
     """An .npy file with its ids; the last vector is of zeros."""
     folder.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     values = generator.standard_normal((1 + rows // 10, 12)).repeat(10, axis=0)[:rows]
     values = (values + 0.2 * generator.standard_normal(values.shape)).astype(np.float32)
     np.save(folder / "vectors.npy", np.vstack([values, np.zeros((1, 12), np.float32)]))
@@ -129,6 +129,9 @@ def make_vectors(schema: str) -> None:
     no_models = Config.model_validate({**SETTINGS, "clip": None})
     ingest(str(db), open_source(catalogue(media, 8, 0)), settings(), LocalRunner())
     ingest(str(db), Vectors(vectors(media, 40)), no_models, LocalRunner())
+    if schema != "3":
+        audio = Vectors(vectors(media / "audio", 20, seed=1), name="audio")
+        ingest(str(db), audio, no_models, LocalRunner())
     fit(str(db), settings())
     ingest(str(db), Vectors(with_captions(media, 6)), no_models, LocalRunner())
     maintain(Store.open(str(db)), vector_rows=20)

@@ -27,6 +27,7 @@ from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.promote import promote
 from fuseid.pipelines.rejected import rejected, retry
+from fuseid.pipelines.remove import remove
 from fuseid.pipelines.restore import restore
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
@@ -136,6 +137,8 @@ def test_until_the_upgrade_readers_work_and_writers_are_refused_with_its_command
     writers: list[Callable[[], Any]] = [
         lambda: ingest(old, manifest, CONFIG, LocalRunner()), lambda: fit(old, CONFIG), lambda: assign(old, CONFIG),
         lambda: promote(old, candidate, CONFIG), lambda: retry(old, CONFIG),
+        lambda: ingest(old, Vectors(tmp_path / "media" / "vectors.npy"), CONFIG, LocalRunner()),
+        lambda: remove(old, tmp_path / "media" / "vectors.ids.txt", CONFIG),
     ]  # fmt: skip
     for write in writers:
         with pytest.raises(StoreError) as error:
