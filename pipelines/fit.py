@@ -93,10 +93,10 @@ def _fit_fusion(store: Store, config: Config) -> Fusion:
     vectors = {m: nan_rows(table[m], size) for m, size in dims.items()}
     chosen = config.fusion.weights
     weights = None if chosen == "auto" else {str(modality): weight for modality, weight in chosen.items()}
-    return Fusion.fit(vectors, weights, config.fusion.dim, _encoders_of(store, dims), fill=config.fusion.fill)
+    return Fusion.fit(vectors, weights, config.fusion.dim, encoders_of(store, dims), fill=config.fusion.fill)
 
 
-def _encoders_of(store: Store, dims: dict[str, int]) -> dict[str, str | None]:
+def encoders_of(store: Store, dims: dict[str, int]) -> dict[str, str | None]:
     """The fingerprint of the encoder of each modality's stored vectors. Raises BadInput if rows come from different
     models."""
     column = {"clip_image": "clip_fp", "clip_text": "clip_fp", "vlm": "vlm_fp"}

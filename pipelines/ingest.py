@@ -150,7 +150,7 @@ def _note(run: Run, store: Store, source: Source, config: Config, prune: bool) -
     run.notes += getattr(source, "notes", ())
     if not_read := _not_read(source):
         run.notes.append(not_read)
-    if store.setting("fusion") is None and store.has_contents():
+    if store.setting("fusion") is None and store.setting("champion") is None and store.has_contents():
         run.notes.append(f"vectors are stored; {command('fit', store.uri)} learns the tokenizer and gives IDs")
 
 
