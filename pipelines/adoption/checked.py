@@ -115,7 +115,7 @@ def _in_order(items: pa.Table) -> pa.Table:
     return items.sort_by("content_id").combine_chunks()
 
 
-def _add(digest: hashlib._Hash, items: pa.Table, shown: Path) -> None:
+def _add(digest: hashlib.blake2b, items: pa.Table, shown: Path) -> None:
     """Adds the items of a partition, in order, to the digest."""
     if not len(items):
         return

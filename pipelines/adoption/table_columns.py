@@ -58,31 +58,27 @@ class Layout:
 
     def ids(self, table: pa.Table, shown: Path, first: int) -> pa.Table:
         """-> a table of schema `IDS`. first: the number of its first row in the file, from 1 on."""
-        whole = {name: _whole(table[name]) for name in self.columns}
+        whole = {name: table[name].combine_chunks() for name in self.columns}
         content_ids = checked_ids(whole[self.content_id], self.content_id, shown, first)
-        found = []
+        codes: list[np.ndarray] = []
+        digits_N: np.ndarray | None = None
         if self.sid:
-            found.append(_from_text(whole[self.sid], self.sid, shown, first))
+            codes_NL, digits_N = _from_text(whole[self.sid], self.sid, shown, first)
+            codes.append(codes_NL)
         if self.codes:
-            found.append((_from_lists(whole[self.codes], self.codes, shown, first), None))
+            codes.append(_from_lists(whole[self.codes], self.codes, shown, first))
         if self.levels:
-            columns = [_numbers(whole[name], name, shown, first) for name in self.levels]
-            found.append((np.stack(columns, axis=1), None))
-        codes_NL, digits_N = found[0]
+            codes.append(np.stack([_numbers(whole[name], name, shown, first) for name in self.levels], axis=1))
         if self.suffix:
             given_N = _numbers(whole[self.suffix], self.suffix, shown, first, missing=0)
             if digits_N is not None:
                 refuse_first(digits_N != given_N, shown, first, f"{self.sid} and {self.suffix} contradict each other")
             digits_N = given_N
-        for other_NL, _ in found[1:]:
-            same = other_NL.shape == codes_NL.shape
-            wrong_N = (other_NL != codes_NL).any(1) if same else np.ones(len(codes_NL), bool)
+        for other_NL in codes[1:]:
+            same = other_NL.shape == codes[0].shape
+            wrong_N = (other_NL != codes[0]).any(1) if same else np.ones(len(table), bool)
             refuse_first(wrong_N, shown, first, "its columns contradict each other: they hold different codes")
-        return table_of(content_ids, codes_NL, np.zeros(len(codes_NL), np.int32) if digits_N is None else digits_N)
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks()
+        return table_of(content_ids, codes[0], np.zeros(len(table), np.int32) if digits_N is None else digits_N)
 
 
 def _from_text(texts: pa.Array, name: str, shown: Path, first: int) -> tuple[np.ndarray, np.ndarray]:

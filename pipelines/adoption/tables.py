@@ -39,7 +39,8 @@ class Tables:
         read = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}[file.suffix]
         layout, batches = read(file)
         self._note(layout)
-        first, of_one = 1, {}
+        first = 1
+        of_one: dict[str, set[str | None]] = {}
         for table in folded(batches, TABLE_ROWS):
             for name in layout.of_one:
                 of_one[name] = {*of_one.get(name, ()), *table[name].unique().to_pylist()}

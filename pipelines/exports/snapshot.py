@@ -236,7 +236,7 @@ class Snapshot:
 
 
 def _without_metrics(artifact: ArtifactInfo | None) -> dict[str, Any] | None:
-    return artifact and {key: value for key, value in artifact.meta.items() if key != "metrics"}
+    return None if artifact is None else {key: value for key, value in artifact.meta.items() if key != "metrics"}
 
 
 def _reader(dataset: lance.LanceDataset, columns: list[str], where: str | None) -> pa.RecordBatchReader:
