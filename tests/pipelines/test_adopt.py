@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from fuseid.pipelines.assign import assign
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.ledger import pinned_policy
 from fuseid.pipelines.check import check
+from fuseid.pipelines.evaluation.evaluate import evaluate
+from fuseid.pipelines.evaluation.settings import TINY
 from fuseid.pipelines.explain import explain
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.exports.registry import FORMATS
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.promote import promote
 from fuseid.pipelines.reports.document import report
+from fuseid.pipelines.sequences.export import export_sequences
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 
@@ -153,6 +157,24 @@ def test_they_are_exported_looked_up_explained_and_reported(stored, production, 
     assert not names & {"r2", "cosine", "recall@10"}
     assert (column["items"], column["without_id"], column["edited"], column["queries"]) == (50, 10, 0, 0)
     assert any(depth["examples"] for prefix in column["prefixes"] for depth in prefix["depths"])
+
+
+def test_they_are_evaluated_against_those_of_a_fit(stored, production, tmp_path):
+    adopted(stored, production.ids)
+    stored.fit()
+    generator = np.random.default_rng(0)
+    events = [
+        f"u{user},v{generator.integers(50):03d},{1_700_000_000 + 60 * time}" for user in range(30) for time in range(6)
+    ]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,content_id,timestamp", *events]))
+    manifest = export_sequences(stored.uri(), tmp_path / "events.csv", tmp_path / "sequences")
+    champion = stored.store().setting("champion")
+    document = evaluate(
+        stored.uri(), tmp_path / "sequences", against=("random", stored.candidate()), seeds=1,
+        setting=replace(TINY, steps=2), users=10, workers=1,
+    )  # fmt: skip
+    assert (manifest["tokenizer_id"], document["tokenizer_id"]) == (champion, champion)
+    assert len(document["ids"]) == 3
 
 
 def test_an_export_of_another_database_is_adopted_with_its_codebook_sizes(fitted, cluster, tmp_path):
