@@ -19,7 +19,7 @@ from fuseid.core.fingerprints import STEP_VERSIONS
 
 FORMAT = 1
 FUSION = "fusion"
-# The kind of tokenizers whose IDs came from outside: none of `tokenizer.kind`, since it cannot be fitted.
+# The kind of tokenizers whose IDs came from outside; `tokenizer.kind` cannot name it, since it cannot be fitted.
 ADOPTED, ADOPTED_VERSION = "adopted", 1
 _META, _TENSORS = "artifact.json", "tensors.safetensors"
 

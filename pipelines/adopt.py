@@ -20,7 +20,7 @@ from fuseid.pipelines.adoption.codebooks import Codebooks, read_codebooks
 from fuseid.pipelines.adoption.known import KnownItems
 from fuseid.pipelines.adoption.open import open_ids
 from fuseid.pipelines.adoption.space import space_of
-from fuseid.pipelines.assignment.champion import make_champion
+from fuseid.pipelines.assignment.champion import load_tokenizer, make_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.assignment.ledger import Ledger, pin_policy
 from fuseid.pipelines.assignment.placement import base_texts
@@ -76,39 +76,43 @@ def adopt(
         read_seconds = time.perf_counter() - started
         with writing_job(store, "adopt", config) as run:
             run.seconds["read"] = read_seconds
-            run.counts["ids"] = checked.count
             run.notes += file.notes
-            fusion, column_name = space_of(store, books, space)
-            if fusion is not None and store.setting("fusion") is not None:
-                fuse(store, run, fusion)
-            with run.timed("compare"):
-                known = KnownItems.of(store, checked, column_name, scratch)
-                tokenizer = _tokenizer(store, run, checked, books, fusion, known, column_name)
-            run.counts["in_catalogue"] = known.count
-            with run.timed("append"):
-                run.counts["adopted"] = _append(store, run, checked, tokenizer, fusion)
-            role = _role(store, tokenizer, promote)
-            if fusion is not None:
-                fuse(store, run, fusion)
-            finish(store, run, config, progress, tokenizer, champion=role == "champion")
-            _note(run, checked, known, role, tokenizer)
+            _adopt(store, run, config, progress, checked, books, space, promote, scratch)
             run.seconds["total"] = time.perf_counter() - started
     return run
 
 
+def _adopt(
+    store: Store, run: Run, config: Config, progress: Progress, checked: CheckedIds, books: Codebooks | None,
+    space: str | None, promote: bool, scratch: Path,
+) -> None:  # fmt: skip
+    fusion, vectors = space_of(store, books, space)
+    if fusion is not None and vectors == "fused":
+        fuse(store, run, fusion)
+    with run.timed("compare"):
+        known = KnownItems.of(store, checked, vectors, scratch)
+        tokenizer = _tokenizer(store, run, checked, books, fusion, known, vectors)
+    with run.timed("append"):
+        adopted = _append(store, run, checked, tokenizer, fusion)
+    run.counts |= {"ids": checked.count, "in_catalogue": known.count, "adopted": adopted}
+    role = _role(store, tokenizer, promote)
+    if fusion is not None and vectors != "fused":
+        fuse(store, run, fusion)
+    finish(store, run, config, progress, tokenizer, champion=role == "champion")
+    _note(run, checked, known, role, tokenizer)
+
+
 def _tokenizer(
-    store: Store,
-    run: Run,
-    checked: CheckedIds,
-    books: Codebooks | None,
-    fusion: Fusion | None,
-    known: KnownItems,
+    store: Store, run: Run, checked: CheckedIds, books: Codebooks | None, fusion: Fusion | None, known: KnownItems,
     vectors: str | None,
-) -> Tokenizer:
+) -> Tokenizer:  # fmt: skip
+    """The tokenizer of these IDs: the stored one if they are in the ledger, else a new one, compared with vectors."""
     ids = {"count": checked.count, "digest": checked.digest}
     if books is None or fusion is None or vectors is None:
         return Adopted.of(checked.sizes, ids)
     tokenizer = Adopted.of(checked.sizes, ids, books.books, books.beam, fusion.id)
+    if not Ledger(store, tokenizer.id).empty:
+        return load_tokenizer(store, tokenizer.id)
     found = known.compare(store, tokenizer, vectors)
     tokenizer.meta["metrics"].update(found)
     if found["compared"]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.adoption.base import LARGEST, TABLE_ROWS, table_of
-from fuseid.pipelines.adoption.item_map import ItemMap, named, note_of
+from fuseid.pipelines.adoption.item_map import ItemMap, named, notes_of
 
 SUFFIX = ".pt"
 
@@ -21,14 +21,13 @@ class Grid:
 
     def __init__(self, path: Path, items: ItemMap | None) -> None:
         self.sizes: tuple[int, ...] | None = None
-        self.notes = [note for note in (note_of(items),) if note]
+        self.notes = notes_of(items)
         self._path = path
         self._items = items
 
     def tables(self) -> Iterator[pa.Table]:
         codes_MN = _loaded(self._path)
-        if f"the last of its {len(codes_MN)}" not in "".join(self.notes):
-            self.notes.append(f"the last of its {len(codes_MN)} rows was read as the collision digit")
+        self.notes = [*notes_of(self._items), f"the last of its {len(codes_MN)} rows was read as the collision digit"]
         for start in range(0, codes_MN.shape[1], TABLE_ROWS):
             block_MN = codes_MN[:, start : start + TABLE_ROWS]
             if block_MN.min() < 0 or block_MN.max() > LARGEST:

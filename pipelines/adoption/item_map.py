@@ -88,6 +88,6 @@ def named(numbers: np.ndarray, items: ItemMap | None) -> pa.Array:
     return pa.array(numbers).cast(pa.string()) if items is None else items.content_ids(numbers)
 
 
-def note_of(items: ItemMap | None) -> str:
+def notes_of(items: ItemMap | None) -> list[str]:
     """How numbers were read, for the notes of a run."""
-    return "" if items else "the items' numbers are the content_ids; --item-map FILE gives other ones"
+    return [] if items else ["the items' numbers are the content_ids; --item-map FILE gives other ones"]

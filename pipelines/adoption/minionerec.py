@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.adoption.base import LARGEST, table_of
-from fuseid.pipelines.adoption.item_map import ItemMap, named, note_of
+from fuseid.pipelines.adoption.item_map import ItemMap, named, notes_of
 from fuseid.pipelines.sources.item import unchanging
 
 SUFFIX = ".json"
@@ -28,7 +28,7 @@ class MiniOneRec:
 
     def __init__(self, path: Path, items: ItemMap | None) -> None:
         self.sizes: tuple[int, ...] | None = None
-        self.notes = [note for note in (note_of(items),) if note]
+        self.notes = notes_of(items)
         self._path = path
         self._items = items
 

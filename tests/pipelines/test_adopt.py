@@ -278,6 +278,25 @@ def test_with_a_fusion_the_codebooks_quantize_its_vectors(fitted, production, tm
     assert damages(fitted) == []
 
 
+def test_before_any_vector_there_is_nothing_to_compare_the_codebooks_with(bare, production, cluster):
+    bare.ingest_vectors(cluster(5, prefix="other"))
+    run = adopted(bare, production.ids, codebooks=production.codebooks)
+    assert "no item has both an adopted ID and a vector: the codebooks were compared with nothing" in run.notes
+    assert (run.counts["in_catalogue"], run.counts["assigned"]) == (0, 5)
+    bare.ingest_vectors(production.vectors)
+    expected = {name: sid for name, sid in production.sids.items() if name != "elsewhere"}
+    assert {name: sid for name, sid in bare.ids().items() if name in expected} == expected
+    assert damages(bare) == []
+
+
+def test_once_adopted_ids_are_not_compared_again_with_vectors_that_have_changed(stored, production, cluster):
+    adopted(stored, production.ids, codebooks=production.codebooks)
+    before = stored.ids()
+    stored.ingest_vectors({name: -vector for name, vector in production.vectors.items()})
+    assert adopted(stored, production.ids, codebooks=production.codebooks).counts["adopted"] == 0
+    assert stored.ids() == before
+
+
 def test_shared_ids_stay_shared_and_new_items_of_the_same_codes_join_them(stored, production):
     bare = {name: sid.partition(".")[0] for name, sid in production.sids.items()}
     run = adopted(stored, production.write(bare), codebooks=production.codebooks)
