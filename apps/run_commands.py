@@ -17,8 +17,16 @@ def ingest(
     source: Annotated[
         str | None, typer.Argument(help="manifest (.parquet, .jsonl, .csv), folder of media, tar shards; or uri")
     ] = None,
-    vectors: Annotated[Path | None, typer.Option(help="ready-made vectors (.parquet, or .npy with .ids.txt)")] = None,
-    runner: Annotated[str, typer.Option(help="ray, or local for small jobs")] = "ray",
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            help="ready-made vectors: .parquet, .npy with .ids.txt, a folder or pattern, a uri, lance:PATH#COLUMN"
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--as", help="a name for these vectors, such as audio (external)")] = None,
+    runner: Annotated[
+        str | None, typer.Option(help="ray, or local for small jobs; by default local for --vectors, else ray")
+    ] = None,
     config: ConfigFile = None,
     clip: Clip = None,
     vlm: Vlm = None,
@@ -42,6 +50,15 @@ def ingest(
 
     if (source is None) == (vectors is None):
         raise BadInput("name one source: a manifest or folder, or --vectors FILE")
+    if name is not None and (vectors is None or prune):
+        raise BadInput(
+            "--as names the vectors of --vectors"
+            + (
+                ": an item that they do not list keeps its other vectors and media, so --prune cannot go with it"
+                * prune
+            )
+        )
+    runner = runner or ("local" if vectors is not None else "ray")
     check_runner(runner)
     limits = {
         "run__max_prune": max_prune, "run__max_rejected": max_rejected, "source__expect_rows": expect_rows,
@@ -50,6 +67,7 @@ def ingest(
     settings = load(config, clip__model=clip, vlm__model=None if vlm == "none" else vlm, **limits)
     if vlm == "none":
         settings = settings.model_copy(update={"vlm": settings.vlm.model_copy(update={"model": None})})
+    from fuseid.core.modalities import EXTERNAL
     from fuseid.pipelines.ingest import ingest as run_ingest
     from fuseid.pipelines.sources.item import Source
     from fuseid.pipelines.sources.open import open_source
@@ -57,12 +75,7 @@ def ingest(
 
     with Bars(quiet=json) as bars:
         if vectors is not None:
-            # Nothing has to be encoded: neither a model nor a cluster is needed.
-            settings = settings.model_copy(
-                update={"clip": None, "vlm": settings.vlm.model_copy(update={"model": None})}
-            )
-            runner = "local"
-            listed: Source = Vectors(vectors, settings.source)
+            listed: Source | Vectors = Vectors(vectors, settings.source, name or EXTERNAL)
         elif source is not None:
             listed = open_source(source, settings.source)
         run = run_ingest(db, listed, settings, runner_named(runner), bars, prune=prune)

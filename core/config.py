@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
 from fuseid.core.errors import ConfigError
+from fuseid.core.modalities import VECTOR_NAME
 
 MIB = 1 << 20
 _LIMIT = re.compile(r"[0-9]+(\.[0-9]+)?%|[0-9]+")
 _FORM = re.compile(r"[\[(]|^constrained-")
-Modality = Literal["clip_image", "clip_text", "vlm", "external"]
+ModalityName = Annotated[str, StringConstraints(pattern=VECTOR_NAME)]
 
 
 class Section(BaseModel):
@@ -92,14 +93,10 @@ class VlmConfig(Section):
 
 
 class FusionConfig(Section):
-    """`weights`: per modality, or `auto`: computed from the data. `fill`: how an absent modality is replaced."""
+    """`weights`: for each modality by name, 0 for those not named; `auto`: computed from the data; by default 0.5 for
+    `vlm` and 1 for every other. `fill`: how an absent modality is replaced."""
 
-    weights: Literal["auto"] | dict[Modality, Annotated[float, Field(ge=0)]] = {
-        "clip_image": 1.0,
-        "clip_text": 1.0,
-        "vlm": 0.5,
-        "external": 1.0,
-    }
+    weights: Literal["auto"] | dict[ModalityName, Annotated[float, Field(ge=0)]] | None = None
     fill: Literal["linear", "renormalise", "mean", "zero"] = "linear"
     dim: int = Field(256, ge=1, description="D of the fused vector; fewer if the joined vectors have fewer")
     sample: int = Field(200_000, ge=2, description="the most items that fusion and tokenizer are fitted on")
@@ -188,6 +185,9 @@ def allowed(limit: str, items: int) -> float:
 
 class RunConfig(Section):
     wave_rows: int = Field(5_000, ge=1, description="rows per commit; a crash loses at most one wave's work")
+    wave_vectors: int = Field(
+        100_000, ge=1, description="the same for ready-made vectors, which are quickly read again"
+    )
     wave_seconds: float = Field(120.0, gt=0, description="commit at least this often")
     block_rows: int = Field(128, ge=1, description="rows per block between processes; a video counts as its frames")
     encoders: int | None = Field(None, ge=1, description="encoder actors on Ray at most; default: one per GPU or node")

@@ -9,9 +9,6 @@ import numpy as np
 
 KINDS = ("image", "video", "text")
 
-# The order in which fusion joins the vectors; `external` holds ready-made vectors.
-MODALITIES = ("clip_image", "clip_text", "vlm", "external")
-
 # One text per ID: ASCII digits without leading zeros, so that `parse` is the inverse of `str` and of nothing else.
 _SID = re.compile(r"(?:0|[1-9][0-9]*)(?:-(?:0|[1-9][0-9]*))*(?:\.[1-9][0-9]*)?")
 

@@ -6,9 +6,17 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from fuseid.core.records import MODALITIES
+from fuseid.core.modalities import ENCODED, modalities
 
-SCHEMA_VERSION = 3
+# The version that jobs write, and those that can be read; `fuseid upgrade` upgrades the others in place.
+# 3: one ready-made vector, `external`, whose fingerprint is in `source_stat`.
+# 4: named ready-made vectors, each with a column of fingerprints beside it.
+SCHEMA_VERSION = 4
+READABLE_VERSIONS = (3, 4)
+
+# Where no source of media or captions has listed an item, `source_stat` begins with this; the name of the ready-made
+# vectors that brought it follows, and a hash of what their file says about the item.
+ONLY_VECTORS = "vectors:"
 
 # Only with this metadata on a field does Lance refuse a second row of the same key, also from concurrent writers.
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
@@ -44,7 +52,7 @@ WORK = pa.schema(
         ("height", pa.int32()),
         ("duration", pa.float64()),
         ("timestamps", pa.list_(pa.float64())),
-        *((modality, pa.list_(pa.float32())) for modality in MODALITIES),
+        *((modality.name, pa.list_(pa.float32())) for modality in ENCODED),
         ("vlm_caption", pa.string()),
         ("vlm_tags", pa.list_(pa.string())),
         ("frames", pa.large_binary()),
@@ -62,8 +70,33 @@ WORK = pa.schema(
 DONE = pa.schema([field for field in WORK if field.name not in ("frames", "frames_shape", "path")])
 
 
+def vectors_schema(dim: int) -> pa.Schema:
+    """Ready-made vectors on their way into the store, checked. `facts`: a hash of the columns of a manifest, null if
+    the file has none. `address`: of the stored row, null for an item that is not in the store."""
+    return pa.schema(
+        [
+            pa.field("content_id", pa.string(), nullable=False),
+            ("kind", pa.string()),
+            ("uri", pa.string()),
+            ("caption", pa.string()),
+            ("attributes", pa.string()),
+            ("facts", pa.string()),
+            ("vector", pa.list_(pa.float32(), dim)),
+            ("vector_fp", pa.string()),
+            ("address", pa.uint64()),
+            ("item_fp", pa.string()),
+            ("attempts", pa.int32()),
+            ("error_stage", pa.string()),
+            ("error_class", pa.string()),
+            ("error_message", pa.string()),
+            ("seconds_read", pa.float64()),
+        ]
+    )
+
+
 def contents_schema(dims: Mapping[str, int]) -> pa.Schema:
-    """`contents`: one row per content_id. dims: the size of each vector column of this database."""
+    """`contents`: one row per content_id. dims: the size of each vector column of this database, with `fused`."""
+    ready = [each for each in modalities(name for name in dims if name != "fused") if each.made_from == "outside"]
     return pa.schema(
         [
             _key("content_id"),
@@ -87,6 +120,7 @@ def contents_schema(dims: Mapping[str, int]) -> pa.Schema:
             ("clip_fp", pa.string()),
             ("vlm_fp", pa.string()),
             ("describe_fp", pa.string()),
+            *((each.fingerprint, pa.string()) for each in ready),
             ("fused_fp", pa.string()),
             ("run_id", pa.string()),
             ("updated_at", pa.timestamp("us", tz="UTC")),

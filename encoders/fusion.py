@@ -12,9 +12,9 @@ import torch
 from fuseid.core.artifacts import FUSION, artifact_id, check_version, read_artifact, write_artifact
 from fuseid.core.errors import BadInput, FingerprintMismatch
 from fuseid.core.fingerprints import STEP_VERSIONS
-from fuseid.core.records import MODALITIES
+from fuseid.core.modalities import modalities
 from fuseid.encoders.blocks import in_blocks, unit_rows
-from fuseid.encoders.fusion_fill import Pattern, learn_fill, patterns
+from fuseid.encoders.fusion_fill import Pattern, learn_fill, learned_patterns, patterns
 
 _BLOCK = 256
 Fill = Literal["linear", "renormalise", "mean", "zero"]
@@ -34,7 +34,8 @@ class Fusion:
       sqrt(sum_all w^2 / sum_present w^2), so that x is not shorter for an item with few modalities.
 
     Each is affine, so the artifact holds one matrix per pattern of present modalities, from their vectors to the fused
-    space.
+    space. With more than four modalities only patterns that occur are learned, and those of one modality; an item of
+    another pattern is fused by the learned part of it that weighs most.
     """
 
     KIND = FUSION
@@ -65,7 +66,8 @@ class Fusion:
         modality's vectors. pairs: int [P, 2] rows of co-engaged items, for learned fusions; not used here.
         Raises BadInput when no modality has a positive weight and at least one vector.
         """
-        has = {m: present(vectors[m]) for m in MODALITIES if m in vectors and (weights is None or weights.get(m, 0))}
+        order = (modality.name for modality in modalities(vectors))
+        has = {m: present(vectors[m]) for m in order if weights is None or weights.get(m, 0)}
         has = {m: rows for m, rows in has.items() if rows.any()}
         if not has:
             chosen = "" if weights is None else f" ({dict(weights)})"
@@ -89,7 +91,7 @@ class Fusion:
             centred[m][rows] = meta["weights"][m] * (unit[m] - means[m])
         offsets = {m: -meta["weights"][m] * means[m].astype(np.float64) for m in has}
         fills, explained = {}, {}
-        for pattern in patterns(tuple(has)):
+        for pattern in learned_patterns(has):
             fills[pattern], explained[pattern] = _fill(fill, pattern, centred, has, offsets, meta["weights"])
         joint_dim = sum(meta["dims"].values())
         meta["dim"] = min(dim, joint_dim)
@@ -138,8 +140,15 @@ class Fusion:
         for pattern in patterns(tuple(self.dims)):
             which = np.all([has[m] == (m in pattern) for m in self.dims], axis=0)
             if which.any():
-                fused[which] = self._of_pattern(pattern, {m: vectors[m][which] for m in pattern})
+                used = self._learned(pattern)
+                fused[which] = self._of_pattern(used, {m: vectors[m][which] for m in used})
         return fused
+
+    def _learned(self, pattern: Pattern) -> Pattern:
+        """The pattern itself if it was learned, else the learned part of it that weighs most."""
+        weights = self.meta["weights"]
+        learned = (part for part in patterns(pattern) if f"map.{'+'.join(part)}" in self.tensors)
+        return max(learned, key=lambda part: sum(weights[m] ** 2 for m in part))
 
     def _of_pattern(self, pattern: Pattern, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
         weights, name = self.meta["weights"], "+".join(pattern)

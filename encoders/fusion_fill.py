@@ -15,6 +15,9 @@ MAX_ROWS = 50_000
 _PENALTIES = tuple(10.0**power for power in np.arange(-3.0, 4.5, 0.5))
 _VALIDATION = 4  # every fourth row is held out to choose the penalty
 
+# Of so many modalities every pattern is learned, also one that does not occur yet.
+_FEW = 4
+
 Pattern = tuple[str, ...]
 """The modalities that an item has, in the order of fusion."""
 
@@ -22,6 +25,17 @@ Pattern = tuple[str, ...]
 def patterns(modalities: Sequence[str]) -> list[Pattern]:
     """Every non-empty subset of `modalities`, the complete one last."""
     return [p for size in range(1, len(modalities) + 1) for p in combinations(modalities, size)]
+
+
+def learned_patterns(has: Mapping[str, np.ndarray]) -> list[Pattern]:
+    """The patterns to learn maps for: all of a few modalities; of more, those that occur and those of one modality.
+
+    has: per modality bool [N], whether an item of the sample has it.
+    """
+    every = patterns(tuple(has))
+    if len(has) <= _FEW:
+        return every
+    return [p for p in every if len(p) == 1 or np.all([has[m] == (m in p) for m in has], axis=0).any()]
 
 
 def learn_fill(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
 import numpy as np
 import pyarrow as pa
 
 from fuseid.core.config import Config, TokenizerConfig
 from fuseid.core.errors import BadInput
 from fuseid.core.faults import reached
+from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
 from fuseid.core.protocols import Tokenizer
-from fuseid.core.records import MODALITIES
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.champion import load_fusion
 from fuseid.pipelines.assignment.finish import finish, fuse
@@ -88,31 +91,46 @@ def _fit_tokenizer(
 
 
 def _fit_fusion(store: Store, config: Config) -> Fusion:
-    dims = {m: size for m, size in store.dims().items() if m in MODALITIES}
+    dims = store.dims()
+    dims.pop("fused", None)
     table = _sampled_rows(store, config.fusion.sample, list(dims), "content_id IS NOT NULL")
     vectors = {m: nan_rows(table[m], size) for m, size in dims.items()}
-    chosen = config.fusion.weights
-    weights = None if chosen == "auto" else {str(modality): weight for modality, weight in chosen.items()}
+    weights = _weights(store, dims, config.fusion.weights)
     return Fusion.fit(vectors, weights, config.fusion.dim, encoders_of(store, dims), fill=config.fusion.fill)
 
 
-def encoders_of(store: Store, dims: dict[str, int]) -> dict[str, str | None]:
-    """The fingerprint of the encoder of each modality's stored vectors. Raises BadInput if rows come from different
-    models."""
-    column = {"clip_image": "clip_fp", "clip_text": "clip_fp", "vlm": "vlm_fp"}
+def _weights(
+    store: Store, dims: Mapping[str, int], chosen: Literal["auto"] | Mapping[str, float] | None
+) -> Mapping[str, float] | None:
+    """The weight of each modality, None to compute them from the data. Raises BadInput for the name of a modality that
+    the database does not have."""
+    if chosen is None:
+        return {modality.name: modality.weight for modality in modalities(dims)}
+    if chosen == "auto":
+        return None
+    known = {*dims, *(modality.name for modality in ENCODED), EXTERNAL}
+    if unknown := sorted(chosen.keys() - known):
+        raise BadInput(f"fusion.weights names {unknown[0]!r}; {store.uri} has vectors named {', '.join(dims)}")
+    return chosen
+
+
+def encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
+    """The fingerprint of the encoder of each modality's stored vectors, None for ready-made ones. Raises BadInput if
+    rows come from different models."""
     out: dict[str, str | None] = {}
-    for modality in dims:
-        if modality not in column:
-            out[modality] = None
+    for modality in modalities(dims):
+        name, column = modality.name, modality.fingerprint
+        if modality.made_from == "outside":
+            out[name] = None
             continue
-        seen = store.dataset("contents").to_table(columns=[column[modality]], filter=f"{modality} IS NOT NULL")
-        found = [value for value in seen[column[modality]].unique().to_pylist() if value]
+        seen = store.dataset("contents").to_table(columns=[column], filter=f"{name} IS NOT NULL")
+        found = [value for value in seen[column].unique().to_pylist() if value]
         if len(found) > 1:
             raise BadInput(
-                f"{modality} vectors in {store.uri} come from {len(found)} models ({', '.join(found)}); "
+                f"{name} vectors in {store.uri} come from {len(found)} models ({', '.join(found)}); "
                 "run ingest again with one model over the whole catalogue before the fit"
             )
-        out[modality] = found[0] if found else None
+        out[name] = found[0] if found else None
     return out
 
 

@@ -15,6 +15,7 @@ from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, Phrase
 
 from fuseid.core.config import ClipConfig, Config
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError, TooLarge
+from fuseid.core.modalities import modalities
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
@@ -160,9 +161,12 @@ class Catalog:
         return found.filter(pc.field("content_id") != content_id)[:k].select([*columns, "score"])
 
     def _item_space(self) -> str:
-        order = ("fused", "clip_image", "external", "clip_text", "vlm")
-        champion = self._store.setting("champion")
-        return next(name for name in order if name in self._dims and (name != "fused" or champion))
+        """`fused` once there are IDs, else the vectors that say most: of pictures, then those brought from outside."""
+        if "fused" in self._dims and self._store.setting("champion"):
+            return "fused"
+        rank = {"frames": 0, "outside": 1, "caption": 2, "both": 3}
+        own = modalities(self._dims.keys() - {"fused"})
+        return min(own, key=lambda modality: rank[modality.made_from]).name
 
     def _nearest(self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
         size = self._dims[column]

@@ -8,26 +8,31 @@ import os
 import signal
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
 import ray
 from ray._private import services
+from ray.exceptions import RayTaskError
 
 from fuseid.core.config import Config
 from fuseid.core.signals import SIGNALS
 from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
 from fuseid.pipelines.streams.prefetch import Prefetch
 from fuseid.ray_jobs.flow import Flow
+from fuseid.ray_jobs.pool import cause
 from fuseid.ray_jobs.sizing import Sizes, cluster_sizes
 
 # Blocks that are planned before a decoder is free for them.
 _PLANNED_AHEAD = 4
+# Batches of one part of a source of vectors that wait to be fetched.
+_BATCHES_AHEAD = 2
 
 
 class RayRunner:
@@ -53,6 +58,30 @@ class RayRunner:
         ):
             self._flow.halted = self._halted
             yield from self._flow.run(planned)
+
+    def read(
+        self, function: Callable[..., Iterator[pa.RecordBatch]], parts: Iterable[Any], *arguments: Any
+    ) -> Iterator[pa.RecordBatch]:
+        waiting = iter(parts)
+        running: deque[Any] = deque()
+        connect()
+        remote: Any = ray.remote(function)
+        task = remote.options(num_returns="streaming", _generator_backpressure_num_objects=_BATCHES_AHEAD)
+        most = max(2, int(ray.cluster_resources().get("CPU", 1)))
+        try:
+            while not self._halted:
+                running += (task.remote(part, *arguments) for part in islice(waiting, most - len(running)))
+                if not running:
+                    return
+                for ref in running.popleft():
+                    yield ray.get(ref)
+                    if self._halted:
+                        return
+        except RayTaskError as error:
+            raise cause(error) from None
+        finally:
+            for each in running:
+                ray.cancel(each, force=False)
 
     def _measure(self, config: Config) -> Sizes:
         return self._sizes or cluster_sizes(config.decode.workers, config.run.encoders)

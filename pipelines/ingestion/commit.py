@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,11 +15,11 @@ import pyarrow.compute as pc
 from fuseid.core.errors import FetchFailed, FingerprintMismatch
 from fuseid.core.faults import reached
 from fuseid.core.fingerprints import text_hash
-from fuseid.core.records import MODALITIES
+from fuseid.core.modalities import ENCODED, modalities
 from fuseid.core.schemas import DONE, REJECTED, contents_schema
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.ingestion.fingerprints import StageFingerprints
-from fuseid.pipelines.store.rows import rows_by_id
+from fuseid.pipelines.store.rows import rows_by_id, table_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
 
@@ -55,6 +56,7 @@ class WaveCommitter:
         self._run_id = run_id
         self._fingerprints = fingerprints
         self._fusion = fusion
+        self._rejections = Rejections(store, run_id)
 
     def commit(self, wave: pa.Table, keep_known: bool = False) -> Committed:
         """Rows of items that are neither written nor rejected stay as they are.
@@ -71,60 +73,63 @@ class WaveCommitter:
             good = good.filter(pc.invert(same))
         all_bad = wave.filter(failed)
         bad = self._keep_known_items(all_bad, any_class=keep_known)
-        reached("wave.ready")
-        if good.num_rows:
+
+        def write() -> None:
             self._ensure_columns(good)
-            rows = self._contents_rows(good)
-            self._store.upsert("contents", rows)
-            reached("wave.contents")
-        if bad.num_rows:
-            self._reject(bad)
-            reached("wave.rejected")
-        if good.num_rows:
-            self._forget_rejected(good["content_id"].to_pylist())
-        reached("wave.done")
+            self._store.upsert("contents", self._contents_rows(good))
+
+        self._rejections.commit(good["content_id"], write, bad)
         rejected = Counter(bad["error_class"].to_pylist())
         return Committed(good.num_rows, unchanged, rejected, Counter(all_bad["error_class"].to_pylist()) - rejected)
 
     def _keep_known_items(self, bad: pa.Table, any_class: bool) -> pa.Table:
         """The failed rows without those of known items, whose rows in the store are kept: a failed fetch, which may be
-        transient, never removes a known item; with `any_class` no failure does."""
-        failed = pc.equal(bad["error_class"], FetchFailed.__name__)
-        if any_class:
-            failed = pc.is_valid(bad["error_class"])
-        ids = bad.filter(failed)["content_id"].to_pylist()
-        if not ids or not self._store.has_contents():
+        transient, never removes a known item; no failure removes one with ready-made vectors, which do not come from
+        its media; with `any_class` no failure removes any."""
+        if not bad.num_rows or not self._store.has_contents():
             return bad
-        known = [row["content_id"] for row in rows_by_id(self._store.dataset("contents"), ids, ["content_id"])]
-        return bad.filter(pc.invert(pc.and_(failed, pc.is_in(bad["content_id"], pa.array(known, pa.string())))))
+        ready = [name for name in self._ready_made_columns() if name in self._store.dims()]
+        transient = pc.equal(bad["error_class"], FetchFailed.__name__)
+        ids = (bad if any_class or ready else bad.filter(transient))["content_id"].to_pylist()
+        kept = pc.is_in(bad["content_id"], self._rejections.known(pa.array(ids, pa.string())))
+        if not any_class:
+            kept = pc.and_(kept, transient)
+        if ready and not any_class:
+            where = " OR ".join(f"{name} IS NOT NULL" for name in ready)
+            brought = self._rejections.known(bad["content_id"], where)
+            kept = pc.or_(kept, pc.is_in(bad["content_id"], brought))
+        return bad.filter(pc.invert(kept))
 
     def _ensure_columns(self, good: pa.Table) -> None:
         """Raises FingerprintMismatch for vectors of another size than the database has: the model or file is wrong."""
         dims = self._store.dims()
-        for modality in MODALITIES:
-            sizes = {size for size in pc.list_value_length(good[modality]).unique().to_pylist() if size}
-            want = dims.setdefault(modality, min(sizes)) if sizes else None
+        for name in _VECTORS:
+            sizes = {size for size in pc.list_value_length(good[name]).unique().to_pylist() if size}
+            want = dims.setdefault(name, min(sizes)) if sizes else None
             if sizes and sizes != {want}:
                 found = min(sizes - {want})
                 raise FingerprintMismatch(
-                    f"{modality} vectors of {found} numbers cannot enter {self._store.uri}, "
-                    f"where {modality} has {want}; use the model or file this database began with, or another --db"
+                    f"{name} vectors of {found} numbers cannot enter {self._store.uri}, "
+                    f"where {name} has {want}; use the model this database began with, or another --db"
                 )
         self._store.ensure_vectors(dims)
 
     def _contents_rows(self, good: pa.Table) -> pa.Table:
         dims = self._store.dims()
         rows = good.num_rows
-        vectors = {m: nan_rows(good[m].combine_chunks(), dims[m]) for m in MODALITIES if m in dims}
+        vectors = {name: nan_rows(good[name].combine_chunks(), dims[name]) for name in _VECTORS if name in dims}
         new = self._fingerprints
         columns: dict[str, Any] = {name: good[name] for name in good.schema.names if name in _PLAIN}
-        columns.update({m: to_fixed(v) for m, v in vectors.items()})
+        columns.update({name: to_fixed(vectors_ND) for name, vectors_ND in vectors.items()})
+        ready = self._ready_made(good["content_id"])
+        columns.update(ready)
+        vectors.update({name: nan_rows(ready[name], dims[name]) for name in ready if name in dims})
         columns["attributes"] = pa.array(good["attributes"].to_pylist(), pa.json_())
         columns["caption_hash"] = pa.array([text_hash(text) for text in good["caption"].to_pylist()], pa.string())
         has_media = pc.is_valid(good["media_hash"])
         columns["decode_fp"] = pc.if_else(has_media, pa.scalar(new.decode), pa.scalar(None, pa.string()))
-        columns["clip_fp"] = pa.array([new.clip] * rows, pa.string())
-        columns["vlm_fp"] = pa.array([new.vlm] * rows, pa.string())
+        for column, model in new.models().items():
+            columns[column] = pa.array([model] * rows, pa.string())
         columns["describe_fp"] = pa.array([new.describe] * rows, pa.string())
         columns["run_id"] = pa.array([self._run_id] * rows, pa.string())
         columns["updated_at"] = pa.array([datetime.now(UTC)] * rows, pa.timestamp("us", tz="UTC"))
@@ -140,6 +145,19 @@ class WaveCommitter:
         arrays = [a.combine_chunks() if isinstance(a, pa.ChunkedArray) else a for a in arrays]
         return pa.table(arrays, schema=schema)
 
+    def _ready_made(self, ids: pa.ChunkedArray) -> dict[str, pa.Array]:
+        """The stored ready-made vectors of these items and their fingerprints, which a row of media keeps."""
+        names = self._ready_made_columns()
+        if not names:
+            return {}
+        stored = table_by_id(self._store.dataset("contents"), ids.to_pylist(), ["content_id", *names])
+        at = pc.index_in(ids, value_set=stored["content_id"].combine_chunks()).combine_chunks()
+        return {name: stored[name].combine_chunks().take(at) for name in names}
+
+    def _ready_made_columns(self) -> list[str]:
+        own = [each for each in modalities(self._store.dims().keys() - {"fused"}) if each.made_from == "outside"]
+        return [name for each in own for name in (each.name, each.fingerprint)]
+
     def _ids_kept(self, ids: list[str]) -> dict[str, pa.Array]:
         """The columns of the ID, from the ledger: an edited item keeps its semantic ID, so its new row needs them."""
         champion = self._store.setting("champion")
@@ -154,7 +172,34 @@ class WaveCommitter:
             "tokenizer_id": pa.array([champion if i in kept else None for i in ids], pa.string()),
         }
 
-    def _reject(self, bad: pa.Table) -> None:
+
+_VECTORS = tuple(modality.name for modality in ENCODED)
+_PLAIN = frozenset(DONE.names) - frozenset(_VECTORS) - {"attributes"}
+
+
+class Rejections:
+    """An item is in `contents` or in `rejected`: what a run writes into the one, it deletes from the other."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store = store
+        self._run_id = run_id
+
+    def commit(self, good: pa.ChunkedArray, write: Callable[[], None], bad: pa.Table) -> None:
+        """The commits of a wave, in an order in which a crash loses no item. good: the content_ids of the rows that
+        `write` writes into `contents`. bad: see `reject`."""
+        reached("wave.ready")
+        if len(good):
+            write()
+            reached("wave.contents")
+        if bad.num_rows:
+            self.reject(bad)
+            reached("wave.rejected")
+        if len(good):
+            self.forget(good)
+        reached("wave.done")
+
+    def reject(self, bad: pa.Table) -> None:
+        """bad: failed rows, whose items leave `contents`."""
         ids = bad["content_id"].to_pylist()
         if self._store.has_contents():
             self._store.delete("contents", ids)
@@ -175,7 +220,7 @@ class WaveCommitter:
                 "last_run": self._run_id,
                 "fingerprint": row["item_fp"],
             }
-            for row in bad.drop_columns(["thumbnail", "timestamps"]).to_pylist()
+            for row in bad.select(_OF_REJECTED).to_pylist()
         ]
         self._store.upsert("rejected", pa.Table.from_pylist(rows, schema=REJECTED))
         for row in rows:
@@ -184,13 +229,19 @@ class WaveCommitter:
                 self._run_id, row["content_id"], row["stage"], row["attempts"], row["error_class"], row["message"],
             )  # fmt: skip
 
-    def _forget_rejected(self, ids: list[str]) -> None:
-        if self._store.dataset("rejected").count_rows():
-            found = [row["content_id"] for row in rows_by_id(self._store.dataset("rejected"), ids, ["content_id"])]
-            self._store.delete("rejected", found)
+    def forget(self, ids: pa.ChunkedArray) -> None:
+        """ids: of items that are in `contents` now."""
+        for batch in self._store.dataset("rejected").to_batches(columns=["content_id"]):
+            found = batch["content_id"].filter(pc.is_in(batch["content_id"], value_set=ids.combine_chunks()))
+            self._store.delete("rejected", found.to_pylist())
+
+    def known(self, ids: pa.Array | pa.ChunkedArray, where: str = "") -> pa.Array:
+        """Those of the items that are in `contents` and fulfil a condition."""
+        found = table_by_id(self._store.dataset("contents"), ids.to_pylist(), ["content_id"], where)
+        return found["content_id"].combine_chunks()
 
 
-_PLAIN = frozenset(DONE.names) - frozenset(MODALITIES) - {"attributes"}
+_OF_REJECTED = ["content_id", "uri", "error_stage", "error_class", "error_message", "attempts", "item_fp"]
 
 
 def reconcile(store: Store) -> int:

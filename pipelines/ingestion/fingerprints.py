@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fuseid.core.config import Config
 from fuseid.core.fingerprints import fingerprint
+from fuseid.core.modalities import ENCODED
 from fuseid.encoders.model_identity import clip_fingerprint, describe_fingerprint, vlm_fingerprint
 from fuseid.encoders.vlm_reading import reading_of
 
@@ -23,9 +24,14 @@ class StageFingerprints:
     describe: str | None = None
     vlm_reads_caption: bool = False
 
+    def models(self) -> dict[str, str | None]:
+        """The fingerprint of each model, by its column of `contents`."""
+        return {"clip_fp": self.clip, "vlm_fp": self.vlm}
+
     def encoders(self) -> dict[str, str | None]:
-        """For each modality, the fingerprint of the encoder that makes its vectors."""
-        return {"clip_image": self.clip, "clip_text": self.clip, "vlm": self.vlm, "external": None}
+        """For each modality that is encoded, the fingerprint of the model that makes its vectors."""
+        models = self.models()
+        return {modality.name: models[modality.fingerprint] for modality in ENCODED}
 
 
 def stage_fingerprints(config: Config) -> StageFingerprints:

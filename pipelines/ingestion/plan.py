@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import islice
 from typing import Any
 
@@ -16,17 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.config import Config
-from fuseid.core.errors import BadInput, BadVector, FetchFailed, ItemError
+from fuseid.core.errors import FetchFailed, ItemError
 from fuseid.core.fingerprints import fingerprint, text_hash
-from fuseid.core.records import MODALITIES
-from fuseid.core.schemas import WORK
+from fuseid.core.modalities import ENCODED
+from fuseid.core.schemas import ONLY_VECTORS, WORK
 from fuseid.encoders.captions import normalise_caption
 from fuseid.pipelines.files.access import UNVERSIONED, AccessPolicy, Location
 from fuseid.pipelines.files.fetcher import Fetcher
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.fingerprints import StageFingerprints
 from fuseid.pipelines.ingestion.steps import fail
-from fuseid.pipelines.sources.item import VIDEO_SUFFIXES, Source, SourceItem, is_usable_vector
+from fuseid.pipelines.sources.item import VIDEO_SUFFIXES, Source, SourceItem
 from fuseid.pipelines.store.rows import rows_by_id, table_by_id
 from fuseid.pipelines.store.store import Store
 
@@ -34,15 +34,14 @@ from fuseid.pipelines.store.store import Store
 COUNTS = ("listed", "unchanged", "missing_kept", "rejected_before", "planned")
 # How many items are looked up in the store at a time.
 _LOOKUP = 4096
-_READY = "vector="
 _STATE = (
     "content_id", "kind", "uri", "attributes", "source_stat", "caption_hash",
-    "decode_fp", "clip_fp", "vlm_fp", "describe_fp",
+    "decode_fp", *dict.fromkeys(modality.fingerprint for modality in ENCODED), "describe_fp",
 )  # fmt: skip
 _FACTS = ("thumbnail", "media_hash", "decoder", "width", "height", "duration", "timestamps")
 # Columns computed from an item's frames; the VLM's vector also from its caption, if there are no frames or the prompt
 # reads the caption.
-_FROM_FRAMES = ("clip_image", "vlm", "vlm_caption", "vlm_tags")
+_FROM_FRAMES = (*(modality.name for modality in ENCODED if modality.from_frames), "vlm_caption", "vlm_tags")
 
 
 @dataclass(slots=True)
@@ -56,17 +55,13 @@ class _Look:
 
 @dataclass
 class Plan:
-    """Iterate `work()` once; the counts are complete when it ends.
-
-    go_on: called from time to time; once it returns False, nothing more is planned.
-    """
+    """Iterate `work()` once; the counts are complete when it ends."""
 
     store: Store
     source: Source
     config: Config
     fingerprints: StageFingerprints
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
-    go_on: Callable[[], bool] = lambda: True
     rejected_before: Failures = field(default_factory=Failures)
     # Known items whose media have to be fetched to see whether they changed: `items`, their `bytes`, those `unsized`.
     to_compare: Counter[str] = field(default_factory=Counter)
@@ -93,9 +88,13 @@ class Plan:
         """How many of the items listed so far need no work."""
         return sum(self.counts[name] for name in ("unchanged", "rejected_before", "missing_kept"))
 
-    def work(self) -> Iterator[pa.RecordBatch]:
+    def work(self, go_on: Callable[[], bool] = lambda: True) -> Iterator[pa.RecordBatch]:
         """WORK batches of the items that need work, at most `run.block_rows` rows each. A video counts as its number of
-        frames, and may be larger by itself. With one frame more, an encoder would run another pass, mostly padding."""
+        frames, and may be larger by itself. With one frame more, an encoder would run another pass, mostly padding.
+
+        go_on: called from time to time; once it returns False, nothing more is planned.
+        """
+        self._go_on = go_on
         rows: list[dict[str, Any]] = []
         weight = 0
         for row in self._rows():
@@ -121,7 +120,7 @@ class Plan:
     def _planned(self, fetcher: Fetcher, reader: Executor) -> Iterator[dict[str, Any]]:
         items = iter(self.source)
         policy = AccessPolicy(self.source.base, self.config.source)
-        while self.go_on() and (chunk := list(islice(items, _LOOKUP))):
+        while self._go_on() and (chunk := list(islice(items, _LOOKUP))):
             self.counts["listed"] += len(chunk)
             coming = reader.submit(self._stored, [item.content_id for item in chunk])
             looked = self._looked_at(chunk, policy, fetcher)
@@ -158,7 +157,7 @@ class Plan:
                 changed.append((row, keep))
             self._carry_over(changed)
             for row, _ in changed:
-                if not self.go_on():
+                if not self._go_on():
                     return
                 yield row
 
@@ -178,11 +177,7 @@ class Plan:
             try:
                 if item.problem is not None:
                     raise item.problem
-                for modality, vector in (item.vectors or {}).items():
-                    if not is_usable_vector(vector):
-                        raise BadVector(f"{modality} vector is zero or not finite")
-                    look.stat = _READY + hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
-                if item.uri is not None and item.vectors is None:
+                if item.uri is not None:
                     look.location = policy.locate(item.uri)
             except ItemError as error:
                 look.problem = error
@@ -197,7 +192,7 @@ class Plan:
         """Whether each item is in the store exactly as listed, encoded by the same models. A vectorised fast path of
         `_compare`, which must agree that these items need no work."""
         new = self.fingerprints
-        models = pc.and_(_is(stored["clip_fp"], new.clip), _is(stored["vlm_fp"], new.vlm))
+        models = reduce(pc.and_, [_is(stored[column], model) for column, model in new.models().items()])
         if new.describe is not None:
             models = pc.and_(models, _is(stored["describe_fp"], new.describe))
         models = pc.and_(models, pc.or_(pc.is_null(stored["uri"]), _is(stored["decode_fp"], new.decode)))
@@ -208,7 +203,6 @@ class Plan:
             and (stat == look.stat and (stat is not None or uri is None) and not _is_unversioned(stat))
             and item.kind in (None, kind)
             and look.problem is None
-            and item.vectors is None
             and known is not None
             and _same_json(attributes, item.attributes)
             and caption_hash == self._caption_hash(item.caption)
@@ -228,9 +222,7 @@ class Plan:
             path=None if look.location is None else str(look.location), source_stat=look.stat,
             want_media=False, want_text=False, skip_if_same=False,
         )  # fmt: skip
-        if look.problem is None:
-            row.update(item.vectors or {})
-        else:
+        if look.problem is not None:
             fail(row, "source", look.problem)
         row["item_fp"] = self._fingerprint(row)
         return row
@@ -257,32 +249,32 @@ class Plan:
         """
         new = self.fingerprints
         has_media = row["path"] is not None
-        if stored is None or row["error_class"]:
+        if (
+            stored is None
+            or row["error_class"]
+            # The first listing of an item that has only ready-made vectors; or from text to media or back: nothing that
+            # decoders and encoders made stays valid.
+            or (stored["source_stat"] or "").startswith(ONLY_VECTORS)
+            or (stored["uri"] is not None) != (row["uri"] is not None)
+        ):
             row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None
             return []
-        ready = (stored["source_stat"] or "").startswith(_READY)
-        if ready != (row["external"] is not None):
-            here, there = ("with a ready-made vector", "from a manifest")[:: 1 if ready else -1]
-            raise BadInput(
-                f"{row['content_id']!r} is in {self.store.uri} {here} and cannot also come {there}; use another --db"
-            )
-        if (stored["uri"] is not None) != (row["uri"] is not None):
-            # From text to media or back: nothing that is stored stays valid.
-            row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None
-            return []
-        same_clip, same_vlm = stored["clip_fp"] == new.clip, stored["vlm_fp"] == new.vlm
         same_look = stored["uri"] == row["uri"] and stored["source_stat"] == row["source_stat"]
         same_media = same_look and not _is_unversioned(row["source_stat"])
         same_decode = stored["decode_fp"] == new.decode or not has_media
         same_text = stored["caption_hash"] == self._caption_hash(row["caption"])
         same_facts = _same_json(stored["attributes"], row["attributes"]) and row["kind"] in (None, stored["kind"])
-        if row["external"] is not None:
-            return None if same_media and same_text and same_facts else []
-        kept = []
-        if same_clip:
-            kept += ["clip_image"] * has_media + ["clip_text"] * same_text
-        if same_vlm and (same_text or (has_media and not new.vlm_reads_caption)):
-            kept.append("vlm")
+        models = new.models()
+        same_source = {
+            "frames": has_media,
+            "caption": same_text,
+            "both": same_text or (has_media and not new.vlm_reads_caption),
+        }
+        kept = [
+            modality.name
+            for modality in ENCODED
+            if stored[modality.fingerprint] == models[modality.fingerprint] and same_source[modality.made_from]
+        ]
         # If descriptions are switched off, earlier ones are kept.
         if has_media and new.describe in (None, stored["describe_fp"]):
             kept += ["vlm_caption", "vlm_tags"]
@@ -326,7 +318,8 @@ class Plan:
         if not by_id:
             return
         dims = self.store.dims()
-        columns = ["content_id", *_FACTS, "vlm_caption", "vlm_tags", *(m for m in MODALITIES if m in dims)]
+        vectors = (modality.name for modality in ENCODED if modality.name in dims)
+        columns = ["content_id", *_FACTS, "vlm_caption", "vlm_tags", *vectors]
         for stored in rows_by_id(self.store.dataset("contents"), list(by_id), columns):
             row, keep = by_id[stored["content_id"]]
             row.update({name: stored.get(name) for name in keep})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -21,6 +21,11 @@ class Runner(Protocol):
     name: str
 
     def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]: ...
+
+    def read(
+        self, function: Callable[..., Iterator[pa.RecordBatch]], parts: Iterable[Any], *arguments: Any
+    ) -> Iterator[pa.RecordBatch]:
+        """Yields the batches of function(part, *arguments) for each part, in order."""
 
     def halt(self) -> None:
         """Called from another thread: the stream ends soon, and unfinished batches are dropped."""
@@ -47,6 +52,12 @@ class LocalRunner:
         finally:
             decode.close()
             threads.shutdown(wait=True)
+
+    def read(
+        self, function: Callable[..., Iterator[pa.RecordBatch]], parts: Iterable[Any], *arguments: Any
+    ) -> Iterator[pa.RecordBatch]:
+        for part in parts:
+            yield from function(part, *arguments)
 
     def halt(self) -> None:
         if self._decode is not None:

@@ -79,7 +79,7 @@ class DecodeStep:
             if row["kind"] not in (None, *KINDS):
                 raise Unrecognised(f"kind {row['kind']!r} is not one of {', '.join(KINDS)}")
             if row["path"] is None:
-                if row["caption"] is None and row["external"] is None:
+                if row["caption"] is None:
                     raise EmptyItem("the item has neither media nor caption")
                 row["kind"] = row["kind"] or "text"
                 return False

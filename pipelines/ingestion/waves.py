@@ -3,24 +3,78 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.config import RunConfig, allowed
+from fuseid.core.config import Config, RunConfig, allowed
 from fuseid.core.errors import FetchFailed, TooManyRejected
 from fuseid.core.memory import trimmed_memory
-from fuseid.pipelines.ingestion.commit import WaveCommitter
+from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.ingestion.commit import Committed
 from fuseid.pipelines.ingestion.failures import Failures
-from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.jobs.runs import Run
+from fuseid.pipelines.sources.key_set import KeySet
 from fuseid.pipelines.store.messages import command
+from fuseid.pipelines.store.store import Store
 
 # A share of failed items is judged only from so many items on.
 _ENOUGH = 100
 # Lance's merge fails with more than 300 MB of memory; a row grows before it is merged, by its fused vector.
 _WAVE_BYTES = 128 << 20
+
+
+class Planned(Protocol):
+    """counts: see `plan.COUNTS`. passed: how many items listed so far need no work."""
+
+    store: Store
+    counts: dict[str, int]
+    rejected_before: Failures
+
+    @property
+    def passed(self) -> int: ...
+
+
+class Committer(Protocol):
+    def commit(self, wave: pa.Table, keep_known: bool = False) -> Committed:
+        """keep_known: a rejection never removes a row of `contents`."""
+
+
+class Intake(Protocol):
+    """What differs between sources of media and of ready-made vectors. `plan` and `committer` are there once it began.
+
+    config: as the run uses it. keys: all content_ids of the source. wave_rows: how many rows a commit has. stages: of
+    its batches, each with a column `seconds_STAGE`.
+    """
+
+    config: Config
+    keys: KeySet
+    wave_rows: int
+    stages: tuple[str, ...]
+
+    @property
+    def plan(self) -> Planned: ...
+
+    @property
+    def committer(self) -> Committer: ...
+
+    def begin(self, store: Store, run: Run, fusion: Fusion | None) -> None:
+        """To be called under the lease. Raises what makes the source unfit for this database."""
+
+    def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
+        """The batches to commit. go_on: called from time to time; once it returns False, nothing more is planned."""
+
+    def committed(self, waves: int) -> None:
+        """Called after each commit with the number of commits so far."""
+
+    def end(self, run: Run) -> None:
+        """Called after the last wave; adds notes to the run."""
+
+    def hint(self) -> str | None:
+        """A possible cause, for the message if too many items fail."""
 
 
 class Waves:
@@ -30,23 +84,14 @@ class Waves:
     store knows.
     """
 
-    def __init__(
-        self,
-        committer: WaveCommitter,
-        config: RunConfig,
-        run: Run,
-        plan: Plan,
-        committed: Callable[[int], None],
-        hint: str | None = None,
-    ) -> None:
-        """plan: the plan of the batches. committed: called after each commit with the number of commits so far. hint: a
-        possible cause, for the message if too many items fail."""
-        self._committer = committer
+    def __init__(self, intake: Intake, config: RunConfig, run: Run, committed: Callable[[int], None]) -> None:
+        """intake: has begun. committed: called after each commit with the number of commits so far."""
+        self._intake = intake
+        self._committer = intake.committer
         self._config = config
         self._run = run
-        self._plan = plan
+        self._plan = intake.plan
         self._committed = committed
-        self._hint = f" ({hint})" if hint else ""
         self._buffer: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
         self._waves = 0
@@ -56,14 +101,14 @@ class Waves:
         self._failures = Failures()
         self._unread = 0
         run.counts |= dict.fromkeys(("committed", "rejected"), 0)
-        run.seconds |= dict.fromkeys(("decode", "encode", "commit"), 0.0)
+        run.seconds |= dict.fromkeys((*intake.stages, "commit"), 0.0)
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Raises TooManyRejected, after it has committed the good rows."""
         self._buffer.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
-        for stage in ("decode", "encode"):
+        for stage in self._intake.stages:
             self._run.seconds[stage] += pc.sum(batch[f"seconds_{stage}"]).as_py() or 0.0
         self._seen += batch.num_rows
         failed = batch.select(["error_class", "content_id", "error_message"]).filter(pc.is_valid(batch["error_class"]))
@@ -73,7 +118,7 @@ class Waves:
 
     def commit_if_due(self) -> None:
         late = time.perf_counter() - self._last > self._config.wave_seconds
-        if self._rows >= self._config.wave_rows or self._bytes >= _WAVE_BYTES or late:
+        if self._rows >= self._intake.wave_rows or self._bytes >= _WAVE_BYTES or late:
             self.commit()
 
     def commit(self, going_wrong: bool = False) -> None:
@@ -107,9 +152,13 @@ class Waves:
         failures = self._failures + self._plan.rejected_before
         if failures.count and self._all_failed:
             raise TooManyRejected(
-                f"all {failures.count} items were rejected, most often as {failures.commonest()}{self._hint}. "
+                f"all {failures.count} items were rejected, most often as {failures.commonest()}{self._hint()}. "
                 f"{self._remedy(failures.count - self.kept)}; --max-rejected 100% allows it"
             )
+
+    def _hint(self) -> str:
+        hint = self._intake.hint()
+        return f" ({hint})" if hint else ""
 
     def _remedy(self, listed: int) -> str:
         """What to do about items that failed. listed: how many of them are in the table `rejected`."""
@@ -142,6 +191,6 @@ class Waves:
         self.commit(going_wrong=True)
         raise TooManyRejected(
             f"{failed} of {self._seen} items failed, more than run.max_rejected allows ({limit}), most often as "
-            f"{self._failures.commonest()}{self._hint}. What is good was kept. "
+            f"{self._failures.commonest()}{self._hint()}. What is good was kept. "
             f"{self._remedy(self._failures.count - self.kept)}"
         )

@@ -57,7 +57,14 @@ class Run:
         committed, assigned = self.counts.get("committed", 0), self.counts.get("assigned", 0)
         finished = committed + self.counts.get("rejected", 0)
         total = self.counts.get("listed", assigned)
-        items = {"decode": finished, "encode": committed, "commit": finished, "assign": assigned, "total": total}
+        items = {
+            "decode": finished,
+            "encode": committed,
+            "read": total,
+            "commit": finished,
+            "assign": assigned,
+            "total": total,
+        }
         rows = []
         for stage in sorted(self.seconds, key=lambda name: name == "total"):
             seconds, count = self.seconds[stage], items.get(stage, 0)
@@ -101,6 +108,7 @@ def writing_job(store: Store, job: str, config: Config, source: str | None = Non
         Lease(store, config.run.lease_seconds),
         recorded(store, job, config, source) as run,
     ):
+        store.check_current()
         check_integrity(store)
         yield run
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any, Protocol
 
-import numpy as np
-
 from fuseid.core.errors import BadInput, ItemError
 from fuseid.core.text import storable
 
 IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp"])
 VIDEO_SUFFIXES = frozenset([".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".ogv"])
+MANIFEST_COLUMNS = ("content_id", "uri", "caption", "kind", "attributes")
 # Far more than any caption needs; a larger sidecar is not read.
 SIDECAR_BYTES = 16 << 20
 
@@ -31,14 +30,13 @@ shortened = _shown.repr
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
-    """One item of a source. `vectors`: ready-made ones by modality; `problem`: why the item is to be rejected."""
+    """One item of a source. `problem`: why the item is to be rejected."""
 
     content_id: str
     uri: str | None = None
     caption: str | None = None
     kind: str | None = None
     attributes: str = "{}"
-    vectors: dict[str, np.ndarray] | None = None
     problem: ItemError | None = None
 
 
@@ -137,12 +135,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def is_usable_vector(vector: np.ndarray) -> bool:
-    """Finite and not zero."""
-    return (
-        bool(np.isfinite(vector).all())
-        and math.isfinite(float(np.square(vector, dtype=np.float64).sum()))
-        and bool(vector.any())
-    )

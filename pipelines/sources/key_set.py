@@ -1,77 +1,53 @@
-"""A set of keys on disk, in hash partitions: finds a key that occurs twice, and keys that are not in the set."""
+"""The set of all content_ids of a source, on disk: finds one that occurs twice, and ids that are not in the set."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-_SPILL_BYTES = 1 << 20
-_KEY_BYTES = 16
+from fuseid.pipelines.streams.key_table import KeyTable
+
+_CHUNK = 1 << 14
 
 
 class KeySet:
-    """The content_ids of a source, as 16-byte hashes in sorted partitions on disk: memory does not grow with them."""
+    """Memory does not grow with the ids."""
 
-    def __init__(self, scratch: Path, partitions: int = 64) -> None:
-        self.count = 0
-        self._partitions = partitions
-        self._scratch = scratch
-        self._sorted: dict[int, np.ndarray] = {}
+    def __init__(self, scratch: Path) -> None:
+        self._table = KeyTable(scratch, "ids")
+        self._twice: np.ndarray | None = None
 
-    def gather(self, content_ids: Iterable[str]) -> bytes | None:
-        """Adds all keys. Returns the digest of one that occurs twice, or None."""
-        buffers = [bytearray() for _ in range(self._partitions)]
-        for content_id in content_ids:
-            key = digest(content_id)
-            buffer = buffers[key[0] % self._partitions]
-            buffer += key
-            self.count += 1
-            if len(buffer) >= _SPILL_BYTES:
-                self._spill(key[0] % self._partitions, buffer)
-        for index, buffer in enumerate(buffers):
-            self._spill(index, buffer)
-            keys = np.sort(np.fromfile(self._file(index), dtype=f"S{_KEY_BYTES}"))
-            twice = keys[1:][keys[1:] == keys[:-1]]
-            if len(twice):
-                # numpy's S type drops trailing zero bytes.
-                return bytes(twice[0]).ljust(_KEY_BYTES, b"\0")
-            keys.tofile(self._file(index))
-        return None
+    @property
+    def count(self) -> int:
+        return self._table.count
+
+    def gather(self, content_ids: Iterable[pa.Array]) -> bool:
+        """Adds all ids. Returns whether one of them occurs twice."""
+        for ids in content_ids:
+            self._table.add(ids)
+        self._twice = self._table.close()
+        return self._twice is not None
+
+    def twice(self, content_ids: Iterable[pa.Array]) -> str:
+        """The id that occurs twice. content_ids: those that were gathered."""
+        for ids in content_ids:
+            same = (self._table.hash(ids) == self._twice[:, None]).all(0) if self._twice is not None else ()
+            if np.any(same):
+                return ids[int(np.flatnonzero(same)[0])].as_py()
+        raise ValueError("no id occurs twice")
 
     def missing(self, content_ids: Sequence[str]) -> list[str]:
         """Those ids that are not in the set."""
-        by_partition: dict[int, list[str]] = {}
-        for content_id in content_ids:
-            by_partition.setdefault(digest(content_id)[0] % self._partitions, []).append(content_id)
-        missing: list[str] = []
-        for index, ids in by_partition.items():
-            keys = self._partition(index)
-            wanted = np.array([digest(content_id) for content_id in ids], dtype=keys.dtype)
-            places = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-            found = keys[places] == wanted if len(keys) else np.zeros(len(wanted), bool)
-            missing += [content_id for content_id, is_there in zip(ids, found, strict=True) if not is_there]
-        return missing
-
-    def _partition(self, index: int) -> np.ndarray:
-        """The sorted keys of a partition, memory-mapped: the pages that a look-up needs are read by the page cache."""
-        if index not in self._sorted:
-            path = self._file(index)
-            dtype = np.dtype(f"S{_KEY_BYTES}")
-            empty = path.stat().st_size == 0
-            self._sorted[index] = np.empty(0, dtype) if empty else np.memmap(path, dtype=dtype, mode="r")
-        return self._sorted[index]
-
-    def _spill(self, index: int, buffer: bytearray) -> None:
-        with self._file(index).open("ab") as file:
-            file.write(buffer)
-        buffer.clear()
-
-    def _file(self, index: int) -> Path:
-        return self._scratch / f"keys-{index}"
+        found, _ = self._table.find(pa.array(content_ids, pa.string()))
+        return [content_id for content_id, there in zip(content_ids, found.tolist(), strict=True) if not there]
 
 
-def digest(content_id: str) -> bytes:
-    return hashlib.blake2b(content_id.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest()
+def id_arrays(content_ids: Iterable[str]) -> Iterable[pa.Array]:
+    """Ids in Arrow arrays."""
+    ids = iter(content_ids)
+    while chunk := list(islice(ids, _CHUNK)):
+        yield pa.array(chunk, pa.string())

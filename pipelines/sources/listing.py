@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from fuseid.core import errors
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.sources.item import Source, SourceItem
-from fuseid.pipelines.sources.key_set import KeySet, digest
+from fuseid.pipelines.sources.key_set import KeySet, id_arrays
 
 _BATCH = 4096
 _TEXTS = ("content_id", "uri", "caption", "kind", "attributes", "problem")
@@ -20,50 +20,56 @@ _SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS])
 
 
 class Listing:
-    """The items of a source. Each iteration gives the same items, even if the source changes meanwhile.
+    """The items of a source. Each iteration gives the same items, even if the source changes meanwhile."""
 
-    Ready-made vectors are not copied: a source that has them is read again in each iteration.
-    """
-
-    def __init__(self, source: Source, scratch: Path, partitions: int = 64, expect_rows: int | None = None) -> None:
+    def __init__(self, source: Source, scratch: Path, expect_rows: int | None = None) -> None:
         """Raises BadInput for a source that cannot be read, that lists no items or not as many as expected, or one
         content_id twice."""
         shown = getattr(source, "path", source)
         self.base = source.base
-        self.keys = KeySet(scratch, partitions)
         self._file = scratch / "listing.arrow"
-        self._source: Source | None = None
-        twice = self.keys.gather(item.content_id for item in self._spooled(source))
-        if self.keys.count == 0:
-            raise BadInput(f"{shown} lists no items")
-        if expect_rows not in (None, self.keys.count):
-            raise BadInput(
-                f"{shown} lists {self.keys.count} items, not the {expect_rows} that source.expect_rows "
-                "(--expect-rows) asks for; nothing was changed"
-            )
-        if twice is not None:
-            name = next(item.content_id for item in self if digest(item.content_id) == twice)
-            remedy = getattr(source, "duplicate_remedy", "ids must be unique")
-            raise BadInput(f"content_id {name!r} occurs more than once in {shown}; {remedy}")
+        remedy = getattr(source, "duplicate_remedy", "ids must be unique")
+        self.keys = unique_keys(self._spooled(source), self._ids, scratch, shown, expect_rows, remedy)
 
     def __iter__(self) -> Iterator[SourceItem]:
-        if self._source is not None:
-            yield from self._source
-            return
         with pa.OSFile(str(self._file)) as file, pa.ipc.open_stream(file) as stream:
             for batch in stream:
                 yield from map(_item, *(column.to_pylist() for column in batch.columns))
 
-    def _spooled(self, source: Source) -> Iterator[SourceItem]:
+    def _ids(self) -> Iterable[pa.Array]:
+        return id_arrays(item.content_id for item in self)
+
+    def _spooled(self, source: Source) -> Iterator[pa.Array]:
+        """Writes the items into the file -> their content_ids."""
         items = iter(source)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with pa.OSFile(str(self._file), "wb") as file, pa.ipc.new_stream(file, _SCHEMA, options=options) as stream:
             while chunk := list(islice(items, _BATCH)):
-                if self._source is None and any(item.vectors is not None for item in chunk):
-                    self._source = source
-                if self._source is None:
-                    stream.write_batch(_batch(chunk))
-                yield from chunk
+                batch = _batch(chunk)
+                stream.write_batch(batch)
+                yield batch["content_id"]
+
+
+def unique_keys(
+    ids: Iterable[pa.Array], again: Callable[[], Iterable[pa.Array]], scratch: Path, shown: object,
+    expect_rows: int | None = None, remedy: str = "ids must be unique",
+) -> KeySet:  # fmt: skip
+    """The set of the content_ids of a source. again: lists them once more, to name one that occurs twice.
+
+    Raises BadInput for no ids, for another number than expected, and for one that occurs twice.
+    """
+    keys = KeySet(scratch)
+    is_twice = keys.gather(ids)
+    if keys.count == 0:
+        raise BadInput(f"{shown} lists no items")
+    if expect_rows not in (None, keys.count):
+        raise BadInput(
+            f"{shown} lists {keys.count} items, not the {expect_rows} that source.expect_rows (--expect-rows) asks "
+            "for; nothing was changed"
+        )
+    if is_twice:
+        raise BadInput(f"content_id {keys.twice(again())!r} occurs more than once in {shown}; {remedy}")
+    return keys
 
 
 def _batch(items: Sequence[SourceItem]) -> pa.RecordBatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from bisect import bisect_right
@@ -18,6 +19,7 @@ from fuseid.core.errors import BadField, BadInput
 from fuseid.core.text import storable
 from fuseid.pipelines.files.remote_uri import RemoteUri
 from fuseid.pipelines.sources.item import (
+    MANIFEST_COLUMNS,
     SIDECAR_BYTES,
     SourceItem,
     attributes_field,
@@ -26,9 +28,7 @@ from fuseid.pipelines.sources.item import (
     unchanging,
     without_surrogates,
 )
-from fuseid.pipelines.sources.key_set import digest
 
-COLUMNS = ("content_id", "uri", "caption", "kind", "attributes")
 SUFFIXES = (".parquet", ".jsonl", ".csv")
 # Python refuses to make an int of many more digits; such numbers stay text.
 _DIGITS = 4000
@@ -63,7 +63,7 @@ class Manifest:
     def line_within_text(self, content_id: str) -> int | None:
         """After iteration: the line within a quoted field of a CSV that would be this item's row if the quote before it
         were missing; None if there is no such line."""
-        return self._within_text.get(digest(content_id))
+        return self._within_text.get(_digest(content_id))
 
     def __iter__(self) -> Iterator[SourceItem]:
         read = {".parquet": self._parquet, ".jsonl": self._jsonl, ".csv": self._csv}[self._file.suffix]
@@ -104,13 +104,13 @@ class Manifest:
         if "content_id" not in names or not {"uri", "caption"} & set(names):
             missing = "content_id" if "content_id" not in names else "uri or caption"
             raise BadInput(f"{self.path} has no column {missing}; it has {', '.join(names) or 'none'}")
-        self.ignored = tuple(name for name in names if name not in COLUMNS)
+        self.ignored = tuple(name for name in names if name not in MANIFEST_COLUMNS)
 
     def _parquet(self) -> Iterator[tuple[None, Row]]:
         file = pq.ParquetFile(self._file)
         names = file.schema_arrow.names
         self._check_columns(names)
-        for batch in file.iter_batches(batch_size=4096, columns=[name for name in COLUMNS if name in names]):
+        for batch in file.iter_batches(batch_size=4096, columns=[name for name in MANIFEST_COLUMNS if name in names]):
             for row in rows_of(batch):
                 yield None, row
 
@@ -171,7 +171,11 @@ class Manifest:
         for number, line in enumerate(record[1:], first + 1):
             if line.count(",") == len(names) - 1 and len(self._within_text) < _MOST_WITHIN_TEXT:
                 content_id = line.split(",")[names.index("content_id")].strip('"\r\n')
-                self._within_text[digest(storable(content_id))] = number
+                self._within_text[_digest(storable(content_id))] = number
+
+
+def _digest(content_id: str) -> bytes:
+    return hashlib.blake2b(content_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class _Unreadable:

@@ -64,6 +64,40 @@ def _folder(path: Path, config: SourceConfig) -> Source:
     return WebDataset(shards, path.resolve(), config, str(path))
 
 
+def files_of(text: str, suffixes: tuple[str, ...], config: SourceConfig, what: str) -> tuple[Path | str, list[str]]:
+    """The files of one suffix that a path, folder, pattern or uri names, sorted, and the folder or uri they lie in.
+
+    what: what a message calls the files. Raises BadInput for no such file, for files of several suffixes or another
+    one, and for a missing `_SUCCESS` if `source.require_success` is set.
+    """
+    base: Path | str
+    if "://" in text:
+        uris = _remote_uris(text, [f"*{suffix}" for suffix in suffixes], config)
+        check_success((uri.folder for uri in uris), config)
+        base, files = str(_common_folder(uris)) if uris else text, list(map(str, uris))
+    else:
+        files = _named(text, suffixes)
+        check_success((Path(file).parent for file in files), config)
+        base = Path(os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files] or ["/"]))
+    if not files:
+        raise BadInput(f"no such files: {text}; {what}")
+    found = {os.path.splitext(file)[1] for file in files}
+    if len(found) > 1 or not found <= {*suffixes}:
+        raise BadInput(f"{text} names files of {' and '.join(sorted(found))}; {what}, all of one kind")
+    return base, files
+
+
+def _named(text: str, suffixes: tuple[str, ...]) -> list[str]:
+    if Path(text).is_dir():
+        hidden = ("_", ".")  # as Spark marks what is no data
+        names = [name for name in _names(text) if name.endswith(suffixes) and not name.startswith(hidden)]
+        return sorted(os.path.join(text, name) for name in names)
+    if Path(text).exists() or not re.search(r"[{*?\[]", text):
+        return [text] if Path(text).is_file() else []
+    spelled = list(braces(text))
+    return [path for each in spelled for path in (sorted(_matching(each)) if glob.has_magic(each) else [each])]
+
+
 def _local_shards(pattern: str, config: SourceConfig) -> Source:
     paths: list[str] = []
     for text in braces(pattern):
@@ -105,13 +139,25 @@ def _open_remote(text: str, config: SourceConfig) -> Source:
     if len(uris) == 1 and last.endswith(SUFFIXES):
         check_success([uris[0].folder], config)
         return _remote_manifest(uris[0], config)
-    if uris[0].is_http and re.search(r"[*\[]", last):
-        raise BadInput(f"{text}: a web server does not list its files; name them, as in {{00000..00012}}.tar")
-    if not uris[0].is_http and (not last or glob.has_magic(last)):
-        uris = [uri for pattern in uris for uri in _listed_shards(pattern, config)]
+    uris = _listed(text, uris, ["*.tar"], config)
     _check_shards(text, [uri.path for uri in uris])
     check_success((uri.folder for uri in uris), config)
     return WebDataset([str(uri) for uri in uris], str(_common_folder(uris)), config, text)
+
+
+def _remote_uris(text: str, names: list[str], config: SourceConfig) -> list[RemoteUri]:
+    uris = [_remote(text, spelled, config) for spelled in braces(text)]
+    return _listed(text, uris, names, config)
+
+
+def _listed(text: str, uris: list[RemoteUri], names: list[str], config: SourceConfig) -> list[RemoteUri]:
+    """The uris, with folders and patterns replaced by the files in them. names: patterns of the files of a folder."""
+    last = uris[0].path.rpartition("/")[2]
+    if uris[0].is_http and re.search(r"[*\[]", last):
+        raise BadInput(f"{text}: a web server does not list its files; name them, as in {{00000..00012}}.tar")
+    if uris[0].is_http or (last and not glob.has_magic(last)):
+        return uris
+    return [uri for pattern in uris for uri in _listed_files(pattern, names, config)]
 
 
 def _common_folder(uris: list[RemoteUri]) -> RemoteUri:
@@ -151,17 +197,18 @@ def _remote_manifest(uri: RemoteUri, config: SourceConfig) -> Manifest:
     return manifest
 
 
-def _listed_shards(pattern: RemoteUri, config: SourceConfig) -> list[RemoteUri]:
+def _listed_files(pattern: RemoteUri, files: list[str], config: SourceConfig) -> list[RemoteUri]:
     from fuseid.pipelines.files.filesystems import Remote
 
-    wanted = pattern.path.rpartition("/")[2] or "*.tar"
+    last = pattern.path.rpartition("/")[2]
+    wanted = [last] if last else files
     folder = pattern.folder
     try:
         with Remote(config) as remote:
             names = remote.names(folder)
     except ItemError as error:
         raise BadInput(f"cannot list {folder}: {error}") from None
-    return [parse_remote(f"{folder}{name}") for name in names if fnmatchcase(name, wanted)]
+    return [parse_remote(f"{folder}{name}") for name in names if any(fnmatchcase(name, each) for each in wanted)]
 
 
 def _check_shards(shown: str, paths: list[str]) -> None:

@@ -1,102 +1,165 @@
-"""Ready-made vectors, which are used from fusion on: nothing is decoded or encoded for them."""
+"""Ready-made vectors: made elsewhere, brought by content_id, and used from fusion on; nothing is decoded or encoded."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput, BadVector
-from fuseid.pipelines.sources.item import SourceItem, unchanging
-from fuseid.pipelines.sources.manifest import COLUMNS, Manifest, rows_of
-from fuseid.pipelines.sources.success import check_success
+from fuseid.core.errors import BadInput
+from fuseid.core.modalities import EXTERNAL, check_name, ready_made
+from fuseid.core.schemas import contents_schema
+from fuseid.pipelines.sources.open import files_of
+from fuseid.pipelines.sources.vector_parts import (
+    LancePart,
+    NpyPart,
+    ParquetPart,
+    VectorPart,
+    ids_of_npy,
+    npy_stat,
+    opened,
+    reading,
+)
+
+SUFFIXES = (".parquet", ".npy")
+_LANCE = "lance:"
+_WHAT = "ready-made vectors are .parquet or .npy files, a folder or pattern of them, or lance:PATH"
+# Row groups are joined until a part has so many rows.
+_PART_ROWS = 1 << 17
 
 
 class Vectors:
-    """Ready-made vectors, which become the modality `external`.
+    """A source of ready-made vectors, which become the modality `name`.
 
-    `.parquet` with `content_id` and `vector` (and any manifest columns), or `.npy` float [N, D] beside a
-    `.ids.txt` of the same stem with one content_id a line. A row has a `problem` if its vector is null, or of another
-    length than most vectors of the first rows.
+    A `.parquet` file with `content_id`, `vector` (lists of one length, of floats or integers) and any columns of a
+    manifest, or `.npy` float [N, D] beside a `.ids.txt` of the same stem with one content_id a line; a folder or
+    pattern of them, local or at a uri of `source.schemes` (Parquet alone); or `lance:` and a Lance dataset or a table
+    of LanceDB. `#COLUMN` at the end names another column than `vector`.
+
+    base: see `Source`. dim: how many numbers a vector has.
     """
 
-    def __init__(self, path: str | Path, config: SourceConfig | None = None) -> None:
-        self.path = Path(path)
-        self.base = self.path.resolve().parent
-        if not self.path.is_file():
-            raise BadInput(f"no such file of vectors: {path}")
-        if self.path.suffix not in (".parquet", ".npy"):
-            raise BadInput(f"{path}: ready-made vectors are .parquet or .npy")
-        check_success([self.base], config or SourceConfig())
+    def __init__(self, path: str | Path, config: SourceConfig | None = None, name: str = EXTERNAL) -> None:
+        """Raises BadInput for a name that vectors cannot have, and for a source that cannot be opened."""
+        config = config or SourceConfig()
+        check_name(name, contents_schema({}).names)
+        self.modality = ready_made(name)
+        self.path = path
+        text, column = _column_of(str(path))
+        if text.startswith(_LANCE):
+            self.base: Path | str = text
+            self.parts = _lance_parts(text.removeprefix(_LANCE), column)
+        else:
+            self.base, files = files_of(text, SUFFIXES, config, _WHAT)
+            self.parts = [part for file in files for part in _parts(file, column, config)]
+        if not self.parts:
+            raise BadInput(f"{path} lists no items")
+        self.dim = _usual_length(self.parts, self.path)
 
-    def __iter__(self) -> Iterator[SourceItem]:
-        try:
-            with unchanging(self.path, self.path):
-                yield from self._parquet() if self.path.suffix == ".parquet" else self._npy()
-        except (OSError, EOFError, ValueError, pa.ArrowException) as error:
-            raise BadInput(f"cannot read vectors {self.path}: {str(error).splitlines()[0]}") from None
-
-    def _parquet(self) -> Iterator[SourceItem]:
-        manifest = Manifest(self.path)
-        file = pq.ParquetFile(self.path)
-        names = file.schema_arrow.names
-        for needed in ("content_id", "vector"):
-            if needed not in names:
-                raise BadInput(f"{self.path} has no column {needed}; it has {', '.join(names)}")
-        kind = file.schema_arrow.field("vector").type
-        if not _is_list_of_numbers(kind):
-            raise BadInput(f"{self.path}: column vector must hold lists of floats, got {kind}")
-        number, usual = 0, None
-        for batch in file.iter_batches(batch_size=4096, columns=[n for n in (*COLUMNS, "vector") if n in names]):
-            vectors = batch.column("vector")
-            if usual is None:
-                lengths = Counter(pc.list_value_length(vectors).drop_null().to_pylist())
-                usual = lengths.most_common(1)[0][0] if lengths else None
-            for position, row in enumerate(rows_of(batch.drop_columns(["vector"]))):
-                number += 1
-                item = manifest.item(f"row {number}", row)
-                value = vectors[position].values
-                if item.problem is not None:
-                    yield item
-                elif value is None or value.null_count:
-                    yield replace(item, problem=BadVector("vector is null or holds null"))
-                elif len(value) != usual:
-                    problem = BadVector(f"vector has {len(value)} numbers, where others of the file have {usual}")
-                    yield replace(item, problem=problem)
-                else:
-                    yield _with_vector(item, value.to_numpy(zero_copy_only=False))
-
-    def _npy(self) -> Iterator[SourceItem]:
-        ids_path = self.path.with_suffix(".ids.txt")
-        if not ids_path.is_file():
-            raise BadInput(f"{self.path} needs {ids_path.name} beside it, one content_id a line")
-        vectors = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        if vectors.ndim != 2 or vectors.dtype.kind != "f":
-            raise BadInput(f"{self.path} must hold floats [N, D], got {vectors.dtype} {list(vectors.shape)}")
-        with unchanging(ids_path, ids_path), ids_path.open(encoding="utf-8") as lines:
-            ids = (line.rstrip("\n") for line in lines)
-            for position in range(len(vectors)):
-                content_id = next(ids, None)
-                if not content_id:
-                    raise BadInput(f"{ids_path} has fewer ids than the {len(vectors)} rows of {self.path.name}")
-                yield _with_vector(SourceItem(content_id), np.asarray(vectors[position]))
-            if next(ids, None):
-                raise BadInput(f"{ids_path} has more ids than the {len(vectors)} rows of {self.path.name}")
+    def ids(self) -> Iterator[pa.Array]:
+        """All content_ids, in order. Raises BadInput for one that is missing, or neither text nor a number."""
+        for part in self.parts:
+            first = part.first
+            for ids in part.ids():
+                yield id_texts(ids, part.shown, first)
+                first += len(ids)
 
 
-def _with_vector(item: SourceItem, vector: np.ndarray) -> SourceItem:
-    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, for which the item is rejected
-        vector = vector.astype(np.float32)
-    return replace(item, vectors={"external": vector})
+def id_texts(ids: pa.Array, shown: str, first: int) -> pa.Array:
+    """Content_ids as Arrow strings. first: the number of the first row, from 0.
+
+    Raises BadInput for one that is missing, empty or not UTF-8, and for other types than text and whole numbers.
+    """
+    kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if not is_text and not pa.types.is_integer(kind):
+        raise BadInput(f"{shown}: content_id must be text, got a column of {kind}")
+    texts = ids.cast(pa.string())
+    bad = pc.fill_null(pc.equal(pc.binary_length(texts), 0), True)
+    if pc.any(bad, min_count=0).as_py():
+        row = pc.index(bad, True).as_py()
+        raise BadInput(f"{shown}, row {first + row + 1}: content_id is {texts[row].as_py()!r}; every row needs one")
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        raise BadInput(f"{shown}, rows from {first + 1}: a content_id is not UTF-8") from None
+    return texts
 
 
-def _is_list_of_numbers(kind: pa.DataType) -> bool:
+def _column_of(text: str) -> tuple[str, str]:
+    path, mark, column = text.rpartition("#")
+    return (path, column) if mark and column and not Path(text).exists() else (text, "vector")
+
+
+def _parts(file: str, column: str, config: SourceConfig) -> Iterator[VectorPart]:
+    if file.endswith(".npy"):
+        yield _npy_part(file)
+        return
+    with opened(file, config) as (parquet, stat):
+        _check_columns(parquet.schema_arrow, column, file)
+        groups: list[int] = []
+        rows = first = 0
+        for number in range(parquet.metadata.num_row_groups):
+            groups.append(number)
+            rows += parquet.metadata.row_group(number).num_rows
+            if rows - first >= _PART_ROWS or number == parquet.metadata.num_row_groups - 1:
+                if rows > first:
+                    yield ParquetPart(file, column, tuple(groups), first, stat, config)
+                groups, first = [], rows
+
+
+def _npy_part(file: str) -> NpyPart:
+    path = Path(file)
+    if "://" in file:
+        raise BadInput(f"{file}: vectors at a uri are Parquet; .npy is read from local files only")
+    if not ids_of_npy(path).is_file():
+        raise BadInput(f"{path} needs {ids_of_npy(path).name} beside it, one content_id a line")
+    with reading(file):
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise BadInput(f"{path} must hold floats [N, D], got {vectors.dtype} {list(vectors.shape)}")
+    return NpyPart(file, npy_stat(path))
+
+
+def _lance_parts(uri: str, column: str) -> list[VectorPart]:
+    import lance
+
+    with reading(uri):
+        dataset = lance.dataset(uri)
+    _check_columns(dataset.schema, column, uri)
+    parts: list[VectorPart] = []
+    first = 0
+    for fragment in dataset.get_fragments():
+        parts.append(LancePart(uri, column, uri, dataset.version, fragment.fragment_id, first))
+        first += fragment.count_rows()
+    return parts if first else []
+
+
+def _check_columns(schema: pa.Schema, column: str, shown: str) -> None:
+    for needed in ("content_id", column):
+        if needed not in schema.names:
+            raise BadInput(f"{shown} has no column {needed}; it has {', '.join(schema.names)}")
+    kind = schema.field(column).type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
+    if not is_list or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        raise BadInput(f"{shown}: column {column} must hold lists of floats, got {kind}")
+
+
+def _usual_length(parts: Iterable[VectorPart], shown: object) -> int:
+    """The length of most vectors of the first rows that have any."""
+    rows = 0
+    for part in parts:
+        for batch in part.batches():
+            rows += batch.num_rows
+            kind = batch["vector"].type
+            if pa.types.is_fixed_size_list(kind):
+                return kind.list_size
+            lengths = Counter(pc.list_value_length(batch["vector"]).drop_null().to_pylist())
+            if lengths:
+                return lengths.most_common(1)[0][0]
+    raise BadInput(f"{shown}: every vector is null" if rows else f"{shown} lists no items")

@@ -10,14 +10,17 @@ import lance
 
 from fuseid.core.faults import reached
 from fuseid.core.memory import trimmed_memory
-from fuseid.core.records import MODALITIES
 from fuseid.pipelines.store.pins import remove_expired
 from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.tables import vector_sizes
 
 # With fewer rows an exact scan takes milliseconds, and an index would only lower the recall.
 VECTOR_ROWS = 50_000
 PQ_ROWS = 1_000_000
 FTS_ROWS = 5_000
+# The vectors that look-ups search once there are IDs. Others are searched before the first fit only, and are
+# scanned: to index a million of them takes ten times as long as to take them in.
+_SEARCHED = ("clip_image", "clip_text", "fused")
 # Memory for building a full-text index; Lance's own limit is 2 GiB for each core.
 _FTS_MIB = 1024
 # The size of a compacted fragment, whichever is less.
@@ -127,15 +130,15 @@ def unindexed_rows(store: Store) -> dict[str, int]:
     vector."""
     dataset = store.dataset("contents")
     return {
-        index.name: sum(fragment.count_rows(_belongs(index)) for fragment in _uncovered(dataset, index))
+        index.name: sum(fragment.count_rows(_belongs(dataset, index)) for fragment in _uncovered(dataset, index))
         for index in dataset.describe_indices()
     }
 
 
-def _belongs(index: Any) -> str | None:
+def _belongs(dataset: lance.LanceDataset, index: Any) -> str | None:
     """The SQL condition for a row to belong to an index; None if all rows do."""
     (column,) = index.field_names
-    return f"{column} IS NOT NULL" if column in (*MODALITIES, "fused") else None
+    return f"{column} IS NOT NULL" if column in vector_sizes(dataset.schema) else None
 
 
 def _uncovered(dataset: lance.LanceDataset, index: Any) -> list[lance.LanceFragment]:
@@ -149,14 +152,17 @@ def _extend_indexes(dataset: lance.LanceDataset) -> None:
     due = []
     for index in dataset.describe_indices():
         new = _uncovered(dataset, index)
-        if not new or dataset.scanner(["content_id"], _belongs(index), limit=1, fragments=new).to_table().num_rows:
+        if (
+            not new
+            or dataset.scanner(["content_id"], _belongs(dataset, index), limit=1, fragments=new).to_table().num_rows
+        ):
             due.append(index.name)
     dataset.optimize.optimize_indices(index_names=due)
 
 
 def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int, pq_rows: int) -> None:
-    for column in (*MODALITIES, "fused"):
-        if column not in dataset.schema.names or column in have:
+    for column, size in vector_sizes(dataset.schema).items():
+        if column in have or column not in _SEARCHED:
             continue
         rows = dataset.count_rows(f"{column} IS NOT NULL")
         if rows < threshold:
@@ -165,7 +171,6 @@ def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int,
         if rows < pq_rows:
             dataset.create_index(column, "IVF_FLAT", metric="cosine", num_partitions=partitions)
         else:
-            size = dataset.schema.field(column).type.list_size
             # LanceDB's own default.
             parts = next((size // numbers for numbers in (16, 8) if size % numbers == 0), 1)
             dataset.create_index(column, "IVF_PQ", metric="cosine", num_partitions=partitions, num_sub_vectors=parts)

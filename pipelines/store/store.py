@@ -31,7 +31,7 @@ from fuseid.core.faults import reached
 from fuseid.pipelines.store.durable import DurableTable, fsync
 from fuseid.pipelines.store.messages import command, damage, first_line
 from fuseid.pipelines.store.rows import sql_list
-from fuseid.pipelines.store.tables import GUARDED, SCHEMAS, TABLES, vector_sizes
+from fuseid.pipelines.store.tables import GUARDED, SCHEMAS, TABLES, schema_version, vector_sizes
 
 _SETTING = "fuseid."
 # Every change of a configuration writes this key, so that of two changes on top of one version Lance refuses one.
@@ -65,7 +65,7 @@ class Store:
 
     @classmethod
     def open(cls, uri: str | Path) -> Store:
-        """Raises StoreError if there is no database, or one of another schema version."""
+        """Raises StoreError if there is no database, or one of a schema version that cannot be read."""
         if "://" not in str(uri) and not Path(uri).exists():
             raise StoreError(f"no database at {uri}; {command('ingest', uri, ' ...')} makes one")
         store = cls(_checked(uri))
@@ -122,8 +122,8 @@ class Store:
         return {} if contents is None else vector_sizes(contents.schema)
 
     def ensure_vectors(self, dims: Mapping[str, int]) -> None:
-        """Creates `contents`, or adds the vector columns that it lacks. Raises FingerprintMismatch for a column of
-        another size."""
+        """Creates `contents`, or adds the vector columns that it lacks, with their fingerprints. Raises
+        FingerprintMismatch for a column of another size."""
         if not self.has_contents():
             if self.writer is not None:
                 self.writer.check()
@@ -133,12 +133,25 @@ class Store:
         for name, size in dims.items():
             if name not in have:
                 with self.writing("contents") as dataset:
-                    dataset.add_columns(pa.schema([pa.field(name, pa.list_(pa.float32(), size))]))
+                    wanted = schemas.contents_schema({name: size})
+                    dataset.add_columns(
+                        pa.schema([field for field in wanted if field.name not in dataset.schema.names])
+                    )
             elif have[name] != size:
                 raise FingerprintMismatch(
                     f"{name} vectors of {size} numbers cannot enter {self.uri}, whose {name} has {have[name]}; "
                     "use the model this database began with, or another --db"
                 )
+
+    def check_current(self) -> None:
+        """To be called before a job writes. Raises StoreError for a database of an earlier schema version."""
+        contents = self.newest("contents")
+        found = None if contents is None else schema_version(contents.schema)
+        if found not in (None, str(schemas.SCHEMA_VERSION)):
+            raise StoreError(
+                f"{self.uri} has schema version {found} and can only be read; {command('upgrade', self.uri)} upgrades "
+                f"it in place to version {schemas.SCHEMA_VERSION}"
+            )
 
     @contextmanager
     def writing(self, name: str) -> Iterator[lance.LanceDataset]:
@@ -249,9 +262,23 @@ class Store:
                 fragments.append(metadata)
                 rows += values.num_rows
             if fragments:
-                reached("columns.written")
-                self._commit(dataset, lance.LanceOperation.Update(updated_fragments=fragments, fields_modified=fields))
+                self._commit_columns(dataset, fragments, fields)
         return rows
+
+    def rewrite_fragment(self, number: int, update: Callable[[lance.LanceFragment], pa.RecordBatchReader]) -> None:
+        """Rewrites columns of one fragment of `contents` in one commit; rows and their indexes stay in place.
+
+        update: the fragment -> `_rowid` and the new values of the rows that change. Lance holds them in memory.
+        """
+        with self.writing("contents") as dataset:
+            fragment = dataset.get_fragment(number)
+            assert fragment is not None
+            metadata, fields = fragment.update_columns(update(fragment), left_on="_rowid", right_on="_rowid")
+            self._commit_columns(dataset, [metadata], fields)
+
+    def _commit_columns(self, dataset: lance.LanceDataset, fragments: list[Any], fields: list[int]) -> None:
+        reached("columns.written")
+        self._commit(dataset, lance.LanceOperation.Update(updated_fragments=fragments, fields_modified=fields))
 
     # Settings: a few values that belong to the whole database, kept with `assignments`, which always exists.
 
@@ -366,12 +393,12 @@ class Store:
         contents = self.newest("contents")
         if contents is None:
             return
-        found = (contents.schema.metadata or {}).get(b"fuseid.schema_version", b"none").decode()
-        if found != str(schemas.SCHEMA_VERSION):
-            raise StoreError(
-                f"{self.uri} has schema version {found}, this fuseid reads {schemas.SCHEMA_VERSION}; "
-                "use the fuseid that made it, or ingest into another --db"
-            )
+        found = schema_version(contents.schema)
+        if found not in map(str, schemas.READABLE_VERSIONS):
+            newer = found.isdigit() and int(found) > schemas.SCHEMA_VERSION
+            remedy = "install the fuseid that made it, or a later one" if newer else "ingest into another --db"
+            readable = " and ".join(map(str, schemas.READABLE_VERSIONS))
+            raise StoreError(f"{self.uri} has schema version {found}, this fuseid reads {readable}; {remedy}")
 
 
 # Lance's errors for a manifest that is empty, cut short or overwritten; other errors may mean an unreachable store.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from fuseid.core import schemas
-from fuseid.core.records import MODALITIES
+from fuseid.core.modalities import modalities
 
 SCHEMAS = {
     "assignments": schemas.ASSIGNMENTS,
@@ -23,11 +23,21 @@ GUARDED = ("contents", "assignments", "rejected")
 
 
 def vector_sizes(schema: pa.Schema) -> dict[str, int]:
-    """The size of each vector column of `contents`, including `fused`."""
-    return {name: schema.field(name).type.list_size for name in (*MODALITIES, "fused") if name in schema.names}
+    """The size of each vector column of `contents`: in the order of fusion, `fused` last."""
+    sizes = {field.name: field.type.list_size for field in schema if pa.types.is_fixed_size_list(field.type)}
+    order = [modality.name for modality in modalities(sizes.keys() - {"fused"})]
+    return {name: sizes[name] for name in (*order, *sizes.keys() & {"fused"})}
+
+
+def schema_version(contents: pa.Schema) -> str:
+    return (contents.metadata or {}).get(b"fuseid.schema_version", b"none").decode()
 
 
 def lacking_columns(name: str, schema: pa.Schema) -> list[str]:
     """The columns that a table lacks although every database has them."""
-    wanted = schemas.contents_schema({}) if name == "contents" else SCHEMAS[name]
+    wanted = SCHEMAS.get(name)
+    if wanted is None:
+        # Until version 4, ready-made vectors had no column of fingerprints.
+        old = schema_version(schema) == "3"
+        wanted = schemas.contents_schema({} if old else vector_sizes(schema))
     return [column for column in wanted.names if column not in schema.names]

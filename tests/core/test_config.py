@@ -68,7 +68,7 @@ def test_unknown_section_is_named_beside_the_known_ones(tmp_path):
         ("tokenizer: {codebook_sizes: []}", "tokenizer.codebook_sizes"),
         ("tokenizer: {codebook_sizes: [256, 0]}", "tokenizer.codebook_sizes"),
         ("tokenizer: {codebook_sizes: [-4]}", "tokenizer.codebook_sizes"),
-        ("fusion: {weights: {clip_images: 1}}", "fusion.weights.clip_images"),
+        ("fusion: {weights: {clip-images: 1}}", "fusion.weights.clip-images"),
         ("fusion: {weights: {vlm: heavy}}", "fusion.weights.vlm"),
         ("1: 2", "1"),
     ],

@@ -33,7 +33,7 @@ SETTINGS = {
     "decode": {"workers": 1, "sampling": {"frames": 2}},
     "tokenizer": {"codebook_sizes": [4, 3], "iterations": 5},
     "fusion": {"dim": 16},
-    "run": {"block_rows": 16, "wave_rows": 32},
+    "run": {"block_rows": 16, "wave_rows": 32, "wave_vectors": 32},
 }
 
 
@@ -126,8 +126,16 @@ class Workspace:
         runner = LocalRunner(load or (lambda _: self._encode_step))
         return ingest(self.uri(db), source, config or settings(), runner, **more)
 
-    def ingest_vectors(self, rows: dict[str, Any], db: str = "db", config: Config | None = None, **more: Any) -> Run:
-        source = self.vectors(rows)
+    def ingest_vectors(
+        self,
+        rows: dict[str, Any] | Path,
+        db: str = "db",
+        config: Config | None = None,
+        name: str = "external",
+        **more: Any,
+    ) -> Run:
+        """rows: vectors by content_id, or a path of a source."""
+        source = Vectors(rows if isinstance(rows, Path) else self.vectors(rows).path, name=name)
         return ingest(self.uri(db), source, config or settings(clip=None), LocalRunner(), **more)
 
     def fit(self, db: str = "db", **changes: Any) -> Run:

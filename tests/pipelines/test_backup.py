@@ -21,7 +21,7 @@ from fuseid.pipelines.store.pins import pinned, remove_expired
 _ONES = dict.fromkeys(("assignments", "rejected", "runs"), 1)
 _FILES = {f"{name}.lance/_versions/1.manifest": {"bytes": 1} for name in _ONES}
 LIST = json.dumps({"format": 1, "made_at": "today", "bytes": 1, "rows": _ONES, "versions": _ONES, "files": _FILES})
-SMALL = {"block_rows": 4, "wave_rows": 8}
+SMALL = {"block_rows": 4, "wave_rows": 8, "wave_vectors": 8}
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

@@ -228,7 +228,7 @@ def test_the_next_run_completes_a_failed_one(workspace):
     waves = 2
     rows = [{"content_id": f"p{i}", "uri": workspace.picture(f"{i}.png", i % 3)} for i in range(6)]
     rows += [{"content_id": "bad", "uri": "nowhere.png"}, *workspace.captions(9)]
-    config = workspace.settings(run={"block_rows": 2, "wave_rows": 4})
+    config = workspace.settings(run={"block_rows": 2, "wave_rows": 4, "wave_vectors": 4})
     old = [{"content_id": f"o{i}", "uri": f"{i}.png", "caption": f"{i}"} for i in range(6)]
     old += workspace.captions(4, "old")
     for db in ("quiet", "broken"):
@@ -255,7 +255,7 @@ def test_a_first_ingest_that_fails_at_every_wave_ends_with_the_same_ids(bare, cl
     vectors = cluster(30)
     bare.ingest_vectors(vectors, db="quiet")
     bare.fit("quiet")
-    config = bare.settings(clip=None, run={"block_rows": 4, "wave_rows": 8})
+    config = bare.settings(clip=None, run={"block_rows": 4, "wave_rows": 8, "wave_vectors": 8})
     for _ in range(3):
         with pytest.raises(PowerCut):
             bare.ingest_vectors(vectors, config=config, after_wave=cut_after(1))

@@ -92,7 +92,9 @@ def test_ids_depend_neither_on_order_nor_on_blocks_nor_on_waves(tmp_path_factory
     block_rows, lease = sizes
     vectors = np.repeat(np.random.default_rng(5).normal(size=(8, 8)), 3, axis=0)
     names = [f"n{i:02d}" for i in range(24)]
-    config = fitted.settings(clip=None, run={"block_rows": block_rows, "wave_rows": wave, "lease_seconds": 30 + lease})
+    config = fitted.settings(
+        clip=None, run={"block_rows": block_rows, "wave_rows": wave, "wave_vectors": wave, "lease_seconds": 30 + lease}
+    )
     db = f"copy-{next(COUNTER)}"
     shutil.copytree(fitted.uri(), fitted.uri(db))
     fitted.ingest_vectors({names[i]: vectors[i] for i in order}, db=db, config=config)
@@ -115,8 +117,8 @@ def test_fit_and_ids_of_pictures_and_words_depend_on_neither_order_nor_waves(wor
     shuffled = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
     found = []
     for db, listed, run in (
-        ("one", rows, {"block_rows": 32, "wave_rows": 100}),
-        ("two", shuffled, {"block_rows": 3, "wave_rows": 5}),
+        ("one", rows, {"block_rows": 32, "wave_rows": 100, "wave_vectors": 100}),
+        ("two", shuffled, {"block_rows": 3, "wave_rows": 5, "wave_vectors": 5}),
     ):
         workspace.ingest(listed, db=db, config=workspace.settings(run=run))
         workspace.fit(db)

@@ -28,7 +28,9 @@ def items(prefix: str, count: int, centres=slice(0, 5), seed: int = 0) -> dict[s
 
 def ingest(workspace, vectors, **more):
     """In one wave: what the runs record is of all new items, however they were committed."""
-    return workspace.ingest_vectors(vectors, config=workspace.settings(clip=None, run={"wave_rows": 2000}), **more)
+    return workspace.ingest_vectors(
+        vectors, config=workspace.settings(clip=None, run={"wave_rows": 2000, "wave_vectors": 2000}), **more
+    )
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,7 @@ def workspaces(tmp_path_factory, make_workspace) -> Any:
 
 @pytest.fixture(scope="module")
 def quiet(workspaces) -> History:
-    config = workspaces.settings(clip=None, run={"wave_rows": 1000, "block_rows": 1000})
+    config = workspaces.settings(clip=None, run={"wave_rows": 1000, "wave_vectors": 1000, "block_rows": 1000})
     return history(workspaces, "quiet", config, give)
 
 
@@ -265,7 +265,7 @@ def test_ids_do_not_depend_on_order_partitions_or_killed_runs(workspaces, quiet,
                 give(store, tokenizer, other, [])
         give(store, tokenizer, policy, notes)
 
-    config = workspaces.settings(clip=None, run={"wave_rows": 25, "block_rows": 8})
+    config = workspaces.settings(clip=None, run={"wave_rows": 25, "wave_vectors": 25, "block_rows": 8})
     found = history(workspaces, "broken", config, after_a_killed_one)
     assert {n: t.id for n, t in found.tokenizers.items()} == {n: t.id for n, t in quiet.tokenizers.items()}
     assert found.ledgers == quiet.ledgers

@@ -69,7 +69,7 @@ def test_two_exports_have_the_same_bytes(fitted, tmp_path):
 
 
 def test_another_database_of_the_same_items_has_the_same_ids_file(fitted, cluster, tmp_path):
-    config = fitted.settings(clip=None, run={"wave_rows": 7, "block_rows": 3})
+    config = fitted.settings(clip=None, run={"wave_rows": 7, "wave_vectors": 7, "block_rows": 3})
     fitted.ingest_vectors(cluster(60), db="other", config=config)
     fitted.fit("other", tokenizer={"codebook_sizes": [4, 3, 2]})
     export_ids(fitted.uri(), tmp_path / "one")

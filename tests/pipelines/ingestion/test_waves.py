@@ -20,7 +20,8 @@ def catalogue(workspace, items, bad):
 
 def config(workspace, limit, **run):
     return workspace.settings(
-        decode={"max_caption_chars": 100}, run={"block_rows": 10, "wave_rows": 1000, "max_rejected": limit, **run}
+        decode={"max_caption_chars": 100},
+        run={"block_rows": 10, "wave_rows": 1000, "wave_vectors": 1000, "max_rejected": limit, **run},
     )
 
 
@@ -120,7 +121,7 @@ def test_a_run_in_which_every_item_failed_costs_no_known_item_and_prunes_nothing
     workspace.ingest(rows)
     before = workspace.rows()
     bad = [{**row, "caption": [row["caption"]]} for row in rows[:-1]] + [{"content_id": "new", "caption": 5}]
-    small = {"block_rows": 4, "wave_rows": 8, "max_prune": "100%"}
+    small = {"block_rows": 4, "wave_rows": 8, "wave_vectors": 8, "max_prune": "100%"}
     with pytest.raises(TooManyRejected, match="all 20 items were rejected, most often as BadField") as caught:
         workspace.ingest(bad, prune=True, config=workspace.settings(run=small))
     assert "19 known items keep their rows (--max-rejected 100% would move 19 of them to the rej" in str(caught.value)
@@ -170,7 +171,7 @@ def test_an_invalid_limit_is_refused(workspace, limit):
 
 def test_waves_are_of_the_size_that_the_config_gives(bare, cluster):
     seen = []
-    config = bare.settings(clip=None, run={"block_rows": 5, "wave_rows": 10})
+    config = bare.settings(clip=None, run={"block_rows": 5, "wave_rows": 10, "wave_vectors": 10})
     bare.ingest_vectors(cluster(23), config=config, after_wave=lambda n: seen.append((n, len(bare.rows()))))
     assert seen == [(1, 10), (2, 20), (3, 23)]
 
@@ -178,11 +179,11 @@ def test_waves_are_of_the_size_that_the_config_gives(bare, cluster):
 def test_a_wave_is_committed_early_where_its_rows_are_large(bare, monkeypatch):
     monkeypatch.setattr(waves, "_WAVE_BYTES", (128 << 20) // 10)
     vectors = {f"v{number}": np.random.default_rng(number).normal(size=40_000) for number in range(120)}
-    config = bare.settings(clip=None, run={"wave_rows": 5000, "block_rows": 10})
+    config = bare.settings(clip=None, run={"wave_rows": 5000, "wave_vectors": 5000, "block_rows": 10})
     sizes: list[int] = []
 
     def committed(count: int) -> None:
         sizes.append(bare.store().dataset("contents").count_rows())
 
     bare.ingest_vectors(vectors, config=config, after_wave=committed)
-    assert sizes == [90, 120]  # 14.4 MB are the first to exceed the limit of 13.4 MB
+    assert sizes == [104, 120]  # a batch of 16.6 MB exceeds the limit of 13.4 MB

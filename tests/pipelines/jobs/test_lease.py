@@ -193,7 +193,7 @@ def test_a_writer_that_does_not_renew_loses_its_lease_and_fails(store, holder):
 
 def test_a_run_that_lost_its_lease_commits_nothing_further(bare, cluster):
     vectors = cluster(24)
-    config = bare.settings(clip=None, run={"block_rows": 4, "wave_rows": 8})
+    config = bare.settings(clip=None, run={"block_rows": 4, "wave_rows": 8, "wave_vectors": 8})
 
     def taken_over(wave: int) -> None:
         row = bare.store().dataset("lease").to_table().to_pylist()[0]

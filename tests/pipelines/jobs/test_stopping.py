@@ -11,7 +11,7 @@ import pytest
 from fuseid.core.errors import Stopped
 from fuseid.pipelines.jobs.stopping import stoppable
 
-SMALL = {"block_rows": 4, "wave_rows": 8}
+SMALL = {"block_rows": 4, "wave_rows": 8, "wave_vectors": 8}
 
 
 def signal_after_first_wave(number: int = signal.SIGTERM):
@@ -71,7 +71,7 @@ def test_work_that_takes_longer_than_the_drain_time_is_abandoned(workspace, enco
         begun.set()
         return encode_step(batch)
 
-    config = workspace.settings(run={"block_rows": 4, "wave_rows": 4, "drain_seconds": 0.5})
+    config = workspace.settings(run={"block_rows": 4, "wave_rows": 4, "wave_vectors": 4, "drain_seconds": 0.5})
     started = time.monotonic()
     try:
         with pytest.raises(Stopped, match="4 items"):

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from fuseid.core.errors import BadField, BadSidecar, BadVector
+from fuseid.core.errors import BadField, BadSidecar
 from fuseid.pipelines.sources.item import SourceItem
 from fuseid.pipelines.sources.listing import Listing
 from fuseid.pipelines.sources.open import open_source
@@ -34,7 +34,7 @@ DEEP, HUGE = "[" * 5000 + "]" * 5000, "9" * 5000
 def bad_of(source: Any, names: tuple[str, str, str], scratch: Path) -> SourceItem:
     """The second of three items; the others must be as if it were not there."""
     scratch.mkdir()
-    first, bad, last = Listing(source, scratch, partitions=1)
+    first, bad, last = Listing(source, scratch)
     assert [item.content_id for item in (first, bad, last)] == list(names)
     assert (first.problem, last.problem) == (None, None)
     return bad
@@ -160,8 +160,6 @@ def test_a_vector_that_is_null_or_of_another_length_costs_its_row(bare):
     names = [f"v{i}" for i in range(len(vectors))]
     captions = ["x", "x", "x", "x", "x", "x", "x", "x", "x"]
     pq.write_table(pa.table({"content_id": names, "vector": vectors, "caption": captions}), bare.media / "v.parquet")
-    bad = {item.content_id: type(item.problem) for item in Vectors(bare.media / "v.parquet") if item.problem}
-    assert bad == dict.fromkeys(["v0", "v2", "v3", "v5", "v7"], BadVector)
     from fuseid.pipelines.ingest import ingest
     from fuseid.pipelines.ingestion.runners import LocalRunner
 
@@ -175,8 +173,9 @@ def test_a_vector_that_is_null_or_of_another_length_costs_its_row(bare):
 def test_a_manifest_column_beside_vectors_costs_its_row(bare):
     table = {"content_id": ["a", "b"], "vector": [[1.0, 2.0], [3.0, 4.0]], "attributes": ["{}", "[1]"]}
     pq.write_table(pa.table(table), bare.media / "v.parquet")
-    a, b = Vectors(bare.media / "v.parquet")
-    assert (a.problem, type(b.problem), b.vectors) == (None, BadField, None)
+    bare.ingest_vectors(bare.media / "v.parquet")
+    assert bare.rows().keys() == {"a"}
+    assert bare.rows("rejected")["b"]["error_class"] == "BadField"
 
 
 NASTY: dict[str, Any] = {

@@ -24,6 +24,7 @@ def put(folder: Path) -> None:
     for name in "ab":
         (folder / "shards" / name / f"{name}.tar").write_bytes(bytes(1024))
     np.save(folder / "vectors" / "v.npy", np.ones((1, 2)))
+    (folder / "vectors" / "v.ids.txt").write_text("a\n")
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def needed(store: Store) -> set[str]:
 
 def test_each_wave_is_flushed_to_disk_before_it_is_reported(bare: Any, cluster: Any, flushed: list[str]) -> None:
     missing: list[set[str]] = []
-    config = bare.settings(clip=None, run={"block_rows": 4, "wave_rows": 8})
+    config = bare.settings(clip=None, run={"block_rows": 4, "wave_rows": 8, "wave_vectors": 8})
     bare.ingest_vectors(
         cluster(30), config=config, after_wave=lambda wave: missing.append(needed(bare.store()) - set(flushed))
     )

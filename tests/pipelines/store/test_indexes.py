@@ -41,7 +41,7 @@ def test_a_small_table_has_key_indexes_only(fitted):
 
 
 def test_a_table_that_is_large_enough_has_them_all(indexed):
-    assert names(indexed) == {"content_id", "sid", "caption", "external", "fused"}
+    assert names(indexed) == {"content_id", "sid", "caption", "fused"}
     assert set(unindexed_rows(indexed.store()).values()) == {0}
 
 
@@ -60,11 +60,13 @@ def test_a_very_large_table_has_product_quantized_vectors(bare, size):
     rng = np.random.default_rng(0)
     vectors = {f"v{number}": rng.normal(size=size) for number in range(300)}
     bare.ingest_vectors(vectors, config=bare.settings(clip=None))
+    bare.fit(fusion={"dim": size})
     maintain(bare.store(), vector_rows=300, pq_rows=300)
     table = lancedb.connect(bare.uri()).open_table("contents")
-    assert [index.index_type for index in table.list_indices() if index.columns == ["external"]] == ["IvfPq"]
-    assert table.index_stats("external_idx").num_unindexed_rows == 0
-    hits = table.search(vectors["v7"], vector_column_name="external").distance_type("cosine").nprobes(20).limit(10)
+    assert [index.index_type for index in table.list_indices() if index.columns == ["fused"]] == ["IvfPq"]
+    assert table.index_stats("fused_idx").num_unindexed_rows == 0
+    query = np.array(bare.rows()["v7"]["fused"], np.float32)
+    hits = table.search(query, vector_column_name="fused").distance_type("cosine").nprobes(20).limit(10)
     assert "v7" in [row["content_id"] for row in hits.select(["content_id"]).to_list()]
 
 
@@ -80,7 +82,7 @@ def test_writing_ids_drops_no_vector_out_of_its_index_even_before_the_upkeep(ind
     assert project(indexed.store(), candidate) == 80
     assert indexed.ids() == indexed.ledger(candidate)
     left = unindexed_rows(indexed.store())
-    assert (left["external_idx"], left["fused_idx"]) == (0, 0)
+    assert left["fused_idx"] == 0
 
 
 def test_after_a_promote_the_index_on_ids_finds_the_new_ones(indexed):
@@ -114,7 +116,7 @@ def test_upkeep_of_an_empty_database_and_twice_in_a_row_is_harmless(bare, cluste
 
 @pytest.mark.parametrize("rows", [1, 30])
 def test_rows_without_a_vector_enter_beside_an_index_of_vectors(indexed, cluster, rows):
-    config = indexed.settings(clip={"model": "fake:8"}, run={"wave_rows": 100})
+    config = indexed.settings(clip={"model": "fake:8"}, run={"wave_rows": 100, "wave_vectors": 100})
     indexed.ingest(indexed.captions(rows), config=config, load=load_encoders)
     assert set(unindexed_rows(indexed.store()).values()) == {0}
     indexed.ingest_vectors(cluster(10, prefix="w"))
@@ -163,7 +165,7 @@ class PowerCut(Exception):
 def test_a_table_far_above_the_size_of_a_fragment_is_compacted_into_several(bare):
     limit = 200_000
     vectors = {f"v{number}": np.random.default_rng(number).normal(size=512) for number in range(1200)}
-    config = bare.settings(clip=None, run={"wave_rows": 50, "block_rows": 50})
+    config = bare.settings(clip=None, run={"wave_rows": 50, "wave_vectors": 50, "block_rows": 50})
 
     def after_wave(waves: int) -> None:
         if waves == 24:  # of 100 kB each, and no maintenance yet

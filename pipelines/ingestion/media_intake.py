@@ -1,0 +1,97 @@
+"""The intake of media and captions: planned, decoded, encoded, and committed as whole rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from fuseid.core.config import Config
+from fuseid.core.errors import FingerprintMismatch
+from fuseid.encoders.fusion import Fusion
+from fuseid.encoders.model_identity import is_fake, pinned
+from fuseid.pipelines.ingestion.commit import WaveCommitter
+from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
+from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.pipelines.ingestion.runners import Runner
+from fuseid.pipelines.jobs.runs import Run
+from fuseid.pipelines.sources.item import Source
+from fuseid.pipelines.sources.listing import Listing
+from fuseid.pipelines.store.indexes import extend_key_index
+from fuseid.pipelines.store.store import Store
+
+
+class MediaIntake:
+    """See `Intake`."""
+
+    stages: tuple[str, ...] = ("decode", "encode")
+
+    def __init__(self, source: Source, config: Config, scratch: Path) -> None:
+        self.source = source
+        self.listing = Listing(source, scratch, expect_rows=config.source.expect_rows)
+        self.keys = self.listing.keys
+        self.config = pinned(config)
+        self._fingerprints = stage_fingerprints(self.config)
+        self.wave_rows = config.run.wave_rows
+
+    def begin(self, store: Store, run: Run, fusion: Fusion | None) -> None:
+        self._store = store
+        _pin_precision(store, self.config)
+        if fusion is not None:
+            fusion.check_encoders(self._fingerprints.encoders())
+        self.plan = Plan(store, self.listing, self.config, self._fingerprints)
+        self.committer = WaveCommitter(store, run.run_id, self._fingerprints, fusion)
+
+    def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
+        return runner.stream(self.plan.work(go_on), self.config)
+
+    def committed(self, waves: int) -> None:
+        if waves == 1:
+            _remember_clip(self._store, self.config)
+        if self._store.has_contents():
+            extend_key_index(self._store, waves)
+
+    def end(self, run: Run) -> None:
+        _remember_clip(self._store, self.config)
+        if run.counts["missing_kept"]:
+            run.notes.append(
+                f"the media of {run.counts['missing_kept']} known items cannot be read now; their rows stay"
+            )
+        if is_fake(self.config.clip.model if self.config.clip else None) or is_fake(self.config.vlm.model):
+            run.notes.append("FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another --db")
+        run.notes += self.plan.notes
+        if hint := self.hint():
+            run.notes.append(hint)
+
+    def hint(self) -> str | None:
+        """A note about columns of a manifest that are not read: a misspelt name is among them."""
+        ignored = getattr(self.source, "ignored", ())
+        return f"columns of the manifest that were not read: {', '.join(ignored)}" if ignored else None
+
+
+def _pin_precision(store: Store, config: Config) -> None:
+    """Pins the precision in which the vectors of this database are computed; another one later is an error."""
+    wanted = {
+        "clip": config.clip.precision if config.clip else None,
+        "vlm": config.vlm.precision if config.vlm.model else None,
+    }
+    settings = store.settings()
+    pinned = settings.get("precision") or {}
+    for model, precision in wanted.items():
+        if precision and pinned.get(model, precision) != precision:
+            raise FingerprintMismatch(
+                f"{store.uri} holds {model} vectors computed in {pinned[model]}, this run asks for {precision}; "
+                f"set {model}.precision to {pinned[model]} or use another --db"
+            )
+    new = {model: precision for model, precision in wanted.items() if precision}
+    if pinned | new != pinned:
+        store.put_settings({"precision": pinned | new}, settings)
+
+
+def _remember_clip(store: Store, config: Config) -> None:
+    """Records the CLIP of this ingest: by default look-ups encode queries as the last ingest did that was not
+    refused."""
+    settings = store.settings()
+    if config.clip and store.has_contents() and settings.get("clip") != config.clip.model_dump(mode="json"):
+        store.put_settings({"clip": config.clip.model_dump(mode="json")}, settings)

@@ -1,0 +1,192 @@
+"""Commits ready-made vectors: new items as new rows, wave by wave; those of stored items into their own columns,
+fragment by fragment, at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fuseid.core.errors import FingerprintMismatch
+from fuseid.core.faults import reached
+from fuseid.core.fingerprints import text_hash
+from fuseid.core.modalities import Modality
+from fuseid.core.schemas import contents_schema, vectors_schema
+from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.ingestion.commit import Committed, Rejections
+from fuseid.pipelines.ingestion.stored_vectors import brought_by
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
+from fuseid.pipelines.streams.spill import Spill
+
+_FACTS = ("kind", "uri", "caption", "attributes", "caption_hash", "source_stat")
+_ROWS = 1 << 14
+
+
+class VectorCommitter:
+    """`commit` each wave, then `finish` once.
+
+    Committing twice changes nothing, and a crash loses at most a wave, or the update of one fragment: the fingerprint
+    beside a vector tells the next run what is missing.
+    """
+
+    def __init__(
+        self, store: Store, run_id: str, modality: Modality, dim: int, fusion: Fusion | None, scratch: Path
+    ) -> None:
+        """fusion: the one in force. Raises FingerprintMismatch if the database holds such vectors of another size."""
+        have = store.dims().get(modality.name, dim)
+        if have != dim:
+            raise FingerprintMismatch(
+                f"{modality.name} vectors of {dim} numbers cannot enter {store.uri}, where {modality.name} has {have}; "
+                "use the model that made the vectors there, or give these another name with --as"
+            )
+        self._store = store
+        self._run_id = run_id
+        self._modality = modality
+        self._dim = dim
+        self._fusion = fusion if fusion is not None and modality.name in fusion.dims else None
+        self._rejections = Rejections(store, run_id)
+        self._fragments = self._fragment_ids()
+        self._changed = Spill(scratch, "changed", max(1, len(self._fragments)), vectors_schema(dim))
+        # Names of known items whose new vector could not be used, and how many there are.
+        self.refused: list[str] = []
+        self.refused_count = 0
+
+    def commit(self, wave: pa.Table, keep_known: bool = False) -> Committed:
+        """wave: of `vectors_schema`. Rows of known items are kept for `finish`. keep_known: see `WaveCommitter`."""
+        failed = pc.is_valid(wave["error_class"])
+        good, bad = wave.filter(pc.invert(failed)), wave.filter(failed)
+        new = good.filter(pc.is_null(good["address"]))
+        changed = good.filter(pc.is_valid(good["address"]))
+        if changed.num_rows:
+            self._changed.write(changed, self._places(changed["address"]))
+        rejected = self._lost(bad, keep_known)
+        self._rejections.commit(new["content_id"], partial(self._append, new), rejected)
+        classes = Counter(rejected["error_class"].to_pylist())
+        return Committed(new.num_rows, 0, classes, Counter(bad["error_class"].to_pylist()) - classes)
+
+    def finish(self) -> int:
+        """Writes the vectors of known items. Returns their number."""
+        self._changed.close()
+        if not self._changed.rows:
+            return 0
+        self._store.ensure_vectors({self._modality.name: self._dim})
+        for place, number in enumerate(self._fragments):
+            if self._changed.count(place):
+                self._store.rewrite_fragment(number, partial(self._reader, place))
+                reached("vectors.updated")
+        return self._changed.rows
+
+    def _lost(self, bad: pa.Table, keep_known: bool) -> pa.Table:
+        """The bad rows that are rejected: those of new items, and of items that only this vector has brought."""
+        known = pc.is_valid(bad["address"])
+        if not pc.any(known, min_count=0).as_py():
+            return bad
+        ours = pa.array([], pa.string())
+        if not keep_known:
+            others = [name for name in self._store.dims() if name not in (self._modality.name, "fused")]
+            where = f"starts_with(source_stat, '{brought_by(self._modality)}')"
+            where = " AND ".join([where, *(f"{name} IS NULL" for name in others)])
+            ours = self._rejections.known(bad.filter(known)["content_id"], where)
+        kept = pc.and_(known, pc.invert(pc.is_in(bad["content_id"], value_set=ours)))
+        names = bad.filter(kept)["content_id"].to_pylist()
+        self.refused_count += len(names)
+        self.refused += names[: max(0, 5 - len(self.refused))]
+        return bad.filter(pc.invert(kept))
+
+    def _append(self, new: pa.Table) -> None:
+        self._store.ensure_vectors({self._modality.name: self._dim})
+        new = new.combine_chunks()
+        columns = self._own(new) | self._facts(new)
+        columns["content_id"] = new["content_id"]
+        columns["run_id"] = pa.repeat(self._run_id, new.num_rows)
+        columns["updated_at"] = pa.repeat(pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC")), new.num_rows)
+        if self._fusion is not None:
+            columns |= self._fused({self._modality.name: nan_rows(new["vector"], self._dim)})
+        contents = self._store.dataset("contents")
+        schema = contents_schema(self._store.dims())
+        arrays = [columns.get(field.name, pa.nulls(new.num_rows, field.type)) for field in schema]
+        arrays = [_one(array).cast(field.type) for array, field in zip(arrays, schema, strict=True)]
+        table = pa.table(arrays, schema=schema)
+        self._store.append("contents", table.to_reader(_ROWS), contents.version)
+
+    def _reader(self, place: int, fragment: lance.LanceFragment) -> pa.RecordBatchReader:
+        """`_rowid` and the new values of the changed rows of a fragment."""
+        batches = (self._values(fragment, pa.Table.from_batches([batch])) for batch in self._changed.batches(place))
+        first = next(batches)
+        return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
+
+    def _values(self, fragment: lance.LanceFragment, rows: pa.Table) -> pa.RecordBatch:
+        """rows: of `vectors_schema`, in the fragment. What a file says about an item changes it if these vectors
+        brought the item."""
+        states = _any(rows["facts"])
+        have = self._store.dims()
+        others = [name for name in (self._fusion.dims if self._fusion else ()) if name in have]
+        columns = [*(name for name in others if name != self._modality.name), *(_FACTS if states else ())]
+        values = {"_rowid": rows["address"]} | self._own(rows)
+        stored = _stored(fragment, rows["address"], columns) if columns else None
+        if stored is not None and states:
+            ours = pc.fill_null(pc.starts_with(stored["source_stat"], brought_by(self._modality)), False)
+            for name, array in self._facts(rows).items():
+                # As strings: Arrow selects nothing among values of type JSON.
+                values[name] = pc.if_else(ours, array, stored[name].cast(pa.string())).cast(stored[name].type)
+        if self._fusion is not None:
+            vectors = {
+                name: nan_rows(stored[name], have[name]) for name in columns if stored is not None and name in have
+            }
+            values |= self._fused(vectors | {self._modality.name: nan_rows(rows["vector"], self._dim)})
+        return pa.record_batch({name: _one(array) for name, array in values.items()})
+
+    def _own(self, rows: pa.Table) -> dict[str, pa.ChunkedArray]:
+        return {self._modality.name: rows["vector"], self._modality.fingerprint: rows["vector_fp"]}
+
+    def _facts(self, rows: pa.Table) -> dict[str, pa.Array]:
+        stat = pc.binary_join_element_wise(brought_by(self._modality), pc.fill_null(rows["facts"], ""), "")
+        captions = [text_hash(text) for text in rows["caption"].to_pylist()] if _any(rows["caption"]) else None
+        return {
+            "kind": pc.fill_null(rows["kind"], "text"),
+            "uri": rows["uri"],
+            "caption": rows["caption"],
+            "attributes": pc.fill_null(rows["attributes"], "{}"),
+            "caption_hash": pa.nulls(rows.num_rows, pa.string())
+            if captions is None
+            else pa.array(captions, pa.string()),
+            "source_stat": stat,
+        }
+
+    def _fused(self, vectors: dict[str, np.ndarray]) -> dict[str, pa.Array]:
+        assert self._fusion is not None
+        fused_ND = self._fusion.transform(vectors)
+        return {"fused": to_fixed(fused_ND), "fused_fp": fused_fingerprints(self._fusion.id, fused_ND)}
+
+    def _fragment_ids(self) -> list[int]:
+        if not self._store.has_contents():
+            return []
+        return sorted(fragment.fragment_id for fragment in self._store.dataset("contents").get_fragments())
+
+    def _places(self, addresses: pa.ChunkedArray) -> np.ndarray:
+        """The place of each row's fragment in the list of fragments; an address begins with the fragment's id."""
+        fragments = addresses.to_numpy() >> np.uint64(32)
+        return np.searchsorted(np.array(self._fragments, np.uint64), fragments).astype(np.uint16)
+
+
+def _stored(fragment: lance.LanceFragment, addresses: pa.ChunkedArray, columns: list[str]) -> pa.Table:
+    """Columns of the rows with these addresses, in their order."""
+    listed = ", ".join(map(str, addresses.to_pylist()))
+    found = fragment.to_table(columns=columns, filter=f"_rowid IN ({listed})", with_row_id=True)
+    return found.take(pc.index_in(addresses, value_set=found["_rowid"].combine_chunks()))
+
+
+def _any(column: pa.ChunkedArray) -> bool:
+    return column.null_count < len(column)
+
+
+def _one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

@@ -1,0 +1,69 @@
+"""The intake of ready-made vectors: nothing is decoded or encoded, and only their own columns are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from fuseid.core.config import Config
+from fuseid.core.errors import BadInput
+from fuseid.core.modalities import MOST_MODALITIES
+from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.ingestion.runners import Runner
+from fuseid.pipelines.ingestion.stored_vectors import StoredVectors
+from fuseid.pipelines.ingestion.vector_commit import VectorCommitter
+from fuseid.pipelines.ingestion.vector_plan import VectorPlan
+from fuseid.pipelines.jobs.runs import Run
+from fuseid.pipelines.sources.listing import unique_keys
+from fuseid.pipelines.sources.vectors import Vectors
+from fuseid.pipelines.store.store import Store
+
+
+class VectorIntake:
+    """See `Intake`."""
+
+    stages: tuple[str, ...] = ("read",)
+
+    def __init__(self, source: Vectors, config: Config, scratch: Path) -> None:
+        self.source = source
+        self.config = config
+        self.keys = unique_keys(source.ids(), source.ids, scratch, source.path, config.source.expect_rows)
+        self.wave_rows = config.run.wave_vectors
+        self._scratch = scratch
+
+    def begin(self, store: Store, run: Run, fusion: Fusion | None) -> None:
+        modality = self.source.modality
+        have = [name for name in store.dims() if name != "fused"]
+        if modality.name not in have and len(have) >= MOST_MODALITIES:
+            raise BadInput(
+                f"{store.uri} has {MOST_MODALITIES} kinds of vectors ({', '.join(have)}), and cannot have more; use "
+                "another --db"
+            )
+        self._store, self._fusion = store, fusion
+        stored = StoredVectors(store, modality, self.keys.count, self._scratch)
+        self.plan = VectorPlan(store, self.source, stored, self.wave_rows)
+        self.committer = VectorCommitter(store, run.run_id, modality, self.source.dim, fusion, self._scratch)
+
+    def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
+        return self.plan.work(runner, go_on)
+
+    def committed(self, waves: int) -> None:
+        """Appends look no rows up, so the index on content_id is extended at the end of the run only."""
+
+    def end(self, run: Run) -> None:
+        with run.timed("commit"):
+            run.counts["updated"] = self.committer.finish()
+        run.counts["committed"] += run.counts["updated"]
+        name = self.source.modality.name
+        if count := self.committer.refused_count:
+            examples = ", ".join(map(repr, self.committer.refused))
+            run.notes.append(f"the {name} vectors of {count} known items cannot be used ({examples}); their rows stay")
+        if self._fusion is not None and name not in self._fusion.dims and self._store.has_contents():
+            run.notes.append(
+                f"{name} is stored, not yet fused: {self._fusion.id} was fitted without it, so it changes no ID"
+            )
+
+    def hint(self) -> str | None:
+        return None
