@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fuseid.api.exports import export_ids, export_sequences
-    from fuseid.api.jobs import adopt, assign, fit, ingest, promote
+    from fuseid.api.jobs import adopt, assign, fit, ingest, promote, remove
     from fuseid.api.tokenizer import open_tokenizer
     from fuseid.core.config import Config
     from fuseid.core.records import SemanticId
@@ -26,6 +26,7 @@ __all__ = [
     "ingest",
     "open_tokenizer",
     "promote",
+    "remove",
 ]
 
 _MODULES = {
@@ -40,6 +41,7 @@ _MODULES = {
     "ingest": "fuseid.api.jobs",
     "open_tokenizer": "fuseid.api.tokenizer",
     "promote": "fuseid.api.jobs",
+    "remove": "fuseid.api.jobs",
 }
 
 # Hidden from type checkers, for which it would make every misspelt name an Any.
