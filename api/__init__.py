@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fuseid.api.exports import export_ids, export_sequences
-    from fuseid.api.jobs import assign, fit, ingest, promote, remove, upgrade
+    from fuseid.api.jobs import adopt, assign, fit, ingest, promote, remove, upgrade
     from fuseid.api.tokenizer import open_tokenizer
     from fuseid.core.config import Config
     from fuseid.core.records import SemanticId
@@ -18,6 +18,7 @@ __all__ = [
     "Catalog",
     "Config",
     "SemanticId",
+    "adopt",
     "assign",
     "export_ids",
     "export_sequences",
@@ -33,6 +34,7 @@ _MODULES = {
     "Catalog": "fuseid.pipelines.lookup",
     "Config": "fuseid.core.config",
     "SemanticId": "fuseid.core.records",
+    "adopt": "fuseid.api.jobs",
     "assign": "fuseid.api.jobs",
     "export_ids": "fuseid.api.exports",
     "export_sequences": "fuseid.api.exports",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from fuseid.api.runners import runner_named
 from fuseid.core.config import Config
+from fuseid.pipelines.adopt import adopt as run_adopt
 from fuseid.pipelines.assign import assign as run_assign
 from fuseid.pipelines.fit import fit as run_fit
 from fuseid.pipelines.ingest import ingest as run_ingest
@@ -66,6 +67,29 @@ def fit(db: str | Path, config: Config | None = None, *, progress: Progress | No
     Raises what `pipelines.fit.fit` raises.
     """
     return run_fit(str(db), config or Config(), progress)
+
+
+def adopt(
+    db: str | Path,
+    ids: str | Path,
+    config: Config | None = None,
+    *,
+    codebooks: str | Path | None = None,
+    space: str | None = None,
+    item_map: str | Path | None = None,
+    sizes: Sequence[int] | None = None,
+    unique: bool = False,
+    promote: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Puts IDs that were given elsewhere into the ledger, as they are; docs/adopt.md has the forms of the files.
+
+    Raises what `pipelines.adopt.adopt` raises.
+    """
+    return run_adopt(
+        str(db), ids, config or Config(), codebooks=codebooks, space=space, item_map=item_map, sizes=sizes,
+        unique=unique, promote=promote, progress=progress,
+    )  # fmt: skip
 
 
 def assign(

@@ -142,5 +142,5 @@ def _note(run: Run, store: Store, source: Source | Vectors, prune: bool) -> None
     if prune and incomplete:
         run.notes.append(f"nothing was pruned: {incomplete}, so its list may lack items")
     run.notes += getattr(source, "notes", ())
-    if store.setting("fusion") is None and store.has_contents():
+    if store.setting("fusion") is None and store.setting("champion") is None and store.has_contents():
         run.notes.append(f"vectors are stored; {command('fit', store.uri)} learns the tokenizer and gives IDs")

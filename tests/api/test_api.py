@@ -22,6 +22,7 @@ NAMES = {
     "Catalog",
     "Config",
     "SemanticId",
+    "adopt",
     "assign",
     "export_ids",
     "export_sequences",
@@ -129,6 +130,20 @@ def test_another_tokenizer_gives_ids_of_its_own_and_can_become_champion(
     assert api.assign(db, config, tokenizer_id=candidate).counts["assigned"] == 0
     assert api.promote(db, candidate, config).job == "promote"
     assert api.open_tokenizer(db).id == candidate
+
+
+def test_ids_from_elsewhere_are_adopted_and_no_vector_can_be_encoded_without_their_codebooks(
+    pictures: Path, tmp_path: Path, config: api.Config
+) -> None:
+    db = tmp_path / "db"
+    api.ingest(db, pictures, config)
+    (tmp_path / "ids.csv").write_text("content_id,sid\n" + "".join(f"{n}.png,{n % 4}-{n}\n" for n in range(PICTURES)))
+    assert api.adopt(db, tmp_path / "ids.csv", config, sizes=(4, 99)).counts["adopted"] == PICTURES
+    assert api.Catalog.open(db).items(["7.png"], ["sid"]) == [{"sid": "3-7"}]
+    tokenizer = api.open_tokenizer(db)
+    assert tokenizer.codebook_sizes == (4, 99)
+    with pytest.raises(BadInput, match="came without codebooks"):
+        tokenizer.encode(np.zeros((1, 16), np.float32))
 
 
 def test_exports_write_ids_and_histories(db: Path, tmp_path: Path) -> None:

@@ -41,9 +41,16 @@ FIT = {
     "index.made": 2,
 }
 UPGRADE = ("lease.taken", "run.begun", "upgrade.begun", "upgrade.columns", "columns.written", "upgrade.rows")
+ADOPT = {
+    "run.begun": 1, "adopt.artifact": 1, "adopt.settings": 1, "adopt.appended": 1, "adopt.champion": 1,
+    "columns.written": 1, "assign.appended": 1, "assign.projected": 1, "index.made": 2,
+}  # fmt: skip
 CASES = [
     *(("ingest", step, nth) for step, nth in INGEST.items()),
     *(("fit", step, nth) for step, nth in FIT.items()),
+    *(("adopt", step, nth) for step, nth in ADOPT.items()),
+    *(("first adopt", step, 1) for step in ("adopt.artifact", "adopt.settings", "adopt.appended", "adopt.champion")),
+    ("first adopt", "columns.written", 1),
     ("first ingest", "contents.made", 1),
     ("first ingest", "wave.contents", 1),
     ("promote", "promote.champion", 1),
@@ -206,6 +213,7 @@ BACKED_UP_AT = [
     ("ingest", "assign.projected", 1), ("ingest", "index.compacted", 1), ("fit", "fit.champion", 1),
     ("fit", "assign.appended", 1), ("promote", "promote.champion", 1), ("remove", "items.removed", 2),
     ("upgrade", "upgrade.columns", 1), ("upgrade", "upgrade.rows", 1),
+    ("adopt", "adopt.appended", 1), ("adopt", "adopt.champion", 1), ("first adopt", "adopt.artifact", 1),
 ]  # fmt: skip
 
 
