@@ -8,6 +8,7 @@ from typing import Literal
 
 from fuseid.api.runners import runner_named
 from fuseid.core.config import Config
+from fuseid.core.modalities import EXTERNAL
 from fuseid.pipelines.adopt import adopt as run_adopt
 from fuseid.pipelines.assign import assign as run_assign
 from fuseid.pipelines.fit import fit as run_fit
@@ -19,6 +20,7 @@ from fuseid.pipelines.promote import promote as run_promote
 from fuseid.pipelines.remove import remove as run_remove
 from fuseid.pipelines.sources.item import Source
 from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.upgrade import upgrade as run_upgrade
 
 
@@ -43,6 +45,25 @@ def ingest(
     opened = open_source(source, config.source) if isinstance(source, str | Path) else source
     chosen = runner_named(runner) if isinstance(runner, str) else runner
     return run_ingest(str(db), opened, config, chosen, progress, prune=prune)
+
+
+def ingest_vectors(
+    db: str | Path,
+    source: str | Path,
+    config: Config | None = None,
+    *,
+    name: str = EXTERNAL,
+    runner: Literal["local", "ray"] | Runner = "local",
+    progress: Progress | None = None,
+) -> Run:
+    """Takes in ready-made vectors under a name, beside media and other vectors of the same items, which stay.
+
+    source: what `pipelines.sources.vectors.Vectors` opens: Parquet, `.npy`, a folder or pattern of such files, a uri,
+    or `lance:PATH#COLUMN`. runner: see `ingest`. Raises what it and `pipelines.ingest.ingest` raise.
+    """
+    config = config or Config()
+    chosen = runner_named(runner) if isinstance(runner, str) else runner
+    return run_ingest(str(db), Vectors(source, config.source, name), config, chosen, progress)
 
 
 def remove(

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from fuseid.core.config import Config
+from fuseid.core.errors import BadInput
+from fuseid.core.modalities import EXTERNAL
 from fuseid.pipelines.assignment.champion import load_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.ingestion.commit import reconcile
@@ -53,6 +55,11 @@ def ingest(
     `run.max_rejected` or if all items were rejected, Stopped when a signal ends it; what was committed stays.
     """
     progress = progress or Silent()
+    if prune and isinstance(source, Vectors) and source.modality.name != EXTERNAL:
+        raise BadInput(
+            f"--prune cannot go with vectors named {source.modality.name}: an item that they do not list keeps its "
+            "media and its other vectors"
+        )
     with tempfile.TemporaryDirectory(prefix="fuseid-listing-") as directory:
         scratch = Path(directory)
         intake = _intake(source, config, scratch)
