@@ -49,14 +49,12 @@ def ingest(
     from fuseid.apps.show import Bars, print_run
 
     if (source is None) == (vectors is None):
-        raise BadInput("name one source: a manifest or folder, or --vectors FILE")
-    if name is not None and (vectors is None or prune):
-        raise BadInput(
-            "--as names the vectors of --vectors"
-            + (
-                ": an item that they do not list keeps its other vectors and media, so --prune cannot go with it"
-                * prune
-            )
+        raise typer.BadParameter("name one source: a manifest or folder, or --vectors FILE")
+    if name is not None and vectors is None:
+        raise typer.BadParameter("--as names the vectors of --vectors")
+    if name is not None and prune:
+        raise typer.BadParameter(
+            "--prune cannot go with --as: an item that these vectors do not list keeps its media and other vectors"
         )
     runner = runner or ("local" if vectors is not None else "ray")
     check_runner(runner)

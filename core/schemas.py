@@ -18,7 +18,7 @@ READABLE_VERSIONS = ("3", "3-to-4", "4")
 VERSION_KEY = "fuseid.schema_version"
 
 # Where no source of media or captions has listed an item, `source_stat` begins with this; the name of the ready-made
-# vectors that brought it follows, and a hash of what their file says about the item.
+# vectors whose file describes it follows, and a hash of what the file says; nothing but ":" if no file does.
 ONLY_VECTORS = "vectors:"
 
 # Only with this metadata on a field does Lance refuse a second row of the same key, also from concurrent writers.

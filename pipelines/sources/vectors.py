@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,6 +22,7 @@ from fuseid.pipelines.sources.vector_parts import (
     ParquetPart,
     VectorPart,
     ids_of_npy,
+    mapped,
     npy_stat,
     opened,
     reading,
@@ -54,10 +55,10 @@ class Vectors:
         text, column = _column_of(str(path))
         if text.startswith(_LANCE):
             self.base: Path | str = text
-            self.parts = _lance_parts(text.removeprefix(_LANCE), column)
+            self.parts = _lance_parts(_anywhere(text.removeprefix(_LANCE)), column)
         else:
             self.base, files = files_of(text, SUFFIXES, config, _WHAT)
-            self.parts = [part for file in files for part in _parts(file, column, config)]
+            self.parts = [part for file in files for part in _parts(_anywhere(file), column, config)]
         self.ignored = _ignored(self.parts)
         if not self.parts:
             raise BadInput(f"{path} lists no items")
@@ -95,7 +96,12 @@ def id_texts(ids: pa.Array, shown: str, first: int) -> pa.Array:
 
 def _column_of(text: str) -> tuple[str, str]:
     path, mark, column = text.rpartition("#")
-    return (path, column) if mark and column and not Path(text).exists() else (text, "vector")
+    return (path, column) if mark and column and not os.path.exists(text) else (text, "vector")
+
+
+def _anywhere(path: str) -> str:
+    """A path as a process in another folder finds it too."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def _parts(file: str, column: str, config: SourceConfig) -> Iterator[VectorPart]:
@@ -122,8 +128,8 @@ def _npy_part(file: str) -> NpyPart:
     if not ids_of_npy(path).is_file():
         raise BadInput(f"{path} needs {ids_of_npy(path).name} beside it, one content_id a line")
     with reading(file):
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        vectors = mapped(path)
+    if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.shape[1]:
         raise BadInput(f"{path} must hold floats [N, D], got {vectors.dtype} {list(vectors.shape)}")
     return NpyPart(file, npy_stat(path))
 
@@ -147,6 +153,9 @@ def _check_columns(schema: pa.Schema, column: str, shown: str) -> tuple[str, ...
     for needed in ("content_id", column):
         if needed not in schema.names:
             raise BadInput(f"{shown} has no column {needed}; it has {', '.join(schema.names)}")
+    for name in (*MANIFEST_COLUMNS, column):
+        if schema.names.count(name) > 1:
+            raise BadInput(f"{shown} has {schema.names.count(name)} columns named {name}")
     kind = schema.field(column).type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not is_list or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
@@ -165,10 +174,8 @@ def _usual_length(parts: Iterable[VectorPart], shown: object) -> int:
     for part in parts:
         for batch in part.batches():
             rows += batch.num_rows
-            kind = batch["vector"].type
-            if pa.types.is_fixed_size_list(kind):
-                return kind.list_size
             lengths = Counter(pc.list_value_length(batch["vector"]).drop_null().to_pylist())
+            del lengths[0]
             if lengths:
                 return lengths.most_common(1)[0][0]
-    raise BadInput(f"{shown}: every vector is null" if rows else f"{shown} lists no items")
+    raise BadInput(f"{shown}: every vector is null or empty" if rows else f"{shown} lists no items")

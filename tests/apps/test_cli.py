@@ -140,7 +140,7 @@ def test_a_missing_config_is_refused_in_one_line(refused):
 
 @pytest.mark.parametrize("source", [[], ["manifest.jsonl", "--vectors", "vectors.npy"]])
 def test_ingest_takes_exactly_one_source(refused, source):
-    assert "name one source" in refused("ingest", "--db", "db", *source)
+    assert "name one source" in refused("ingest", "--db", "db", *source, status=2)
 
 
 def test_unknown_runners_formats_and_codebooks_are_refused(refused, folder):

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 
@@ -134,3 +135,33 @@ def test_a_stopped_command_keeps_finished_items(tmp_path, manifest):
     assert 0 < done < 20_000
     assert json.loads(run["counts"])["committed"] == done
     assert f"{done} items" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--vectors", "vectors.npy", "--as", "audio", "--prune"], "--prune cannot go with --as"),
+        (["--vectors", "vectors.npy", "--as", "external", "--prune"], "--prune cannot go with --as"),
+        (["manifest.jsonl", "--as", "audio"], "--as names the vectors of --vectors"),
+        (["--as", "audio"], "name one source"),
+    ],
+)
+def test_a_name_goes_with_vectors_and_without_prune(refused, folder, options, named):
+    assert named in refused("ingest", "--db", "new", *options, status=2)
+    assert not (folder / "new").exists()
+
+
+def test_a_name_that_vectors_cannot_have_changes_nothing(refused, folder):
+    for name in ("Audio", "clip", "caption", "null"):
+        assert f"{name!r} cannot name vectors" in refused(
+            "ingest", "--db", "new", "--vectors", "vectors.npy", "--as", name
+        )
+    assert not (folder / "new").exists()
+
+
+def test_a_named_run_tells_what_it_stored(as_json, as_text, folder):
+    as_json("ingest", "--db", "new", "--vectors", "vectors.npy", "--as", "audio")
+    as_json("fit", "--db", "new", "--codebooks", "4,4")
+    text = as_text("ingest", "--db", "new", "--vectors", "vectors.npy", "--as", "likes")
+    assert "likes is stored, not yet fused" in text
+    assert as_json("ingest", "--db", "new", "--vectors", "vectors.npy", "--as", "likes")["counts"]["unchanged"] == 40
