@@ -23,6 +23,7 @@ from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.ingestion.commit import Committed, Rejections
 from fuseid.pipelines.ingestion.stored_vectors import brought_by
 from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.tables import vector_sizes
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
 from fuseid.pipelines.streams.spill import Spill
 
@@ -61,10 +62,8 @@ class VectorCommitter:
 
     def commit(self, wave: pa.Table, keep_known: bool = False) -> Committed:
         """wave: of `vectors_schema`. Rows of known items are kept for `finish`. keep_known: see `WaveCommitter`."""
-        failed = pc.is_valid(wave["error_class"])
-        good, bad = wave.filter(pc.invert(failed)), wave.filter(failed)
-        new = good.filter(pc.is_null(good["address"]))
-        changed = good.filter(pc.is_valid(good["address"]))
+        good, bad = _split(wave, pc.is_null(wave["error_class"]))
+        new, changed = _split(good, pc.is_null(good["address"]))
         if changed.num_rows:
             self._changed.write(changed, self._places(changed["address"]))
         rejected = self._lost(bad, keep_known)
@@ -103,19 +102,24 @@ class VectorCommitter:
 
     def _append(self, new: pa.Table) -> None:
         self._store.ensure_vectors({self._modality.name: self._dim})
-        new = new.combine_chunks()
-        columns = self._own(new) | self._facts(new)
-        columns["content_id"] = new["content_id"]
-        columns["run_id"] = pa.repeat(self._run_id, new.num_rows)
-        columns["updated_at"] = pa.repeat(pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC")), new.num_rows)
-        if self._fusion is not None:
-            columns |= self._fused({self._modality.name: nan_rows(new["vector"], self._dim)})
         contents = self._store.dataset("contents")
-        schema = contents_schema(self._store.dims())
-        arrays = [columns.get(field.name, pa.nulls(new.num_rows, field.type)) for field in schema]
-        arrays = [_one(array).cast(field.type) for array, field in zip(arrays, schema, strict=True)]
-        table = pa.table(arrays, schema=schema)
-        self._store.append("contents", table.to_reader(_ROWS), contents.version)
+        schema = contents_schema(vector_sizes(contents.schema))
+        now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
+        absent = {field.name: pa.nulls(_ROWS, field.type) for field in schema}
+
+        def rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+            columns = self._own(batch) | self._facts(batch)
+            columns["content_id"] = batch["content_id"]
+            columns["run_id"] = pa.repeat(self._run_id, batch.num_rows)
+            columns["updated_at"] = pa.repeat(now, batch.num_rows)
+            if self._fusion is not None:
+                columns |= self._fused({self._modality.name: nan_rows(batch["vector"], self._dim)})
+            arrays = [columns.get(name, absent[name].slice(0, batch.num_rows)) for name in schema.names]
+            arrays = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
+            return pa.record_batch(arrays, schema=schema)
+
+        reader = pa.RecordBatchReader.from_batches(schema, map(rows, new.to_batches(_ROWS)))
+        self._store.append("contents", reader, contents.version)
 
     def _reader(self, place: int, fragment: lance.LanceFragment) -> pa.RecordBatchReader:
         """`_rowid` and the new values of the changed rows of a fragment."""
@@ -144,10 +148,10 @@ class VectorCommitter:
             values |= self._fused(vectors | {self._modality.name: nan_rows(rows["vector"], self._dim)})
         return pa.record_batch({name: _one(array) for name, array in values.items()})
 
-    def _own(self, rows: pa.Table) -> dict[str, pa.ChunkedArray]:
+    def _own(self, rows: pa.Table | pa.RecordBatch) -> dict[str, pa.Array | pa.ChunkedArray]:
         return {self._modality.name: rows["vector"], self._modality.fingerprint: rows["vector_fp"]}
 
-    def _facts(self, rows: pa.Table) -> dict[str, pa.Array]:
+    def _facts(self, rows: pa.Table | pa.RecordBatch) -> dict[str, pa.Array | pa.ChunkedArray]:
         stat = pc.binary_join_element_wise(brought_by(self._modality), pc.fill_null(rows["facts"], ""), "")
         captions = [text_hash(text) for text in rows["caption"].to_pylist()] if _any(rows["caption"]) else None
         return {
@@ -184,7 +188,16 @@ def _stored(fragment: lance.LanceFragment, addresses: pa.ChunkedArray, columns: 
     return found.take(pc.index_in(addresses, value_set=found["_rowid"].combine_chunks()))
 
 
-def _any(column: pa.ChunkedArray) -> bool:
+def _split(rows: pa.Table, mask: pa.ChunkedArray) -> tuple[pa.Table, pa.Table]:
+    """The rows of a mask and the others; nothing is copied if all rows are in one of them."""
+    if pc.all(mask, min_count=0).as_py():
+        return rows, rows.slice(0, 0)
+    if not pc.any(mask, min_count=0).as_py():
+        return rows.slice(0, 0), rows
+    return rows.filter(mask), rows.filter(pc.invert(mask))
+
+
+def _any(column: pa.Array | pa.ChunkedArray) -> bool:
     return column.null_count < len(column)
 
 
