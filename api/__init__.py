@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fuseid.api.exports import export_ids, export_sequences
-    from fuseid.api.jobs import assign, fit, ingest, promote
+    from fuseid.api.jobs import assign, fit, ingest, promote, remove
     from fuseid.api.tokenizer import open_tokenizer
     from fuseid.core.config import Config
     from fuseid.core.records import SemanticId
@@ -25,6 +25,7 @@ __all__ = [
     "ingest",
     "open_tokenizer",
     "promote",
+    "remove",
 ]
 
 _MODULES = {
@@ -38,6 +39,7 @@ _MODULES = {
     "ingest": "fuseid.api.jobs",
     "open_tokenizer": "fuseid.api.tokenizer",
     "promote": "fuseid.api.jobs",
+    "remove": "fuseid.api.jobs",
 }
 
 # Hidden from type checkers, for which it would make every misspelt name an Any.

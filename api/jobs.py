@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.promote import promote as run_promote
+from fuseid.pipelines.remove import remove as run_remove
 from fuseid.pipelines.sources.item import Source
 from fuseid.pipelines.sources.open import open_source
 
@@ -39,6 +41,22 @@ def ingest(
     opened = open_source(source, config.source) if isinstance(source, str | Path) else source
     chosen = runner_named(runner) if isinstance(runner, str) else runner
     return run_ingest(str(db), opened, config, chosen, progress, prune=prune)
+
+
+def remove(
+    db: str | Path,
+    ids: str | Path | Iterable[str],
+    config: Config | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Run:
+    """Removes items by their ids. The ledger keeps the IDs they had: an item that is ingested again has the same one.
+
+    ids: content_ids; or the path, as a string or a Path, of a list of them: `.txt` with one a line, or `.csv`, `.jsonl`
+    or `.parquet` with a column `content_id`. Ids that the database does not have are counted in `removed_unknown`.
+    Raises what `pipelines.remove.remove` raises.
+    """
+    return run_remove(str(db), ids, config or Config(), progress)
 
 
 def fit(db: str | Path, config: Config | None = None, *, progress: Progress | None = None) -> Run:

@@ -17,7 +17,7 @@ import typer
 from fuseid.apps import options
 from fuseid.apps.care_commands import backup, check, restore
 from fuseid.apps.export_commands import export_app
-from fuseid.apps.run_commands import assign, demo, fit, ingest, promote, retry
+from fuseid.apps.run_commands import assign, demo, fit, ingest, promote, remove, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
 from fuseid.core.errors import BadInput, FuseidError, Stopped
 from fuseid.core.signals import SIGNALS
@@ -34,6 +34,7 @@ app = typer.Typer(name="fuseid", no_args_is_help=True, add_completion=False, pre
 # In the order in which `fuseid --help` lists them.
 for command in (
     ingest,
+    remove,
     fit,
     assign,
     promote,

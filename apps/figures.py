@@ -10,6 +10,13 @@ from fuseid.tokenizers.measures import Definition, definition
 # Not one of the tokenizers' measures: only slices have it.
 _SHARES_ID = "Items that share their ID with any other"
 
+MADE_FROM = {
+    "frames": "pictures",
+    "caption": "caption",
+    "both": "pictures and caption",
+    "outside": "brought ready-made",
+}
+
 
 def unit_of(name: str) -> str:
     return "share" if name == "shares_id" else definition(name).unit

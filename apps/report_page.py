@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fuseid.apps.figures import figure, interval, short_names, title_of, unit_of
+from fuseid.apps.figures import MADE_FROM, figure, interval, short_names, title_of, unit_of
 from fuseid.apps.page import render, tile
 from fuseid.apps.report_plots import plots, slices_plot
 from fuseid.pipelines.reports.findings import measure
@@ -136,6 +136,10 @@ def _facts(document: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) ->
         rows.append((name, [column["config"].get(name) for column in columns]))
     for name in dict.fromkeys(name for column in columns for name in column["fit"]):
         rows.append((f"at the fit: {name}", [_short(column["fit"].get(name)) for column in columns]))
+    for one in document["vectors"]:
+        weight = "not fused" if one["weight"] is None else f"weight {one['weight']:g}"
+        made = f"{one['numbers']} numbers, {MADE_FROM[one['made_from']]}, {one['items']:,} items, {weight}"
+        rows.append((f"vectors: {one['name']}", [made]))
     rows.append(("database", [f"{document['database']}, contents at version {versions['contents']}, "
                               f"assignments at version {versions['assignments']}"]))  # fmt: skip
     rows.append(("asked for", [f"a sample of {asked['sample']:,}, {asked['queries']:,} queries, seed {asked['seed']}"]))

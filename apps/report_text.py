@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from fuseid.apps.figures import figure, interval, short_names, title_of, unit_of
+from fuseid.apps.figures import MADE_FROM, figure, interval, short_names, title_of, unit_of
 from fuseid.apps.show import out, print_facts, print_rows
 from fuseid.pipelines.reports.findings import slice_title
 
@@ -18,6 +18,8 @@ _OF_ITS_SIZE = ("collision_a", "collision_b", "prefix_collision")
 def print_report(document: Mapping[str, Any]) -> None:
     columns = document["tokenizers"]
     names = short_names(columns)
+    print_rows([_vectors(one) for one in document["vectors"]], ("vectors", "made from", "numbers", "items", "weight"))
+    out.print()
     for name, column in zip(names, columns, strict=True):
         facts = {
             "items with an ID": f"{column['items']:,} of {document['items']:,}",
@@ -52,6 +54,14 @@ def print_findings(document: Mapping[str, Any]) -> None:
             out.print(Text.assemble((f"{row['rule']}: ", style), row["text"]))
         if not column["stands_out"]:
             out.print(Text("nothing, by the rules of docs/quality.md"))
+
+
+def _vectors(one: Mapping[str, Any]) -> dict[str, Any]:
+    weight = "not fused" if one["weight"] is None else f"{one['weight']:g}"
+    return {
+        "vectors": one["name"], "made from": MADE_FROM[one["made_from"]], "numbers": str(one["numbers"]),
+        "items": f"{one['items']:,}", "weight": weight,
+    }  # fmt: skip
 
 
 def _measures(column: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Commands that change a database: ingest, fit, assign, promote, retry; and the demo."""
+"""Commands that change a database: ingest, remove, fit, assign, promote, retry; and the demo."""
 
 from __future__ import annotations
 
@@ -79,6 +79,23 @@ def ingest(
         elif source is not None:
             listed = open_source(source, settings.source)
         run = run_ingest(db, listed, settings, runner_named(runner), bars, prune=prune)
+    print_run(run, json)
+
+
+def remove(
+    db: Db,
+    ids: Annotated[
+        Path, typer.Option("--from", help="content_ids: .txt, one a line; .csv, .jsonl, .parquet with that column")
+    ],
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Remove the items of a list of ids; an item that is ingested again has the ID it had."""
+    from fuseid.apps.show import Bars, print_run
+    from fuseid.pipelines.remove import remove as run_remove
+
+    with Bars(quiet=json) as bars:
+        run = run_remove(db, ids, load(config), bars)
     print_run(run, json)
 
 

@@ -45,6 +45,7 @@ _OF_ASSIGNING = [step for step in STEPS if step.split(".")[0] in ("lease", "run"
 _DRIVER_STEPS = {
     "ingest": [step for step in STEPS if step not in (*_OF_CHILDREN, *_OF_FIT, *_OF_PROMOTE, "contents.made")],
     "fit": [*_OF_ASSIGNING, "fit.tokenizer"],
+    "remove": [step for step in STEPS if step.split(".")[0] in ("lease", "run", "items", "index")],
     "promote": [*(step for step in _OF_ASSIGNING if not step.startswith("fuse")), *_OF_PROMOTE],
 }
 _STEPS = {"child": _OF_CHILDREN, "worker": ["decode.block"], "encoder": ["encode.block"], "node": _OF_WAVES}
@@ -120,9 +121,11 @@ class Soak:
 
     def _job(self) -> tuple[str, dict[str, Any]]:
         chance = self._rng.random()
-        if chance < 0.8:
+        if chance < 0.7:
             self._change()
             return "ingest", {"manifest": self._catalogue.manifest()}
+        if chance < 0.8:
+            return "remove", {"ids": [*self._withdrawn(4), "nobody"]}
         if chance < 0.9:
             self._fits += 1
             return "fit", {"settings": {**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], "seed": self._fits}}}
@@ -135,6 +138,13 @@ class Soak:
             self._catalogue.add(kind, int(up_to(most)))
             self._catalogue.remove(kind, int(up_to(most)))
         self._catalogue.edit(*(int(up_to(3)) for _ in range(4)))
+        self._catalogue.bring_back(int(up_to(4)))
+        self._withdrawn(2)
+
+    def _withdrawn(self, most: int) -> list[str]:
+        """Items that manifests name as deleted from now on, fewer than `most` of each kind."""
+        kinds = ("caption", "picture", "broken")
+        return [name for kind in kinds for name in self._catalogue.withdraw(kind, int(self._rng.integers(most)))]
 
     def _victim(self, job: str) -> str:
         if job != "ingest":

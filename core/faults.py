@@ -35,7 +35,7 @@ STEPS = {
     "wave.rejected": "its bad rows are in `rejected`",
     "wave.done": "all its tables are written, the run has not counted it yet",
     "vectors.updated": "the vectors of known items are in their columns, those of one fragment",
-    "prune.removed": "unlisted items have left a table",
+    "items.removed": "a commit of withdrawn or unlisted items has left a table",
     "fuse.begun": "the search for rows that a killed run left without a fused vector begins",
     "fuse.done": "every row that has a vector is fused",
     "columns.written": "new columns are in files that no version of `contents` refers to yet",

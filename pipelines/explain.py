@@ -54,8 +54,8 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
             name: row[name] for name in ("media_hash", "decoder", "width", "height", "duration", "timestamps")
         } | {"sampling": config.decode.sampling.model_dump()} if row["media_hash"] else None,
         "vectors": {name: size for name, size in dims.items() if row[f"has_{name}"]},
-        "fingerprints": {
-            name: row[name] for name in ("decode_fp", "clip_fp", "vlm_fp", "describe_fp", "fused_fp", "caption_hash")
+        "fingerprints": {name: row[name] for name in plain if name.endswith("_fp")} | {
+            "caption_hash": row["caption_hash"]
         },
         "models": {
             "clip": config.clip.model_dump(include={"model", "revision", "precision"}) if config.clip else None,

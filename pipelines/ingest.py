@@ -41,7 +41,7 @@ def ingest(
     after_wave: Callable[[int], None] | None = None,
     prune: bool = False,
 ) -> Run:
-    """Takes in what is new or changed, wave by wave, then gives IDs.
+    """Removes what the source withdraws, takes in what is new or changed, wave by wave, then gives IDs.
 
     source: media and captions, which are decoded and encoded; or ready-made vectors, which become columns of items that
     are there, and new items.
@@ -70,7 +70,7 @@ def ingest(
                 unlisted = Unlisted(store, intake.keys, scratch, config.run.max_prune, within)
             intake.begin(store, run, fusion)
             waves = Waves(intake, config.run, run, partial(_committed, intake, after_wave))
-            progress.begin("ingest", intake.keys.count)
+            progress.begin("ingest", intake.items)
             try:
                 _stream(intake, runner, waves, progress)
             finally:

@@ -30,7 +30,7 @@ FLOORS = (
     ("store",),
     ("jobs", "sources"),
     ("lookup", "explain", "item_frames", "rejected", "assignment", "ingestion"),
-    ("ingest", "fit", "assign", "promote", "exports", "reports"),
+    ("ingest", "remove", "fit", "assign", "promote", "exports", "reports"),
     ("sequences", "checks", "backup"),
     ("evaluation", "check", "restore"),
 )

@@ -14,6 +14,7 @@ from fuseid.encoders.model_identity import is_fake, pinned
 from fuseid.pipelines.ingestion.commit import WaveCommitter
 from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
 from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.pipelines.ingestion.removal import Withdrawal
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.sources.item import Source
@@ -31,6 +32,8 @@ class MediaIntake:
         self.source = source
         self.listing = Listing(source, scratch, expect_rows=config.source.expect_rows)
         self.keys = self.listing.keys
+        self.items = self.keys.count - self.listing.deleted
+        self._scratch = scratch
         self.config = pinned(config)
         self._fingerprints = stage_fingerprints(self.config)
         self.wave_rows = config.run.wave_rows
@@ -40,6 +43,10 @@ class MediaIntake:
         _pin_precision(store, self.config)
         if fusion is not None:
             fusion.check_encoders(self._fingerprints.encoders())
+        if self.listing.deleted:
+            # First, so that neither hours of encoding nor other items that fail delay a withdrawal.
+            with run.timed("remove"):
+                Withdrawal(store, enumerate(self.listing.withdrawn()), self._scratch).remove(run)
         self.plan = Plan(store, self.listing, self.config, self._fingerprints)
         self.committer = WaveCommitter(store, run.run_id, self._fingerprints, fusion)
 

@@ -6,24 +6,20 @@ be incomplete, and no large share of the items unless `run.max_prune` allows it.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 
 from fuseid.core.config import allowed
 from fuseid.core.errors import BadInput
-from fuseid.core.faults import reached
+from fuseid.pipelines.ingestion.removal import TABLES, Removal
 from fuseid.pipelines.sources.key_set import KeySet
 from fuseid.pipelines.store.store import Store
 
-_TABLES = ("contents", "rejected")
 _BATCH = 16_384
-_PER_COMMIT = 10_000
 
 
 class Unlisted:
-    """The items of a store that a source does not list; their ids are kept in one file per table."""
+    """The items of a store that a source does not list. `counts`: how many there are in each table."""
 
     def __init__(
         self,
@@ -39,8 +35,10 @@ class Unlisted:
         """
         self._store = store
         self._line_within_text = line_within_text or (lambda _: None)
-        self._scratch = scratch
-        self.counts = {table: self._find(table, keys) for table in _TABLES}
+        self._removal = Removal(store, scratch, "unlisted")
+        for table in TABLES:
+            self._find(table, keys)
+        self.counts = self._removal.rows
         items = store.dataset("contents").count_rows() if store.has_contents() else 0
         if self.counts["contents"] > allowed(max_prune, items):
             raise BadInput(
@@ -51,33 +49,19 @@ class Unlisted:
 
     def remove(self) -> int:
         """Deletes the rows. Returns their number."""
-        for table in _TABLES:
-            ids = self._ids(table)
-            while chunk := list(islice(ids, _PER_COMMIT)):
-                self._store.delete(table, chunk)
-                reached("prune.removed")
+        self._removal.remove()
         return sum(self.counts.values())
 
-    def _find(self, table: str, keys: KeySet) -> int:
-        found = 0
-        with self._file(table).open("w", encoding="ascii") as file:
-            if table == "contents" and not self._store.has_contents():
-                return 0
-            for batch in self._store.dataset(table).to_batches(columns=["content_id"], batch_size=_BATCH):
-                for content_id in keys.missing(batch["content_id"].to_pylist()):
-                    if line := self._line_within_text(content_id):
-                        raise BadInput(
-                            f"--prune would remove {content_id!r}, which line {line} of the source names within text "
-                            "of another item: a quote before it is out of place; nothing was changed. If that line is "
-                            "text, give the number of items with --expect-rows"
-                        )
-                    file.write(json.dumps(content_id) + "\n")
-                    found += 1
-        return found
-
-    def _ids(self, table: str) -> Iterator[str]:
-        with self._file(table).open(encoding="ascii") as file:
-            yield from map(json.loads, file)
-
-    def _file(self, table: str) -> Path:
-        return self._scratch / f"unlisted-{table}"
+    def _find(self, table: str, keys: KeySet) -> None:
+        if self._store.newest(table) is None:
+            return
+        for batch in self._store.dataset(table).to_batches(columns=["content_id"], batch_size=_BATCH):
+            unlisted = keys.missing(batch["content_id"].to_pylist())
+            for content_id in unlisted:
+                if line := self._line_within_text(content_id):
+                    raise BadInput(
+                        f"--prune would remove {content_id!r}, which line {line} of the source names within text "
+                        "of another item: a quote before it is out of place; nothing was changed. If that line is "
+                        "text, give the number of items with --expect-rows"
+                    )
+            self._removal.add(table, unlisted)

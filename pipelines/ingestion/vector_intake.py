@@ -28,8 +28,11 @@ class VectorIntake:
 
     def __init__(self, source: Vectors, config: Config, scratch: Path) -> None:
         self.source = source
-        self.config = config
+        self.config = config.model_copy(
+            update={"clip": None, "vlm": config.vlm.model_copy(update={"model": None})}  # no model is run
+        )
         self.keys = unique_keys(source.ids(), source.ids, scratch, source.path, config.source.expect_rows)
+        self.items = self.keys.count
         self.wave_rows = config.run.wave_vectors
         self._scratch = scratch
 
@@ -60,10 +63,13 @@ class VectorIntake:
         if count := self.committer.refused_count:
             examples = ", ".join(map(repr, self.committer.refused))
             run.notes.append(f"the {name} vectors of {count} known items cannot be used ({examples}); their rows stay")
+        if hint := self.hint():
+            run.notes.append(hint)
         if self._fusion is not None and name not in self._fusion.dims and self._store.has_contents():
             run.notes.append(
                 f"{name} is stored, not yet fused: {self._fusion.id} was fitted without it, so it changes no ID"
             )
 
     def hint(self) -> str | None:
-        return None
+        ignored = ", ".join(self.source.ignored)
+        return f"columns of the vectors that were not read: {ignored}" if ignored else None

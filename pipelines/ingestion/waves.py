@@ -46,12 +46,13 @@ class Committer(Protocol):
 class Intake(Protocol):
     """What differs between sources of media and of ready-made vectors. `plan` and `committer` are there once it began.
 
-    config: as the run uses it. keys: all content_ids of the source. wave_rows: how many rows a commit has. stages: of
-    its batches, each with a column `seconds_STAGE`.
+    config: as the run uses it. keys: all content_ids of the source; items: how many of them it does not withdraw.
+    wave_rows: how many rows a commit has. stages: of its batches, each with a column `seconds_STAGE`.
     """
 
     config: Config
     keys: KeySet
+    items: int
     wave_rows: int
     stages: tuple[str, ...]
 
@@ -62,7 +63,8 @@ class Intake(Protocol):
     def committer(self) -> Committer: ...
 
     def begin(self, store: Store, run: Run, fusion: Fusion | None) -> None:
-        """To be called under the lease. Raises what makes the source unfit for this database."""
+        """To be called under the lease: removes what the source withdraws. Raises what makes the source unfit for this
+        database, before anything changes."""
 
     def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
         """The batches to commit. go_on: called from time to time; once it returns False, nothing more is planned."""

@@ -21,6 +21,7 @@ from fuseid.pipelines.reports.findings import comparison, findings
 from fuseid.pipelines.reports.items import Sample, drawn_items, read_codes
 from fuseid.pipelines.reports.prefixes import SharedCodes, first_codes
 from fuseid.pipelines.reports.slices import Slicing
+from fuseid.pipelines.reports.vectors import vectors_of
 from fuseid.pipelines.store.messages import command, no_ids
 from fuseid.pipelines.store.pinned_tables import PinnedTables
 from fuseid.pipelines.store.store import Store
@@ -90,10 +91,16 @@ def report(
         "asked": {
             "sample": sample, "queries": queries, "seed": seed, "popularity": popularity, "attributes": list(attributes)
         },
+        "vectors": vectors_of(pinned.contents, _weights(store, pinned)),
         "definitions": {key: asdict(definition) for key, definition in DEFINITIONS.items()},
         "tokenizers": columns,
         "comparison": comparison(*columns) if compare else [],
     }  # fmt: skip
+
+
+def _weights(store: Store, pinned: PinnedTables) -> dict[str, float]:
+    fusion = store.setting("fusion", pinned.ledger)
+    return store.describe_fusion(fusion).meta["weights"] if fusion else {}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ shortened = _shown.repr
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
-    """One item of a source. `problem`: why the item is to be rejected."""
+    """One item of a source. `problem`: why the item is to be rejected; `deleted`: the item is withdrawn, and has none
+    of the other fields."""
 
     content_id: str
     uri: str | None = None
@@ -38,6 +39,7 @@ class SourceItem:
     kind: str | None = None
     attributes: str = "{}"
     problem: ItemError | None = None
+    deleted: bool = False
 
 
 class Source(Protocol):
@@ -86,6 +88,16 @@ def text_field(fields: Mapping[str, Any], name: str) -> str | None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be text, got {shortened(value)}")
     return value or None
+
+
+def flag_field(fields: Mapping[str, Any], name: str) -> bool:
+    """A field that holds true, false, 1 or 0; False if it is missing or null. Raises TypeError for anything else."""
+    value = fields.get(name)
+    if _is_null(value):
+        return False
+    if not isinstance(value, bool | int | float) or value not in (0, 1):
+        raise TypeError(f"{name} must be true or false, got {shortened(value)}")
+    return bool(value)
 
 
 def attributes_field(value: Any) -> str:

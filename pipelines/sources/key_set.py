@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from fuseid.pipelines.streams.key_table import KeyTable
-
-_CHUNK = 1 << 14
 
 
 class KeySet:
@@ -44,10 +41,3 @@ class KeySet:
         """Those ids that are not in the set."""
         found, _ = self._table.find(pa.array(content_ids, pa.string()))
         return [content_id for content_id, there in zip(content_ids, found.tolist(), strict=True) if not there]
-
-
-def id_arrays(content_ids: Iterable[str]) -> Iterable[pa.Array]:
-    """Ids in Arrow arrays."""
-    ids = iter(content_ids)
-    while chunk := list(islice(ids, _CHUNK)):
-        yield pa.array(chunk, pa.string())

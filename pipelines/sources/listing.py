@@ -8,36 +8,48 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fuseid.core import errors
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.sources.item import Source, SourceItem
-from fuseid.pipelines.sources.key_set import KeySet, id_arrays
+from fuseid.pipelines.sources.key_set import KeySet
 
 _BATCH = 4096
 _TEXTS = ("content_id", "uri", "caption", "kind", "attributes", "problem")
-_SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS])
+_SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXTS), ("deleted", pa.bool_())])
 
 
 class Listing:
-    """The items of a source. Each iteration gives the same items, even if the source changes meanwhile."""
+    """The items of a source. Each iteration gives the same items, even if the source changes meanwhile, without those
+    that the source withdraws; `withdrawn` gives these, and `deleted` is their number. `keys` has both."""
 
     def __init__(self, source: Source, scratch: Path, expect_rows: int | None = None) -> None:
         """Raises BadInput for a source that cannot be read, that lists no items or not as many as expected, or one
         content_id twice."""
         shown = getattr(source, "path", source)
         self.base = source.base
+        self.deleted = 0
         self._file = scratch / "listing.arrow"
         remedy = getattr(source, "duplicate_remedy", "ids must be unique")
         self.keys = unique_keys(self._spooled(source), self._ids, scratch, shown, expect_rows, remedy)
 
     def __iter__(self) -> Iterator[SourceItem]:
+        for batch in self._batches():
+            listed = batch.filter(pc.invert(batch["deleted"]))
+            yield from map(_item, *(column.to_pylist() for column in listed.columns[:-1]))
+
+    def withdrawn(self) -> Iterator[str]:
+        """The ids of the items that the source withdraws."""
+        for batch in self._batches():
+            yield from batch.filter(batch["deleted"])["content_id"].to_pylist()
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         with pa.OSFile(str(self._file)) as file, pa.ipc.open_stream(file) as stream:
-            for batch in stream:
-                yield from map(_item, *(column.to_pylist() for column in batch.columns))
+            yield from stream
 
     def _ids(self) -> Iterable[pa.Array]:
-        return id_arrays(item.content_id for item in self)
+        return (batch["content_id"] for batch in self._batches())
 
     def _spooled(self, source: Source) -> Iterator[pa.Array]:
         """Writes the items into the file -> their content_ids."""
@@ -46,6 +58,7 @@ class Listing:
         with pa.OSFile(str(self._file), "wb") as file, pa.ipc.new_stream(file, _SCHEMA, options=options) as stream:
             while chunk := list(islice(items, _BATCH)):
                 batch = _batch(chunk)
+                self.deleted += batch["deleted"].true_count
                 stream.write_batch(batch)
                 yield batch["content_id"]
 
@@ -77,7 +90,8 @@ def _batch(items: Sequence[SourceItem]) -> pa.RecordBatch:
     problems = [
         None if item.problem is None else json.dumps([type(item.problem).__name__, str(item.problem)]) for item in items
     ]
-    return pa.record_batch([pa.array(column, pa.string()) for column in [*plain, problems]], schema=_SCHEMA)
+    texts = [pa.array(column, pa.string()) for column in [*plain, problems]]
+    return pa.record_batch([*texts, pa.array([item.deleted for item in items])], schema=_SCHEMA)
 
 
 def _item(

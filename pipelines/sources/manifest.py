@@ -23,12 +23,17 @@ from fuseid.pipelines.sources.item import (
     SIDECAR_BYTES,
     SourceItem,
     attributes_field,
+    flag_field,
     shortened,
     text_field,
     unchanging,
     without_surrogates,
 )
 
+# A row with it withdraws its item, and needs no other column than content_id.
+DELETED = "deleted"
+# How a CSV writes the values of that column, in any case.
+_FLAGS = {"": None, "true": True, "1": True, "false": False, "0": False}
 SUFFIXES = (".parquet", ".jsonl", ".csv")
 # Python refuses to make an int of many more digits; such numbers stay text.
 _DIGITS = 4000
@@ -46,7 +51,7 @@ Row = dict[str, Any]
 
 
 class Manifest:
-    """Parquet, JSONL or CSV with `content_id`, `uri` and/or `caption`, optional `kind` and `attributes`.
+    """Parquet, JSONL or CSV with `content_id`, `uri` and/or `caption`, optional `kind`, `attributes` and `deleted`.
 
     A field of the wrong type is the `problem` of its row. Iterating raises BadInput, with the line, for a missing
     column, a line that cannot be read, or no usable content_id; also if the file changes meanwhile.
@@ -59,6 +64,7 @@ class Manifest:
         self.ignored: tuple[str, ...] = ()
         self._file = path
         self._within_text: dict[bytes, int] = {}
+        self._withdraws_only = False
 
     def line_within_text(self, content_id: str) -> int | None:
         """After iteration: the line within a quoted field of a CSV that would be this item's row if the quote before it
@@ -66,33 +72,49 @@ class Manifest:
         return self._within_text.get(_digest(content_id))
 
     def __iter__(self) -> Iterator[SourceItem]:
+        for where, row in self.rows():
+            yield self.item(where, row)
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """The rows, each with how a message names it."""
         read = {".parquet": self._parquet, ".jsonl": self._jsonl, ".csv": self._csv}[self._file.suffix]
         try:
             with unchanging(self._file, self.path):
                 for number, (line, row) in enumerate(read(), 1):
-                    where = f"row {number}" if line is None else f"row {number} (line {line})"
-                    yield self.item(where, row)
+                    yield f"row {number}" if line is None else f"row {number} (line {line})", row
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise BadInput(f"cannot read manifest {self.path}: {str(error).splitlines()[0]}") from None
 
-    def item(self, where: str, row: Row) -> SourceItem:
-        """The item of a row. where: how a message names the row."""
+    def content_id(self, where: str, row: Row) -> str:
+        """Raises BadInput if the row has none. where: how a message names the row."""
         content_id = row.get("content_id")
         if isinstance(content_id, int) and not isinstance(content_id, bool):
             content_id = str(content_id)
         if not isinstance(content_id, str) or not content_id:
             got = shortened(content_id)
             raise BadInput(f"{self.path}, {where}: content_id is {got}; every row needs one, as text")
+        return storable(content_id)
+
+    def item(self, where: str, row: Row) -> SourceItem:
+        """The item of a row. where: how a message names the row."""
+        content_id = self.content_id(where, row)
         texts: dict[str, str | None] = {}
         attributes, problem = "{}", None
         try:
+            if flag_field(row, DELETED):
+                return SourceItem(content_id, deleted=True)
             for name in ("uri", "caption", "kind"):
                 texts[name] = text_field(row, name)
             attributes = attributes_field(row.get("attributes"))
         except (TypeError, ValueError) as error:
             problem = BadField(str(error))
+        if self._withdraws_only and problem is None:
+            raise BadInput(
+                f"{self.path}, {where}: {shortened(content_id)} is not deleted, and the file has no column uri or "
+                "caption that says what it is"
+            )
         return SourceItem(
-            storable(content_id),
+            content_id,
             storable(texts.get("uri") or "") or None,
             without_surrogates(texts.get("caption")),
             storable(texts.get("kind") or "") or None,
@@ -101,16 +123,20 @@ class Manifest:
         )
 
     def _check_columns(self, names: list[str]) -> None:
-        if "content_id" not in names or not {"uri", "caption"} & set(names):
+        if "content_id" not in names or not {"uri", "caption", DELETED} & set(names):
             missing = "content_id" if "content_id" not in names else "uri or caption"
             raise BadInput(f"{self.path} has no column {missing}; it has {', '.join(names) or 'none'}")
-        self.ignored = tuple(name for name in names if name not in MANIFEST_COLUMNS)
+        self.ignored = tuple(name for name in names if name not in (*MANIFEST_COLUMNS, DELETED))
+        # Each row of JSONL has its own columns.
+        self._withdraws_only = self._file.suffix != ".jsonl" and not {"uri", "caption"} & set(names)
 
     def _parquet(self) -> Iterator[tuple[None, Row]]:
         file = pq.ParquetFile(self._file)
         names = file.schema_arrow.names
         self._check_columns(names)
-        for batch in file.iter_batches(batch_size=4096, columns=[name for name in MANIFEST_COLUMNS if name in names]):
+        for batch in file.iter_batches(
+            batch_size=4096, columns=[n for n in (*MANIFEST_COLUMNS, DELETED) if n in names]
+        ):
             for row in rows_of(batch):
                 yield None, row
 
@@ -163,7 +189,10 @@ class Manifest:
                     )
                 elif fields:
                     self._note_within_text(record, first, names)
-                    yield first, dict(zip(names, fields, strict=True))
+                    row: Row = dict(zip(names, fields, strict=True))
+                    if DELETED in row:
+                        row[DELETED] = _FLAGS.get(row[DELETED].strip().lower(), row[DELETED])
+                    yield first, row
 
     def _note_within_text(self, record: list[str], first: int, names: list[str]) -> None:
         """Remembers lines of a record that look like rows: of two misplaced quotes, the second may close the field that

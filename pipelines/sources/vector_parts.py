@@ -33,6 +33,10 @@ class VectorPart(Protocol):
     @property
     def first(self) -> int: ...
 
+    @property
+    def other_columns(self) -> tuple[str, ...]:
+        """Columns that are not read."""
+
     def ids(self) -> Iterator[pa.Array]:
         """The column content_id alone."""
 
@@ -50,6 +54,7 @@ class ParquetPart:
     first: int
     stat: str
     config: SourceConfig
+    other_columns: tuple[str, ...] = ()
 
     def ids(self) -> Iterator[pa.Array]:
         return (batch["content_id"] for batch in self._read(["content_id"], 1 << 16))
@@ -78,6 +83,7 @@ class NpyPart:
     shown: str
     stat: str
     first: int = 0
+    other_columns: tuple[str, ...] = ()
 
     def ids(self) -> Iterator[pa.Array]:
         for ids, _ in self._read(1 << 16):
@@ -122,6 +128,7 @@ class LancePart:
     version: int
     fragment: int
     first: int
+    other_columns: tuple[str, ...] = ()
 
     def ids(self) -> Iterator[pa.Array]:
         return (batch["content_id"] for batch in self._read(["content_id"], 1 << 16))

@@ -14,6 +14,7 @@ from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput
 from fuseid.core.modalities import EXTERNAL, check_name, ready_made
 from fuseid.core.schemas import contents_schema
+from fuseid.pipelines.sources.item import MANIFEST_COLUMNS
 from fuseid.pipelines.sources.open import files_of
 from fuseid.pipelines.sources.vector_parts import (
     LancePart,
@@ -41,7 +42,7 @@ class Vectors:
     pattern of them, local or at a uri of `source.schemes` (Parquet alone); or `lance:` and a Lance dataset or a table
     of LanceDB. `#COLUMN` at the end names another column than `vector`.
 
-    base: see `Source`. dim: how many numbers a vector has.
+    base: see `Source`. dim: how many numbers a vector has. ignored: columns that are not read.
     """
 
     def __init__(self, path: str | Path, config: SourceConfig | None = None, name: str = EXTERNAL) -> None:
@@ -57,6 +58,7 @@ class Vectors:
         else:
             self.base, files = files_of(text, SUFFIXES, config, _WHAT)
             self.parts = [part for file in files for part in _parts(file, column, config)]
+        self.ignored = _ignored(self.parts)
         if not self.parts:
             raise BadInput(f"{path} lists no items")
         self.dim = _usual_length(self.parts, self.path)
@@ -101,7 +103,7 @@ def _parts(file: str, column: str, config: SourceConfig) -> Iterator[VectorPart]
         yield _npy_part(file)
         return
     with opened(file, config) as (parquet, stat):
-        _check_columns(parquet.schema_arrow, column, file)
+        others = _check_columns(parquet.schema_arrow, column, file)
         groups: list[int] = []
         rows = first = 0
         for number in range(parquet.metadata.num_row_groups):
@@ -109,7 +111,7 @@ def _parts(file: str, column: str, config: SourceConfig) -> Iterator[VectorPart]
             rows += parquet.metadata.row_group(number).num_rows
             if rows - first >= _PART_ROWS or number == parquet.metadata.num_row_groups - 1:
                 if rows > first:
-                    yield ParquetPart(file, column, tuple(groups), first, stat, config)
+                    yield ParquetPart(file, column, tuple(groups), first, stat, config, others)
                 groups, first = [], rows
 
 
@@ -131,16 +133,17 @@ def _lance_parts(uri: str, column: str) -> list[VectorPart]:
 
     with reading(uri):
         dataset = lance.dataset(uri)
-    _check_columns(dataset.schema, column, uri)
+    others = _check_columns(dataset.schema, column, uri)
     parts: list[VectorPart] = []
     first = 0
     for fragment in dataset.get_fragments():
-        parts.append(LancePart(uri, column, uri, dataset.version, fragment.fragment_id, first))
+        parts.append(LancePart(uri, column, uri, dataset.version, fragment.fragment_id, first, others))
         first += fragment.count_rows()
     return parts if first else []
 
 
-def _check_columns(schema: pa.Schema, column: str, shown: str) -> None:
+def _check_columns(schema: pa.Schema, column: str, shown: str) -> tuple[str, ...]:
+    """The columns that are not read. Raises BadInput if one is missing or of the wrong type."""
     for needed in ("content_id", column):
         if needed not in schema.names:
             raise BadInput(f"{shown} has no column {needed}; it has {', '.join(schema.names)}")
@@ -148,6 +151,12 @@ def _check_columns(schema: pa.Schema, column: str, shown: str) -> None:
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not is_list or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
         raise BadInput(f"{shown}: column {column} must hold lists of floats, got {kind}")
+    return tuple(name for name in schema.names if name not in (*MANIFEST_COLUMNS, column))
+
+
+def _ignored(parts: Iterable[VectorPart]) -> tuple[str, ...]:
+    names = dict.fromkeys(name for part in parts for name in part.other_columns)
+    return tuple(names)
 
 
 def _usual_length(parts: Iterable[VectorPart], shown: object) -> int:

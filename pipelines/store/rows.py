@@ -36,6 +36,16 @@ def table_by_id(dataset: lance.LanceDataset, ids: Sequence[str], columns: Sequen
     return pa.concat_tables(parts) if parts else dataset.schema.empty_table().select(list(columns))
 
 
+def ids_in(dataset: lance.LanceDataset, ids: Sequence[str]) -> list[str]:
+    """Those of the ids that the table has, in no particular order. Few and larger look-ups: for random ids, one of
+    10,000 takes a third of the time of ten of 1,000."""
+    found: list[str] = []
+    for start in range(0, len(ids), 10_000):
+        condition = f"content_id IN ({sql_list(ids[start : start + 10_000])})"
+        found += dataset.to_table(columns=["content_id"], filter=condition)["content_id"].to_pylist()
+    return found
+
+
 def table_by_row(dataset: lance.LanceDataset, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
     """Rows by Lance's row ids, in no particular order."""
     parts = [dataset.schema.empty_table().select(list(columns))]

@@ -29,6 +29,7 @@ NAMES = {
     "ingest",
     "open_tokenizer",
     "promote",
+    "remove",
 }
 SMALL = {
     "clip": {"model": "fake:16"},
@@ -96,6 +97,18 @@ def test_a_second_ingest_does_nothing_and_prune_removes_what_a_source_no_longer_
     api.ingest(tmp_path / "db", pictures, config)
     assert api.ingest(tmp_path / "db", Few(), config).counts["unchanged"] == PICTURES - 2
     assert api.ingest(tmp_path / "db", Few(), config, prune=True).counts["pruned"] == 2
+
+
+def test_removed_items_come_back_with_the_ids_they_had(pictures: Path, tmp_path: Path, config: api.Config) -> None:
+    db, listed = tmp_path / "db", tmp_path / "gone.txt"
+    api.ingest(db, pictures, config)
+    api.fit(db, config)
+    ids = {row["content_id"]: row["sid"] for row in api.Catalog.open(db).items(["0.png", "1.png"])}
+    listed.write_text("1.png\n")
+    assert api.remove(db, ["0.png", "nobody"], config).counts == {"removed": 1, "removed_unknown": 1}
+    assert api.remove(db, str(listed)).counts == {"removed": 1, "removed_unknown": 0}
+    assert api.ingest(db, pictures, config).counts["planned"] == 2
+    assert {row["content_id"]: row["sid"] for row in api.Catalog.open(db).items([*ids])} == ids
 
 
 def test_another_tokenizer_gives_ids_of_its_own_and_can_become_champion(

@@ -32,6 +32,24 @@ def test_ready_made_vectors_go_from_ingest_to_export_with_json_output(as_json, f
     assert as_json("promote", exported["tokenizer_id"], "--db", "new")["job"] == "promote"
 
 
+def test_items_are_removed_by_a_list_and_by_a_manifest(as_json, as_text, refused, folder):
+    (folder / "gone.csv").write_text("content_id\nv03\nv04\nnobody\n")
+    run = as_json("remove", "--db", "db", "--from", "gone.csv")
+    assert run["job"] == "remove"
+    assert run["counts"] == {"removed": 2, "removed_unknown": 1}
+    assert "3 of the items to remove are not in the database" in as_text("remove", "--db", "db", "--from", "gone.csv")
+    (folder / "delta.csv").write_text("content_id,deleted\nv05,true\n")
+    assert as_json("ingest", "delta.csv", "--db", "db", "--runner", "local")["counts"]["removed"] == 1
+    for name, text, said in (
+        ("gone.xlsx", "v06", "a list of ids is"),
+        ("ids.csv", "id\nv06\n", "no column content_id"),
+    ):
+        (folder / name).write_text(text)
+        assert said in refused("remove", "--db", "db", "--from", name)
+    assert "no such list of ids: none.txt" in refused("remove", "--db", "db", "--from", "none.txt")
+    assert "v06" in as_text("explain", "v06", "--db", "db")
+
+
 def test_the_same_commands_print_text(as_text, folder):
     for arguments, said in [
         (["lookup", "--db", "db", "--id", "v03"], "content_id"),

@@ -41,6 +41,7 @@ class Catalogue:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.rows: dict[str, dict[str, Any]] = {}
+        self._withdrawn: dict[str, dict[str, Any]] = {}
         self._rng = np.random.default_rng(seed)
         self._made = 0
 
@@ -75,9 +76,21 @@ class Catalogue:
         for name in self._some(kind, count):
             del self.rows[name]
 
+    def withdraw(self, kind: str, count: int) -> list[str]:
+        """From now on manifests name these items as deleted."""
+        names = self._some(kind, count)
+        self._withdrawn |= {name: self.rows.pop(name) for name in names}
+        return names
+
+    def bring_back(self, count: int) -> None:
+        for name in [*self._withdrawn][:count]:
+            self.rows[name] = self._withdrawn.pop(name)
+
     def manifest(self) -> Path:
         path = self.folder / "manifest.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in self.rows.values()), encoding="utf-8")
+        deleted = ({"content_id": name, "deleted": True} for name in self._withdrawn)
+        lines = (json.dumps(row) + "\n" for row in (*self.rows.values(), *deleted))
+        path.write_text("".join(lines), encoding="utf-8")
         return path
 
     def _some(self, kind: str, count: int) -> list[str]:
@@ -142,7 +155,7 @@ class Drivers:
         self, job: str, db: Path, settings: Mapping[str, Any] = SETTINGS, fault: str = "", marks: Path | None = None,
         **more: Any,
     ) -> int:  # fmt: skip
-        """Returns its process id. more: what the job needs, `manifest` or `tokenizer`, and `ray`."""
+        """Returns its process id. more: what the job needs, `manifest`, `tokenizer` or `ids`, and `ray`."""
         environment = {"FUSEID_FAULT": fault, "FUSEID_FAULT_MARKS": str(marks or "")}
         request = {"job": job, "db": str(db), "settings": settings, "environment": environment, **more}
         return self._ask(request)

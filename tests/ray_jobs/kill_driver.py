@@ -19,8 +19,10 @@ from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.ingestion.removal import Removal
 from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
 from fuseid.pipelines.promote import promote
+from fuseid.pipelines.remove import remove
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store import indexes
 
@@ -28,6 +30,8 @@ from fuseid.pipelines.store import indexes
 warnings.filterwarnings("ignore", message="lance(db)? .*fork")
 # With the real limits the few items of a test would have no vector index to damage.
 indexes.maintain.__defaults__ = (20, 20, *indexes.maintain.__defaults__[2:])
+# The few items of a test are removed in several commits.
+Removal.remove.__defaults__ = (*Removal.remove.__defaults__[:-1], 2)
 
 
 def run(job: dict[str, Any]) -> None:
@@ -40,6 +44,8 @@ def run(job: dict[str, Any]) -> None:
         fit(job["db"], config)
     elif job["job"] == "promote":
         promote(job["db"], job["tokenizer"], config)
+    elif job["job"] == "remove":
+        remove(job["db"], job["ids"], config)
     else:
         ingest(job["db"], open_source(job["manifest"]), config, _runner(job), prune=True)
 

@@ -26,7 +26,7 @@ from .three_nodes import SIZES, ThreeNodes
 # The step of a job, and the how-manyth time that it is reached.
 INGEST = {
     "lease.taken": 1, "run.begun": 1, "wave.ready": 1, "wave.contents": 2, "wave.removed": 1, "wave.rejected": 1,
-    "wave.done": 2, "prune.removed": 1, "fuse.begun": 1, "fuse.done": 1, "columns.written": 1, "assign.spilled": 1,
+    "wave.done": 2, "items.removed": 1, "fuse.begun": 1, "fuse.done": 1, "columns.written": 1, "assign.spilled": 1,
     "assign.ready": 1, "assign.appended": 1, "assign.indexed": 1, "assign.projected": 1, "index.begun": 1,
     "index.compacted": 1, "index.made": 1, "index.done": 1, "run.ending": 1, "lease.releasing": 1, "decode.block": 2,
     "encode.block": 2, "encode.load": 1,
@@ -46,6 +46,10 @@ CASES = [
     ("first ingest", "wave.contents", 1),
     ("promote", "promote.champion", 1),
     ("promote", "columns.written", 1),
+    # Between two commits to `contents`, between the two tables, before and after the maintenance.
+    *(("remove", "items.removed", nth) for nth in (1, 2, 3, 4)),
+    *(("remove", step, 1) for step in ("run.begun", "index.begun", "index.compacted", "run.ending")),
+    ("ingest", "items.removed", 3),
 ]
 pytestmark = pytest.mark.slow
 NO_ROW, DONE = ("lease.taken",), ("lease.releasing",)
@@ -181,9 +185,9 @@ def test_a_run_survives_the_death_of_a_child_a_worker_an_encoder_and_a_node(
 
 BACKED_UP_AT = [
     ("ingest", "wave.contents", 2), ("ingest", "wave.removed", 1), ("ingest", "wave.rejected", 1),
-    ("ingest", "prune.removed", 1), ("ingest", "columns.written", 1), ("ingest", "assign.appended", 1),
+    ("ingest", "items.removed", 1), ("ingest", "columns.written", 1), ("ingest", "assign.appended", 1),
     ("ingest", "assign.projected", 1), ("ingest", "index.compacted", 1), ("fit", "fit.champion", 1),
-    ("fit", "assign.appended", 1), ("promote", "promote.champion", 1),
+    ("fit", "assign.appended", 1), ("promote", "promote.champion", 1), ("remove", "items.removed", 2),
 ]  # fmt: skip
 
 

@@ -43,9 +43,13 @@ FIT = [
 PROMOTE = [*BEGIN, ("promote.champion", 1), ("columns.written", 1), ("assign.projected", 1), *END]
 # One of each kind of commit of an ingest.
 INGEST = [
-    ("wave.ready", 1), ("wave.contents", 2), ("wave.rejected", 1), ("prune.removed", 1), ("columns.written", 1),
+    ("wave.ready", 1), ("wave.contents", 2), ("wave.rejected", 1), ("items.removed", 1), ("columns.written", 1),
     ("assign.ready", 1), ("assign.appended", 1), ("index.made", 1),
 ]  # fmt: skip
+
+
+# Before a commit, between two, and after the last one.
+REMOVE = [*BEGIN, ("items.removed", 1), ("items.removed", 2), ("index.begun", 1)]
 
 
 def held(settings: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +143,14 @@ def test_a_late_ingest_changes_nothing_after_another_one(
 ) -> None:
     before = jobs["ingest"]
     Late(drivers, tmp_path, before, step, nth).run("ingest", **before.call)
+
+
+@pytest.mark.parametrize(("step", "nth"), REMOVE)
+def test_a_late_removal_changes_nothing_after_an_ingest(
+    step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
+) -> None:
+    """The ingest brings back what the removal has removed so far."""
+    Late(drivers, tmp_path, jobs["remove"], step, nth).run("ingest", **jobs["first ingest"].call)
 
 
 def test_a_first_fit_suspended_after_its_fusion_changes_no_setting(

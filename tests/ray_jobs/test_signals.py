@@ -191,7 +191,7 @@ def done(line: str) -> int:
     [
         ("lease.taken", SIGTERM, "group"),
         ("run.begun", SIGINT, "once"),
-        ("prune.removed", SIGTERM, "once"),
+        ("items.removed", SIGTERM, "once"),
         ("assign.ready", SIGTERM, "group"),
         ("assign.appended", SIGINT, "group"),
         ("columns.written", SIGTERM, "once"),

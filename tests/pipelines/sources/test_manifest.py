@@ -163,3 +163,74 @@ def test_a_manifest_that_is_replaced_while_it_is_read_is_read_as_it_was(tmp_path
     os.replace(new, path)
     assert [item.content_id for item in items] == ["b"]
     assert [item.content_id for item in Manifest(path)] == ["c"]
+
+
+WITHDRAWN = {
+    "csv": ["true", "TRUE", "True", "1", " true "],
+    "jsonl": [True, 1],
+    "parquet": [pa.array([True]), pa.array([1], pa.int8()), pa.array([1.0])],
+}
+LISTED = {
+    "csv": ["", "false", "FALSE", "0"],
+    "jsonl": [False, 0, None],
+    "parquet": [pa.array([False]), pa.array([0]), pa.array([None], pa.bool_()), pa.array([None, 0.0]).slice(0, 1)],
+}
+WRONG = {
+    "csv": ["yes", "2", "2026-11-27"],
+    "jsonl": ["true", "", 2, -1, [], {}],
+    "parquet": [pa.array(["true"]), pa.array([2]), pa.array([0], pa.timestamp("s"))],
+}
+
+
+def one_row(tmp_path, form, value):
+    """A manifest of one row with a caption, and a value of `deleted`."""
+    path = tmp_path / f"m.{form}"
+    if form == "csv":
+        path.write_text(f"content_id,caption,deleted\na,words,{value}\n")
+    elif form == "jsonl":
+        path.write_text(json.dumps({"content_id": "a", "caption": "words", "deleted": value}))
+    else:
+        pq.write_table(pa.table({"content_id": ["a"], "caption": ["words"], "deleted": value}), path)
+    (item,) = Manifest(path)
+    return item
+
+
+def each(values):
+    return [(form, value) for form, some in values.items() for value in some]
+
+
+@pytest.mark.parametrize(("form", "value"), each(WITHDRAWN))
+def test_a_deleted_row_withdraws_its_item_and_nothing_else_of_it_is_read(tmp_path, form, value):
+    item = one_row(tmp_path, form, value)
+    assert (item.deleted, item.caption, item.problem) == (True, None, None)
+
+
+@pytest.mark.parametrize(("form", "value"), each(LISTED))
+def test_false_null_and_nothing_delete_nothing(tmp_path, form, value):
+    item = one_row(tmp_path, form, value)
+    assert (item.deleted, item.caption, item.problem) == (False, "words", None)
+
+
+@pytest.mark.parametrize(("form", "value"), each(WRONG))
+def test_any_other_value_of_deleted_is_the_problem_of_its_row(tmp_path, form, value):
+    item = one_row(tmp_path, form, value)
+    assert not item.deleted
+    assert "deleted must be true or false" in str(item.problem)
+
+
+def test_a_manifest_without_uri_and_caption_may_only_withdraw(tmp_path):
+    (tmp_path / "m.csv").write_text("content_id,deleted\na,true\nb,false\n")
+    assert "row 2 (line 3): 'b' is not deleted" in refusal(tmp_path / "m.csv")
+    (tmp_path / "m.jsonl").write_text('{"content_id": "a", "deleted": true}\n{"content_id": "b", "caption": "c"}\n')
+    assert [(item.content_id, item.deleted) for item in Manifest(tmp_path / "m.jsonl")] == [("a", True), ("b", False)]
+
+
+def test_a_row_without_an_id_withdraws_nothing(tmp_path):
+    (tmp_path / "m.csv").write_text("content_id,deleted\n,true\n")
+    assert "row 1 (line 2): content_id is ''" in refusal(tmp_path / "m.csv")
+
+
+def test_deleted_is_a_column_that_is_read(tmp_path):
+    (tmp_path / "m.csv").write_text("content_id,caption,deleted,other\na,b,,c\n")
+    list(manifest := Manifest(tmp_path / "m.csv"))
+    assert manifest.ignored == ("other",)
