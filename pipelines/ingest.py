@@ -117,7 +117,7 @@ def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress) ->
 
     with stoppable(intake.config.run.drain_seconds) as stop:
         stream = intake.stream(runner, lambda: not stop.requested)
-        with Prefetch(stream, room=1, name="fuseid-stream") as done:
+        with Prefetch(stream, room=intake.ahead, name="fuseid-stream") as done:
             try:
                 while not done.ended and not stop.overdue:
                     batch = done.get(_POLL_SECONDS)

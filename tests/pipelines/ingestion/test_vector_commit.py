@@ -88,7 +88,9 @@ def test_a_bad_vector_rejects_an_item_that_has_nothing_else(bare):
     captioned(bare, ["listed"])
     before = bare.rows()
     run = bring(bare, {"stays": GOOD} | dict.fromkeys(["alone", "with others", "listed"], [NAN] * 3))
-    assert bare.changes(before) == {"alone": set(before["alone"]) - {n for n, v in before["alone"].items() if v is None}}
+    assert bare.changes(before) == {
+        "alone": set(before["alone"]) - {n for n, v in before["alone"].items() if v is None}
+    }
     assert bare.rows("rejected").keys() == {"alone"}
     assert (run.counts["rejected"], run.counts["missing_kept"]) == (1, 2)
     # The next night it is neither tried nor moved.
@@ -130,11 +132,11 @@ def test_a_run_with_too_many_bad_vectors_keeps_the_good_ones_of_new_and_known_it
     ids=str,
 )  # fmt: skip
 def test_numbers_of_any_type_are_stored_as_32_bit_floats(bare, kind):
-    number = np.float16 if "halffloat" in str(kind) else (float if "float" in str(kind) or "double" in str(kind) else int)
+    number = (
+        np.float16 if "halffloat" in str(kind) else (float if "float" in str(kind) or "double" in str(kind) else int)
+    )
     rows = {"a": [1, 2, 3], "null": None, "b": [4, 5, 6], "zero": [0, 0, 0], "null inside": [7, None, 8]}
-    values = {
-        name: row and [None if each is None else number(each) for each in row] for name, row in rows.items()
-    }
+    values = {name: row and [None if each is None else number(each) for each in row] for name, row in rows.items()}
     bring(bare, values, vectors=kind)
     assert {name: row["audio"] for name, row in bare.rows().items()} == {"a": [1, 2, 3], "b": [4, 5, 6]}
     assert bare.store().dataset("contents").schema.field("audio").type == pa.list_(pa.float32(), 3)
