@@ -42,7 +42,10 @@ class VectorCommitter:
         self, store: Store, run_id: str, modality: Modality, dim: int, fusion: Fusion | None, scratch: Path,
         most_files: int = 256,
     ) -> None:  # fmt: skip
-        """fusion: the one in force. most_files: that are open at a time, each for one or more fragments. Raises FingerprintMismatch if the database holds such vectors of another size."""
+        """fusion: the one in force. most_files: that are open at a time, each for one or more fragments.
+
+        Raises FingerprintMismatch if the database holds such vectors of another size.
+        """
         have = store.dims().get(modality.name, dim)
         if have != dim:
             raise FingerprintMismatch(
@@ -135,6 +138,7 @@ class VectorCommitter:
         """`_rowid` and the new values of the changed rows of a fragment."""
         # Lance locks the object whose columns it updates, so the stored rows are read through another one.
         stored = self._store.dataset("contents").get_fragment(fragment.fragment_id)
+        assert stored is not None
         changed = self._changed.batches(place // self._per_file)
         if self._per_file > 1:
             inside = (batch.filter(pa.array(self._places(batch["address"]) == place)) for batch in changed)
