@@ -73,9 +73,9 @@ class Run:
         return rows
 
     def device_seconds_per_thousand(self) -> float | None:
-        """Seconds that the encoders took for a thousand items, on any device."""
+        """Seconds that the encoders took for a thousand items, on any device; None if nothing was encoded."""
         encoded = self.counts.get("committed", 0)
-        return round(1000 * self.seconds.get("encode", 0.0) / encoded, 3) if encoded else None
+        return round(1000 * self.seconds["encode"] / encoded, 3) if encoded and "encode" in self.seconds else None
 
     def summary(self) -> dict[str, object]:
         seconds = {name: round(value, 3) for name, value in self.seconds.items()}
