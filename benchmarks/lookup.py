@@ -49,20 +49,21 @@ _WHERE = "kind = 'image'"
 class Mixtures:
     """Unit vectors in clusters, like real ones."""
 
-    def __init__(self, file: Path | None, seed: int) -> None:
+    def __init__(self, file: Path | None, seed: int | list[int], dim: int = DIM) -> None:
         self._random = np.random.default_rng(seed)
+        self._dim = dim
         if file is None:
-            self._rows = np.random.default_rng(0).standard_normal((2000, DIM), dtype=np.float32)
+            self._rows = np.random.default_rng(0).standard_normal((2000, dim), dtype=np.float32)
         else:
-            self._rows = np.load(file, mmap_mode="r")[:, :DIM].astype(np.float32)
+            self._rows = np.load(file, mmap_mode="r")[:, :dim].astype(np.float32)
         self._rows -= self._rows.mean(0)
         self._rows /= np.linalg.norm(self._rows, axis=1, keepdims=True)
 
     def draw(self, count: int) -> np.ndarray:
-        """float32 [count, DIM]"""
+        """float32 [count, dim]"""
         one, other = self._random.integers(0, len(self._rows), (2, count))
         share = self._random.uniform(0.5, 1, (count, 1)).astype(np.float32)
-        noise = self._random.standard_normal((count, DIM), dtype=np.float32) * np.float32(0.3 / DIM**0.5)
+        noise = self._random.standard_normal((count, self._dim), dtype=np.float32) * np.float32(0.3 / self._dim**0.5)
         vectors = share * self._rows[one] + (1 - share) * self._rows[other] + noise
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

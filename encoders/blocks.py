@@ -5,7 +5,7 @@ Measured: a matrix product over a last block of another size uses another kernel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -24,19 +24,6 @@ def blocks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def filled(items: Sequence[T], size: int) -> list[T]:
     """`items`, padded to `size` by repeating the last one."""
     return [*items, *[items[-1]] * (size - len(items))]
-
-
-def in_blocks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, size: int) -> np.ndarray:
-    """Applies `function` [size, ...] -> [size, ...] to rows [N, ...]; repeats the last row to fill the last block."""
-    if len(rows) == 0:
-        raise ValueError("in_blocks needs at least one row")
-    parts = []
-    for start in range(0, len(rows), size):
-        block = rows[start : start + size]
-        missing = size - len(block)
-        padded = np.concatenate([block, np.repeat(block[-1:], missing, axis=0)]) if missing else block
-        parts.append(function(padded)[: len(block)])
-    return np.concatenate(parts)
 
 
 def unit_rows(vectors_ND: np.ndarray) -> np.ndarray:

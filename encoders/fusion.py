@@ -13,11 +13,14 @@ from fuseid.core.artifacts import FUSION, artifact_id, check_version, read_artif
 from fuseid.core.errors import BadInput, FingerprintMismatch
 from fuseid.core.fingerprints import STEP_VERSIONS
 from fuseid.core.modalities import modalities
-from fuseid.encoders.blocks import in_blocks, unit_rows
+from fuseid.core.parallel_blocks import each_block
+from fuseid.encoders.blocks import unit_rows
 from fuseid.encoders.fusion_fill import Pattern, learn_fill, learned_patterns, patterns
 
 _BLOCK = 256
 Fill = Literal["linear", "renormalise", "mean", "zero"]
+# In place of a `fill`: the one modality of this fusion passes through unchanged.
+IDENTITY = "identity"
 
 
 class Fusion:
@@ -111,8 +114,27 @@ class Fusion:
         }
         return cls(meta, tensors)
 
+    @classmethod
+    def identity(cls, modality: str, dim: int, encoder: str | None) -> Fusion:
+        """The vectors of one modality as they are stored, neither normalised nor centred: the space of codebooks that
+        another system learned on them. encoder: the fingerprint of the encoder of these vectors."""
+        meta = {
+            "version": STEP_VERSIONS[cls.KIND],
+            "dims": {modality: dim},
+            "weights": {modality: 1.0},
+            "encoders": {modality: encoder},
+            "fill": IDENTITY,
+            "dim": dim,
+            "metrics": {},
+        }
+        return cls(meta, {})
+
     def transform(self, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
-        """vectors as in `fit` -> float32 [N, dim], unit norm; a row of NaN for an item with none of the modalities."""
+        """vectors as in `fit` -> float32 [N, dim], unit norm unless this is an identity; a row of NaN for an item with
+        none of the modalities."""
+        if self.meta["fill"] == IDENTITY:
+            (modality,) = self.dims
+            return np.array(vectors[modality], dtype=np.float32)
         rows = len(next(iter(vectors.values())))
         has = {m: present(vectors[m]) if m in vectors else np.zeros(rows, dtype=bool) for m in self.dims}
         fused = np.full((rows, self.dim), np.nan, dtype=np.float32)
@@ -134,11 +156,15 @@ class Fusion:
         centred = [weights[m] * (unit_rows(vectors[m]) - self.tensors[f"mean.{m}"]) for m in pattern]
         matrix, shift = torch.from_numpy(self.tensors[f"map.{name}"]), torch.from_numpy(self.tensors[f"shift.{name}"])
 
-        def project(block: np.ndarray) -> np.ndarray:
-            # torch's product, not numpy's: with OpenBLAS the last bits of a row depend on its position in the block.
-            return (torch.from_numpy(block) @ matrix + shift).numpy()
+        joined = torch.from_numpy(np.concatenate(centred, axis=1).astype(np.float32))
+        fused_ND = np.empty((len(joined), self.dim), np.float32)
 
-        return unit_rows(in_blocks(project, np.concatenate(centred, axis=1).astype(np.float32), _BLOCK))
+        def project(start: int, block: torch.Tensor, count: int) -> None:
+            # torch's product, not numpy's: with OpenBLAS the last bits of a row depend on its position in the block.
+            fused_ND[start : start + count] = (block @ matrix + shift)[:count].numpy()
+
+        each_block(joined, _BLOCK, project)
+        return unit_rows(fused_ND)
 
     def check_encoders(self, encoders: Mapping[str, str | None]) -> None:
         """Raises FingerprintMismatch, which names both, if vectors come from other encoders than those of the fit."""

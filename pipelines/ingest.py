@@ -117,7 +117,7 @@ def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress) ->
 
     with stoppable(intake.config.run.drain_seconds) as stop:
         stream = intake.stream(runner, lambda: not stop.requested)
-        with Prefetch(stream, room=1, name="fuseid-stream") as done:
+        with Prefetch(stream, room=intake.ahead, name="fuseid-stream") as done:
             try:
                 while not done.ended and not stop.overdue:
                     batch = done.get(_POLL_SECONDS)
@@ -150,5 +150,5 @@ def _note(run: Run, store: Store, source: Source | Vectors, prune: bool) -> None
     if prune and incomplete:
         run.notes.append(f"nothing was pruned: {incomplete}, so its list may lack items")
     run.notes += getattr(source, "notes", ())
-    if store.setting("fusion") is None and store.has_contents():
+    if store.setting("fusion") is None and store.setting("champion") is None and store.has_contents():
         run.notes.append(f"vectors are stored; {command('fit', store.uri)} learns the tokenizer and gives IDs")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fuseid.tokenizers.blocks import each_block
+from fuseid.core.parallel_blocks import each_block
 from fuseid.tokenizers.products import Products
 
 # Rows per matrix product.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
-from fuseid.tokenizers.blocks import each_block
+from fuseid.core.parallel_blocks import each_block
 from fuseid.tokenizers.products import Products
 
 # Rows per matrix product, and rows per beam search: as many as a core's cache can hold with their sums.

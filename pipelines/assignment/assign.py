@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.core.artifacts import ADOPTED, encodes, kind_of
 from fuseid.core.faults import reached
 from fuseid.core.protocols import Tokenizer
 from fuseid.core.schemas import ASSIGNMENTS
@@ -39,13 +40,18 @@ def assign(
     policy: Policy | None = None, notes: list[str] | None = None, served: CodeUse | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> int:  # fmt: skip
-    """Gives an ID to every row with a fused vector that has none under this tokenizer. Returns how many.
+    """Gives an ID to every row with a fused vector that has none under this tokenizer. Returns how many: none if it
+    cannot encode.
 
     champion: also write the IDs into `contents`. policy: for the first IDs under this tokenizer, and so for all later
     ones. notes: receives notes for the run. served: receives how well the vectors are quantized.
     """
     notes = [] if notes is None else notes
     ledger = Ledger(store, tokenizer.id)
+    if not encodes(tokenizer):
+        if champion:
+            _show(store, tokenizer.id)
+        return 0
     if champion and not ledger.empty:
         # Items with an ID then show it, and are skipped below.
         project(store, tokenizer.id)
@@ -68,9 +74,13 @@ def assign(
             index_key(store, "assignments")
             reached("assign.indexed")
     if champion:
-        project(store, tokenizer.id)
-        reached("assign.projected")
+        _show(store, tokenizer.id)
     return codes.rows
+
+
+def _show(store: Store, tokenizer_id: str) -> None:
+    project(store, tokenizer_id, hide_others=True)
+    reached("assign.projected")
 
 
 def _in_force(store: Store, tokenizer: Tokenizer, ledger: Ledger, wanted: Policy, notes: list[str]) -> Policy:
@@ -82,7 +92,8 @@ def _in_force(store: Store, tokenizer: Tokenizer, ledger: Ledger, wanted: Policy
     if ledger.empty:
         return wanted
     pinned = pinned_policy(store, tokenizer.id)
-    if str(pinned) != str(wanted):
+    # The policy of adopted IDs follows from the IDs, whatever the config says.
+    if str(pinned) != str(wanted) and kind_of(tokenizer.id) != ADOPTED:
         notes.append(
             f"{tokenizer.id} goes on with {pinned}, as its IDs began, not with {wanted} of the config; for that fit "
             "another tokenizer, by another tokenizer.seed for instance"
@@ -90,21 +101,29 @@ def _in_force(store: Store, tokenizer: Tokenizer, ledger: Ledger, wanted: Policy
     return pinned
 
 
-def project(store: Store, tokenizer_id: str) -> int:
+def project(store: Store, tokenizer_id: str, hide_others: bool = False) -> int:
     """Copies the ledger's IDs under a tokenizer into `contents` where they are missing. Returns the number of rows
-    changed."""
+    changed.
+
+    hide_others: items that have no ID under this tokenizer and show one of another tokenizer then show none.
+    """
     stale = f"tokenizer_id IS NULL OR tokenizer_id <> '{tokenizer_id}'"
     ledger = Ledger(store, tokenizer_id)
     columns = ["content_id", "codes", "sid"]
     schema = pa.schema([ASSIGNMENTS.field(name).with_nullable(True) for name in [*columns, "tokenizer_id"]])
 
     def update(fragment: lance.LanceFragment) -> pa.Table | None:
-        ids = fragment.to_table(columns=["content_id"], filter=stale)["content_id"].combine_chunks()
-        found = list(ledger.rows("content_id", ids, columns[1:]))
-        if not found:
-            return None
-        table = pa.concat_tables(found).select(columns)
-        return table.append_column("tokenizer_id", pa.repeat(tokenizer_id, len(table))).cast(schema)
+        rows = fragment.to_table(columns=["content_id", "tokenizer_id"], filter=stale).combine_chunks()
+        ids = rows["content_id"].combine_chunks()
+        found = [part.select(columns) for part in ledger.rows("content_id", ids, columns[1:])]
+        parts = [part.append_column("tokenizer_id", pa.repeat(tokenizer_id, len(part))).cast(schema) for part in found]
+        if hide_others:
+            others = rows.filter(pc.is_valid(rows["tokenizer_id"]))["content_id"].combine_chunks()
+            for part in parts:
+                others = others.filter(pc.invert(pc.is_in(others, value_set=part["content_id"].combine_chunks())))
+            nulls = [pa.nulls(len(others), field.type) for field in schema][1:]
+            parts += [pa.table([others, *nulls], schema=schema)] if len(others) else []
+        return pa.concat_tables(parts) if parts else None
 
     note_ledger_rows(store)
     return store.rewrite_columns(update)

@@ -116,9 +116,10 @@ class WaveCommitter:
                 )
         kinds, new = dims.keys() - {"fused"}, [name for name in dims if name not in have]
         if new and len(kinds) > MOST_MODALITIES:
+            there = ", ".join(sorted(kinds - {*new}))
             raise BadInput(
-                f"{self._store.uri} has {len(kinds) - len(new)} kinds of vectors ({', '.join(sorted(kinds - {*new}))}), "
-                f"and cannot have {' and '.join(new)} too: {MOST_MODALITIES} is the most; use another --db"
+                f"{self._store.uri} has {len(kinds) - len(new)} kinds of vectors ({there}), and cannot have "
+                f"{' and '.join(new)} too: {MOST_MODALITIES} is the most; use another --db"
             )
         self._store.ensure_vectors(dims)
 

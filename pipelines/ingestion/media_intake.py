@@ -27,6 +27,7 @@ class MediaIntake:
     """See `Intake`."""
 
     stages: tuple[str, ...] = ("decode", "encode")
+    ahead: int = 1
 
     def __init__(self, source: Source, config: Config, scratch: Path) -> None:
         self.source = source

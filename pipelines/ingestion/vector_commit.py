@@ -23,6 +23,7 @@ from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.ingestion.commit import Committed, Rejections
 from fuseid.pipelines.ingestion.stored_vectors import described_by, facts_stats
 from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.tables import vector_sizes
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
 from fuseid.pipelines.streams.spill import Spill
 
@@ -38,9 +39,13 @@ class VectorCommitter:
     """
 
     def __init__(
-        self, store: Store, run_id: str, modality: Modality, dim: int, fusion: Fusion | None, scratch: Path
-    ) -> None:
-        """fusion: the one in force. Raises FingerprintMismatch if the database holds such vectors of another size."""
+        self, store: Store, run_id: str, modality: Modality, dim: int, fusion: Fusion | None, scratch: Path,
+        most_files: int = 256,
+    ) -> None:  # fmt: skip
+        """fusion: the one in force. most_files: that are open at a time, each for one or more fragments.
+
+        Raises FingerprintMismatch if the database holds such vectors of another size.
+        """
         have = store.dims().get(modality.name, dim)
         if have != dim:
             raise FingerprintMismatch(
@@ -54,7 +59,9 @@ class VectorCommitter:
         self._fusion = fusion if fusion is not None and modality.name in fusion.dims else None
         self._rejections = Rejections(store, run_id)
         self._fragments = self._fragment_ids()
-        self._changed = Spill(scratch, "changed", max(1, len(self._fragments)), vectors_schema(dim))
+        self._rows = np.zeros(len(self._fragments), np.int64)
+        self._per_file = 1 + len(self._fragments) // most_files
+        self._changed = Spill(scratch, "changed", 1 + len(self._fragments) // self._per_file, vectors_schema(dim))
         # Whether the file says anything about known items.
         self._describes = False
         # Names of known items whose new vector could not be used, and how many there are.
@@ -63,12 +70,12 @@ class VectorCommitter:
 
     def commit(self, wave: pa.Table, keep_known: bool = False) -> Committed:
         """wave: of `vectors_schema`. Rows of known items are kept for `finish`. keep_known: see `WaveCommitter`."""
-        failed = pc.is_valid(wave["error_class"])
-        good, bad = wave.filter(pc.invert(failed)), wave.filter(failed)
-        new = good.filter(pc.is_null(good["address"]))
-        changed = good.filter(pc.is_valid(good["address"]))
+        good, bad = _split(wave, pc.is_null(wave["error_class"]))
+        new, changed = _split(good, pc.is_null(good["address"]))
         if changed.num_rows:
-            self._changed.write(changed, self._places(changed["address"]))
+            places = self._places(changed["address"])
+            self._rows += np.bincount(places, minlength=len(self._rows))
+            self._changed.write(changed, (places // self._per_file).astype(np.uint16))
             self._describes |= changed["facts"].null_count < changed.num_rows
         rejected = self._lost(bad, keep_known)
         self._rejections.commit(new["content_id"], partial(self._append, new), rejected)
@@ -84,7 +91,7 @@ class VectorCommitter:
         fused = {"fused": self._fusion.dim} if self._fusion is not None else {}
         self._store.ensure_vectors({self._modality.name: self._dim, **fused})
         for place, number in enumerate(self._fragments):
-            if self._changed.count(place):
+            if self._rows[place]:
                 self._store.rewrite_fragment(number, partial(self._reader, place))
                 reached("vectors.updated")
         return self._changed.rows
@@ -108,25 +115,35 @@ class VectorCommitter:
 
     def _append(self, new: pa.Table) -> None:
         self._store.ensure_vectors({self._modality.name: self._dim})
-        new = new.combine_chunks()
-        columns = self._own(new) | self._facts(new)
-        columns["content_id"] = new["content_id"]
-        columns["run_id"] = pa.repeat(self._run_id, new.num_rows)
-        columns["updated_at"] = pa.repeat(pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC")), new.num_rows)
-        if self._fusion is not None:
-            columns |= self._fused({self._modality.name: nan_rows(new["vector"], self._dim)})
         contents = self._store.dataset("contents")
-        schema = contents_schema(self._store.dims())
-        arrays = [columns.get(field.name, pa.nulls(new.num_rows, field.type)) for field in schema]
-        arrays = [_one(array).cast(field.type) for array, field in zip(arrays, schema, strict=True)]
-        table = pa.table(arrays, schema=schema)
-        self._store.append("contents", table.to_reader(_ROWS), contents.version)
+        schema = contents_schema(vector_sizes(contents.schema))
+        now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
+        absent = {field.name: pa.nulls(_ROWS, field.type) for field in schema}
+
+        def rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+            columns = self._own(batch) | self._facts(batch)
+            columns["content_id"] = batch["content_id"]
+            columns["run_id"] = pa.repeat(self._run_id, batch.num_rows)
+            columns["updated_at"] = pa.repeat(now, batch.num_rows)
+            if self._fusion is not None:
+                columns |= self._fused({self._modality.name: nan_rows(batch["vector"], self._dim)})
+            arrays = [columns.get(name, absent[name].slice(0, batch.num_rows)) for name in schema.names]
+            arrays = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
+            return pa.record_batch(arrays, schema=schema)
+
+        reader = pa.RecordBatchReader.from_batches(schema, map(rows, new.to_batches(_ROWS)))
+        self._store.append("contents", reader, contents.version)
 
     def _reader(self, place: int, fragment: lance.LanceFragment) -> pa.RecordBatchReader:
         """`_rowid` and the new values of the changed rows of a fragment."""
         # Lance locks the object whose columns it updates, so the stored rows are read through another one.
         stored = self._store.dataset("contents").get_fragment(fragment.fragment_id)
-        batches = (self._values(stored, pa.Table.from_batches([batch])) for batch in self._changed.batches(place))
+        assert stored is not None
+        changed = self._changed.batches(place // self._per_file)
+        if self._per_file > 1:
+            inside = (batch.filter(pa.array(self._places(batch["address"]) == place)) for batch in changed)
+            changed = (batch for batch in inside if batch.num_rows)
+        batches = (self._values(stored, pa.Table.from_batches([batch])) for batch in changed)
         first = next(batches)
         return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
 
@@ -149,10 +166,10 @@ class VectorCommitter:
             values |= self._fused(vectors | {self._modality.name: nan_rows(rows["vector"], self._dim)})
         return pa.record_batch({name: _one(array) for name, array in values.items()})
 
-    def _own(self, rows: pa.Table) -> dict[str, pa.ChunkedArray]:
+    def _own(self, rows: pa.Table | pa.RecordBatch) -> dict[str, pa.Array | pa.ChunkedArray]:
         return {self._modality.name: rows["vector"], self._modality.fingerprint: rows["vector_fp"]}
 
-    def _facts(self, rows: pa.Table) -> dict[str, pa.Array]:
+    def _facts(self, rows: pa.Table | pa.RecordBatch) -> dict[str, pa.Array | pa.ChunkedArray]:
         captions = [text_hash(text) for text in rows["caption"].to_pylist()] if _any(rows["caption"]) else None
         return {
             "kind": pc.fill_null(rows["kind"], "text"),
@@ -175,10 +192,10 @@ class VectorCommitter:
             return []
         return sorted(fragment.fragment_id for fragment in self._store.dataset("contents").get_fragments())
 
-    def _places(self, addresses: pa.ChunkedArray) -> np.ndarray:
+    def _places(self, addresses: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """The place of each row's fragment in the list of fragments; an address begins with the fragment's id."""
         fragments = addresses.to_numpy() >> np.uint64(32)
-        return np.searchsorted(np.array(self._fragments, np.uint64), fragments).astype(np.uint16)
+        return np.searchsorted(np.array(self._fragments, np.uint64), fragments)
 
 
 def _stored(fragment: lance.LanceFragment, addresses: pa.ChunkedArray, columns: list[str]) -> pa.Table:
@@ -188,7 +205,16 @@ def _stored(fragment: lance.LanceFragment, addresses: pa.ChunkedArray, columns: 
     return found.take(pc.index_in(addresses, value_set=found["_rowid"].combine_chunks()))
 
 
-def _any(column: pa.ChunkedArray) -> bool:
+def _split(rows: pa.Table, mask: pa.ChunkedArray) -> tuple[pa.Table, pa.Table]:
+    """The rows of a mask and the others; nothing is copied if all rows are in one of them."""
+    if pc.all(mask, min_count=0).as_py():
+        return rows, rows.slice(0, 0)
+    if not pc.any(mask, min_count=0).as_py():
+        return rows.slice(0, 0), rows
+    return rows.filter(mask), rows.filter(pc.invert(mask))
+
+
+def _any(column: pa.Array | pa.ChunkedArray) -> bool:
     return column.null_count < len(column)
 
 

@@ -25,6 +25,8 @@ class VectorIntake:
     """See `Intake`."""
 
     stages: tuple[str, ...] = ("read",)
+    # As much as a wave: reading and committing take about as long.
+    ahead: int = 8
 
     def __init__(self, source: Vectors, config: Config, scratch: Path) -> None:
         self.source = source

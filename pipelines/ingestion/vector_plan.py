@@ -50,7 +50,8 @@ class VectorPlan:
             self.counts["unchanged"] += int(same.sum())
             todo = ~same & ~self._rejected_before(batch, good | known)
             self.counts["planned"] += int(todo.sum())
-            rest = _with_addresses(batch, known, address).filter(pa.array(todo))
+            rest = _with_addresses(batch, known, address)
+            rest = rest if todo.all() else rest.filter(pa.array(todo))
             for start in range(0, rest.num_rows, self.wave_rows):
                 if not go_on():
                     return

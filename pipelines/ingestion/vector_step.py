@@ -36,7 +36,8 @@ def read_vectors(part: VectorPart, name: str, dim: int) -> Iterator[pa.RecordBat
         vectors, problems = _checked(batch["vector"], name, dim)
         columns = _facts(batch, part.shown, row, problems) | {"content_id": ids, "vector": vectors}
         good = vectors.is_valid().to_numpy(zero_copy_only=False)
-        hashes = vector_fingerprints(vectors.filter(pa.array(good)).flatten().to_numpy().reshape(-1, dim))
+        usable = vectors if good.all() else vectors.filter(pa.array(good))
+        hashes = vector_fingerprints(usable.flatten().to_numpy().reshape(-1, dim))
         columns["vector_fp"] = pc.replace_with_mask(pa.nulls(len(ids), pa.string()), pa.array(good), hashes)
         columns |= _errors(problems, name, len(ids))
         columns["seconds_read"] = pa.repeat((time.perf_counter() - started) / max(1, len(ids)), len(ids))
@@ -57,7 +58,7 @@ def _checked(vectors: pa.Array, name: str, dim: int) -> tuple[pa.FixedSizeListAr
         found = lengths[row].as_py()
         what = "is null or holds null" if found is None else f"has {found} numbers, where others of the file have {dim}"
         problems[row] = BadVector(f"vector {what}")
-    flat = vectors.filter(pa.array(right)).flatten()
+    flat = (vectors if right.all() else vectors.filter(pa.array(right))).flatten()
     at = np.flatnonzero(right)
     if flat.null_count:
         holes = np.unique(np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False)) // dim)

@@ -55,6 +55,7 @@ class Intake(Protocol):
     items: int
     wave_rows: int
     stages: tuple[str, ...]
+    ahead: int
 
     @property
     def plan(self) -> Planned: ...

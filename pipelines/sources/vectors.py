@@ -169,7 +169,8 @@ def _check_columns(schema: pa.Schema, column: str, shown: str) -> tuple[str, ...
     """The columns that are not read. Raises BadInput if one is missing or of the wrong type."""
     for needed in ("content_id", column):
         if needed not in schema.names:
-            raise BadInput(f"{shown} has no column {needed}; it has {', '.join(schema.names)}")
+            other = "; write FILE#COLUMN for another one" if needed == column else ""
+            raise BadInput(f"{shown} has no column {needed}; it has {', '.join(schema.names)}{other}")
     for name in (*MANIFEST_COLUMNS, column):
         if schema.names.count(name) > 1:
             raise BadInput(f"{shown} has {schema.names.count(name)} columns named {name}")

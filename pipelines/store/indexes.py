@@ -147,17 +147,17 @@ def _uncovered(dataset: lance.LanceDataset, index: Any) -> list[lance.LanceFragm
 
 
 def _extend_indexes(dataset: lance.LanceDataset) -> None:
-    """Adds new rows to all indexes. Lance cannot extend a vector index by rows of which none has a vector; such an
-    index stays as it is, since a search finds nothing in those rows anyway."""
+    """Adds new rows to the indexes that lack any: Lance would write the others again too. It cannot extend a vector
+    index by rows of which none has a vector; such an index stays as it is, since a search finds nothing in those rows
+    anyway."""
     due = []
     for index in dataset.describe_indices():
         new = _uncovered(dataset, index)
-        if (
-            not new
-            or dataset.scanner(["content_id"], _belongs(dataset, index), limit=1, fragments=new).to_table().num_rows
-        ):
+        rows = dataset.scanner(["content_id"], _belongs(dataset, index), limit=1, fragments=new) if new else None
+        if rows is not None and rows.to_table().num_rows:
             due.append(index.name)
-    dataset.optimize.optimize_indices(index_names=due)
+    if due:
+        dataset.optimize.optimize_indices(index_names=due)
 
 
 def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int, pq_rows: int) -> None:

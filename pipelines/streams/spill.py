@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +21,6 @@ class Spill:
         self._stem = folder / name
         self._files = ExitStack()
         self._writers: dict[int, pa.RecordBatchWriter] = {}
-        self._counts: Counter[int] = Counter()
 
     def write(self, rows: pa.Table, numbers_N: np.ndarray) -> None:
         """numbers_N: the part of each row, integers below `parts`; uint16 sorts fastest."""
@@ -34,7 +32,6 @@ class Spill:
             if part not in self._writers:
                 self._writers[part] = self._files.enter_context(pa.ipc.new_stream(str(self._file(part)), self.schema))
             self._writers[part].write_table(rows.slice(start, int(ends[part]) - start))
-            self._counts[part] += int(ends[part]) - start
 
     def close(self) -> None:
         """To be called after the last `write` and before the first `read`."""
@@ -52,9 +49,6 @@ class Spill:
         if part in self._writers:
             with pa.OSFile(str(self._file(part))) as source, pa.ipc.open_stream(source) as stream:
                 yield from stream
-
-    def count(self, part: int) -> int:
-        return self._counts[part]
 
     def _file(self, part: int) -> Path:
         return self._stem.with_name(f"{self._stem.name}-{part:05d}.arrow")

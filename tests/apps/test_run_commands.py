@@ -33,6 +33,22 @@ def test_ready_made_vectors_go_from_ingest_to_export_with_json_output(as_json, f
     assert as_json("promote", exported["tokenizer_id"], "--db", "new")["job"] == "promote"
 
 
+def test_ids_are_adopted_promoted_and_exported_again(as_json, as_text, folder):
+    ids = "content_id,code_0,code_1,suffix\n" + "".join(f"v{i:02d},{i % 5},{i % 3},{i // 15}\n" for i in range(40))
+    (folder / "ids.csv").write_text(ids)
+    run = as_json("adopt", "--db", "db", "--ids", "ids.csv", "--sizes", "8,4", "--unique")
+    assert run["counts"] == {"ids": 40, "in_catalogue": 40, "adopted": 40, "assigned": 0}
+    assert run["notes"][-1].startswith("candidate adopted-")
+    name = run["notes"][-1].split()[-1]
+    document = as_json("report", "--db", "db", "--compare", name)
+    assert document["tokenizers"][1]["id"] == name
+    assert name in as_text("report", "--db", "db", "--tokenizer", name, "--page", "report.html")
+    assert as_json("adopt", "--db", "db", "--ids", "ids.csv", "--sizes", "8,4", "--promote")["counts"]["adopted"] == 0
+    manifest = as_json("export", "ids", "--db", "db", "--out", "ids")
+    assert (manifest["tokenizer_id"], manifest["codebook_sizes"]) == (name, [8, 4])
+    assert f"adopted before: champion {name}" in as_text("adopt", "--db", "db", "--ids", "ids")
+
+
 def test_items_are_removed_by_a_list_and_by_a_manifest(as_json, as_text, refused, folder):
     (folder / "gone.csv").write_text("content_id\nv03\nv04\nnobody\n")
     run = as_json("remove", "--db", "db", "--from", "gone.csv")

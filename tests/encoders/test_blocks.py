@@ -1,27 +1,12 @@
-"""Padding has no effect: a function over blocks gives each row the same result in any batch."""
+"""Blocks of a list, the last one filled, and rows of unit norm."""
 
 import itertools
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuseid.encoders.blocks import blocks, filled, in_blocks, unit_rows
-
-
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.integers(1, 40), st.integers(1, 9))
-def test_every_row_comes_back_once_in_order_through_calls_of_one_size(count, size):
-    seen = []
-
-    def double(block):
-        seen.append(len(block))
-        return block * 2
-
-    rows = np.arange(count * 2, dtype=np.float32).reshape(count, 2)
-    assert np.array_equal(in_blocks(double, rows, size), rows * 2)
-    assert set(seen) == {size}
+from fuseid.encoders.blocks import blocks, filled, unit_rows
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -41,11 +26,6 @@ def test_blocks_draw_no_further_than_they_are_asked():
 def test_a_block_is_filled_with_its_last_item():
     assert filled("ab", 4) == ["a", "b", "b", "b"]
     assert filled("ab", 2) == ["a", "b"]
-
-
-def test_a_size_of_no_rows_is_refused():
-    with pytest.raises(ValueError, match="at least one row"):
-        in_blocks(lambda block: block, np.empty((0, 3), np.float32), 4)
 
 
 def test_unit_rows_keep_zero_rows_and_extreme_ones():

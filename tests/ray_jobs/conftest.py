@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.store.store import Store
 
 from .exactly_once import CANDIDATE, Before, Catalogue, Drivers, State
+
+VECTORS_OF_SCHEMA_3 = Path(__file__).parents[1] / "data" / "frozen" / "schema-3-vectors.tar.gz"
 
 
 @pytest.fixture(scope="session")
@@ -66,14 +73,47 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     second = {"manifest": catalogue.manifest()}
     copy("fitted", "updated")
     drivers.finish("ingest", root / "updated", **second)
-    made = {name: State.of(root / name) for name in ("ingested", "fitted", "promoted", "removed", "updated")}
+    with tarfile.open(VECTORS_OF_SCHEMA_3) as archive:
+        archive.extractall(root / "schema-3", filter="data")
+    copy("schema-3/db", "upgraded")
+    drivers.finish("upgrade", root / "upgraded")
+    adoption, first_adoption = _adoptions(root, promotion["tokenizer"], listed)
+    copy("fitted", "adopted")
+    drivers.finish("adopt", root / "adopted", **adoption)
+    copy("ingested", "first-adopted")
+    drivers.finish("adopt", root / "first-adopted", **first_adoption)
+    names = ("ingested", "fitted", "promoted", "removed", "updated", "upgraded", "adopted", "first-adopted")
+    made = {name: State.of(root / name) for name in names}
+    old = {row["content_id"] for row in (*made["upgraded"].contents, *made["upgraded"].rejected)}
     return {
         "first ingest": Before(None, "ingest", {"manifest": first}, made["ingested"], listed),
         "fit": Before(root / "ingested", "fit", {}, made["fitted"], listed),
         "promote": Before(root / "candidate", "promote", promotion, made["promoted"], listed),
+        "upgrade": Before(root / "schema-3" / "db", "upgrade", {}, made["upgraded"], old),
         "remove": Before(root / "fitted", "remove", removal, made["removed"], listed - set(some)),
         "ingest": Before(root / "fitted", "ingest", second, made["updated"], set(catalogue.rows)),
+        "adopt": Before(root / "fitted", "adopt", adoption, made["adopted"], listed),
+        "first adopt": Before(root / "ingested", "adopt", first_adoption, made["first-adopted"], listed),
     }
+
+
+def _adoptions(root: Path, tokenizer_id: str, listed: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The adoption of the IDs that every second item has under the candidate, with its codebooks; and of IDs of all
+    items, without codebooks, in a database before its first fit. Both have an ID of an item that is not there."""
+    store = Store.open(root / "candidate")
+    rows = store.dataset("assignments").to_table(filter=f"tokenizer_id = '{tokenizer_id}'").to_pylist()
+    some = {row["content_id"]: row["sid"] for row in rows[::2]} | {"elsewhere": "3-2.77"}
+    every = {name: f"{number % 5}-{number}" for number, name in enumerate(sorted(listed))} | {"elsewhere": "4-9.3"}
+    for name, sids in (("some.jsonl", some), ("every.jsonl", every)):
+        lines = (json.dumps({"content_id": content_id, "sid": sid}) + "\n" for content_id, sid in sids.items())
+        (root / name).write_text("".join(lines))
+    tokenizer = load_tokenizer(store, tokenizer_id)
+    books = {f"codebook_{level}": book.numpy() for level, book in enumerate(tokenizer.codebooks)}
+    np.savez(root / "books.npz", **books, beam=tokenizer.beam)
+    return (
+        {"ids": root / "some.jsonl", "codebooks": root / "books.npz", "promote": True},
+        {"ids": root / "every.jsonl", "codebooks": None, "promote": False},
+    )
 
 
 @pytest.fixture

@@ -209,7 +209,8 @@ class State:
             contents.to_table(columns=kept).to_pylist(),
             store.dataset("rejected").to_table().drop_columns(["first_run", "last_run"]).to_pylist(),
             store.dataset("assignments").to_table().drop_columns(["run_id"]).to_pylist(),
-            {name: store.setting(name) for name in ("fusion", "champion", "champion_before", "clip", "precision")},
+            {name: store.setting(name) for name in ("fusion", "champion", "champion_before", "clip", "precision")}
+            | {"schema version": store.schema_version()},
             unindexed_rows(store),
             runs["outcome"].to_pylist(),
             store.dataset("lease").to_table()["holder"].to_pylist()[0],

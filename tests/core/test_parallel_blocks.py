@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from fuseid.tokenizers.blocks import each_block
+from fuseid.core.parallel_blocks import each_block
 
 
 @pytest.fixture
