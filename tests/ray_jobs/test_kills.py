@@ -45,6 +45,12 @@ ADOPT = {
     "run.begun": 1, "adopt.artifact": 1, "adopt.settings": 1, "adopt.appended": 1, "adopt.champion": 1,
     "columns.written": 1, "assign.appended": 1, "assign.projected": 1, "index.made": 2,
 }  # fmt: skip
+VECTORS = {
+    "run.begun": (1,), "wave.ready": (1,), "wave.contents": (1, 2), "wave.removed": (1,), "wave.rejected": (1,),
+    "wave.done": (2,), "columns.written": (1, 2), "vectors.updated": (1, 2), "fuse.done": (1,), "assign.appended": (1,),
+    "assign.projected": (1,), "index.compacted": (1,), "run.ending": (1,),
+}  # fmt: skip
+NEW_VECTORS = ("wave.contents", "wave.done", "columns.written", "vectors.updated", "fuse.done", "index.made")
 CASES = [
     *(("ingest", step, nth) for step, nth in INGEST.items()),
     *(("fit", step, nth) for step, nth in FIT.items()),
@@ -56,6 +62,10 @@ CASES = [
     ("promote", "promote.champion", 1),
     ("promote", "columns.written", 1),
     *(("upgrade", step, 1) for step in UPGRADE),
+    *(("vectors", step, nth) for step, times in VECTORS.items() for nth in times),
+    *(("new vectors", step, 1) for step in NEW_VECTORS),
+    ("first vectors", "contents.made", 1),
+    ("first vectors", "wave.contents", 2),
     # Between two commits to `contents`, between the two tables, before and after the maintenance.
     *(("remove", "items.removed", nth) for nth in (1, 2, 3, 4)),
     *(("remove", step, 1) for step in ("run.begun", "index.begun", "index.compacted", "run.ending")),
