@@ -49,6 +49,10 @@ INGEST = [
     ("wave.ready", 1), ("wave.contents", 2), ("wave.rejected", 1), ("items.removed", 1), ("columns.written", 1),
     ("assign.ready", 1), ("assign.appended", 1), ("index.made", 1),
 ]  # fmt: skip
+VECTORS = [
+    ("wave.ready", 1), ("wave.contents", 2), ("wave.removed", 1), ("wave.rejected", 1), ("columns.written", 1),
+    ("vectors.updated", 1), ("columns.written", 2), ("fuse.begun", 1), ("assign.ready", 1), ("index.begun", 1),
+]  # fmt: skip
 UPGRADE = [
     *BEGIN, ("upgrade.begun", 1), ("upgrade.columns", 1), ("columns.written", 1), ("upgrade.rows", 1),
 ]  # fmt: skip
@@ -149,6 +153,16 @@ def test_a_late_ingest_changes_nothing_after_another_one(
 ) -> None:
     before = jobs["ingest"]
     Late(drivers, tmp_path, before, step, nth).run("ingest", **before.call)
+
+
+@pytest.mark.parametrize(("step", "nth"), VECTORS)
+@pytest.mark.parametrize("other", ["the same", "new vectors"])
+def test_a_late_ingest_of_vectors_changes_nothing_after_another_one(
+    other: str, step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
+) -> None:
+    before = jobs["vectors"]
+    second = before if other == "the same" else jobs[other]
+    Late(drivers, tmp_path, before, step, nth).run("vectors", **second.call)
 
 
 @pytest.mark.parametrize(("step", "nth"), UPGRADE)
