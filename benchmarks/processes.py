@@ -56,9 +56,7 @@ def measured(line: Sequence[str | Path], scratch: Path | None = None) -> Command
     line = [str(part) for part in line]
     started, samples = time.perf_counter(), []
     environment = None if scratch is None else os.environ | {"TMPDIR": str(scratch)}
-    with subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
         while process.poll() is None:
             memory, anonymous = _memory_mib(process.pid)
             space = 0.0 if scratch is None else disk_mib(scratch)

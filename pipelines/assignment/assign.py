@@ -11,17 +11,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import lance
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fuseid.core.faults import reached
 from fuseid.core.protocols import Tokenizer
-from fuseid.core.schemas import ASSIGNMENTS
 from fuseid.pipelines.assignment.ledger import GrowingLedger, Ledger, pin_policy, pinned_policy
 from fuseid.pipelines.assignment.placement import NEW, Placement, base_texts, lists
-from fuseid.pipelines.store.copied_ids import note_ledger_rows
+from fuseid.pipelines.assignment.projection import project
 from fuseid.pipelines.store.indexes import index_key
 from fuseid.pipelines.store.rows import table_by_row
 from fuseid.pipelines.store.store import Store
@@ -90,26 +87,6 @@ def _in_force(store: Store, tokenizer: Tokenizer, ledger: Ledger, wanted: Policy
     return pinned
 
 
-def project(store: Store, tokenizer_id: str) -> int:
-    """Copies the ledger's IDs under a tokenizer into `contents` where they are missing. Returns the number of rows
-    changed."""
-    stale = f"tokenizer_id IS NULL OR tokenizer_id <> '{tokenizer_id}'"
-    ledger = Ledger(store, tokenizer_id)
-    columns = ["content_id", "codes", "sid"]
-    schema = pa.schema([ASSIGNMENTS.field(name).with_nullable(True) for name in [*columns, "tokenizer_id"]])
-
-    def update(fragment: lance.LanceFragment) -> pa.Table | None:
-        ids = fragment.to_table(columns=["content_id"], filter=stale)["content_id"].combine_chunks()
-        found = list(ledger.rows("content_id", ids, columns[1:]))
-        if not found:
-            return None
-        table = pa.concat_tables(found).select(columns)
-        return table.append_column("tokenizer_id", pa.repeat(tokenizer_id, len(table))).cast(schema)
-
-    note_ledger_rows(store)
-    return store.rewrite_columns(update)
-
-
 def _spill_codes(
     store: Store,
     tokenizer: Tokenizer,
@@ -126,12 +103,14 @@ def _spill_codes(
     where = "fused IS NOT NULL"
     if champion:
         where += f" AND (tokenizer_id IS NULL OR tokenizer_id <> '{tokenizer.id}')"
-    spill = Spill(scratch, "codes", 1 + dataset.count_rows(where) // _ROWS_PER_PARTITION, NEW)
+    rows = dataset.count_rows(where)
+    spill = Spill(scratch, "codes", 1 + rows // _ROWS_PER_PARTITION, NEW)
+    has_id = ledger.with_id(rows, scratch)
     columns = ["content_id", "fused", "fused_fp"]
     for batch in dataset.to_batches(columns=columns, filter=where, batch_size=_SPILLED, with_row_id=True):
-        for have in ledger.rows("content_id", batch["content_id"], []):
-            known = pc.is_in(batch["content_id"], value_set=have["content_id"].combine_chunks())
-            batch = batch.filter(pc.invert(known))
+        known = has_id(batch["content_id"])
+        if known.any():
+            batch = batch.filter(pa.array(~known))
         if not batch.num_rows:
             continue
         vectors = nan_rows(batch["fused"], dim)
