@@ -39,13 +39,9 @@ class VectorCommitter:
     """
 
     def __init__(
-        self, store: Store, run_id: str, modality: Modality, dim: int, fusion: Fusion | None, scratch: Path,
-        most_files: int = 256,
-    ) -> None:  # fmt: skip
-        """fusion: the one in force. most_files: that are open at a time, each for one or more fragments.
-
-        Raises FingerprintMismatch if the database holds such vectors of another size.
-        """
+        self, store: Store, run_id: str, modality: Modality, dim: int, fusion: Fusion | None, scratch: Path
+    ) -> None:
+        """fusion: the one in force. Raises FingerprintMismatch if the database holds such vectors of another size."""
         have = store.dims().get(modality.name, dim)
         if have != dim:
             raise FingerprintMismatch(
@@ -60,8 +56,7 @@ class VectorCommitter:
         self._rejections = Rejections(store, run_id)
         self._fragments = self._fragment_ids()
         self._rows = np.zeros(len(self._fragments), np.int64)
-        self._per_file = 1 + len(self._fragments) // most_files
-        self._changed = Spill(scratch, "changed", 1 + len(self._fragments) // self._per_file, vectors_schema(dim))
+        self._changed = Spill(scratch, "changed", max(1, len(self._fragments)), vectors_schema(dim))
         # Whether the file says anything about known items.
         self._describes = False
         # Names of known items whose new vector could not be used, and how many there are.
@@ -75,7 +70,7 @@ class VectorCommitter:
         if changed.num_rows:
             places = self._places(changed["address"])
             self._rows += np.bincount(places, minlength=len(self._rows))
-            self._changed.write(changed, (places // self._per_file).astype(np.uint16))
+            self._changed.write(changed, places)
             self._describes |= changed["facts"].null_count < changed.num_rows
         rejected = self._lost(bad, keep_known)
         self._rejections.commit(new["content_id"], partial(self._append, new), rejected)
@@ -139,11 +134,7 @@ class VectorCommitter:
         # Lance locks the object whose columns it updates, so the stored rows are read through another one.
         stored = self._store.dataset("contents").get_fragment(fragment.fragment_id)
         assert stored is not None
-        changed = self._changed.batches(place // self._per_file)
-        if self._per_file > 1:
-            inside = (batch.filter(pa.array(self._places(batch["address"]) == place)) for batch in changed)
-            changed = (batch for batch in inside if batch.num_rows)
-        batches = (self._values(stored, pa.Table.from_batches([batch])) for batch in changed)
+        batches = (self._values(stored, pa.Table.from_batches([batch])) for batch in self._changed.batches(place))
         first = next(batches)
         return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
 
@@ -195,7 +186,7 @@ class VectorCommitter:
     def _places(self, addresses: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """The place of each row's fragment in the list of fragments; an address begins with the fragment's id."""
         fragments = addresses.to_numpy() >> np.uint64(32)
-        return np.searchsorted(np.array(self._fragments, np.uint64), fragments)
+        return np.searchsorted(np.array(self._fragments, np.uint64), fragments).astype(np.uint16)
 
 
 def _stored(fragment: lance.LanceFragment, addresses: pa.ChunkedArray, columns: list[str]) -> pa.Table:

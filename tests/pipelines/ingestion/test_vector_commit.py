@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,10 +9,8 @@ import pytest
 
 from fuseid.core.errors import TooManyRejected
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.ingestion import vector_intake
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.ingestion.steps import load_encoders
-from fuseid.pipelines.ingestion.vector_commit import VectorCommitter
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
@@ -265,14 +261,3 @@ def test_a_search_by_index_finds_the_new_vector_and_not_the_old_one(bare, column
     # The index itself, without a scan of rows that it does not cover.
     assert nearest(after["v007"][column], only_indexed=True)["v007"] == pytest.approx(0, abs=1e-6)
     assert "v007" not in nearest(before["v007"][column], only_indexed=True)
-
-
-def test_fragments_that_share_a_file_on_disk_get_their_own_rows(bare, monkeypatch):
-    for part in range(3):
-        captioned(bare, [f"{part}-{number}" for number in range(5)])
-    assert len(bare.store().dataset("contents").get_fragments()) > 1
-    names = [f"{part}-{number}" for number in range(5) for part in (2, 0, 1)]
-    vectors = {name: [float(place), 1.0, 2.0] for place, name in enumerate(names)}
-    monkeypatch.setattr(vector_intake, "VectorCommitter", partial(VectorCommitter, most_files=1))
-    assert bring(bare, vectors).counts["updated"] == 15
-    assert {name: row["audio"] for name, row in bare.rows().items()} == vectors
