@@ -108,7 +108,7 @@ def test_a_bad_vector_rejects_an_item_that_has_nothing_else(bare):
 def test_while_all_vectors_of_a_run_are_bad_none_removes_an_item(bare):
     bring(bare, {"a": GOOD, "b": GOOD})
     before = bare.rows()
-    with pytest.raises(TooManyRejected, match="all 2 items were rejected.* 2 known items keep their rows"):
+    with pytest.raises(TooManyRejected, match=r"all 2 items were rejected.* 2 known items keep their rows"):
         bring(bare, {"a": [NAN] * 3, "b": [0.0] * 3})
     assert (bare.changes(before), bare.rows("rejected")) == ({}, {})
 
@@ -118,7 +118,7 @@ def test_a_run_with_too_many_bad_vectors_keeps_the_good_ones_of_new_and_known_it
     bring(bare, {"old": GOOD})
     before = bare.rows()
     config = bare.settings(clip=None, run={"max_rejected": "1"})
-    with pytest.raises(TooManyRejected, match="2 of 5 items failed.* What is good was kept"):
+    with pytest.raises(TooManyRejected, match=r"2 of 5 items failed.* What is good was kept"):
         bring(bare, {"known": GOOD, "old": [3.0, 2.0, 1.0], "new": GOOD, "x": [NAN] * 3, "y": [NAN] * 3}, config=config)
     changes = bare.changes(before)
     assert changes.keys() == {"known", "old", "new"}
