@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 
 import numpy as np
@@ -15,6 +16,7 @@ from fuseid.pipelines.ingestion import vector_intake
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.ingestion.steps import load_encoders
 from fuseid.pipelines.ingestion.vector_commit import VectorCommitter
+from fuseid.pipelines.remove import remove
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
@@ -214,6 +216,26 @@ def test_a_field_of_the_wrong_type_rejects_its_row_as_in_a_manifest(bare):
     assert run.counts["rejected"] == 2
     rejected = bare.rows("rejected")
     assert {name: row["error_class"] for name, row in rejected.items()} == {"b": "BadField", "c": "BadField"}
+
+
+# IDs
+
+
+def test_an_item_that_was_removed_has_its_id_again_when_vectors_bring_it_back(fitted, cluster):
+    before = fitted.ids()
+    remove(fitted.uri(), ["v003", "v010"], fitted.settings(clip=None))
+    vectors = cluster(60)
+    fitted.ingest_vectors(vectors | {"v010": vectors["v010"] * -1})
+    assert fitted.ids() == before
+
+
+def test_new_items_have_ids_in_an_order_of_their_own_whatever_the_order_of_the_file(fitted, cluster):
+    new = {f"{name}{copy}": row for copy in "abc" for name, row in cluster(20, prefix="n").items()}
+    shutil.copytree(fitted.uri(), fitted.uri("other"))
+    fitted.ingest_vectors(new)
+    fitted.ingest_vectors(dict([*new.items()][::-1]), "other")
+    assert fitted.ids() == fitted.ids("other")
+    assert None not in fitted.ids().values()
 
 
 # Where the fit, or maintenance, was not complete
