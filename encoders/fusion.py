@@ -45,7 +45,8 @@ class Fusion:
         self.id = artifact_id(self.KIND, meta, tensors)
         self.meta = meta
         self.tensors = tensors
-        self.dims: dict[str, int] = meta["dims"]
+        # A loaded document has its keys in another order; patterns are named in the order of fusion.
+        self.dims: dict[str, int] = {each.name: meta["dims"][each.name] for each in modalities(meta["dims"])}
         self.dim: int = meta["dim"]
         self.encoders: dict[str, str | None] = meta["encoders"]
 

@@ -19,20 +19,23 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray._private import services
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from fuseid.core.config import Config
+from fuseid.core.errors import FuseidError
 from fuseid.core.signals import SIGNALS
 from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
 from fuseid.pipelines.streams.prefetch import Prefetch
 from fuseid.ray_jobs.flow import Flow
-from fuseid.ray_jobs.pool import cause
+from fuseid.ray_jobs.pool import cause, line
 from fuseid.ray_jobs.sizing import Sizes, cluster_sizes
 
 # Blocks that are planned before a decoder is free for them.
 _PLANNED_AHEAD = 4
 # Batches of one part of a source of vectors that wait to be fetched.
 _BATCHES_AHEAD = 2
+# How long reading waits at most before it checks whether it was halted.
+_POLL_SECONDS = 0.2
 
 
 class RayRunner:
@@ -73,12 +76,18 @@ class RayRunner:
                 running += (task.remote(part, *arguments) for part in islice(waiting, most - len(running)))
                 if not running:
                     return
-                for ref in running.popleft():
+                # `next` would wait for the batch, however long it takes.
+                ready, _ = ray.wait([running[0]], timeout=_POLL_SECONDS)
+                if not ready:
+                    continue
+                if (ref := next(running[0], None)) is None:
+                    running.popleft()
+                else:
                     yield ray.get(ref)
-                    if self._halted:
-                        return
         except RayTaskError as error:
             raise cause(error) from None
+        except RayError as error:
+            raise FuseidError(f"a worker that read vectors died several times: {line(error)}") from None
         finally:
             for each in running:
                 ray.cancel(each, force=False)

@@ -288,3 +288,96 @@ def test_an_identity_passes_the_vectors_of_one_modality_through_unchanged(tmp_pa
     assert len({fusion.id, *(one.id for one in others)}) == 4
     with pytest.raises(FingerprintMismatch, match="some-encoder"):
         fusion.check_encoders({"external": "another"})
+
+
+# --- up to six modalities ---
+
+SIX = {"clip_image": 12, "clip_text": 12, "vlm": 5, "audio": 7, "likes": 3, "mood": 4}
+OCCUR = [tuple(SIX), ("clip_image", "clip_text"), ("clip_text", "vlm", "audio"), ("audio", "likes"), ("mood",)]
+SIX_WEIGHTS = {"clip_image": 1.0, "clip_text": 0.8, "vlm": 0.5, "audio": 0.9, "likes": 0.7, "mood": 0.3}
+
+
+def with_patterns(rows: int, occurring: list[tuple[str, ...]], seed: int = 0) -> dict[str, np.ndarray]:
+    """Items whose vectors are views of one hidden vector; the patterns of what they have take turns."""
+    generator = np.random.default_rng(seed)
+    hidden = generator.normal(size=(rows, 6))
+    views = np.random.default_rng(99)
+    out = {}
+    for m, dim in SIX.items():
+        noise = 0.2 * generator.normal(size=(rows, dim))
+        out[m] = (hidden @ views.normal(size=(6, dim)) + noise).astype(np.float32)
+        out[m][[m not in occurring[row % len(occurring)] for row in range(rows)]] = np.nan
+    return out
+
+
+@pytest.fixture(scope="module")
+def six() -> Fusion:
+    return Fusion.fit(with_patterns(600, OCCUR), SIX_WEIGHTS, 10, ENCODERS)
+
+
+def learned(fusion: Fusion) -> set[tuple[str, ...]]:
+    return {tuple(name.removeprefix("map.").split("+")) for name in fusion.tensors if name.startswith("map.")}
+
+
+def test_of_many_modalities_only_the_patterns_that_occur_and_single_ones_are_learned(six, tmp_path):
+    order = ("clip_image", "clip_text", "vlm", "audio", "likes", "mood")
+    assert tuple(six.dims) == order
+    assert learned(six) == {*OCCUR, *((m,) for m in SIX)}
+    six.save(tmp_path / "six")
+    vectors = with_patterns(50, OCCUR, seed=1)
+    assert same(Fusion.load(tmp_path / "six").transform(vectors), six.transform(vectors))
+
+
+@pytest.mark.parametrize("names", [("vlm", "audio"), ("clip_image", "vlm", "audio"), ("clip_text", "vlm", "external")])
+def test_a_loaded_fusion_fuses_as_the_saved_one_whatever_the_alphabet_says(tmp_path, names):
+    made = with_patterns(60, patterns([*SIX][:4]))
+    vectors = {m: v for m, v in (made | {"external": made["audio"]}).items() if m in names}
+    fusion = Fusion.fit(vectors, dict.fromkeys(names, 1.0), 8, ENCODERS)
+    fusion.save(tmp_path / "fusion")
+    loaded = Fusion.load(tmp_path / "fusion")
+    assert ([*loaded.dims], loaded.id) == ([*fusion.dims], fusion.id)
+    assert same(loaded.transform(vectors), fusion.transform(vectors))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_of_four_modalities_every_pattern_is_learned(count):
+    some = [*SIX][:count]
+    sample = {m: v for m, v in with_patterns(60, [tuple(SIX)]).items() if m in some}
+    assert learned(Fusion.fit(sample, SIX_WEIGHTS, 8, ENCODERS)) == {*patterns(some)}
+
+
+def test_every_pattern_of_six_modalities_has_a_unit_vector(six):
+    vectors = with_patterns(63, patterns([*SIX]), seed=2)
+    fused = six.transform(vectors)
+    assert np.allclose(np.linalg.norm(fused, axis=1), 1, atol=1e-5)
+    assert same(six.transform(taken(vectors, range(62, -1, -1))), fused[::-1])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "used"),
+    [
+        (("clip_image", "clip_text", "audio"), ("clip_image", "clip_text")),
+        (("clip_text", "vlm", "audio", "likes"), ("clip_text", "vlm", "audio")),
+        (("vlm", "audio", "likes", "mood"), ("audio", "likes")),
+        (("clip_image", "vlm"), ("clip_image",)),
+        (("vlm", "mood"), ("vlm",)),
+        (("clip_image", "audio", "likes"), ("audio", "likes")),
+        (tuple(SIX)[:5], ("clip_text", "vlm", "audio")),
+    ],
+)
+def test_an_unseen_pattern_is_fused_by_the_learned_part_that_weighs_most(six, pattern, used):
+    weigh = {part: sum(SIX_WEIGHTS[m] ** 2 for m in part) for part in learned(six) if {*part} <= {*pattern}}
+    assert max(weigh, key=weigh.__getitem__) == used
+    vectors = with_patterns(20, [tuple(SIX)], seed=3)
+    of_pattern = {m: v for m, v in vectors.items() if m in pattern}
+    of_part = {m: v for m, v in vectors.items() if m in used}
+    assert same(six.transform(of_pattern), six.transform(of_part))
+
+
+def test_patterns_that_occur_are_filled_among_six_as_well_as_among_three(six):
+    """Items that lack modalities lie near to where they would be with all of them."""
+    complete = with_patterns(200, [tuple(SIX)], seed=4)
+    whole = six.transform(complete)
+    for pattern in OCCUR[1:3]:
+        part = six.transform({m: v for m, v in complete.items() if m in pattern})
+        assert float((whole * part).sum(1).mean()) > 0.8

@@ -91,8 +91,8 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         drivers.finish("vectors", root / name, **vectors)
     drivers.finish("vectors", root / "only-vectors", **audio)
     names = (
-        "ingested", "fitted", "promoted", "removed", "updated", "upgraded", "adopted", "first-adopted", "audio", "likes",
-        "only-vectors",
+        "ingested", "fitted", "promoted", "removed", "updated", "upgraded", "adopted", "first-adopted", "audio",
+        "likes", "only-vectors",
     )  # fmt: skip
     made = {name: State.of(root / name) for name in names}
     old = {row["content_id"] for row in (*made["upgraded"].contents, *made["upgraded"].rejected)}

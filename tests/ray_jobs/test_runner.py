@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from fuseid.core.config import Config, load_config
-from fuseid.core.errors import ModelError, Stopped
+from fuseid.core.errors import BadInput, FuseidError, ModelError, Stopped
 from fuseid.core.schemas import WORK
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
 from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
 from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.store import Store
 from fuseid.ray_jobs.runner import RayRunner
 from fuseid.ray_jobs.sizing import Sizes, sizes_of
@@ -213,3 +217,171 @@ def test_an_encoder_loads_its_models_once(tmp_path: Path) -> None:
     )
     assert run.counts["committed"] == 60
     assert log.read_text().splitlines() == ["loaded"]
+
+
+# Ready-made vectors
+
+
+def write_vectors(folder: Path) -> Path:
+    """Four files with row groups of several sizes, some vectors that cannot be used, and descriptions of some items."""
+    rng = np.random.default_rng(11)
+    folder.mkdir()
+    for number, (rows, group) in enumerate(((70, 9), (1, 1), (40, 40), (90, 31))):
+        vectors: list[Any] = rng.normal(size=(rows, 6)).tolist()
+        for place, bad in zip(range(3, rows, 17), ([0.0] * 6, None, [1.0], [float("inf")] * 6), strict=False):
+            vectors[place] = bad
+        columns = {"content_id": [f"{number}-{i}" for i in range(rows)], "vector": vectors}
+        if number % 2:
+            columns["caption"] = [f"words {i}" if i % 3 else None for i in range(rows)]
+        pq.write_table(pa.table(columns), folder / f"{number}.parquet", row_group_size=group)
+    return folder
+
+
+def everything(db: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """All of `contents` and of `rejected`, except what differs between any two runs."""
+    tables = []
+    for name in ("contents", "rejected"):
+        table = Store.open(db).dataset(name).to_table()
+        other = ("run_id", "updated_at", "first_run", "last_run")
+        table = table.drop_columns([column for column in other if column in table.schema.names])
+        tables.append(table.sort_by("content_id").to_pylist())
+    return tables[0], tables[1]
+
+
+def run_vectors(db: Path, files: Path, runner: Callable[[], Runner], **overrides: object) -> None:
+    """A first run, a fit, and a second run in which many vectors are others and some are new."""
+    settings = config(**overrides)
+    ingest(str(db), Vectors(files / "[02].parquet", name="audio"), settings, runner())
+    fit(str(db), settings)
+    changed = files / "changed"
+    if not changed.exists():
+        changed.mkdir()
+        table = pq.read_table(files / "2.parquet")
+        pq.write_table(
+            table.set_column(1, "vector", table["vector"].take(list(range(39, -1, -1)))), changed / "2.parquet"
+        )
+        for number in (1, 3):
+            shutil.copy(files / f"{number}.parquet", changed)
+    ingest(str(db), Vectors(changed, name="audio"), settings, runner())
+
+
+@pytest.fixture(scope="module")
+def quiet_vectors(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> tuple[Path, Path]:
+    files = write_vectors(tmp_path_factory.mktemp("vectors") / "files")
+    db = tmp_path_factory.mktemp("quiet") / "db"
+    run_vectors(db, files, LocalRunner)
+    return files, db
+
+
+VECTOR_RUNNERS = {
+    "local, other waves": (LocalRunner, {"run.wave_vectors": 7}),
+    "ray": (RayRunner, {}),
+    "ray, other waves": (RayRunner, {"run.wave_vectors": 7}),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "ray, other waves" else pytest.param(name, marks=pytest.mark.slow) for name in VECTOR_RUNNERS],
+)
+def test_the_same_rows_of_vectors_for_any_runner_and_wave_size(
+    name: str, quiet_vectors: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, expected = quiet_vectors
+    runner, overrides = VECTOR_RUNNERS[name]
+    # Each row group is a part of its own.
+    monkeypatch.setattr("fuseid.pipelines.sources.vectors._PART_ROWS", 1)
+    run_vectors(tmp_path / "db", files, runner, **overrides)
+    contents, rejected = everything(tmp_path / "db")
+    assert (contents, rejected) == everything(expected)
+    assert len(contents) + len(rejected) == 201
+    assert len(rejected) > 5
+    assert None not in {row["sid"] for row in contents}
+
+
+def read(function: Callable[..., Iterator[pa.RecordBatch]], parts: Iterable[Any]) -> list[int]:
+    return [number for batch in RayRunner().read(function, parts) for number in batch["number"].to_pylist()]
+
+
+def _numbers(part: tuple[int, float, str]) -> Iterator[pa.RecordBatch]:
+    """Batches of a number, each after a pause; at the second one a mark may kill this process, once."""
+    number, seconds, mark = part
+    for each in range(3):
+        for _ in range(round(seconds / 0.05)):
+            time.sleep(0.05)
+        if mark and each == 1 and not Path(mark).exists():
+            Path(mark).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield pa.record_batch({"number": pa.array([10 * number + each])})
+
+
+@pytest.mark.slow
+def test_parts_are_read_in_order_however_long_each_takes() -> None:
+    parts = [(number, 0.05 * (number % 3 == 0), "") for number in range(10)]
+    assert read(_numbers, parts) == [10 * number + each for number in range(10) for each in range(3)]
+    assert read(_numbers, []) == []
+
+
+@pytest.mark.slow
+def test_a_killed_worker_changes_nothing_that_is_read(tmp_path: Path) -> None:
+    parts = [(number, 0.0, str(tmp_path / f"{number}") if number % 2 else "") for number in range(6)]
+    assert read(_numbers, parts) == [10 * number + each for number in range(6) for each in range(3)]
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "3", "5"}
+
+
+@pytest.mark.slow
+def test_a_part_that_always_kills_its_worker_ends_with_one_line() -> None:
+    with pytest.raises(FuseidError, match=r"^a worker that read vectors died several times: ") as caught:
+        read(_deadly, [1])
+    assert "\n" not in str(caught.value)
+
+
+def _deadly(part: int) -> Iterator[pa.RecordBatch]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield pa.record_batch({"number": pa.array([part])})
+
+
+@pytest.mark.slow
+def test_an_error_of_a_part_comes_through_as_itself() -> None:
+    with pytest.raises(BadInput, match=r"^part 3 cannot be read$"):
+        read(_bad, range(5))
+    with pytest.raises(ZeroDivisionError):
+        read(_wrong, range(5))
+
+
+def _bad(part: int) -> Iterator[pa.RecordBatch]:
+    yield pa.record_batch({"number": pa.array([part])})
+    if part == 3:
+        raise BadInput(f"part {part} cannot be read")
+
+
+def _wrong(part: int) -> Iterator[pa.RecordBatch]:
+    yield pa.record_batch({"number": pa.array([part])})
+    raise ZeroDivisionError
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0, 1])
+def test_reading_ends_soon_after_a_halt(after: int) -> None:
+    """Also while the next batch takes long."""
+    runner = RayRunner()
+    stream = runner.read(_numbers, [(0, 0.0, ""), (1, 60.0, "")])
+    seen = [next(stream) for _ in range(3 * after)]
+    started = time.monotonic()
+    threading.Timer(0.3, runner.halt).start()
+    seen += stream
+    assert time.monotonic() - started < 5
+    assert len(seen) <= 3
+    # Nothing occupies the cluster any more.
+    assert read(_numbers, [(number, 0.0, "") for number in range(4)])
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_read_on_a_cluster_ends_with_one_line(tmp_path: Path) -> None:
+    files = write_vectors(tmp_path / "files")
+    source = Vectors(files, name="audio")
+    (files / "3.parquet").write_bytes((files / "3.parquet").read_bytes()[:-1])
+    with pytest.raises(BadInput, match=r"^cannot read vectors .*3\.parquet: ") as caught:
+        ingest(str(tmp_path / "db"), source, config(), RayRunner())
+    assert "\n" not in str(caught.value)

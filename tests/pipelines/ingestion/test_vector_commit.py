@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +14,8 @@ from fuseid.core.errors import TooManyRejected
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.ingestion.steps import load_encoders
+from fuseid.pipelines.ingestion.vector_commit import VectorCommitter
+from fuseid.pipelines.remove import remove
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
@@ -104,7 +109,7 @@ def test_a_bad_vector_rejects_an_item_that_has_nothing_else(bare):
 def test_while_all_vectors_of_a_run_are_bad_none_removes_an_item(bare):
     bring(bare, {"a": GOOD, "b": GOOD})
     before = bare.rows()
-    with pytest.raises(TooManyRejected, match="all 2 items were rejected.* 2 known items keep their rows"):
+    with pytest.raises(TooManyRejected, match=r"all 2 items were rejected.* 2 known items keep their rows"):
         bring(bare, {"a": [NAN] * 3, "b": [0.0] * 3})
     assert (bare.changes(before), bare.rows("rejected")) == ({}, {})
 
@@ -114,7 +119,7 @@ def test_a_run_with_too_many_bad_vectors_keeps_the_good_ones_of_new_and_known_it
     bring(bare, {"old": GOOD})
     before = bare.rows()
     config = bare.settings(clip=None, run={"max_rejected": "1"})
-    with pytest.raises(TooManyRejected, match="2 of 5 items failed.* What is good was kept"):
+    with pytest.raises(TooManyRejected, match=r"2 of 5 items failed.* What is good was kept"):
         bring(bare, {"known": GOOD, "old": [3.0, 2.0, 1.0], "new": GOOD, "x": [NAN] * 3, "y": [NAN] * 3}, config=config)
     changes = bare.changes(before)
     assert changes.keys() == {"known", "old", "new"}
@@ -210,6 +215,26 @@ def test_a_field_of_the_wrong_type_rejects_its_row_as_in_a_manifest(bare):
     assert run.counts["rejected"] == 2
     rejected = bare.rows("rejected")
     assert {name: row["error_class"] for name, row in rejected.items()} == {"b": "BadField", "c": "BadField"}
+
+
+# IDs
+
+
+def test_an_item_that_was_removed_has_its_id_again_when_vectors_bring_it_back(fitted, cluster):
+    before = fitted.ids()
+    remove(fitted.uri(), ["v003", "v010"], fitted.settings(clip=None))
+    vectors = cluster(60)
+    fitted.ingest_vectors(vectors | {"v010": vectors["v010"] * -1})
+    assert fitted.ids() == before
+
+
+def test_new_items_have_ids_in_an_order_of_their_own_whatever_the_order_of_the_file(fitted, cluster):
+    new = {f"{name}{copy}": row for copy in "abc" for name, row in cluster(20, prefix="n").items()}
+    shutil.copytree(fitted.uri(), fitted.uri("other"))
+    fitted.ingest_vectors(new)
+    fitted.ingest_vectors(dict([*new.items()][::-1]), "other")
+    assert fitted.ids() == fitted.ids("other")
+    assert None not in fitted.ids().values()
 
 
 # Where the fit, or maintenance, was not complete

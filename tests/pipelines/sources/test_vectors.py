@@ -198,7 +198,8 @@ def test_a_file_whose_row_groups_are_empty_is_read_among_others(bare):
 @pytest.mark.parametrize(
     ("pattern", "found"),
     [
-        ("*.parquet", "abcd"), ("[ab].parquet", "ab"), ("{a,c}.parquet", "ac"), ("{d,b}*.parquet", "bd"), ("?.parquet", "abcd"),
+        ("*.parquet", "abcd"), ("[ab].parquet", "ab"), ("{a,c}.parquet", "ac"), ("{d,b}*.parquet", "bd"),
+        ("?.parquet", "abcd"),
     ],
 )  # fmt: skip
 def test_patterns_name_files(tmp_path, pattern, found):

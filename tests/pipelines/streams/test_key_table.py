@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def arrays(keys, cuts):
     """The keys in Arrow arrays of uneven length, some of them slices of larger ones."""
     bounds = [0, *sorted({cut % (len(keys) + 1) for cut in cuts}), len(keys)]
     whole = pa.array(keys, pa.string())
-    for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (start, end) in enumerate(pairwise(bounds)):
         part = whole.slice(start, end - start)
         yield part if number % 2 else pa.array(part.to_pylist(), pa.string())
 
