@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fuseid.api.exports import export_ids, export_sequences
-    from fuseid.api.jobs import assign, fit, ingest, promote, remove
+    from fuseid.api.jobs import adopt, assign, fit, ingest, ingest_vectors, promote, remove, upgrade
     from fuseid.api.tokenizer import open_tokenizer
     from fuseid.core.config import Config
     from fuseid.core.records import SemanticId
@@ -18,28 +18,34 @@ __all__ = [
     "Catalog",
     "Config",
     "SemanticId",
+    "adopt",
     "assign",
     "export_ids",
     "export_sequences",
     "fit",
     "ingest",
+    "ingest_vectors",
     "open_tokenizer",
     "promote",
     "remove",
+    "upgrade",
 ]
 
 _MODULES = {
     "Catalog": "fuseid.pipelines.lookup",
     "Config": "fuseid.core.config",
     "SemanticId": "fuseid.core.records",
+    "adopt": "fuseid.api.jobs",
     "assign": "fuseid.api.jobs",
     "export_ids": "fuseid.api.exports",
     "export_sequences": "fuseid.api.exports",
     "fit": "fuseid.api.jobs",
     "ingest": "fuseid.api.jobs",
+    "ingest_vectors": "fuseid.api.jobs",
     "open_tokenizer": "fuseid.api.tokenizer",
     "promote": "fuseid.api.jobs",
     "remove": "fuseid.api.jobs",
+    "upgrade": "fuseid.api.jobs",
 }
 
 # Hidden from type checkers, for which it would make every misspelt name an Any.

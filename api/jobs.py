@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from fuseid.api.runners import runner_named
 from fuseid.core.config import Config
+from fuseid.core.modalities import EXTERNAL
+from fuseid.pipelines.adopt import adopt as run_adopt
 from fuseid.pipelines.assign import assign as run_assign
 from fuseid.pipelines.fit import fit as run_fit
 from fuseid.pipelines.ingest import ingest as run_ingest
@@ -18,6 +20,8 @@ from fuseid.pipelines.promote import promote as run_promote
 from fuseid.pipelines.remove import remove as run_remove
 from fuseid.pipelines.sources.item import Source
 from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.sources.vectors import Vectors
+from fuseid.pipelines.upgrade import upgrade as run_upgrade
 
 
 def ingest(
@@ -41,6 +45,25 @@ def ingest(
     opened = open_source(source, config.source) if isinstance(source, str | Path) else source
     chosen = runner_named(runner) if isinstance(runner, str) else runner
     return run_ingest(str(db), opened, config, chosen, progress, prune=prune)
+
+
+def ingest_vectors(
+    db: str | Path,
+    source: str | Path,
+    config: Config | None = None,
+    *,
+    name: str = EXTERNAL,
+    runner: Literal["local", "ray"] | Runner = "local",
+    progress: Progress | None = None,
+) -> Run:
+    """Takes in ready-made vectors under a name, beside media and other vectors of the same items, which stay.
+
+    source: what `pipelines.sources.vectors.Vectors` opens: Parquet, `.npy`, a folder or pattern of such files, a uri,
+    or `lance:PATH#COLUMN`. runner: see `ingest`. Raises what it and `pipelines.ingest.ingest` raise.
+    """
+    config = config or Config()
+    chosen = runner_named(runner) if isinstance(runner, str) else runner
+    return run_ingest(str(db), Vectors(source, config.source, name), config, chosen, progress)
 
 
 def remove(
@@ -67,6 +90,29 @@ def fit(db: str | Path, config: Config | None = None, *, progress: Progress | No
     return run_fit(str(db), config or Config(), progress)
 
 
+def adopt(
+    db: str | Path,
+    ids: str | Path,
+    config: Config | None = None,
+    *,
+    codebooks: str | Path | None = None,
+    space: str | None = None,
+    item_map: str | Path | None = None,
+    sizes: Sequence[int] | None = None,
+    unique: bool = False,
+    promote: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Puts IDs that were given elsewhere into the ledger, as they are; docs/adopt.md has the forms of the files.
+
+    Raises what `pipelines.adopt.adopt` raises.
+    """
+    return run_adopt(
+        str(db), ids, config or Config(), codebooks=codebooks, space=space, item_map=item_map, sizes=sizes,
+        unique=unique, promote=promote, progress=progress,
+    )  # fmt: skip
+
+
 def assign(
     db: str | Path,
     config: Config | None = None,
@@ -84,3 +130,9 @@ def assign(
 def promote(db: str | Path, tokenizer_id: str, config: Config | None = None) -> Run:
     """Makes a fitted tokenizer the champion. Raises what `pipelines.promote.promote` raises."""
     return run_promote(str(db), tokenizer_id, config or Config())
+
+
+def upgrade(db: str | Path, config: Config | None = None, *, progress: Progress | None = None) -> Run:
+    """Brings the database of an earlier fuseid to the present schema version, in place; if it has that version, nothing
+    is written. Raises what `pipelines.upgrade.upgrade` raises."""
+    return run_upgrade(str(db), config or Config(), progress)

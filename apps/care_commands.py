@@ -1,4 +1,4 @@
-"""Commands that look after a database: check, backup, restore."""
+"""Commands that look after a database: check, backup, restore, upgrade."""
 
 from __future__ import annotations
 
@@ -82,6 +82,16 @@ def restore(
         "them to other items. Name exports made since with --exports.",
         soft_wrap=True,
     )
+
+
+def upgrade(db: Db, config: ConfigFile = None, json: Json = False) -> None:
+    """Bring the database of an earlier fuseid to the present schema version, in place. Until then it can be read."""
+    from fuseid.apps.show import Bars, print_run
+    from fuseid.pipelines.upgrade import upgrade as run_upgrade
+
+    with Bars(quiet=json) as bars:
+        run = run_upgrade(db, load(config), bars)
+    print_run(run, json)
 
 
 def _print_backup(made: dict[str, Any], title: str) -> None:

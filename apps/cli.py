@@ -15,9 +15,9 @@ import psutil
 import typer
 
 from fuseid.apps import options
-from fuseid.apps.care_commands import backup, check, restore
+from fuseid.apps.care_commands import backup, check, restore, upgrade
 from fuseid.apps.export_commands import export_app
-from fuseid.apps.run_commands import assign, demo, fit, ingest, promote, remove, retry
+from fuseid.apps.run_commands import adopt, assign, demo, fit, ingest, promote, remove, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
 from fuseid.core.errors import BadInput, FuseidError, Stopped
 from fuseid.core.signals import SIGNALS
@@ -36,6 +36,7 @@ for command in (
     ingest,
     remove,
     fit,
+    adopt,
     assign,
     promote,
     retry,
@@ -47,6 +48,7 @@ for command in (
     check,
     backup,
     restore,
+    upgrade,
     demo,
 ):
     app.command()(command)

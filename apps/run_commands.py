@@ -1,4 +1,4 @@
-"""Commands that change a database: ingest, remove, fit, assign, promote, retry; and the demo."""
+"""Commands that change a database: ingest, remove, fit, adopt, assign, promote, retry; and the demo."""
 
 from __future__ import annotations
 
@@ -49,14 +49,12 @@ def ingest(
     from fuseid.apps.show import Bars, print_run
 
     if (source is None) == (vectors is None):
-        raise BadInput("name one source: a manifest or folder, or --vectors FILE")
-    if name is not None and (vectors is None or prune):
-        raise BadInput(
-            "--as names the vectors of --vectors"
-            + (
-                ": an item that they do not list keeps its other vectors and media, so --prune cannot go with it"
-                * prune
-            )
+        raise typer.BadParameter("name one source: a manifest or folder, or --vectors FILE")
+    if name is not None and vectors is None:
+        raise typer.BadParameter("--as names the vectors of --vectors")
+    if name is not None and prune:
+        raise typer.BadParameter(
+            "--prune cannot go with --as: an item that these vectors do not list keeps its media and other vectors"
         )
     runner = runner or ("local" if vectors is not None else "ray")
     check_runner(runner)
@@ -109,17 +107,47 @@ def fit(
     """Learn fusion and tokenizer, give every item its ID; the first tokenizer becomes champion."""
     from fuseid.apps.show import Bars, print_run
 
-    sizes = None
-    if codebooks is not None:
-        try:
-            sizes = [int(part) for part in codebooks.split(",")]
-        except ValueError:
-            raise BadInput(f"--codebooks takes sizes like 256,256,256, got {codebooks!r}") from None
+    sizes = None if codebooks is None else _sizes("--codebooks", codebooks)
     settings = load(config, tokenizer__codebook_sizes=sizes, tokenizer__seed=seed)
     from fuseid.pipelines.fit import fit as run_fit
 
     with Bars(quiet=json) as bars:
         run = run_fit(db, settings, bars)
+    print_run(run, json)
+
+
+def adopt(
+    db: Db,
+    ids: Annotated[
+        Path, typer.Option("--ids", help="IDs: .parquet, .csv, .jsonl, .json (MiniOneRec), .pt (GRID), or an export")
+    ],
+    codebooks: Annotated[
+        Path | None,
+        typer.Option(help="their codebooks (.npz), by which new items get IDs; without: new items have none"),
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="before the first fit: the vectors that the codebooks quantize, e.g. external")
+    ] = None,
+    item_map: Annotated[
+        Path | None, typer.Option(help="names the items of MiniOneRec's and GRID's numbers (.parquet, .csv, .item2id)")
+    ] = None,
+    sizes: Annotated[
+        str | None, typer.Option(help="codes per level, e.g. 256,256,256; default: the largest that occur")
+    ] = None,
+    unique: Annotated[bool, typer.Option("--unique", help="refuse an ID that two items have")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="make the IDs champion, also if there is one")] = False,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Take over semantic IDs that are in production elsewhere, as they are."""
+    from fuseid.apps.show import Bars, print_run
+    from fuseid.pipelines.adopt import adopt as run_adopt
+
+    with Bars(quiet=json) as bars:
+        run = run_adopt(
+            db, ids, load(config), codebooks=codebooks, space=space, item_map=item_map,
+            sizes=None if sizes is None else _sizes("--sizes", sizes), unique=unique, promote=promote, progress=bars,
+        )  # fmt: skip
     print_run(run, json)
 
 
@@ -175,3 +203,10 @@ def demo(
     from fuseid.apps.demo import run_demo
 
     run_demo(out, runner)
+
+
+def _sizes(option: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise BadInput(f"{option} takes sizes like 256,256,256, got {text!r}") from None

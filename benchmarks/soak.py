@@ -40,10 +40,13 @@ _REPEATED = ("wave", "decode", "encode")
 _OF_WAVES = [step for step in STEPS if step.startswith("wave.")]
 _OF_CHILDREN = ["decode.start", "decode.item"]
 _OF_FIT, _OF_PROMOTE = ("fit.tokenizer", "fit.champion", "fit.fusion"), ("promote.champion",)
+_OF_OTHERS = [step for step in STEPS if step.split(".")[0] in ("adopt", "upgrade")]
 _OF_ASSIGNING = [step for step in STEPS if step.split(".")[0] in ("lease", "run", "columns", "assign", "index", "fuse")]
 # Steps that a job can reach in its driver; if it does not reach one this time, the run is not killed.
 _DRIVER_STEPS = {
-    "ingest": [step for step in STEPS if step not in (*_OF_CHILDREN, *_OF_FIT, *_OF_PROMOTE, "contents.made")],
+    "ingest": [
+        step for step in STEPS if step not in (*_OF_CHILDREN, *_OF_FIT, *_OF_PROMOTE, *_OF_OTHERS, "contents.made")
+    ],
     "fit": [*_OF_ASSIGNING, "fit.tokenizer"],
     "remove": [step for step in STEPS if step.split(".")[0] in ("lease", "run", "items", "index")],
     "promote": [*(step for step in _OF_ASSIGNING if not step.startswith("fuse")), *_OF_PROMOTE],

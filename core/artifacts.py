@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors import SafetensorError
@@ -19,6 +19,8 @@ from fuseid.core.fingerprints import STEP_VERSIONS
 
 FORMAT = 1
 FUSION = "fusion"
+# The kind of tokenizers whose IDs came from outside; `tokenizer.kind` cannot name it, since it cannot be fitted.
+ADOPTED, ADOPTED_VERSION = "adopted", 1
 _META, _TENSORS = "artifact.json", "tensors.safetensors"
 
 
@@ -60,10 +62,12 @@ def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict
 
 def check_version(name: str, kind: str, meta: dict[str, Any]) -> None:
     """Raises ArtifactError, which names the remedy, for an artifact of another version of its kind."""
-    ours = STEP_VERSIONS[FUSION] if kind == FUSION else TOKENIZER_SECTIONS[kind].VERSION
+    own = {FUSION: STEP_VERSIONS[FUSION], ADOPTED: ADOPTED_VERSION}
+    ours = own[kind] if kind in own else TOKENIZER_SECTIONS[kind].VERSION
     if meta.get("version") != ours:
         # The fusion of a database never changes; tokenizers can be added to it.
-        remedy = "ingest into another --db and fit there" if kind == FUSION else "fit again"
+        remedies = {FUSION: "ingest into another --db and fit there", ADOPTED: "adopt the IDs again"}
+        remedy = remedies.get(kind, "fit again")
         raise ArtifactError(
             f"{name} is of version {meta.get('version')} of {kind}, this fuseid has version {ours}; {remedy}"
         )
@@ -76,14 +80,25 @@ def kind_of(name: str) -> str:
 
 def is_tokenizer(name: str) -> bool:
     """Whether an id belongs to a tokenizer of a known kind."""
-    return kind_of(name) in TOKENIZER_SECTIONS and "/" not in name
+    return kind_of(name) in (*TOKENIZER_SECTIONS, ADOPTED) and "/" not in name
 
 
 def tokenizer_kind(name: str) -> str:
     """The kind of a tokenizer, by its id. Raises ArtifactError for an id that is not one of a known kind."""
     if not is_tokenizer(name):
-        raise ArtifactError(f"{name!r} is not a tokenizer's id; the kinds are {', '.join(TOKENIZER_SECTIONS)}")
+        kinds = ", ".join([*TOKENIZER_SECTIONS, ADOPTED])
+        raise ArtifactError(f"{name!r} is not a tokenizer's id; the kinds are {kinds}")
     return kind_of(name)
+
+
+class _HasMeta(Protocol):
+    @property
+    def meta(self) -> dict[str, Any]: ...
+
+
+def encodes(tokenizer: _HasMeta) -> bool:
+    """Whether a tokenizer, or the description of one, can encode and decode: all but adopted IDs without codebooks."""
+    return tokenizer.meta.get("encodes", True)
 
 
 @dataclass(frozen=True)

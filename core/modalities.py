@@ -18,6 +18,10 @@ EXTERNAL = "external"
 # Fusion has a map for each combination of modalities that items have.
 MOST_MODALITIES = 6
 VECTOR_NAME = r"^[a-z][a-z0-9_]{0,30}$"
+# Filters name columns without quotes, and do not read these words as columns (`null IS NULL` is true for every row).
+_SQL_WORDS = frozenset(
+    ("all", "any", "case", "exists", "false", "interval", "not", "null", "select", "some", "trim", "true", "with")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,10 @@ def check_name(name: str, taken: Iterable[str]) -> None:
             f"{name!r} cannot name vectors; a name has lower-case letters, digits and _, begins with a letter, and has "
             "31 characters at most, like audio"
         )
-    if name in _ENCODED or name.endswith("_fp") or name in {*taken, "fused", "score", "suffix"}:
+    if name in _SQL_WORDS:
+        raise BadInput(f"{name!r} cannot name vectors: it is a word of SQL; choose another, like audio")
+    own = {*_ENCODED, *taken, "fused", "score", "suffix"}
+    if name in own or ready_made(name).fingerprint in own or name.endswith("_fp"):
         raise BadInput(
             f"{name!r} cannot name vectors: fuseid itself has a column of that name; choose another, like audio"
         )

@@ -46,7 +46,7 @@ class Tokenizer(Protocol):
 
     KIND: the value of `tokenizer.kind`, and the start of the id. id: `KIND-` and the hash of the content, computed when
     the object is created. meta: `version`, `codebook_sizes`, `fusion` (the id of the fusion whose vectors it was fitted
-    on, or None) and `metrics`, which are not part of the id and always include `r2_per_level`.
+    on, or None) and `metrics`, which are not part of the id; `encodes`, see `core.artifacts.encodes`, may be missing.
     """
 
     KIND: ClassVar[str]
@@ -54,14 +54,6 @@ class Tokenizer(Protocol):
     meta: dict[str, Any]
     dim: int
     codebook_sizes: tuple[int, ...]
-
-    @classmethod
-    def fit(cls, vectors_ND: np.ndarray, codebook_sizes: Sequence[int], *args: Any, **options: Any) -> Self:
-        """vectors_ND: float32 [N, D], finite. Keyword arguments: the keys of the kind's config section, `seed`,
-        `fusion`, and `progress`, which is called with (steps done, steps), first with 0 done.
-
-        Raises BadInput for vectors that are not finite or too few.
-        """
 
     def encode(self, vectors_ND: np.ndarray) -> np.ndarray:
         """float32 [N, D] -> int32 [N, L]. Raises BadInput for another D or NaN."""
@@ -80,3 +72,15 @@ class Tokenizer(Protocol):
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Raises ArtifactError for an artifact that is missing, altered, or of another version of its kind."""
+
+
+class FittedTokenizer(Tokenizer, Protocol):
+    """A tokenizer that is learned from vectors: every kind of `tokenizer.kind`. Its metrics include `r2_per_level`."""
+
+    @classmethod
+    def fit(cls, vectors_ND: np.ndarray, codebook_sizes: Sequence[int], *args: Any, **options: Any) -> Self:
+        """vectors_ND: float32 [N, D], finite. Keyword arguments: the keys of the kind's config section, `seed`,
+        `fusion`, and `progress`, which is called with (steps done, steps), first with 0 done.
+
+        Raises BadInput for vectors that are not finite or too few.
+        """

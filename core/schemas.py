@@ -10,12 +10,15 @@ from fuseid.core.modalities import ENCODED, modalities
 
 # The version that jobs write, and those that can be read; `fuseid upgrade` upgrades the others in place.
 # 3: one ready-made vector, `external`, whose fingerprint is in `source_stat`.
+# 3-to-4: an upgrade has begun and not ended; a fuseid that writes version 3 refuses it.
 # 4: named ready-made vectors, each with a column of fingerprints beside it.
 SCHEMA_VERSION = 4
-READABLE_VERSIONS = (3, 4)
+READABLE_VERSIONS = ("3", "3-to-4", "4")
+# In the metadata of the schema of `contents`.
+VERSION_KEY = "fuseid.schema_version"
 
 # Where no source of media or captions has listed an item, `source_stat` begins with this; the name of the ready-made
-# vectors that brought it follows, and a hash of what their file says about the item.
+# vectors whose file describes it follows, and a hash of what the file says; nothing but ":" if no file does.
 ONLY_VECTORS = "vectors:"
 
 # Only with this metadata on a field does Lance refuse a second row of the same key, also from concurrent writers.
@@ -128,7 +131,7 @@ def contents_schema(dims: Mapping[str, int]) -> pa.Schema:
             ("sid", pa.string()),
             ("tokenizer_id", pa.string()),
         ],
-        metadata={"fuseid.schema_version": str(SCHEMA_VERSION)},
+        metadata={VERSION_KEY: str(SCHEMA_VERSION)},
     )
 
 

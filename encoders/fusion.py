@@ -19,6 +19,8 @@ from fuseid.encoders.fusion_fill import Pattern, learn_fill, learned_patterns, p
 
 _BLOCK = 256
 Fill = Literal["linear", "renormalise", "mean", "zero"]
+# In place of a `fill`: the one modality of this fusion passes through unchanged.
+IDENTITY = "identity"
 
 
 class Fusion:
@@ -112,8 +114,27 @@ class Fusion:
         }
         return cls(meta, tensors)
 
+    @classmethod
+    def identity(cls, modality: str, dim: int, encoder: str | None) -> Fusion:
+        """The vectors of one modality as they are stored, neither normalised nor centred: the space of codebooks that
+        another system learned on them. encoder: the fingerprint of the encoder of these vectors."""
+        meta = {
+            "version": STEP_VERSIONS[cls.KIND],
+            "dims": {modality: dim},
+            "weights": {modality: 1.0},
+            "encoders": {modality: encoder},
+            "fill": IDENTITY,
+            "dim": dim,
+            "metrics": {},
+        }
+        return cls(meta, {})
+
     def transform(self, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
-        """vectors as in `fit` -> float32 [N, dim], unit norm; a row of NaN for an item with none of the modalities."""
+        """vectors as in `fit` -> float32 [N, dim], unit norm unless this is an identity; a row of NaN for an item with
+        none of the modalities."""
+        if self.meta["fill"] == IDENTITY:
+            (modality,) = self.dims
+            return np.array(vectors[modality], dtype=np.float32)
         rows = len(next(iter(vectors.values())))
         has = {m: present(vectors[m]) if m in vectors else np.zeros(rows, dtype=bool) for m in self.dims}
         fused = np.full((rows, self.dim), np.nan, dtype=np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fuseid.core.config import Config
 from fuseid.core.errors import StoreError
-from fuseid.pipelines.assignment.champion import check_fusion, load_fusion, load_tokenizer
+from fuseid.pipelines.assignment.champion import load_to_assign
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.jobs.runs import Run, writing_job
@@ -16,6 +16,7 @@ def assign(uri: str, config: Config, tokenizer_id: str | None = None, progress: 
     """Gives IDs to all items that have none under a tokenizer, by default the champion.
 
     Raises StoreError before the first fit, FingerprintMismatch for a tokenizer fitted on another fusion's vectors.
+    Adopted IDs without codebooks give no item an ID: a note says how many items have none.
     """
     store = Store.open(uri)
     store.dataset("contents")
@@ -24,9 +25,9 @@ def assign(uri: str, config: Config, tokenizer_id: str | None = None, progress: 
         tokenizer_id = tokenizer_id or champion
         if tokenizer_id is None:
             raise StoreError(f"{uri} has no tokenizer yet; {command('fit', uri)} makes one")
-        tokenizer, fusion = load_tokenizer(store, tokenizer_id), load_fusion(store)
-        check_fusion(tokenizer, fusion)
-        fuse(store, run, fusion)
+        fusion, tokenizer = load_to_assign(store, tokenizer_id)
+        if fusion is not None:
+            fuse(store, run, fusion)
         finish(store, run, config, progress or Silent(), tokenizer, champion=tokenizer_id == champion)
         run.notes.append(f"IDs of {tokenizer.id}{' (champion)' if tokenizer_id == champion else ''}")
     return run

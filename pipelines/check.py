@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from fuseid.core.config import Config
-from fuseid.core.errors import FuseidError, StoreError
+from fuseid.core.errors import DamagedTable, FuseidError, StoreError
 from fuseid.pipelines.checks.artifacts import damaged_artifacts, damaged_settings, damaged_tags
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.checks.ids import (
@@ -51,10 +52,13 @@ def check(
     repair: makes the repairs that lose nothing, as the only writer. accept_lost_ids: with `repair`, goes on where IDs
     are lost: an item that shows another ID than the ledger gave it then shows the ledger's or gets a new one, and IDs
     that an older ledger lacks may be given again.
-    Raises StoreError if there is no database or it cannot be reached, LeaseHeld for a repair while another job writes.
+    Raises StoreError if there is no database, it cannot be reached or has a schema version that cannot be read, and
+    for a repair if it has an earlier version; LeaseHeld for a repair while another job writes.
     """
     progress = progress or Silent()
     store = Store.named(uri)
+    with suppress(DamagedTable):
+        store.check_readable()
     repaired: list[Damage] = []
     found = list(_damages(store, accept_lost_ids, progress))
     for _ in range(_ROUNDS):
@@ -71,7 +75,8 @@ def check(
 
 
 def _repair(store: Store, config: Config, due: list[Damage]) -> list[Damage]:
-    """Makes the repairs without which the lease cannot be taken; if there are none, all others under the lease."""
+    """Makes the repairs without which the lease cannot be taken, or an earlier schema version not be upgraded; if there
+    are none, all others under the lease."""
     # The table of the lease first: it shows whether another job is writing.
     early = sorted((damage for damage in due if damage.early), key=lambda damage: damage.where != "lease")
     for damage in early:
@@ -80,7 +85,9 @@ def _repair(store: Store, config: Config, due: list[Damage]) -> list[Damage]:
         _run(damage)
     if early:
         return early
+    store.check_current()
     with Lease(store, config.run.lease_seconds), recorded(store, "check", config) as run:
+        store.check_current()
         for damage in due:
             _run(damage)
             run.notes.append(f"repaired {damage.where}: {damage.what}")

@@ -96,7 +96,7 @@ def _fit_fusion(store: Store, config: Config) -> Fusion:
     table = _sampled_rows(store, config.fusion.sample, list(dims), "content_id IS NOT NULL")
     vectors = {m: nan_rows(table[m], size) for m, size in dims.items()}
     weights = _weights(store, dims, config.fusion.weights)
-    return Fusion.fit(vectors, weights, config.fusion.dim, _encoders_of(store, dims), fill=config.fusion.fill)
+    return Fusion.fit(vectors, weights, config.fusion.dim, encoders_of(store, dims), fill=config.fusion.fill)
 
 
 def _weights(
@@ -114,7 +114,7 @@ def _weights(
     return chosen
 
 
-def _encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
+def encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
     """The fingerprint of the encoder of each modality's stored vectors, None for ready-made ones. Raises BadInput if
     rows come from different models."""
     out: dict[str, str | None] = {}

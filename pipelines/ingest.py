@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from fuseid.core.config import Config
+from fuseid.core.errors import BadInput, TooManyRejected
+from fuseid.core.modalities import EXTERNAL
 from fuseid.pipelines.assignment.champion import load_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.ingestion.commit import reconcile
@@ -48,11 +50,13 @@ def ingest(
 
     after_wave: called with the number of waves committed so far, after each commit; for tests and for watching.
     prune: afterwards removes items that `source`, the whole catalogue, does not list.
-    Raises BadInput for a source that cannot be read or names an id twice, LeaseHeld while another run writes,
-    FingerprintMismatch if the models are not those that the database was fitted on, TooManyRejected beyond
+    Raises BadInput for a source that cannot be read, names an id twice or cannot be pruned by, LeaseHeld while another
+    run writes, FingerprintMismatch if the models are not those that the database was fitted on, TooManyRejected beyond
     `run.max_rejected` or if all items were rejected, Stopped when a signal ends it; what was committed stays.
     """
     progress = progress or Silent()
+    if prune and isinstance(source, Vectors) and source.modality.name != EXTERNAL:
+        raise BadInput(f"{source.modality.name} vectors are not the whole catalogue, so nothing can be pruned by them")
     with tempfile.TemporaryDirectory(prefix="fuseid-listing-") as directory:
         scratch = Path(directory)
         intake = _intake(source, config, scratch)
@@ -73,6 +77,10 @@ def ingest(
             progress.begin("ingest", intake.items)
             try:
                 _stream(intake, runner, waves, progress)
+                intake.finish(run)
+            except TooManyRejected:
+                intake.finish(run)
+                raise
             finally:
                 run.counts |= intake.plan.counts
                 run.counts["missing_kept"] += waves.kept
@@ -142,5 +150,5 @@ def _note(run: Run, store: Store, source: Source | Vectors, prune: bool) -> None
     if prune and incomplete:
         run.notes.append(f"nothing was pruned: {incomplete}, so its list may lack items")
     run.notes += getattr(source, "notes", ())
-    if store.setting("fusion") is None and store.has_contents():
+    if store.setting("fusion") is None and store.setting("champion") is None and store.has_contents():
         run.notes.append(f"vectors are stored; {command('fit', store.uri)} learns the tokenizer and gives IDs")

@@ -1,10 +1,10 @@
-"""Promote: makes a fitted tokenizer the champion, whose IDs `contents` shows."""
+"""Promote: makes a fitted or adopted tokenizer the champion, whose IDs `contents` shows."""
 
 from __future__ import annotations
 
 from fuseid.core.config import Config
 from fuseid.core.faults import reached
-from fuseid.pipelines.assignment.champion import check_fusion, load_fusion, load_tokenizer
+from fuseid.pipelines.assignment.champion import load_to_assign, make_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.jobs.runs import Run, writing_job
@@ -12,7 +12,7 @@ from fuseid.pipelines.store.store import Store
 
 
 def promote(uri: str, tokenizer_id: str, config: Config, progress: Progress | None = None) -> Run:
-    """Makes a fitted tokenizer the champion: its IDs become those in `contents`. The ledger keeps all.
+    """Makes a fitted or adopted tokenizer the champion: its IDs become those in `contents`. The ledger keeps all.
 
     Raises ArtifactError for a tokenizer that the database lacks, FingerprintMismatch for one fitted on another fusion's
     vectors.
@@ -20,16 +20,11 @@ def promote(uri: str, tokenizer_id: str, config: Config, progress: Progress | No
     store = Store.open(uri)
     store.dataset("contents")
     with writing_job(store, "promote", config) as run:
-        settings = store.settings()
-        tokenizer, fusion = load_tokenizer(store, tokenizer_id), load_fusion(store)
-        check_fusion(tokenizer, fusion)
-        before = settings.get("champion")
-        if before == tokenizer.id:
-            # A run that was killed may have promoted it already: keep what was champion before that.
-            before = settings.get("champion_before")
-        store.put_settings({"champion": tokenizer.id, "champion_before": before}, settings)
+        fusion, tokenizer = load_to_assign(store, tokenizer_id)
+        before = make_champion(store, tokenizer.id)
         reached("promote.champion")
-        fuse(store, run, fusion)
+        if fusion is not None:
+            fuse(store, run, fusion)
         finish(store, run, config, progress or Silent(), tokenizer)
         run.notes.append(f"champion is {tokenizer.id}, before it was {before}")
     return run

@@ -34,7 +34,8 @@ def restore(
 
     exports: folders that `fuseid export ids` has written since the backup, in its format `parquet`.
     Returns `backup.json` without its list of files, with `ids_from_exports`. Raises BadInput for a source that is not a
-    backup, a `uri` that exists or an export of another kind, StoreError for a backup that was altered or cut short.
+    backup, a `uri` that exists or an export of another kind, StoreError for a backup that was altered or cut short,
+    or has a schema version that cannot be read.
     """
     progress = progress or Silent()
     document = read_backup(source)
@@ -47,6 +48,7 @@ def restore(
         for path in paths:
             if found[path] != files[path]:
                 raise StoreError(f"the backup {source} is damaged: {path} is not what its {MANIFEST} says")
+        Store(source).check_readable()
         store = Store(target)
         store.make("lease", SCHEMAS["lease"])
         taken = sum(_add_ids(store, export) for export in given)

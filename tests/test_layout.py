@@ -30,9 +30,9 @@ FLOORS = (
     ("store",),
     ("jobs", "sources"),
     ("lookup", "explain", "item_frames", "rejected", "assignment", "ingestion"),
-    ("ingest", "remove", "fit", "assign", "promote", "exports", "reports"),
-    ("sequences", "checks", "backup"),
-    ("evaluation", "check", "restore"),
+    ("ingest", "remove", "fit", "assign", "promote", "exports", "reports", "upgrade"),
+    ("sequences", "checks", "backup", "adoption"),
+    ("evaluation", "check", "restore", "adopt"),
 )
 # Tests of several modules at once. Every other file has the name and the folder of the module that it tests, unless it
 # lies flat in `tests`: then it is about the whole tree.

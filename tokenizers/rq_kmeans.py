@@ -14,16 +14,14 @@ from fuseid.core.artifacts import artifact_id, check_version, read_artifact, wri
 from fuseid.core.config import RQKMeansConfig
 from fuseid.core.errors import BadInput
 from fuseid.tokenizers.kmeans import kmeans, nearest, raised_prices
+from fuseid.tokenizers.residual_codebooks import ResidualCodebooks, checked_vectors
 from fuseid.tokenizers.residual_search import ResidualSearch, refine
 
-# Rows on the device at a time while encoding; a multiple of the search's block size.
-_ENCODE_ROWS = 1 << 16
 _SETTLING_ROUNDS = 20
 
 
-class RQKMeans:
-    """Level l quantizes the residual of the levels before it. A code of level l is an index into codebook l; the
-    decoded vector is the sum of the L codebook vectors.
+class RQKMeans(ResidualCodebooks):
+    """Codebooks that are learned from a sample.
 
     meta has `fusion` (the id of the fusion whose vectors it was fitted on, or None), the settings and metrics.
     """
@@ -31,14 +29,9 @@ class RQKMeans:
     KIND: ClassVar[str] = "rq-kmeans"
 
     def __init__(self, meta: dict[str, Any], codebooks: Sequence[np.ndarray], prices: Sequence[np.ndarray]) -> None:
+        super().__init__(codebooks, prices, meta["beam"])
         self.meta = meta
-        self.codebooks = [torch.from_numpy(np.ascontiguousarray(book, dtype=np.float32)) for book in codebooks]
-        self.prices = [torch.from_numpy(np.ascontiguousarray(price, dtype=np.float32)) for price in prices]
-        self.codebook_sizes = tuple(len(book) for book in self.codebooks)
-        self.dim = int(self.codebooks[0].shape[1])
-        self.beam: int = meta["beam"]
-        self._searches: dict[torch.device, ResidualSearch] = {}
-        self.id = artifact_id(self.KIND, meta, self._tensors())
+        self.id = artifact_id(self.KIND, meta, self.tensors())
 
     @classmethod
     def fit(
@@ -62,7 +55,7 @@ class RQKMeans:
         steps), first with 0 done. Raises BadInput for vectors that are not finite, and for fewer distinct vectors than
         codes at a level.
         """
-        vectors_ND = _checked(vectors_ND)
+        vectors_ND = checked_vectors(vectors_ND)
         _check_enough(vectors_ND, max(codebook_sizes))
         vectors = torch.from_numpy(vectors_ND).to(device or torch.device("cpu"))
         generator = torch.Generator().manual_seed(seed)
@@ -99,56 +92,8 @@ class RQKMeans:
         }
         return cls(meta, [book.cpu().numpy() for book in books], [price.cpu().numpy() for price in prices])
 
-    def encode(self, vectors_ND: np.ndarray, beam: int | None = None, device: torch.device | None = None) -> np.ndarray:
-        """float32 [N, D] -> int32 [N, L], with the beam of the fit unless given; ties go to the lower code.
-
-        Raises BadInput for another D or NaN.
-        """
-        vectors_ND = self._checked_size(vectors_ND)
-        device = device or torch.device("cpu")
-        search = self._search(device)
-        out = np.empty((len(vectors_ND), len(self.codebooks)), dtype=np.int32)
-        for start in range(0, len(vectors_ND), _ENCODE_ROWS):
-            rows = torch.from_numpy(vectors_ND[start : start + _ENCODE_ROWS]).to(device)
-            out[start : start + len(rows)] = search.codes(rows, beam or self.beam).cpu().numpy()
-        return out
-
-    def candidates(self, vectors_ND: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """float32 [N, D] -> (codes int32 [N, C, L], squared errors float32 [N, C]), smallest error first; C is `count`,
-        or as many as there are. The first is the result of `encode` or better: the beam is at least `count` wide.
-
-        Raises BadInput for another D or NaN.
-        """
-        vectors_ND = self._checked_size(vectors_ND)
-        vectors = torch.from_numpy(vectors_ND)
-        codes = self._search(torch.device("cpu")).candidates(vectors, max(self.beam, count), count).numpy()
-        decoded = self.decode(codes.reshape(-1, codes.shape[2])).reshape(*codes.shape[:2], self.dim)
-        return codes.astype(np.int32), np.square(vectors_ND[:, None] - decoded).sum(2)
-
-    def decode(self, codes_NL: np.ndarray) -> np.ndarray:
-        """int [N, L'] with L' <= L (a prefix gives its coarse vector) -> float32 [N, D]."""
-        codes = torch.from_numpy(np.asarray(codes_NL, dtype=np.int64))
-        parts = [book[codes[:, level]] for level, book in enumerate(self.codebooks[: codes.shape[1]])]
-        return torch.stack(parts).sum(0).numpy()
-
-    def _checked_size(self, vectors_ND: np.ndarray) -> np.ndarray:
-        vectors_ND = _checked(vectors_ND)
-        if vectors_ND.shape[1] != self.dim:
-            raise BadInput(f"{self.id} quantizes vectors of {self.dim} numbers, got {vectors_ND.shape[1]}")
-        return vectors_ND
-
-    def _search(self, device: torch.device) -> ResidualSearch:
-        if device not in self._searches:
-            books, prices = ([part.to(device) for part in parts] for parts in (self.codebooks, self.prices))
-            self._searches[device] = ResidualSearch(books, prices)
-        return self._searches[device]
-
-    def _tensors(self) -> dict[str, np.ndarray]:
-        tensors = {f"codebook.{level}": book.numpy() for level, book in enumerate(self.codebooks)}
-        return tensors | {f"price.{level}": price.numpy() for level, price in enumerate(self.prices)}
-
     def save(self, directory: Path) -> None:
-        write_artifact(directory, self.KIND, self.meta, self._tensors())
+        write_artifact(directory, self.KIND, self.meta, self.tensors())
 
     @classmethod
     def load(cls, directory: Path) -> RQKMeans:
@@ -157,15 +102,6 @@ class RQKMeans:
         check_version(name, cls.KIND, meta)
         levels = range(len(meta["codebook_sizes"]))
         return cls(meta, [tensors[f"codebook.{n}"] for n in levels], [tensors[f"price.{n}"] for n in levels])
-
-
-def _checked(vectors_ND: np.ndarray) -> np.ndarray:
-    vectors_ND = np.ascontiguousarray(vectors_ND, dtype=np.float32)
-    if vectors_ND.ndim != 2 or not vectors_ND.size:
-        raise BadInput(f"vectors must be [N, D] and not empty, got {list(vectors_ND.shape)}")
-    if not np.isfinite(vectors_ND).all():
-        raise BadInput("vectors hold NaN or infinite numbers; remove those rows")
-    return vectors_ND
 
 
 def _check_enough(vectors_ND: np.ndarray, size: int) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from fuseid.core.artifacts import ADOPTED, encodes, kind_of
 from fuseid.core.faults import reached
 from fuseid.core.protocols import Tokenizer
 from fuseid.pipelines.assignment.ledger import GrowingLedger, Ledger, pin_policy, pinned_policy
@@ -36,13 +37,18 @@ def assign(
     policy: Policy | None = None, notes: list[str] | None = None, served: CodeUse | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> int:  # fmt: skip
-    """Gives an ID to every row with a fused vector that has none under this tokenizer. Returns how many.
+    """Gives an ID to every row with a fused vector that has none under this tokenizer. Returns how many: none if it
+    cannot encode.
 
     champion: also write the IDs into `contents`. policy: for the first IDs under this tokenizer, and so for all later
     ones. notes: receives notes for the run. served: receives how well the vectors are quantized.
     """
     notes = [] if notes is None else notes
     ledger = Ledger(store, tokenizer.id)
+    if not encodes(tokenizer):
+        if champion:
+            _show(store, tokenizer.id)
+        return 0
     if champion and not ledger.empty:
         # Items with an ID then show it, and are skipped below.
         project(store, tokenizer.id)
@@ -65,9 +71,13 @@ def assign(
             index_key(store, "assignments")
             reached("assign.indexed")
     if champion:
-        project(store, tokenizer.id)
-        reached("assign.projected")
+        _show(store, tokenizer.id)
     return codes.rows
+
+
+def _show(store: Store, tokenizer_id: str) -> None:
+    project(store, tokenizer_id, hide_others=True)
+    reached("assign.projected")
 
 
 def _in_force(store: Store, tokenizer: Tokenizer, ledger: Ledger, wanted: Policy, notes: list[str]) -> Policy:
@@ -79,7 +89,8 @@ def _in_force(store: Store, tokenizer: Tokenizer, ledger: Ledger, wanted: Policy
     if ledger.empty:
         return wanted
     pinned = pinned_policy(store, tokenizer.id)
-    if str(pinned) != str(wanted):
+    # The policy of adopted IDs follows from the IDs, whatever the config says.
+    if str(pinned) != str(wanted) and kind_of(tokenizer.id) != ADOPTED:
         notes.append(
             f"{tokenizer.id} goes on with {pinned}, as its IDs began, not with {wanted} of the config; for that fit "
             "another tokenizer, by another tokenizer.seed for instance"

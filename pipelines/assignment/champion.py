@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from fuseid.core.artifacts import tokenizer_kind
+from fuseid.core.artifacts import ADOPTED, encodes, kind_of, tokenizer_kind
 from fuseid.core.errors import FingerprintMismatch, StoreError
 from fuseid.core.protocols import Tokenizer
 from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.assignment.ledger import Ledger
 from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
-from fuseid.tokenizers.registry import TOKENIZERS
+from fuseid.tokenizers.registry import class_of
 
 
 def load_tokenizer(store: Store, name: str) -> Tokenizer:
     """A tokenizer by its id. Raises ArtifactError if it is missing, altered, or of a kind or version that this fuseid
     does not know."""
-    return store.get_artifact(TOKENIZERS[tokenizer_kind(name)], name)
+    return store.get_artifact(class_of(tokenizer_kind(name)), name)
 
 
 def load_fusion(store: Store) -> Fusion:
@@ -38,11 +39,39 @@ def load_champion(store: Store) -> tuple[Fusion | None, Tokenizer | None]:
     return fusion, tokenizer
 
 
+def load_to_assign(store: Store, name: str) -> tuple[Fusion | None, Tokenizer]:
+    """A tokenizer by whose IDs items are to be shown, and the fusion in force, None if no fit or adoption made one.
+
+    Raises what `load_tokenizer` and `check_fusion` raise, StoreError before the first fit and for adopted IDs of which
+    the ledger has none.
+    """
+    tokenizer = load_tokenizer(store, name)
+    if kind_of(name) == ADOPTED and Ledger(store, name).empty:
+        raise StoreError(f"the adoption of {name} was not completed; run the same `fuseid adopt` again")
+    if not encodes(tokenizer) and store.setting("fusion") is None:
+        return None, tokenizer
+    fusion = load_fusion(store)
+    check_fusion(tokenizer, fusion)
+    return fusion, tokenizer
+
+
 def check_fusion(tokenizer: Tokenizer, fusion: Fusion) -> None:
-    """Raises FingerprintMismatch, naming both, for a tokenizer that was fitted on another fusion's vectors."""
-    if tokenizer.meta["fusion"] != fusion.id:
+    """Raises FingerprintMismatch, naming both, for a tokenizer that was fitted on another fusion's vectors. Adopted IDs
+    without codebooks depend on no vectors."""
+    if encodes(tokenizer) and tokenizer.meta["fusion"] != fusion.id:
         raise FingerprintMismatch(
             f"{tokenizer.id} was fitted on vectors of {tokenizer.meta['fusion']}, "
             f"this database holds vectors of {fusion.id}; "
             "fit a tokenizer here, or assign in the database it was fitted on"
         )
+
+
+def make_champion(store: Store, name: str) -> str | None:
+    """Sets the champion, and returns the one before it, which is kept in the settings, too."""
+    settings = store.settings()
+    before = settings.get("champion")
+    if before == name:
+        # A run that was killed may have promoted it already: keep what was champion before that.
+        before = settings.get("champion_before")
+    store.put_settings({"champion": name, "champion_before": before}, settings)
+    return before

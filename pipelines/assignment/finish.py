@@ -8,6 +8,7 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.core.artifacts import encodes
 from fuseid.core.config import Config
 from fuseid.core.faults import reached
 from fuseid.core.protocols import Tokenizer
@@ -19,6 +20,7 @@ from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
+from fuseid.tokenizers.adopted import without_codebooks
 from fuseid.tokenizers.collisions import Policy
 from fuseid.tokenizers.drift import CodeUse
 
@@ -46,7 +48,7 @@ def finish(
             if not fitted:
                 record_drift(store, tokenizer, served, config.tokenizer, run)
             if champion:
-                _note_without_id(store, run)
+                _note_without_id(store, run, tokenizer)
     with run.timed("maintain"):
         maintain(store)
 
@@ -87,12 +89,13 @@ def write_fused(
     store.rewrite_columns(update)
 
 
-def _note_without_id(store: Store, run: Run) -> None:
-    """Counts and notes the items that have none of the fusion's modalities: they cannot have an ID."""
+def _note_without_id(store: Store, run: Run, tokenizer: Tokenizer) -> None:
+    """Counts and notes the items that cannot have an ID: they have none of the fusion's modalities, or only IDs that
+    were adopted can be shown."""
     missing = store.dataset("contents").count_rows("sid IS NULL")
     if missing:
+        reason = "they have no vector of a modality that the fusion was fitted on"
+        if not encodes(tokenizer):
+            reason = without_codebooks(tokenizer.id)
         run.counts["without_id"] = missing
-        run.notes.append(
-            f"{missing} items have no ID: they have no vector of a modality that the fusion was fitted on "
-            "(their sid is null)"
-        )
+        run.notes.append(f"{missing} items have no ID: {reason} (their sid is null)")

@@ -3,9 +3,11 @@ commit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import lance
 import numpy as np
@@ -37,8 +39,9 @@ def pinned_policy(store: Store, tokenizer_id: str, at: lance.LanceDataset | None
     return Policy(**(store.setting(_POLICY + tokenizer_id, at) or {}))
 
 
-def pin_policy(store: Store, tokenizer_id: str, policy: Policy) -> None:
-    store.put_settings({_POLICY + tokenizer_id: asdict(policy)}, store.settings())
+def pin_policy(store: Store, tokenizer_id: str, policy: Policy, also: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """also: other settings of the same commit."""
+    store.put_settings({_POLICY + tokenizer_id: asdict(policy), **also}, store.settings())
 
 
 def tokenizers_with_ids(store: Store) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fuseid.core.schemas import ASSIGNMENTS
 from fuseid.pipelines.assignment.ledger import Ledger
@@ -19,30 +20,49 @@ from fuseid.pipelines.streams.key_table import KeyTable
 from fuseid.pipelines.streams.spill import Spill
 
 _COPIED = pa.schema([ASSIGNMENTS.field(name).with_nullable(True) for name in ("content_id", "codes", "sid")])
+_TOKENIZER = pa.field("tokenizer_id", pa.string())
 
 
-def project(store: Store, tokenizer_id: str) -> int:
+def project(store: Store, tokenizer_id: str, hide_others: bool = False) -> int:
     """Copies the ledger's IDs under a tokenizer into `contents` where they are missing, in one commit. Returns the
-    number of rows changed. Memory holds the rows of one fragment."""
+    number of rows changed. Memory holds the rows of one fragment.
+
+    hide_others: items that have no ID under this tokenizer and show one of another tokenizer then show none.
+    """
     stale = f"tokenizer_id IS NULL OR tokenizer_id <> '{tokenizer_id}'"
     ledger = Ledger(store, tokenizer_id)
     note_ledger_rows(store)
     missing = store.dataset("contents").count_rows(stale)
-    if ledger.empty or not missing:
+    if not missing or (ledger.empty and not hide_others):
         return 0
     if ledger.by_index("content_id", missing):
-        return _write(store, tokenizer_id, partial(_looked_up, ledger, stale))
+        return _write(store, tokenizer_id, hide_others, partial(_looked_up, ledger, stale))
     with tempfile.TemporaryDirectory(prefix="fuseid-project-") as directory:
         copies, fragments = _by_fragment(store.dataset("contents"), ledger, stale, Path(directory))
-        return _write(store, tokenizer_id, lambda fragment: copies.read(fragments.index(fragment.fragment_id)))
+        by_place = partial(_spilled, copies, fragments)
+        return _write(store, tokenizer_id, hide_others, by_place)
 
 
-def _write(store: Store, tokenizer_id: str, copies: Callable[[lance.LanceFragment], pa.Table]) -> int:
+def _write(
+    store: Store, tokenizer_id: str, hide_others: bool, copies: Callable[[lance.LanceFragment], pa.Table]
+) -> int:
+    shows_another = f"tokenizer_id <> '{tokenizer_id}'"
+
     def update(fragment: lance.LanceFragment) -> pa.Table | None:
         table = copies(fragment)
-        return table.append_column("tokenizer_id", pa.repeat(tokenizer_id, len(table))) if len(table) else None
+        table = table.append_column(_TOKENIZER, pa.repeat(tokenizer_id, len(table)))
+        if hide_others:
+            others = fragment.to_table(columns=["content_id"], filter=shows_another)["content_id"].combine_chunks()
+            others = others.filter(pc.invert(pc.is_in(others, value_set=table["content_id"].combine_chunks())))
+            nulls = [pa.nulls(len(others), field.type) for field in table.schema][1:]
+            table = pa.concat_tables([table, pa.table([others, *nulls], schema=table.schema)])
+        return table if len(table) else None
 
     return store.rewrite_columns(update)
+
+
+def _spilled(copies: Spill, fragments: list[int], fragment: lance.LanceFragment) -> pa.Table:
+    return copies.read(fragments.index(fragment.fragment_id))
 
 
 def _looked_up(ledger: Ledger, stale: str, fragment: lance.LanceFragment) -> pa.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from fuseid.core.artifacts import FUSION, kind_of
+from fuseid.core.artifacts import FUSION, encodes, kind_of
 from fuseid.core.errors import ArtifactError, StoreError
 from fuseid.pipelines.assignment.ledger import tokenizers_with_ids
 from fuseid.pipelines.checks.damage import Damage
@@ -31,8 +31,9 @@ def damaged_settings(store: Store) -> Iterator[Damage]:
             yield Damage("setting champion", "IDs were given and no tokenizer is champion", "nothing shows IDs",
                          "`fuseid promote TOKENIZER`")  # fmt: skip
         return
-    wanted = store.describe_tokenizer(champion).meta["fusion"]
-    if wanted != fusion:
+    tokenizer = store.describe_tokenizer(champion)
+    wanted = tokenizer.meta["fusion"]
+    if encodes(tokenizer) and wanted != fusion:
         problem = _problem(store.describe_fusion, str(wanted))
         yield Damage(
             "setting fusion", f"it is {fusion}, the champion {champion} was fitted on vectors of {wanted}",

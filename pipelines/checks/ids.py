@@ -105,7 +105,7 @@ def stale_copies(store: Store) -> Iterator[Damage]:
     if champion is None:
         return
     ledger, stale = Ledger(store, champion), 0
-    where = f"fused IS NOT NULL AND (tokenizer_id IS NULL OR tokenizer_id <> {sql_string(champion)})"
+    where = f"tokenizer_id IS NULL OR tokenizer_id <> {sql_string(champion)}"
     for batch in store.dataset("contents").to_batches(columns=["content_id"], filter=where, batch_size=1 << 16):
         stale += sum(part.num_rows for part in ledger.rows("content_id", batch["content_id"], []))
     if stale:

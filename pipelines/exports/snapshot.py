@@ -15,7 +15,7 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.artifacts import ArtifactInfo
+from fuseid.core.artifacts import ArtifactInfo, encodes
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.pipelines.assignment.ledger import pinned_policy
 from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
@@ -49,13 +49,16 @@ _LOOKED_UP_ROWS = 1 << 19
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A reader whose data does not change while jobs write: neither items nor IDs, nor which tokenizer is champion."""
+    """A reader whose data does not change while jobs write: neither items nor IDs, nor which tokenizer is champion.
+
+    fusion: None for adopted IDs without codebooks, which depend on no vectors.
+    """
 
     uri: str
     pinned: PinnedTables
     tokenizer: ArtifactInfo
     policy: Policy
-    fusion: ArtifactInfo
+    fusion: ArtifactInfo | None
 
     @classmethod
     def open(cls, uri: str, tokenizer_id: str | None = None, tag: str | None = None) -> Snapshot:
@@ -106,7 +109,9 @@ class Snapshot:
         if tokenizer_id is None:
             raise StoreError(no_ids(store.uri))
         tokenizer = store.describe_tokenizer(tokenizer_id)
-        fusion = store.describe_fusion(tokenizer.meta["fusion"] or store.setting("fusion", pinned.ledger))
+        fusion = None
+        if encodes(tokenizer):
+            fusion = store.describe_fusion(tokenizer.meta["fusion"] or store.setting("fusion", pinned.ledger))
         return cls(store.uri, pinned, tokenizer, pinned_policy(store, tokenizer.id, pinned.ledger), fusion)
 
     @property
@@ -172,12 +177,9 @@ class Snapshot:
             "tokenizer_id": self.tokenizer.id,
             "codebook_sizes": list(self.codebook_sizes),
             "collisions": asdict(self.policy),
-            "fusion_id": self.fusion.id,
-            "encoders": self.fusion.meta["encoders"],
-            "config": {
-                "tokenizer": {key: value for key, value in self.tokenizer.meta.items() if key != "metrics"},
-                "fusion": {key: value for key, value in self.fusion.meta.items() if key != "metrics"},
-            },
+            "fusion_id": self.fusion and self.fusion.id,
+            "encoders": self.fusion and self.fusion.meta["encoders"],
+            "config": {"tokenizer": _without_metrics(self.tokenizer), "fusion": _without_metrics(self.fusion)},
         }
 
     @property
@@ -231,6 +233,10 @@ class Snapshot:
         """The items with a copy of their ID, and the others."""
         copied = pc.fill_null(pc.equal(items["tokenizer_id"], self.tokenizer.id), False)
         return items.filter(copied), items.filter(pc.invert(copied))
+
+
+def _without_metrics(artifact: ArtifactInfo | None) -> dict[str, Any] | None:
+    return None if artifact is None else {key: value for key, value in artifact.meta.items() if key != "metrics"}
 
 
 def _reader(dataset: lance.LanceDataset, columns: list[str], where: str | None) -> pa.RecordBatchReader:

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.errors import FetchFailed, FingerprintMismatch
+from fuseid.core.errors import BadInput, FetchFailed, FingerprintMismatch
 from fuseid.core.faults import reached
 from fuseid.core.fingerprints import text_hash
-from fuseid.core.modalities import ENCODED, modalities
+from fuseid.core.modalities import ENCODED, MOST_MODALITIES, modalities
 from fuseid.core.schemas import DONE, REJECTED, contents_schema
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.ingestion.fingerprints import StageFingerprints
@@ -101,8 +101,10 @@ class WaveCommitter:
         return bad.filter(pc.invert(kept))
 
     def _ensure_columns(self, good: pa.Table) -> None:
-        """Raises FingerprintMismatch for vectors of another size than the database has: the model or file is wrong."""
-        dims = self._store.dims()
+        """Raises FingerprintMismatch for vectors of another size than the database has: the model or file is wrong; and
+        BadInput for more kinds of vectors than it can have."""
+        have = self._store.dims()
+        dims = dict(have)
         for name in _VECTORS:
             sizes = {size for size in pc.list_value_length(good[name]).unique().to_pylist() if size}
             want = dims.setdefault(name, min(sizes)) if sizes else None
@@ -112,6 +114,13 @@ class WaveCommitter:
                     f"{name} vectors of {found} numbers cannot enter {self._store.uri}, "
                     f"where {name} has {want}; use the model this database began with, or another --db"
                 )
+        kinds, new = dims.keys() - {"fused"}, [name for name in dims if name not in have]
+        if new and len(kinds) > MOST_MODALITIES:
+            there = ", ".join(sorted(kinds - {*new}))
+            raise BadInput(
+                f"{self._store.uri} has {len(kinds) - len(new)} kinds of vectors ({there}), and cannot have "
+                f"{' and '.join(new)} too: {MOST_MODALITIES} is the most; use another --db"
+            )
         self._store.ensure_vectors(dims)
 
     def _contents_rows(self, good: pa.Table) -> pa.Table:

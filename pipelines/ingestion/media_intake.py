@@ -60,6 +60,9 @@ class MediaIntake:
         if self._store.has_contents():
             extend_key_index(self._store, waves)
 
+    def finish(self, run: Run) -> None:
+        """Every wave is complete."""
+
     def end(self, run: Run) -> None:
         _remember_clip(self._store, self.config)
         if run.counts["missing_kept"]:

@@ -43,7 +43,7 @@ class StoredVectors:
 
     def find(self, ids: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """string [N] -> (bool [N], whether there is a row; uint64 [N] each: its address, the fingerprint of the vector,
-        and that of the facts that its file has given, 0 if other sources give them)."""
+        and that of what its file says about the item, 1 for nothing, 0 if that is for other sources to say)."""
         if self._contents is None:
             nothing = np.zeros(len(ids), np.uint64)
             return np.zeros(len(ids), bool), nothing, nothing, nothing
@@ -70,14 +70,26 @@ class StoredVectors:
     def _numbers(self, batch: pa.RecordBatch) -> list[np.ndarray]:
         column = self._modality.fingerprint
         fingerprints = batch[column] if column in batch.schema.names else pa.nulls(batch.num_rows, pa.string())
-        prefix = brought_by(self._modality)
-        ours = pc.fill_null(pc.starts_with(batch["source_stat"], prefix), False).to_numpy(zero_copy_only=False)
-        facts = numbers_of(pc.utf8_slice_codeunits(batch["source_stat"], len(prefix)))
+        stats = batch["source_stat"]
+        ours = described_by(stats, self._modality).to_numpy(zero_copy_only=False)
+        facts = numbers_of(pc.utf8_slice_codeunits(stats, len(_described(self._modality))))
         return [batch["_rowaddr"].to_numpy(), numbers_of(fingerprints), np.where(ours, np.maximum(facts, 1), 0)]
 
 
-def brought_by(modality: Modality) -> str:
-    """How `source_stat` begins in rows of items that were brought by these vectors, and listed by no other source."""
+def facts_stats(facts: pa.Array | pa.ChunkedArray, modality: Modality) -> pa.Array | pa.ChunkedArray:
+    """The `source_stat` of items that only vectors have brought. facts: hashes of what the file of these vectors says
+    about them, null for nothing."""
+    return pc.fill_null(pc.binary_join_element_wise(_described(modality), facts, ""), f"{ONLY_VECTORS}:")
+
+
+def described_by(stats: pa.Array | pa.ChunkedArray, modality: Modality) -> pa.Array | pa.ChunkedArray:
+    """bool [N]: whether the file of these vectors may describe the items: no source of media or captions lists them,
+    and no file of other vectors has described them. stats: `source_stat`."""
+    free = pc.and_(pc.starts_with(stats, ONLY_VECTORS), pc.ends_with(stats, ":"))
+    return pc.fill_null(pc.or_(free, pc.starts_with(stats, _described(modality))), False)
+
+
+def _described(modality: Modality) -> str:
     return f"{ONLY_VECTORS}{modality.name}:"
 
 

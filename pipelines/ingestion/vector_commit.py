@@ -18,10 +18,10 @@ from fuseid.core.errors import FingerprintMismatch
 from fuseid.core.faults import reached
 from fuseid.core.fingerprints import text_hash
 from fuseid.core.modalities import Modality
-from fuseid.core.schemas import contents_schema, vectors_schema
+from fuseid.core.schemas import ONLY_VECTORS, contents_schema, vectors_schema
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.ingestion.commit import Committed, Rejections
-from fuseid.pipelines.ingestion.stored_vectors import brought_by
+from fuseid.pipelines.ingestion.stored_vectors import described_by, facts_stats
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
@@ -34,8 +34,8 @@ _ROWS = 1 << 14
 class VectorCommitter:
     """`commit` each wave, then `finish` once.
 
-    Committing twice changes nothing, and a crash loses at most a wave, or the update of one fragment: the fingerprint
-    beside a vector tells the next run what is missing.
+    Committing twice changes nothing. A crash loses at most a wave of new items, and those vectors of known items that
+    are not in their columns yet: the fingerprint beside a vector tells the next run what is missing.
     """
 
     def __init__(
@@ -55,7 +55,10 @@ class VectorCommitter:
         self._fusion = fusion if fusion is not None and modality.name in fusion.dims else None
         self._rejections = Rejections(store, run_id)
         self._fragments = self._fragment_ids()
+        self._rows = np.zeros(len(self._fragments), np.int64)
         self._changed = Spill(scratch, "changed", max(1, len(self._fragments)), vectors_schema(dim))
+        # Whether the file says anything about known items.
+        self._describes = False
         # Names of known items whose new vector could not be used, and how many there are.
         self.refused: list[str] = []
         self.refused_count = 0
@@ -65,7 +68,10 @@ class VectorCommitter:
         good, bad = _split(wave, pc.is_null(wave["error_class"]))
         new, changed = _split(good, pc.is_null(good["address"]))
         if changed.num_rows:
-            self._changed.write(changed, self._places(changed["address"]))
+            places = self._places(changed["address"])
+            self._rows += np.bincount(places, minlength=len(self._rows))
+            self._changed.write(changed, places)
+            self._describes |= changed["facts"].null_count < changed.num_rows
         rejected = self._lost(bad, keep_known)
         self._rejections.commit(new["content_id"], partial(self._append, new), rejected)
         classes = Counter(rejected["error_class"].to_pylist())
@@ -76,22 +82,24 @@ class VectorCommitter:
         self._changed.close()
         if not self._changed.rows:
             return 0
-        self._store.ensure_vectors({self._modality.name: self._dim})
+        # A fit that was killed leaves a fusion and no column for it.
+        fused = {"fused": self._fusion.dim} if self._fusion is not None else {}
+        self._store.ensure_vectors({self._modality.name: self._dim, **fused})
         for place, number in enumerate(self._fragments):
-            if self._changed.count(place):
+            if self._rows[place]:
                 self._store.rewrite_fragment(number, partial(self._reader, place))
                 reached("vectors.updated")
         return self._changed.rows
 
     def _lost(self, bad: pa.Table, keep_known: bool) -> pa.Table:
-        """The bad rows that are rejected: those of new items, and of items that only this vector has brought."""
+        """The bad rows that are rejected: those of new items, and of items that have nothing but this vector."""
         known = pc.is_valid(bad["address"])
         if not pc.any(known, min_count=0).as_py():
             return bad
         ours = pa.array([], pa.string())
         if not keep_known:
             others = [name for name in self._store.dims() if name not in (self._modality.name, "fused")]
-            where = f"starts_with(source_stat, '{brought_by(self._modality)}')"
+            where = f"starts_with(source_stat, '{ONLY_VECTORS}')"
             where = " AND ".join([where, *(f"{name} IS NULL" for name in others)])
             ours = self._rejections.known(bad.filter(known)["content_id"], where)
         kept = pc.and_(known, pc.invert(pc.is_in(bad["content_id"], value_set=ours)))
@@ -123,21 +131,22 @@ class VectorCommitter:
 
     def _reader(self, place: int, fragment: lance.LanceFragment) -> pa.RecordBatchReader:
         """`_rowid` and the new values of the changed rows of a fragment."""
-        batches = (self._values(fragment, pa.Table.from_batches([batch])) for batch in self._changed.batches(place))
+        # Lance locks the object whose columns it updates, so the stored rows are read through another one.
+        stored = self._store.dataset("contents").get_fragment(fragment.fragment_id)
+        assert stored is not None
+        batches = (self._values(stored, pa.Table.from_batches([batch])) for batch in self._changed.batches(place))
         first = next(batches)
         return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
 
     def _values(self, fragment: lance.LanceFragment, rows: pa.Table) -> pa.RecordBatch:
-        """rows: of `vectors_schema`, in the fragment. What a file says about an item changes it if these vectors
-        brought the item."""
-        states = _any(rows["facts"])
+        """rows: of `vectors_schema`, in the fragment."""
         have = self._store.dims()
         others = [name for name in (self._fusion.dims if self._fusion else ()) if name in have]
-        columns = [*(name for name in others if name != self._modality.name), *(_FACTS if states else ())]
+        columns = [*(name for name in others if name != self._modality.name), *(_FACTS if self._describes else ())]
         values = {"_rowid": rows["address"]} | self._own(rows)
         stored = _stored(fragment, rows["address"], columns) if columns else None
-        if stored is not None and states:
-            ours = pc.fill_null(pc.starts_with(stored["source_stat"], brought_by(self._modality)), False)
+        if stored is not None and self._describes:
+            ours = pc.and_(described_by(stored["source_stat"], self._modality), pc.is_valid(rows["facts"]))
             for name, array in self._facts(rows).items():
                 # As strings: Arrow selects nothing among values of type JSON.
                 values[name] = pc.if_else(ours, array, stored[name].cast(pa.string())).cast(stored[name].type)
@@ -152,7 +161,6 @@ class VectorCommitter:
         return {self._modality.name: rows["vector"], self._modality.fingerprint: rows["vector_fp"]}
 
     def _facts(self, rows: pa.Table | pa.RecordBatch) -> dict[str, pa.Array | pa.ChunkedArray]:
-        stat = pc.binary_join_element_wise(brought_by(self._modality), pc.fill_null(rows["facts"], ""), "")
         captions = [text_hash(text) for text in rows["caption"].to_pylist()] if _any(rows["caption"]) else None
         return {
             "kind": pc.fill_null(rows["kind"], "text"),
@@ -162,7 +170,7 @@ class VectorCommitter:
             "caption_hash": pa.nulls(rows.num_rows, pa.string())
             if captions is None
             else pa.array(captions, pa.string()),
-            "source_stat": stat,
+            "source_stat": facts_stats(rows["facts"], self._modality),
         }
 
     def _fused(self, vectors: dict[str, np.ndarray]) -> dict[str, pa.Array]:
@@ -175,7 +183,7 @@ class VectorCommitter:
             return []
         return sorted(fragment.fragment_id for fragment in self._store.dataset("contents").get_fragments())
 
-    def _places(self, addresses: pa.ChunkedArray) -> np.ndarray:
+    def _places(self, addresses: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """The place of each row's fragment in the list of fragments; an address begins with the fragment's id."""
         fragments = addresses.to_numpy() >> np.uint64(32)
         return np.searchsorted(np.array(self._fragments, np.uint64), fragments).astype(np.uint16)

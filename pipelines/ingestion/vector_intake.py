@@ -57,10 +57,12 @@ class VectorIntake:
     def committed(self, waves: int) -> None:
         """Appends look no rows up, so the index on content_id is extended at the end of the run only."""
 
-    def end(self, run: Run) -> None:
+    def finish(self, run: Run) -> None:
         with run.timed("commit"):
             run.counts["updated"] = self.committer.finish()
         run.counts["committed"] += run.counts["updated"]
+
+    def end(self, run: Run) -> None:
         name = self.source.modality.name
         if count := self.committer.refused_count:
             examples = ", ".join(map(repr, self.committer.refused))

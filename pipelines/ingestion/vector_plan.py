@@ -44,7 +44,7 @@ class VectorPlan:
             known, address, vectors, facts = self.stored.find(batch["content_id"])
             good = batch["error_class"].is_null().to_numpy(zero_copy_only=False)
             same = good & known & (numbers_of(batch["vector_fp"]) == vectors)
-            # A file without columns of a manifest gives no facts, and one that another source gives stay.
+            # A file without columns of a manifest says nothing; what other sources say stays.
             stated = numbers_of(batch["facts"])
             same &= (stated == facts) | (stated == 0) | (facts == 0)
             self.counts["unchanged"] += int(same.sum())

@@ -73,8 +73,11 @@ class Intake(Protocol):
     def committed(self, waves: int) -> None:
         """Called after each commit with the number of commits so far."""
 
+    def finish(self, run: Run) -> None:
+        """Called after the last wave, also if too many items failed: writes what waits for the last wave."""
+
     def end(self, run: Run) -> None:
-        """Called after the last wave; adds notes to the run."""
+        """Called when all is written; adds notes to the run."""
 
     def hint(self) -> str | None:
         """A possible cause, for the message if too many items fail."""

@@ -73,9 +73,9 @@ class Run:
         return rows
 
     def device_seconds_per_thousand(self) -> float | None:
-        """Seconds that the encoders took for a thousand items, on any device."""
+        """Seconds that the encoders took for a thousand items, on any device; None if nothing was encoded."""
         encoded = self.counts.get("committed", 0)
-        return round(1000 * self.seconds.get("encode", 0.0) / encoded, 3) if encoded else None
+        return round(1000 * self.seconds["encode"] / encoded, 3) if encoded and "encode" in self.seconds else None
 
     def summary(self) -> dict[str, object]:
         seconds = {name: round(value, 3) for name, value in self.seconds.items()}
@@ -99,17 +99,29 @@ def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
 
 @contextmanager
 def writing_job(store: Store, job: str, config: Config, source: str | None = None) -> Iterator[Run]:
-    """Every job that writes runs inside this: it holds the lease, has a row in `runs`, and the database was checked.
+    """Every job that writes runs inside this: it is the only one, the database has the present schema version, and it
+    was checked.
 
-    source: see `recorded`. Raises LeaseHeld while another job writes, StoreError for a damaged database.
+    source: see `recorded`. Raises LeaseHeld while another job writes, StoreError for a damaged database or one of
+    another schema version.
     """
+    # Here, so that not even the lease of another version is written to; and again under the lease, where no other
+    # process can upgrade the database.
+    store.check_current()
+    with exclusive_job(store, job, config, source) as run:
+        store.check_current()
+        check_integrity(store)
+        yield run
+
+
+@contextmanager
+def exclusive_job(store: Store, job: str, config: Config, source: str | None = None) -> Iterator[Run]:
+    """Inside, this job holds the lease and has a row in `runs`. Raises LeaseHeld while another job writes."""
     with (
         explained_errors(store.uri),
         Lease(store, config.run.lease_seconds),
         recorded(store, job, config, source) as run,
     ):
-        store.check_current()
-        check_integrity(store)
         yield run
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fuseid.core.artifacts import encodes
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.core.protocols import Tokenizer
 from fuseid.pipelines.assignment.champion import load_tokenizer
@@ -128,7 +129,7 @@ def _column(
     progress.begin(stage, 3 + len(parts))
     measures = code_measures(codes.codes_NL, sizes, shared_with=codes.vectors_N, seed=seed)
     progress.advance(stage, 1)
-    if len(sample.codes_SL):
+    if len(sample.codes_SL) and encodes(tokenizer):
         measures += vector_measures(sample.vectors_SD, tokenizer.decode, sample.codes_SL, seed=seed)
     progress.advance(stage, 1)
     everyone = np.arange(len(sample.codes_SL))
@@ -159,7 +160,7 @@ def _column(
         "suffixed": codes.suffixed,
         "edited": codes.edited,
         "sampled": len(sample.codes_SL),
-        "queries": min(settings.queries, len(sample.codes_SL)),
+        "queries": min(settings.queries, len(sample.codes_SL)) if sample.vectors_SD.shape[1] else 0,
         "measures": [_plain(one) for one in measures],
         "slices": slices,
         "prefixes": first_codes(codes.codes_NL, sizes, sample),
@@ -179,7 +180,7 @@ def _neighbours(
     """The measures of neighbours: of the first `queries` rows, among the whole sample."""
     own = rows_S[: settings.queries]
     ks = tuple(k for k in ks if k < len(sample.codes_SL))
-    if not len(own) or not ks:
+    if not len(own) or not ks or not sample.vectors_SD.shape[1]:
         return []
     return neighbour_measures(
         sample.vectors_SD[own], sample.codes_SL[own], sample.vectors_SD, sample.codes_SL,
@@ -195,7 +196,7 @@ def _slice_measures(
     counts the items that share their ID with any other item: only this one can be compared between slices of different
     size."""
     found = code_measures(codes_NL, sizes, permutations=0)
-    if len(rows_S) > 1:
+    if len(rows_S) > 1 and encodes(tokenizer):
         vectors_SD, codes_SL = sample.vectors_SD[rows_S], sample.codes_SL[rows_S]
         found += vector_measures(vectors_SD, tokenizer.decode, codes_SL, permutations=0, seed=settings.seed)
     found += _neighbours(sample, rows_S, settings, ks=(10,), permutations=0)

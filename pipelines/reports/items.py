@@ -19,11 +19,12 @@ _BATCH = 8192
 
 
 def drawn_items(pinned: PinnedTables, limit: int) -> pa.Table:
-    """At most `limit` items with a fused vector, those with the lowest hash of the content_id first."""
-    if "fused" not in pinned.contents.schema.names:
-        return pinned.contents.schema.empty_table()
-    columns = ["kind", "caption", "vlm_caption", "attributes", "fused"]
-    return sampled_rows(pinned.contents, limit, columns, "fused IS NOT NULL")
+    """At most `limit` items with a fused vector, those with the lowest hash of the content_id first; without a fusion
+    items without vectors: adopted IDs need none."""
+    columns = ["kind", "caption", "vlm_caption", "attributes"]
+    if "fused" in pinned.contents.schema.names:
+        return sampled_rows(pinned.contents, limit, [*columns, "fused"], "fused IS NOT NULL")
+    return sampled_rows(pinned.contents, limit, columns, "content_id IS NOT NULL")
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,11 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
         done = rows.stop
         codes_NL[rows] = _matrix(ids["codes"])
         now, then = batch["fused_fp"].to_pylist(), ids["fused_fp"].to_pylist()
-        vectors_N[rows] = [int((new or old or "0")[:16], 16) for new, old in zip(now, then, strict=True)]
-        edited += sum(new is not None and new != old for new, old in zip(now, then, strict=True))
+        # Items without a vector count as different: no fingerprint says otherwise.
+        known = (new or old or f"{done - number:x}" for number, (new, old) in enumerate(zip(now, then, strict=True)))
+        vectors_N[rows] = [int(one[:16], 16) for one in known]
+        # The ledger does not know the vectors of adopted IDs.
+        edited += sum(None not in (new, old) and new != old for new, old in zip(now, then, strict=True))
         suffixed += len(ids) - ids["suffix"].null_count
         for by, values in slicing.labels(batch).items():
             labels[by][rows] = values
@@ -77,7 +81,8 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
 
 @dataclass(frozen=True)
 class Sample:
-    """The sampled items that have an ID under the tokenizer, lowest hash first."""
+    """The sampled items that have an ID under the tokenizer, lowest hash first; vectors_SD is [S, 0] without a
+    fusion."""
 
     rows: pa.Table
     sids: list[str]
@@ -93,7 +98,10 @@ class Sample:
         labels = slicing.labels(rows)
         if slicing.popularity:
             slicing.add_popularity(labels, slicing.numbers(rows), border)
-        return cls(rows, ids["sid"].to_pylist(), _matrix(ids["codes"]), nan_rows(rows["fused"], tokenizer.dim), labels)
+        vectors_SD = np.empty((len(rows), 0), np.float32)
+        if "fused" in rows.schema.names:
+            vectors_SD = nan_rows(rows["fused"], rows.schema.field("fused").type.list_size)
+        return cls(rows, ids["sid"].to_pylist(), _matrix(ids["codes"]), vectors_SD, labels)
 
 
 def _ids(pinned: PinnedTables, content_ids: pa.Array, tokenizer_id: str) -> pa.Table:

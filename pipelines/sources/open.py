@@ -88,12 +88,12 @@ def files_of(text: str, suffixes: tuple[str, ...], config: SourceConfig, what: s
 
 
 def _named(text: str, suffixes: tuple[str, ...]) -> list[str]:
-    if Path(text).is_dir():
+    if os.path.isdir(text):
         hidden = ("_", ".")  # as Spark marks what is no data
         names = [name for name in _names(text) if name.endswith(suffixes) and not name.startswith(hidden)]
         return sorted(os.path.join(text, name) for name in names)
-    if Path(text).exists() or not re.search(r"[{*?\[]", text):
-        return [text] if Path(text).is_file() else []
+    if os.path.exists(text) or not re.search(r"[{*?\[]", text):
+        return [text] if os.path.isfile(text) else []
     spelled = list(braces(text))
     return [path for each in spelled for path in (sorted(_matching(each)) if glob.has_magic(each) else [each])]
 

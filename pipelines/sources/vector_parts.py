@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,9 @@ from fuseid.pipelines.sources.item import MANIFEST_COLUMNS
 _ROWS, _BYTES = 1 << 14, 16 << 20
 # How much of a column is read from a Parquet file at a time: a row group may be larger than memory.
 _BUFFER = 4 << 20
+_ID_CHARS = 1 << 20
+# Of a vector in lists of any length, where the file does not say how many numbers it holds.
+_USUAL_NUMBERS = 256
 
 
 class VectorPart(Protocol):
@@ -40,18 +44,24 @@ class VectorPart(Protocol):
     def ids(self) -> Iterator[pa.Array]:
         """The column content_id alone."""
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Raises BadInput if the file cannot be read, or was written to since it was opened first."""
+    def batches(self, most: int = _ROWS) -> Iterator[pa.RecordBatch]:
+        """most: how many rows of a batch. Raises BadInput if the file cannot be read, or was written to since it was
+        opened first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetPart:
-    """Some row groups of a Parquet file, local or remote. stat: of the file, when it was opened first."""
+    """Some row groups of a Parquet file, local or remote. rows, numbers: how many rows they have, and how many numbers
+    the vectors of these have together. listed: the columns of a manifest that the file has. stat: of the file, when it
+    was opened first."""
 
     shown: str
     column: str
     groups: tuple[int, ...]
     first: int
+    rows: int
+    numbers: int
+    listed: tuple[str, ...]
     stat: str
     config: SourceConfig
     other_columns: tuple[str, ...] = ()
@@ -59,13 +69,10 @@ class ParquetPart:
     def ids(self) -> Iterator[pa.Array]:
         return (batch["content_id"] for batch in self._read(["content_id"], 1 << 16))
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        with opened(self.shown, self.config) as (file, _):
-            names = file.schema_arrow.names
-            rows = batch_rows(file.schema_arrow.field(self.column).type)
-        wanted = [name for name in MANIFEST_COLUMNS if name in names]
-        for batch in self._read([*wanted, self.column], rows):
-            yield batch.select([*wanted, self.column]).rename_columns([*wanted, "vector"])
+    def batches(self, most: int = _ROWS) -> Iterator[pa.RecordBatch]:
+        rows = batch_rows(self.numbers // max(1, self.rows), most)
+        for batch in self._read([*self.listed, self.column], rows):
+            yield batch.select([*self.listed, self.column]).rename_columns([*self.listed, "vector"])
 
     def _read(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
         with opened(self.shown, self.config) as (file, stat), reading(self.shown):
@@ -86,11 +93,12 @@ class NpyPart:
     other_columns: tuple[str, ...] = ()
 
     def ids(self) -> Iterator[pa.Array]:
-        for ids, _ in self._read(1 << 16):
-            yield ids
+        return (ids for ids, _ in self._read(1 << 16))
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        for ids, vectors_ND in self._read(None):
+    def batches(self, most: int = _ROWS) -> Iterator[pa.RecordBatch]:
+        with reading(self.shown):
+            rows = batch_rows(mapped(Path(self.shown)).shape[1], most)
+        for ids, vectors_ND in self._read(rows):
             with np.errstate(over="ignore"):  # beyond float32 it becomes infinite, for which the row is rejected
                 flat = np.ascontiguousarray(vectors_ND, np.float32).reshape(-1)
             yield pa.record_batch(
@@ -98,24 +106,29 @@ class NpyPart:
                 names=["content_id", "vector"],
             )
 
-    def _read(self, rows: int | None) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    def _read(self, rows: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
         path = Path(self.shown)
         with reading(self.shown):
-            vectors_ND = np.load(path, mmap_mode="r", allow_pickle=False)
-            rows = rows or batch_rows(pa.list_(pa.float32(), vectors_ND.shape[1]))
-            with ids_of_npy(path).open(encoding="utf-8") as lines:
+            self._check_unchanged(path)
+            vectors_ND = mapped(path)
+            with ids_of_npy(path).open(encoding="utf-8-sig") as lines:
                 for start in range(0, len(vectors_ND), rows):
                     part = vectors_ND[start : start + rows]
-                    ids = [line.rstrip("\n") for _, line in zip(range(len(part)), lines, strict=False)]
-                    if len(ids) < len(part) or not all(ids):
+                    ids = [line.rstrip("\n") for line in islice(_bounded(lines), len(part))]
+                    if not all(ids):
+                        raise BadInput(f"{ids_of_npy(path)}, line {start + ids.index('') + 1} is empty")
+                    if len(ids) < len(part):
                         raise BadInput(
                             f"{ids_of_npy(path)} has fewer ids than the {len(vectors_ND)} rows of {path.name}"
                         )
                     yield pa.array(ids, pa.string()), part
-                if next(lines, "").strip():
+                if any(line.strip() for line in _bounded(lines)):
                     raise BadInput(f"{ids_of_npy(path)} has more ids than the {len(vectors_ND)} rows of {path.name}")
-            if npy_stat(path) != self.stat:
-                raise BadInput(f"{self.shown} was written to while it was read; run again when it is complete")
+            self._check_unchanged(path)
+
+    def _check_unchanged(self, path: Path) -> None:
+        if npy_stat(path) != self.stat:
+            raise BadInput(f"{self.shown} was written to while it was read; run again when it is complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +146,13 @@ class LancePart:
     def ids(self) -> Iterator[pa.Array]:
         return (batch["content_id"] for batch in self._read(["content_id"], 1 << 16))
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self, most: int = _ROWS) -> Iterator[pa.RecordBatch]:
         with reading(self.shown):
             schema = self._dataset().schema
             wanted = [name for name in MANIFEST_COLUMNS if name in schema.names]
-            for batch in self._read([*wanted, self.column], batch_rows(schema.field(self.column).type)):
+            kind = schema.field(self.column).type
+            numbers = kind.list_size if pa.types.is_fixed_size_list(kind) else _USUAL_NUMBERS
+            for batch in self._read([*wanted, self.column], batch_rows(numbers, most)):
                 yield batch.select([*wanted, self.column]).rename_columns([*wanted, "vector"])
 
     def _read(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
@@ -152,14 +167,30 @@ class LancePart:
         return lance.dataset(self.uri, version=self.version)
 
 
-def batch_rows(vectors: pa.DataType) -> int:
-    """How many rows of vectors of a type are read at a time; of lists of any length as many as of 256 numbers."""
-    numbers = vectors.list_size if pa.types.is_fixed_size_list(vectors) else 256
-    return max(1, min(_ROWS, _BYTES // (4 * max(1, numbers))))
+def batch_rows(numbers: int, most: int) -> int:
+    """How many rows are read at a time. numbers: of a vector."""
+    return max(1, min(most, _BYTES // (4 * max(1, numbers))))
+
+
+def mapped(path: Path) -> np.ndarray:
+    """The array of a file, memory-mapped. Raises ValueError or OSError for a file that is damaged, or is no array."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.lib.format.open_memmap(path, mode="r")
+    except (OverflowError, TypeError) as error:
+        raise ValueError(f"its header is not valid: {error}") from None
 
 
 def ids_of_npy(path: Path) -> Path:
     return path.with_suffix(".ids.txt")
+
+
+def _bounded(lines: TextIO) -> Iterator[str]:
+    """The lines of a file. Raises ValueError for one that is too long for an id."""
+    while line := lines.readline(_ID_CHARS):
+        if len(line) == _ID_CHARS:
+            raise ValueError(f"a line of the ids has {_ID_CHARS} characters or more")
+        yield line
 
 
 def npy_stat(path: Path) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput
@@ -22,6 +23,7 @@ from fuseid.pipelines.sources.vector_parts import (
     ParquetPart,
     VectorPart,
     ids_of_npy,
+    mapped,
     npy_stat,
     opened,
     reading,
@@ -32,6 +34,11 @@ _LANCE = "lance:"
 _WHAT = "ready-made vectors are .parquet or .npy files, a folder or pattern of them, or lance:PATH"
 # Row groups are joined until a part has so many rows.
 _PART_ROWS = 1 << 17
+# How many rows are read at a time to see how long vectors are.
+_FEW = 64
+_MOST_NUMBERS = 1 << 16
+# How many numbers a part may have beyond those of vectors of the right length.
+_MOST_SURPLUS = 1 << 24
 
 
 class Vectors:
@@ -54,14 +61,16 @@ class Vectors:
         text, column = _column_of(str(path))
         if text.startswith(_LANCE):
             self.base: Path | str = text
-            self.parts = _lance_parts(text.removeprefix(_LANCE), column)
+            self.parts = _lance_parts(_anywhere(text.removeprefix(_LANCE)), column)
         else:
             self.base, files = files_of(text, SUFFIXES, config, _WHAT)
-            self.parts = [part for file in files for part in _parts(file, column, config)]
+            self.parts = [part for file in files for part in _parts(_anywhere(file), column, config)]
         self.ignored = _ignored(self.parts)
         if not self.parts:
             raise BadInput(f"{path} lists no items")
+        _check_sizes(self.parts, _MOST_NUMBERS)
         self.dim = _usual_length(self.parts, self.path)
+        _check_sizes(self.parts, self.dim)
 
     def ids(self) -> Iterator[pa.Array]:
         """All content_ids, in order. Raises BadInput for one that is missing, or neither text nor a number."""
@@ -95,7 +104,12 @@ def id_texts(ids: pa.Array, shown: str, first: int) -> pa.Array:
 
 def _column_of(text: str) -> tuple[str, str]:
     path, mark, column = text.rpartition("#")
-    return (path, column) if mark and column and not Path(text).exists() else (text, "vector")
+    return (path, column) if mark and column and not os.path.exists(text) else (text, "vector")
+
+
+def _anywhere(path: str) -> str:
+    """A path as a process in another folder finds it too."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def _parts(file: str, column: str, config: SourceConfig) -> Iterator[VectorPart]:
@@ -104,15 +118,24 @@ def _parts(file: str, column: str, config: SourceConfig) -> Iterator[VectorPart]
         return
     with opened(file, config) as (parquet, stat):
         others = _check_columns(parquet.schema_arrow, column, file)
+        listed = tuple(name for name in MANIFEST_COLUMNS if name in parquet.schema_arrow.names)
         groups: list[int] = []
-        rows = first = 0
+        first = rows = numbers = 0
         for number in range(parquet.metadata.num_row_groups):
+            group = parquet.metadata.row_group(number)
             groups.append(number)
-            rows += parquet.metadata.row_group(number).num_rows
-            if rows - first >= _PART_ROWS or number == parquet.metadata.num_row_groups - 1:
-                if rows > first:
-                    yield ParquetPart(file, column, tuple(groups), first, stat, config, others)
-                groups, first = [], rows
+            rows += group.num_rows
+            numbers += _numbers_of(group, column)
+            if rows >= _PART_ROWS or number == parquet.metadata.num_row_groups - 1:
+                if rows > 0:
+                    yield ParquetPart(file, column, tuple(groups), first, rows, numbers, listed, stat, config, others)
+                groups, first, rows, numbers = [], first + rows, 0, 0
+
+
+def _numbers_of(group: pq.RowGroupMetaData, column: str) -> int:
+    """How many numbers the vectors of a row group have together."""
+    chunks = map(group.column, range(group.num_columns))
+    return sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.split(".")[0] == column)
 
 
 def _npy_part(file: str) -> NpyPart:
@@ -122,8 +145,8 @@ def _npy_part(file: str) -> NpyPart:
     if not ids_of_npy(path).is_file():
         raise BadInput(f"{path} needs {ids_of_npy(path).name} beside it, one content_id a line")
     with reading(file):
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        vectors = mapped(path)
+    if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.shape[1]:
         raise BadInput(f"{path} must hold floats [N, D], got {vectors.dtype} {list(vectors.shape)}")
     return NpyPart(file, npy_stat(path))
 
@@ -146,7 +169,11 @@ def _check_columns(schema: pa.Schema, column: str, shown: str) -> tuple[str, ...
     """The columns that are not read. Raises BadInput if one is missing or of the wrong type."""
     for needed in ("content_id", column):
         if needed not in schema.names:
-            raise BadInput(f"{shown} has no column {needed}; it has {', '.join(schema.names)}")
+            other = "; write FILE#COLUMN for another one" if needed == column else ""
+            raise BadInput(f"{shown} has no column {needed}; it has {', '.join(schema.names)}{other}")
+    for name in (*MANIFEST_COLUMNS, column):
+        if schema.names.count(name) > 1:
+            raise BadInput(f"{shown} has {schema.names.count(name)} columns named {name}")
     kind = schema.field(column).type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not is_list or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
@@ -163,12 +190,22 @@ def _usual_length(parts: Iterable[VectorPart], shown: object) -> int:
     """The length of most vectors of the first rows that have any."""
     rows = 0
     for part in parts:
-        for batch in part.batches():
+        for batch in part.batches(_FEW):
             rows += batch.num_rows
-            kind = batch["vector"].type
-            if pa.types.is_fixed_size_list(kind):
-                return kind.list_size
             lengths = Counter(pc.list_value_length(batch["vector"]).drop_null().to_pylist())
+            del lengths[0]
             if lengths:
                 return lengths.most_common(1)[0][0]
-    raise BadInput(f"{shown}: every vector is null" if rows else f"{shown} lists no items")
+    raise BadInput(f"{shown}: every vector is null or empty" if rows else f"{shown} lists no items")
+
+
+def _check_sizes(parts: Iterable[VectorPart], dim: int) -> None:
+    """A few bytes of Parquet may stand for billions of equal numbers. Raises BadInput for a part that has many more
+    numbers than vectors of `dim`, and for vectors that are too long for any."""
+    for part in parts:
+        if dim > _MOST_NUMBERS:
+            raise BadInput(f"{part.shown} has vectors of {dim} numbers; {_MOST_NUMBERS} is the most")
+        if isinstance(part, ParquetPart) and part.numbers > part.rows * dim + _MOST_SURPLUS:
+            raise BadInput(
+                f"{part.shown} has {part.numbers} numbers in {part.rows} rows, far more than vectors of {dim} have"
+            )

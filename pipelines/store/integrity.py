@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.core.artifacts import encodes
 from fuseid.core.errors import DamagedTable, FingerprintMismatch, FuseidError, StoreError
 from fuseid.pipelines.store.copied_ids import copies_unknown_to_ledger, ledger_rows_when_copied, note_ledger_rows
 from fuseid.pipelines.store.messages import check_command, damage
@@ -37,27 +38,36 @@ def check_integrity(store: Store) -> None:
 
     Raises StoreError or FingerprintMismatch, each with the command that repairs it.
     """
-    for name in TABLES:
-        dataset = store.newest(name)
-        if dataset is None:  # `contents` before the first wave
-            continue
-        if broken := broken_files(dataset):
-            raise DamagedTable(damage(store.uri, name, str(broken[0])))
-        if lacking := lacking_columns(name, dataset.schema):
-            raise DamagedTable(damage(store.uri, name, f"it lacks the column {lacking[0]}"))
+    check_files(store)
     settings = store.settings()
     champion = settings.get("champion")
     if champion is None or not store.has_contents():
         return
-    tokenizer = store.describe_tokenizer(champion)
-    fusion = store.describe_fusion(settings["fusion"])
-    if tokenizer.meta["fusion"] != fusion.id:
+    tokenizer, fusion_id = store.describe_tokenizer(champion), settings.get("fusion")
+    if fusion_id is not None:
+        store.describe_fusion(fusion_id)
+    if encodes(tokenizer) and tokenizer.meta["fusion"] != fusion_id:
         raise FingerprintMismatch(
             f"the champion {champion} of {store.uri} was fitted on vectors of {tokenizer.meta['fusion']}, its setting "
-            f"`fusion` is {fusion.id}; {check_command(store.uri)} repairs it"
+            f"`fusion` is {fusion_id}; {check_command(store.uri)} repairs it"
         )
     _check_ledger_covers(store)
-    _check_sample(store, champion, fusion.id)
+    _check_sample(store, champion, fusion_id)
+
+
+def check_files(store: Store, indexes: bool = True) -> None:
+    """Checks that every file of the newest versions exists, and that no table lacks a column of its schema version.
+
+    indexes: also their files. Raises DamagedTable.
+    """
+    for name in TABLES:
+        dataset = store.newest(name)
+        if dataset is None:  # `contents` before the first wave
+            continue
+        if broken := [file for file in broken_files(dataset) if indexes or file.index is None]:
+            raise DamagedTable(damage(store.uri, name, str(broken[0])))
+        if lacking := lacking_columns(name, dataset.schema):
+            raise DamagedTable(damage(store.uri, name, f"it lacks the column {lacking[0]}"))
 
 
 @contextmanager
@@ -122,15 +132,17 @@ def _check_ledger_covers(store: Store) -> None:
     note_ledger_rows(store)
 
 
-def _check_sample(store: Store, champion: str, fusion_id: str) -> None:
+def _check_sample(store: Store, champion: str, fusion_id: str | None) -> None:
     contents = store.dataset("contents")
     rows = contents.count_rows()
-    if not rows or "fused" not in contents.schema.names:
+    is_fused = fusion_id is not None and "fused" in contents.schema.names
+    if not rows:
         return
     spread = np.linspace(0, rows - 1, min(rows, _SPREAD)).astype(np.int64)
     numbers = np.union1d(spread, np.arange(max(0, rows - _LAST), rows))
-    sample = contents.take(numbers.tolist(), columns=["content_id", "fused", "fused_fp", "sid", "tokenizer_id"])
-    if (others := of_other_fusion(sample, fusion_id)).num_rows:
+    columns = ["content_id", *(["fused"] if is_fused else []), "fused_fp", "sid", "tokenizer_id"]
+    sample = contents.take(numbers.tolist(), columns=columns)
+    if fusion_id is not None and is_fused and (others := of_other_fusion(sample, fusion_id)).num_rows:
         raise FingerprintMismatch(
             f"items of {store.uri} ({others['content_id'][0].as_py()!r} for one) have fused vectors that are not of "
             f"{fusion_id}, on which {champion} was fitted; {check_command(store.uri)} fuses them again"

@@ -73,7 +73,7 @@ class Store:
             if store.newest(name) is None:
                 store._check_not_lost(name)
                 raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
-        store._check_version()
+        store.check_readable()
         return store
 
     @classmethod
@@ -92,7 +92,7 @@ class Store:
             if store.newest(name) is None:
                 store._check_not_lost(name)
                 store.make(name, schema)
-        store._check_version()
+        store.check_readable()
         return store
 
     # Tables
@@ -143,15 +143,35 @@ class Store:
                     "use the model this database began with, or another --db"
                 )
 
-    def check_current(self) -> None:
-        """To be called before a job writes. Raises StoreError for a database of an earlier schema version."""
+    def schema_version(self) -> str | None:
+        """None before the first wave."""
         contents = self.newest("contents")
-        found = None if contents is None else schema_version(contents.schema)
+        return None if contents is None else schema_version(contents.schema)
+
+    def check_readable(self) -> str | None:
+        """Returns `schema_version`. Raises StoreError for one that cannot be read: newer than this fuseid, or very
+        old."""
+        found = self.schema_version()
+        if found is None or found in schemas.READABLE_VERSIONS:
+            return found
+        last = found.rpartition("-")[2]  # of 4-to-5: 5
+        newer = last.isdigit() and int(last) > schemas.SCHEMA_VERSION
+        remedy = "install the fuseid that made it, or a later one" if newer else "ingest into another --db"
+        readable = " and ".join(filter(str.isdigit, schemas.READABLE_VERSIONS))
+        raise StoreError(f"{self.uri} has schema version {found}, this fuseid reads {readable}; {remedy}")
+
+    def check_current(self) -> None:
+        """To be called before a job writes. Raises StoreError for a database of another schema version."""
+        found = self.check_readable()
         if found not in (None, str(schemas.SCHEMA_VERSION)):
             raise StoreError(
                 f"{self.uri} has schema version {found} and can only be read; {command('upgrade', self.uri)} upgrades "
                 f"it in place to version {schemas.SCHEMA_VERSION}"
             )
+
+    def set_schema_version(self, version: str) -> None:
+        with self.writing("contents") as dataset:
+            dataset.update_schema_metadata({schemas.VERSION_KEY: version})
 
     @contextmanager
     def writing(self, name: str) -> Iterator[lance.LanceDataset]:
@@ -389,17 +409,6 @@ class Store:
         """Raises DamagedTable for a missing table if `contents` exists, which is created last."""
         if self.has_contents():
             raise DamagedTable(damage(self.uri, name, "it is missing"))
-
-    def _check_version(self) -> None:
-        contents = self.newest("contents")
-        if contents is None:
-            return
-        found = schema_version(contents.schema)
-        if found not in map(str, schemas.READABLE_VERSIONS):
-            newer = found.isdigit() and int(found) > schemas.SCHEMA_VERSION
-            remedy = "install the fuseid that made it, or a later one" if newer else "ingest into another --db"
-            readable = " and ".join(map(str, schemas.READABLE_VERSIONS))
-            raise StoreError(f"{self.uri} has schema version {found}, this fuseid reads {readable}; {remedy}")
 
 
 # Lance's errors for a manifest that is empty, cut short or overwritten; other errors may mean an unreachable store.

@@ -30,7 +30,7 @@ def vector_sizes(schema: pa.Schema) -> dict[str, int]:
 
 
 def schema_version(contents: pa.Schema) -> str:
-    return (contents.metadata or {}).get(b"fuseid.schema_version", b"none").decode()
+    return (contents.metadata or {}).get(schemas.VERSION_KEY.encode(), b"none").decode()
 
 
 def lacking_columns(name: str, schema: pa.Schema) -> list[str]:
@@ -38,6 +38,6 @@ def lacking_columns(name: str, schema: pa.Schema) -> list[str]:
     wanted = SCHEMAS.get(name)
     if wanted is None:
         # Until version 4, ready-made vectors had no column of fingerprints.
-        old = schema_version(schema) == "3"
-        wanted = schemas.contents_schema({} if old else vector_sizes(schema))
+        current = schema_version(schema) == str(schemas.SCHEMA_VERSION)
+        wanted = schemas.contents_schema(vector_sizes(schema) if current else {})
     return [column for column in wanted.names if column not in schema.names]

@@ -74,7 +74,8 @@ class KeyTable:
             self._write()
 
     def close(self) -> np.ndarray | None:
-        """Sorts the partitions -> the hash, uint64 [2], of a key that was added twice, or None."""
+        """Sorts the partitions -> the hash, uint64 [2], of a key that was added twice, after which `find` cannot be
+        used; or None."""
         self._write()
         for part in range(1 << _PARTITION_BITS):
             rows = self._read(part)

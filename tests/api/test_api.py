@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,19 +18,23 @@ from PIL import Image
 from fuseid import api
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.pipelines.sources.item import SourceItem
+from fuseid.pipelines.store.store import Store
 
 NAMES = {
     "Catalog",
     "Config",
     "SemanticId",
+    "adopt",
     "assign",
     "export_ids",
     "export_sequences",
     "fit",
     "ingest",
+    "ingest_vectors",
     "open_tokenizer",
     "promote",
     "remove",
+    "upgrade",
 }
 SMALL = {
     "clip": {"model": "fake:16"},
@@ -130,6 +135,20 @@ def test_another_tokenizer_gives_ids_of_its_own_and_can_become_champion(
     assert api.open_tokenizer(db).id == candidate
 
 
+def test_ids_from_elsewhere_are_adopted_and_no_vector_can_be_encoded_without_their_codebooks(
+    pictures: Path, tmp_path: Path, config: api.Config
+) -> None:
+    db = tmp_path / "db"
+    api.ingest(db, pictures, config)
+    (tmp_path / "ids.csv").write_text("content_id,sid\n" + "".join(f"{n}.png,{n % 4}-{n}\n" for n in range(PICTURES)))
+    assert api.adopt(db, tmp_path / "ids.csv", config, sizes=(4, 99)).counts["adopted"] == PICTURES
+    assert api.Catalog.open(db).items(["7.png"], ["sid"]) == [{"sid": "3-7"}]
+    tokenizer = api.open_tokenizer(db)
+    assert tokenizer.codebook_sizes == (4, 99)
+    with pytest.raises(BadInput, match="came without codebooks"):
+        tokenizer.encode(np.zeros((1, 16), np.float32))
+
+
 def test_exports_write_ids_and_histories(db: Path, tmp_path: Path) -> None:
     assert api.export_ids(db, tmp_path / "ids")["items"] == PICTURES
     again = api.export_ids(db, tmp_path / "again", manifest=tmp_path / "ids" / "manifest.json")
@@ -151,3 +170,14 @@ def test_exports_write_ids_and_histories(db: Path, tmp_path: Path) -> None:
 def test_a_runner_that_is_not_known_is_refused_by_name(pictures: Path, tmp_path: Path, config: api.Config) -> None:
     with pytest.raises(BadInput, match="unknown runner 'slurm'"):
         api.ingest(tmp_path / "db", pictures, config, runner="slurm")
+
+
+def test_vectors_of_a_name_enter_beside_pictures(db: Path, config: api.Config, tmp_path: Path) -> None:
+    shutil.copytree(db, tmp_path / "db")
+    np.save(tmp_path / "sound.npy", np.eye(PICTURES, 5, dtype=np.float32) + 0.5)
+    (tmp_path / "sound.ids.txt").write_text("".join(f"{number}.png\n" for number in range(PICTURES)))
+    run = api.ingest_vectors(tmp_path / "db", tmp_path / "sound.npy", config, name="sound")
+    assert run.counts["updated"] == PICTURES
+    assert any("sound is stored, not yet fused" in note for note in run.notes)
+    rows = Store.open(tmp_path / "db").dataset("contents").to_table(columns=["sound", "clip_image", "sid"])
+    assert [rows[name].null_count for name in rows.column_names] == [0, 0, 0]

@@ -1,10 +1,13 @@
-"""`fuseid check`, `backup` and `restore` as text and as JSON, and how other commands report damage."""
+"""`fuseid check`, `backup`, `restore` and `upgrade` as text and as JSON, and how other commands report damage."""
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,6 +64,24 @@ def test_backup_and_restore_report_what_they_copied_and_what_they_cannot_know(as
     assert "IDs from exports" in out
     assert "it may give them to other items" in out
     assert Store.open(folder / "again").dataset("contents").count_rows() == 40
+
+
+FROZEN = Path(__file__).parents[1] / "data" / "frozen" / "schema-3-vectors.tar.gz"
+
+
+def test_a_refusal_names_the_command_that_upgrades_as_it_can_be_pasted(refused, as_text, as_json, fuseid, tmp_path):
+    with tarfile.open(FROZEN) as archive:
+        archive.extractall(tmp_path / "an old one", filter="data")
+    db = tmp_path / "an old one" / "db"
+    shutil.copytree(db, tmp_path / "second")
+    (command,) = re.findall("`(fuseid upgrade .*?)`", refused("retry", "--db", db))
+    out = as_text(*shlex.split(command)[1:])
+    assert "upgraded from schema version 3 to 4" in out
+    assert as_json("retry", "--db", db)["counts"] == {"marked": 2, "left_alone": 0}
+    assert as_json("upgrade", "--db", tmp_path / "second")["counts"] == {"rows": 48, "changed": 40}
+    again = as_json("upgrade", "--db", tmp_path / "second")
+    assert (again["run_id"], again["counts"]) == ("", {})
+    assert again["notes"] == [f"{tmp_path / 'second'} has schema version 4, the present one; nothing to upgrade"]
 
 
 @pytest.mark.parametrize("damage", [damage_lease, damage_contents, damage_ledger, damage_index, damage_rejected])

@@ -86,6 +86,21 @@ def test_a_missing_manifest_is_refused_in_one_line(refused):
     assert "no such manifest or folder: nowhere.csv" in refused("ingest", "nowhere.csv", "--db", "db")
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--sizes", "x"], "--sizes takes sizes like 256,256,256, got 'x'"),
+        (["--item-map", "map.csv"], "--item-map map.csv belongs to IDs"),
+        (["--space", "external"], "give both"),
+        (["--codebooks", "nothing.npz"], "cannot read codebooks from nothing.npz"),
+        ([], "row 2: 'x' is no semantic ID"),
+    ],
+)
+def test_ids_that_cannot_be_adopted_are_refused_in_one_line(refused, folder, more, said):
+    (folder / "ids.csv").write_text("content_id,sid\nv00,1-2\nv01,x\n")
+    assert said in refused("adopt", "--db", "db", "--ids", "ids.csv", *more)
+
+
 def test_an_empty_manifest_is_refused_in_one_line(refused, tmp_path):
     (tmp_path / "empty.jsonl").touch()
     assert "lists no items" in refused("ingest", "empty.jsonl", "--db", "db", "--runner", "local")
@@ -125,7 +140,7 @@ def test_a_missing_config_is_refused_in_one_line(refused):
 
 @pytest.mark.parametrize("source", [[], ["manifest.jsonl", "--vectors", "vectors.npy"]])
 def test_ingest_takes_exactly_one_source(refused, source):
-    assert "name one source" in refused("ingest", "--db", "db", *source)
+    assert "name one source" in refused("ingest", "--db", "db", *source, status=2)
 
 
 def test_unknown_runners_formats_and_codebooks_are_refused(refused, folder):

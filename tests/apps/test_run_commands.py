@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 
@@ -30,6 +31,22 @@ def test_ready_made_vectors_go_from_ingest_to_export_with_json_output(as_json, f
     assert exported["codebook_sizes"] == [5, 2]
     assert pq.read_table(folder / "ids" / "ids-00000.parquet").num_rows == 40
     assert as_json("promote", exported["tokenizer_id"], "--db", "new")["job"] == "promote"
+
+
+def test_ids_are_adopted_promoted_and_exported_again(as_json, as_text, folder):
+    ids = "content_id,code_0,code_1,suffix\n" + "".join(f"v{i:02d},{i % 5},{i % 3},{i // 15}\n" for i in range(40))
+    (folder / "ids.csv").write_text(ids)
+    run = as_json("adopt", "--db", "db", "--ids", "ids.csv", "--sizes", "8,4", "--unique")
+    assert run["counts"] == {"ids": 40, "in_catalogue": 40, "adopted": 40, "assigned": 0}
+    assert run["notes"][-1].startswith("candidate adopted-")
+    name = run["notes"][-1].split()[-1]
+    document = as_json("report", "--db", "db", "--compare", name)
+    assert document["tokenizers"][1]["id"] == name
+    assert name in as_text("report", "--db", "db", "--tokenizer", name, "--page", "report.html")
+    assert as_json("adopt", "--db", "db", "--ids", "ids.csv", "--sizes", "8,4", "--promote")["counts"]["adopted"] == 0
+    manifest = as_json("export", "ids", "--db", "db", "--out", "ids")
+    assert (manifest["tokenizer_id"], manifest["codebook_sizes"]) == (name, [8, 4])
+    assert f"adopted before: champion {name}" in as_text("adopt", "--db", "db", "--ids", "ids")
 
 
 def test_items_are_removed_by_a_list_and_by_a_manifest(as_json, as_text, refused, folder):
@@ -118,3 +135,33 @@ def test_a_stopped_command_keeps_finished_items(tmp_path, manifest):
     assert 0 < done < 20_000
     assert json.loads(run["counts"])["committed"] == done
     assert f"{done} items" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--vectors", "vectors.npy", "--as", "audio", "--prune"], "--prune cannot go with --as"),
+        (["--vectors", "vectors.npy", "--as", "external", "--prune"], "--prune cannot go with --as"),
+        (["manifest.jsonl", "--as", "audio"], "--as names the vectors of --vectors"),
+        (["--as", "audio"], "name one source"),
+    ],
+)
+def test_a_name_goes_with_vectors_and_without_prune(refused, folder, options, named):
+    assert named in refused("ingest", "--db", "new", *options, status=2)
+    assert not (folder / "new").exists()
+
+
+def test_a_name_that_vectors_cannot_have_changes_nothing(refused, folder):
+    for name in ("Audio", "clip", "caption", "null"):
+        assert f"{name!r} cannot name vectors" in refused(
+            "ingest", "--db", "new", "--vectors", "vectors.npy", "--as", name
+        )
+    assert not (folder / "new").exists()
+
+
+def test_a_named_run_tells_what_it_stored(as_json, as_text, folder):
+    as_json("ingest", "--db", "new", "--vectors", "vectors.npy", "--as", "audio")
+    as_json("fit", "--db", "new", "--codebooks", "4,4")
+    text = as_text("ingest", "--db", "new", "--vectors", "vectors.npy", "--as", "likes")
+    assert "likes is stored, not yet fused" in text
+    assert as_json("ingest", "--db", "new", "--vectors", "vectors.npy", "--as", "likes")["counts"]["unchanged"] == 40

@@ -271,3 +271,20 @@ def test_an_artifact_of_another_version_is_refused_with_the_remedy(tmp_path, mon
     monkeypatch.setitem(fingerprints.STEP_VERSIONS, "fusion", 99)
     with pytest.raises(ArtifactError, match="fit there"):
         Fusion.load(tmp_path / "fusion")
+
+
+def test_an_identity_passes_the_vectors_of_one_modality_through_unchanged(tmp_path):
+    vectors = np.random.default_rng(0).normal(2, 5, (20, 6)).astype(np.float32)
+    vectors[3] = np.nan
+    fusion = Fusion.identity("external", 6, "some-encoder")
+    other = np.ones((20, 4), np.float32)
+    for stored in ({"external": vectors}, {"external": vectors, "vlm": other}):
+        assert np.array_equal(fusion.transform(stored), vectors, equal_nan=True)
+    fusion.save(tmp_path / "artifact")
+    loaded = Fusion.load(tmp_path / "artifact")
+    assert (loaded.id, loaded.dims, loaded.dim) == (fusion.id, {"external": 6}, 6)
+    assert np.array_equal(loaded.transform({"external": vectors}), vectors, equal_nan=True)
+    others = [Fusion.identity(*given) for given in (("vlm", 6, None), ("external", 5, None), ("external", 6, None))]
+    assert len({fusion.id, *(one.id for one in others)}) == 4
+    with pytest.raises(FingerprintMismatch, match="some-encoder"):
+        fusion.check_encoders({"external": "another"})

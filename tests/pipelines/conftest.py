@@ -11,6 +11,8 @@ from typing import Any
 
 import av
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
@@ -118,6 +120,13 @@ class Workspace:
         path.with_suffix(".ids.txt").write_text("".join(f"{content_id}\n" for content_id in rows), encoding="utf-8")
         return Vectors(path)
 
+    def parquet(self, rows: dict[str, Any], name: str = "vectors.parquet", **columns: Any) -> Path:
+        """A file of vectors by content_id, null where there is None, and of other columns; returns its path."""
+        path = self.media / name
+        vectors = pa.array([None if row is None else np.asarray(row).tolist() for row in rows.values()])
+        pq.write_table(pa.table({"content_id": pa.array([*rows], pa.string()), "vector": vectors, **columns}), path)
+        return path
+
     # Jobs
 
     def ingest(self, rows: Any, db: str = "db", config: Config | None = None, load: Any = None, **more: Any) -> Run:
@@ -128,14 +137,14 @@ class Workspace:
 
     def ingest_vectors(
         self,
-        rows: dict[str, Any] | Path,
+        rows: dict[str, Any] | Path | str,
         db: str = "db",
         config: Config | None = None,
         name: str = "external",
         **more: Any,
     ) -> Run:
         """rows: vectors by content_id, or a path of a source."""
-        source = Vectors(rows if isinstance(rows, Path) else self.vectors(rows).path, name=name)
+        source = Vectors(self.vectors(rows).path if isinstance(rows, dict) else rows, name=name)
         return ingest(self.uri(db), source, config or settings(clip=None), LocalRunner(), **more)
 
     def fit(self, db: str = "db", **changes: Any) -> Run:
@@ -156,6 +165,16 @@ class Workspace:
         rows = store.dataset(table).to_table().to_pylist()
         found = {row["content_id"]: row for row in rows}
         assert len(found) == len(rows), f"{table} holds a content_id twice"
+        return found
+
+    def changes(self, before: dict[str, dict[str, Any]], db: str = "db") -> dict[str, set[str]]:
+        """The columns of `contents` that differ from `before`, by content_id; of a row that is new or gone, all."""
+        after = self.rows(db=db)
+        found = {}
+        for name in before.keys() | after.keys():
+            one, other = before.get(name, {}), after.get(name, {})
+            if columns := {column for column in one.keys() | other.keys() if one.get(column) != other.get(column)}:
+                found[name] = columns
         return found
 
     def ids(self, db: str = "db") -> dict[str, str | None]:
@@ -202,10 +221,15 @@ def clusters(count: int, dim: int = 8, seed: int = 0, prefix: str = "v") -> dict
     }
 
 
+@pytest.fixture(scope="session")
+def make_bare() -> Callable[[Path], Workspace]:
+    return lambda root: Workspace(root, None)  # type: ignore[arg-type]
+
+
 @pytest.fixture
-def bare(tmp_path: Path) -> Workspace:
+def bare(tmp_path: Path, make_bare: Callable[[Path], Workspace]) -> Workspace:
     """A workspace for ready-made vectors: nothing in it can load a model."""
-    return Workspace(tmp_path, None)  # type: ignore[arg-type]
+    return make_bare(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -1,24 +1,29 @@
-"""Databases of earlier releases: nothing is damaged, no ID moves, exports are repeated, and new items are taken in."""
+"""Databases of earlier releases, before and after an upgrade: nothing is damaged, no ID moves, exports are repeated,
+look-ups find the same, and new items are taken in."""
 
 from __future__ import annotations
 
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fuseid.core.config import Config
 from fuseid.pipelines.backup import backup
 from fuseid.pipelines.check import check
+from fuseid.pipelines.explain import explain
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.lookup import Catalog
+from fuseid.pipelines.reports.document import report
 from fuseid.pipelines.restore import restore
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.upgrade import upgrade
 
 DATA = Path(__file__).parents[1] / "data"
 FROZEN = sorted((DATA / "frozen").glob("*.tar.gz"))
@@ -43,18 +48,45 @@ def ids_of(db: Path) -> dict[str, str | None]:
 
 
 def test_the_frozen_databases_are_small_and_of_every_kind() -> None:
-    kinds = {path.name.removesuffix(".tar.gz").split("-", 2)[2] for path in FROZEN}
-    assert kinds == {"no-ids", "ids", "two-tokenizers"}
+    names = {path.name.removesuffix(".tar.gz") for path in FROZEN}
+    schemas = {name.split("-")[1] for name in names}
+    assert names == {
+        f"schema-{schema}-{kind}" for schema in schemas for kind in ("no-ids", "ids", "two-tokenizers", "vectors")
+    }
     assert max(path.stat().st_size for path in FROZEN) <= 300 << 10
 
 
-def test_a_frozen_database_has_no_damage(frozen: Path) -> None:
-    assert check(str(frozen / "db"), CONFIG)["damages"] == []
+def readings(db: Path) -> dict[str, Any]:
+    """What readers find, by command."""
+    ids, catalog = ids_of(db), Catalog.open(db, CONFIG)
+    found: dict[str, Any] = {"ids": ids, "damages": check(str(db), CONFIG)["damages"]}
+    has_ids = None not in ids.values()
+    # A picture, or a caption and a ready-made vector. Before the first fit, captions are not comparable with pictures.
+    for content_id in (min(ids), max(ids)) if has_ids else [min(ids)]:
+        found[f"like {content_id}"] = catalog.search(like=content_id, k=9)
+        found[f"explain {content_id}"] = explain(db, content_id)
+        # Of ready-made vectors a database has had it since schema 4.
+        found[f"explain {content_id}"]["fingerprints"].pop("external_fp", None)
+    found["text"] = catalog.search(text="a dog", k=9)
+    if has_ids:
+        found["sid"] = catalog.search(sid="1", k=9)
+        found["report"] = report(str(db), sample=40, queries=20)
+        del found["report"]["made_at"], found["report"]["versions"]
+    return found
 
 
 @pytest.mark.slow
-def test_a_frozen_database_takes_new_items_and_no_id_moves(frozen: Path) -> None:
+def test_readers_find_the_same_before_and_after_an_upgrade(frozen: Path) -> None:
+    before = readings(frozen / "db")
+    assert before["damages"] == []
+    upgrade(str(frozen / "db"), CONFIG)
+    assert readings(frozen / "db") == before
+
+
+@pytest.mark.slow
+def test_an_upgraded_database_takes_new_items_and_no_id_moves(frozen: Path) -> None:
     db, before = frozen / "db", ids_of(frozen / "db")
+    upgrade(str(db), CONFIG)
     manifest = frozen / "media" / "manifest.jsonl"
     # Made elsewhere, so the files have other times; their bytes are known.
     run = ingest(str(db), open_source(manifest), CONFIG, LocalRunner())
@@ -74,12 +106,17 @@ def test_a_frozen_database_takes_new_items_and_no_id_moves(frozen: Path) -> None
 
 
 @pytest.mark.slow
-def test_an_export_of_a_frozen_database_is_repeated_also_from_a_backup(frozen: Path) -> None:
+def test_an_export_of_a_frozen_database_is_repeated_also_upgraded_and_from_backups(frozen: Path) -> None:
+    """In `before` the backup was made before the upgrade, in `after` after it."""
     if not (frozen / "export").exists():
         pytest.skip("it has no IDs to export")
-    backup(str(frozen / "db"), str(frozen / "backup"))
-    restore(str(frozen / "backup"), str(frozen / "copy"))
-    for db in ("db", "copy"):
+    for name in ("before", "after"):
+        backup(str(frozen / "db"), str(frozen / f"backup-{name}"))
+        restore(str(frozen / f"backup-{name}"), str(frozen / name))
+        upgrade(str(frozen / "db"), CONFIG)
+    restore(str(frozen / "backup-before"), str(frozen / "upgraded"))
+    upgrade(str(frozen / "upgraded"), CONFIG)
+    for db in ("db", "before", "after", "upgraded"):
         manifest = json.loads((frozen / "export" / "manifest.json").read_text())
         made = export_ids(str(frozen / db), frozen / f"again-{db}", manifest=frozen / "export" / "manifest.json")
         assert made == manifest

@@ -155,7 +155,8 @@ class Drivers:
         self, job: str, db: Path, settings: Mapping[str, Any] = SETTINGS, fault: str = "", marks: Path | None = None,
         **more: Any,
     ) -> int:  # fmt: skip
-        """Returns its process id. more: what the job needs, `manifest`, `tokenizer` or `ids`, and `ray`."""
+        """Returns its process id. more: what the job needs, such as `manifest` or `vectors`, and
+        `ray`."""
         environment = {"FUSEID_FAULT": fault, "FUSEID_FAULT_MARKS": str(marks or "")}
         request = {"job": job, "db": str(db), "settings": settings, "environment": environment, **more}
         return self._ask(request)
@@ -209,7 +210,8 @@ class State:
             contents.to_table(columns=kept).to_pylist(),
             store.dataset("rejected").to_table().drop_columns(["first_run", "last_run"]).to_pylist(),
             store.dataset("assignments").to_table().drop_columns(["run_id"]).to_pylist(),
-            {name: store.setting(name) for name in ("fusion", "champion", "champion_before", "clip", "precision")},
+            {name: store.setting(name) for name in ("fusion", "champion", "champion_before", "clip", "precision")}
+            | {"schema version": store.schema_version()},
             unindexed_rows(store),
             runs["outcome"].to_pylist(),
             store.dataset("lease").to_table()["holder"].to_pylist()[0],
@@ -286,7 +288,8 @@ def _ids_agree(db: State) -> list[str]:
     for row in db.contents if champion else ():
         given = ledger.get(row["content_id"], {})
         for column in ("sid", "codes", "tokenizer_id"):
-            if row[column] is None or row[column] != given.get(column):
+            is_due = row["fused"] is not None  # without a vector that the fusion knows an item has no ID
+            if row[column] != given.get(column) or (is_due and row[column] is None):
                 problems.append(f"{row['content_id']} shows {column} {row[column]}, the ledger {given.get(column)}")
     return problems
 

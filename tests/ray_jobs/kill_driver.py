@@ -17,6 +17,8 @@ from typing import Any
 from fuseid.core import faults
 from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
+from fuseid.pipelines.adopt import adopt
+from fuseid.pipelines.assignment import finish
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.removal import Removal
@@ -24,7 +26,9 @@ from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
 from fuseid.pipelines.promote import promote
 from fuseid.pipelines.remove import remove
 from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store import indexes
+from fuseid.pipelines.upgrade import upgrade
 
 # Their warnings do not apply: neither has opened anything yet.
 warnings.filterwarnings("ignore", message="lance(db)? .*fork")
@@ -42,10 +46,18 @@ def run(job: dict[str, Any]) -> None:
     config = Config.model_validate(job["settings"])
     if job["job"] == "fit":
         fit(job["db"], config)
+    elif job["job"] == "adopt":
+        adopt(job["db"], job["ids"], config, codebooks=job["codebooks"], promote=job["promote"])
     elif job["job"] == "promote":
         promote(job["db"], job["tokenizer"], config)
+    elif job["job"] == "upgrade":
+        upgrade(job["db"], config)
     elif job["job"] == "remove":
         remove(job["db"], job["ids"], config)
+    elif job["job"] == "vectors":
+        if job.get("scattered"):  # without maintenance what is new stays in fragments of its own
+            finish.maintain = lambda store: None
+        ingest(job["db"], Vectors(job["vectors"], name=job["name"]), config, _runner(job))
     else:
         ingest(job["db"], open_source(job["manifest"]), config, _runner(job), prune=True)
 

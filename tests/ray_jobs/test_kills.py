@@ -17,6 +17,7 @@ from fuseid.core.errors import StoreError
 from fuseid.core.faults import STEPS
 from fuseid.pipelines.backup import backup
 from fuseid.pipelines.check import check
+from fuseid.pipelines.jobs.runs import exclusive_job
 from fuseid.pipelines.restore import restore
 from fuseid.pipelines.store.store import Store
 
@@ -39,13 +40,32 @@ FIT = {
     "assign.appended": 1,
     "index.made": 2,
 }
+UPGRADE = ("lease.taken", "run.begun", "upgrade.begun", "upgrade.columns", "columns.written", "upgrade.rows")
+ADOPT = {
+    "run.begun": 1, "adopt.artifact": 1, "adopt.settings": 1, "adopt.appended": 1, "adopt.champion": 1,
+    "columns.written": 1, "assign.appended": 1, "assign.projected": 1, "index.made": 2,
+}  # fmt: skip
+VECTORS = {
+    "run.begun": (1,), "wave.ready": (1,), "wave.contents": (1, 2), "wave.removed": (1,), "wave.rejected": (1,),
+    "wave.done": (2,), "columns.written": (1, 2), "vectors.updated": (1, 2), "fuse.done": (1,), "assign.appended": (1,),
+    "assign.projected": (1,), "index.compacted": (1,), "run.ending": (1,),
+}  # fmt: skip
+NEW_VECTORS = ("wave.contents", "wave.done", "columns.written", "vectors.updated", "fuse.done", "index.made")
 CASES = [
     *(("ingest", step, nth) for step, nth in INGEST.items()),
     *(("fit", step, nth) for step, nth in FIT.items()),
+    *(("adopt", step, nth) for step, nth in ADOPT.items()),
+    *(("first adopt", step, 1) for step in ("adopt.artifact", "adopt.settings", "adopt.appended", "adopt.champion")),
+    ("first adopt", "columns.written", 1),
     ("first ingest", "contents.made", 1),
     ("first ingest", "wave.contents", 1),
     ("promote", "promote.champion", 1),
     ("promote", "columns.written", 1),
+    *(("upgrade", step, 1) for step in UPGRADE),
+    *(("vectors", step, nth) for step, times in VECTORS.items() for nth in times),
+    *(("new vectors", step, 1) for step in NEW_VECTORS),
+    ("first vectors", "contents.made", 1),
+    ("first vectors", "wave.contents", 2),
     # Between two commits to `contents`, between the two tables, before and after the maintenance.
     *(("remove", "items.removed", nth) for nth in (1, 2, 3, 4)),
     *(("remove", step, 1) for step in ("run.begun", "index.begun", "index.compacted", "run.ending")),
@@ -69,6 +89,20 @@ def test_after_a_kill_at_any_step_the_next_run_completes_the_job(
 
 def test_every_step_of_a_driver_is_among_those_at_which_one_is_killed() -> None:
     assert {step for _, step, _ in CASES} == STEPS.keys() - {"decode.start", "decode.item", "fence.begun"}
+
+
+@pytest.mark.parametrize("step", ["run.ending", "lease.releasing"])
+def test_an_upgrade_killed_at_its_end_leaves_nothing_to_upgrade_and_no_lease_to_wait_for(
+    step: str, jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+) -> None:
+    before = copied(jobs["upgrade"], db)
+    killed = drivers.run("upgrade", db, fault=step, marks=tmp_path)
+    assert killed.status == -SIGKILL
+    drivers.finish("upgrade", db)
+    # A current database is not written to by an upgrade. The next job takes the lease, and calls the run killed.
+    with exclusive_job(Store.open(db), "next", Config()):
+        pass
+    assert violations(State.of(db), before.quiet, before.listed, killed=step not in DONE) == []
 
 
 def test_a_video_that_kills_its_decoder_costs_only_its_own_row(
@@ -188,6 +222,8 @@ BACKED_UP_AT = [
     ("ingest", "items.removed", 1), ("ingest", "columns.written", 1), ("ingest", "assign.appended", 1),
     ("ingest", "assign.projected", 1), ("ingest", "index.compacted", 1), ("fit", "fit.champion", 1),
     ("fit", "assign.appended", 1), ("promote", "promote.champion", 1), ("remove", "items.removed", 2),
+    ("upgrade", "upgrade.columns", 1), ("upgrade", "upgrade.rows", 1),
+    ("adopt", "adopt.appended", 1), ("adopt", "adopt.champion", 1), ("first adopt", "adopt.artifact", 1),
 ]  # fmt: skip
 
 

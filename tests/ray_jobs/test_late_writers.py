@@ -41,10 +41,20 @@ FIT = [
     ("fit.champion", 1), *ASSIGN, ("columns.written", 2), *END,
 ]  # fmt: skip
 PROMOTE = [*BEGIN, ("promote.champion", 1), ("columns.written", 1), ("assign.projected", 1), *END]
+ADOPT = [
+    ("adopt.artifact", 1), ("adopt.settings", 1), ("adopt.appended", 1), ("adopt.champion", 1), ("columns.written", 1),
+]  # fmt: skip
 # One of each kind of commit of an ingest.
 INGEST = [
     ("wave.ready", 1), ("wave.contents", 2), ("wave.rejected", 1), ("items.removed", 1), ("columns.written", 1),
     ("assign.ready", 1), ("assign.appended", 1), ("index.made", 1),
+]  # fmt: skip
+VECTORS = [
+    ("wave.ready", 1), ("wave.contents", 2), ("wave.removed", 1), ("wave.rejected", 1), ("columns.written", 1),
+    ("vectors.updated", 1), ("columns.written", 2), ("fuse.begun", 1), ("assign.ready", 1), ("index.begun", 1),
+]  # fmt: skip
+UPGRADE = [
+    *BEGIN, ("upgrade.begun", 1), ("upgrade.columns", 1), ("columns.written", 1), ("upgrade.rows", 1),
 ]  # fmt: skip
 
 
@@ -143,6 +153,38 @@ def test_a_late_ingest_changes_nothing_after_another_one(
 ) -> None:
     before = jobs["ingest"]
     Late(drivers, tmp_path, before, step, nth).run("ingest", **before.call)
+
+
+@pytest.mark.parametrize(("step", "nth"), VECTORS)
+@pytest.mark.parametrize("other", ["the same", "new vectors"])
+def test_a_late_ingest_of_vectors_changes_nothing_after_another_one(
+    other: str, step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
+) -> None:
+    before = jobs["vectors"]
+    second = before if other == "the same" else jobs[other]
+    Late(drivers, tmp_path, before, step, nth).run("vectors", **second.call)
+
+
+@pytest.mark.parametrize(("step", "nth"), UPGRADE)
+def test_a_late_upgrade_changes_nothing_after_another_one(
+    step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
+) -> None:
+    Late(drivers, tmp_path, jobs["upgrade"], step, nth).run("upgrade")
+
+
+@pytest.mark.parametrize(("step", "nth"), [*ADOPT, ("assign.appended", 1), ("assign.projected", 1)])
+def test_a_late_adoption_changes_nothing_after_another_one(
+    step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
+) -> None:
+    before = jobs["adopt"]
+    Late(drivers, tmp_path, before, step, nth).run("adopt", **before.call)
+
+
+@pytest.mark.parametrize(("step", "nth"), ADOPT)
+def test_a_late_first_adoption_changes_nothing_after_a_fit(
+    step: str, nth: int, jobs: dict[str, Before], drivers: Drivers, tmp_path: Path
+) -> None:
+    Late(drivers, tmp_path, jobs["first adopt"], step, nth).run("fit")
 
 
 @pytest.mark.parametrize(("step", "nth"), REMOVE)

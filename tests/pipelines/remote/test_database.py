@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tarfile
+from pathlib import Path
+
 import fsspec
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from fuseid.pipelines.restore import restore
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store.indexes import maintain, unindexed_rows
 from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.upgrade import upgrade
 
 
 def rows_of(store, table="contents"):
@@ -59,6 +63,20 @@ def test_a_database_in_a_bucket_holds_what_one_on_disk_does(workspace, catalogue
     ids, _, exported = disk
     assert None not in ids.values()
     assert exported
+
+
+@pytest.mark.slow
+def test_an_old_database_in_a_bucket_is_upgraded_as_one_on_disk(workspace, in_bucket, tmp_path):
+    frozen = Path(__file__).parents[2] / "data" / "frozen" / "schema-3-vectors.tar.gz"
+    with tarfile.open(frozen) as archive:
+        archive.extractall(tmp_path, filter="data")
+    here = str(tmp_path / "db")
+    backup(here, str(tmp_path / "backup"))
+    restore(str(tmp_path / "backup"), in_bucket)
+    for uri in (here, in_bucket):
+        assert upgrade(uri, workspace.settings()).counts == {"rows": 48, "changed": 40}
+        assert check(uri, workspace.settings())["damages"] == []
+    assert rows_of(Store.open(here)) == rows_of(Store.open(in_bucket))
 
 
 @pytest.mark.slow

@@ -280,7 +280,7 @@ def test_an_npy_file_of_vectors_is_read(tmp_path):
     ("array", "ids", "said"),
     [
         (np.zeros((2, 3)), "a\n", "fewer ids than the 2 rows"),
-        (np.zeros((2, 3)), "a\n\nb\n", "fewer ids"),
+        (np.zeros((2, 3)), "a\n\nb\n", "line 2 is empty"),
         (np.zeros((2, 3)), "a\nb\nc\n", "more ids than the 2 rows"),
         (np.zeros((2, 3)), None, "v.ids.txt beside it"),
         (np.zeros(3), "a\nb\nc\n", "floats [N, D]"),
