@@ -4,9 +4,10 @@ fragment by fragment, at the end."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 
 import lance
@@ -29,6 +30,8 @@ from fuseid.pipelines.streams.spill import Spill
 
 _FACTS = ("kind", "uri", "caption", "attributes", "caption_hash", "source_stat")
 _ROWS = 1 << 14
+# New vectors of a fragment that are written at a time; more only if a fragment has a million long ones.
+_PIECE_BYTES = 1 << 30
 
 
 class VectorCommitter:
@@ -86,10 +89,22 @@ class VectorCommitter:
         fused = {"fused": self._fusion.dim} if self._fusion is not None else {}
         self._store.ensure_vectors({self._modality.name: self._dim, **fused})
         for place, number in enumerate(self._fragments):
-            if self._rows[place]:
-                self._store.rewrite_fragment(number, partial(self._reader, place))
+            for batches in self._pieces(place) if self._rows[place] else ():
+                self._store.rewrite_fragment(number, partial(self._reader, batches))
                 reached("vectors.updated")
         return self._changed.rows
+
+    def _pieces(self, place: int) -> Iterator[Iterator[pa.RecordBatch]]:
+        """The changed rows of a fragment in pieces that Lance can hold in memory, usually in one."""
+        rows = 0
+
+        def number(batch: pa.RecordBatch) -> int:
+            nonlocal rows
+            rows += batch.num_rows
+            return rows * 4 * self._dim // _PIECE_BYTES
+
+        for _, batches in groupby(self._changed.batches(place), number):
+            yield batches
 
     def _lost(self, bad: pa.Table, keep_known: bool) -> pa.Table:
         """The bad rows that are rejected: those of new items, and of items that have nothing but this vector."""
@@ -129,12 +144,12 @@ class VectorCommitter:
         reader = pa.RecordBatchReader.from_batches(schema, map(rows, new.to_batches(_ROWS)))
         self._store.append("contents", reader, contents.version)
 
-    def _reader(self, place: int, fragment: lance.LanceFragment) -> pa.RecordBatchReader:
+    def _reader(self, changed: Iterator[pa.RecordBatch], fragment: lance.LanceFragment) -> pa.RecordBatchReader:
         """`_rowid` and the new values of the changed rows of a fragment."""
         # Lance locks the object whose columns it updates, so the stored rows are read through another one.
         stored = self._store.dataset("contents").get_fragment(fragment.fragment_id)
         assert stored is not None
-        batches = (self._values(stored, pa.Table.from_batches([batch])) for batch in self._changed.batches(place))
+        batches = (self._values(stored, pa.Table.from_batches([batch])) for batch in changed)
         first = next(batches)
         return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
 

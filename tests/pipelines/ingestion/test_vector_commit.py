@@ -286,3 +286,15 @@ def test_a_search_by_index_finds_the_new_vector_and_not_the_old_one(bare, column
     # The index itself, without a scan of rows that it does not cover.
     assert nearest(after["v007"][column], only_indexed=True)["v007"] == pytest.approx(0, abs=1e-6)
     assert "v007" not in nearest(before["v007"][column], only_indexed=True)
+
+
+def test_a_fragment_of_many_new_vectors_is_written_in_pieces(bare, monkeypatch):
+    names = [f"item-{number}" for number in range(12)]
+    captioned(bare, names)
+    config = bare.settings(clip=None, run={"wave_vectors": 3})
+    monkeypatch.setattr("fuseid.pipelines.ingestion.vector_commit._PIECE_BYTES", 40)
+    before = bare.store().dataset("contents").version
+    run = bring(bare, {name: [1.0, 2.0, float(number)] for number, name in enumerate(names)}, config=config)
+    assert run.counts["updated"] == 12
+    assert [row["audio"] for row in bare.rows().values()] == [[1.0, 2.0, float(number)] for number in range(12)]
+    assert bare.store().dataset("contents").version - before >= 4
