@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,6 @@ from fuseid.core.errors import TooManyRejected
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.ingestion.steps import load_encoders
-from fuseid.pipelines.ingestion.vector_commit import VectorCommitter
 from fuseid.pipelines.remove import remove
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.indexes import maintain
