@@ -30,6 +30,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/encoders.py
 	$(BIN)/python benchmarks/captions.py
+	$(BIN)/python benchmarks/vectors.py ingest
 
 # uv rather than pip: it resolves torch and torchvision from one registry, and installs the stack in about a minute.
 .venv/ready: requirements.lock requirements-bootstrap.lock pyproject.toml

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-_SAMPLE_SECONDS = 0.3
+SAMPLE_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def measured(line: Sequence[str | Path], scratch: Path | None = None) -> Command
             memory, anonymous = _memory_mib(process.pid)
             space = 0.0 if scratch is None else disk_mib(scratch)
             samples.append(Sample(time.perf_counter() - started, memory, anonymous, space))
-            time.sleep(_SAMPLE_SECONDS)
+            time.sleep(SAMPLE_SECONDS)
         seconds = time.perf_counter() - started
         said, errors = process.communicate()
     if process.returncode:

@@ -3,11 +3,13 @@
 `python benchmarks/vectors.py ingest [--rows 1000000] [--dim 256] [--repeats 3] [--json OUT]`: a Parquet file of float32
 vectors, and then in turns, each in a process of its own, medians of `--repeats`: a plain Lance append of the file,
 flushed to the disk as fuseid flushes; `fuseid ingest` into an empty database; the same again, with nothing changed; the
-same vectors under a second name; a file in which 1% of the vectors differ.
+same vectors under a second name; a file in which 1% of the vectors differ. maintain_s: compaction and indexes. work_s:
+without these and without imports; of_plain: how many times as long as the append.
 
 `python benchmarks/vectors.py road [--rows 1000000 5000000] [--dim 128] [--json OUT]`: ingest, fit of 3 x 256 codes, IDs
 for all items, indexes, two exports, look-ups, and an ingest that finds 1% more items; each command in a process of its
-own, for each number of rows. growth: how many times as long the last number of rows takes as the first.
+own, for each number of rows. s/M: seconds per million rows of the last number. growth: how many times as long the last
+number takes as the first.
 
 seconds: of the whole command, imports included; of a part of a command as its run recorded them. peak_mib: proportional
 set size of all processes of the command, which includes pages of files that the kernel can drop; anonymous_mib: the
@@ -38,7 +40,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.lookup import Mixtures
-from benchmarks.processes import Command, fuseid, measured
+from benchmarks.processes import SAMPLE_SECONDS, Command, fuseid, measured
 from fuseid.apps.show import print_rows
 from fuseid.pipelines.store.durable import DurableTable
 from fuseid.pipelines.store.vector_columns import to_fixed
@@ -48,6 +50,8 @@ _VECTORS = Path(__file__).parents[2] / "shared/data/text_embeddings_60k_384.f16.
 # Every hundredth row is one of those that change.
 _CHANGED = 100
 _SPREAD = 1_000_003
+# What `fuseid ingest` imports before it begins.
+_START = "import fuseid.apps.cli, fuseid.pipelines.ingest, fuseid.pipelines.sources.vectors; print('{}')"
 
 
 def write_vectors(path: Path, start: int, end: int, dim: int, changed: bool = False) -> None:
@@ -120,6 +124,8 @@ def ingest(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
             command = fuseid("ingest", "--db", db, *more, scratch=scratch)
             found.setdefault(case, []).append(case_row(case, command, rows))
 
+        start = measured([sys.executable, "-c", _START])
+        found.setdefault("start", []).append(case_row("start", start, rows))
         plain = measured([sys.executable, __file__, "append", file, work / "plain.lance"], scratch)
         found.setdefault("plain append", []).append(case_row("plain append", plain, rows))
         shutil.rmtree(work / "plain.lance")
@@ -129,20 +135,20 @@ def ingest(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
         run("1% changed", "--vectors", other)
         shutil.rmtree(db)
         shutil.rmtree(scratch)
-    table = [middle(measurements) for measurements in found.values()]
-    plain_s = table[0]["run_s"]
-    for row in table:
-        row["over_plain"] = (row["run_s"] - row["maintain_s"]) / plain_s
-    return {"table": table, "all": found}
+    start, plain, *others = (middle(measurements) for measurements in found.values())
+    for row in (plain, *others):
+        # The append is timed from the first row that it reads.
+        row["work_s"] = row["run_s"] if row is plain else row["seconds"] - start["seconds"] - row["maintain_s"]
+        row["of_plain"] = row["work_s"] / plain["work_s"]
+    return {"table": [plain, *others], "start_s": start["seconds"], "all": found}
 
 
 def case_row(case: str, command: Command, rows: int) -> dict[str, Any]:
-    """maintain_s: the part of run_s that is not taking vectors in, but compaction and indexes."""
-    seconds = command.output["seconds"]
-    run_s, maintain_s = seconds["total"], seconds.get("maintain", 0.0)
+    seconds = command.output.get("seconds", {})
+    run_s, maintain_s = seconds.get("total", 0.0), seconds.get("maintain", 0.0)
     return {
         "case": case, "seconds": command.seconds, "run_s": run_s, "maintain_s": maintain_s,
-        "rows_s": rows / command.seconds, "without_maintain": rows / (command.seconds - maintain_s),
+        "rows_s": rows / command.seconds,
         **peaks(command), "parts": seconds,
     }  # fmt: skip
 
@@ -165,10 +171,14 @@ def road(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     for stage, last in found[many].items():
         row: dict[str, Any] = {"stage": stage}
         for rows in found:
-            took = found[rows][stage]
-            row |= {f"{name} {rows // 1000}k": value for name, value in took.items()}
-        row["growth"] = last[next(iter(last))] / found[few][stage][next(iter(last))]
-        table.append(row)
+            took, size = found[rows][stage], f"{rows / 1e6:g}M"
+            row |= {
+                f"{size} s": took["seconds"],
+                f"{size} MiB": took["peak_mib"],
+                f"{size} anon": took["anonymous_mib"],
+            }
+        row |= {"s/M": last["seconds"] / many * 1e6, "tmp MiB": last["scratch_mib"]}
+        table.append(row | {"growth": last["seconds"] / found[few][stage]["seconds"]})
     limit = many * math.log(many) / (few * math.log(few))
     return {"table": table, "n_log_n": limit, "stages": found}
 
@@ -186,7 +196,7 @@ def stages(rows: int, dim: int, work: Path) -> Iterator[tuple[str, dict[str, flo
     yield whole("ingest", command)
     yield from parts("ingest", command, ("maintain",))
     command = fuseid("fit", "--codebooks", "256,256,256", "--db", db, scratch=scratch)
-    yield whole("fit, IDs and indexes", command)
+    yield whole("fit", command)
     yield from parts("fit", command, ("fit", "fuse", "assign", "maintain"))
     for name in ("parquet", "static"):
         line = ("export", "ids", "--db", db, "--format", name, "--out", work / "out")
@@ -194,7 +204,7 @@ def stages(rows: int, dim: int, work: Path) -> Iterator[tuple[str, dict[str, flo
         shutil.rmtree(work / "out")
     command = measured([sys.executable, __file__, "lookups", db, str(rows), str(dim)], scratch)
     for name, milliseconds in command.output.items():
-        yield f"look-up {name}, ms", {"seconds": milliseconds, **peaks(command)}
+        yield f"look-up {name}", {"seconds": milliseconds / 1000, **peaks(command)}
     write_vectors(source / "b.parquet", rows, rows + rows // 100, dim)
     command = fuseid("ingest", "--vectors", source, "--db", db, scratch=scratch)
     if command.output["counts"]["committed"] != rows // 100:
@@ -210,8 +220,12 @@ def parts(job: str, command: Command, names: tuple[str, ...]) -> Iterator[tuple[
     seconds = command.output["seconds"]
     start = command.seconds - sum(seconds[name] for name in names)
     for name in names:
-        yield f"  {job}: {name}", {"seconds": seconds[name], **peaks(command, start, start + seconds[name])}
-        start += seconds[name]
+        end = start + seconds[name]
+        yield (
+            f"- {job}: {name}",
+            {"seconds": seconds[name], **peaks(command, start - SAMPLE_SECONDS, end + SAMPLE_SECONDS)},
+        )
+        start = end
 
 
 def main() -> None:
@@ -235,7 +249,9 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     print(f"{arguments.what}: {arguments.rows} rows of {arguments.dim} float32, {cores} cores")
     table = measurements["table"]
-    print_rows(table, [name for name in table[0] if name != "parts"])
+    if is_road:
+        print(f"growth of N log N: {measurements['n_log_n']:.2f}")
+    print_rows(table, [name for name in table[0] if name not in ("parts", "run_s")])
     if arguments.json:
         setup = {"what": arguments.what, "rows": arguments.rows, "dim": arguments.dim, "repeats": arguments.repeats}
         arguments.json.write_text(json.dumps(setup | measurements, indent=1) + "\n")
