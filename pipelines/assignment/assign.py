@@ -11,18 +11,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import lance
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fuseid.core.artifacts import ADOPTED, encodes, kind_of
 from fuseid.core.faults import reached
 from fuseid.core.protocols import Tokenizer
-from fuseid.core.schemas import ASSIGNMENTS
 from fuseid.pipelines.assignment.ledger import GrowingLedger, Ledger, pin_policy, pinned_policy
 from fuseid.pipelines.assignment.placement import NEW, Placement, base_texts, lists
-from fuseid.pipelines.store.copied_ids import note_ledger_rows
+from fuseid.pipelines.assignment.projection import project
 from fuseid.pipelines.store.indexes import index_key
 from fuseid.pipelines.store.rows import table_by_row
 from fuseid.pipelines.store.store import Store
@@ -101,34 +98,6 @@ def _in_force(store: Store, tokenizer: Tokenizer, ledger: Ledger, wanted: Policy
     return pinned
 
 
-def project(store: Store, tokenizer_id: str, hide_others: bool = False) -> int:
-    """Copies the ledger's IDs under a tokenizer into `contents` where they are missing. Returns the number of rows
-    changed.
-
-    hide_others: items that have no ID under this tokenizer and show one of another tokenizer then show none.
-    """
-    stale = f"tokenizer_id IS NULL OR tokenizer_id <> '{tokenizer_id}'"
-    ledger = Ledger(store, tokenizer_id)
-    columns = ["content_id", "codes", "sid"]
-    schema = pa.schema([ASSIGNMENTS.field(name).with_nullable(True) for name in [*columns, "tokenizer_id"]])
-
-    def update(fragment: lance.LanceFragment) -> pa.Table | None:
-        rows = fragment.to_table(columns=["content_id", "tokenizer_id"], filter=stale).combine_chunks()
-        ids = rows["content_id"].combine_chunks()
-        found = [part.select(columns) for part in ledger.rows("content_id", ids, columns[1:])]
-        parts = [part.append_column("tokenizer_id", pa.repeat(tokenizer_id, len(part))).cast(schema) for part in found]
-        if hide_others:
-            others = rows.filter(pc.is_valid(rows["tokenizer_id"]))["content_id"].combine_chunks()
-            for part in parts:
-                others = others.filter(pc.invert(pc.is_in(others, value_set=part["content_id"].combine_chunks())))
-            nulls = [pa.nulls(len(others), field.type) for field in schema][1:]
-            parts += [pa.table([others, *nulls], schema=schema)] if len(others) else []
-        return pa.concat_tables(parts) if parts else None
-
-    note_ledger_rows(store)
-    return store.rewrite_columns(update)
-
-
 def _spill_codes(
     store: Store,
     tokenizer: Tokenizer,
@@ -145,12 +114,14 @@ def _spill_codes(
     where = "fused IS NOT NULL"
     if champion:
         where += f" AND (tokenizer_id IS NULL OR tokenizer_id <> '{tokenizer.id}')"
-    spill = Spill(scratch, "codes", 1 + dataset.count_rows(where) // _ROWS_PER_PARTITION, NEW)
+    rows = dataset.count_rows(where)
+    spill = Spill(scratch, "codes", 1 + rows // _ROWS_PER_PARTITION, NEW)
+    has_id = ledger.with_id(rows, scratch)
     columns = ["content_id", "fused", "fused_fp"]
     for batch in dataset.to_batches(columns=columns, filter=where, batch_size=_SPILLED, with_row_id=True):
-        for have in ledger.rows("content_id", batch["content_id"], []):
-            known = pc.is_in(batch["content_id"], value_set=have["content_id"].combine_chunks())
-            batch = batch.filter(pc.invert(known))
+        known = has_id(batch["content_id"])
+        if known.any():
+            batch = batch.filter(pa.array(~known))
         if not batch.num_rows:
             continue
         vectors = nan_rows(batch["fused"], dim)

@@ -3,7 +3,7 @@ commit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from fuseid.pipelines.store.indexes import indexed_columns
 from fuseid.pipelines.store.rows import sql_list
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.streams.batches import folded
+from fuseid.pipelines.streams.key_table import KeyTable
 from fuseid.tokenizers.collisions import Policy
 
 # The columns that a run adds to the ledger, without the two that are the same in all its rows.
@@ -68,13 +69,39 @@ class Ledger:
         """Rows whose `column` is one of `keys`, with `columns`, in parts."""
         if self.empty or not len(keys):
             return iter(())
-        if column in self._indexed and len(keys) * _ROWS_PER_KEY < self._rows:
+        if self.by_index(column, len(keys)):
             return folded(self._by_index(column, keys, columns), _FOLD_ROWS)
         reader = self._dataset.scanner(columns=[column, *columns], filter=self._where).to_reader()
         matching = ds.field(column).isin(keys)
         return folded(
             ds.Scanner.from_batches(reader, columns=[column, *columns], filter=matching).to_batches(), _FOLD_ROWS
         )
+
+    def by_index(self, column: str, keys: int) -> bool:
+        """Whether so many keys are looked up by the index of a column; otherwise all rows are read."""
+        return column in self._indexed and keys * _ROWS_PER_KEY < self._rows
+
+    def all_rows(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        yield from self._dataset.to_batches(columns=columns, filter=self._where)
+
+    def with_id(self, items: int, scratch: Path) -> Callable[[pa.Array], np.ndarray]:
+        """-> a function: content_ids [N] -> bool [N], whether an item has an ID. items: how many will be looked up, all
+        in all; of many, the whole ledger is read once, into files of 16 bytes for each row."""
+        if self.empty:
+            return lambda ids: np.zeros(len(ids), bool)
+        if self.by_index("content_id", items):
+            return self._with_id_by_index
+        table = KeyTable(scratch, "with-id")
+        for batch in self.all_rows(["content_id"]):
+            table.add(batch["content_id"])
+        table.close()
+        return lambda ids: table.find(ids)[0]
+
+    def _with_id_by_index(self, ids: pa.Array) -> np.ndarray:
+        out = np.zeros(len(ids), bool)
+        for found in self._by_index("content_id", ids, []):
+            out[pc.index_in(found["content_id"], value_set=ids).to_numpy()] = True
+        return out
 
     def _by_index(self, column: str, keys: pa.Array, columns: list[str]) -> Iterator[pa.RecordBatch]:
         for start in range(0, len(keys), _KEYS):

@@ -10,10 +10,10 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.pipelines.assignment.assign import project
 from fuseid.pipelines.assignment.champion import load_fusion
 from fuseid.pipelines.assignment.finish import write_fused
 from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_policy, tokenizers_with_ids
+from fuseid.pipelines.assignment.projection import project
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.checks.tables import keys_twice
 from fuseid.pipelines.ingestion.commit import reconcile

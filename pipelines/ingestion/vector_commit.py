@@ -4,9 +4,10 @@ fragment by fragment, at the end."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 
 import lance
@@ -29,6 +30,8 @@ from fuseid.pipelines.streams.spill import Spill
 
 _FACTS = ("kind", "uri", "caption", "attributes", "caption_hash", "source_stat")
 _ROWS = 1 << 14
+# New vectors of a fragment that are written at a time; more only if a fragment has a million long ones.
+_PIECE_BYTES = 1 << 30
 
 
 class VectorCommitter:
@@ -39,13 +42,9 @@ class VectorCommitter:
     """
 
     def __init__(
-        self, store: Store, run_id: str, modality: Modality, dim: int, fusion: Fusion | None, scratch: Path,
-        most_files: int = 256,
-    ) -> None:  # fmt: skip
-        """fusion: the one in force. most_files: that are open at a time, each for one or more fragments.
-
-        Raises FingerprintMismatch if the database holds such vectors of another size.
-        """
+        self, store: Store, run_id: str, modality: Modality, dim: int, fusion: Fusion | None, scratch: Path
+    ) -> None:
+        """fusion: the one in force. Raises FingerprintMismatch if the database holds such vectors of another size."""
         have = store.dims().get(modality.name, dim)
         if have != dim:
             raise FingerprintMismatch(
@@ -60,8 +59,7 @@ class VectorCommitter:
         self._rejections = Rejections(store, run_id)
         self._fragments = self._fragment_ids()
         self._rows = np.zeros(len(self._fragments), np.int64)
-        self._per_file = 1 + len(self._fragments) // most_files
-        self._changed = Spill(scratch, "changed", 1 + len(self._fragments) // self._per_file, vectors_schema(dim))
+        self._changed = Spill(scratch, "changed", max(1, len(self._fragments)), vectors_schema(dim))
         # Whether the file says anything about known items.
         self._describes = False
         # Names of known items whose new vector could not be used, and how many there are.
@@ -75,7 +73,7 @@ class VectorCommitter:
         if changed.num_rows:
             places = self._places(changed["address"])
             self._rows += np.bincount(places, minlength=len(self._rows))
-            self._changed.write(changed, (places // self._per_file).astype(np.uint16))
+            self._changed.write(changed, places)
             self._describes |= changed["facts"].null_count < changed.num_rows
         rejected = self._lost(bad, keep_known)
         self._rejections.commit(new["content_id"], partial(self._append, new), rejected)
@@ -91,10 +89,22 @@ class VectorCommitter:
         fused = {"fused": self._fusion.dim} if self._fusion is not None else {}
         self._store.ensure_vectors({self._modality.name: self._dim, **fused})
         for place, number in enumerate(self._fragments):
-            if self._rows[place]:
-                self._store.rewrite_fragment(number, partial(self._reader, place))
+            for batches in self._pieces(place) if self._rows[place] else ():
+                self._store.rewrite_fragment(number, partial(self._reader, batches))
                 reached("vectors.updated")
         return self._changed.rows
+
+    def _pieces(self, place: int) -> Iterator[Iterator[pa.RecordBatch]]:
+        """The changed rows of a fragment in pieces that Lance can hold in memory, usually in one."""
+        rows = 0
+
+        def number(batch: pa.RecordBatch) -> int:
+            nonlocal rows
+            rows += batch.num_rows
+            return rows * 4 * self._dim // _PIECE_BYTES
+
+        for _, batches in groupby(self._changed.batches(place), number):
+            yield batches
 
     def _lost(self, bad: pa.Table, keep_known: bool) -> pa.Table:
         """The bad rows that are rejected: those of new items, and of items that have nothing but this vector."""
@@ -134,15 +144,11 @@ class VectorCommitter:
         reader = pa.RecordBatchReader.from_batches(schema, map(rows, new.to_batches(_ROWS)))
         self._store.append("contents", reader, contents.version)
 
-    def _reader(self, place: int, fragment: lance.LanceFragment) -> pa.RecordBatchReader:
+    def _reader(self, changed: Iterator[pa.RecordBatch], fragment: lance.LanceFragment) -> pa.RecordBatchReader:
         """`_rowid` and the new values of the changed rows of a fragment."""
         # Lance locks the object whose columns it updates, so the stored rows are read through another one.
         stored = self._store.dataset("contents").get_fragment(fragment.fragment_id)
         assert stored is not None
-        changed = self._changed.batches(place // self._per_file)
-        if self._per_file > 1:
-            inside = (batch.filter(pa.array(self._places(batch["address"]) == place)) for batch in changed)
-            changed = (batch for batch in inside if batch.num_rows)
         batches = (self._values(stored, pa.Table.from_batches([batch])) for batch in changed)
         first = next(batches)
         return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
@@ -195,7 +201,7 @@ class VectorCommitter:
     def _places(self, addresses: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """The place of each row's fragment in the list of fragments; an address begins with the fragment's id."""
         fragments = addresses.to_numpy() >> np.uint64(32)
-        return np.searchsorted(np.array(self._fragments, np.uint64), fragments)
+        return np.searchsorted(np.array(self._fragments, np.uint64), fragments).astype(np.uint16)
 
 
 def _stored(fragment: lance.LanceFragment, addresses: pa.ChunkedArray, columns: list[str]) -> pa.Table:

@@ -18,6 +18,9 @@ from fuseid.pipelines.store.tables import vector_sizes
 VECTOR_ROWS = 50_000
 PQ_ROWS = 1_000_000
 FTS_ROWS = 5_000
+# Lance's own default. For a million rows, 122 partitions instead of a thousand are found in half the time, and searches
+# are as fast and find as much: a partition holds 8 or 16 bytes for each row.
+_PQ_PARTITION_ROWS = 8192
 # The vectors that look-ups search once there are IDs. Others are searched before the first fit only, and are
 # scanned: to index a million of them takes ten times as long as to take them in.
 _SEARCHED = ("clip_image", "clip_text", "fused")
@@ -171,6 +174,7 @@ def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int,
         if rows < pq_rows:
             dataset.create_index(column, "IVF_FLAT", metric="cosine", num_partitions=partitions)
         else:
+            partitions = max(1, min(partitions, round(rows / _PQ_PARTITION_ROWS)))
             # LanceDB's own default.
             parts = next((size // numbers for numbers in (16, 8) if size % numbers == 0), 1)
             dataset.create_index(column, "IVF_PQ", metric="cosine", num_partitions=partitions, num_sub_vectors=parts)

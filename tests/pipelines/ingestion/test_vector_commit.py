@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +11,8 @@ import pytest
 
 from fuseid.core.errors import TooManyRejected
 from fuseid.pipelines.ingest import ingest
-from fuseid.pipelines.ingestion import vector_intake
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.ingestion.steps import load_encoders
-from fuseid.pipelines.ingestion.vector_commit import VectorCommitter
 from fuseid.pipelines.remove import remove
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.indexes import maintain
@@ -294,12 +291,13 @@ def test_a_search_by_index_finds_the_new_vector_and_not_the_old_one(bare, column
     assert "v007" not in nearest(before["v007"][column], only_indexed=True)
 
 
-def test_fragments_that_share_a_file_on_disk_get_their_own_rows(bare, monkeypatch):
-    for part in range(3):
-        captioned(bare, [f"{part}-{number}" for number in range(5)])
-    assert len(bare.store().dataset("contents").get_fragments()) > 1
-    names = [f"{part}-{number}" for number in range(5) for part in (2, 0, 1)]
-    vectors = {name: [float(place), 1.0, 2.0] for place, name in enumerate(names)}
-    monkeypatch.setattr(vector_intake, "VectorCommitter", partial(VectorCommitter, most_files=1))
-    assert bring(bare, vectors).counts["updated"] == 15
-    assert {name: row["audio"] for name, row in bare.rows().items()} == vectors
+def test_a_fragment_of_many_new_vectors_is_written_in_pieces(bare, monkeypatch):
+    names = [f"item-{number}" for number in range(12)]
+    captioned(bare, names)
+    config = bare.settings(clip=None, run={"wave_vectors": 3})
+    monkeypatch.setattr("fuseid.pipelines.ingestion.vector_commit._PIECE_BYTES", 40)
+    before = bare.store().dataset("contents").version
+    run = bring(bare, {name: [1.0, 2.0, float(number)] for number, name in enumerate(names)}, config=config)
+    assert run.counts["updated"] == 12
+    assert [row["audio"] for row in bare.rows().values()] == [[1.0, 2.0, float(number)] for number in range(12)]
+    assert bare.store().dataset("contents").version - before >= 4

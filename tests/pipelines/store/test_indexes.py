@@ -8,7 +8,7 @@ import lancedb
 import numpy as np
 import pytest
 
-from fuseid.pipelines.assignment.assign import project
+from fuseid.pipelines.assignment.projection import project
 from fuseid.pipelines.ingestion.steps import load_encoders
 from fuseid.pipelines.promote import promote
 from fuseid.pipelines.store.indexes import indexed_columns, maintain, unindexed_rows
