@@ -40,8 +40,8 @@ def test_by_default_every_name_of_vectors_weighs_one(bare):
 @pytest.mark.parametrize(
     ("weights", "used"),
     [
-        ({"audio": 0.25, "likes": 1.0}, {"audio": 0.25, "likes": 1.0}),
-        ({"likes": 2.0}, {"likes": 2.0}),
+        pytest.param({"audio": 0.25, "likes": 1.0}, {"audio": 0.25, "likes": 1.0}, marks=pytest.mark.slow),
+        pytest.param({"likes": 2.0}, {"likes": 2.0}, marks=pytest.mark.slow),
         ({"likes": 1.0, "audio": 0.0, "clip_image": 1.0, "external": 3.0}, {"likes": 1.0}),
     ],
 )
@@ -56,5 +56,6 @@ def test_a_weight_for_vectors_that_the_database_lacks_is_refused_and_those_it_ha
     assert bare.store().setting("fusion") is None
 
 
+@pytest.mark.slow
 def test_weights_from_the_data_are_computed_for_every_name(bare):
     assert named(bare, weights="auto").keys() == {"audio", "likes"}

@@ -125,15 +125,19 @@ def test_a_run_with_too_many_bad_vectors_keeps_the_good_ones_of_new_and_known_it
     assert bare.rows("rejected").keys() == {"x", "y"}
 
 
+KINDS = {
+    pa.list_(pa.float16()): True, pa.list_(pa.float32()): False, pa.large_list(pa.float32()): False,
+    pa.large_list(pa.float64()): False, pa.list_(pa.float16(), 3): False, pa.list_(pa.float32(), 3): False,
+    pa.list_(pa.float64(), 3): True, pa.list_(pa.int8()): False, pa.list_(pa.int64(), 3): True,
+    pa.list_(pa.uint32()): False,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "kind",
-    [
-        pa.list_(pa.float16()), pa.list_(pa.float32()), pa.large_list(pa.float32()), pa.large_list(pa.float64()),
-        pa.list_(pa.float16(), 3), pa.list_(pa.float32(), 3), pa.list_(pa.float64(), 3), pa.list_(pa.int8()),
-        pa.list_(pa.int64(), 3), pa.list_(pa.uint32()),
-    ],
+    [kind if everyday else pytest.param(kind, marks=pytest.mark.slow) for kind, everyday in KINDS.items()],
     ids=str,
-)  # fmt: skip
+)
 def test_numbers_of_any_type_are_stored_as_32_bit_floats(bare, kind):
     number = (
         np.float16 if "halffloat" in str(kind) else (float if "float" in str(kind) or "double" in str(kind) else int)
@@ -226,6 +230,7 @@ def test_an_item_that_was_removed_has_its_id_again_when_vectors_bring_it_back(fi
     assert fitted.ids() == before
 
 
+@pytest.mark.slow
 def test_new_items_have_ids_in_an_order_of_their_own_whatever_the_order_of_the_file(fitted, cluster):
     new = {f"{name}{copy}": row for copy in "abc" for name, row in cluster(20, prefix="n").items()}
     shutil.copytree(fitted.uri(), fitted.uri("other"))
@@ -256,7 +261,7 @@ def test_vectors_of_known_items_are_fused_although_a_killed_fit_has_made_no_colu
         assert (after[name]["fused"], after[name]["sid"]) == (wanted[name]["fused"], wanted[name]["sid"])
 
 
-@pytest.mark.parametrize("column", ["fused", "audio"])
+@pytest.mark.parametrize("column", ["fused", pytest.param("audio", marks=pytest.mark.slow)])
 def test_a_search_by_index_finds_the_new_vector_and_not_the_old_one(bare, column):
     rng = np.random.default_rng(0)
     rows = {f"v{i:03d}": row.tolist() for i, row in enumerate(rng.normal(size=(400, 3)))}

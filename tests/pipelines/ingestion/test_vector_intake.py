@@ -106,7 +106,7 @@ def test_a_run_without_changes_makes_no_version_of_the_table(mixed):
     assert [again.counts[name] for name in counts] == [7, 1, 0, 0]
 
 
-@pytest.mark.parametrize("size", [1, 7, 100])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 7, 100])
 def test_the_size_of_waves_does_not_show_in_the_database(bare, size):
     first, second = vectors([f"v{i:02d}" for i in range(20)], 4), vectors([f"v{i:02d}" for i in range(10, 40)], 4, 1)
     first["v05"], second["v15"], second["v35"] = [0.0] * 4, [0.0] * 4, [0.0] * 4

@@ -51,10 +51,8 @@ PATTERNS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("pattern", "found"),
-    [each if each[0] == "one.parquet" else pytest.param(*each, marks=pytest.mark.slow) for each in PATTERNS.items()],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("pattern", "found"), PATTERNS.items())
 def test_files_folders_and_patterns_on_s3_are_read(bare, on_s3, run, pattern, found):
     folder, put = on_s3
     for number, names in enumerate((["a", "b", "c"], ["d", "e", "f", "g", "h"], [])):
