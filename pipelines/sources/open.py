@@ -23,6 +23,8 @@ from fuseid.pipelines.sources.webdataset import WebDataset
 
 _WHAT = "a manifest is .parquet, .jsonl or .csv; else name a folder of media, or tar shards: .tar, a folder, a pattern"
 _MOST_SHARDS = 1_000_000
+# How the names begin of what is no data, as Spark writes it into a folder.
+_NO_DATA = ("_", ".")
 
 
 def open_source(path: str | Path, config: SourceConfig | None = None) -> Source:
@@ -89,13 +91,13 @@ def files_of(text: str, suffixes: tuple[str, ...], config: SourceConfig, what: s
 
 def _named(text: str, suffixes: tuple[str, ...]) -> list[str]:
     if os.path.isdir(text):
-        hidden = ("_", ".")  # as Spark marks what is no data
-        names = [name for name in _names(text) if name.endswith(suffixes) and not name.startswith(hidden)]
+        names = [name for name in _names(text) if name.endswith(suffixes) and not name.startswith(_NO_DATA)]
         return sorted(os.path.join(text, name) for name in names)
     if os.path.exists(text) or not re.search(r"[{*?\[]", text):
         return [text] if os.path.isfile(text) else []
-    spelled = list(braces(text))
-    return [path for each in spelled for path in (sorted(_matching(each)) if glob.has_magic(each) else [each])]
+    found = [path for each in braces(text) for path in (sorted(_matching(each)) if glob.has_magic(each) else [each])]
+    meant = os.path.basename(text).startswith(_NO_DATA)
+    return [path for path in found if meant or not os.path.basename(path).startswith(_NO_DATA)]
 
 
 def _local_shards(pattern: str, config: SourceConfig) -> Source:
@@ -208,6 +210,8 @@ def _listed_files(pattern: RemoteUri, files: list[str], config: SourceConfig) ->
             names = remote.names(folder)
     except ItemError as error:
         raise BadInput(f"cannot list {folder}: {error}") from None
+    if not last.startswith(_NO_DATA):
+        names = [name for name in names if not name.startswith(_NO_DATA)]
     return [parse_remote(f"{folder}{name}") for name in names if any(fnmatchcase(name, each) for each in wanted)]
 
 
