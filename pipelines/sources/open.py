@@ -136,7 +136,7 @@ def _names(folder: str | Path) -> list[str]:
 
 
 def _open_remote(text: str, config: SourceConfig) -> Source:
-    uris = [_remote(text, spelled, config) for spelled in braces(text)]
+    uris = [allowed_uri(text, spelled, config) for spelled in braces(text)]
     last = uris[0].path.rpartition("/")[2]
     if len(uris) == 1 and last.endswith(SUFFIXES):
         check_success([uris[0].folder], config)
@@ -148,7 +148,7 @@ def _open_remote(text: str, config: SourceConfig) -> Source:
 
 
 def _remote_uris(text: str, names: list[str], config: SourceConfig) -> list[RemoteUri]:
-    uris = [_remote(text, spelled, config) for spelled in braces(text)]
+    uris = [allowed_uri(text, spelled, config) for spelled in braces(text)]
     return _listed(text, uris, names, config)
 
 
@@ -170,7 +170,8 @@ def _common_folder(uris: list[RemoteUri]) -> RemoteUri:
     return RemoteUri(first.scheme, first.authority, f"{os.path.commonpath(paths).rstrip('/')}/")
 
 
-def _remote(text: str, spelled: str, config: SourceConfig) -> RemoteUri:
+def allowed_uri(text: str, spelled: str, config: SourceConfig) -> RemoteUri:
+    """The uri `spelled`, a part of what the user wrote. Raises BadInput if `source.schemes` does not allow it."""
     try:
         uri = parse_remote(spelled)
     except ValueError as error:

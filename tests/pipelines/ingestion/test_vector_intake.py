@@ -213,7 +213,9 @@ def test_an_item_with_vectors_whose_medium_breaks_stays_where_it_is_night_after_
         run = ingest_media(mixed, rows)
         assert run.counts["missing_kept"] == 2
         (note,) = (note for note in run.notes if "cannot be read now" in note)
-        assert note.startswith("2 known items cannot be read now, and their rows stay, most often as Unrecognised (2), ")
+        assert note.startswith(
+            "2 known items cannot be read now, and their rows stay, most often as Unrecognised (2), "
+        )
         assert "such as 'p0': " in note or "such as 'broken': " in note
         assert mixed.ingest_vectors(path, name="audio").counts["planned"] == 0
         assert (mixed.changes(before), mixed.rows("rejected")) == ({}, {})

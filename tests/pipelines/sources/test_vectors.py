@@ -308,3 +308,8 @@ def test_a_dataset_that_cannot_be_read_ends_with_one_line(bare):
     data.write_bytes(whole)
     dataset.delete("true")
     assert "lists no items" in refusal(lambda: Vectors(f"lance:{path}#embedding"))
+
+
+def test_a_lance_dataset_elsewhere_needs_its_scheme_to_be_allowed():
+    assert "add s3 to source.schemes" in refusal(lambda: Vectors("lance:s3://bucket/songs.lance#embedding"))
+    assert "cannot read from" in refusal(lambda: Vectors("lance:ftp://bucket/songs.lance"))
