@@ -20,8 +20,11 @@ MOST_MODALITIES = 6
 VECTOR_NAME = r"^[a-z][a-z0-9_]{0,30}$"
 # Filters name columns without quotes, and do not read these words as columns (`null IS NULL` is true for every row).
 _SQL_WORDS = frozenset(
-    ("all", "any", "case", "exists", "false", "interval", "not", "null", "select", "some", "trim", "true", "with")
-)
+    (
+        "all", "any", "case", "current_date", "current_time", "current_timestamp", "exists", "false", "interval", "not",
+        "null", "select", "some", "top", "trim", "true", "with",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

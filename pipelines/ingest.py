@@ -83,10 +83,10 @@ def ingest(
                 raise
             finally:
                 run.counts |= intake.plan.counts
-                run.counts["missing_kept"] += waves.kept
+                run.counts["missing_kept"] += waves.kept.count
                 run.counts["unchanged"] += waves.unchanged
                 run.seconds["total"] = time.perf_counter() - started
-            intake.end(run)
+            intake.end(run, waves.kept)
             if prune:
                 run.counts["pruned"] = unlisted.remove() if unlisted else 0
             if store.has_contents():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_polic
 from fuseid.pipelines.backup import FORMAT, MANIFEST, TABLES, copied, make_durable, new_target
 from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store, filesystem
 from fuseid.pipelines.store.tables import SCHEMAS
 
@@ -139,8 +141,10 @@ def _by(ledger: Ledger, key: str, keys: pa.Array, *columns: str) -> dict[str, st
 def _add_ids(store: Store, export: _Export) -> int:
     """Adds the IDs that the ledger lacks, in one commit. Returns their number."""
     if store.lacks_artifact(export.tokenizer_id):
+        adopt = command("adopt", store.uri, f" --ids {shlex.quote(str(export.folder))}")
         raise BadInput(
-            f"{export.folder} holds IDs of {export.tokenizer_id}, which was fitted after the backup and is not in it"
+            f"{export.folder} holds IDs of {export.tokenizer_id}, which is newer than the backup and not in it; "
+            f"restore without this export, then {adopt} keeps these IDs"
         )
     count = sum(len(rows) for rows in export.unknown(store))
     if not count:

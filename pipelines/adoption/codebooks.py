@@ -61,7 +61,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError("it is a single array")
             return {name: found[name] for name in found.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        what = str(error).splitlines()[0]
+        # numpy proposes to load what is no array by running the code in it.
+        what = "it is no file of plain arrays" if "pickle" in str(error) else str(error).splitlines()[0]
         raise BadInput(f"cannot read codebooks from {path}: {what}; an .npz holds {_FORMS}") from None
 
 

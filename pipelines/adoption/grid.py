@@ -43,8 +43,8 @@ def _loaded(path: Path) -> np.ndarray:
 
     try:
         tensor = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch has no class of errors for files that it did not write
-        raise BadInput(f"cannot read {path} as a tensor: {str(error).splitlines()[0][:200]}") from None
+    except Exception:  # torch has no class of errors for files that it did not write, and proposes what does not help
+        raise BadInput(f"{path} is no tensor as torch.save writes it: damaged, or of another kind") from None
     is_ids = isinstance(tensor, torch.Tensor) and tensor.ndim == 2 and len(tensor) > 1
     if not is_ids or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         found = f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor).__name__

@@ -18,6 +18,7 @@ from fuseid.core.fingerprints import text_hash
 from fuseid.core.modalities import ENCODED, MOST_MODALITIES, modalities
 from fuseid.core.schemas import DONE, REJECTED, contents_schema
 from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.fingerprints import StageFingerprints
 from fuseid.pipelines.store.rows import rows_by_id, table_by_id
 from fuseid.pipelines.store.store import Store
@@ -34,7 +35,7 @@ class Committed:
     written: int
     unchanged: int
     rejected: Counter[str]
-    kept: Counter[str]
+    kept: Failures
 
 
 class WaveCommitter:
@@ -79,8 +80,8 @@ class WaveCommitter:
             self._store.upsert("contents", self._contents_rows(good))
 
         self._rejections.commit(good["content_id"], write, bad)
-        rejected = Counter(bad["error_class"].to_pylist())
-        return Committed(good.num_rows, unchanged, rejected, Counter(all_bad["error_class"].to_pylist()) - rejected)
+        kept = self._rejections.kept(all_bad, bad)
+        return Committed(good.num_rows, unchanged, Counter(bad["error_class"].to_pylist()), kept)
 
     def _keep_known_items(self, bad: pa.Table, any_class: bool) -> pa.Table:
         """The failed rows without those of known items, whose rows in the store are kept: a failed fetch, which may be
@@ -237,6 +238,18 @@ class Rejections:
                 "run %s: rejected %r at %s, attempt %d: %s: %s",
                 self._run_id, row["content_id"], row["stage"], row["attempts"], row["error_class"], row["message"],
             )  # fmt: skip
+
+    def kept(self, bad: pa.Table, rejected: pa.Table) -> Failures:
+        """The failures among `bad` that are not rejected; each is logged, since no table holds it."""
+        kept = Failures()
+        stays = pc.invert(pc.is_in(bad["content_id"], value_set=rejected["content_id"].combine_chunks()))
+        for row in bad.filter(stays).select(_OF_REJECTED).to_pylist():
+            kept.add(row["error_class"], row["content_id"], row["error_message"])
+            log.info(
+                "run %s: kept %r, which failed at %s: %s: %s",
+                self._run_id, row["content_id"], row["error_stage"], row["error_class"], row["error_message"],
+            )  # fmt: skip
+        return kept
 
     def forget(self, ids: pa.ChunkedArray) -> None:
         """ids: of items that are in `contents` now."""

@@ -12,6 +12,7 @@ from fuseid.core.errors import FingerprintMismatch
 from fuseid.encoders.fusion import Fusion
 from fuseid.encoders.model_identity import is_fake, pinned
 from fuseid.pipelines.ingestion.commit import WaveCommitter
+from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
 from fuseid.pipelines.ingestion.plan import Plan
 from fuseid.pipelines.ingestion.removal import Withdrawal
@@ -27,6 +28,7 @@ class MediaIntake:
     """See `Intake`."""
 
     stages: tuple[str, ...] = ("decode", "encode")
+    removes = True
     ahead: int = 1
 
     def __init__(self, source: Source, config: Config, scratch: Path) -> None:
@@ -63,12 +65,12 @@ class MediaIntake:
     def finish(self, run: Run) -> None:
         """Every wave is complete."""
 
-    def end(self, run: Run) -> None:
+    def end(self, run: Run, kept: Failures) -> None:
         _remember_clip(self._store, self.config)
         if run.counts["missing_kept"]:
-            run.notes.append(
-                f"the media of {run.counts['missing_kept']} known items cannot be read now; their rows stay"
-            )
+            # Of a file that cannot be reached now, planning makes no failure.
+            most = f", most often as {kept.commonest()}" if kept.count else ""
+            run.notes.append(f"{run.counts['missing_kept']} known items cannot be read now, and their rows stay{most}")
         if is_fake(self.config.clip.model if self.config.clip else None) or is_fake(self.config.vlm.model):
             run.notes.append("FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another --db")
         run.notes += self.plan.notes

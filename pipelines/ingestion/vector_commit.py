@@ -77,8 +77,8 @@ class VectorCommitter:
             self._describes |= changed["facts"].null_count < changed.num_rows
         rejected = self._lost(bad, keep_known)
         self._rejections.commit(new["content_id"], partial(self._append, new), rejected)
-        classes = Counter(rejected["error_class"].to_pylist())
-        return Committed(new.num_rows, 0, classes, Counter(bad["error_class"].to_pylist()) - classes)
+        kept = self._rejections.kept(bad, rejected)
+        return Committed(new.num_rows, 0, Counter(rejected["error_class"].to_pylist()), kept)
 
     def finish(self) -> int:
         """Writes the vectors of known items. Returns their number."""

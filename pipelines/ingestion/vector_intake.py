@@ -11,6 +11,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import BadInput
 from fuseid.core.modalities import MOST_MODALITIES
 from fuseid.encoders.fusion import Fusion
+from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.ingestion.stored_vectors import StoredVectors
 from fuseid.pipelines.ingestion.vector_commit import VectorCommitter
@@ -25,6 +26,7 @@ class VectorIntake:
     """See `Intake`."""
 
     stages: tuple[str, ...] = ("read",)
+    removes = False
     # As much as a wave: reading and committing take about as long.
     ahead: int = 8
 
@@ -48,7 +50,8 @@ class VectorIntake:
             )
         self._store, self._fusion = store, fusion
         stored = StoredVectors(store, modality, self.keys.count, self._scratch)
-        self.plan = VectorPlan(store, self.source, stored, self.wave_rows)
+        most_chars = self.config.decode.max_caption_chars
+        self.plan = VectorPlan(store, self.source, stored, self.wave_rows, most_chars)
         self.committer = VectorCommitter(store, run.run_id, modality, self.source.dim, fusion, self._scratch)
 
     def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
@@ -62,7 +65,7 @@ class VectorIntake:
             run.counts["updated"] = self.committer.finish()
         run.counts["committed"] += run.counts["updated"]
 
-    def end(self, run: Run) -> None:
+    def end(self, run: Run, kept: Failures) -> None:
         name = self.source.modality.name
         if count := self.committer.refused_count:
             examples = ", ".join(map(repr, self.committer.refused))

@@ -21,12 +21,13 @@ from fuseid.pipelines.store.store import Store
 
 @dataclass
 class VectorPlan:
-    """Iterate `work()` once; the counts are complete when it ends."""
+    """Iterate `work()` once; the counts are complete when it ends. most_chars: of a caption."""
 
     store: Store
     source: Vectors
     stored: StoredVectors
     wave_rows: int
+    most_chars: int
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     rejected_before: Failures = field(default_factory=Failures)
 
@@ -39,7 +40,7 @@ class VectorPlan:
         """Batches of `vectors_schema`, none larger than a wave, with the rows that are new, changed or bad, and the
         addresses of stored rows. go_on: see `Plan`."""
         modality, dim = self.source.modality, self.source.dim
-        for batch in runner.read(read_vectors, self.source.parts, modality.name, dim):
+        for batch in runner.read(read_vectors, self.source.parts, modality.name, dim, self.most_chars):
             self.counts["listed"] += batch.num_rows
             known, address, vectors, facts = self.stored.find(batch["content_id"])
             good = batch["error_class"].is_null().to_numpy(zero_copy_only=False)
@@ -48,29 +49,33 @@ class VectorPlan:
             stated = numbers_of(batch["facts"])
             same &= (stated == facts) | (stated == 0) | (facts == 0)
             self.counts["unchanged"] += int(same.sum())
-            todo = ~same & ~self._rejected_before(batch, good | known)
+            before, attempts = self._rejected_before(batch, good | known)
+            todo = ~same & ~before
             self.counts["planned"] += int(todo.sum())
-            rest = _with_addresses(batch, known, address)
+            rest = _with(batch, "address", pa.array(address, mask=~known))
+            rest = _with(rest, "attempts", attempts)
             rest = rest if todo.all() else rest.filter(pa.array(todo))
             for start in range(0, rest.num_rows, self.wave_rows):
                 if not go_on():
                     return
                 yield rest.slice(start, self.wave_rows)
 
-    def _rejected_before(self, batch: pa.RecordBatch, passed: np.ndarray) -> np.ndarray:
-        """bool [N]: bad rows that an earlier run has rejected for the same reason. passed: rows that are not judged."""
-        out = np.zeros(batch.num_rows, bool)
+    def _rejected_before(self, batch: pa.RecordBatch, passed: np.ndarray) -> tuple[np.ndarray, pa.Array]:
+        """-> (bool [N]: bad rows that an earlier run has rejected for the same reason; int32 [N]: how often the others
+        were tried). passed: rows that are not judged."""
+        out, attempts = np.zeros(batch.num_rows, bool), np.zeros(batch.num_rows, np.int32)
         bad = {batch["content_id"][row].as_py(): row for row in np.flatnonzero(~passed).tolist()}
-        columns = ["content_id", "fingerprint", "error_class", "message"]
+        columns = ["content_id", "fingerprint", "error_class", "message", "attempts"]
         for before in rows_by_id(self.store.dataset("rejected"), list(bad), columns):
             row = bad[before["content_id"]]
+            attempts[row] = before["attempts"]
             if before["fingerprint"] == batch["item_fp"][row].as_py() and before["error_class"] != FetchFailed.__name__:
                 self.counts["rejected_before"] += 1
                 self.rejected_before.add(before["error_class"], before["content_id"], before["message"])
                 out[row] = True
-        return out
+        return out, pa.array(attempts)
 
 
-def _with_addresses(batch: pa.RecordBatch, known: np.ndarray, address: np.ndarray) -> pa.RecordBatch:
-    column = batch.schema.get_field_index("address")
-    return batch.set_column(column, batch.schema.field(column), pa.array(address, mask=~known))
+def _with(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
+    column = batch.schema.get_field_index(name)
+    return batch.set_column(column, batch.schema.field(column), values)

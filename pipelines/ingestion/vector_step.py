@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.errors import BadVector, ItemError
+from fuseid.core.errors import BadVector, ItemError, Unrecognised
 from fuseid.core.fingerprints import fingerprint
+from fuseid.core.records import KINDS
 from fuseid.core.schemas import vectors_schema
+from fuseid.encoders.captions import normalise_caption
 from fuseid.pipelines.sources.item import MANIFEST_COLUMNS
 from fuseid.pipelines.sources.manifest import Manifest, rows_of
 from fuseid.pipelines.sources.vector_parts import VectorPart
@@ -24,8 +27,8 @@ from fuseid.pipelines.store.vector_columns import vector_fingerprints
 _FACTS = MANIFEST_COLUMNS[1:]
 
 
-def read_vectors(part: VectorPart, name: str, dim: int) -> Iterator[pa.RecordBatch]:
-    """Batches of `vectors_schema(dim)`, without addresses. name: of the modality.
+def read_vectors(part: VectorPart, name: str, dim: int, most_chars: int) -> Iterator[pa.RecordBatch]:
+    """Batches of `vectors_schema(dim)`, without addresses. name: of the modality. most_chars: of a caption.
 
     Raises BadInput for a part that cannot be read, and for an id that is missing or of the wrong type.
     """
@@ -34,7 +37,7 @@ def read_vectors(part: VectorPart, name: str, dim: int) -> Iterator[pa.RecordBat
     for batch in part.batches():
         ids = id_texts(batch["content_id"], part.shown, row)
         vectors, problems = _checked(batch["vector"], name, dim)
-        columns = _facts(batch, part.shown, row, problems) | {"content_id": ids, "vector": vectors}
+        columns = _facts(batch, part.shown, row, most_chars, problems) | {"content_id": ids, "vector": vectors}
         good = vectors.is_valid().to_numpy(zero_copy_only=False)
         usable = vectors if good.all() else vectors.filter(pa.array(good))
         hashes = vector_fingerprints(usable.flatten().to_numpy().reshape(-1, dim))
@@ -78,7 +81,9 @@ def _checked(vectors: pa.Array, name: str, dim: int) -> tuple[pa.FixedSizeListAr
     return pa.FixedSizeListArray.from_arrays(pa.array(out.reshape(-1)), dim, mask=pa.array(mask)), problems
 
 
-def _facts(batch: pa.RecordBatch, shown: str, first: int, problems: dict[int, ItemError]) -> dict[str, pa.Array]:
+def _facts(
+    batch: pa.RecordBatch, shown: str, first: int, most_chars: int, problems: dict[int, ItemError]
+) -> dict[str, pa.Array]:
     """The columns of a manifest, as a manifest's rows are read, and their hash; adds what is wrong with a row."""
     there = [name for name in _FACTS if name in batch.schema.names]
     if not there:
@@ -87,8 +92,14 @@ def _facts(batch: pa.RecordBatch, shown: str, first: int, problems: dict[int, It
     facts: dict[str, list[str | None]] = {name: [] for name in (*_FACTS, "facts")}
     for position, row in enumerate(rows_of(batch.select(["content_id", *there]))):
         item = manifest.item(f"row {first + position + 1}", row)
-        if item.problem is not None:
-            problems.setdefault(position, item.problem)
+        try:
+            if item.problem is not None:
+                raise item.problem
+            if item.kind not in (None, *KINDS):
+                raise Unrecognised(f"kind {item.kind!r} is not one of {', '.join(KINDS)}")
+            item = replace(item, caption=normalise_caption(item.caption, most_chars))
+        except ItemError as problem:
+            problems.setdefault(position, problem)
         values = [getattr(item, name) for name in _FACTS]
         for name, value in zip(_FACTS, values, strict=True):
             facts[name].append(value)

@@ -48,6 +48,7 @@ class Intake(Protocol):
 
     config: as the run uses it. keys: all content_ids of the source; items: how many of them it does not withdraw.
     wave_rows: how many rows a commit has. stages: of its batches, each with a column `seconds_STAGE`.
+    removes: whether failures, unless a limit says otherwise, remove known items.
     """
 
     config: Config
@@ -55,6 +56,7 @@ class Intake(Protocol):
     items: int
     wave_rows: int
     stages: tuple[str, ...]
+    removes: bool
     ahead: int
 
     @property
@@ -76,7 +78,7 @@ class Intake(Protocol):
     def finish(self, run: Run) -> None:
         """Called after the last wave, also if too many items failed: writes what waits for the last wave."""
 
-    def end(self, run: Run) -> None:
+    def end(self, run: Run, kept: Failures) -> None:
         """Called when all is written; adds notes to the run."""
 
     def hint(self) -> str | None:
@@ -102,10 +104,9 @@ class Waves:
         self._rows = self._bytes = 0
         self._waves = 0
         self._last = time.perf_counter()
-        self.kept = self.unchanged = 0
+        self.kept, self.unchanged = Failures(), 0
         self._seen = 0
         self._failures = Failures()
-        self._unread = 0
         run.counts |= dict.fromkeys(("committed", "rejected"), 0)
         run.seconds |= dict.fromkeys((*intake.stages, "commit"), 0.0)
 
@@ -137,8 +138,7 @@ class Waves:
             done = self._committer.commit(pa.Table.from_batches(self._buffer), keep)
             self._buffer = []
         self.unchanged += done.unchanged
-        self.kept += done.kept.total()
-        self._unread += done.kept[FetchFailed.__name__]
+        self.kept += done.kept
         self._run.counts["committed"] += done.written
         self._run.counts["rejected"] += done.rejected.total()
         self._run.rejected.update(done.rejected)
@@ -146,6 +146,10 @@ class Waves:
         self._run.seconds["commit"] += time.perf_counter() - self._last
         self._last = time.perf_counter()
         self._committed(self._waves)
+
+    @property
+    def _unread(self) -> int:
+        return self.kept.classes[FetchFailed.__name__]
 
     @property
     def finished(self) -> int:
@@ -159,7 +163,7 @@ class Waves:
         if failures.count and self._all_failed:
             raise TooManyRejected(
                 f"all {failures.count} items were rejected, most often as {failures.commonest()}{self._hint()}. "
-                f"{self._remedy(failures.count - self.kept)}; --max-rejected 100% allows it"
+                f"{self._remedy(failures.count - self.kept.count)}; --max-rejected 100% allows it"
             )
 
     def _hint(self) -> str:
@@ -169,15 +173,15 @@ class Waves:
     def _remedy(self, listed: int) -> str:
         """What to do about items that failed. listed: how many of them are in the table `rejected`."""
         uri, text = self._plan.store.uri, ""
-        if self.kept:
-            text = f"{self.kept} known items keep their rows"
-            # A failed fetch removes no known item, whatever the limit.
-            if costs := self.kept - self._unread:
+        if self.kept.count:
+            text = f"{self.kept.count} known items keep their rows"
+            # A failed fetch removes no known item, whatever the limit, and a bad vector none that has anything else.
+            if self._intake.removes and (costs := self.kept.count - self._unread):
                 text += f" (--max-rejected 100% would move {costs} of them to the rejected items)"
             text += ". "
         if not listed:
             return f"{text}Correct the cause and run again"
-        text += f"{command('rejected', uri)} lists {f'{listed} others' if self.kept else 'them'}"
+        text += f"{command('rejected', uri)} lists {f'{listed} others' if self.kept.count else 'them'}"
         return f"{text}: correct the cause, then {command('retry', uri)} and run again"
 
     @property
@@ -198,5 +202,5 @@ class Waves:
         raise TooManyRejected(
             f"{failed} of {self._seen} items failed, more than run.max_rejected allows ({limit}), most often as "
             f"{self._failures.commonest()}{self._hint()}. What is good was kept. "
-            f"{self._remedy(self._failures.count - self.kept)}"
+            f"{self._remedy(self._failures.count - self.kept.count)}"
         )

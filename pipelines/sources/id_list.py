@@ -109,6 +109,11 @@ class _Rows(Manifest):
 def _check_column(path: object, names: list[str]) -> None:
     if "content_id" not in names:
         raise BadInput(f"{path} has no column content_id; it has {', '.join(names) or 'none'}")
+    if "deleted" in names:
+        raise BadInput(
+            f"{path} has a column deleted, so it is a manifest and not a list of items to remove: `fuseid ingest` "
+            "removes those that it marks"
+        )
 
 
 def given_ids(ids: Iterable[str]) -> Iterator[str]:

@@ -23,6 +23,8 @@ from fuseid.pipelines.sources.webdataset import WebDataset
 
 _WHAT = "a manifest is .parquet, .jsonl or .csv; else name a folder of media, or tar shards: .tar, a folder, a pattern"
 _MOST_SHARDS = 1_000_000
+# How the names begin of what is no data, as Spark writes it into a folder.
+_NO_DATA = ("_", ".")
 
 
 def open_source(path: str | Path, config: SourceConfig | None = None) -> Source:
@@ -89,13 +91,13 @@ def files_of(text: str, suffixes: tuple[str, ...], config: SourceConfig, what: s
 
 def _named(text: str, suffixes: tuple[str, ...]) -> list[str]:
     if os.path.isdir(text):
-        hidden = ("_", ".")  # as Spark marks what is no data
-        names = [name for name in _names(text) if name.endswith(suffixes) and not name.startswith(hidden)]
+        names = [name for name in _names(text) if name.endswith(suffixes) and not name.startswith(_NO_DATA)]
         return sorted(os.path.join(text, name) for name in names)
     if os.path.exists(text) or not re.search(r"[{*?\[]", text):
         return [text] if os.path.isfile(text) else []
-    spelled = list(braces(text))
-    return [path for each in spelled for path in (sorted(_matching(each)) if glob.has_magic(each) else [each])]
+    found = [path for each in braces(text) for path in (sorted(_matching(each)) if glob.has_magic(each) else [each])]
+    meant = os.path.basename(text).startswith(_NO_DATA)
+    return [path for path in found if meant or not os.path.basename(path).startswith(_NO_DATA)]
 
 
 def _local_shards(pattern: str, config: SourceConfig) -> Source:
@@ -134,7 +136,7 @@ def _names(folder: str | Path) -> list[str]:
 
 
 def _open_remote(text: str, config: SourceConfig) -> Source:
-    uris = [_remote(text, spelled, config) for spelled in braces(text)]
+    uris = [allowed_uri(text, spelled, config) for spelled in braces(text)]
     last = uris[0].path.rpartition("/")[2]
     if len(uris) == 1 and last.endswith(SUFFIXES):
         check_success([uris[0].folder], config)
@@ -146,7 +148,7 @@ def _open_remote(text: str, config: SourceConfig) -> Source:
 
 
 def _remote_uris(text: str, names: list[str], config: SourceConfig) -> list[RemoteUri]:
-    uris = [_remote(text, spelled, config) for spelled in braces(text)]
+    uris = [allowed_uri(text, spelled, config) for spelled in braces(text)]
     return _listed(text, uris, names, config)
 
 
@@ -168,7 +170,8 @@ def _common_folder(uris: list[RemoteUri]) -> RemoteUri:
     return RemoteUri(first.scheme, first.authority, f"{os.path.commonpath(paths).rstrip('/')}/")
 
 
-def _remote(text: str, spelled: str, config: SourceConfig) -> RemoteUri:
+def allowed_uri(text: str, spelled: str, config: SourceConfig) -> RemoteUri:
+    """The uri `spelled`, a part of what the user wrote. Raises BadInput if `source.schemes` does not allow it."""
     try:
         uri = parse_remote(spelled)
     except ValueError as error:
@@ -208,6 +211,8 @@ def _listed_files(pattern: RemoteUri, files: list[str], config: SourceConfig) ->
             names = remote.names(folder)
     except ItemError as error:
         raise BadInput(f"cannot list {folder}: {error}") from None
+    if not last.startswith(_NO_DATA):
+        names = [name for name in names if not name.startswith(_NO_DATA)]
     return [parse_remote(f"{folder}{name}") for name in names if any(fnmatchcase(name, each) for each in wanted)]
 
 

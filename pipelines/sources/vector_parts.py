@@ -19,6 +19,7 @@ from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput, ItemError
 from fuseid.pipelines.files.remote_uri import parse_remote
 from fuseid.pipelines.sources.item import MANIFEST_COLUMNS
+from fuseid.pipelines.store.messages import first_line
 
 _ROWS, _BYTES = 1 << 14, 16 << 20
 # How much of a column is read from a Parquet file at a time: a row group may be larger than memory.
@@ -228,4 +229,4 @@ def reading(shown: str) -> Iterator[None]:
     try:
         yield
     except (ItemError, OSError, EOFError, ValueError, pa.ArrowException) as error:
-        raise BadInput(f"cannot read vectors {shown}: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"cannot read vectors {shown}: {first_line(error)}") from None

@@ -16,7 +16,7 @@ from fuseid.core.errors import BadInput
 from fuseid.core.modalities import EXTERNAL, check_name, ready_made
 from fuseid.core.schemas import contents_schema
 from fuseid.pipelines.sources.item import MANIFEST_COLUMNS
-from fuseid.pipelines.sources.open import files_of
+from fuseid.pipelines.sources.open import allowed_uri, files_of
 from fuseid.pipelines.sources.vector_parts import (
     LancePart,
     NpyPart,
@@ -61,7 +61,10 @@ class Vectors:
         text, column = _column_of(str(path))
         if text.startswith(_LANCE):
             self.base: Path | str = text
-            self.parts = _lance_parts(_anywhere(text.removeprefix(_LANCE)), column)
+            uri = _anywhere(text.removeprefix(_LANCE))
+            if "://" in uri:
+                allowed_uri(text, uri, config)
+            self.parts = _lance_parts(uri, column)
         else:
             self.base, files = files_of(text, SUFFIXES, config, _WHAT)
             self.parts = [part for file in files for part in _parts(_anywhere(file), column, config)]

@@ -16,6 +16,7 @@ from fuseid.core.schemas import contents_schema
 COLUMNS = contents_schema({}).names
 # Words with a meaning in some dialect of SQL, as often as not good names for a column of vectors.
 WORDS = re.findall(r"\w+", """
+current_date current_time current_timestamp localtime localtimestamp top
 add all alter and any array as asc at audio between bool both by case cast char check code collate column content
 create cross current cube date day dec default delete desc distinct do drop each else end engagement escape except
 exists explain extract false fetch filter first float for foreign from full geometry glob global group grouping having

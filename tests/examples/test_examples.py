@@ -87,6 +87,7 @@ def test_an_encoder_of_the_users_is_found_by_the_workers_of_a_cluster(tmp_path: 
     assert found == [{"clip_fp": "colour-names-1"}]
 
 
+@pytest.mark.slow
 def test_a_source_of_the_users_is_ingested_and_followed(run: Callable[..., list[str]], tmp_path: Path) -> None:
     first, second, found = run("own_source.py", tmp_path / "new")
     assert first == "first:  6 listed, 0 unchanged, 6 committed"
@@ -103,6 +104,7 @@ def unregistered() -> Iterator[None]:
     del TOKENIZERS["product"], TOKENIZER_SECTIONS["product"]
 
 
+@pytest.mark.slow
 def test_a_tokenizer_of_the_users_becomes_champion_beside_one_of_another_kind(
     run: Callable[..., list[str]], unregistered: None, tmp_path: Path, pictures: Path
 ) -> None:

@@ -124,7 +124,7 @@ def test_an_export_that_does_not_fit_is_refused_and_nothing_is_restored(fitted, 
         "another database": r"the ID \S+, the backup gives (it|that ID to)|was fitted after the backup",
         "another format": "IDs are taken from exports in parquet",
         "altered": "was altered or cut short",
-        "a later tokenizer": "which was fitted after the backup",
+        "a later tokenizer": "which is newer than the backup",
     }[kind]
     db = "db"
     if kind == "another database":

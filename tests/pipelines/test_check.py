@@ -517,6 +517,7 @@ def test_without_a_recorded_size_of_the_ledger_an_older_ledger_is_refused(fitted
 # When a repair may run, and what it records
 
 
+@pytest.mark.slow
 def test_a_repair_is_refused_while_the_lease_is_held(fitted, db):
     stale_copies(fitted, db)
     with Lease(fitted.store()), pytest.raises(LeaseHeld):

@@ -97,6 +97,7 @@ def test_a_shard_whose_worker_dies_is_written_again(items, tmp_path, monkeypatch
     assert len(list(deadly.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_every_worker_is_reported_in_one_line(items, tmp_path, monkeypatch):
     monkeypatch.setattr(sequences, "_write", _deadly_write(tmp_path / "deadly", times=9))
     with pytest.raises(FuseidError, match="shard 3 was lost 5 times over") as refused:
@@ -119,6 +120,7 @@ def _deadly_write(folder: Path, times: int = 1) -> Any:
     return ray.remote(num_cpus=1, num_returns="streaming", max_retries=0)(deadly)
 
 
+@pytest.mark.slow
 def test_errors_of_a_shard_keep_their_type(items, tmp_path):
     with pytest.raises(BadInput, match="no format is named 'arrow'"):
         run(RayShardRunner(), Job("arrow", Options(), "prefix", SHARDS), items, tmp_path / "ray")

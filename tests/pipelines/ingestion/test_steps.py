@@ -93,6 +93,7 @@ def test_a_new_catalogue_is_encoded_and_described_in_one_pass(shop: Shop) -> Non
     assert shop.stored("caption")["one"] == ["the first"], "the user's own stays beside it"
 
 
+@pytest.mark.slow
 def test_descriptions_switched_on_later_cost_a_decode_but_no_vector(shop: Shop) -> None:
     assert shop.run() == ALL
     before = shop.stored("clip_image", "clip_text", "vlm")

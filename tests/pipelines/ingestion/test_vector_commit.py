@@ -13,6 +13,7 @@ from fuseid.core.errors import TooManyRejected
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.ingestion.steps import load_encoders
+from fuseid.pipelines.rejected import retry
 from fuseid.pipelines.remove import remove
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.indexes import maintain
@@ -156,7 +157,7 @@ def test_numbers_of_any_type_are_stored_as_32_bit_floats(bare, kind):
 # What a file says about items
 
 
-FIELDS = {"uri": ["x.mp3", None], "caption": ["a song", None], "kind": ["song", None],
+FIELDS = {"uri": ["x.mp3", None], "caption": ["a song", None], "kind": ["video", None],
           "attributes": ['{"year": 1999}', None]}  # fmt: skip
 
 
@@ -168,7 +169,7 @@ def described(workspace, names=("a", "b")):
 def test_a_file_describes_items_that_only_vectors_brought_and_updates_its_own_description(bare):
     bring(bare, {"a": GOOD, "b": GOOD}, **FIELDS)
     assert described(bare) == {
-        "a": ["x.mp3", "a song", "song", '{"year":1999}'], "b": [None, None, "text", "{}"],
+        "a": ["x.mp3", "a song", "video", '{"year":1999}'], "b": [None, None, "text", "{}"],
     }  # fmt: skip
     before = bare.rows()
     other = {**FIELDS, "caption": ["another song", "b now too"]}
@@ -177,7 +178,7 @@ def test_a_file_describes_items_that_only_vectors_brought_and_updates_its_own_de
     # A file that says nothing leaves the description; other vectors do not change it.
     before = bare.rows()
     assert bring(bare, {"a": GOOD, "b": GOOD}).counts["unchanged"] == 2
-    bring(bare, {"a": [1.0], "b": [2.0]}, name="likes", caption=["mine", "mine"], kind=["x", "x"])
+    bring(bare, {"a": [1.0], "b": [2.0]}, name="likes", caption=["mine", "mine"], kind=["image", "image"])
     assert bare.changes(before) == {name: {"likes", "likes_fp"} for name in "ab"}
     # Nor do they the next time, and the first ones still may.
     assert bring(bare, {"a": [1.0], "b": [2.0]}, name="likes", caption=["mine", "mine"]).counts["unchanged"] == 2
@@ -188,7 +189,7 @@ def test_a_file_describes_items_that_only_vectors_brought_and_updates_its_own_de
 def test_the_first_file_that_describes_an_item_counts_whichever_vectors_came_first(bare):
     bring(bare, {"a": [1.0], "b": [1.0]}, name="likes")
     bring(bare, {"a": GOOD, "b": GOOD}, **FIELDS)
-    assert described(bare)["a"] == ["x.mp3", "a song", "song", '{"year":1999}']
+    assert described(bare)["a"] == ["x.mp3", "a song", "video", '{"year":1999}']
 
 
 def test_files_of_one_folder_may_describe_some_items_and_others_not(bare):
@@ -301,3 +302,20 @@ def test_a_fragment_of_many_new_vectors_is_written_in_pieces(bare, monkeypatch):
     assert run.counts["updated"] == 12
     assert [row["audio"] for row in bare.rows().values()] == [[1.0, 2.0, float(number)] for number in range(12)]
     assert bare.store().dataset("contents").version - before >= 4
+
+
+def test_a_kind_or_caption_that_a_manifest_could_not_have_rejects_its_row(bare):
+    config = bare.settings(decode={"max_caption_chars": 10})
+    fields = {"kind": ["banana", None, None], "caption": ["fine", "x" * 11, "  fine  "]}
+    run = bring(bare, {"a": GOOD, "b": GOOD, "c": GOOD}, config=config, **fields)
+    assert {name: row["error_class"] for name, row in bare.rows("rejected").items()} == {
+        "a": "Unrecognised", "b": "TooLarge"
+    }  # fmt: skip
+    assert (run.counts["committed"], bare.rows()["c"]["caption"]) == (1, "fine")
+
+
+def test_attempts_of_a_bad_vector_are_counted(bare):
+    for _ in range(3):
+        bring(bare, {"good": GOOD, "bad": [0.0] * 3})
+        retry(bare.uri(), bare.settings())
+    assert bare.rows("rejected")["bad"]["attempts"] == 3

@@ -212,7 +212,11 @@ def test_an_item_with_vectors_whose_medium_breaks_stays_where_it_is_night_after_
     for _ in range(2):
         run = ingest_media(mixed, rows)
         assert run.counts["missing_kept"] == 2
-        assert any("the media of 2 known items cannot be read now; their rows stay" in note for note in run.notes)
+        (note,) = (note for note in run.notes if "cannot be read now" in note)
+        assert note.startswith(
+            "2 known items cannot be read now, and their rows stay, most often as Unrecognised (2), "
+        )
+        assert "such as 'p0': " in note or "such as 'broken': " in note
         assert mixed.ingest_vectors(path, name="audio").counts["planned"] == 0
         assert (mixed.changes(before), mixed.rows("rejected")) == ({}, {})
     # An item without vectors is rejected, as ever.
@@ -224,7 +228,7 @@ def test_an_item_with_vectors_whose_medium_breaks_stays_where_it_is_night_after_
 
 def test_a_manifest_takes_over_an_item_that_vectors_brought(mixed):
     mixed.ingest_vectors(
-        mixed.parquet(vectors(["t900", "p900"], 8), caption=["of the file"] * 2, kind=["song"] * 2), name="audio"
+        mixed.parquet(vectors(["t900", "p900"], 8), caption=["of the file"] * 2, kind=["video"] * 2), name="audio"
     )
     before = mixed.rows()
     assert [before[name]["caption"] for name in ("t900", "p900")] == ["of the file"] * 2
@@ -242,7 +246,7 @@ def test_a_manifest_takes_over_an_item_that_vectors_brought(mixed):
     assert all(after[name]["audio"] == before[name]["audio"] for name in ("t900", "p900"))
     # And keeps it: what the file of vectors says is ignored from now on.
     again = mixed.ingest_vectors(
-        mixed.parquet(vectors(["t900", "p900"], 8), caption=["another"] * 2, kind=["song"] * 2), name="audio"
+        mixed.parquet(vectors(["t900", "p900"], 8), caption=["another"] * 2, kind=["video"] * 2), name="audio"
     )
     assert (again.counts["unchanged"], mixed.changes(after)) == (2, {})
     assert ingest_media(mixed, rows).counts["unchanged"] == 2

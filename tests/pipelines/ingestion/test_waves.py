@@ -91,6 +91,7 @@ def test_items_rejected_before_do_not_count_as_failures_again(workspace):
 OUTSIDE = r"all 3 items were rejected, most often as NotAllowed \(2\), such as 'a': '/etc/hostname' leads outside"
 
 
+@pytest.mark.slow
 def test_a_run_in_which_every_item_was_rejected_ends_with_4(workspace):
     rows = [{"content_id": name, "uri": "/etc/hostname"} for name in "ab"] + [{"content_id": "c", "caption": " "}]
     for limit in (None, "99.9%", "50"):  # a limit in items does not apply to the whole

@@ -176,6 +176,7 @@ def test_an_unreachable_store_fails_within_the_time_limit(monkeypatch, fetch):
     assert isinstance(fetch("s3://bucket/a.png", source=SourceConfig(timeout_seconds=0.5)), FetchFailed)
 
 
+@pytest.mark.slow
 def test_an_unreachable_host_removes_no_item_and_new_items_are_retried(workspace, site, run, respond):
     site.put("a.png", (workspace.media / workspace.picture("a.png", 1)).read_bytes())
     rows = [{"content_id": "a", "uri": "a.png"}]

@@ -70,6 +70,7 @@ def test_parquet_may_hold_text_of_any_kind_or_integers(tmp_path, column):
         ("ids.txt", b"a\n\xff\n", "cannot read"),
         ("ids.csv", b"id,n\na,1\n", "has no column content_id; it has id, n"),
         ("ids.csv", b"", "has no column content_id; it has none"),
+        ("ids.csv", b"content_id,deleted\na,false\n", "has a column deleted, so it is a manifest"),
         ("ids.csv", b'content_id,n\na,1\n"",2\n', "row 2 (line 3): content_id is ''"),
         ("ids.csv", b'content_id,n\na,"1\n', "line 2: the quote that opens here is never closed"),
         ("ids.csv", b"content_id,n\na\n", "line 2 has fewer fields"),

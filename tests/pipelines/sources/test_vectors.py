@@ -177,9 +177,10 @@ def test_a_folder_is_read_as_spark_writes_it(bare):
     for name in ("_SUCCESS", "_metadata", "_common_metadata", ".part-00000.parquet.crc", ".hidden.parquet", "README"):
         (bare.media / name).write_bytes(b"no vectors")
     put(bare.media / "_temporary.parquet", ids_of("unfinished"))
-    assert sorted(each for ids in Vectors(bare.media).ids() for each in ids.to_pylist()) == [
-        "a0", "a1", "a2", "b0", "b1", "b2",
-    ]  # fmt: skip
+    for source in (bare.media, bare.media / "*.parquet"):
+        assert sorted(each for ids in Vectors(source).ids() for each in ids.to_pylist()) == [
+            "a0", "a1", "a2", "b0", "b1", "b2",
+        ]  # fmt: skip
     assert bare.ingest_vectors(bare.media).counts["committed"] == 6
 
 
@@ -307,3 +308,8 @@ def test_a_dataset_that_cannot_be_read_ends_with_one_line(bare):
     data.write_bytes(whole)
     dataset.delete("true")
     assert "lists no items" in refusal(lambda: Vectors(f"lance:{path}#embedding"))
+
+
+def test_a_lance_dataset_elsewhere_needs_its_scheme_to_be_allowed():
+    assert "add s3 to source.schemes" in refusal(lambda: Vectors("lance:s3://bucket/songs.lance#embedding"))
+    assert "cannot read from" in refusal(lambda: Vectors("lance:ftp://bucket/songs.lance"))
