@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.artifacts import encodes
+from fuseid.core.artifacts import encodes, without_codebooks
 from fuseid.core.config import Config
 from fuseid.core.faults import reached
 from fuseid.core.protocols import Tokenizer
-from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.assign import assign
 from fuseid.pipelines.assignment.drift import record_drift
 from fuseid.pipelines.jobs.progress import Progress
@@ -21,9 +21,11 @@ from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.rows import READ_AHEAD_BYTES
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
-from fuseid.tokenizers.adopted import without_codebooks
 from fuseid.tokenizers.collisions import Policy
 from fuseid.tokenizers.drift import CodeUse
+
+if TYPE_CHECKING:
+    from fuseid.encoders.fusion import Fusion
 
 _BATCH_ROWS = 4096
 
