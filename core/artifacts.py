@@ -101,6 +101,11 @@ def encodes(tokenizer: _HasMeta) -> bool:
     return tokenizer.meta.get("encodes", True)
 
 
+def without_codebooks(name: str) -> str:
+    """The beginning of a line about adopted IDs that came without codebooks."""
+    return f"the adopted IDs of {name} came without codebooks"
+
+
 @dataclass(frozen=True)
 class ArtifactInfo:
     """The id and meta of an artifact, without its tensors: reading it does not import torch."""

@@ -28,9 +28,14 @@ def trimmed_memory() -> Iterator[None]:
         yield
     finally:
         _set({_M_MMAP_THRESHOLD: _USUAL, _M_TRIM_THRESHOLD: _USUAL_TRIM})
-        pa.default_memory_pool().release_unused()
-        with suppress(AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+        trim()
+
+
+def trim() -> None:
+    """Returns what was freed so far; for long computations, which `trimmed_memory` would slow down."""
+    pa.default_memory_pool().release_unused()
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _set(options: dict[int, int]) -> None:

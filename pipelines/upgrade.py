@@ -63,9 +63,9 @@ def _finish_4(store: Store, run: Run, progress: Progress) -> None:
         reached("upgrade.columns")
         progress.begin("upgrade", run.counts["rows"])
 
-        def moved(fragment: lance.LanceFragment) -> pa.Table:
+        def moved(fragment: lance.LanceFragment) -> list[pa.RecordBatch]:
             progress.advance("upgrade", fragment.count_rows())
-            return _moved(fragment)
+            return _moved(fragment).to_batches()
 
         run.counts["changed"] += store.rewrite_columns(moved)
     reached("upgrade.rows")

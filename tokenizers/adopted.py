@@ -8,7 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fuseid.core.artifacts import ADOPTED, ADOPTED_VERSION, artifact_id, check_version, read_artifact, write_artifact
+from fuseid.core.artifacts import (
+    ADOPTED,
+    ADOPTED_VERSION,
+    artifact_id,
+    check_version,
+    read_artifact,
+    without_codebooks,
+    write_artifact,
+)
 from fuseid.core.errors import BadInput
 from fuseid.tokenizers.residual_codebooks import ResidualCodebooks
 
@@ -89,11 +97,6 @@ class Adopted:
                 f"{without_codebooks(self.id)}, so it cannot encode or decode; adopt the IDs again with --codebooks"
             )
         return self._codebooks
-
-
-def without_codebooks(name: str) -> str:
-    """The beginning of a line about adopted IDs that came without codebooks."""
-    return f"the adopted IDs of {name} came without codebooks"
 
 
 def _searched(books: Sequence[np.ndarray], beam: int) -> ResidualCodebooks:

@@ -21,7 +21,7 @@ from fuseid.pipelines.assignment.ledger import GrowingLedger, Ledger, pin_policy
 from fuseid.pipelines.assignment.placement import NEW, Placement, base_texts, lists
 from fuseid.pipelines.assignment.projection import project
 from fuseid.pipelines.store.indexes import index_key
-from fuseid.pipelines.store.rows import table_by_row
+from fuseid.pipelines.store.rows import READ_AHEAD_BYTES, table_by_row
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import nan_rows
 from fuseid.pipelines.streams.spill import Spill
@@ -118,7 +118,10 @@ def _spill_codes(
     spill = Spill(scratch, "codes", 1 + rows // _ROWS_PER_PARTITION, NEW)
     has_id = ledger.with_id(rows, scratch)
     columns = ["content_id", "fused", "fused_fp"]
-    for batch in dataset.to_batches(columns=columns, filter=where, batch_size=_SPILLED, with_row_id=True):
+    reading = dataset.to_batches(
+        columns=columns, filter=where, batch_size=_SPILLED, with_row_id=True, io_buffer_size=READ_AHEAD_BYTES
+    )
+    for batch in reading:
         known = has_id(batch["content_id"])
         if known.any():
             batch = batch.filter(pa.array(~known))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fuseid.core.artifacts import ADOPTED, encodes, kind_of, tokenizer_kind
 from fuseid.core.errors import FingerprintMismatch, StoreError
 from fuseid.core.protocols import Tokenizer
-from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.ledger import Ledger
 from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
-from fuseid.tokenizers.registry import class_of
+
+if TYPE_CHECKING:
+    from fuseid.encoders.fusion import Fusion
 
 
 def load_tokenizer(store: Store, name: str) -> Tokenizer:
     """A tokenizer by its id. Raises ArtifactError if it is missing, altered, or of a kind or version that this fuseid
     does not know."""
+    # Imports torch, as fusion does: a database that has neither is filled without it.
+    from fuseid.tokenizers.registry import class_of
+
     return store.get_artifact(class_of(tokenizer_kind(name)), name)
 
 
@@ -23,6 +29,8 @@ def load_fusion(store: Store) -> Fusion:
     name = store.setting("fusion")
     if name is None:
         raise StoreError(f"{store.uri} has no fusion yet; {command('fit', store.uri)} makes one")
+    from fuseid.encoders.fusion import Fusion
+
     return store.get_artifact(Fusion, name)
 
 

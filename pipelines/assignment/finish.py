@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.artifacts import encodes
+from fuseid.core.artifacts import encodes, without_codebooks
 from fuseid.core.config import Config
 from fuseid.core.faults import reached
 from fuseid.core.protocols import Tokenizer
-from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.assign import assign
 from fuseid.pipelines.assignment.drift import record_drift
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.store.indexes import maintain
+from fuseid.pipelines.store.rows import READ_AHEAD_BYTES
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
-from fuseid.tokenizers.adopted import without_codebooks
 from fuseid.tokenizers.collisions import Policy
 from fuseid.tokenizers.drift import CodeUse
+
+if TYPE_CHECKING:
+    from fuseid.encoders.fusion import Fusion
 
 _BATCH_ROWS = 4096
 
@@ -74,17 +77,18 @@ def write_fused(
     used = [name for name in fusion.dims if name in dims]
     columns = ["content_id", *used, *(["fused", "fused_fp"] if select else [])]
 
-    def update(fragment: lance.LanceFragment) -> pa.Table | None:
-        parts = []
-        for batch in fragment.to_batches(columns=columns, filter=where, batch_size=_BATCH_ROWS):
+    def update(fragment: lance.LanceFragment) -> Iterator[pa.RecordBatch]:
+        reading = fragment.to_batches(
+            columns=columns, filter=where, batch_size=_BATCH_ROWS, io_buffer_size=READ_AHEAD_BYTES
+        )
+        for batch in reading:
             rows = pa.Table.from_batches([batch])
             rows = select(rows) if select else rows
             if rows.num_rows:
                 fused = fusion.transform({name: nan_rows(rows[name], dims[name]) for name in used})
                 written = [rows["content_id"], to_fixed(fused), fused_fingerprints(fusion.id, fused)]
                 table = pa.table(written, names=["content_id", "fused", "fused_fp"])
-                parts.append(table.filter(pc.is_valid(table["fused"])))
-        return pa.concat_tables(parts) if parts else None
+                yield from table.filter(pc.is_valid(table["fused"])).to_batches()
 
     store.rewrite_columns(update)
 

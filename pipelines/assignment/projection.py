@@ -48,7 +48,7 @@ def _write(
 ) -> int:
     shows_another = f"tokenizer_id <> '{tokenizer_id}'"
 
-    def update(fragment: lance.LanceFragment) -> pa.Table | None:
+    def update(fragment: lance.LanceFragment) -> list[pa.RecordBatch]:
         table = copies(fragment)
         table = table.append_column(_TOKENIZER, pa.repeat(tokenizer_id, len(table)))
         if hide_others:
@@ -56,7 +56,7 @@ def _write(
             others = others.filter(pc.invert(pc.is_in(others, value_set=table["content_id"].combine_chunks())))
             nulls = [pa.nulls(len(others), field.type) for field in table.schema][1:]
             table = pa.concat_tables([table, pa.table([others, *nulls], schema=table.schema)])
-        return table if len(table) else None
+        return table.to_batches()
 
     return store.rewrite_columns(update)
 

@@ -207,13 +207,13 @@ def _copy_again(store: Store) -> None:
     _projected(store)
 
 
-def _without_id(ids: pa.Array, fragment: lance.LanceFragment) -> pa.Table:
+def _without_id(ids: pa.Array, fragment: lance.LanceFragment) -> list[pa.RecordBatch]:
     """For those of the items that are in the fragment: nulls in the columns of the ID."""
     found = fragment.to_table(columns=["content_id"])
     found = found.filter(pc.is_in(found["content_id"], value_set=ids))
     for name in ("codes", "sid", "tokenizer_id"):
         found = found.append_column(name, pa.nulls(len(found), fragment.schema.field(name).type))
-    return found
+    return found.to_batches()
 
 
 def _projected(store: Store) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,12 +17,14 @@ from fuseid.core.faults import reached
 from fuseid.core.fingerprints import text_hash
 from fuseid.core.modalities import ENCODED, MOST_MODALITIES, modalities
 from fuseid.core.schemas import DONE, REJECTED, contents_schema
-from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.fingerprints import StageFingerprints
 from fuseid.pipelines.store.rows import rows_by_id, table_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
+
+if TYPE_CHECKING:
+    from fuseid.encoders.fusion import Fusion
 
 log = logging.getLogger("fuseid")
 

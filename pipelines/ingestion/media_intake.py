@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FingerprintMismatch
-from fuseid.encoders.fusion import Fusion
 from fuseid.encoders.model_identity import is_fake, pinned
 from fuseid.pipelines.ingestion.commit import WaveCommitter
 from fuseid.pipelines.ingestion.failures import Failures
@@ -22,6 +22,9 @@ from fuseid.pipelines.sources.item import Source
 from fuseid.pipelines.sources.listing import Listing
 from fuseid.pipelines.store.indexes import extend_key_index
 from fuseid.pipelines.store.store import Store
+
+if TYPE_CHECKING:
+    from fuseid.encoders.fusion import Fusion
 
 
 class MediaIntake:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lance
 import numpy as np
@@ -20,13 +21,15 @@ from fuseid.core.faults import reached
 from fuseid.core.fingerprints import text_hash
 from fuseid.core.modalities import Modality
 from fuseid.core.schemas import ONLY_VECTORS, contents_schema, vectors_schema
-from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.ingestion.commit import Committed, Rejections
 from fuseid.pipelines.ingestion.stored_vectors import described_by, facts_stats
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
 from fuseid.pipelines.streams.spill import Spill
+
+if TYPE_CHECKING:
+    from fuseid.encoders.fusion import Fusion
 
 _FACTS = ("kind", "uri", "caption", "attributes", "caption_hash", "source_stat")
 _ROWS = 1 << 14

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput
 from fuseid.core.modalities import MOST_MODALITIES
-from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.ingestion.stored_vectors import StoredVectors
@@ -20,6 +20,9 @@ from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.sources.listing import unique_keys
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.store import Store
+
+if TYPE_CHECKING:
+    from fuseid.encoders.fusion import Fusion
 
 
 class VectorIntake:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from fuseid.core.config import Config, RunConfig, allowed
 from fuseid.core.errors import FetchFailed, TooManyRejected
 from fuseid.core.memory import trimmed_memory
-from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.ingestion.commit import Committed
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.runners import Runner
@@ -20,6 +19,9 @@ from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.sources.key_set import KeySet
 from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
+
+if TYPE_CHECKING:
+    from fuseid.encoders.fusion import Fusion
 
 # A share of failed items is judged only from so many items on.
 _ENOUGH = 100

@@ -12,6 +12,9 @@ import pyarrow.compute as pc
 
 from fuseid.core.text import storable
 
+# For scans of vectors that are used more slowly than they are read: Lance itself reads up to 2 GiB ahead.
+READ_AHEAD_BYTES = 256 << 20
+
 
 def sql_string(value: str) -> str:
     """A value as an SQL string literal, in the form in which the store holds text."""

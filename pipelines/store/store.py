@@ -11,10 +11,11 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -28,6 +29,7 @@ from fuseid.core import schemas
 from fuseid.core.artifacts import FUSION, ArtifactInfo, describe, kind_of, tokenizer_kind
 from fuseid.core.errors import ArtifactError, DamagedTable, FingerprintMismatch, LeaseLost, StoreError
 from fuseid.core.faults import reached
+from fuseid.core.memory import trim
 from fuseid.pipelines.store.durable import DurableTable, fsync
 from fuseid.pipelines.store.messages import command, damage, first_line
 from fuseid.pipelines.store.rows import sql_list
@@ -266,25 +268,29 @@ class Store:
             with self.writing(name) as dataset:
                 dataset.delete(f"content_id IN ({sql_list(ids[start : start + 10_000])})")
 
-    def rewrite_columns(self, update: Callable[[lance.LanceFragment], pa.Table | None]) -> int:
+    def rewrite_columns(self, update: Callable[[lance.LanceFragment], Iterable[pa.RecordBatch]]) -> int:
         """Rewrites columns of `contents`, fragment by fragment, in one commit; rows and their indexes stay in place.
+        Returns the number of rows changed.
 
-        update: a fragment -> content_id and the new values of the rows that change, or None. Returns the rows changed.
+        update: a fragment -> content_id and the new values of the rows that change, in batches, which Lance gathers in
+        memory.
         """
         fragments: list[Any] = []
         fields: list[int] = []
-        rows = 0
+        counts: list[int] = []
         with self.writing("contents") as dataset:
             for fragment in dataset.get_fragments():
-                values = update(fragment)
-                if values is None or not values.num_rows:
-                    continue
-                metadata, fields = fragment.update_columns(values, left_on="content_id", right_on="content_id")
-                fragments.append(metadata)
-                rows += values.num_rows
+                # Lance locks the object whose columns it updates while `update` reads from another one.
+                written = dataset.get_fragment(fragment.fragment_id)
+                assert written is not None
+                values = _counted(update(fragment), counts)
+                if values is not None:
+                    metadata, fields = written.update_columns(values, left_on="content_id", right_on="content_id")
+                    fragments.append(metadata)
+                    trim()
             if fragments:
                 self._commit_columns(dataset, fragments, fields)
-        return rows
+        return sum(counts)
 
     def rewrite_fragment(self, number: int, update: Callable[[lance.LanceFragment], pa.RecordBatchReader]) -> None:
         """Rewrites columns of one fragment of `contents` in one commit; rows and their indexes stay in place.
@@ -415,6 +421,21 @@ class Store:
 _DAMAGE = re.compile("Invalid range|size is too small|[Mm]agic|[Pp]rotobuf|[Dd]ecode|corrupt")
 _PATHS = re.compile(r"\S*/\S*")
 _CONFLICT = re.compile("(incompatible with|preempted by) concurrent transaction")
+
+
+def _counted(batches: Iterable[pa.RecordBatch], counts: list[int]) -> pa.RecordBatchReader | None:
+    """A reader of batches that adds their numbers of rows to a list; None if there are no rows."""
+    filled = (batch for batch in batches if batch.num_rows)
+    first = next(filled, None)
+    if first is None:
+        return None
+
+    def read() -> Iterator[pa.RecordBatch]:
+        for batch in chain([first], filled):
+            counts.append(batch.num_rows)
+            yield batch
+
+    return pa.RecordBatchReader.from_batches(first.schema, read())
 
 
 def _settings(assignments: lance.LanceDataset) -> dict[str, Any]:

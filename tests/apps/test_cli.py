@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fuseid.pipelines.store.store import Store
@@ -333,3 +335,16 @@ def test_what_needs_no_model_imports_neither_torch_nor_ray(folder, events):
         "    assert not heavy, (command, heavy)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120, check=True)
+
+
+def test_vectors_are_taken_in_before_the_first_fit_without_torch(tmp_path):
+    vectors = pa.array([[1.0, 2.0], [2.0, 1.0]], pa.list_(pa.float32(), 2))
+    pq.write_table(pa.table({"content_id": ["a", "b"], "vector": vectors}), tmp_path / "vectors.parquet")
+    code = (
+        "import sys\n"
+        "from fuseid.apps.cli import main\n"
+        "sys.argv = ['fuseid', 'ingest', '--vectors', 'vectors.parquet', '--db', 'db']\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "assert not {'torch', 'ray'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
