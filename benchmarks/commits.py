@@ -36,13 +36,10 @@ from benchmarks.processes import own_peak_mib
 from fuseid.apps.show import print_rows
 from fuseid.core.config import load_config
 from fuseid.core.schemas import DONE
-from fuseid.pipelines.ingestion.commit import WaveCommitter
-from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
-from fuseid.pipelines.ingestion.plan import Plan
+from fuseid.pipelines.ingestion.media_intake import MediaIntake
 from fuseid.pipelines.ingestion.waves import Waves
 from fuseid.pipelines.jobs.runs import writing_job
 from fuseid.pipelines.sources.item import SourceItem
-from fuseid.pipelines.sources.listing import Listing
 from fuseid.pipelines.store.indexes import compact, extend_key_index, maintain
 from fuseid.pipelines.store.store import Store
 
@@ -128,9 +125,8 @@ def simulate(items: int, workers: int, folder: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         scratch, store = Path(name), Store.create(f"{name}/db")
         started = time.perf_counter()
-        listing = Listing(Catalogue(scratch, items), scratch)
+        intake = MediaIntake(Catalogue(scratch, items), config, scratch)
         list_s = time.perf_counter() - started
-        fingerprints = stage_fingerprints(config)
         key_index_s = 0.0
         with writing_job(store, "ingest", config) as run:
 
@@ -141,9 +137,9 @@ def simulate(items: int, workers: int, folder: str) -> dict[str, Any]:
                 extend_key_index(store, waves)
                 key_index_s += time.perf_counter() - began
 
-            plan = Plan(store, listing, config, fingerprints)
-            waves = Waves(WaveCommitter(store, run.run_id, fingerprints, None), config.run, run, plan, committed)
-            planned = Timed(plan.work())
+            intake.begin(store, run, None)
+            waves = Waves(intake, config.run, run, committed)
+            planned = Timed(intake.plan.work())
             for block in in_order_of_workers(planned, workers):
                 waves.add(finished(block, rng))
                 waves.commit_if_due()

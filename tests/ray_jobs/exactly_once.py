@@ -288,7 +288,7 @@ def _ids_agree(db: State) -> list[str]:
     for row in db.contents if champion else ():
         given = ledger.get(row["content_id"], {})
         for column in ("sid", "codes", "tokenizer_id"):
-            is_due = row["fused"] is not None  # without a vector that the fusion knows an item has no ID
+            is_due = row.get("fused") is not None  # without a vector that the fusion knows an item has no ID
             if row[column] != given.get(column) or (is_due and row[column] is None):
                 problems.append(f"{row['content_id']} shows {column} {row[column]}, the ledger {given.get(column)}")
     return problems
