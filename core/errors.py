@@ -8,7 +8,12 @@ class FuseidError(Exception):
 
 
 class BadInput(FuseidError):
-    """A manifest, option, path or query that cannot be used as given."""
+    """A manifest, option, path or query that cannot be used as given: the same command fails again."""
+
+
+class NotReady(FuseidError):
+    """What was asked for cannot be done now and may work later with the same command: an item that is not ingested yet,
+    a champion that is not promoted yet, a server that does not answer."""
 
 
 class ConfigError(FuseidError):

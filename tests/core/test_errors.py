@@ -7,6 +7,7 @@ from fuseid.core import errors
 STATUS = {
     "FuseidError": 1,
     "BadInput": 1,
+    "NotReady": 1,
     "ConfigError": 1,
     "ModelError": 1,
     "FingerprintMismatch": 1,
