@@ -42,8 +42,8 @@ _REST_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to decode; `release` deletes it if it is a copy. stat: see `Fetcher.stats`; None if the fetch does not give
-    it."""
+    """A file to decode; `release` deletes it if it is a copy. stat: see `Fetcher.stats`; None if the fetch does not say.
+    """
 
     path: str
     is_copy: bool
@@ -101,7 +101,7 @@ class Fetcher:
         """For each location a text that changes when its file changes (if it begins with UNVERSIONED, only when the
         size does); None if the file cannot be reached now. Asks once for each file.
 
-        UNSEEN for a whole file whose web server refuses HEAD; by_get: it is asked by GET then, without reading the body.
+        UNSEEN for a whole file whose web server refuses HEAD; by_get: it is asked by GET then, and the body not read.
         """
         shards = {location.file for location in locations if location.member}
         looks: dict[str | RemoteUri, Future[str | None] | str | None] = {}
