@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fuseid.core.config import Config
 from fuseid.core.fingerprints import fingerprint
@@ -69,11 +70,12 @@ def stored_fingerprints(store: Store, config: Config) -> StageFingerprints:
     def in_use(column: str, mark: str | None) -> bool:
         return mark is not None and contents.count_rows(f"{column} = {sql_string(mark)}") > 0
 
+    kept: dict[str, Any] = {}
     for column, mark in former.items():
         stage = column.removesuffix("_fp")
         if in_use(column, mark) and not in_use(column, getattr(found, stage)):
-            found = replace(found, **{stage: mark})
-    return found
+            kept[stage] = mark
+    return replace(found, **kept)
 
 
 def as_known_by(store: Store, config: Config) -> Config:
