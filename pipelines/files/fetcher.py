@@ -42,8 +42,7 @@ _REST_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to decode; `release` deletes it if it is a copy. stat: see `Fetcher.stats`; None if the fetch does not say.
-    """
+    """A file to decode; `release` deletes it if it is a copy. stat: see `Fetcher.stats`; None if unknown."""
 
     path: str
     is_copy: bool

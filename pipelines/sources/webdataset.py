@@ -176,7 +176,6 @@ class WebDataset:
             problem = problem or NotAllowed(f"the name {content_id!r} in {shard} leads out of its folder")
         yield SourceItem(content_id, uri, caption, kind, attributes, problem=problem)
 
-
     def _passes_over(self, number: int, group: _Group, medium: Member | None) -> bool:
         """Whether the key is no item, but what was not read of it; counts all that is passed over."""
         passed = self._passed[number]

@@ -279,12 +279,17 @@ def test_a_span_that_is_no_member_is_not_read(shard, site, fetch, tmp_path, wher
 # Looks
 
 
+def no_head(site, refused):
+    """Refuses HEAD, and serves the file."""
+    return lambda handler: (refused if handler.command == "HEAD" else site._file)(handler)
+
+
 def test_stat_of_a_remote_file_changes_as_its_server_reports(site, config, respond, shard, tmp_path):
     site.put("a.png", b"one")
     site.answer("sized", respond(200, b"123", **{"Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}))
     site.answer("bare", respond(200, b"123"))
     site.answer("gone", respond(404, b"no"))
-    site.answer("refused", lambda handler: respond(*(405, b"") if handler.command == "HEAD" else (403, b"no"))(handler))
+    site.answer("refused", no_head(site, respond(405)))
     place = Location(str(tmp_path / "0.tar"), ("a.png", 512, 70_000))
     names = ("a.png", "sized", "bare", "gone", "refused", "none")
     places = [Location.parse(site.uri(name)) for name in names] + [place]
@@ -303,7 +308,7 @@ def test_stat_of_a_remote_file_changes_as_its_server_reports(site, config, respo
 @pytest.mark.parametrize("status", [400, 403, 405, 501])
 def test_a_file_whose_server_refuses_head_is_seen_when_it_is_fetched(site, config, respond, status):
     site.files["/a.png"] = b"one"
-    place = site.answer("a.png", lambda handler: (respond(status) if handler.command == "HEAD" else site._file)(handler))
+    place = site.answer("a.png", no_head(site, respond(status)))
     with Fetcher(config(), 1 << 20) as fetcher:
         assert fetcher.stats([Location.parse(place)]) == ["unseen"]
         with fetcher.files([place]) as (file,):
