@@ -46,7 +46,7 @@ class PassedOver:
         if len(kinds) > _NAMED:
             named.append(f"{sum(self.counts[kind] for kind in kinds[_NAMED:])} of {len(kinds) - _NAMED} other kinds")
         # Two dots: a tar's members of one key, such as KEY.left.jpg.
-        more = "; in a tar, KEY.jpg is the medium of KEY, and KEY.x.jpg is none"
+        more = "; in a tar, KEY.jpg is the medium of KEY, KEY.x.jpg is not read"
         compound = any(kind.count(".") > 1 for kind in kinds)
         return f"passed over: {', '.join(named)} ({self._examples[kinds[0]]!r} for one){more * compound}"
 
