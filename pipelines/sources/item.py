@@ -16,7 +16,15 @@ from typing import Any, Protocol
 from fuseid.core.errors import BadInput, ItemError
 from fuseid.core.text import storable
 
-IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp"])
+IMAGE_SUFFIXES = frozenset(
+    [
+        ".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp",
+        # Decoded by optional dependencies.
+        ".heic", ".heif", ".hif", ".jxl",
+        # Not decoded, but no picture is passed over in silence.
+        ".svg",
+    ]
+)  # fmt: skip
 VIDEO_SUFFIXES = frozenset([".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".ogv"])
 MANIFEST_COLUMNS = ("content_id", "uri", "caption", "kind", "attributes")
 # Far more than any caption needs; a larger sidecar is not read.
