@@ -16,7 +16,7 @@ from fuseid.core.errors import CorruptMedia, ItemError, TooLarge, Unrecognised
 from fuseid.core.records import Decoded
 from fuseid.encoders.extra_formats import JxlPicture, open_heic
 from fuseid.encoders.media_file import HEAD_BYTES, hash_bytes, image_format, unread_format, video_format
-from fuseid.encoders.picture_colour import to_srgb
+from fuseid.encoders.picture_colour import Colours, to_srgb
 from fuseid.encoders.picture_samples import check_tiff, low_bytes, tiff_layout, to_resizable
 from fuseid.encoders.png_chunks import split_png
 
@@ -41,13 +41,12 @@ _NAMED_COLOURS = re.compile(rb"colrnclx(.{7})", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """image: decoded, JPEG at a reduced size. size: (width, height) as stored, in full. profile, cicp: see
-    `picture_colour`; png_depth: bits per sample of a PNG."""
+    """image: decoded, JPEG at a reduced size. size: (width, height) as stored, in full. png_depth: bits per sample of a
+    PNG."""
 
     image: Image.Image
     size: tuple[int, int]
-    profile: bytes | None
-    cicp: tuple[int, ...] | None = None
+    colours: Colours
     png_depth: int = 8
 
 
@@ -118,7 +117,7 @@ def _open(data: bytes, name: str, path: str, config: DecodeConfig) -> _Opened:
     if name == "JPEG XL":
         jxl = JxlPicture(data)
         _check_size(*jxl.size, path, config)
-        return _Opened(jxl.decode(), jxl.size, None, jxl.cicp)
+        return _Opened(jxl.decode(), jxl.size, jxl.cicp)
     source = io.BytesIO(png.data if png else data)
     image = open_heic(source) if name == "HEIC" else Image.open(source, formats=[name])
     width, height = image.size
@@ -137,8 +136,8 @@ def _open(data: bytes, name: str, path: str, config: DecodeConfig) -> _Opened:
         _check_size(width, height, path, config)
     # `draft` changes `image.size`; the medium's size is that of its header.
     if png:
-        return _Opened(image, (width, height), png.profile, png.cicp, png.depth)
-    return _Opened(image, (width, height), image.info.get("icc_profile"), _named_colours(data, name))
+        return _Opened(image, (width, height), png.cicp or png.profile, png.depth)
+    return _Opened(image, (width, height), image.info.get("icc_profile") or _named_colours(data, name))
 
 
 def _named_colours(data: bytes, name: str) -> tuple[int, ...] | None:
@@ -174,7 +173,7 @@ def _to_bounded_rgb(opened: _Opened, long_side: int) -> tuple[int, int, Image.Im
     size = bounded_size(width, height, long_side)
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    picture = _on_white(to_srgb(picture, opened.profile, opened.cicp))
+    picture = _on_white(to_srgb(picture, opened.colours))
     # What belongs to the file, such as a comment or its profile, would be written into the thumbnail.
     picture.info = {}
     if orientation in _UNDO_ORIENTATION:

@@ -13,6 +13,8 @@ from fuseid.encoders.png_chunks import MOST_PROFILE_BYTES
 
 # Largest difference in 8 bits between a profile's colours and sRGB's at which they count as the same.
 _SAME = 2
+# An ICC profile; or numbers of CICP, of which the primaries and the transfer function are used; or sRGB.
+Colours = bytes | tuple[int, ...] | None
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 # Transfer functions of CICP.
@@ -26,18 +28,20 @@ _TO_SRGB = {
 _HDR_WHITE, _HLG_PEAK = 203.0, 1000.0
 
 
-def to_srgb(picture: Image.Image, profile: bytes | None, cicp: tuple[int, ...] | None) -> Image.Image:
+def to_srgb(picture: Image.Image, colours: Colours) -> Image.Image:
     """L, RGB, RGBA or CMYK -> L, RGB or RGBA. A profile that is damaged, or of another kind of picture, is ignored."""
-    if cicp is not None and picture.mode in ("RGB", "RGBA") and _is_special(cicp):
-        return _with_colours(picture, _from_cicp(np.asarray(picture.convert("RGB")), *cicp[:2]))
-    if profile is not None and (transform := _transform(profile)) is not None:
-        space, apply = transform
-        if picture.mode == space:
-            return apply.apply(picture)
-        if picture.mode == "RGBA" and space == "RGB":
-            return _with_colours(picture, np.asarray(apply.apply(picture.convert("RGB"))))
-        if picture.mode == "RGBA" and space == "L" and picture.getchannel("R") == picture.getchannel("G"):
-            return _with_colours(picture, np.asarray(apply.apply(picture.getchannel("R"))))
+    if isinstance(colours, tuple):
+        special = colours[0] in _TO_SRGB or colours[1] in (LINEAR, _PQ, _HLG)
+        if special and picture.mode in ("RGB", "RGBA"):
+            return _with_colours(picture, _from_cicp(np.asarray(picture.convert("RGB")), *colours[:2]))
+    elif colours is not None and (found := _transform(colours)) is not None:
+        mode, transform = found
+        if picture.mode == mode:
+            return transform.apply(picture)
+        if picture.mode == "RGBA" and mode == "RGB":
+            return _with_colours(picture, np.asarray(transform.apply(picture.convert("RGB"))))
+        if picture.mode == "RGBA" and mode == "L" and picture.getchannel("R") == picture.getchannel("G"):
+            return _with_colours(picture, np.asarray(transform.apply(picture.getchannel("R"))))
     return picture.convert("RGB") if picture.mode == "CMYK" else picture
 
 
@@ -57,7 +61,9 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = _MODES[opened.profile.xcolor_space.strip()]
         intent = ImageCms.Intent(ImageCms.getDefaultIntent(opened))
-        transform = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, "RGB", intent)
+        # Greys through a table of a few, as is the default, are up to 10 of 255 off.
+        flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+        transform = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, "RGB", intent, flags)
         if mode == "CMYK":
             return mode, transform
         levels = np.linspace(0, 255, 9).round().astype(np.uint8)
@@ -67,10 +73,6 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
     except (ImageCms.PyCMSError, OSError, ValueError, KeyError, TypeError):
         return None
     return (mode, transform) if np.abs(shift).max() > _SAME else None
-
-
-def _is_special(cicp: tuple[int, ...]) -> bool:
-    return cicp[0] in _TO_SRGB or cicp[1] in (LINEAR, _PQ, _HLG)
 
 
 def _from_cicp(rgb: np.ndarray, primaries: int, transfer: int) -> np.ndarray:

@@ -58,9 +58,8 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _profile(body: memoryview) -> bytes | None:
-    _, _, packed = bytes(body[:80]).partition(b"\0")
-    start = len(bytes(body[:80])) - len(packed) + 1
-    return _unpacked(body[start:], MOST_PROFILE_BYTES)
+    end = bytes(body[:80]).find(b"\0")
+    return (_unpacked(body[end + 2 :], MOST_PROFILE_BYTES) or None) if end >= 0 else None
 
 
 def _may_hold_orientation(name: bytes, body: memoryview) -> bool:

@@ -8,7 +8,7 @@ import struct
 import av
 import numpy as np
 
-from ..data.hostile_bytes import box  # noqa: TID252  (the tests are no package)
+from .hostile_bytes import box
 
 
 def heic(
