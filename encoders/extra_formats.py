@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,6 +15,13 @@ from fuseid.encoders.picture_colour import LINEAR, SRGB, srgb_curve
 
 # Format -> (the extra of the package `fuseid`, the module that decodes it).
 EXTRAS = {"HEIC": ("heif", "pi_heif"), "JPEG XL": ("jxl", "imagecodecs")}
+# Raised when pictures are decoded that were rejected before: rejected items are then tried again.
+_REVISION = 2
+
+
+def picture_decoders() -> list[str]:
+    """What decides which pictures can be decoded, apart from their bytes: the revision, and the extras that are here."""
+    return [str(_REVISION), *(extra for extra, module in EXTRAS.values() if find_spec(module) is not None)]
 
 
 def open_heic(file: BinaryIO) -> Image.Image:
