@@ -20,7 +20,7 @@ _REVISION = 2
 
 
 def picture_decoders() -> list[str]:
-    """What decides which pictures can be decoded, apart from their bytes: the revision, and the extras that are here."""
+    """What decides which pictures are decoded, apart from their bytes: a revision and the extras that are installed."""
     return [str(_REVISION), *(extra for extra, module in EXTRAS.values() if find_spec(module) is not None)]
 
 

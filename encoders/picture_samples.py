@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin
@@ -85,7 +86,7 @@ def to_resizable(image: Image.Image, png_depth: int = 8) -> Image.Image:
 
 def _grey_of_samples(image: Image.Image) -> Image.Image:
     """16 bits or floats to L; to RGBA if one value is transparent."""
-    tags = getattr(image, "tag_v2", {})
+    tags: Any = getattr(image, "tag_v2", {})
     samples = np.asarray(image)
     if image.mode == "F":
         # libtiff gives the samples in this machine's order, Pillow expects them in the file's.
