@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput, NotReady
+from fuseid.core.errors import NotReady
 from fuseid.pipelines.files.fetcher import Fetcher
 from fuseid.pipelines.sources.open import open_source
 
@@ -115,7 +115,7 @@ LINES = b'{"content_id": "a", "caption": "x"}\n' * 2
 )
 def test_a_manifest_whose_transfer_breaks_off_is_refused(site, config, answer, said):
     site.answer("items.jsonl", answer)
-    with pytest.raises(BadInput, match=said) as caught:
+    with pytest.raises(NotReady, match=said) as caught:
         open_source(site.uri("items.jsonl"), config())
     assert "\n" not in str(caught.value)
 
