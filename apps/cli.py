@@ -19,7 +19,8 @@ from fuseid.apps.care_commands import backup, check, restore, upgrade
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.run_commands import adopt, assign, demo, fit, ingest, promote, remove, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
-from fuseid.core.errors import BadInput, FuseidError, Stopped
+from fuseid.core.errors import FuseidError, Stopped
+from fuseid.core.names import check_known
 from fuseid.core.signals import SIGNALS
 from fuseid.pipelines.jobs import stopping
 
@@ -121,8 +122,7 @@ def _log() -> None:
     level = os.environ.get("FUSEID_LOG", "").upper()
     if not level:
         return
-    if level not in logging.getLevelNamesMapping():
-        raise BadInput(f"FUSEID_LOG is a level like INFO, not {level!r}")
+    check_known("level in FUSEID_LOG", level, logging.getLevelNamesMapping())
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("fuseid").setLevel(level)
 

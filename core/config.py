@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from fuseid.core.errors import ConfigError
 from fuseid.core.modalities import VECTOR_NAME
+from fuseid.core.names import hint
 
 MIB = 1 << 20
 _LIMIT = re.compile(r"[0-9]+(\.[0-9]+)?%|[0-9]+")
@@ -153,7 +154,7 @@ def _of_kind(value: object) -> object:
     kind = value.get("kind", DEFAULT_KIND)
     section = TOKENIZER_SECTIONS.get(kind) if isinstance(kind, str) else None
     if section is None:
-        raise _wrong("kind", kind, f"no kind is named {kind!r}; there are {', '.join(TOKENIZER_SECTIONS)}")
+        raise _wrong("kind", kind, f"unknown kind {kind!r}; {hint(str(kind), TOKENIZER_SECTIONS)}")
     for key in value:
         owners = [name for name, other in TOKENIZER_SECTIONS.items() if key in other.model_fields]
         if owners and kind not in owners:

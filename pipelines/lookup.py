@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, Phrase
 from fuseid.core.config import ClipConfig, Config
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, NotReady, StoreError, TooLarge, unusable
 from fuseid.core.modalities import modalities
+from fuseid.core.names import hint
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.model_identity import PYTHON, as_known, former_fingerprints
 from fuseid.encoders.models import load_clip
+from fuseid.pipelines.store.conditions import check_names
 from fuseid.pipelines.store.indexes import text_indexes
 from fuseid.pipelines.store.integrity import cause_of
 from fuseid.pipelines.store.messages import command, no_ids
@@ -94,6 +96,16 @@ class Catalog:
         if k < 1:
             raise BadInput(f"k must be at least 1, got {k}")
         k = min(k, self._begin())
+        known = self._contents.schema.names
+        if unknown := [name for name in columns if name not in known]:
+            raise BadInput(f"{self._store.uri} has no column {unknown[0]!r}; {hint(unknown[0], known)}")
+        found = self._found(given, k, where, columns)
+        if where is not None and not found.num_rows:
+            check_names(self._dataset, where)
+        return found
+
+    def _found(self, given: Mapping[str, Any], k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
+        text, image, video, vector, like, sid = given.values()
         try:
             if sid is not None:
                 return self._by_prefix(sid, k, where, columns)

@@ -15,6 +15,7 @@ from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.exports.columns import ids_of
 from fuseid.pipelines.exports.folder import new_folder, read_manifest, write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
+from fuseid.pipelines.store.conditions import check_names
 from fuseid.tokenizers.trie import Trie
 
 _ARRAYS, _ITEMS = "trie", "items.parquet"
@@ -31,7 +32,7 @@ def export_trie(
     where: an SQL condition on columns of `contents`; other items are left out. digit: the collision digit is the last
     code, so that an ID has one item, or as many as share it by the policy; without it, all items of the same codes.
     Memory grows by some 100 bytes for each item, whatever the size of its columns.
-    Raises BadInput if `out` is not empty, for an invalid condition, and if no item fulfils it.
+    Raises BadInput if `out` is not empty and for an invalid condition, NotReady if no item fulfils it.
     """
     snapshot = Snapshot.open(uri, tokenizer_id)
     with new_folder(out) as folder:
@@ -44,6 +45,8 @@ def export_trie(
                 writer = writer or pq.ParquetWriter(folder / _ITEMS, facts.schema, compression="zstd")
                 writer.write_batch(facts)
         if writer is None:
+            if where:
+                check_names(snapshot.pinned.contents, where)
             chosen = f" where {where}" if where else ""
             raise NotReady(f"{uri} has no item with an ID{chosen}: there is no trie to write")
         writer.close()

@@ -18,6 +18,7 @@ import pyarrow as pa
 from fuseid.core.config import Config
 from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile, Unrecognised
 from fuseid.core.faults import reached
+from fuseid.core.names import hint
 from fuseid.core.protocols import ClipLike, VlmLike
 from fuseid.core.records import KINDS, Decoded, Description
 from fuseid.core.schemas import DONE, WORK
@@ -78,7 +79,7 @@ class DecodeStep:
         try:
             row["caption"] = normalise_caption(row["caption"], self._config.max_caption_chars)
             if row["kind"] not in (None, *KINDS):
-                raise Unrecognised(f"kind {row['kind']!r} is not one of {', '.join(KINDS)}")
+                raise Unrecognised(f"unknown kind {row['kind']!r}; {hint(row['kind'], KINDS)}")
             if row["path"] is None:
                 if row["caption"] is None:
                     raise EmptyItem("the item has neither media nor caption")

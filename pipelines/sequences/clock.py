@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
+from fuseid.core.names import check_known
 from fuseid.pipelines.sequences.options import zone_named
 
 UTC_TIME = pa.timestamp("us", "UTC")
@@ -30,8 +31,8 @@ class Clock:
     """
 
     def __init__(self, unit: str | None = None, zone: str | None = None) -> None:
-        if unit is not None and unit not in _UNITS:
-            raise BadInput(f"unknown time unit {unit!r}; there are {', '.join(_UNITS)}")
+        if unit is not None:
+            check_known("time unit", unit, _UNITS)
         if zone is not None:
             zone_named(zone)
         self.unit = unit

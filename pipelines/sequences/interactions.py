@@ -15,6 +15,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.names import hint
 from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.sequences.clock import UTC_TIME, Clock
 
@@ -165,7 +166,7 @@ def _check_columns(file: Path, schema: pa.Schema, keep: Sequence[str] | None) ->
     if missing := [name for name in NEEDED if name not in names]:
         raise BadInput(f"{file} has no column {', '.join(missing)}, only {', '.join(names)}; rename what holds it")
     if unknown := [name for name in keep or () if name not in names]:
-        raise BadInput(f"{file} has no column {', '.join(unknown)} to keep; there is {', '.join(names)}")
+        raise BadInput(f"{file} has no column {unknown[0]!r} to keep; {hint(unknown[0], names)}")
 
 
 def _kept(schema: pa.Schema, keep: Sequence[str] | None) -> pa.Schema:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from fuseid.core.errors import BadInput
+from fuseid.core.names import check_known, nearest
 
 SPLITS = ("train", "valid", "test")
 METHODS = ("leave-one-out", "by-time")
@@ -38,10 +39,9 @@ class Options:
     min_events: int = 1
 
     def __post_init__(self) -> None:
-        if self.split not in METHODS:
-            raise BadInput(f"unknown split {self.split!r}; there are {' and '.join(METHODS)}")
-        if self.train is not None and self.train not in TRAIN:
-            raise BadInput(f"unknown training examples {self.train!r}; there are {', '.join(TRAIN)}")
+        check_known("split", self.split, METHODS)
+        if self.train is not None:
+            check_known("kind of training examples", self.train, TRAIN)
         if not 1 <= self.min_history <= self.max_history:
             raise BadInput(
                 f"histories of {self.min_history} to {self.max_history} events cannot be; "
@@ -94,4 +94,6 @@ def zone_named(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise BadInput(f"unknown time zone {name!r}; names are like UTC or Europe/Berlin") from None
+        near = " or ".join(nearest(name, available_timezones()))
+        meant = f"did you mean {near}?" if near else "names are like UTC or Europe/Berlin"
+        raise BadInput(f"unknown time zone {name!r}; {meant}") from None

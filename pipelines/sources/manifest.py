@@ -102,7 +102,7 @@ class Manifest:
         attributes, problem = "{}", None
         try:
             if flag_field(row, DELETED):
-                return SourceItem(content_id, deleted=True)
+                return SourceItem(content_id, deleted=True, place=where)
             for name in ("uri", "caption", "kind"):
                 texts[name] = text_field(row, name)
             attributes = attributes_field(row.get("attributes"))
@@ -120,6 +120,7 @@ class Manifest:
             storable(texts.get("kind") or "") or None,
             attributes,
             problem=problem,
+            place=where,
         )
 
     def _check_columns(self, names: list[str]) -> None:

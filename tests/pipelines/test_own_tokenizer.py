@@ -194,7 +194,7 @@ def test_a_kind_is_registered_once(bins):
     [
         ("kind: bins, beam: 3", "tokenizer.beam: is a key of kind rq-kmeans, not of bins"),
         ("spread: 0.5", "tokenizer.spread: is a key of kind bins, not of rq-kmeans"),
-        ("kind: bin", "tokenizer.kind: no kind is named 'bin'; there are rq-kmeans, bins"),
+        ("kind: bin", "tokenizer.kind: unknown kind 'bin'; did you mean bins? There are rq-kmeans, bins"),
         ("kind: bins, spred: 1", "tokenizer.spred: .* known keys here: alternatives, .* seed, spread"),
     ],
 )

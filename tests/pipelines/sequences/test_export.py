@@ -129,7 +129,7 @@ def test_a_title_is_the_one_that_the_ids_are_exported_with(fitted, events, tmp_p
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": "arrow"}, "no format is named 'arrow'"),
+        ({"format": "arrow"}, "unknown format 'arrow'"),
         ({"options": Options("by-time", (START * 10**6, (START + 1) * 10**6))}, "no example is left for train"),
         (
             {"options": Options(min_history=40)},
