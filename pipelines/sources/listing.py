@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Listing:
     def _ids(self) -> Iterable[pa.Array]:
         return (batch["content_id"] for batch in self._batches())
 
-    def _places(self, source: Source, rows: Container[int]) -> dict[int, str]:
+    def _places(self, source: Source, rows: Collection[int]) -> dict[int, str]:
         """How a message names rows, counted from 0: as the source does, else by their uris."""
         if self._has_places:
             return {number: str(item.place) for number, item in enumerate(source) if number in rows}
@@ -81,7 +81,7 @@ class Listing:
 def unique_keys(
     ids: Iterable[pa.Array], again: Callable[[], Iterable[pa.Array]], scratch: Path, shown: object,
     expect_rows: int | None = None, remedy: str = "ids must be unique", passed: Callable[[], str] = str,
-    places: Callable[[Container[int]], Mapping[int, str]] = lambda rows: {},
+    places: Callable[[Collection[int]], Mapping[int, str]] = lambda rows: {},
 ) -> KeySet:  # fmt: skip
     """The set of the content_ids of a source. again: lists them once more, to name those that occur more than once.
     passed: what to add to a message about their number. places: how a message names rows, counted from 0.

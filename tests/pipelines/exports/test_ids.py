@@ -142,7 +142,7 @@ def test_before_the_fit_there_is_nothing_to_export(bare, cluster, tmp_path):
         ({"tokenizer_id": "rq-kmeans-00"}, ArtifactError, "rq-kmeans-00"),
         ({"format": "csv"}, BadInput, "'csv'; there are parquet, grid"),
         ({"since": "export-1-1-rq"}, BadInput, "has no tag 'export-1-1-rq'; there are none"),
-        ({"since": "../../x y"}, BadInput, "no export tagged"),
+        ({"since": "../../x y"}, BadInput, "has no tag"),
         ({"manifest": Path("nowhere.json")}, BadInput, "cannot read the manifest nowhere.json"),
         ({"manifest": Path("m.json"), "format": "grid"}, BadInput, "names the format"),
     ],
@@ -197,7 +197,7 @@ def test_a_manifest_of_another_database_is_refused_even_where_it_has_such_versio
         ({"versions": {}}, "names no version of contents"),
         ({"versions": {"contents": -1}}, "has no version -1 of contents"),
         ({"format": "sequences"}, "unknown format 'sequences'"),
-        ({"tokenizer_id": "../../etc"}, "has no tokenizer '../../etc'"),
+        ({"tokenizer_id": "../../etc"}, "is not a tokenizer's id"),
         ({"files": None}, "is no manifest"),
     ],
 )
