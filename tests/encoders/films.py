@@ -27,9 +27,11 @@ H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-bf", "0", "-pix
 
 
 def ffmpeg(*arguments: str | Path) -> bytes:
-    """What FFmpeg writes to its standard output. One thread: the same bytes each time."""
+    """What FFmpeg writes to its standard output. The last argument is the output. One thread to read and one to encode:
+    the same bytes each time, and libvpx's threads spin without end on a machine that is busy."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", "-threads", "1", "-y"]
-    done = subprocess.run([*command, *map(str, arguments)], check=False, capture_output=True, timeout=120)
+    command += [*map(str, arguments[:-1]), "-threads", "1", str(arguments[-1])]
+    done = subprocess.run(command, check=False, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 

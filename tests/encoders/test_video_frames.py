@@ -30,7 +30,12 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.percentile(np.abs(one.astype(int) - other), 75))
 
 
-@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p10le", "yuv444p"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "pixels", ["yuv420p", *(pytest.param(each, marks=SLOW) for each in ("yuv422p10le", "yuv444p"))]
+)
 @pytest.mark.parametrize("values", ["tv", "pc"])
 @pytest.mark.parametrize("matrix", ["smpte170m", "bt470bg", "bt709", "bt2020nc", "fcc", "smpte240m"])
 def test_each_matrix_and_range_gives_the_colours_of_the_source(tmp_path, matrix, values, pixels):
@@ -94,7 +99,7 @@ TRANSPARENT = {
 ALPHA_DECODERS = {"vp9": ["-c:v", "libvpx-vp9"], "vp8": ["-c:v", "libvpx"]}
 
 
-@pytest.mark.parametrize("method", ["keyframe", "uniform", "scene"])
+@pytest.mark.parametrize("method", ["keyframe", *(pytest.param(each, marks=SLOW) for each in ("uniform", "scene"))])
 @pytest.mark.parametrize("name", TRANSPARENT)
 def test_transparent_films_lie_on_white(tmp_path, name, method):
     path = tmp_path / name
