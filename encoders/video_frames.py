@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -98,14 +99,15 @@ def _on_white(rgba: np.ndarray) -> np.ndarray:
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    data: Any = frame.side_data  # a mapping by type, which PyAV declares as one by number
+    matrix = data.get(Type.DISPLAYMATRIX)
     return Orientation() if matrix is None else from_display_matrix(bytes(matrix))
 
 
 def _unlisted(cls: type[Type], value: int) -> Type:
     """A member for a type of side data that FFmpeg has and PyAV's list lacks, such as EXIF in Motion JPEG: otherwise, a
     frame with such data has no readable display matrix."""
-    member = object.__new__(cls)
+    member: Any = object.__new__(cls)
     member._name_, member._value_ = f"UNLISTED_{value}", value
     return member
 

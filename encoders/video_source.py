@@ -151,7 +151,8 @@ class VideoSource:
 
     def _end(self, stated: int) -> int:
         """When the last frame ends. Its packet is searched from the stated end backwards."""
-        back, last = 0, []
+        back = 0
+        last: list[tuple[int, int]] = []
         while True:
             seek = max(self.start, stated - back)
             packets = self._packets(seek) if seek > self.start else self._all_packets(self.start)[1]

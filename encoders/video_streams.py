@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import av
 from av.stream import Disposition
@@ -42,6 +43,6 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
     """The track's decoder, with one thread; one that decodes the alpha channel if the track has one."""
     context = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and context.name in _ALPHA_DECODERS:
-        context = av.CodecContext.create(_ALPHA_DECODERS[context.name], "r")
+        context = cast(VideoCodecContext, av.CodecContext.create(_ALPHA_DECODERS[context.name], "r"))
     context.thread_count = 1
     return context
