@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from fuseid.core.errors import BadInput
 from fuseid.core.records import SemanticId
 from fuseid.core.text import storable
 from fuseid.pipelines.jobs.runs import run_of
-from fuseid.pipelines.store.rows import below_prefix, rows_by_id, sql_string
+from fuseid.pipelines.store.rows import attributes_of, below_prefix, rows_by_id, sql_string
 from fuseid.pipelines.store.store import Store
 
 _VLM_FACTS = {"model", "revision", "precision", "prompt", "system", "pooling", "dim", "frames", "caption", "tags"}
@@ -49,7 +48,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
         "caption": row["caption"],
         "vlm_caption": row["vlm_caption"],
         "vlm_tags": row["vlm_tags"],
-        "attributes": json.loads(row["attributes"] or "{}"),
+        "attributes": attributes_of(row["attributes"]),
         "media": {
             name: row[name] for name in ("media_hash", "decoder", "width", "height", "duration", "timestamps")
         } | {"sampling": config.decode.sampling.model_dump()} if row["media_hash"] else None,
