@@ -11,9 +11,9 @@ import av
 import numpy as np
 from av.sidedata.sidedata import Type
 
-from fuseid.encoders.hdr import TRANSFERS, sdr_of
 from fuseid.encoders.images import bounded_size
 from fuseid.encoders.orientation import Orientation, from_display_matrix
+from fuseid.encoders.picture_colour import HDR, from_cicp
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def facts_of(frame: av.VideoFrame, pixel_aspect: Fraction | None, long_side: int
         width = max(1, round(width * pixel_aspect))
     orientation = _orientation(frame)
     shown = (height, width) if orientation.transposed else (width, height)
-    is_usual = not (_has_alpha(frame) or frame.format.has_palette or frame.color_trc in TRANSFERS)
+    is_usual = not (_has_alpha(frame) or frame.format.has_palette or frame.color_trc in HDR)
     return Facts(
         *shown, orientation, bounded_size(width, height, long_side), duration, is_usual and orientation == Orientation()
     )
@@ -68,9 +68,9 @@ def to_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
     """uint8 [height, width, 3], not oriented: on white where it is transparent, in standard dynamic range."""
     if _has_alpha(frame):
         frame = av.VideoFrame.from_ndarray(_on_white(_scaled(frame, frame.width, frame.height, "rgba")), "rgb24")
-    elif frame.color_trc in TRANSFERS:
+    elif frame.color_trc in HDR:
         deep = _scaled(frame, width, height, "rgb48le")
-        return sdr_of(deep, frame.color_trc, frame.color_primaries)
+        return from_cicp(deep, frame.color_primaries, frame.color_trc)
     return _scaled(frame, width, height, "rgb24")
 
 

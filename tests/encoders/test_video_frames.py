@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fuseid.core.config import DecodeConfig, SamplingConfig
 from fuseid.core.errors import CorruptMedia
 from fuseid.core.records import Decoded
 from fuseid.encoders.media import decode
+from fuseid.encoders.picture_colour import HDR, from_cicp
 
 from .films import HEIGHT, RATE, WIDTH, ffmpeg, picture, shown
 
@@ -123,3 +126,54 @@ def test_what_is_transparent_does_not_tint_what_is_scaled(tmp_path):
     ffmpeg("-f", "lavfi", "-i", f"color=black:s=128x96:r=10:d=0.3,{board}", "-c:v", "png", tmp_path / "board.mov")
     frame = first_frame(tmp_path / "board.mov", long_side=64).frames[0]
     assert np.abs(frame.mean((0, 1)) - (255, 127.5, 127.5)).max() < 3
+
+
+# The white of a page, 1.0 in sRGB, is shown with 203 cd/m2 (BT.2408).
+TO_HDR = "format=gbrp,zscale=tin=iec61966-2-1:pin=bt709:min=gbr:rin=full:t={}:p={}:m=bt2020nc:r=limited:npl=203"
+TRANSFER_NAMES = ("smpte2084", "arib-std-b67")
+PRIMARIES = {"bt2020": 9, "smpte432": 12}
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+@pytest.mark.parametrize("primaries", PRIMARIES)
+@pytest.mark.parametrize("transfer", TRANSFER_NAMES)
+@pytest.mark.parametrize("source", [BARS, ONE], ids=["bars", "picture"])
+def test_a_film_of_high_dynamic_range_looks_like_its_standard_version(tmp_path, source, transfer, primaries, decoder):
+    path = tmp_path / "film.mkv"
+    if transfer == "arib-std-b67":  # zscale applies the display's part per channel, BT.2100 by luminance: only grey
+        source = [*source[:-1], source[-1] + ",hue=s=0"]
+    convert = TO_HDR.format(transfer, primaries) + ",format=yuv444p10le"
+    ffmpeg(*source, "-vf", convert, "-c:v", "libx265", "-x265-params", "log-level=none:lossless=1", path)
+    standard = np.frombuffer(ffmpeg(*source, "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"), np.uint8)
+    config = DecodeConfig(sampling=SamplingConfig(method="fps", frames=1), video_decoder=decoder)
+    decoded = decode(str(path), "video", config).frames[0].astype(int)
+    assert difference(decoded, standard.reshape(decoded.shape)) <= 4
+
+
+@given(st.lists(st.floats(0.01, 0.7), min_size=3, max_size=3))
+def test_hlg_is_decoded_for_the_display_of_bt2100(light):
+    """Colours in BT.709 light, 1.0 for 203 cd/m2, encoded by the formulas of BT.2100."""
+    to_bt2020 = np.array(((0.6274, 0.3293, 0.0433), (0.0691, 0.9195, 0.0114), (0.0164, 0.0880, 0.8956)))  # BT.2087
+    display = to_bt2020 @ np.array(light) * 203 / 1000
+    scene = display * (display @ (0.2627, 0.6780, 0.0593)) ** (1 / 1.2 - 1)
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    signal = np.where(scene <= 1 / 12, np.sqrt(3 * scene), a * np.log(np.maximum(12 * scene - b, 1e-9)) + c)
+    shown = from_cicp((signal * 65535 + 0.5).astype(np.uint16).reshape(1, 1, 3), 9, 18)[0, 0].astype(int)
+    expected = 255 * (1.055 * np.array(light) ** (1 / 2.4) - 0.055)
+    assert np.abs(shown - expected).max() <= 2
+
+
+@pytest.mark.parametrize("transfer", sorted(HDR))
+def test_greys_stay_grey_and_ascend(transfer):
+    signal = np.repeat(np.arange(0, 1 << 16, 37, dtype=np.uint16)[None, :, None], 3, 2)
+    shown = from_cicp(signal, 9, transfer).astype(int)
+    assert np.ptp(shown, axis=-1).max() <= 1
+    assert (np.diff(shown[0, :, 1]) >= 0).all()
+    assert shown[0, 0, 0] == 0
+    assert shown[0, -1, 0] > 230
+
+
+@given(st.lists(st.integers(0, 0xFFFF), min_size=3, max_size=3), st.sampled_from(sorted(HDR)))
+def test_the_order_of_the_channels_stays(colour, transfer):
+    shown = from_cicp(np.array(colour, np.uint16).reshape(1, 1, 3), 1, transfer)[0, 0].astype(int)
+    assert (np.diff(shown[np.argsort(colour)]) >= 0).all()
