@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import NotReady
 from fuseid.core.records import SemanticId
 from fuseid.core.text import storable
 from fuseid.pipelines.jobs.runs import run_of
@@ -19,7 +19,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
     """A plain dictionary: media facts, captions, vectors present, models, fingerprints, every ID in the ledger, and for
     each prefix of the ID how many items share it, with examples. A rejected item is explained by its row in `rejected`.
 
-    Raises BadInput for an id that the store does not know.
+    Raises NotReady for an id that the store does not know.
     """
     store, content_id = Store.open(uri), storable(content_id)
     dims = store.dims()
@@ -35,7 +35,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
     if not rows:
         rejected = list(rows_by_id(store.dataset("rejected"), [content_id], store.dataset("rejected").schema.names))
         if not rejected:
-            raise BadInput(f"no item {content_id!r} in {uri}")
+            raise NotReady(f"no item {content_id!r} in {uri}")
         return {"content_id": content_id, "state": "rejected", "rejected": rejected[0], "ids": ids}
     row = rows[0]
     champion = store.setting("champion")
