@@ -102,8 +102,8 @@ def test_invalid_options_are_refused(refused, folder, events, arguments, said):
 
 
 def test_a_trie_of_no_item_is_refused(refused, folder):
-    command = ["export", "trie", "--db", "db", "--out", "new", "--where", "kind = 'x'"]
-    assert "no item with an ID where kind = 'x'" in refused(*command, status=1)
+    command = ["export", "trie", "--db", "db", "--out", "new", "--where", "content_id = 'x'"]
+    assert "no item with an ID where content_id = 'x'" in refused(*command, status=1)
     assert not (folder / "new").exists()
 
 
