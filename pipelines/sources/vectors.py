@@ -88,11 +88,12 @@ class Vectors:
         several = len({part.shown for part in self.parts}) > 1
         found, start = {}, 0
         for part in self.parts:
+            count = sum(len(ids) for ids in part.ids())
             for number in rows:
-                if start <= number < start + part.rows:
+                if start <= number < start + count:
                     row = f"row {part.first + number - start + 1}"
                     found[number] = f"{row} of {part.shown}" if several else row
-            start += part.rows
+            start += count
         return found
 
 
