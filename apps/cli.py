@@ -19,6 +19,7 @@ from fuseid.apps.care_commands import backup, check, restore, upgrade
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.run_commands import adopt, assign, demo, fit, ingest, promote, remove, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
+from fuseid.core import surface
 from fuseid.core.errors import BadInput, FuseidError, Stopped
 from fuseid.core.signals import SIGNALS
 from fuseid.pipelines.jobs import stopping
@@ -51,7 +52,7 @@ for command in (
     upgrade,
     demo,
 ):
-    app.command()(command)
+    app.command(cls=options.Command)(command)
 app.add_typer(export_app, name="export")
 
 
@@ -99,7 +100,7 @@ def _leave(status: int) -> NoReturn:
 def run() -> None:
     """Runs the command. An error becomes one line and an exit status, never a stack trace (FUSEID_DEBUG=1 shows it)."""
     try:
-        with stopping.command() as stop:
+        with stopping.command() as stop, surface.shell():
             _log()
             status = app(prog_name="fuseid", standalone_mode=False)
             if status == _INTERRUPTED:

@@ -66,7 +66,7 @@ def check_version(name: str, kind: str, meta: dict[str, Any]) -> None:
     ours = own[kind] if kind in own else TOKENIZER_SECTIONS[kind].VERSION
     if meta.get("version") != ours:
         # The fusion of a database never changes; tokenizers can be added to it.
-        remedies = {FUSION: "ingest into another --db and fit there", ADOPTED: "adopt the IDs again"}
+        remedies = {FUSION: "ingest into another database and fit there", ADOPTED: "adopt the IDs again"}
         remedy = remedies.get(kind, "fit again")
         raise ArtifactError(
             f"{name} is of version {meta.get('version')} of {kind}, this fuseid has version {ours}; {remedy}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput, TooManyRejected
 from fuseid.core.modalities import EXTERNAL
+from fuseid.core.surface import command
 from fuseid.pipelines.assignment.champion import load_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.ingestion.commit import reconcile
@@ -24,7 +25,6 @@ from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.jobs.stopping import stoppable
 from fuseid.pipelines.sources.item import Source
 from fuseid.pipelines.sources.vectors import Vectors
-from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.streams.prefetch import Prefetch
 

@@ -16,13 +16,14 @@ from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, Phrase
 from fuseid.core.config import ClipConfig, Config
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError, TooLarge
 from fuseid.core.modalities import modalities
+from fuseid.core.surface import command, option
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.model_identity import PYTHON
 from fuseid.encoders.models import load_clip
 from fuseid.pipelines.store.indexes import text_indexes
-from fuseid.pipelines.store.messages import command, no_ids
+from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.rows import below_prefix, rows_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
@@ -89,9 +90,12 @@ class Catalog:
         given = {"text": text, "image": image, "video": video, "vector": vector, "like": like, "sid": sid}
         named = [name for name, value in given.items() if value is not None]
         if len(named) != 1:
-            raise BadInput(f"a look-up takes exactly one of {', '.join(given)}; got {', '.join(named) or 'none'}")
+            raise BadInput(
+                f"a look-up takes exactly one of {', '.join(map(option, given))}; got "
+                f"{', '.join(map(option, named)) or 'none'}"
+            )
         if k < 1:
-            raise BadInput(f"k must be at least 1, got {k}")
+            raise BadInput(f"{option('k')} must be at least 1, got {k}")
         k = min(k, self._begin())
         try:
             if sid is not None:
@@ -104,7 +108,9 @@ class Catalog:
             return self._in_clip_space(self._query_vector(caption, image, video), caption, k, where, columns)
         except (OSError, RuntimeError, ValueError) as error:
             if where is not None and not isinstance(error, BadInput | StoreError):
-                raise BadInput(f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}") from None
+                raise BadInput(
+                    f"the database refused {option('where', where)}: {str(error).splitlines()[0][:300]}"
+                ) from None
             raise
 
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -125,7 +131,7 @@ class Catalog:
         rows = self._contents.count_rows()
         if not rows:
             raise StoreError(
-                f"the database {self._store.uri} is empty; {command('ingest', self._store.uri, ' ...')} fills it"
+                f"the database {self._store.uri} is empty; {command('ingest', self._store.uri, 'SOURCE')} fills it"
             )
         return rows
 
@@ -257,7 +263,9 @@ class Catalog:
 
     def _query_vector(self, caption: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
         if "clip_image" not in self._dims and "clip_text" not in self._dims:
-            raise BadInput(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
+            raise BadInput(
+                f"{self._store.uri} holds no CLIP vectors; look up by {option('like')}, {option('sid')} or a vector"
+            )
         clip = self._load_clip()
         try:
             if caption is not None:
@@ -275,12 +283,14 @@ class Catalog:
     def _load_clip(self) -> Any:
         if self._clip is None:
             if self._config.clip is None:
-                raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
+                raise BadInput(
+                    f"the configuration switches CLIP off; look up by {option('like')}, {option('sid')} or a vector"
+                )
             if self._config_is_stored and self._config.clip.model.startswith(PYTHON):
                 # A database must not decide which code its readers import.
                 raise BadInput(
                     f"{self._store.uri} was encoded by {self._config.clip.model}, which is not imported because a "
-                    "database names it; pass the --config that the ingest used"
+                    f"database names it; pass the {option('config')} that the ingest used"
                 )
             clip = load_clip(self._config.clip)
             column = "clip_image" if "clip_image" in self._dims else "clip_text"
@@ -289,7 +299,7 @@ class Catalog:
             if stored != clip.fingerprint:
                 raise FingerprintMismatch(
                     f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
-                    f"({self._config.clip.model}); pass the --config that the ingest used"
+                    f"({self._config.clip.model}); pass the {option('config')} that the ingest used"
                 )
             self._clip = clip
         return self._clip

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import command
 
 FORMAT = 1
 PADDED_TO = 64
@@ -123,7 +124,8 @@ class Vocabulary:
         for level, column in enumerate(codes_NM.T):
             if len(column) and not (column.min() >= 0 and column.max() < self.sizes[level]):
                 wrong = column[(column < 0) | (column >= self.sizes[level])][0]
-                grown = "; `fuseid export vocabulary` again gives one with more digits, which keeps all ids"
+                again = command("export vocabulary", "DB", out="NEW_FILE")
+                grown = f"; {again} gives one with more digits, which keeps all ids"
                 raise BadInput(
                     f"level {level + 1} of this vocabulary has codes 0 to {self.sizes[level] - 1}, got {wrong}"
                     + grown * (level == len(self.codebook_sizes) and bool(wrong > 0))

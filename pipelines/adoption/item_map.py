@@ -11,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import TABLE_ROWS, checked_ids
 from fuseid.pipelines.sources.item import unchanging
 
@@ -90,4 +91,4 @@ def named(numbers: np.ndarray, items: ItemMap | None) -> pa.Array:
 
 def notes_of(items: ItemMap | None) -> list[str]:
     """How numbers were read, for the notes of a run."""
-    return [] if items else ["the items' numbers are the content_ids; --item-map FILE gives other ones"]
+    return [] if items else [f"the items' numbers are the content_ids; {option('item_map', 'FILE')} gives other ones"]

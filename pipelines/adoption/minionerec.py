@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import LARGEST, table_of
 from fuseid.pipelines.adoption.item_map import ItemMap, named, notes_of
 from fuseid.pipelines.sources.item import unchanging
@@ -80,7 +81,7 @@ class MiniOneRec:
             return named(keys.cast(pa.int64()).to_numpy(zero_copy_only=False), self._items)
         except pa.ArrowInvalid:
             raise BadInput(
-                f"{self._path}: its items are not named by numbers, so no --item-map belongs to it"
+                f"{self._path}: its items are not named by numbers, so no {option('item_map')} belongs to it"
             ) from None
 
     def _entries(self) -> Iterator[pa.StructArray]:

@@ -7,6 +7,7 @@ from functools import partial
 
 from fuseid.core.artifacts import FUSION, encodes, kind_of
 from fuseid.core.errors import ArtifactError, StoreError
+from fuseid.core.surface import command
 from fuseid.pipelines.assignment.ledger import tokenizers_with_ids
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.store.messages import first_line
@@ -29,7 +30,7 @@ def damaged_settings(store: Store) -> Iterator[Damage]:
     if champion is None:
         if store.dataset("assignments").count_rows():
             yield Damage("setting champion", "IDs were given and no tokenizer is champion", "nothing shows IDs",
-                         "`fuseid promote TOKENIZER`")  # fmt: skip
+                         command("promote", store.uri, "TOKENIZER"))  # fmt: skip
         return
     tokenizer = store.describe_tokenizer(champion)
     wanted = tokenizer.meta["fusion"]
@@ -71,7 +72,7 @@ def damaged_tags(store: Store) -> Iterator[Damage]:
                 problem = problem or f"{name}: {first_line(error)}"
         if problem and tag.startswith("export-"):
             yield Damage(
-                f"tag {tag}", problem, "its export cannot be made again", f"`fuseid export tags --remove {tag}`"
+                f"tag {tag}", problem, "its export cannot be made again", command("export tags", store.uri, remove=tag)
             )
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import command
 from fuseid.pipelines.jobs.progress import Progress, tracked
 from fuseid.pipelines.sequences.options import SPLITS
 
@@ -134,7 +135,10 @@ def _opened(file: Path) -> pq.ParquetFile:
         raise BadInput(f"cannot read {file}: {str(error).splitlines()[0]}") from None
     missing = [name for name in _COLUMNS if name not in opened.schema_arrow.names]
     if missing:
-        raise BadInput(f"{file} has no column {missing[0]}; `fuseid export sequences --format parquet` writes it")
+        raise BadInput(
+            f"{file} has no column {missing[0]}; "
+            f"{command('export sequences', 'DB', interactions='FILE', out='NEW_FOLDER')} writes it"
+        )
     return opened
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 
 MANIFEST = "manifest.json"
 # Ends the name of a scratch folder that is locked by the process that fills it.
@@ -35,12 +36,14 @@ def new_folder(out: str | Path) -> Iterator[Path]:
     out = Path(out)
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise BadInput(f"{out} exists and is not an empty folder; choose another --out or remove it")
+            raise BadInput(f"{out} exists and is not an empty folder; choose another {option('out')} or remove it")
         out = out.resolve()
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch, lock = _locked_beside(out)
     except OSError as error:
-        raise BadInput(f"cannot make the folder {out}: {error.strerror or error}; choose another --out") from None
+        raise BadInput(
+            f"cannot make the folder {out}: {error.strerror or error}; choose another {option('out')}"
+        ) from None
     try:
         yield scratch
         # mkdtemp makes folders that only their owner can read.

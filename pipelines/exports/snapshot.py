@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from fuseid.core.artifacts import ArtifactInfo, encodes
 from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.surface import option
 from fuseid.pipelines.assignment.ledger import pinned_policy
 from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
@@ -87,7 +88,7 @@ class Snapshot:
             try:
                 version, commit = int(manifest["versions"][name]), manifest["commits"][name]
             except (KeyError, TypeError, ValueError):
-                raise BadInput(f"the manifest names no version of {name}; is it of `fuseid export`?") from None
+                raise BadInput(f"the manifest names no version of {name}; is it one that an export wrote?") from None
             dataset = store.dataset(name)
             try:
                 dataset = dataset.checkout_version(version)
@@ -201,7 +202,7 @@ class Snapshot:
         except (OSError, RuntimeError, ValueError) as error:
             if where is None:
                 raise
-            raise BadInput(f"the database refused --where {where!r}: {first_line(error)}") from None
+            raise BadInput(f"the database refused {option('where', where)}: {first_line(error)}") from None
         names = list(dict.fromkeys([*schema.names, *(["tokenizer_id"] if lacking else [])]))
         columns = [name for name in dict.fromkeys((*names, "sid")) if name != "suffix"]
         batches = _with_suffixes(_reader(self.pinned.contents, columns, where), names)

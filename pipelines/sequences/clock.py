@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.pipelines.sequences.options import zone_named
 
 UTC_TIME = pa.timestamp("us", "UTC")
@@ -90,7 +91,8 @@ class Clock:
     def _need_zone(self, local: pa.Array) -> None:
         if len(local) and self.zone is None:
             raise BadInput(
-                f"time stamps have no time zone (one is {str(local[0])!r}); name it with --time-zone, UTC for instance"
+                f"time stamps have no time zone (one is {str(local[0])!r}); name it with {option('time_zone')}, UTC "
+                "for instance"
             )
 
     def _in_zone(self, local: pa.Array) -> pa.Array:
@@ -143,7 +145,8 @@ def _unit_of(value: float) -> str:
         if low <= value < high:
             return unit
     raise BadInput(
-        f"the time stamp {value} may count anything; name what with --time-unit ({', '.join(_UNITS)}), since 1970"
+        f"the time stamp {value} may count anything; name what with {option('time_unit')} ({', '.join(_UNITS)}), "
+        "since 1970"
     )
 
 

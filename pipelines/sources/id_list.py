@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import command
 from fuseid.core.text import storable
 from fuseid.encoders.blocks import blocks
 from fuseid.pipelines.sources.item import shortened, unchanging
@@ -111,7 +112,8 @@ def _check_column(path: object, names: list[str]) -> None:
         raise BadInput(f"{path} has no column content_id; it has {', '.join(names) or 'none'}")
     if "deleted" in names:
         raise BadInput(
-            f"{path} has a column deleted, so it is a manifest and not a list of items to remove: `fuseid ingest` "
+            f"{path} has a column deleted, so it is a manifest and not a list of items to remove: "
+            f"{command('ingest', 'DB', path)} "
             "removes those that it marks"
         )
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from fuseid.core import errors
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import setting
 from fuseid.pipelines.sources.item import Source, SourceItem
 from fuseid.pipelines.sources.key_set import KeySet
 
@@ -77,7 +78,7 @@ def unique_keys(
         raise BadInput(f"{shown} lists no items")
     if expect_rows not in (None, keys.count):
         raise BadInput(
-            f"{shown} lists {keys.count} items, not the {expect_rows} that source.expect_rows (--expect-rows) asks "
+            f"{shown} lists {keys.count} items, not the {expect_rows} that {setting('source.expect_rows')} asks "
             "for; nothing was changed"
         )
     if is_twice:

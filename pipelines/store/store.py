@@ -30,8 +30,9 @@ from fuseid.core.artifacts import FUSION, ArtifactInfo, describe, kind_of, token
 from fuseid.core.errors import ArtifactError, DamagedTable, FingerprintMismatch, LeaseLost, StoreError
 from fuseid.core.faults import reached
 from fuseid.core.memory import trim
+from fuseid.core.surface import command, option
 from fuseid.pipelines.store.durable import DurableTable, fsync
-from fuseid.pipelines.store.messages import command, damage, first_line
+from fuseid.pipelines.store.messages import damage, first_line
 from fuseid.pipelines.store.rows import sql_list
 from fuseid.pipelines.store.tables import GUARDED, SCHEMAS, TABLES, schema_version, vector_sizes
 
@@ -69,12 +70,12 @@ class Store:
     def open(cls, uri: str | Path) -> Store:
         """Raises StoreError if there is no database, or one of a schema version that cannot be read."""
         if "://" not in str(uri) and not Path(uri).exists():
-            raise StoreError(f"no database at {uri}; {command('ingest', uri, ' ...')} makes one")
+            raise StoreError(f"no database at {uri}; {command('ingest', uri, 'SOURCE')} makes one")
         store = cls(_checked(uri))
         for name in SCHEMAS:
             if store.newest(name) is None:
                 store._check_not_lost(name)
-                raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
+                raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, 'SOURCE')} makes one")
         store.check_readable()
         return store
 
@@ -83,7 +84,7 @@ class Store:
         """A database that may be damaged; none of its tables is opened. Raises StoreError if there is no table."""
         fs, root = filesystem(_checked(uri))
         if not any(fs.exists(f"{root}/{name}.lance") for name in TABLES):
-            raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
+            raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, 'SOURCE')} makes one")
         return cls(str(uri))
 
     @classmethod
@@ -107,7 +108,7 @@ class Store:
         ingested yet."""
         newest = self.newest(name)
         if newest is None:
-            raise StoreError(f"the database {self.uri} is empty; {command('ingest', self.uri, ' ...')} fills it")
+            raise StoreError(f"the database {self.uri} is empty; {command('ingest', self.uri, 'SOURCE')} fills it")
         return newest
 
     def path(self, name: str) -> str:
@@ -142,7 +143,7 @@ class Store:
             elif have[name] != size:
                 raise FingerprintMismatch(
                     f"{name} vectors of {size} numbers cannot enter {self.uri}, whose {name} has {have[name]}; "
-                    "use the model this database began with, or another --db"
+                    f"use the model this database began with, or another database"
                 )
 
     def schema_version(self) -> str | None:
@@ -158,7 +159,7 @@ class Store:
             return found
         last = found.rpartition("-")[2]  # of 4-to-5: 5
         newer = last.isdigit() and int(last) > schemas.SCHEMA_VERSION
-        remedy = "install the fuseid that made it, or a later one" if newer else "ingest into another --db"
+        remedy = "install the fuseid that made it, or a later one" if newer else "ingest into another database"
         readable = " and ".join(filter(str.isdigit, schemas.READABLE_VERSIONS))
         raise StoreError(f"{self.uri} has schema version {found}, this fuseid reads {readable}; {remedy}")
 
@@ -450,5 +451,5 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 def _checked(uri: str | Path) -> str:
     if "://" not in str(uri) and Path(uri).exists() and not Path(uri).is_dir():
-        raise StoreError(f"{uri} is a file; --db names a directory or an object-store URI")
+        raise StoreError(f"{uri} is a file; {option('db')} names a directory or an object-store URI")
     return str(uri)
