@@ -16,6 +16,7 @@ from safetensors.numpy import save as save_tensors
 from fuseid.core.config import TOKENIZER_SECTIONS
 from fuseid.core.errors import ArtifactError
 from fuseid.core.fingerprints import STEP_VERSIONS
+from fuseid.core.reasons import reason
 
 FORMAT = 1
 FUSION = "fusion"
@@ -47,7 +48,7 @@ def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict
         blob = (directory / _TENSORS).read_bytes()
         tensors = load_tensors(blob)
     except (OSError, ValueError, SafetensorError) as error:
-        raise ArtifactError(f"cannot read the {kind} in {directory}: {error}") from None
+        raise ArtifactError(f"cannot read the {kind} in {directory}: {reason(error)}") from None
     if not isinstance(document, dict) or document.get("kind") != kind or document.get("format") != FORMAT:
         raise ArtifactError(f"{directory} holds no {kind} of format {FORMAT}")
     if not isinstance(document.get("meta"), dict) or "id" not in document:

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from fuseid.core.errors import ConfigError
 from fuseid.core.modalities import VECTOR_NAME
+from fuseid.core.reasons import reason
 
 MIB = 1 << 20
 _LIMIT = re.compile(r"[0-9]+(\.[0-9]+)?%|[0-9]+")
@@ -230,7 +231,7 @@ def load_config(path: str | Path | None = None, overrides: dict[str, object] | N
         try:
             data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read config {path}: {str(error).splitlines()[0]}") from None
+            raise ConfigError(f"cannot read config {path}: {reason(error)}") from None
         if not isinstance(data, dict):
             raise ConfigError(f"config {path} must be a mapping of sections, got {type(data).__name__}")
     for dotted, value in (overrides or {}).items():

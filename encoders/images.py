@@ -12,6 +12,7 @@ from PIL import Image, ImageCms
 
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia, ItemError, TooLarge, Unrecognised
+from fuseid.core.reasons import reason
 from fuseid.core.records import Decoded
 from fuseid.encoders.media_file import HEAD_BYTES, hash_bytes, image_format, video_format
 
@@ -51,12 +52,12 @@ def decode_image(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
     except (ItemError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise TooLarge(f"{path!r}: {error}") from None
+        raise TooLarge(f"{path!r}: {reason(error)}") from None
     except Exception as error:
         if str(error).startswith(_UNPACKS_TOO_FAR):
-            raise TooLarge(f"{path!r} decompresses to more than is allowed: {error}") from None
+            raise TooLarge(f"{path!r} decompresses to more than is allowed: {reason(error)}") from None
         # On hostile bytes Pillow's readers raise almost any exception type (struct.error, KeyError, SyntaxError...).
-        raise CorruptMedia(f"{path!r} cannot be decoded as {name}: {error or type(error).__name__}") from None
+        raise CorruptMedia(f"{path!r} cannot be decoded as {name}: {reason(error)}") from None
     return Decoded(
         frames=np.asarray(rgb)[None],
         timestamps=np.zeros(1),

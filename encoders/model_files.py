@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fuseid.core.errors import ModelError
+from fuseid.core.reasons import reason
 
 BUILTIN = "builtin:"
 _ROOT = Path(__file__).parent / "checkpoints"
@@ -62,10 +63,10 @@ def hub_commit(repository: str, revision: str | None) -> str:
     except HFValidationError:
         raise ModelError(f"{repository} is neither a directory nor a name on the hub, which is ORG/REPO") from None
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        why = f"the hub answers {_first_line(error)!r}"
+        why = f"the hub answers {reason(error)!r}"
     except Exception as error:
         # The HTTP library of the hub's client has its own exception types.
-        why = f"the hub cannot be asked ({type(error).__name__})"
+        why = f"the hub cannot be asked ({reason(error)})"
     noted = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "refs", branch)
     if noted.is_file():
         return noted.read_text(encoding="ascii").strip()
@@ -81,9 +82,4 @@ def load_failure(error: Exception) -> str:
         return "its weights are pickled objects, not data, and are never run; use a checkpoint with safetensors"
     if "trust_remote_code" in str(error):
         return "it asks for code of its own, which is never run; use a checkpoint of a family that the library knows"
-    return _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    return reason(error)

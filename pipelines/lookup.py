@@ -16,6 +16,7 @@ from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, Phrase
 from fuseid.core.config import ClipConfig, Config
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError, TooLarge
 from fuseid.core.modalities import modalities
+from fuseid.core.reasons import reason
 from fuseid.core.surface import command, option
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
@@ -108,9 +109,7 @@ class Catalog:
             return self._in_clip_space(self._query_vector(caption, image, video), caption, k, where, columns)
         except (OSError, RuntimeError, ValueError) as error:
             if where is not None and not isinstance(error, BadInput | StoreError):
-                raise BadInput(
-                    f"the database refused {option('where', where)}: {str(error).splitlines()[0][:300]}"
-                ) from None
+                raise BadInput(f"the database refused {option('where', where)}: {reason(error)}") from None
             raise
 
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -256,7 +255,7 @@ class Catalog:
         try:
             caption = normalise_caption(text, self._config.decode.max_caption_chars)
         except TooLarge as error:
-            raise BadInput(f"cannot use the query: TooLarge: {error}") from None
+            raise BadInput(f"cannot use the query: {error}") from None
         if caption is None:
             raise BadInput("the text to look up is empty")
         return caption
@@ -276,7 +275,7 @@ class Catalog:
             if isinstance(decoded, ItemError):
                 raise decoded
         except ItemError as error:
-            raise BadInput(f"cannot use the query: {type(error).__name__}: {error}") from None
+            raise BadInput(f"cannot use the query: {error}") from None
         pooled = clip.encode_frames(list(decoded.frames)).mean(0)
         return pooled / np.linalg.norm(pooled)
 

@@ -11,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
+from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import TABLE_ROWS, checked_ids
 from fuseid.pipelines.sources.item import unchanging
@@ -42,7 +43,7 @@ class ItemMap:
                     numbers.append(batch["number"].to_numpy(zero_copy_only=False))
                     first += batch.num_rows
         except (OSError, pa.ArrowException, KeyError) as error:
-            what = str(error).splitlines()[0]
+            what = reason(error)
             raise BadInput(f"cannot read {path} as a map with columns number and content_id: {what}") from None
         numbers_N = np.concatenate([np.empty(0, np.int64), *numbers])
         self._ids = pa.ipc.open_file(pa.memory_map(copy)).read_all()["content_id"]

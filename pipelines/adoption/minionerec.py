@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
+from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import LARGEST, table_of
 from fuseid.pipelines.adoption.item_map import ItemMap, named, notes_of
@@ -40,7 +41,7 @@ class MiniOneRec:
                 for entries in self._entries():
                     yield self._table(entries, levels)
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"cannot read {self._path}: {str(error).splitlines()[0]}") from None
+            raise BadInput(f"cannot read {self._path}: {reason(error)}") from None
 
     def _levels(self) -> int:
         known = self._items.levels if self._items else None

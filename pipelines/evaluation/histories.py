@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
+from fuseid.core.reasons import reason
 from fuseid.core.surface import command
 from fuseid.pipelines.jobs.progress import Progress, tracked
 from fuseid.pipelines.sequences.options import SPLITS
@@ -132,7 +133,7 @@ def _opened(file: Path) -> pq.ParquetFile:
     try:
         opened = pq.ParquetFile(file)
     except (OSError, pa.ArrowException) as error:
-        raise BadInput(f"cannot read {file}: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"cannot read {file}: {reason(error)}") from None
     missing = [name for name in _COLUMNS if name not in opened.schema_arrow.names]
     if missing:
         raise BadInput(

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
+from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 
 MANIFEST = "manifest.json"
@@ -122,7 +123,7 @@ def load_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"cannot read the manifest {path}: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"cannot read the manifest {path}: {reason(error)}") from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise BadInput(f"{path} is no manifest of an export: it names no files")
     return manifest

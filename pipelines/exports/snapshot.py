@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 
 from fuseid.core.artifacts import ArtifactInfo, encodes
 from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 from fuseid.pipelines.assignment.ledger import pinned_policy
 from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import put_tag, tag_of, tokenizer_of
-from fuseid.pipelines.store.messages import first_line, no_ids
+from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.pinned_tables import NAMES, PinnedTables
 from fuseid.pipelines.store.rows import sql_string
 from fuseid.pipelines.store.store import Store
@@ -202,7 +203,7 @@ class Snapshot:
         except (OSError, RuntimeError, ValueError) as error:
             if where is None:
                 raise
-            raise BadInput(f"the database refused {option('where', where)}: {first_line(error)}") from None
+            raise BadInput(f"the database refused {option('where', where)}: {reason(error)}") from None
         names = list(dict.fromkeys([*schema.names, *(["tokenizer_id"] if lacking else [])]))
         columns = [name for name in dict.fromkeys((*names, "sid")) if name != "suffix"]
         batches = _with_suffixes(_reader(self.pinned.contents, columns, where), names)

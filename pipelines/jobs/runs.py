@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from fuseid.core.config import Config
-from fuseid.core.errors import FuseidError, Stopped, StoreError
+from fuseid.core.errors import Stopped, StoreError
 from fuseid.core.faults import reached
+from fuseid.core.reasons import reason
 from fuseid.core.schemas import RUNS
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.stopping import ending, stopped
@@ -171,7 +172,7 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
 def _outcome(error: BaseException) -> str:
     if stopped() or isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
         return "stopped"
-    return f"failed: {str(error).splitlines()[0] if isinstance(error, FuseidError) else type(error).__name__}"
+    return f"failed: {reason(error)}"
 
 
 def _mark_killed(store: Store) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
+from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 from fuseid.pipelines.sequences.options import zone_named
 
@@ -84,7 +85,7 @@ class Clock:
         try:
             found = column.cast(UTC_TIME, safe=column.type.unit != "ns")
         except pa.ArrowInvalid as error:
-            raise BadInput(f"a time stamp lies too far away: {str(error).splitlines()[0]}") from None
+            raise BadInput(f"a time stamp lies too far away: {reason(error)}") from None
         ticks = found.cast(pa.int64())
         return pc.if_else(pc.and_(pc.greater_equal(ticks, _FIRST), pc.less_equal(ticks, _LAST)), found, None)
 
@@ -101,7 +102,7 @@ class Clock:
         except (pa.ArrowInvalid, OSError) as error:
             raise BadInput(
                 f"a time stamp names no instant in {self.zone}, where clocks are changed: "
-                f"{str(error).splitlines()[0]}; write it with its offset"
+                f"{reason(error)}; write it with its offset"
             ) from None
 
     def _of_texts(self, texts: pa.Array) -> pa.Array:

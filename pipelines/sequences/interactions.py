@@ -15,6 +15,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
+from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.sequences.clock import UTC_TIME, Clock
@@ -208,4 +209,4 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"cannot read {file}: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"cannot read {file}: {reason(error)}") from None

@@ -30,9 +30,10 @@ from fuseid.core.artifacts import FUSION, ArtifactInfo, describe, kind_of, token
 from fuseid.core.errors import ArtifactError, DamagedTable, FingerprintMismatch, LeaseLost, StoreError
 from fuseid.core.faults import reached
 from fuseid.core.memory import trim
+from fuseid.core.reasons import reason
 from fuseid.core.surface import command, option
 from fuseid.pipelines.store.durable import DurableTable, fsync
-from fuseid.pipelines.store.messages import damage, first_line
+from fuseid.pipelines.store.messages import damage
 from fuseid.pipelines.store.rows import sql_list
 from fuseid.pipelines.store.tables import GUARDED, SCHEMAS, TABLES, schema_version, vector_sizes
 
@@ -395,9 +396,9 @@ class Store:
         except (OSError, RuntimeError, ValueError) as error:
             if "not found" not in str(error):
                 if _DAMAGE.search(_PATHS.sub("", str(error))):
-                    what = f"its newest version cannot be read ({first_line(error)})"
+                    what = f"its newest version cannot be read ({reason(error)})"
                     raise DamagedTable(damage(self.uri, name, what)) from None
-                raise StoreError(f"cannot open the database {self.uri}: {first_line(error)}") from None
+                raise StoreError(f"cannot open the database {self.uri}: {reason(error)}") from None
             fs, root = filesystem(self.uri)
             if fs.exists(f"{root}/{name}.lance/data"):
                 raise DamagedTable(damage(self.uri, name, "it has data and no version")) from None

@@ -171,7 +171,7 @@ def test_a_tokenizer_of_another_fusion_is_refused(refused, folder, as_text):
         assert line.count("fusion-") == 2
 
 
-EMPTY = "the database db is empty; `fuseid ingest --db db ...` fills it"
+EMPTY = "the database db is empty; `fuseid ingest --db db SOURCE` fills it"
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_missing_and_empty_databases_are_reported(refused, tmp_path, command, sa
     ("arguments", "said"),
     [
         ([], "exactly one of"),
-        (["--sid", "1", "--id", "v01"], "like, sid"),
+        (["--sid", "1", "--like", "v01"], "--like, --sid"),
         (["--sid", "x'; DROP TABLE contents"], "not an ID or ID prefix"),
-        (["--id", "nobody"], "no item 'nobody'"),
+        (["--like", "nobody"], "no item 'nobody'"),
         (["--sid", "1", "--where", "nonsense ="], "--where"),
         (["--sid", "1", "-k", "0"], "k must be at least 1"),
         (["--text", "a"], "no CLIP vectors"),

@@ -113,7 +113,7 @@ def test_an_invalid_csv_is_refused(tmp_path, text, said):
 
 
 def test_missing_or_unknown_files_are_refused(interactions, tmp_path):
-    with pytest.raises(BadInput, match=r"no file .*nowhere.csv; --interactions names"):
+    with pytest.raises(BadInput, match=r"no file .*nowhere.csv; interactions= names"):
         Interactions.open(tmp_path / "nowhere.csv")
     with pytest.raises(BadInput, match=r"has no .parquet or .csv file"):
         Interactions.open(tmp_path)
