@@ -37,7 +37,8 @@ class OpenClip:
 
     def __init__(self, config: ClipConfig) -> None:
         self.device = pick_device(config.device)
-        name, tag, pinned = resolve_clip(config)
+        resolved = resolve_clip(config)
+        name, tag, pinned = resolved
         try:
             if name.startswith(HUB):
                 name = LOCAL + _download(name.removeprefix(HUB), pinned)
@@ -71,7 +72,7 @@ class OpenClip:
         )
         self._threads = preparing_threads(self.device)
         self._passes = Passes()
-        self.fingerprint = clip_fingerprint(config, pinned)
+        self.fingerprint = clip_fingerprint(config, resolved)
         self.dim = int(self.encode_texts(["a"]).shape[1])
 
     def encode_frames(self, frames: Sequence[np.ndarray]) -> np.ndarray:

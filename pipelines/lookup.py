@@ -21,7 +21,7 @@ from fuseid.core.surface import command, option
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
-from fuseid.encoders.model_identity import PYTHON
+from fuseid.encoders.model_identity import PYTHON, as_known, former_fingerprints
 from fuseid.encoders.models import load_clip
 from fuseid.pipelines.store.indexes import text_indexes
 from fuseid.pipelines.store.messages import no_ids
@@ -291,11 +291,13 @@ class Catalog:
                     f"{self._store.uri} was encoded by {self._config.clip.model}, which is not imported because a "
                     f"database names it; pass the {option('config')} that the ingest used"
                 )
-            clip = load_clip(self._config.clip)
+            known = (self._store.setting("clip") or {}).get("model")
+            spelled = self._config.clip.model_copy(update={"model": as_known(self._config.clip.model, known)})
+            clip = load_clip(spelled)
             column = "clip_image" if "clip_image" in self._dims else "clip_text"
             sample = self._sample(column)
             stored = sample["clip_fp"][0].as_py() if len(sample) else clip.fingerprint
-            if stored != clip.fingerprint:
+            if stored not in (clip.fingerprint, former_fingerprints(self._config).get("clip_fp")):
                 raise FingerprintMismatch(
                     f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
                     f"({self._config.clip.model}); pass the {option('config')} that the ingest used"
