@@ -22,7 +22,8 @@ _ADDRESS = re.compile(r"\s*<[\w.]+ object at 0x[0-9a-f]+>")
 # What libraries put before a message to say which part of them it comes from.
 _PREFIX = re.compile(
     r"(?:\[Errno -?\d+\]|[A-Z][A-Za-z]*Error(?:\(\w+\))?:|lance error:|Invalid (?:user )?input[:,]|"
-    r"(?:[A-Z][A-Za-z/]* ){1,3}error:|[A-Z]+ parse error:|IO Error:|Error during planning:|Error (?:parsing function|while deserializing|"
+    r"(?:[A-Z][A-Za-z/]* ){1,3}error:|[A-Z]+ parse error:|IO Error:|"
+    r"Error during planning:|Error (?:parsing function|while deserializing|"
     r"performing list request|applying filter expression to batch):|Error (?:resolving|optimizing)[^:]*:(?= ))\s*"
 )
 # Messages that say less to a person than to those who wrote them; the last part of a message that fits is replaced.

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, PhraseQuery
 
-from fuseid.core.config import ClipConfig, Config
+from fuseid.core.config import ClipConfig, Config, read_stored
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError, TooLarge
 from fuseid.core.modalities import modalities
 from fuseid.core.reasons import reason
@@ -59,7 +59,9 @@ class Catalog:
         if config is not None:
             return cls(store, config)
         clip = store.setting("clip")
-        catalog = cls(store, Config() if clip is None else Config(clip=ClipConfig(**clip)))
+        if clip is not None:
+            config = Config(clip=read_stored(ClipConfig, clip, f"the setting clip of {store.uri}"))
+        catalog = cls(store, config or Config())
         catalog._config_is_stored = True
         return catalog
 

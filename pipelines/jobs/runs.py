@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fuseid.core.config import Config
+from fuseid.core.config import Config, read_stored
 from fuseid.core.errors import Stopped, StoreError
 from fuseid.core.faults import reached
 from fuseid.core.reasons import reason
@@ -95,7 +95,7 @@ def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
     if not rows.num_rows:
         raise StoreError(f"{store.uri} has no run {run_id}, which its rows name; was the table altered?")
     row = rows.to_pylist()[0]
-    return Config.model_validate_json(row["config"]), row["source"]
+    return read_stored(Config, json.loads(row["config"]), f"run {run_id} of {store.uri}"), row["source"]
 
 
 @contextmanager
