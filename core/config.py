@@ -202,6 +202,13 @@ class RunConfig(Section):
     max_prune: Limit = Field("20%", description="of the items in the database; --prune refuses to remove more")
 
 
+UserAgent = Annotated[
+    str,
+    StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=200),
+    Takes("text of up to 200 printable ASCII characters"),
+]
+
+
 class SourceConfig(Section):
     """Which uris are allowed. By default: only local files below the manifest's folder."""
 
@@ -209,6 +216,9 @@ class SourceConfig(Section):
     schemes: tuple[Literal["s3", "gs", "https", "http"], ...] = Field((), description="remote schemes that are opened")
     private_hosts: bool = Field(False, description="http may connect to private and loopback addresses")
     timeout_seconds: Seconds = Field(60.0, gt=0, description="for one remote file, retries included")
+    user_agent: UserAgent | None = Field(
+        None, description="how fuseid names itself to web servers; by default fuseid/VERSION"
+    )
     concurrency: Whole = Field(16, ge=1, description="remote files that one decoding process fetches at a time")
     shard_in_id: bool = Field(False, description="members of tar shards are named SHARD/KEY, for keys that repeat")
     expect_rows: Whole | None = Field(None, ge=1, description="refuse a source that lists more or fewer items")
