@@ -215,7 +215,7 @@ class _Unreadable:
         self._error = error
 
     def __repr__(self) -> str:
-        return f"an unreadable value ({str(self._error).splitlines()[0]})"
+        return f"an unreadable value ({reason(self._error)})"
 
 
 def rows_of(batch: pa.RecordBatch) -> list[Row]:

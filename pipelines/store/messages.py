@@ -1,17 +1,10 @@
-"""Common parts of messages about a database, and the first line of Lance's errors."""
+"""Common parts of messages about a database."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from fuseid.core.surface import command
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error of Lance, without the position in Lance's source code."""
-    line = (str(error) or type(error).__name__).splitlines()[0]
-    return re.sub(r", /\S+\.rs:.*", "", line)[:300]
 
 
 def no_ids(uri: str | Path) -> str:
