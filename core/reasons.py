@@ -18,6 +18,11 @@ _FAULTS = (LookupError, TypeError, AttributeError, AssertionError, NameError, Ar
 _POSITION = re.compile(
     r",?\s*(?:\(?[\w.~-]*/[\w./@~+-]*\.(?:rs|cc|cpp|hpp|h):\d+(?::\d+)?\)?|location: Location \{[^}]*\})"
 )
+# What follows the cause: stacks of C++, and advice on how to use the library.
+_ADVICE = re.compile(
+    r"\s*(?:Exception raised from|frame #0|CUDA kernel errors might|Please (?:file|specify)|For more information|See https?:|"
+    r"Check the documentation|If you trust|If this is a private|Traceback \(most recent)[\s\S]*"
+)
 _ADDRESS = re.compile(r"\s*<[\w.]+ object at 0x[0-9a-f]+>")
 # What libraries put before a message to say which part of them it comes from.
 _PREFIX = re.compile(
@@ -98,7 +103,7 @@ def _is_remote(error: OSError) -> bool:
 
 
 def _reduced(text: str) -> str:
-    text = " ".join(_ADDRESS.sub("", _POSITION.sub("", text)).split())
+    text = " ".join(_ADDRESS.sub("", _POSITION.sub("", _ADVICE.sub("", text))).split())
     before = None
     while before != text:
         before, text = text, _PREFIX.sub("", text, count=1) if _PREFIX.match(text) else text
