@@ -255,13 +255,13 @@ def load_config(path: str | Path | None = None, overrides: dict[str, object] | N
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        key, what = problem(error, Config, data, section_of)
-    overridden = next((dotted for dotted in given if tuple(dotted.split("."))[: len(key)] == key), None)
+        where, what = problem(error, Config, data, section_of)
+    overridden = next((dotted for dotted in given if tuple(dotted.split("."))[: len(where)] == where), None)
     if overridden is not None:
         raise ConfigError(f"{setting(overridden)} {what}")
-    line = None if file is None else file.line(key)
-    where = f"config {path}" if line is None else f"config {path}, line {line}"
-    raise ConfigError(f"{where}: {'.'.join(key)} {what}")
+    line = None if file is None else file.line(where)
+    place = f"config {path}" if line is None else f"config {path}, line {line}"
+    raise ConfigError(f"{place}: {'.'.join(where)} {what}")
 
 
 def read_stored(section: type[_Section], document: Any, where: str) -> _Section:
@@ -276,7 +276,7 @@ def read_stored(section: type[_Section], document: Any, where: str) -> _Section:
 
 def section_of(key: tuple[str, ...], value: Any) -> type[Section] | None:
     """The class of the section at a key, for this value; None for a key that is no section."""
-    section: type[BaseModel] = Config
+    section: type[Section] = Config
     for name in key:
         field = section.model_fields.get(name)
         parts = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]

@@ -140,7 +140,8 @@ def _example(annotation: Any) -> str:
 
 def _range(metadata: Any) -> str:
     least = next((one.ge for one in metadata if isinstance(one, Ge)), None)
-    most = min((one.le for one in metadata if isinstance(one, Le)), default=None)
+    limits: list[Any] = [one.le for one in metadata if isinstance(one, Le)]
+    most = min(limits, default=None)
     above = next((one.gt for one in metadata if isinstance(one, Gt)), None)
     below = next((one.lt for one in metadata if isinstance(one, Lt)), None)
     if least is not None and most is not None and most != LARGEST:

@@ -20,8 +20,8 @@ _POSITION = re.compile(
 )
 # What follows the cause: stacks of C++, and advice on how to use the library.
 _ADVICE = re.compile(
-    r"\s*(?:Exception raised from|frame #0|CUDA kernel errors might|Please (?:file|specify)|For more information|See https?:|"
-    r"Check the documentation|If you trust|If this is a private|Traceback \(most recent)[\s\S]*"
+    r"\s*(?:Exception raised from|frame #0|CUDA kernel errors might|Please (?:file|specify)|For more information|"
+    r"See https?:|Check the documentation|If you trust|If this is a private|Traceback \(most recent)[\s\S]*"
 )
 _ADDRESS = re.compile(r"\s*<[\w.]+ object at 0x[0-9a-f]+>")
 # What libraries put before a message to say which part of them it comes from.

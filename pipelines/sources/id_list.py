@@ -114,7 +114,7 @@ def _check_column(path: object, names: list[str]) -> None:
     if "deleted" in names:
         raise BadInput(
             f"{path} has a column deleted, so it is a manifest and not a list of items to remove: "
-            f"{command('ingest', 'DB', path)} "
+            f"{command('ingest', 'DB', str(path))} "
             "removes those that it marks"
         )
 

@@ -149,7 +149,7 @@ def test_unknown_runners_formats_and_codebooks_are_refused(refused, folder):
     assert "'slurm'" in refused("ingest", "m.csv", "--db", "db", "--runner", "slurm")
     assert "'csv'" in refused("export", "ids", "--db", "db", "--out", "ids", "--format", "csv")
     assert "'a,b'" in refused("fit", "--db", "db", "--codebooks", "a,b")
-    assert "codebook_sizes" in refused("fit", "--db", "db", "--codebooks", "0")
+    assert "--codebooks is [0]; it takes" in refused("fit", "--db", "db", "--codebooks", "0")
     assert "codebook_sizes" in refused("fit", "--db", "db", "--codebooks", "4,-1")
 
 
@@ -272,7 +272,7 @@ def test_an_incomplete_source_is_refused_where_completeness_is_required(refused,
     path = manifest(tmp_path, *({"content_id": f"t{i}", "caption": "words"} for i in range(3)))
     command = ["ingest", path, "--db", "db", "--runner", "local"]
     assert "lists 3 items, not the 4" in refused(*command, "--expect-rows", "4")
-    assert "source.expect_rows" in refused(*command, "--expect-rows", "0")
+    assert "--expect-rows is 0; it takes" in refused(*command, "--expect-rows", "0")
     assert "holds no file _SUCCESS" in refused(*command, "--require-success")
     assert not (tmp_path / "db").exists()
     (tmp_path / "_SUCCESS").touch()
