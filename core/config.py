@@ -256,7 +256,7 @@ def load_config(path: str | Path | None = None, overrides: dict[str, object] | N
         return Config.model_validate(data)
     except ValidationError as error:
         where, what = problem(error, Config, data, section_of)
-    overridden = next((dotted for dotted in given if tuple(dotted.split("."))[: len(where)] == where), None)
+    overridden = next((dotted for dotted in given if where[: dotted.count(".") + 1] == tuple(dotted.split("."))), None)
     if overridden is not None:
         raise ConfigError(f"{setting(overridden)} {what}")
     line = None if file is None else file.line(where)

@@ -199,6 +199,10 @@ def test_a_value_that_overrides_is_named_as_it_was_given(key, value, in_shell, i
     assert str(caught.value).startswith(in_shell)
 
 
+def test_a_section_of_the_file_is_not_blamed_on_an_override(tmp_path):
+    assert "line 1: run is 5; it takes a section" in refused(tmp_path, "run: 5", {"run.max_prune": "9%"})
+
+
 @pytest.mark.parametrize("section", [Config, *TOKENIZER_SECTIONS.values()])
 def test_what_every_key_takes_can_be_said(section):
     for name, field in section.model_fields.items():
