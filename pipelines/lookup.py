@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, PhraseQuery
 
 from fuseid.core.config import ClipConfig, Config, read_stored
-from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError, TooLarge
+from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, NotReady, StoreError, TooLarge, unusable
 from fuseid.core.modalities import modalities
 from fuseid.core.reasons import reason
 from fuseid.core.surface import command, option
@@ -24,6 +24,7 @@ from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.model_identity import PYTHON, as_known, former_fingerprints
 from fuseid.encoders.models import load_clip
 from fuseid.pipelines.store.indexes import text_indexes
+from fuseid.pipelines.store.integrity import cause_of
 from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.rows import below_prefix, rows_by_id
 from fuseid.pipelines.store.store import Store
@@ -110,8 +111,9 @@ class Catalog:
             caption = None if text is None else self._caption(text)
             return self._in_clip_space(self._query_vector(caption, image, video), caption, k, where, columns)
         except (OSError, RuntimeError, ValueError) as error:
-            if where is not None and not isinstance(error, BadInput | StoreError):
-                raise BadInput(f"the database refused {option('where', where)}: {reason(error)}") from None
+            if where is not None:
+                refused = f"the database refused {option('where', where)}: {reason(error)}"
+                raise cause_of(error, self._store.uri) or BadInput(refused) from None
             raise
 
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -159,9 +161,9 @@ class Catalog:
         column = self._item_space()
         row = self._rows([content_id], [column]).get(content_id)
         if row is None:
-            raise BadInput(f"no item {content_id!r} in {self._store.uri}")
+            raise NotReady(f"no item {content_id!r} in {self._store.uri}")
         if row[column] is None:
-            raise BadInput(f"item {content_id!r} has no {column} vector")
+            raise NotReady(f"item {content_id!r} has no {column} vector")
         # The item is removed from its own results; an SQL condition for that would be evaluated for every row.
         query, wanted = np.asarray(row[column], np.float32), ["content_id", *_other_columns(columns)]
         found = self._nearest(column, query, k + 1, where, wanted)
@@ -264,7 +266,7 @@ class Catalog:
 
     def _query_vector(self, caption: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
         if "clip_image" not in self._dims and "clip_text" not in self._dims:
-            raise BadInput(
+            raise NotReady(
                 f"{self._store.uri} holds no CLIP vectors; look up by {option('like')}, {option('sid')} or a vector"
             )
         clip = self._load_clip()
@@ -277,7 +279,7 @@ class Catalog:
             if isinstance(decoded, ItemError):
                 raise decoded
         except ItemError as error:
-            raise BadInput(f"cannot use the query: {error}") from None
+            raise unusable(f"cannot use the query: {type(error).__name__}: {error}", error) from None
         pooled = clip.encode_frames(list(decoded.frames)).mean(0)
         return pooled / np.linalg.norm(pooled)
 

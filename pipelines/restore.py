@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.errors import BadInput, StoreError, unusable
 from fuseid.core.reasons import reason
 from fuseid.core.schemas import ASSIGNMENTS
 from fuseid.core.surface import command
@@ -66,7 +66,7 @@ def read_backup(source: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise BadInput(f"{source} is no backup: it has no {MANIFEST}, which is written last") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"cannot read {source}/{MANIFEST}: {reason(error)}") from None
+        raise unusable(f"cannot read {source}/{MANIFEST}: {reason(error)}", error) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BadInput(f"{source}/{MANIFEST} is of no backup of format {FORMAT}")
     files, rows, versions = (document.get(key) for key in ("files", "rows", "versions"))

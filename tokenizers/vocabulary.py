@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.core.reasons import reason
 from fuseid.core.surface import command
 
@@ -269,7 +269,7 @@ class Vocabulary:
             found = cls(tuple(sizes), suffixes, document["style"], document["tokenizer_id"])
             same = found.document() == document
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BadInput(f"cannot read the vocabulary {path}: {reason(error)}") from None
+            raise unusable(f"cannot read the vocabulary {path}: {reason(error)}", error) from None
         if not same:
             raise BadInput(f"{path} was altered, or is of another version: its tokens are not those of its sizes")
         return found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.core.reasons import reason
 
 _MOST_BEAM = 64
@@ -62,7 +62,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError("it is a single array")
             return {name: found[name] for name in found.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise BadInput(f"cannot read codebooks from {path}: {reason(error)}; an .npz holds {_FORMS}") from None
+        raise unusable(f"cannot read codebooks from {path}: {reason(error)}; an .npz holds {_FORMS}", error) from None
 
 
 def _books(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:

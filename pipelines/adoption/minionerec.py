@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import LARGEST, table_of
@@ -41,7 +41,7 @@ class MiniOneRec:
                 for entries in self._entries():
                     yield self._table(entries, levels)
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"cannot read {self._path}: {reason(error)}") from None
+            raise unusable(f"cannot read {self._path}: {reason(error)}", error) from None
 
     def _levels(self) -> int:
         known = self._items.levels if self._items else None

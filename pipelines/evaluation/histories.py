@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.core.reasons import reason
 from fuseid.core.surface import command
 from fuseid.pipelines.jobs.progress import Progress, tracked
@@ -133,7 +133,7 @@ def _opened(file: Path) -> pq.ParquetFile:
     try:
         opened = pq.ParquetFile(file)
     except (OSError, pa.ArrowException) as error:
-        raise BadInput(f"cannot read {file}: {reason(error)}") from None
+        raise unusable(f"cannot read {file}: {reason(error)}", error) from None
     missing = [name for name in _COLUMNS if name not in opened.schema_arrow.names]
     if missing:
         raise BadInput(

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 
@@ -42,8 +42,8 @@ def new_folder(out: str | Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch, lock = _locked_beside(out)
     except OSError as error:
-        raise BadInput(
-            f"cannot make the folder {out}: {error.strerror or error}; choose another {option('out')}"
+        raise unusable(
+            f"cannot make the folder {out}: {error.strerror or error}; choose another {option('out')}", error
         ) from None
     try:
         yield scratch
@@ -123,7 +123,7 @@ def load_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"cannot read the manifest {path}: {reason(error)}") from None
+        raise unusable(f"cannot read the manifest {path}: {reason(error)}", error) from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise BadInput(f"{path} is no manifest of an export: it names no files")
     return manifest

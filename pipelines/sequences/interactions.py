@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import file_hash
@@ -209,4 +209,4 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"cannot read {file}: {reason(error)}") from None
+        raise unusable(f"cannot read {file}: {reason(error)}", error) from None

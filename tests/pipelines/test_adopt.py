@@ -406,6 +406,8 @@ def test_ids_whose_adoption_was_not_completed_cannot_be_promoted(stored, product
     shutil.copytree(bare_db / "artifacts" / champion, other / "artifacts" / champion)
     for job in (lambda: promote(str(other), champion, stored.settings()),
                 lambda: assign(str(other), stored.settings(), champion)):  # fmt: skip
-        with pytest.raises(StoreError, match=rf"adoption of {champion} was not completed; run the same `fuseid adopt --db"):
+        with pytest.raises(
+            StoreError, match=rf"adoption of {champion} was not completed; run the same `fuseid adopt --db"
+        ):
             job()
     assert stored.ids("other") == dict.fromkeys(production.vectors)
