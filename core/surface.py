@@ -34,6 +34,10 @@ def shell() -> Iterator[None]:
         _in_shell = before
 
 
+def in_shell() -> bool:
+    return _in_shell
+
+
 def flag(name: str) -> str:
     """`max_history` -> `--max-history`, `k` -> `-k`. An underscore at the end, for a word of Python, is left out."""
     name = name.rstrip("_").replace("_", "-")

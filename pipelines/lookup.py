@@ -17,7 +17,7 @@ from fuseid.core.config import ClipConfig, Config, read_stored
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, NotReady, StoreError, TooLarge, unusable
 from fuseid.core.modalities import modalities
 from fuseid.core.reasons import reason
-from fuseid.core.surface import command, option
+from fuseid.core.surface import command, in_shell, option
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
@@ -95,7 +95,7 @@ class Catalog:
         named = [name for name, value in given.items() if value is not None]
         if len(named) != 1:
             raise BadInput(
-                f"a look-up takes exactly one of {', '.join(map(option, given))}; got "
+                f"a look-up takes exactly one of {', '.join(option(name) for name in given if name != 'vector' or not in_shell())}; got "
                 f"{', '.join(map(option, named)) or 'none'}"
             )
         if k < 1:
