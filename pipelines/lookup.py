@@ -94,10 +94,9 @@ class Catalog:
         given = {"text": text, "image": image, "video": video, "vector": vector, "like": like, "sid": sid}
         named = [name for name, value in given.items() if value is not None]
         if len(named) != 1:
-            raise BadInput(
-                f"a look-up takes exactly one of {', '.join(option(name) for name in given if name != 'vector' or not in_shell())}; got "
-                f"{', '.join(map(option, named)) or 'none'}"
-            )
+            kinds = [option(name) for name in given if not (name == "vector" and in_shell())]
+            got = ", ".join(map(option, named)) or "none"
+            raise BadInput(f"a look-up takes exactly one of {', '.join(kinds)}; got {got}")
         if k < 1:
             raise BadInput(f"{option('k')} must be at least 1, got {k}")
         k = min(k, self._begin())
