@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from fuseid.core.errors import BadInput
+from fuseid.core.nearest import nearest
 
-# So many names are listed in full, and so many are proposed.
-_LISTED, _PROPOSED = 16, 3
+# So many names are listed in full.
+_LISTED = 16
 # An id may be given by its beginning, up to its last part and at least so many characters of that.
 LEAST_OF_ID = 4
-
-
-def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """The known names most like an unknown one, at most three, the nearest first. Upper and lower case are alike."""
-    spelled = {each.casefold(): each for each in known}
-    return [spelled[each] for each in get_close_matches(name.casefold(), spelled, _PROPOSED)]
 
 
 def hint(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FingerprintMismatch
-from fuseid.core.names import nearest
+from fuseid.core.nearest import nearest
 from fuseid.encoders.model_identity import is_fake, pinned
 from fuseid.pipelines.ingestion.commit import WaveCommitter
 from fuseid.pipelines.ingestion.failures import Failures
@@ -78,7 +78,9 @@ class MediaIntake:
             most = f", most often as {kept.commonest()}" if kept.count else ""
             run.notes.append(f"{run.counts['missing_kept']} known items cannot be read now, and their rows stay{most}")
         if is_fake(self.config.clip.model if self.config.clip else None) or is_fake(self.config.vlm.model):
-            run.notes.append("FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another --db")
+            run.notes.append(
+                "FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another database"
+            )
         run.notes += self.plan.notes
         if hint := self.hint():
             run.notes.append(hint)
@@ -102,7 +104,7 @@ def _pin_precision(store: Store, config: Config) -> None:
         if precision and pinned.get(model, precision) != precision:
             raise FingerprintMismatch(
                 f"{store.uri} holds {model} vectors computed in {pinned[model]}, this run asks for {precision}; "
-                f"set {model}.precision to {pinned[model]} or use another --db"
+                f"set {model}.precision to {pinned[model]} or use another database"
             )
     new = {model: precision for model, precision in wanted.items() if precision}
     if pinned | new != pinned:

@@ -5,19 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuseid.core.errors import BadInput, UnknownArtifact
-from fuseid.core.names import check_known, hint, id_named, nearest
+from fuseid.core.names import check_known, hint, id_named
+from fuseid.core.nearest import nearest
 
-CLASSES = ["CorruptMedia", "DecodeTimeout", "FetchFailed", "MissingFile"]
 IDS = ["adopted-00aa11bb22cc33dd", "rq-kmeans-c2bd0c01d06fa420", "rq-kmeans-c2fa53200a1b0000"]
-
-
-@pytest.mark.parametrize(
-    ("name", "near"),
-    [("Corupt", "CorruptMedia"), ("decodetimeout", "DecodeTimeout"), ("MISSINGFILE", "MissingFile")],
-)
-def test_the_nearest_name_comes_first_whatever_the_case(name, near):
-    assert nearest(name, CLASSES)[0] == near
-    assert nearest("zzz", CLASSES) == []
 
 
 @given(st.lists(st.text("abcdef", min_size=1, max_size=8), min_size=1, max_size=30, unique=True), st.text("abcxyz"))
