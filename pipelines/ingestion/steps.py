@@ -41,8 +41,9 @@ class DecodeStep:
     """WORK -> WORK with frames, thumbnail, facts and a normalised caption.
 
     A file whose bytes have the stored hash is not decoded: its stored vectors stay valid. So do those of an item
-    that is decoded because decoding has changed, if it looks as before: the same times, size and thumbnail. Media in shards or
-    at remote uris are fetched ahead of the decoding, and the copies are deleted as soon as they are decoded.
+    that is decoded because decoding has changed, if it looks as before: the same times, size and thumbnail.
+    Media in shards or at remote uris are fetched ahead of the decoding, and the copies are deleted as soon as they are
+    decoded.
     """
 
     def __init__(self, config: Config, workers: int) -> None:
