@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fuseid.apps.start_up import import_pyarrow
+
 # The database of the running command.
 database = ""
 
@@ -14,6 +16,7 @@ database = ""
 def _note(value: str) -> str:
     global database
     database = value
+    import_pyarrow()
     return value
 
 

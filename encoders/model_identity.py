@@ -98,12 +98,12 @@ def resolve_clip(config: ClipConfig) -> tuple[str, str | None, str]:
         return model, None, hub_commit(model.removeprefix(HUB), config.revision)
     if ":" in model:
         raise ModelError(f"unknown scheme in CLIP model {model}; known: {BUILTIN}, {HUB}, {LOCAL}, {PYTHON}")
-    import open_clip
+    from fuseid.encoders.open_clip_parts import part
 
     name, _, tag = model.partition("/")
-    if name not in open_clip.list_models():
+    if name not in part("factory").list_models():
         raise ModelError(f"open_clip knows no model {name}; `open_clip.list_models()` lists those that it knows")
-    tags = open_clip.list_pretrained_tags_by_model(name)
+    tags = part("pretrained").list_pretrained_tags_by_model(name)
     if tag == "random":
         return name, None, "random-0"
     if tag not in tags:

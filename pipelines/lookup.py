@@ -5,28 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lancedb
+import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, PhraseQuery
 
-from fuseid.core.config import ClipConfig, Config
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError, TooLarge
 from fuseid.core.modalities import modalities
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
-from fuseid.encoders.decode_pool import DecodePool
-from fuseid.encoders.model_identity import PYTHON
-from fuseid.encoders.models import load_clip
-from fuseid.pipelines.store.indexes import text_indexes
 from fuseid.pipelines.store.messages import command, no_ids
 from fuseid.pipelines.store.rows import below_prefix, rows_by_id
+from fuseid.pipelines.store.search import nearest, with_words
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
 from fuseid.pipelines.store.vector_columns import nan_rows
+
+# What encodes queries is imported when it is used: a look-up by ID or by item starts in a fraction of the time.
+if TYPE_CHECKING:
+    from fuseid.core.config import Config
 
 RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
 _PREFIX = re.compile(r"[0-9]+(-[0-9]+)*(-|\.[0-9]+)?")
@@ -40,26 +39,20 @@ _FULL_TEXT_CHARS = 1000
 class Catalog:
     """Reads a database. Safe while jobs write: each search sees one committed version of `contents`."""
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, config: Config | None = None) -> None:
         self._store = store
-        self._config = config
-        self._config_is_stored = False
-        self._contents: Any = None
+        self._given_config = config
+        self._stored_config: Config | None = None
+        self._session: Any = None
         self._dims: dict[str, int] = {}
-        self._clip: Any = None
+        self._encoders: dict[bool, Any] = {}
         self._samples: dict[str, pa.Table] = {}
 
     @classmethod
     def open(cls, uri: str | Path, config: Config | None = None) -> Catalog:
         """config: how queries are encoded; by default as in the last ingest. Raises StoreError if there is no
         database."""
-        store = Store.open(uri)
-        if config is not None:
-            return cls(store, config)
-        clip = store.setting("clip")
-        catalog = cls(store, Config() if clip is None else Config(clip=ClipConfig(**clip)))
-        catalog._config_is_stored = True
-        return catalog
+        return cls(Store.open(uri), config)
 
     def search(
         self,
@@ -116,13 +109,12 @@ class Catalog:
 
     def _begin(self) -> int:
         """Opens the newest version of `contents`, which the whole search uses -> the number of its rows."""
-        if self._contents is None:
-            self._store.dataset("contents")
-            self._contents = lancedb.connect(self._store.uri).open_table("contents")
-        self._contents.checkout_latest()
-        self._dataset = self._contents.to_lance()
+        if self._session is None:
+            self._session = lance.Session()
+        # The session keeps what was read of indexes from search to search.
+        self._dataset = self._store.dataset("contents", self._session)
         self._dims = vector_sizes(self._dataset.schema)
-        rows = self._contents.count_rows()
+        rows = self._dataset.count_rows()
         if not rows:
             raise StoreError(
                 f"the database {self._store.uri} is empty; {command('ingest', self._store.uri, ' ...')} fills it"
@@ -174,7 +166,7 @@ class Catalog:
             raise BadInput(
                 f"a query in {column} space takes {size} finite numbers that are not all zero, got {query.size}"
             )
-        hits = self._hits(column, query, k, where, ["content_id", *_other_columns(columns)])
+        hits = nearest(self._dataset, column, query, k, where, ["content_id", *_other_columns(columns)])
         rows = [{**row, "score": 1.0 - row["_distance"]} for row in hits]
         return self._table(rows, columns)
 
@@ -182,7 +174,7 @@ class Catalog:
         self, query: np.ndarray, text: str | None, k: int, where: str | None, columns: Sequence[str]
     ) -> pa.Table:
         # An approximate vector index may miss a caption that contains exactly these words.
-        words = self._full_text(text, 2 * k + 10, where) if text is not None else []
+        words = [] if text is None else with_words(self._dataset, text[:_FULL_TEXT_CHARS], 2 * k + 10, where)
         spaces = [name for name in ("clip_image", "clip_text") if name in self._dims]
         if text is None and "clip_image" in self._dims:
             # A picture finds pictures and videos; captions would displace copies of it.
@@ -195,38 +187,14 @@ class Catalog:
             usual = nan_rows(sample[space], self._dims[space]) @ query
             mean, spread = float(usual.mean()), max(float(usual.std()), 1e-6)
             # A few more than k: an item near the end of one list may be among the best of both.
-            near = {row["content_id"]: 1.0 - row["_distance"] for row in self._hits(space, query, 2 * k + 10, where)}
+            hits = nearest(self._dataset, space, query, 2 * k + 10, where)
+            near = {row["content_id"]: 1.0 - row["_distance"] for row in hits}
             near |= self._similarities(space, query, set(words) - set(near))
             for name, similarity in near.items():
                 best[name] = max(best.get(name, -np.inf), (similarity - mean) / spread)
         top = sorted(best, key=lambda name: (-best[name], name))[:k]
         found = self._rows(top, columns)
         return self._table([{**found[name], "score": best[name]} for name in top], columns)
-
-    def _hits(
-        self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str] = ("content_id",)
-    ) -> list[dict[str, Any]]:
-        """Rows with their `_distance`, nearest first. Rows without a vector are never found, with or without an index,
-        so there is no condition for that; it would read the whole column."""
-        search = self._contents.search(query, vector_column_name=column).distance_type("cosine")
-        if where:
-            search = search.where(where, prefilter=True)
-        return search.limit(k).select([*columns, "_distance"]).to_arrow().to_pylist()
-
-    def _full_text(self, text: str, k: int, where: str | None) -> list[str]:
-        """Ids of items whose captions, their own or generated, contain words of the text; none while there are too few
-        captions for an index."""
-        found: dict[str, None] = {}
-        for column, positions in sorted(text_indexes(self._dataset).items()):
-            for query in _full_text_queries(text[:_FULL_TEXT_CHARS], column, positions):
-                search = self._contents.search(query, query_type="fts").limit(k)
-                if where:
-                    search = search.where(where, prefilter=True)
-                hits = search.select(["content_id", "_score"]).to_arrow()
-                if hits.num_rows:
-                    found |= dict.fromkeys(hits["content_id"].to_pylist())
-                    break
-        return list(found)
 
     def _similarities(self, column: str, query: np.ndarray, ids: set[str]) -> dict[str, float]:
         rows = rows_by_id(self._dataset, sorted(ids), ["content_id", column], f"{column} IS NOT NULL")
@@ -245,10 +213,21 @@ class Catalog:
             self._samples[column] = found
         return self._samples[column]
 
+    def _config(self) -> Config:
+        """How queries are encoded: as given, else as in the last ingest."""
+        if self._given_config is not None:
+            return self._given_config
+        if self._stored_config is None:
+            from fuseid.core.config import ClipConfig, Config
+
+            clip = self._store.setting("clip")
+            self._stored_config = Config() if clip is None else Config(clip=ClipConfig(**clip))
+        return self._stored_config
+
     def _caption(self, text: str) -> str:
         """The text of a query as ingest would store it."""
         try:
-            caption = normalise_caption(text, self._config.decode.max_caption_chars)
+            caption = normalise_caption(text, self._config().decode.max_caption_chars)
         except TooLarge as error:
             raise BadInput(f"cannot use the query: TooLarge: {error}") from None
         if caption is None:
@@ -258,12 +237,14 @@ class Catalog:
     def _query_vector(self, caption: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
         if "clip_image" not in self._dims and "clip_text" not in self._dims:
             raise BadInput(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
-        clip = self._load_clip()
+        clip = self._encoder(texts=caption is not None)
         try:
             if caption is not None:
                 return clip.encode_texts([caption])[0]
+            from fuseid.encoders.decode_pool import DecodePool
+
             kind, path = ("image", image) if image is not None else ("video", video)
-            with DecodePool(self._config.decode, 1) as pool:
+            with DecodePool(self._config().decode, 1) as pool:
                 (decoded,) = pool.decode_many([(str(Path(str(path)).resolve()), kind)])
             if isinstance(decoded, ItemError):
                 raise decoded
@@ -272,30 +253,36 @@ class Catalog:
         pooled = clip.encode_frames(list(decoded.frames)).mean(0)
         return pooled / np.linalg.norm(pooled)
 
-    def _load_clip(self) -> Any:
-        if self._clip is None:
-            if self._config.clip is None:
-                raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
-            if self._config_is_stored and self._config.clip.model.startswith(PYTHON):
-                # A database must not decide which code its readers import.
-                raise BadInput(
-                    f"{self._store.uri} was encoded by {self._config.clip.model}, which is not imported because a "
-                    "database names it; pass the --config that the ingest used"
-                )
-            clip = load_clip(self._config.clip)
-            column = "clip_image" if "clip_image" in self._dims else "clip_text"
-            sample = self._sample(column)
-            stored = sample["clip_fp"][0].as_py() if len(sample) else clip.fingerprint
-            if stored != clip.fingerprint:
-                raise FingerprintMismatch(
-                    f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
-                    f"({self._config.clip.model}); pass the --config that the ingest used"
-                )
-            self._clip = clip
-        return self._clip
+    def _encoder(self, texts: bool) -> Any:
+        """CLIP, loaded once. texts: of texts alone, which is loaded much faster, unless there is the other."""
+        if found := self._encoders.get(False) or self._encoders.get(texts):
+            return found
+        from fuseid.encoders.model_identity import PYTHON
+        from fuseid.encoders.models import load_clip, load_clip_texts
+
+        config = self._config().clip
+        if config is None:
+            raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
+        if self._given_config is None and config.model.startswith(PYTHON):
+            # A database must not decide which code its readers import.
+            raise BadInput(
+                f"{self._store.uri} was encoded by {config.model}, which is not imported because a database names it; "
+                "pass the --config that the ingest used"
+            )
+        clip = load_clip_texts(config) if texts else load_clip(config)
+        column = "clip_image" if "clip_image" in self._dims else "clip_text"
+        sample = self._sample(column)
+        stored = sample["clip_fp"][0].as_py() if len(sample) else clip.fingerprint
+        if stored != clip.fingerprint:
+            raise FingerprintMismatch(
+                f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
+                f"({config.model}); pass the --config that the ingest used"
+            )
+        self._encoders[texts] = clip
+        return clip
 
     def _table(self, rows: list[dict[str, Any]], columns: Sequence[str]) -> pa.Table:
-        schema = self._contents.schema
+        schema = self._dataset.schema
         fields = []
         for name in columns:
             kind = schema.field(name).type
@@ -313,16 +300,6 @@ def _query_of(vector: Sequence[float] | np.ndarray) -> np.ndarray:
             return np.asarray(vector, dtype=np.float32).reshape(-1)
     except (TypeError, ValueError):
         raise BadInput(f"a query vector holds numbers, got {str(vector)[:80]!r}") from None
-
-
-def _full_text_queries(text: str, column: str, positions: bool) -> list[FullTextQuery]:
-    """Full-text queries, to be tried in this order until one finds something: captions that contain every phrase in
-    double quotes; then captions that contain any of the words. Double quotes are the only syntax; one that is never
-    closed is ignored. positions: whether the index has the positions of words, without which it finds no phrases."""
-    parts = text.split('"')
-    words = MatchQuery(" ".join(parts), column)  # type: ignore[call-arg]
-    phrases = [(Occur.MUST, PhraseQuery(part, column)) for part in parts[1:-1:2]]  # type: ignore[call-arg]
-    return [BooleanQuery([*phrases, (Occur.SHOULD, words)]), words] if phrases and positions else [words]
 
 
 def _other_columns(columns: Sequence[str]) -> list[str]:
