@@ -31,7 +31,8 @@ class OpenClip:
 
     def __init__(self, config: ClipConfig) -> None:
         self.device = pick_device(config.device)
-        name, tag, pinned = resolve_clip(config)
+        resolved = resolve_clip(config)
+        name, tag, pinned = resolved
         try:
             if name.startswith(HUB):
                 name = LOCAL + snapshot(name.removeprefix(HUB), pinned)
@@ -62,7 +63,7 @@ class OpenClip:
         self._threads = preparing_threads(self.device)
         self._passes = Passes()
         self._encode_texts = TextEncoder(self._model.encode_text, tokenize, self.device, self.block, self._passes)
-        self.fingerprint = clip_fingerprint(config, pinned)
+        self.fingerprint = clip_fingerprint(config, resolved)
         self.dim = int(self.encode_texts(["a"]).shape[1])
 
     def encode_frames(self, frames: Sequence[np.ndarray]) -> np.ndarray:

@@ -83,7 +83,8 @@ class ClipTexts:
 def load_clip_texts(config: ClipConfig) -> ClipTexts | None:
     """None for a model whose text tower cannot be loaded without the rest of it: random weights, half precision, towers
     of transformers, weights in the format of another library. Raises ModelError for a model that does not exist."""
-    name, tag, pinned = resolve_clip(config)
+    resolved = resolve_clip(config)
+    name, tag, pinned = resolved
     if config.precision != "fp32":
         return None
     device = pick_device(config.device)
@@ -95,7 +96,7 @@ def load_clip_texts(config: ClipConfig) -> ClipTexts | None:
         log.debug("the text tower of %s is loaded with all of open_clip: %s", config.model, error)
         return None
     encode = TextEncoder(tower.to(device), tokenize, device, block_rows(config, device), Passes())
-    return ClipTexts(encode, clip_fingerprint(config, pinned))
+    return ClipTexts(encode, clip_fingerprint(config, resolved))
 
 
 def _loaded(name: str, tag: str | None) -> tuple[torch.nn.Module, Tokenize]:

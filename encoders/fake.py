@@ -34,9 +34,9 @@ class FakeClip:
     """A `ClipLike`. Pictures with similar colours are near each other, and so are captions with similar letters; a
     picture and its caption are not."""
 
-    def __init__(self, dim: int = 64) -> None:
+    def __init__(self, dim: int = 64, config: ClipConfig | None = None) -> None:
         self.dim = dim
-        self.fingerprint = clip_fingerprint(ClipConfig(model=f"fake:{dim}"))
+        self.fingerprint = clip_fingerprint(config or ClipConfig(model=f"fake:{dim}"))
 
     def encode_frames(self, frames: Sequence[np.ndarray]) -> np.ndarray:
         """uint8 [H, W, 3] each, of any sizes -> float32 [N, dim], unit norm."""

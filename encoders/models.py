@@ -17,7 +17,7 @@ def load_clip(config: ClipConfig) -> ClipLike:
     if is_fake(config.model):
         from fuseid.encoders.fake import FakeClip
 
-        return FakeClip(fake_dim(config.model))
+        return FakeClip(fake_dim(config.model), config)
     if config.model.startswith(PYTHON):
         return own_class(config.model)(config)
     from fuseid.encoders.clip import OpenClip

@@ -43,13 +43,13 @@ class TransformersVlm:
         self._config = config
         self._reading = reading_of(config)
         self.device = pick_device(config.device)
-        name, commit, pinned = resolve_vlm(config)
-        self._processor, self._model = load_checkpoint(name, commit, config, self.device)
+        resolved = resolve_vlm(config)
+        self._processor, self._model = load_checkpoint(*resolved[:2], config, self.device)
         self._inputs = InputMaker(self._processor, config.frames)
         self._tokens = rows_that_fit(self.device, _BYTES_PER_TOKEN, _TOKENS_CPU, _TOKENS_CUDA)
         self._threads = preparing_threads(self.device)
         self._passes = Passes()
-        self.fingerprint = vlm_fingerprint(config, pinned)
+        self.fingerprint = vlm_fingerprint(config, resolved)
         try:
             # Try once here: a template or processor that does not work must fail the load, not every item.
             self._inputs_of(([np.zeros((64, 64, 3), np.uint8)], "a"))

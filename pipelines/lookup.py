@@ -257,7 +257,7 @@ class Catalog:
         """CLIP, loaded once. texts: of texts alone, which is loaded much faster, unless there is the other."""
         if found := self._encoders.get(False) or self._encoders.get(texts):
             return found
-        from fuseid.encoders.model_identity import PYTHON
+        from fuseid.encoders.model_identity import PYTHON, as_known, former_fingerprints
         from fuseid.encoders.models import load_clip, load_clip_texts
 
         config = self._config().clip
@@ -269,11 +269,13 @@ class Catalog:
                 f"{self._store.uri} was encoded by {config.model}, which is not imported because a database names it; "
                 "pass the --config that the ingest used"
             )
-        clip = load_clip_texts(config) if texts else load_clip(config)
+        known = (self._store.setting("clip") or {}).get("model")
+        spelled = config.model_copy(update={"model": as_known(config.model, known)})
+        clip = load_clip_texts(spelled) if texts else load_clip(spelled)
         column = "clip_image" if "clip_image" in self._dims else "clip_text"
         sample = self._sample(column)
         stored = sample["clip_fp"][0].as_py() if len(sample) else clip.fingerprint
-        if stored != clip.fingerprint:
+        if stored not in (clip.fingerprint, former_fingerprints(self._config()).get("clip_fp")):
             raise FingerprintMismatch(
                 f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
                 f"({config.model}); pass the --config that the ingest used"

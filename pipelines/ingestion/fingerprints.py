@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fuseid.core.config import Config
 from fuseid.core.fingerprints import fingerprint
 from fuseid.core.modalities import ENCODED
-from fuseid.encoders.model_identity import clip_fingerprint, describe_fingerprint, vlm_fingerprint
+from fuseid.encoders.model_identity import (
+    as_known,
+    clip_fingerprint,
+    describe_fingerprint,
+    former_fingerprints,
+    vlm_fingerprint,
+)
 from fuseid.encoders.vlm_reading import reading_of
+from fuseid.pipelines.store.rows import sql_string
+from fuseid.pipelines.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +56,33 @@ def stage_fingerprints(config: Config) -> StageFingerprints:
         return StageFingerprints(decode, clip, None)
     vlm, describe = vlm_fingerprint(config.vlm), describe_fingerprint(config.vlm)
     return StageFingerprints(decode, clip, vlm, describe, reading_of(config.vlm).reads_caption)
+
+
+def stored_fingerprints(store: Store, config: Config) -> StageFingerprints:
+    """`stage_fingerprints` as this database has them: one that was encoded under a model's former fingerprint keeps it,
+    for its fusion and all its rows name it."""
+    found = stage_fingerprints(config)
+    former = former_fingerprints(config)
+    if not former or not store.has_contents():
+        return found
+    contents = store.dataset("contents")
+
+    def in_use(column: str, mark: str | None) -> bool:
+        return mark is not None and contents.count_rows(f"{column} = {sql_string(mark)}") > 0
+
+    kept: dict[str, Any] = {}
+    for column, mark in former.items():
+        stage = column.removesuffix("_fp")
+        if in_use(column, mark) and not in_use(column, getattr(found, stage)):
+            kept[stage] = mark
+    return replace(found, **kept)
+
+
+def as_known_by(store: Store, config: Config) -> Config:
+    """The configuration with each model's name as the database knows it."""
+    known, clip, vlm = store.settings(), config.clip, config.vlm
+    if clip is not None:
+        clip = clip.model_copy(update={"model": as_known(clip.model, (known.get("clip") or {}).get("model"))})
+    if vlm.model is not None:
+        vlm = vlm.model_copy(update={"model": as_known(vlm.model, known.get("vlm"))})
+    return config.model_copy(update={"clip": clip, "vlm": vlm})

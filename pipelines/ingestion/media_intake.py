@@ -13,7 +13,7 @@ from fuseid.core.errors import FingerprintMismatch
 from fuseid.encoders.model_identity import is_fake, pinned
 from fuseid.pipelines.ingestion.commit import WaveCommitter
 from fuseid.pipelines.ingestion.failures import Failures
-from fuseid.pipelines.ingestion.fingerprints import stage_fingerprints
+from fuseid.pipelines.ingestion.fingerprints import as_known_by, stage_fingerprints, stored_fingerprints
 from fuseid.pipelines.ingestion.plan import Plan
 from fuseid.pipelines.ingestion.removal import Withdrawal
 from fuseid.pipelines.ingestion.runners import Runner
@@ -41,11 +41,13 @@ class MediaIntake:
         self.items = self.keys.count - self.listing.deleted
         self._scratch = scratch
         self.config = pinned(config)
-        self._fingerprints = stage_fingerprints(self.config)
+        stage_fingerprints(self.config)  # raises for a model that does not exist, before there is a database
         self.wave_rows = config.run.wave_rows
 
     def begin(self, store: Store, run: Run, fusion: Fusion | None) -> None:
         self._store = store
+        self.config = as_known_by(store, self.config)
+        self._fingerprints = stored_fingerprints(store, self.config)
         _pin_precision(store, self.config)
         if fusion is not None:
             fusion.check_encoders(self._fingerprints.encoders())
@@ -61,7 +63,7 @@ class MediaIntake:
 
     def committed(self, waves: int) -> None:
         if waves == 1:
-            _remember_clip(self._store, self.config)
+            _remember_models(self._store, self.config)
         if self._store.has_contents():
             extend_key_index(self._store, waves)
 
@@ -69,7 +71,7 @@ class MediaIntake:
         """Every wave is complete."""
 
     def end(self, run: Run, kept: Failures) -> None:
-        _remember_clip(self._store, self.config)
+        _remember_models(self._store, self.config)
         if run.counts["missing_kept"]:
             # Of a file that cannot be reached now, planning makes no failure.
             most = f", most often as {kept.commonest()}" if kept.count else ""
@@ -105,9 +107,11 @@ def _pin_precision(store: Store, config: Config) -> None:
         store.put_settings({"precision": pinned | new}, settings)
 
 
-def _remember_clip(store: Store, config: Config) -> None:
-    """Records the CLIP of this ingest: by default look-ups encode queries as the last ingest did that was not
-    refused."""
+def _remember_models(store: Store, config: Config) -> None:
+    """Records the models of this ingest, CLIP with its settings: by default look-ups encode queries as the last ingest
+    did that was not refused."""
     settings = store.settings()
-    if config.clip and store.has_contents() and settings.get("clip") != config.clip.model_dump(mode="json"):
-        store.put_settings({"clip": config.clip.model_dump(mode="json")}, settings)
+    models = {"clip": config.clip and config.clip.model_dump(mode="json"), "vlm": config.vlm.model}
+    new = {name: value for name, value in models.items() if value and settings.get(name) != value}
+    if new and store.has_contents():
+        store.put_settings(new, settings)

@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,6 +39,12 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     drift: dict[str, Any] | None = None
+    passed_over: dict[str, int] = field(default_factory=dict)  # what the source does not read, by kind
+
+    def pass_over(self, counts: Mapping[str, int]) -> None:
+        self.passed_over = dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+        if counts:
+            self.counts["passed_over"] = sum(counts.values())
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -83,6 +89,7 @@ class Run:
             "run_id": self.run_id, "job": self.job, "counts": self.counts, "rejected": dict(self.rejected),
             "seconds": seconds, "stages": self.stages(),
             "device_seconds_per_thousand_items": self.device_seconds_per_thousand(), "notes": self.notes,
+            "passed_over": self.passed_over,
             "drift": None if self.drift is None else self.drift.get("figures"),
         }  # fmt: skip
 

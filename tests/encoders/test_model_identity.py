@@ -13,10 +13,13 @@ from huggingface_hub import constants
 
 from fuseid.core.config import ClipConfig, Config, VlmConfig
 from fuseid.core.errors import ModelError
+from fuseid.encoders import models
 from fuseid.encoders.model_files import hub_commit
 from fuseid.encoders.model_identity import (
+    as_known,
     clip_fingerprint,
     describe_fingerprint,
+    former_fingerprints,
     pinned,
     resolve_clip,
     resolve_vlm,
@@ -27,22 +30,127 @@ from fuseid.encoders.vlm_reading import Reading, reading_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "f" * 40
+# Names, settings and fingerprints of before any spelling was mapped to another. Rows, fusions and exports hold these:
+# entries are added, never changed.
+STORED = json.loads((Path(__file__).parents[1] / "data" / "model_fingerprints.json").read_text(encoding="utf-8"))
+CHECKPOINTS = Path(models.__file__).parent / "checkpoints"
 MINI = VlmConfig(model="builtin:mini-vlm", prompt="caption")
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hub cache in which the main branch of ORG/REPO was COMMIT when it was last online."""
-    refs = tmp_path / "models--ORG--REPO" / "refs"
-    refs.mkdir(parents=True)
-    (refs / "main").write_text(COMMIT)
+    _remember_commits(tmp_path, "ORG/REPO")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     return tmp_path
+
+
+def _remember_commits(cache: Path, *names: str) -> None:
+    for name in names:
+        refs = cache / f"models--{name.replace('/', '--')}" / "refs"
+        refs.mkdir(parents=True, exist_ok=True)
+        (refs / "main").write_text(COMMIT)
 
 
 def test_a_commit_is_used_as_it_is_and_a_branch_is_resolved_by_the_cache(cache: Path) -> None:
     assert hub_commit("anyone/anything", OTHER) == OTHER
     assert hub_commit("ORG/REPO", None) == hub_commit("ORG/REPO", "main") == COMMIT
+
+
+def test_no_stored_fingerprint_changes_but_that_of_fake(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CHECKPOINTS.parents[1])
+    _remember_commits(cache, "org/repo", "Qwen/Qwen3-VL-Embedding-2B")
+    now = {"clip": [], "vlm": []}
+    for row in STORED["clip"]:
+        now["clip"].append({**row, "fingerprint": clip_fingerprint(ClipConfig(**row["config"]))})
+    for row in STORED["vlm"]:
+        config = VlmConfig(**row["config"])
+        marks = {"fingerprint": vlm_fingerprint(config), "describe": describe_fingerprint(config)}
+        now["vlm"].append({**row, **marks})
+    for part, rows in STORED.items():
+        by_name = {json.dumps(row["config"]): row for row in rows}
+        former, current = by_name['{"model": "fake"}'], by_name['{"model": "fake:64"}']
+        fake = {**former, "fingerprint": current["fingerprint"]}
+        assert now[part] == [fake if row is former else row for row in rows]
+        assert (
+            former["fingerprint"]
+            in former_fingerprints(Config(clip=ClipConfig(model="fake"), vlm=VlmConfig(model="fake"))).values()
+        )
+
+
+@pytest.mark.parametrize(
+    ("spelling", "stored"),
+    [
+        ("fake", "fake:64"),
+        ("fake:0032", "fake:32"),
+        ("ViT-B/32/openai", "ViT-B-32/openai"),
+        ("vit-b-32/OpenAI", "ViT-B-32/openai"),
+        ("ViT-B-32/laion2B-s34B-b79K", "ViT-B-32/laion2b_s34b_b79k"),
+        ("ViT-B-32/RANDOM", "ViT-B-32/random"),
+        ("hf-hub:ORG/REPO/", "hf-hub:ORG/REPO"),
+        ("local-dir:{checkpoints}/mini-clip/", "builtin:mini-clip"),
+        ("local-dir:mini-clip", "builtin:mini-clip"),
+        ("local-dir:./../checkpoints/mini-clip", "builtin:mini-clip"),
+        ("local-dir:{link}", "builtin:mini-clip"),
+    ],
+)
+def test_a_clip_has_one_fingerprint_however_its_name_is_spelled(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, spelling: str, stored: str
+) -> None:
+    monkeypatch.chdir(CHECKPOINTS)
+    (cache / "link").symlink_to(CHECKPOINTS / "mini-clip")
+    name = spelling.format(checkpoints=CHECKPOINTS, link=cache / "link")
+    found = clip_fingerprint(ClipConfig(model=name))
+    assert found in [row["fingerprint"] for row in STORED["clip"] if row["config"] == {"model": stored}]
+
+
+@pytest.mark.parametrize(
+    ("spelling", "stored"),
+    [
+        ("fake", "fake:64"),
+        ("hf-hub:ORG/REPO", "ORG/REPO"),
+        ("ORG/REPO/", "ORG/REPO"),
+        ("{checkpoints}/mini-vlm/", "builtin:mini-vlm"),
+        ("local-dir:{checkpoints}/mini-vlm", "builtin:mini-vlm"),
+        ("mini-vlm", "builtin:mini-vlm"),
+        ("{link}", "builtin:mini-vlm"),
+    ],
+)
+def test_a_vlm_has_one_fingerprint_however_its_name_is_spelled(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, spelling: str, stored: str
+) -> None:
+    monkeypatch.chdir(CHECKPOINTS)
+    (cache / "link").symlink_to(CHECKPOINTS / "mini-vlm")
+    name = spelling.format(checkpoints=CHECKPOINTS, link=cache / "link")
+    full = {"prompt": "caption", "caption": "caption", "tags": "tags"}
+    for more in ({}, full):
+        config = VlmConfig(model=name, **more)
+        wanted = [row for row in STORED["vlm"] if row["config"] == {"model": stored, **more}]
+        assert (vlm_fingerprint(config), describe_fingerprint(config)) == (
+            wanted[0]["fingerprint"],
+            wanted[0]["describe"],
+        )
+
+
+def test_a_hub_name_keeps_the_spelling_that_the_database_knows(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert as_known("hf-hub:org/repo", "hf-hub:ORG/REPO") == "hf-hub:ORG/REPO"
+    assert as_known("org/Repo", "ORG/REPO") == "ORG/REPO"
+    assert as_known("org/other", "ORG/REPO") == "org/other"
+    assert as_known("org/repo", None) == "org/repo"
+    # Files have their case, and are known by their content.
+    monkeypatch.chdir(cache)
+    (cache / "org" / "repo").mkdir(parents=True)
+    assert as_known("org/repo", "ORG/REPO") == "org/repo"
+    assert as_known("local-dir:/A/b", "local-dir:/a/b") == "local-dir:/A/b"
+    assert as_known("python:a.b:C", "python:a.b:c") == "python:a.b:C"
+
+
+@pytest.mark.parametrize("config", [{}, {"precision": "bf16"}, {"model": "fake"}, {"model": "fake:8"}], ids=str)
+def test_an_encoder_has_the_fingerprint_that_planning_expects(config: dict) -> None:
+    clip = ClipConfig(**{"model": "fake", **config})
+    assert load_clip(clip).fingerprint == clip_fingerprint(clip)
+    vlm = VlmConfig(**{"model": "fake", **config})
+    assert load_vlm(vlm).fingerprint == vlm_fingerprint(vlm)
 
 
 @pytest.mark.parametrize(("name", "revision"), [("ORG/REPO", "v2"), ("ORG/NONE", None), ("no/such/folder", None)])
