@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,12 @@ from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreEr
 from fuseid.core.modalities import modalities
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
-from fuseid.pipelines.store.messages import command, no_ids
+from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.rows import below_prefix, rows_by_id
 from fuseid.pipelines.store.search import nearest, with_words
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
+from fuseid.pipelines.store.time_limit import limited
 from fuseid.pipelines.store.vector_columns import nan_rows
 
 # What encodes queries is imported when it is used: a look-up by ID or by item starts in a fraction of the time.
@@ -66,6 +68,7 @@ class Catalog:
         k: int = 10,
         where: str | None = None,
         columns: Sequence[str] = RESULT_COLUMNS,
+        timeout: float | None = None,
     ) -> pa.Table:
         """Exactly one of the six kinds of query -> at most k rows, best first, with `columns` and a `score`.
 
@@ -74,10 +77,13 @@ class Catalog:
         item's score is the higher of its similarities, each in standard deviations above the mean similarity of the
         catalogue to this query, since cosines between a caption and a picture and between two captions are not on one
         scale.
-        vector, like: by cosine in the fused space; before the first fit, in the space of one of the other vectors.
+        vector, like: by cosine in the fused space; before the first fit, in the space of one of the other vectors. An
+        item whose fused vector is zero, as all are where all items are alike, is compared by its other vectors.
         sid: all items whose ID begins with a prefix such as `12-240`, ordered by ID; their score is null.
         where: an SQL condition on the columns of `contents`, for example `kind = 'video'`.
-        Raises BadInput for a query that cannot be used, StoreError for an empty database.
+        timeout: seconds that a search with `where` may take, by default `lookup.timeout_seconds` of the configuration.
+        Raises BadInput for a query that cannot be used, NotReady for one that takes too long, StoreError for an empty
+        database.
         """
         given = {"text": text, "image": image, "video": video, "vector": vector, "like": like, "sid": sid}
         named = [name for name, value in given.items() if value is not None]
@@ -86,15 +92,21 @@ class Catalog:
         if k < 1:
             raise BadInput(f"k must be at least 1, got {k}")
         k = min(k, self._begin())
+        if timeout is None and self._given_config is not None:
+            timeout = self._given_config.lookup.timeout_seconds
+        find: Callable[[], pa.Table]
         try:
             if sid is not None:
-                return self._by_prefix(sid, k, where, columns)
-            if like is not None:
-                return self._like(like, k, where, columns)
-            if vector is not None:
-                return self._nearest(self._item_space(), _query_of(vector), k, where, columns)
-            caption = None if text is None else self._caption(text)
-            return self._in_clip_space(self._query_vector(caption, image, video), caption, k, where, columns)
+                find = partial(self._by_prefix, sid, k, where, columns)
+            elif like is not None:
+                find = partial(self._like, like, k, where, columns)
+            elif vector is not None:
+                find = partial(self._nearest, self._item_spaces()[0], _query_of(vector), k, where, columns)
+            else:
+                caption = None if text is None else self._caption(text)
+                query = self._query_vector(caption, image, video)
+                find = partial(self._in_clip_space, query, caption, k, where, columns)
+            return limited(find, timeout, where)
         except (OSError, RuntimeError, ValueError) as error:
             if where is not None and not isinstance(error, BadInput | StoreError):
                 raise BadInput(f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}") from None
@@ -116,9 +128,7 @@ class Catalog:
         self._dims = vector_sizes(self._dataset.schema)
         rows = self._dataset.count_rows()
         if not rows:
-            raise StoreError(
-                f"the database {self._store.uri} is empty; {command('ingest', self._store.uri, ' ...')} fills it"
-            )
+            raise self._store.empty()
         return rows
 
     def _rows(self, ids: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -141,24 +151,24 @@ class Catalog:
 
     def _like(self, content_id: str, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
         content_id = storable(content_id)
-        column = self._item_space()
-        row = self._rows([content_id], [column]).get(content_id)
+        spaces = self._item_spaces()
+        row = self._rows([content_id], spaces).get(content_id)
         if row is None:
             raise BadInput(f"no item {content_id!r} in {self._store.uri}")
-        if row[column] is None:
-            raise BadInput(f"item {content_id!r} has no {column} vector")
+        column = next((name for name in spaces if row[name] is not None and any(row[name])), None)
+        if column is None:
+            raise BadInput(f"item {content_id!r} has no vector that is not zero, to compare with others")
         # The item is removed from its own results; an SQL condition for that would be evaluated for every row.
         query, wanted = np.asarray(row[column], np.float32), ["content_id", *_other_columns(columns)]
         found = self._nearest(column, query, k + 1, where, wanted)
         return found.filter(pc.field("content_id") != content_id)[:k].select([*columns, "score"])
 
-    def _item_space(self) -> str:
-        """`fused` once there are IDs, else the vectors that say most: of pictures, then those brought from outside."""
-        if "fused" in self._dims and self._store.setting("champion"):
-            return "fused"
+    def _item_spaces(self) -> list[str]:
+        """`fused` once there are IDs, then the vectors that say most: of pictures, then those brought from outside."""
         rank = {"frames": 0, "outside": 1, "caption": 2, "both": 3}
-        own = modalities(self._dims.keys() - {"fused"})
-        return min(own, key=lambda modality: rank[modality.made_from]).name
+        own = sorted(modalities(self._dims.keys() - {"fused"}), key=lambda modality: rank[modality.made_from])
+        fused = ["fused"] if "fused" in self._dims and self._store.setting("champion") else []
+        return [*fused, *(modality.name for modality in own)]
 
     def _nearest(self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
         size = self._dims[column]

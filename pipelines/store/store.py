@@ -109,8 +109,18 @@ class Store:
         ingested yet. session: Lance's caches, for a reader that opens versions again and again."""
         newest = self.newest(name, session)
         if newest is None:
-            raise StoreError(f"the database {self.uri} is empty; {command('ingest', self.uri, ' ...')} fills it")
+            raise self.empty()
         return newest
+
+    def empty(self) -> StoreError:
+        """The error about a database without an item, which says whether any were rejected."""
+        rejected = self.newest("rejected")
+        count = 0 if rejected is None else rejected.count_rows()
+        if count:
+            items = "its only item was" if count == 1 else f"all {count} items were"
+            why = command("rejected", self.uri)
+            return StoreError(f"the database {self.uri} has no item: {items} rejected, and {why} shows why")
+        return StoreError(f"the database {self.uri} is empty; {command('ingest', self.uri, ' ...')} fills it")
 
     def path(self, name: str) -> str:
         """The folder of a table, as LanceDB names it."""
