@@ -30,7 +30,7 @@ def test_why_a_text_cannot_be_read(call, reason):
     assert reading_reason(raised(call)) == reason
 
 
-@pytest.mark.parametrize("call", [lambda: [].get("a"), lambda: [].pop(), lambda: {}["a"], lambda: None + 1])
+@pytest.mark.parametrize("call", [lambda: [].get("a"), [].pop, lambda: {}["a"], lambda: None + 1])
 def test_errors_of_a_librarys_own_code_are_named_not_quoted(call):
     error = raised(call)
     assert library_reason(error) == f"the library that reads it fails on it ({type(error).__name__})"
