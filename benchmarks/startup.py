@@ -1,8 +1,8 @@
 """Start-up of commands: processor time of whole processes, compared with the imports that a command cannot do without.
 
 `python benchmarks/startup.py [--rounds 7] [--db DB] [--json OUT]`: each round runs every command once, in
-the same order, so that other work on the machine affects all alike; the table has medians of user and system time. Without --db, a
-database of 20 captions is made with the bundled CLIP.
+the same order, so that other work on the machine affects all alike; the table has medians of user and system time.
+Without --db, a database of 20 captions is made with the bundled CLIP.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from fuseid.core.errors import ArtifactError
+from fuseid.core.errors import ArtifactError, UnknownArtifact
 from fuseid.core.fingerprints import STEP_VERSIONS
 
 FORMAT = 1
@@ -86,7 +86,7 @@ def tokenizer_kind(name: str) -> str:
     """The kind of a tokenizer, by its id. Raises ArtifactError for an id that is not one of a known kind."""
     if not is_tokenizer(name):
         kinds = ", ".join([*_sections(), ADOPTED])
-        raise ArtifactError(f"{name!r} is not a tokenizer's id; the kinds are {kinds}")
+        raise UnknownArtifact(f"{name!r} is not a tokenizer's id; the kinds are {kinds}")
     return kind_of(name)
 
 

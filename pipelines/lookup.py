@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError, TooLarge
+from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, NotReady, StoreError, TooLarge, unusable
 from fuseid.core.modalities import modalities
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
@@ -108,8 +108,11 @@ class Catalog:
                 find = partial(self._in_clip_space, query, caption, k, where, columns)
             return limited(find, timeout, where)
         except (OSError, RuntimeError, ValueError) as error:
-            if where is not None and not isinstance(error, BadInput | StoreError):
-                raise BadInput(f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}") from None
+            if where is not None:
+                from fuseid.pipelines.store.integrity import cause_of
+
+                refused = f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}"
+                raise cause_of(error, self._store.uri) or BadInput(refused) from None
             raise
 
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -154,10 +157,10 @@ class Catalog:
         spaces = self._item_spaces()
         row = self._rows([content_id], spaces).get(content_id)
         if row is None:
-            raise BadInput(f"no item {content_id!r} in {self._store.uri}")
+            raise NotReady(f"no item {content_id!r} in {self._store.uri}")
         column = next((name for name in spaces if row[name] is not None and any(row[name])), None)
         if column is None:
-            raise BadInput(f"item {content_id!r} has no vector that is not zero, to compare with others")
+            raise NotReady(f"item {content_id!r} has no vector that is not zero, to compare with others")
         # The item is removed from its own results; an SQL condition for that would be evaluated for every row.
         query, wanted = np.asarray(row[column], np.float32), ["content_id", *_other_columns(columns)]
         found = self._nearest(column, query, k + 1, where, wanted)
@@ -246,7 +249,7 @@ class Catalog:
 
     def _query_vector(self, caption: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
         if "clip_image" not in self._dims and "clip_text" not in self._dims:
-            raise BadInput(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
+            raise NotReady(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
         clip = self._encoder(texts=caption is not None)
         try:
             if caption is not None:
@@ -259,7 +262,7 @@ class Catalog:
             if isinstance(decoded, ItemError):
                 raise decoded
         except ItemError as error:
-            raise BadInput(f"cannot use the query: {type(error).__name__}: {error}") from None
+            raise unusable(f"cannot use the query: {type(error).__name__}: {error}", error) from None
         pooled = clip.encode_frames(list(decoded.frames)).mean(0)
         return pooled / np.linalg.norm(pooled)
 

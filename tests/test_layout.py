@@ -42,6 +42,7 @@ ACROSS = {
     "apps/test_newest_commit.py": "every command after every kind of commit",
     "apps/test_small_catalogues.py": "every command on catalogues with next to nothing in them",
     "apps/test_terminal.py": "the text of every command, for names that steer a terminal",
+    "apps/test_statuses.py": "the exit status of every command",
     "encoders/test_checkpoints.py": "the bundled models",
     "encoders/test_vlm_families.py": "five families of models through all of vlm*.py",
     "examples": "the usage examples, each run as a user runs it",
@@ -155,9 +156,10 @@ def test_requirements_are_pinned_with_hashes_and_name_no_registry() -> None:
 
 def test_every_direct_dependency_is_named_with_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *(entry for entries in extras.values() for entry in entries)]
     reasons = (ROOT / "docs" / "dependencies.md").read_text()
-    names = [re.split(r"[<>=\[]", entry)[0] for entry in declared]
+    names = {re.split(r"[<>=\[]", entry)[0] for entry in declared} - {project["name"]}
     assert [name for name in names if f"`{name}`" not in reasons] == []
 
 

@@ -13,13 +13,15 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any, Protocol
 
-from fuseid.core.errors import BadInput, ItemError
+from fuseid.core.errors import ItemError, NotReady
 from fuseid.core.reasons import json_type
 from fuseid.core.text import storable
 
 IMAGE_SUFFIXES = frozenset([
     ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".png", ".apng", ".webp", ".gif", ".avif", ".avifs", ".tif",
-    ".tiff", ".bmp",
+    ".tiff", ".bmp", ".heic", ".heif", ".hif", ".jxl",
+    # Not decoded, but named among the rejected items.
+    ".svg",
 ])  # fmt: skip
 VIDEO_SUFFIXES = frozenset([
     ".mp4", ".m4v", ".f4v", ".mov", ".qt", ".3gp", ".3g2", ".webm", ".mkv", ".mk3d", ".avi", ".divx", ".wmv", ".asf",
@@ -75,7 +77,7 @@ def unchanging(path: Path, shown: object) -> Iterator[None]:
         yield
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise BadInput(f"{shown} was written to while it was read; run again when it is complete")
+        raise NotReady(f"{shown} was written to while it was read; run again when it is complete")
 
 
 def json_object(text: str) -> dict[str, Any]:
