@@ -285,7 +285,7 @@ def test_an_empty_database_is_said_to_be_empty(tmp_path, query):
 def test_a_database_whose_every_item_was_rejected_is_empty(bare):
     bare.ingest_vectors({"zero": [0.0] * 8}, config=bare.settings(clip=None, run={"max_rejected": "100%"}))
     assert bare.rows("rejected")["zero"]["error_class"] == "BadVector"
-    with pytest.raises(StoreError, match="is empty"):
+    with pytest.raises(StoreError, match="its only item was rejected, and `fuseid rejected"):
         bare.catalog().search(like="zero")
 
 
