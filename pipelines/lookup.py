@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, NotReady, StoreError, TooLarge, unusable
 from fuseid.core.modalities import modalities
+from fuseid.core.reasons import reason
+from fuseid.core.surface import in_shell, option
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
 from fuseid.pipelines.store.messages import no_ids
@@ -88,9 +90,11 @@ class Catalog:
         given = {"text": text, "image": image, "video": video, "vector": vector, "like": like, "sid": sid}
         named = [name for name, value in given.items() if value is not None]
         if len(named) != 1:
-            raise BadInput(f"a look-up takes exactly one of {', '.join(given)}; got {', '.join(named) or 'none'}")
+            kinds = [option(name) for name in given if not (name == "vector" and in_shell())]
+            got = ", ".join(map(option, named)) or "none"
+            raise BadInput(f"a look-up takes exactly one of {', '.join(kinds)}; got {got}")
         if k < 1:
-            raise BadInput(f"k must be at least 1, got {k}")
+            raise BadInput(f"{option('k')} must be at least 1, got {k}")
         k = min(k, self._begin())
         if timeout is None and self._given_config is not None:
             timeout = self._given_config.lookup.timeout_seconds
@@ -111,7 +115,7 @@ class Catalog:
             if where is not None:
                 from fuseid.pipelines.store.integrity import cause_of
 
-                refused = f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}"
+                refused = f"the database refused {option('where', where)}: {reason(error)}"
                 raise cause_of(error, self._store.uri) or BadInput(refused) from None
             raise
 
@@ -231,10 +235,10 @@ class Catalog:
         if self._given_config is not None:
             return self._given_config
         if self._stored_config is None:
-            from fuseid.core.config import ClipConfig, Config
+            from fuseid.core.config import ClipConfig, Config, read_stored
 
-            clip = self._store.setting("clip")
-            self._stored_config = Config() if clip is None else Config(clip=ClipConfig(**clip))
+            clip, shown = self._store.setting("clip"), f"the setting clip of {self._store.uri}"
+            self._stored_config = Config() if clip is None else Config(clip=read_stored(ClipConfig, clip, shown))
         return self._stored_config
 
     def _caption(self, text: str) -> str:
@@ -242,14 +246,16 @@ class Catalog:
         try:
             caption = normalise_caption(text, self._config().decode.max_caption_chars)
         except TooLarge as error:
-            raise BadInput(f"cannot use the query: TooLarge: {error}") from None
+            raise BadInput(f"cannot use the query: {error}") from None
         if caption is None:
             raise BadInput("the text to look up is empty")
         return caption
 
     def _query_vector(self, caption: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
         if "clip_image" not in self._dims and "clip_text" not in self._dims:
-            raise NotReady(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
+            raise NotReady(
+                f"{self._store.uri} holds no CLIP vectors; look up by {option('like')}, {option('sid')} or a vector"
+            )
         clip = self._encoder(texts=caption is not None)
         try:
             if caption is not None:
@@ -275,12 +281,14 @@ class Catalog:
 
         config = self._config().clip
         if config is None:
-            raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
+            raise BadInput(
+                f"the configuration switches CLIP off; look up by {option('like')}, {option('sid')} or a vector"
+            )
         if self._given_config is None and config.model.startswith(PYTHON):
             # A database must not decide which code its readers import.
             raise BadInput(
                 f"{self._store.uri} was encoded by {config.model}, which is not imported because a database names it; "
-                "pass the --config that the ingest used"
+                f"pass the {option('config')} that the ingest used"
             )
         known = (self._store.setting("clip") or {}).get("model")
         spelled = config.model_copy(update={"model": as_known(config.model, known)})
@@ -291,7 +299,7 @@ class Catalog:
         if stored not in (clip.fingerprint, former_fingerprints(self._config()).get("clip_fp")):
             raise FingerprintMismatch(
                 f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
-                f"({config.model}); pass the --config that the ingest used"
+                f"({config.model}); pass the {option('config')} that the ingest used"
             )
         self._encoders[texts] = clip
         return clip

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fuseid.core.errors import BadSidecar
-from fuseid.core.reasons import reading_reason
+from fuseid.core.reasons import reason
 from fuseid.core.text import storable
 from fuseid.pipelines.sources.item import (
     MEDIA_SUFFIXES,
@@ -104,7 +104,7 @@ class Folder:
                 elif caption is None:
                     caption = self._read(sidecar)
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            problem = BadSidecar(f"cannot use the sidecar {storable(name)} of {content_id}: {reading_reason(error)}")
+            problem = BadSidecar(f"cannot use the sidecar {storable(name)} of {content_id}: {reason(error)}")
         return SourceItem(content_id, content_id, caption, kind, attributes, problem=problem)
 
     def _read(self, sidecar: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadShard, BadSidecar, FetchFailed, ItemError, NotAllowed
-from fuseid.core.reasons import reading_reason
+from fuseid.core.reasons import reason
 from fuseid.core.text import storable
 from fuseid.encoders.blocks import blocks
 from fuseid.encoders.media_file import open_media
@@ -176,7 +176,7 @@ class WebDataset:
                 what, text = ".txt", group.texts["txt"].decode("utf-8-sig")
             caption = without_surrogates(text)
         except (ValueError, TypeError, RecursionError) as error:
-            problem = problem or BadSidecar(f"cannot use the {what} of {content_id}: {reading_reason(error)}")
+            problem = problem or BadSidecar(f"cannot use the {what} of {content_id}: {reason(error)}")
         if group.key.startswith("/") or ".." in group.key.split("/"):
             problem = problem or NotAllowed(f"the name {content_id!r} in {shard} leads out of its folder")
         yield SourceItem(content_id, uri, caption, kind, attributes, problem=problem)

@@ -11,6 +11,9 @@ from lance.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, PhraseQu
 
 from fuseid.pipelines.store.indexes import text_indexes
 
+# Without this Lance stops at the first partitions in which k rows fulfil a condition.
+_FEWEST_PARTITIONS = 20
+
 
 def nearest(
     dataset: lance.LanceDataset,
@@ -23,10 +26,10 @@ def nearest(
     """The k rows of the smallest cosine distance, with their `_distance`, nearest first.
 
     Rows without a vector, and with a zero one, are never found, with or without an index, so there is no condition for
-    that; it would read the whole column. How many partitions of an index are searched is left to Lance, which goes on
-    until k rows fulfil `where`.
+    that; it would read the whole column. Of an index at least as many partitions are searched as LanceDB searches; Lance
+    goes on until k rows fulfil `where`.
     """
-    search = {"column": column, "q": query_D, "k": k, "metric": "cosine"}
+    search = {"column": column, "q": query_D, "k": k, "metric": "cosine", "minimum_nprobes": _FEWEST_PARTITIONS}
     scan = dataset.scanner(columns=[*columns, "_distance"], nearest=search, filter=where, prefilter=True)
     return scan.to_table().to_pylist()
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fuseid.core.errors import BadInput, NotReady
+from fuseid.core.surface import option
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ def limited(query: Callable[[], T], seconds: float | None, condition: str | None
             break
         if left <= 0:
             raise NotReady(
-                f"the query was ended after {seconds:g} s (--timeout); its condition may be too costly: {condition!r}"
+                f"the query was ended after {seconds:g} s ({option('timeout')}); its condition may be too costly: {condition!r}"
             )
         if process.memory_info().rss - used > free / 2:
             raise NotReady(
