@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from fuseid.apps.start_up import import_pyarrow
+
 # Former names of options, which still work and which the help does not list; by command and by name of the option.
 FORMER_NAMES = {
     ("ingest", "name"): "--as",
@@ -26,8 +28,6 @@ class Command(TyperCommand):
                 parser.add_option(param, [former], param.name)
         return parser
 
-
-from fuseid.apps.start_up import import_pyarrow
 
 # The database of the running command.
 database = ""

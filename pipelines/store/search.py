@@ -26,8 +26,8 @@ def nearest(
     """The k rows of the smallest cosine distance, with their `_distance`, nearest first.
 
     Rows without a vector, and with a zero one, are never found, with or without an index, so there is no condition for
-    that; it would read the whole column. Of an index at least as many partitions are searched as LanceDB searches; Lance
-    goes on until k rows fulfil `where`.
+    that; it would read the whole column. Of an index at least as many partitions are searched as LanceDB searches;
+    Lance goes on until k rows fulfil `where`.
     """
     search = {"column": column, "q": query_D, "k": k, "metric": "cosine", "minimum_nprobes": _FEWEST_PARTITIONS}
     scan = dataset.scanner(columns=[*columns, "_distance"], nearest=search, filter=where, prefilter=True)

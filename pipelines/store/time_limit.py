@@ -52,7 +52,8 @@ def limited(query: Callable[[], T], seconds: float | None, condition: str | None
             break
         if left <= 0:
             raise NotReady(
-                f"the query was ended after {seconds:g} s ({option('timeout')}); its condition may be too costly: {condition!r}"
+                f"the query was ended after {seconds:g} s ({option('timeout')}); its condition may be too costly: "
+                f"{condition!r}"
             )
         if process.memory_info().rss - used > free / 2:
             raise NotReady(
