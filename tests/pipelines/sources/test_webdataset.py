@@ -17,7 +17,8 @@ from fuseid.pipelines.files.access import AccessPolicy
 from fuseid.pipelines.files.fetcher import Fetcher
 from fuseid.pipelines.sources.item import SourceItem
 from fuseid.pipelines.sources.listing import Listing
-from fuseid.pipelines.sources.open import braces, open_source
+from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.sources.patterns import braces
 from fuseid.pipelines.sources.webdataset import WebDataset
 
 Files = dict[str, bytes | str | dict[str, Any]]
