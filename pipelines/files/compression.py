@@ -44,11 +44,11 @@ def shown_by(path: Path, name: str) -> str:
 
 
 @contextmanager
-def decompressed(path: Path, shown: object) -> Iterator[BinaryIO]:
+def decompressed(path: Path, shown: object, free_bytes: int = _FREE_BYTES) -> Iterator[BinaryIO]:
     """The bytes of a file, as a stream, decompressed if it is gzip or zstd, of any number of members.
 
     Raises OSError, and BadInput for a file in another compression. Reading raises BadInput for a file that is damaged
-    or cut off, and for one that is far larger decompressed than any list.
+    or cut off, and for one that has more than `free_bytes` decompressed and is far larger than any list would be.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
@@ -63,14 +63,14 @@ def decompressed(path: Path, shown: object) -> Iterator[BinaryIO]:
             file.seek(0)
             yield cast(BinaryIO, file)
             return
-    with _Decompressed(path, codec, shown) as raw, io.BufferedReader(raw, _BUFFER_BYTES) as stream:
+    with _Decompressed(path, codec, shown, free_bytes) as raw, io.BufferedReader(raw, _BUFFER_BYTES) as stream:
         yield stream
 
 
 class _Decompressed(io.RawIOBase):
-    def __init__(self, path: Path, codec: str, shown: object) -> None:
+    def __init__(self, path: Path, codec: str, shown: object, free_bytes: int) -> None:
         self._codec, self._shown = codec, shown
-        self._limit = max(_FREE_BYTES, _MOST_RATIO * os.stat(path).st_size)
+        self._limit = max(free_bytes, _MOST_RATIO * os.stat(path).st_size)
         self._size = 0
         self._stream = pa.CompressedInputStream(pa.OSFile(str(path)), codec)
 

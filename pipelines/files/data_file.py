@@ -41,6 +41,12 @@ def format_of(name: str) -> str | None:
     return _FORMATS.get(ending)
 
 
+def ending_of(name: str) -> str:
+    """The ending of a name, with that before it if it is one of a compressed file."""
+    stem, ending = os.path.splitext(name)
+    return os.path.splitext(stem)[1] + ending if ending.lower() in ENDINGS else ending
+
+
 @dataclass(frozen=True, slots=True)
 class DataFile:
     """A local file. shown: how messages name it, which is not its path if it is a copy."""

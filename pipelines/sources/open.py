@@ -39,8 +39,8 @@ def open_source(path: str | Path, config: SourceConfig | None = None) -> Source:
     if os.path.isdir(text):
         return _folder(Path(text), config)
     named = local_named(text)
-    if not named and not is_pattern(text):
-        raise BadInput(f"no such manifest or folder: {text}")
+    if not named:
+        raise BadInput(f"no such {_called(text) if is_pattern(text) else 'manifest or folder'}: {text}")
     if not _are_shards(one.path for one in named):
         return _manifest(text, config, named)
     # Links are not followed here: the base is the folder that the user named, out of which no link may lead.
@@ -81,6 +81,8 @@ def _open_remote(text: str, config: SourceConfig) -> Source:
         files = [one.path for one in RemotePlace(config).within(named[0].path) if not one.is_folder]
         shards, beside = [file for file in files if file.endswith(".tar")], files
     uris = list(map(parse_remote, shards))
+    if not named:
+        raise BadInput(f"no such {_called(text)}: {text}")
     if not uris or not _are_shards(uri.path for uri in uris):
         return _manifest(text, config, named)
     check_success((uri.folder for uri in uris), config)
@@ -89,6 +91,10 @@ def _open_remote(text: str, config: SourceConfig) -> Source:
 
 def _are_shards(paths: Iterable[str]) -> bool:
     return all(path.endswith(".tar") for path in paths)
+
+
+def _called(pattern: str) -> str:
+    return "shards" if pattern.endswith(".tar") else "files"
 
 
 def _besides(files: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput, ItemError
-from fuseid.pipelines.files.data_file import DataFile, format_of
+from fuseid.pipelines.files.data_file import DataFile, ending_of, format_of
 from fuseid.pipelines.files.remote_uri import RemoteUri, parse_remote
 from fuseid.pipelines.sources.passed_over import PassedOver
 from fuseid.pipelines.sources.patterns import (
@@ -57,7 +57,7 @@ class Part:
 
 @dataclass
 class Parts:
-    """base: the folder or uri that all files lie in. passed_over: other files beside them. unfinished: folders that a
+    """base: the folder or uri that was named, or that lies before the first wildcard. passed_over: other files beside them. unfinished: folders that a
     job still writes into."""
 
     base: Path | str
@@ -97,10 +97,10 @@ def find_parts(
     found.parts.sort(key=lambda part: part.file)
     if not found.parts:
         raise BadInput(f"no such files: {text}; {what}{found.passed_over}")
-    endings = {part.format: os.path.splitext(part.file)[1] for part in found.parts}
+    endings = {part.format: ending_of(part.file) for part in found.parts}
     if len(endings) > 1 or not all(form in formats for form in endings):
         raise BadInput(f"{text} names files of {' and '.join(sorted(endings.values()))}; {what}, all of one kind")
-    found.base = _base([part.file for part in found.parts], is_remote)
+    found.base = _base(text, [part.file for part in found.parts], all(one.is_folder for one in named))
     check_success(_roots(found.parts, is_remote), config)
     return found
 
@@ -119,7 +119,7 @@ def local_named(text: str) -> list[Named]:
     place = LocalPlace()
     found: list[Named] = []
     for each in braces(text):
-        found += matching(each, place) if glob.has_magic(each) else [Named(each, os.path.isdir(each))]
+        found += matching(each.rstrip("/"), place) if glob.has_magic(each) else [Named(each, os.path.isdir(each))]
     return found
 
 
@@ -205,10 +205,16 @@ def _column(match: re.Match[str]) -> tuple[str, str | None]:
     return key, None if value == _NULL else value
 
 
-def _base(files: list[str], is_remote: bool) -> Path | str:
-    if not is_remote:
-        return Path(os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])).resolve()
-    return str(common_folder([parse_remote(file) for file in files]))
+def _base(text: str, files: list[str], is_folder: bool) -> Path | str:
+    """The folder from which relative uris start; it does not depend on which files are there."""
+    is_remote = "://" in text
+    if is_remote and parse_remote(files[0]).is_http:
+        return str(common_folder([parse_remote(file) for file in files]))
+    if is_pattern(text) and not os.path.exists(text):
+        folder = fixed_folder(text) or os.path.dirname(text[:1])
+    else:
+        folder = text if is_folder else os.path.dirname(text)
+    return str(parse_remote(f"{folder.rstrip('/')}/")) if is_remote else Path(folder).resolve()
 
 
 def common_folder(uris: list[RemoteUri]) -> RemoteUri:

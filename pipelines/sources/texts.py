@@ -78,6 +78,8 @@ class Unreadable:
         self._error = error
 
     def __repr__(self) -> str:
+        if isinstance(self._error, UnicodeDecodeError):
+            return "a value that is not UTF-8"
         return f"an unreadable value ({str(self._error).splitlines()[0]})"
 
 
