@@ -57,8 +57,8 @@ class Part:
 
 @dataclass
 class Parts:
-    """base: the folder or uri that was named, or that lies before the first wildcard. passed_over: other files beside them. unfinished: folders that a
-    job still writes into."""
+    """base: the folder or uri that was named, or that lies before the first wildcard. passed_over: other files beside
+    the parts. unfinished: folders that a job still writes into."""
 
     base: Path | str
     parts: list[Part]

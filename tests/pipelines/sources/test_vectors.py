@@ -106,7 +106,7 @@ BAD_IDS = {
     "a number twice": (pa.array([7, 7]), "content_id '7' occurs more than once in"),
     "not UTF-8": (NOT_UTF8, "row 2: content_id is a value that is not UTF-8"),
     "not UTF-8 in a dictionary": (
-        pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), NOT_UTF8), "content_id is a value that is not UTF-8"
+        pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), NOT_UTF8), "row 2: content_id is a value that"
     ),
     "floats": (pa.array([1.5, 2.5]), "content_id must hold text, whole numbers or UUIDs, got double"),
     "truths": (pa.array([True, False]), "content_id must hold text, whole numbers or UUIDs, got bool"),
