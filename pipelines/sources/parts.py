@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput, ItemError
+from fuseid.core.errors import BadInput, ItemError, unusable
 from fuseid.pipelines.files.data_file import DataFile, ending_of, format_of
 from fuseid.pipelines.files.remote_uri import RemoteUri, parse_remote
 from fuseid.pipelines.sources.passed_over import PassedOver
@@ -147,7 +147,7 @@ def _folder_or_file(uri: RemoteUri, place: RemotePlace) -> Named:
     try:
         return Named(str(uri), place.is_folder(uri))
     except ItemError as error:
-        raise BadInput(f"cannot read {uri}: {error}") from None
+        raise unusable(f"cannot read {uri}: {error}", error) from None
 
 
 @contextmanager
@@ -168,7 +168,7 @@ def opened_part(part: Part, config: SourceConfig) -> Iterator[DataFile]:
             with Fetcher(config, max_bytes=0) as fetcher:
                 fetcher.download(uri, copy)
         except ItemError as error:
-            raise BadInput(f"cannot read {uri}: {error}") from None
+            raise unusable(f"cannot read {uri}: {error}", error) from None
         yield DataFile(copy, part.format, str(uri))
 
 

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput, ItemError
+from fuseid.core.errors import BadInput, ItemError, unusable
 from fuseid.pipelines.files.remote_uri import RemoteUri, parse_remote
 
 # How the names begin of what is no data, as Spark writes it into a folder.
@@ -56,7 +56,7 @@ class RemotePlace:
             with Remote(self._config) as remote:
                 found = remote.entries(uri)
         except ItemError as error:
-            raise BadInput(f"cannot list {uri}: {error}") from None
+            raise unusable(f"cannot list {uri}: {error}", error) from None
         return [Named(f"{uri}{name}", is_folder) for name, is_folder in found]
 
     def is_folder(self, uri: RemoteUri) -> bool:
@@ -75,7 +75,7 @@ def names_in(folder: str | os.PathLike[str]) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise BadInput(f"cannot list {folder}: {error.strerror}") from None
+        raise unusable(f"cannot list {folder}: {error.strerror}", error) from None
 
 
 def is_pattern(text: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadField, BadInput
+from fuseid.core.errors import BadField, BadInput, unusable
 from fuseid.core.text import storable
 from fuseid.pipelines.files.compression import shown_by
 from fuseid.pipelines.files.data_file import DataFile
@@ -68,13 +68,13 @@ def rows_of_file(
 
 @contextmanager
 def reading(file: DataFile) -> Iterator[None]:
-    """Inside, an error of a library about the file becomes a BadInput that names it; also raised if the file changes
-    meanwhile."""
+    """Inside, an error of a library about the file becomes one that names it: see `unusable`. Raises NotReady if the
+    file changes meanwhile."""
     try:
         with unchanging(file.path, file.shown):
             yield
     except (OSError, pa.ArrowException) as error:
-        raise BadInput(f"cannot read {file.shown}: {str(error).splitlines()[0]}") from None
+        raise unusable(f"cannot read {file.shown}: {str(error).splitlines()[0]}", error) from None
 
 
 def rows_of_batch(batch: pa.RecordBatch) -> list[Row]:
