@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -63,7 +63,8 @@ def decompressed(path: Path, shown: object, free_bytes: int = _FREE_BYTES) -> It
             file.seek(0)
             yield cast(BinaryIO, file)
             return
-    with _Decompressed(path, codec, shown, free_bytes) as raw, io.BufferedReader(raw, _BUFFER_BYTES) as stream:
+    raw: Any = _Decompressed(path, codec, shown, free_bytes)
+    with raw, io.BufferedReader(raw, _BUFFER_BYTES) as stream:
         yield stream
 
 

@@ -24,7 +24,7 @@ _MOST_CHARS = 4 * SIDECAR_BYTES
 
 
 def delimited_rows(
-    file: DataFile, check: Callable[[list[str]], None], note: Callable[[list[str], int, list[str]], None]
+    file: DataFile, check: Callable[[list[str]], object], note: Callable[[list[str], int, list[str]], None]
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a file of format csv or tsv, each with the number of its first line.
 
