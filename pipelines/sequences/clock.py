@@ -145,7 +145,7 @@ class Clock:
 
 
 def instant(text: str, zone: str | None) -> int | None:
-    """A time stamp as text -> microseconds since 1970 in UTC; None if it is none. zone: of one without a zone.
+    """A time stamp as text -> microseconds since 1970 in UTC; None for any other text. zone: of one without a zone.
 
     Raises BadInput for a local time without a zone, and for one that its zone skips or repeats.
     """

@@ -236,7 +236,7 @@ def _delimited(file: DataFile, names: list[str], kept: pa.Schema, csv_block: int
 
 
 def _ids(column: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """-> (the ids as text, null where there is none or it cannot be read; how messages show them)."""
+    """-> (the ids as text, null where one is missing or cannot be read; how messages show them)."""
     if not is_id(column.type):
         found = column.cast(pa.string())
         return found, found
