@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import IdFile
 from fuseid.pipelines.adoption.grid import SUFFIX as TENSOR
 from fuseid.pipelines.adoption.grid import Grid
@@ -65,4 +66,6 @@ def _folder(path: Path, item_map: Path | None, scratch: Path) -> IdFile:
 
 def _refuse(item_map: Path | None) -> None:
     if item_map is not None:
-        raise BadInput(f"--item-map {item_map} belongs to IDs of {INDEX} or {TENSOR}, which name items by numbers")
+        raise BadInput(
+            f"{option('item_map', item_map)} belongs to IDs of {INDEX} or {TENSOR}, which name items by numbers"
+        )

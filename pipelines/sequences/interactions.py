@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.files.compression import codec_of
 from fuseid.pipelines.files.data_file import SEPARATORS, DataFile
@@ -74,7 +75,7 @@ class Interactions:
             if not (other := _kept(schema, keep)).equals(kept):
                 raise BadInput(
                     f"{file.file} has other columns than {files[0].file}: {_listed(other)}, not {_listed(kept)}; "
-                    "make them alike, or name those to keep with --keep"
+                    f"make them alike, or name those to keep with {option('keep')}"
                 )
         return cls(Path(found.base), files, kept, clock or Clock())
 

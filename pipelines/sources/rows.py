@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadField, BadInput, unusable
+from fuseid.core.reasons import reason
 from fuseid.core.text import storable
 from fuseid.pipelines.files.compression import shown_by
 from fuseid.pipelines.files.data_file import DataFile
@@ -74,7 +75,7 @@ def reading(file: DataFile) -> Iterator[None]:
         with unchanging(file.path, file.shown):
             yield
     except (OSError, pa.ArrowException) as error:
-        raise unusable(f"cannot read {file.shown}: {str(error).splitlines()[0]}", error) from None
+        raise unusable(f"cannot read {file.shown}: {reason(error)}", error) from None
 
 
 def rows_of_batch(batch: pa.RecordBatch) -> list[Row]:
@@ -141,7 +142,7 @@ def _jsonl(file: DataFile, check: Callable[[Names], Names]) -> Iterator[tuple[in
             try:
                 row = _parsed(line)
             except (ValueError, RecursionError) as error:
-                problem = f"{file.shown}, line {number} is not JSON: {error}"
+                problem = f"{file.shown}, line {number} is not JSON: {reason(error)}"
                 raise BadInput(f"{problem}{_remedy(file, number, line)}") from None
             if not isinstance(row, dict):
                 raise BadInput(
