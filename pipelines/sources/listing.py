@@ -36,9 +36,9 @@ class Listing:
         self.deleted = 0
         self._has_places = False
         self._file = scratch / "listing.arrow"
-        remedy = getattr(source, "duplicate_remedy", "ids must be unique")
         self.keys = unique_keys(
-            self._spooled(source), self._ids, scratch, shown, expect_rows, remedy, lambda: str(passed_over_by(source)),
+            self._spooled(source), self._ids, scratch, shown, expect_rows,
+            lambda: getattr(source, "duplicate_remedy", "ids must be unique"), lambda: str(passed_over_by(source)),
             lambda rows: self._places(source, rows),
         )  # fmt: skip
 
@@ -62,7 +62,9 @@ class Listing:
     def _places(self, source: Source, rows: Collection[int]) -> dict[int, str]:
         """How a message names rows, counted from 0: as the source does, else by their uris."""
         if self._has_places:
-            return {number: str(item.place) for number, item in enumerate(source) if number in rows}
+            prefix = f"{getattr(source, 'path', source)}, "
+            items = enumerate(source)
+            return {number: str(item.place).removeprefix(prefix) for number, item in items if number in rows}
         uris = (uri for batch in self._batches() for uri in batch["uri"].to_pylist())
         return {number: uri for number, uri in enumerate(uris) if number in rows and uri is not None}
 
@@ -81,8 +83,8 @@ class Listing:
 
 def unique_keys(
     ids: Iterable[pa.Array], again: Callable[[], Iterable[pa.Array]], scratch: Path, shown: object,
-    expect_rows: int | None = None, remedy: str = "ids must be unique", passed: Callable[[], str] = str,
-    places: Callable[[Collection[int]], Mapping[int, str]] = lambda rows: {},
+    expect_rows: int | None = None, remedy: Callable[[], str] = lambda: "ids must be unique",
+    passed: Callable[[], str] = str, places: Callable[[Collection[int]], Mapping[int, str]] = lambda rows: {},
 ) -> KeySet:  # fmt: skip
     """The set of the content_ids of a source. again: lists them once more, to name those that occur more than once.
     passed: what to add to a message about their number. places: how a message names rows, counted from 0.
@@ -102,12 +104,12 @@ def unique_keys(
         rows = keys.repeated(again(), _NAMED, _NAMED_ROWS)
         place_of = places({number for numbers in rows.values() for number in numbers})
         named = [
-            f"{content_id!r} in {', '.join(place_of.get(number, f'row {number + 1}') for number in numbers)}"
+            f"{content_id!r} in {' and '.join(place_of.get(number, f'row {number + 1}') for number in numbers)}"
             for content_id, numbers in rows.items()
         ]
         what = "content_id occurs" if repeated == 1 else "content_ids occur"
         first = "" if repeated <= _NAMED else f", the first {_NAMED}"
-        raise BadInput(f"{repeated} {what} more than once in {shown}{first}: {'; '.join(named)}; {remedy}")
+        raise BadInput(f"{repeated} {what} more than once in {shown}{first}: {'; '.join(named)}; {remedy()}")
     return keys
 
 

@@ -10,7 +10,7 @@ from fuseid.pipelines.store.conditions import check_names
 
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory) -> lance.LanceDataset:
-    texts = ['{"colour": "red", "style": {"name": "old"}}', '{"views": 3}', "{}"]
+    texts = ['{"colour": "red", "style": {"name": "old"}}', '{"views": 3, "cook.minutes": 9, "it\'s": 1}', "{}"]
     table = pa.table({"kind": ["image", "text", "text"], "attributes": pa.array(texts, pa.json_(pa.utf8()))})
     return lance.write_dataset(table, str(tmp_path_factory.mktemp("conditions") / "contents.lance"))
 
@@ -23,7 +23,9 @@ def contents(tmp_path_factory) -> lance.LanceDataset:
         ("caption IS NULL AND kind IN ('image', 'Video')", "unknown kind 'Video'; did you mean video?"),
         ("json_get_string(attributes, 'color') = 'red'", "has an attribute 'color'; did you mean colour?"),
         ("json_extract(attributes, '$.stile.name') = '\"old\"'", "has an attribute 'stile'; did you mean style?"),
-        ("json_exists(attributes, '$.prize')", "has an attribute 'prize'; there are colour, style, views"),
+        ("json_exists(attributes, '$.prize')", "has an attribute 'prize'; there are colour, cook.minutes, it's, style"),
+        ("json_exists(attributes, '$.coluor ? (@ == \"red\")')", "has an attribute 'coluor'; did you mean colour?"),
+        ("json_exists(attributes, '$.\"cook.minuets\" ? (@ < 3)')", "did you mean cook.minutes?"),
     ],
 )
 def test_a_name_that_nothing_has_is_refused(contents, where, said):
@@ -41,6 +43,14 @@ def test_a_name_that_nothing_has_is_refused(contents, where, said):
         "mankind = 'x'",
         "json_get_string(attributes, 'colour') = 'blue'",
         "json_extract(attributes, '$.style.year') = '1'",
+        "json_exists(attributes, '$.colour ? (@ == \"blue\")')",
+        "json_exists(attributes, '$.style[*] ? (@.name == \"new\")')",
+        "json_exists(attributes, '$.\"cook.minutes\" ? (@ < 3)')",
+        "json_exists(attributes, '$[\"style\"].year')",
+        "json_exists(attributes, '$.\"it''s\" ? (@ > 3)')",
+        "json_get_int(attributes, 'cook.minutes') < 3",
+        "json_exists(attributes, '$.*.year')",
+        "NOT json_exists(attributes, '$')",
     ],
 )
 def test_a_condition_of_known_names_may_find_nothing(contents, where):
