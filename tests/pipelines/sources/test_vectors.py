@@ -151,7 +151,7 @@ def test_an_id_that_occurs_in_two_files_of_a_folder_is_refused(bare):
     for number, names in enumerate((["a", "b"], ["c"], ["d", "b"])):
         put(bare.media / f"{number}.parquet", ids_of(*names))
     said = refusal(lambda: bare.ingest_vectors(bare.media))
-    assert f"'b' in row 2 of {bare.media / '0.parquet'}, row 2 of {bare.media / '2.parquet'}; ids" in said
+    assert f"'b' in row 2 of {bare.media / '0.parquet'} and row 2 of {bare.media / '2.parquet'}; ids" in said
     assert not (bare.root / "db").exists()
 
 

@@ -239,7 +239,7 @@ def test_a_key_in_two_shards_is_refused_unless_the_shard_is_part_of_the_id(tmp_p
         shard(tmp_path / f"{name}.tar", downloaded("a", "a cat"))
     with pytest.raises(
         BadInput,
-        match=r"1 content_id occurs more than once in .*: 'a' in .*0\.tar.*, .*1\.tar.*; set source\.shard_in_id",
+        match=r"1 content_id occurs more than once in .*: 'a' in .*0\.tar.* and 1\.tar.*; set source\.shard_in_id",
     ):
         Listing(open_source(tmp_path), tmp_path_factory.mktemp("keys"))
     source = open_source(tmp_path, SourceConfig(shard_in_id=True))
