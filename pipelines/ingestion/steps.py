@@ -19,7 +19,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile, Unrecognised
 from fuseid.core.faults import reached
 from fuseid.core.protocols import ClipLike, VlmLike
-from fuseid.core.reasons import reason
+from fuseid.core.reasons import library_reason, reason
 from fuseid.core.records import KINDS, Decoded, Description
 from fuseid.core.schemas import DONE, WORK
 from fuseid.encoders.captions import normalise_caption
@@ -254,7 +254,7 @@ class EncodeStep:
             return list(zip(which, compute(which), strict=True))
         except (RuntimeError, ValueError, MemoryError) as error:
             if len(which) == 1:
-                fail(rows[which[0]], "encode", EncodeFailed(f"{column}: {error}"))
+                fail(rows[which[0]], "encode", EncodeFailed(f"{column}: {library_reason(error)}"))
                 return []
         return [found for i in which for found in self._each(rows, [i], column, compute)]
 
