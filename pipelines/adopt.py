@@ -25,7 +25,7 @@ from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.assignment.ledger import Ledger, pin_policy
 from fuseid.pipelines.assignment.placement import base_texts
 from fuseid.pipelines.exports.columns import column, matrix
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.store.indexes import index_key
 from fuseid.pipelines.store.store import Store
@@ -56,7 +56,7 @@ def adopt(
     Raises BadInput for a file that holds anything but one ID for each item, and for codebooks that do not belong to
     the IDs or to the vectors; then nothing is changed. StoreError for a database without items.
     """
-    progress = progress or Silent()
+    progress = progress or Lines()
     if space is not None and codebooks is None:
         raise BadInput("--space names the vectors of --codebooks; give both")
     if sizes is not None and codebooks is not None:
@@ -75,6 +75,7 @@ def adopt(
         )  # fmt: skip
         read_seconds = time.perf_counter() - started
         with writing_job(store, "adopt", config) as run:
+            progress = run.shown_by(progress)
             run.seconds["read"] = read_seconds
             run.notes += file.notes
             _adopt(store, run, config, progress, checked, books, space, promote, scratch)

@@ -22,7 +22,7 @@ from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial
 from fuseid.pipelines.evaluation.workers import run_trials
 from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.sequences.items import Items
 
 
@@ -47,7 +47,7 @@ def evaluate(
 
     Raises BadInput for a folder that is not an export of sequences, or one of another tokenizer or database.
     """
-    progress = progress or Silent()
+    progress = progress or Lines()
     started = time.perf_counter()
     chosen = setting if users is None else replace(setting, users=users)
     _check_counts(seeds, users, against)
