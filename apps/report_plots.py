@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fuseid.apps.charts import Axis, Dot, Panel, Plot, Point, Series, dots, linear, logarithmic, named
+from fuseid.apps.charts import Axis, Dot, Panel, Plot, Point, Series, bars, dots, linear, logarithmic, named
 from fuseid.apps.figures import figure, tooltip, unit_of
 from fuseid.pipelines.reports.findings import measure, slice_title
 
@@ -18,14 +18,14 @@ _RUNS = 60
 
 
 def plots(columns: Sequence[Column], names: Sequence[str]) -> list[dict[str, Any]]:
-    """{"title", "note", "legend", "svg", "dots", "wide"} each; plots without data are left out."""
+    """{"title", "note", "legend", "drawn", "dots"} each; plots without data are left out."""
     drawn = [_fidelity(columns, names), _neighbours(columns, names), _code_use(columns, names)]
     drawn += [_levels(columns, names), _prefixes(columns, names), _buckets(columns, names), _drift(columns, names)]
     return [one for one in drawn if one]
 
 
-def _plot(title: str, note: str, legend: Legend, svg: str, dots: bool = False, wide: bool = False) -> dict[str, Any]:
-    return {"title": title, "note": note, "legend": legend, "svg": svg, "dots": dots, "wide": wide}
+def _plot(title: str, note: str, legend: Legend, drawn: str, dots: bool = False) -> dict[str, Any]:
+    return {"title": title, "note": note, "legend": legend, "drawn": drawn, "dots": dots}
 
 
 def _percent(value: float) -> str:
@@ -54,7 +54,7 @@ def _fidelity(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]
     low = min([0.0, *(point.y for one in series for point in one.points)])
     plot = Plot("R² and cosine by depth", _depths(columns), linear("R², cosine", low, 1.0, "{:.1f}".format))
     note = "Variance kept, and cosine with the vector, by the first codes. Each level should add to both."
-    return _plot("What the codes keep of the vectors", note, _legend(series), plot.lines(series).svg())
+    return _plot("What the codes keep of the vectors", note, _legend(series), plot.lines(series).drawn())
 
 
 def _neighbours(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any] | None:
@@ -70,8 +70,8 @@ def _neighbours(columns: Sequence[Column], names: Sequence[str]) -> dict[str, An
     most = max(dot.high or dot.value for line in lines for dot in line)
     axis = linear("share of exact neighbours found, with 95% interval", 0.0, min(1.0, most), _percent)
     note = "How many of an item's nearest by cosine are also nearest by common prefix. NDCG weights the nearest more."
-    svg = dots("recall and NDCG of neighbours by ID", rows, [Panel(axis, lines)], names=96, row=57)
-    return _plot("Whether near IDs mean near content", note, _one_by_one(names), svg, dots=True)
+    drawn = dots("recall and NDCG of neighbours by ID", rows, [Panel(axis, lines)], row=57)
+    return _plot("Whether near IDs mean near content", note, _one_by_one(names), drawn, dots=True)
 
 
 def _code_use(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _code_use(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]
     y = logarithmic("times even use", min(*values, 0.5), max(*values, 2.0), lambda value: f"{value:g}×")
     plot = Plot("use of the codes of each level", x, y).rule(1.0, "even use").lines(series, marks=False)
     note = "A line that ends early leaves codes unused; one that falls steeply uses few of them for most items."
-    return _plot("How evenly codes are used", note, _legend(series), plot.svg())
+    return _plot("How evenly codes are used", note, _legend(series), plot.drawn())
 
 
 def _drift(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any] | None:
@@ -111,7 +111,7 @@ def _drift(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any] | 
     y = linear("squared error, times the fit's", 0.0, max(most, 1.5), "{:.1f}".format)
     plot = Plot("quantization error of new items by run", x, y).rule(1.0, "held out").lines(series)
     note = "The error of new items, relative to items that were held out from the fit. A rise suggests a new fit."
-    return _plot("Drift", note, _legend(series), plot.svg())
+    return _plot("Drift", note, _legend(series), plot.drawn())
 
 
 _OF_LEVELS = (("utilisation", "codes in use"), ("normalised_entropy", "entropy, of the most"), ("gini_all", "Gini"))
@@ -128,9 +128,9 @@ def _levels(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
             lines.append(here + [_chance(one) for one in found[:1] if one and one["null"] is not None])
         panels.append(Panel(Axis(title, 0.0, 1.0, [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")]), lines))
     rows = [f"level {level}" for level in range(1, most + 1)]
-    svg = dots("codes in use, entropy and Gini by level", rows, panels, names=64, row=max(30, 228 // most))
+    drawn = dots("codes in use, entropy and Gini by level", rows, panels, row=max(30, 228 // most))
     note = "With 95% intervals, compared with as many codes drawn evenly at random. Even use: entropy 100%, Gini 0%."
-    return _plot("How much each level carries", note, _one_by_one(names), svg, dots=True)
+    return _plot("How much each level carries", note, _one_by_one(names), drawn, dots=True)
 
 
 def _prefixes(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _prefixes(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]
         "Items whose first codes another item has, too; at the last depth, whose whole ID. Above chance if content "
         "forms clusters; high at the end if there are too few codes."
     )
-    return _plot("Items that share a prefix", note, _legend(series), plot.lines(series).svg())
+    return _plot("Items that share a prefix", note, _legend(series), plot.lines(series).drawn())
 
 
 def _buckets(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
@@ -166,11 +166,11 @@ def _buckets(columns: Sequence[Column], names: Sequence[str]) -> dict[str, Any]:
             for at, (c, text) in enumerate(zip(column["bucket_sizes"], texts, strict=False))
         ]
         series.append(Series(names[number - 1], f"s{number}", points))
-    most = max(point.y for one in series for point in one.points)
-    x = named("items that have the same codes", texts)
-    plot = Plot("items by how many have the same codes", x, linear("share of items", 0.0, most, _percent)).bars(series)
-    note = "At 1: no other item has these codes. To the right: copies, or content that the codes do not distinguish."
-    return _plot("How many items have the same codes", note, _legend(series) if len(names) > 1 else [], plot.svg())
+    drawn = bars(
+        "items by how many have the same codes", "share of items, by how many have the same codes", texts, series
+    )
+    note = "At 1: no other item has these codes. Below: copies, or content that the codes do not distinguish."
+    return _plot("How many items have the same codes", note, _legend(series) if len(names) > 1 else [], drawn)
 
 
 _OF_SLICES = (
@@ -209,9 +209,9 @@ def slices_plot(columns: Sequence[Column], names: Sequence[str]) -> dict[str, An
         "With the number of items and 95% intervals; the dotted line is the whole catalogue. Slices of fewer than 50 "
         "items are pale. R² is the share of the variance within the slice: lower if its items are all alike."
     )
-    svg = dots("measures by slice", rows, panels, width=1180, names=240)
+    drawn = dots("measures by slice", rows, panels)
     legend = [(f"s{number}", name) for number, name in enumerate(names, 1)] if len(names) > 1 else []
-    return _plot("By kind, attribute and popularity", note, legend, svg, dots=True, wide=True)
+    return _plot("By kind, attribute and popularity", note, legend, drawn, dots=True)
 
 
 def _same_slice(column: Column, part: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -205,6 +205,9 @@ class SourceConfig(Section):
     schemes: tuple[Literal["s3", "gs", "https", "http"], ...] = Field((), description="remote schemes that are opened")
     private_hosts: bool = Field(False, description="http may connect to private and loopback addresses")
     timeout_seconds: float = Field(60.0, gt=0, description="for one remote file, retries included")
+    user_agent: Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=200)] | None = Field(
+        None, description="how fuseid names itself to web servers; by default fuseid/VERSION"
+    )
     concurrency: int = Field(16, ge=1, description="remote files that one decoding process fetches at a time")
     shard_in_id: bool = Field(False, description="members of tar shards are named SHARD/KEY, for keys that repeat")
     expect_rows: int | None = Field(None, ge=1, description="refuse a source that lists more or fewer items")

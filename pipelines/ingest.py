@@ -23,6 +23,7 @@ from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.jobs.stopping import stoppable
 from fuseid.pipelines.sources.item import Source
+from fuseid.pipelines.sources.passed_over import passed_over_by
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
@@ -72,6 +73,7 @@ def ingest(
                 within = getattr(source, "line_within_text", None) if config.source.expect_rows is None else None
                 unlisted = Unlisted(store, intake.keys, scratch, config.run.max_prune, within)
             intake.begin(store, run, fusion)
+            run.pass_over(passed_over_by(source).counts)
             waves = Waves(intake, config.run, run, partial(_committed, intake, after_wave))
             run.partial = intake.plan.counts
             progress.begin("ingest", intake.items)
@@ -150,5 +152,8 @@ def _note(run: Run, store: Store, source: Source | Vectors, prune: bool) -> None
     if prune and incomplete:
         run.notes.append(f"nothing was pruned: {incomplete}, so its list may lack items")
     run.notes += getattr(source, "notes", ())
+    passed_over = passed_over_by(source)
+    if passed_over.note:
+        run.notes.append(passed_over.note)
     if store.setting("fusion") is None and store.setting("champion") is None and store.has_contents():
         run.notes.append(f"vectors are stored; {command('fit', store.uri)} learns the tokenizer and gives IDs")

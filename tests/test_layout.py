@@ -29,8 +29,8 @@ FLOORS = (
     ("streams", "files"),
     ("store",),
     ("jobs", "sources"),
-    ("lookup", "explain", "item_frames", "rejected", "assignment", "ingestion"),
-    ("ingest", "remove", "fit", "assign", "promote", "exports", "reports", "upgrade"),
+    ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
+    ("ingest", "remove", "fit", "assign", "promote", "tokenizers", "exports", "reports", "upgrade"),
     ("sequences", "checks", "backup", "adoption"),
     ("evaluation", "check", "restore", "adopt"),
 )
@@ -38,6 +38,7 @@ FLOORS = (
 # lies flat in `tests`: then it is about the whole tree.
 ACROSS = {
     "api": "the public surface as a whole",
+    "apps/test_small_screens.py": "every page, in a browser",
     "apps/test_newest_commit.py": "every command after every kind of commit",
     "encoders/test_checkpoints.py": "the bundled models",
     "encoders/test_vlm_families.py": "five families of models through all of vlm*.py",

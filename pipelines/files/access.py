@@ -23,6 +23,8 @@ _KNOWN_SCHEMES = frozenset(available_protocols()) | {"jar", "javascript", "gophe
 _MOST_FOLDERS = 10_000
 # Begins the stat of a file whose server sends neither ETag nor Last-Modified; the size follows, if it is known.
 UNVERSIONED = "unversioned:"
+# The stat of a file that was not looked at, because its server refuses HEAD; the fetch of the file gives the real one.
+UNSEEN = "unseen"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,20 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import get_loop, sync
-from fsspec.callbacks import Callback
 
 from fuseid.core.ahead import map_ahead
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import FetchFailed, ItemError, MissingFile, TooLarge
 from fuseid.encoders.media_file import open_media
-from fuseid.pipelines.files.access import Location, stat_of
+from fuseid.pipelines.files.access import UNSEEN, Location, stat_of
 from fuseid.pipelines.files.remote_uri import RemoteUri
 from fuseid.pipelines.files.tar import BLOCK, check_header
 
 if TYPE_CHECKING:
     from fuseid.pipelines.files.filesystems import Remote
 
-# Bytes per request to an object store, which are in memory at a time; bytes per chunk from the web or a local shard.
+# Bytes per request to an object store, which are in memory at a time; bytes per chunk of a local shard.
 _RANGE_BYTES = 8 << 20
 _CHUNK_BYTES = 1 << 18
 # Seconds before each further try of an http request; s3fs and gcsfs retry by themselves.
@@ -43,10 +42,11 @@ _REST_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to decode; `release` deletes it if it is a copy."""
+    """A file to decode; `release` deletes it if it is a copy. stat: see `Fetcher.stats`; None if unknown."""
 
     path: str
     is_copy: bool
+    stat: str | None = None
 
     def release(self) -> None:
         if self.is_copy:
@@ -96,16 +96,20 @@ class Fetcher:
             with closing(map_ahead(lambda one: self._begin(*one), work, self._config.concurrency - 1)) as files:
                 yield files
 
-    def stats(self, locations: Sequence[Location]) -> list[str | None]:
+    def stats(self, locations: Sequence[Location], by_get: bool = False) -> list[str | None]:
         """For each location a text that changes when its file changes (if it begins with UNVERSIONED, only when the
-        size does); None if the file cannot be reached now. Asks once for each file."""
+        size does); None if the file cannot be reached now. Asks once for each file.
+
+        UNSEEN for a whole file whose web server refuses HEAD; by_get: it is asked by GET then, and the body not read.
+        """
+        shards = {location.file for location in locations if location.member}
         looks: dict[str | RemoteUri, Future[str | None] | str | None] = {}
         for file in {location.file for location in locations}:
             if isinstance(file, str):
                 looks[file] = stat_of(file)
             else:
                 with suppress(Exception):  # for example without credentials; a new item reports it when it is fetched
-                    looks[file] = self._run(self._look(self._opened(file), file))
+                    looks[file] = self._run(self._look(self._opened(file), file, by_get or file in shards))
         found = []
         for location in locations:
             look = looks.get(location.file)
@@ -162,14 +166,14 @@ class Fetcher:
                     return FetchFailed(f"'{uri}' was not asked for: {uri.authority} failed too often in a row")
                 async with asyncio.timeout(self._config.timeout_seconds):
                     with _Sink(target, self._max_bytes, str(location)) as sink:
-                        await self._copy(remote, location, sink)
+                        stat = await self._copy(remote, location, sink)
         except Exception as error:
             Path(target).unlink(missing_ok=True)
             return self._recorded(uri, error)
         self._failures.pop(uri.authority, None)
-        return LocalFile(target, is_copy=True)
+        return LocalFile(target, is_copy=True, stat=stat)
 
-    async def _look(self, remote: Remote, uri: RemoteUri) -> str | None:
+    async def _look(self, remote: Remote, uri: RemoteUri, by_get: bool) -> str | None:
         from fuseid.pipelines.files.filesystems import stat_of_info
 
         try:
@@ -178,15 +182,18 @@ class Fetcher:
                     return None
                 async with asyncio.timeout(min(_STAT_SECONDS, self._config.timeout_seconds)):
                     with remote.requesting(uri) as (system, path):
-                        info = await system._info(path)
+                        info = await (system.look(path, by_get) if uri.is_http else system._info(path))
         except Exception as error:
             self._recorded(uri, error)
             return None
         self._failures.pop(uri.authority, None)
+        if info is None:
+            return UNSEEN
         return stat_of_info(info) if info["type"] == "file" else None
 
-    async def _copy(self, remote: Remote, location: Location, sink: _Sink) -> None:
-        from fuseid.pipelines.files.filesystems import is_transient
+    async def _copy(self, remote: Remote, location: Location, sink: _Sink) -> str | None:
+        """-> the stat of a whole file from the web."""
+        from fuseid.pipelines.files.filesystems import is_transient, stat_of_info
 
         assert isinstance(location.file, RemoteUri)
         for pause in (*_PAUSES, None):
@@ -197,23 +204,19 @@ class Fetcher:
                         _, offset, size = location.member
                         await _ranges(system, path, sink, offset - BLOCK, offset + size, location)
                     elif location.file.is_http:
-                        how = {
-                            "chunk_size": _CHUNK_BYTES,
-                            "callback": _SizeCheck(sink),
-                            "timeout": remote.whole_file_timeout,
-                        }
-                        await system._get_file(path, sink, **how)
+                        return stat_of_info(await system.copy(path, sink, remote.whole_file_timeout))
                     else:
                         info = await system._info(path)
                         if info["type"] != "file":
                             raise MissingFile(f"'{location.file}' is a folder")
                         sink.check(info["size"])
                         await _ranges(system, path, sink, 0, info["size"], location)
-                return
+                return None
             except Exception as error:
                 if pause is None or not is_transient(error):
                     raise
                 await asyncio.sleep(pause)
+        return None
 
     def _is_resting(self, uri: RemoteUri) -> bool:
         count, last = self._failures.get(uri.authority, (0, 0.0))
@@ -253,17 +256,6 @@ class _Sink(io.FileIO):
         while view:
             view = view[super().write(view) :]
         return len(data)
-
-
-class _SizeCheck(Callback):
-    """Ends a transfer whose announced size is above the limit."""
-
-    def __init__(self, sink: _Sink) -> None:
-        super().__init__()
-        self._sink = sink
-
-    def set_size(self, size: int | None) -> None:
-        self._sink.check(size or 0)
 
 
 async def _ranges(system: Any, path: str, sink: _Sink, start: int, end: int, location: Location) -> None:

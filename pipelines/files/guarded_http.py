@@ -6,16 +6,17 @@ import re
 import socket
 from collections import Counter
 from collections.abc import Callable
+from importlib.metadata import version
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 import aiohttp
-from fsspec.implementations.http import HTTPFileSystem
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import FetchFailed, NotAllowed
 from fuseid.pipelines.files.access import allowed_prefixes, check_remote
 from fuseid.pipelines.files.remote_uri import RemoteUri, parse_remote
+from fuseid.pipelines.files.web_files import WebFiles, can_decode, content_coding
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
@@ -53,6 +54,10 @@ def is_allowed_address(text: str, private: bool) -> bool:
     return address.is_global or (private and address.is_private)
 
 
+def own_user_agent() -> str:
+    return f"fuseid/{version('fuseid')}"
+
+
 class GuardedHTTP:
     """`filesystem` is fsspec's with the checks. A caller keeps a uri in `requested` while it fetches it: a request for
     any other uri comes from a redirect, and must be below an allowed prefix."""
@@ -62,9 +67,9 @@ class GuardedHTTP:
         self._prefixes = allowed_prefixes(config)
         self.requested: Counter[RemoteUri] = Counter()
         # No proxies, no .netrc (trust_env), no cookies. A proxy would resolve host names itself, unchecked.
-        self.filesystem: Any = HTTPFileSystem(
+        self.filesystem: Any = WebFiles(
             get_client=self._client, encoded=True, max_redirects=4, skip_instance_cache=True,
-            headers={"Accept-Encoding": "identity"},
+            headers={"Accept-Encoding": "identity", "User-Agent": config.user_agent or own_user_agent()},
         )  # fmt: skip
 
     async def _client(self, loop: Any = None) -> aiohttp.ClientSession:
@@ -113,9 +118,10 @@ def _problem(request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -
     status, headers = response.status, response.headers
     if status in _REDIRECTS:
         return None if headers.get("Location") else f"redirects ({status}) to nowhere"
-    if headers.get("Content-Encoding", "identity").lower() != "identity":
-        return f"compresses ({headers['Content-Encoding']}) a file that was requested uncompressed"
     wanted = _RANGE.fullmatch(request.headers.get("Range", ""))
+    coding = content_coding(response)
+    if coding is not None and (wanted is not None or not can_decode(coding)):
+        return f"compresses ({coding}) what was requested uncompressed"
     if wanted is None:
         return None if status == 200 else f"answers {status}"
     # A range is held in memory, so the response must not be longer than the range that was requested.

@@ -4,7 +4,7 @@ reader hold or skip more bytes than the file has."""
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -36,10 +36,13 @@ class Member:
     size: int
 
 
-def members(file: BinaryIO, length: int) -> Iterator[Member]:
-    """The regular files of a tar of `length` bytes, in their order; links, devices, folders and sparse files are
-    skipped. The caller may seek in `file` between members. Raises BadShard if the tar is damaged or lacks the mark at
-    its end: it may have been cut off between two members.
+def members(
+    file: BinaryIO, length: int, skipped: Callable[[str, str], None] = lambda name, kind: None
+) -> Iterator[Member]:
+    """The regular files of a tar of `length` bytes, in their order. The caller may seek in `file` between members.
+    Raises BadShard if the tar is damaged or lacks the mark at its end: it may have been cut off between two members.
+
+    skipped: called with the name and the kind of every other member: "folders", "links" and so on.
 
     POSIX ustar and pax, and GNU's long names, as `man 5 tar` describes them.
     """
@@ -77,13 +80,27 @@ def members(file: BinaryIO, length: int) -> Iterator[Member]:
                 extended |= _extension(header.type, _read(file, start, size))
         else:
             sparse = any(key.startswith("GNU.sparse") for key in extended)
+            name = extended.get("path", header.name)
             if header.isreg() and header.type != tarfile.GNUTYPE_SPARSE and usable and not sparse:
-                yield Member(extended.get("path", header.name), start, size)
+                yield Member(name, start, size)
+            else:
+                skipped(name, _kind(header, sparse))
             extended, usable = {}, True
         at = following
     raise BadShard(
         f"it ends at byte {length} without the mark that ends a tar: it was cut off, or is still being written"
     )
+
+
+def _kind(header: tarfile.TarInfo, sparse: bool) -> str:
+    if header.isdir():
+        return "folders"
+    if header.issym() or header.islnk():
+        return "links"
+    if header.isdev():
+        return "devices"
+    is_sparse = sparse or header.type == tarfile.GNUTYPE_SPARSE
+    return "sparse files" if is_sparse else "of an unknown kind" if not header.isreg() else "with a name too long"
 
 
 def _check_end(file: BinaryIO, at: int, length: int) -> None:

@@ -21,10 +21,11 @@ from fuseid.core.fingerprints import fingerprint, text_hash
 from fuseid.core.modalities import ENCODED
 from fuseid.core.schemas import ONLY_VECTORS, WORK
 from fuseid.encoders.captions import normalise_caption
-from fuseid.pipelines.files.access import UNVERSIONED, AccessPolicy, Location
+from fuseid.pipelines.files.access import UNSEEN, UNVERSIONED, AccessPolicy
 from fuseid.pipelines.files.fetcher import Fetcher
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.fingerprints import StageFingerprints
+from fuseid.pipelines.ingestion.looks import Look, Looker
 from fuseid.pipelines.ingestion.steps import fail
 from fuseid.pipelines.sources.item import VIDEO_SUFFIXES, Source, SourceItem
 from fuseid.pipelines.store.rows import rows_by_id, table_by_id
@@ -44,15 +45,6 @@ _FACTS = ("thumbnail", "media_hash", "decoder", "width", "height", "duration", "
 _FROM_FRAMES = (*(modality.name for modality in ENCODED if modality.from_frames), "vlm_caption", "vlm_tags")
 
 
-@dataclass(slots=True)
-class _Look:
-    """What is known about an item's file without opening it; `stat` is None if the file cannot be reached."""
-
-    location: Location | None = None
-    stat: str | None = None
-    problem: ItemError | None = None
-
-
 @dataclass
 class Plan:
     """Iterate `work()` once; the counts are complete when it ends."""
@@ -69,7 +61,10 @@ class Plan:
     def __post_init__(self) -> None:
         # Part of an item's fingerprint, so that rejected items are tried again under a new limit or an allowed folder.
         limits = self.config.decode.model_dump(exclude={"workers", "items_per_process"}, mode="json")
-        self._limits = [limits, self.config.source.model_dump(include={"allow", "schemes", "private_hosts"})]
+        access = self.config.source.model_dump(include={"allow", "schemes", "private_hosts", "user_agent"})
+        if access["user_agent"] is None:
+            del access["user_agent"]  # as before there was such a key, so that nothing is tried again for it
+        self._limits = [limits, access]
 
     @property
     def notes(self) -> list[str]:
@@ -119,18 +114,19 @@ class Plan:
 
     def _planned(self, fetcher: Fetcher, reader: Executor) -> Iterator[dict[str, Any]]:
         items = iter(self.source)
-        policy = AccessPolicy(self.source.base, self.config.source)
+        looker = Looker(AccessPolicy(self.source.base, self.config.source), fetcher)
         while self._go_on() and (chunk := list(islice(items, _LOOKUP))):
             self.counts["listed"] += len(chunk)
             coming = reader.submit(self._stored, [item.content_id for item in chunk])
-            looked = self._looked_at(chunk, policy, fetcher)
+            looked = looker.looks(chunk)
             stored = coming.result()
+            rejected = self._look_again(chunk, looked, stored, looker)
             unchanged = self._unchanged(chunk, looked, stored)
             self.counts["unchanged"] += sum(unchanged)
             rest = [i for i, same in enumerate(unchanged) if not same]
             if not rest:
                 continue
-            rejected = self._rejected([chunk[i].content_id for i in rest])
+            rejected |= self._rejected([chunk[i].content_id for i in rest if chunk[i].content_id not in rejected])
             known = [row if row["content_id"] else None for row in stored.take(pa.array(rest)).to_pylist()]
             changed: list[tuple[dict[str, Any], list[str]]] = []
             for i, before_it in zip(rest, known, strict=True):
@@ -161,7 +157,22 @@ class Plan:
                     return
                 yield row
 
-    def _count_comparison(self, look: _Look) -> None:
+    def _look_again(
+        self, items: list[SourceItem], looks: list[Look], stored: pa.Table, looker: Looker
+    ) -> dict[str, dict[str, Any]]:
+        """Asks by GET for known and rejected items whose server refuses HEAD; new ones are only fetched. Returns the
+        rejected ones."""
+        unseen = [i for i, look in enumerate(looks) if look.stat == UNSEEN]
+        if not unseen:
+            return {}
+        known = stored["content_id"].is_valid().to_pylist()
+        rejected = self._rejected([items[i].content_id for i in unseen if not known[i]])
+        looker.look_again([looks[i] for i in unseen if known[i]])
+        before = [i for i in unseen if items[i].content_id in rejected and not known[i]]
+        looker.look_again([looks[i] for i in before], otherwise=UNSEEN)
+        return rejected
+
+    def _count_comparison(self, look: Look) -> None:
         assert look.location is not None
         assert look.stat is not None
         size = str(look.location.member[2]) if look.location.member else look.stat.removeprefix(UNVERSIONED)
@@ -169,26 +180,7 @@ class Plan:
         self.to_compare["bytes"] += int(size or 0)
         self.to_compare["unsized"] += not size
 
-    def _looked_at(self, items: list[SourceItem], policy: AccessPolicy, fetcher: Fetcher) -> list[_Look]:
-        """Where each item's file is, and a stat that changes when the file does."""
-        looks: list[_Look] = []
-        for item in items:
-            look = _Look()
-            try:
-                if item.problem is not None:
-                    raise item.problem
-                if item.uri is not None:
-                    look.location = policy.locate(item.uri)
-            except ItemError as error:
-                look.problem = error
-            looks.append(look)
-        located = [look for look in looks if look.location is not None]
-        stats = fetcher.stats([look.location for look in located if look.location is not None])
-        for look, stat in zip(located, stats, strict=True):
-            look.stat = stat
-        return looks
-
-    def _unchanged(self, items: list[SourceItem], looks: list[_Look], stored: pa.Table) -> list[bool]:
+    def _unchanged(self, items: list[SourceItem], looks: list[Look], stored: pa.Table) -> list[bool]:
         """Whether each item is in the store exactly as listed, encoded by the same models. A vectorised fast path of
         `_compare`, which must agree that these items need no work."""
         new = self.fingerprints
@@ -215,7 +207,7 @@ class Plan:
         columns = ["content_id", "fingerprint", "attempts", "error_class", "message"]
         return {row["content_id"]: row for row in rows_by_id(self.store.dataset("rejected"), ids, columns)}
 
-    def _row(self, item: SourceItem, look: _Look) -> dict[str, Any]:
+    def _row(self, item: SourceItem, look: Look) -> dict[str, Any]:
         row: dict[str, Any] = dict.fromkeys(WORK.names)
         row.update(
             content_id=item.content_id, kind=item.kind, uri=item.uri, caption=item.caption, attributes=item.attributes,

@@ -25,6 +25,7 @@ from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.media_file import hash_file, image_format, open_media, video_format
 from fuseid.encoders.models import load_clip, load_vlm
+from fuseid.pipelines.files.access import UNSEEN
 from fuseid.pipelines.files.fetcher import Fetcher, LocalFile
 
 Row = dict[str, Any]
@@ -99,6 +100,8 @@ class DecodeStep:
                 if isinstance(file, ItemError):
                     fail(row, "fetch", file)
                     continue
+                if row["source_stat"] == UNSEEN:
+                    row["source_stat"] = file.stat
                 try:
                     if self._is_new(row, file.path):
                         in_pool.append((row, file))

@@ -47,12 +47,18 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     drift: dict[str, Any] | None = None
+    passed_over: dict[str, int] = field(default_factory=dict)  # what the source does not read, by kind
     tokenizer_id: str | None = None
     role: str | None = None
     partial: Mapping[str, int] = field(default_factory=dict)
     _shown: Progress | None = None
     _stages: Stages = field(default_factory=Stages)
     _stage: tuple[str, float] = ("", 0.0)  # what it works on, and since when
+
+    def pass_over(self, counts: Mapping[str, int]) -> None:
+        self.passed_over = dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+        if counts:
+            self.counts["passed_over"] = sum(counts.values())
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -138,6 +144,7 @@ class Run:
             "run_id": self.run_id, "job": self.job, "counts": self.counts, "rejected": dict(self.rejected),
             "seconds": seconds, "stages": self.stages(),
             "device_seconds_per_thousand_items": self.device_seconds_per_thousand(), "notes": self.notes,
+            "passed_over": self.passed_over,
             "drift": None if self.drift is None else self.drift.get("figures"),
             "tokenizer_id": self.tokenizer_id, "role": self.role,
         }  # fmt: skip

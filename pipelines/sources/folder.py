@@ -10,24 +10,28 @@ from pathlib import Path
 from fuseid.core.errors import BadSidecar
 from fuseid.core.text import storable
 from fuseid.pipelines.sources.item import (
-    IMAGE_SUFFIXES,
+    MEDIA_SUFFIXES,
     SIDECAR_BYTES,
     VIDEO_SUFFIXES,
     SourceItem,
     attributes_field,
+    attributes_object,
     json_object,
     text_field,
     without_surrogates,
 )
+from fuseid.pipelines.sources.passed_over import FOLDERS, PassedOver
+from fuseid.pipelines.sources.sidecar import sidecar_attributes
 
 _HERE = Path()
-_FILES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".json", ".txt")
+_FILES = (*MEDIA_SUFFIXES, ".json", ".txt")
 
 
 class Folder:
     """Every image and video below a folder; content_id is the path below it.
 
-    A sidecar of the same stem holds the caption: a `.txt`, or a `.json` with `caption`, `kind` and `attributes`.
+    A sidecar of the same stem holds the caption: a `.txt`, or a `.json` with `caption`, `kind` and `attributes`, whose
+    other fields are attributes too, as img2dataset writes them. If there are both, a caption in the `.json` wins.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,6 +39,7 @@ class Folder:
         self.base = path.resolve()
         self._unread: list[OSError] = []
         self._linked: list[str] = []
+        self.passed_over = PassedOver()
 
     @property
     def incomplete(self) -> str | None:
@@ -56,35 +61,45 @@ class Folder:
 
     def __iter__(self) -> Iterator[SourceItem]:
         self._unread, self._linked = [], []
+        self.passed_over = PassedOver()
         for directory, folders, names in os.walk(self.path, onerror=self._unread.append):
             folders.sort()
             # os.walk does not enter linked folders: a link may lead out of the folder, or round in a circle.
             self._linked += filter(os.path.islink, (os.path.join(directory, name) for name in folders))
             # A broken link may be one to a folder on a disk that is not mounted.
-            plain = (os.path.join(directory, name) for name in names if not name.lower().endswith(_FILES))
-            self._linked += (path for path in plain if os.path.islink(path) and not os.path.exists(path))
+            broken = {name for name in names if not name.lower().endswith(_FILES) and _is_broken(directory, name)}
+            self._linked += (os.path.join(directory, name) for name in sorted(broken))
             below = Path(directory).relative_to(self.path)
             there = set(names)
+            left = there - broken
             for name in sorted(names):
                 stem, _, suffix = name.rpartition(".")
                 suffix = f".{suffix.lower()}"
-                if stem and suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-                    sidecars = [Path(directory, f"{stem}{end}") for end in (".json", ".txt") if f"{stem}{end}" in there]
-                    content_id = storable(name if below == _HERE else f"{below}/{name}")
-                    yield self._listed(content_id, "video" if suffix in VIDEO_SUFFIXES else "image", sidecars)
+                if stem and suffix in MEDIA_SUFFIXES:
+                    sidecars = [f"{stem}{end}" for end in (".json", ".txt") if f"{stem}{end}" in there]
+                    left -= {name, *sidecars}
+                    content_id = storable(_within(below, name))
+                    kind = "video" if suffix in VIDEO_SUFFIXES else "image"
+                    yield self._listed(content_id, kind, [Path(directory, sidecar) for sidecar in sidecars])
+            for name in sorted(left):
+                self.passed_over.add(_within(below, name))
+            for name in folders:
+                if os.path.splitext(name)[1].lower() in MEDIA_SUFFIXES:
+                    self.passed_over.add(_within(below, name), FOLDERS)
 
     def _listed(self, content_id: str, kind: str, sidecars: list[Path]) -> SourceItem:
         caption, attributes = None, "{}"
         problem = None
         try:
-            sidecar = next(filter(_is_file, sidecars), None)
-            if sidecar is not None and sidecar.suffix == ".json":
-                fields = json_object(self._read(sidecar))
-                caption = without_surrogates(text_field(fields, "caption"))
-                kind = storable(text_field(fields, "kind") or kind)
-                attributes = attributes_field(fields.get("attributes"))
-            elif sidecar is not None:
-                caption = self._read(sidecar)
+            for sidecar in filter(_is_file, sidecars):
+                if sidecar.suffix == ".json":
+                    fields = json_object(self._read(sidecar))
+                    caption = without_surrogates(text_field(fields, "caption"))
+                    kind = storable(text_field(fields, "kind") or kind)
+                    own = sidecar_attributes(fields, without=("kind", "attributes"))
+                    attributes = attributes_field({**own, **attributes_object(fields.get("attributes"))})
+                elif caption is None:
+                    caption = self._read(sidecar)
         except (OSError, ValueError, TypeError, RecursionError) as error:
             problem = BadSidecar(f"cannot read the sidecar of {content_id}: {error}")
         return SourceItem(content_id, content_id, caption, kind, attributes, problem=problem)
@@ -96,6 +111,16 @@ class Folder:
         if sidecar.stat().st_size > SIDECAR_BYTES:
             raise ValueError(f"{sidecar.name} is larger than {SIDECAR_BYTES} bytes")
         return sidecar.read_text(encoding="utf-8-sig")
+
+
+def _within(folder: Path, name: str) -> str:
+    return name if folder == _HERE else f"{folder}/{name}"
+
+
+def _is_broken(directory: str, name: str) -> bool:
+    """Whether it is a link to nothing."""
+    path = os.path.join(directory, name)
+    return os.path.islink(path) and not os.path.exists(path)
 
 
 def _is_file(path: Path) -> bool:

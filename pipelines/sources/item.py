@@ -16,8 +16,15 @@ from typing import Any, Protocol
 from fuseid.core.errors import BadInput, ItemError
 from fuseid.core.text import storable
 
-IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp"])
-VIDEO_SUFFIXES = frozenset([".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".ogv"])
+IMAGE_SUFFIXES = frozenset([
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".png", ".apng", ".webp", ".gif", ".avif", ".avifs", ".tif",
+    ".tiff", ".bmp",
+])  # fmt: skip
+VIDEO_SUFFIXES = frozenset([
+    ".mp4", ".m4v", ".f4v", ".mov", ".qt", ".3gp", ".3g2", ".webm", ".mkv", ".mk3d", ".avi", ".divx", ".wmv", ".asf",
+    ".flv", ".ogv", ".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".m2t", ".mts", ".m2ts",
+])  # fmt: skip
+MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 MANIFEST_COLUMNS = ("content_id", "uri", "caption", "kind", "attributes")
 # Far more than any caption needs; a larger sidecar is not read.
 SIDECAR_BYTES = 16 << 20
@@ -45,8 +52,9 @@ class SourceItem:
 class Source(Protocol):
     """`base` is the local folder, or the remote uri of one, that relative uris start from and may not leave.
 
-    After iteration a source may also have `notes` for the run, `incomplete` with a reason why items may be missing, and
-    `line_within_text`, which finds the line that names an item within the text of another item.
+    After iteration a source may also have `notes` for the run, `incomplete` with a reason why items may be missing,
+    `passed_over` with what it did not read, and `line_within_text`, which finds the line that names an item within the
+    text of another item.
     """
 
     @property
@@ -101,7 +109,15 @@ def flag_field(fields: Mapping[str, Any], name: str) -> bool:
 
 
 def attributes_field(value: Any) -> str:
-    """Attributes as canonical JSON, from an object, its JSON text, or a map of Parquet; nothing at all is `{}`.
+    """Attributes as canonical JSON; see `attributes_object`."""
+    try:
+        return canonical(attributes_object(value))
+    except RecursionError:
+        raise ValueError("attributes are nested too deeply") from None
+
+
+def attributes_object(value: Any) -> dict[str, Any]:
+    """Attributes from an object, its JSON text, or a map of Parquet; nothing at all is an empty object.
 
     Raises TypeError or ValueError for anything else.
     """
@@ -113,13 +129,13 @@ def attributes_field(value: Any) -> str:
                 raise ValueError(f"attributes are no JSON object: {shortened(value)}") from None
         if isinstance(value, list) and all(isinstance(pair, tuple) for pair in value):  # a Parquet map
             value = dict(value)
-        if value == "" or _is_null(value):
-            value = {}
-        if not isinstance(value, dict):
-            raise TypeError(f"attributes must be an object, got {shortened(value)}")
-        return canonical(value)
     except RecursionError:
         raise ValueError("attributes are nested too deeply") from None
+    if value == "" or _is_null(value):
+        return {}
+    if not isinstance(value, dict):
+        raise TypeError(f"attributes must be an object, got {shortened(value)}")
+    return value
 
 
 def _is_null(value: Any) -> bool:

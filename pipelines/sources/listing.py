@@ -14,6 +14,7 @@ from fuseid.core import errors
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.sources.item import Source, SourceItem
 from fuseid.pipelines.sources.key_set import KeySet
+from fuseid.pipelines.sources.passed_over import passed_over_by
 
 _BATCH = 4096
 _TEXTS = ("content_id", "uri", "caption", "kind", "attributes", "problem")
@@ -32,7 +33,9 @@ class Listing:
         self.deleted = 0
         self._file = scratch / "listing.arrow"
         remedy = getattr(source, "duplicate_remedy", "ids must be unique")
-        self.keys = unique_keys(self._spooled(source), self._ids, scratch, shown, expect_rows, remedy)
+        self.keys = unique_keys(
+            self._spooled(source), self._ids, scratch, shown, expect_rows, remedy, lambda: str(passed_over_by(source))
+        )
 
     def __iter__(self) -> Iterator[SourceItem]:
         for batch in self._batches():
@@ -65,20 +68,21 @@ class Listing:
 
 def unique_keys(
     ids: Iterable[pa.Array], again: Callable[[], Iterable[pa.Array]], scratch: Path, shown: object,
-    expect_rows: int | None = None, remedy: str = "ids must be unique",
+    expect_rows: int | None = None, remedy: str = "ids must be unique", passed: Callable[[], str] = str,
 ) -> KeySet:  # fmt: skip
-    """The set of the content_ids of a source. again: lists them once more, to name one that occurs twice.
+    """The set of the content_ids of a source. again: lists them once more, to name one that occurs twice. passed: what
+    to add to a message about their number.
 
     Raises BadInput for no ids, for another number than expected, and for one that occurs twice.
     """
     keys = KeySet(scratch)
     is_twice = keys.gather(ids)
     if keys.count == 0:
-        raise BadInput(f"{shown} lists no items")
+        raise BadInput(f"{shown} lists no items{passed()}")
     if expect_rows not in (None, keys.count):
         raise BadInput(
             f"{shown} lists {keys.count} items, not the {expect_rows} that source.expect_rows (--expect-rows) asks "
-            "for; nothing was changed"
+            f"for; nothing was changed{passed()}"
         )
     if is_twice:
         raise BadInput(f"content_id {keys.twice(again())!r} occurs more than once in {shown}; {remedy}")

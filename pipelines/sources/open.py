@@ -55,7 +55,8 @@ def open_source(path: str | Path, config: SourceConfig | None = None) -> Source:
 
 def _folder(path: Path, config: SourceConfig) -> Source:
     check_success([path], config)
-    shards = sorted(name for name in _names(path) if name.endswith(".tar") and not os.path.isdir(path / name))
+    names = sorted(_names(path))
+    shards = [name for name in names if name.endswith(".tar") and not os.path.isdir(path / name)]
     if not shards:
         return Folder(path)
     loose = next(iter(Folder(path)), None)
@@ -63,7 +64,7 @@ def _folder(path: Path, config: SourceConfig) -> Source:
         raise BadInput(
             f"{path} holds tar shards ({shards[0]}) and loose media ({loose.content_id}); ingest them one by one"
         )
-    return WebDataset(shards, path.resolve(), config, str(path))
+    return WebDataset(shards, path.resolve(), config, str(path), [name for name in names if name not in {*shards}])
 
 
 def files_of(text: str, suffixes: tuple[str, ...], config: SourceConfig, what: str) -> tuple[Path | str, list[str]]:

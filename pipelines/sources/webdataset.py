@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +21,7 @@ from fuseid.pipelines.files.access import AccessPolicy, Location, member_uri
 from fuseid.pipelines.files.tar import Member, members
 from fuseid.pipelines.sources.item import (
     IMAGE_SUFFIXES,
+    MEDIA_SUFFIXES,
     SIDECAR_BYTES,
     VIDEO_SUFFIXES,
     SourceItem,
@@ -29,6 +30,8 @@ from fuseid.pipelines.sources.item import (
     text_field,
     without_surrogates,
 )
+from fuseid.pipelines.sources.passed_over import FOLDERS, PassedOver
+from fuseid.pipelines.sources.sidecar import sidecar_attributes
 from fuseid.pipelines.streams.prefetch import chained
 
 # Everything up to the first dot of the last name is the key, the rest says what the file is.
@@ -36,9 +39,11 @@ _NAME = re.compile(r"(?P<key>(?:.*/)?[^/.]+)\.(?P<what>[^/]+)", re.DOTALL)
 # If an item has several, the first of these kinds is used: the video wins over the image.
 _MEDIA = [suffix[1:] for suffixes in (VIDEO_SUFFIXES, IMAGE_SUFFIXES) for suffix in sorted(suffixes)]
 _TEXTS = ("txt", "json")
-# Fields in img2dataset's .json that describe the download, not the item.
-_NOT_ATTRIBUTES = frozenset(["caption", "key", "status", "error_message"])
-_ATTRIBUTE_BYTES, _ATTRIBUTES_BYTES = 4 << 10, 64 << 10
+# What WebDataset's decoders read as labels, numbers and arrays: beside a caption alone, it is a text item all the same.
+_LABELS = frozenset([
+    "cls", "cls2", "class", "count", "index", "inx", "id", "npy", "npz", "pth", "pt", "pyd", "pickle", "pkl", "mp",
+    "msg", "cbor", "ten", "tb", "yaml", "yml", "xml", "csv",
+])  # fmt: skip
 _SHARDS_AT_A_TIME = 4
 # How many items pass from a shard's thread to the reader at a time, and how many such batches may wait for the reader.
 _BATCH, _BATCHES_AHEAD = 256, 16
@@ -52,6 +57,7 @@ class _Group:
     key: str
     media: dict[str, Member] = field(default_factory=dict)
     texts: dict[str, bytes] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)  # of unknown kinds: what follows the key in their names
     problem: ItemError | None = None
 
 
@@ -62,17 +68,25 @@ class WebDataset:
     values. A shard that is damaged, or not a tar, becomes one rejected item itself; the items before the damage are
     kept (except the last, which may be incomplete), and so are all other shards. An iteration reads each shard once.
 
-    shards: uris, relative to `base` or whole.
+    A key has one medium, `KEY.jpg`. If it has only `KEY.left.jpg` or a member of an unknown kind, its caption would be
+    that of something that is not read: the key is passed over.
+
+    shards: uris, relative to `base` or whole. beside: names of other files in the folder of the shards.
     """
 
-    def __init__(self, shards: Sequence[str], base: Path | str, config: SourceConfig, shown: str) -> None:
+    def __init__(
+        self, shards: Sequence[str], base: Path | str, config: SourceConfig, shown: str, beside: Sequence[str] = ()
+    ) -> None:
         self.path = shown
         self.base = base
+        self._beside = beside
         self.duplicate_remedy = "set source.shard_in_id to true to name the members SHARD/KEY"
         self._shards = list(shards)
         self._config = config
         self._policy = AccessPolicy(base, config)
+        # By the number of the shard: several are read at a time.
         self._failed: dict[int, int] = {}
+        self._passed: dict[int, PassedOver] = {}
         self._damaged: set[int] = set()
 
     @property
@@ -87,8 +101,18 @@ class WebDataset:
             return None
         return f"{len(self._damaged)} shards cannot be read to their end, {self._shards[min(self._damaged)]} for one"
 
+    @property
+    def passed_over(self) -> PassedOver:
+        """After iteration."""
+        total = PassedOver()
+        for name in self._beside:
+            total.add(name)
+        for _, passed in sorted(self._passed.items()):
+            total += passed
+        return total
+
     def __iter__(self) -> Iterator[SourceItem]:
-        self._failed, self._damaged = {}, set()
+        self._failed, self._passed, self._damaged = {}, {}, set()
         with self._remote() as remote:
             shards = (blocks(self._items(number, remote), _BATCH) for number in range(len(self._shards)))
             with closing(chained(shards, _SHARDS_AT_A_TIME - 1, _BATCHES_AHEAD, "fuseid-shards")) as batches:
@@ -104,11 +128,13 @@ class WebDataset:
     def _items(self, number: int, remote: Any) -> Iterator[SourceItem]:
         shard = self._shards[number]
         group: _Group | None = None
+        passed = self._passed[number] = PassedOver()
         try:
             with _opened(self._policy.locate(shard), remote) as (file, length):
-                for member in members(file, length):
+                for member in members(file, length, partial(_skipped, passed)):
                     match = _NAME.fullmatch(member.name.removeprefix("./"))
                     if match is None:
+                        passed.add(member.name)
                         continue
                     if group is not None and group.key != match["key"]:
                         yield from self._finished(number, group)
@@ -128,6 +154,8 @@ class WebDataset:
         name = group.key if not self._config.shard_in_id else f"{Path(shard).name.removesuffix('.tar')}/{group.key}"
         content_id = storable(name)
         medium = next((group.media[what] for what in _MEDIA if what in group.media), None)
+        if self._passes_over(number, group, medium):
+            return
         uri = kind = None
         if medium is not None:
             uri = member_uri(shard, storable(medium.name), medium.offset, medium.size)
@@ -141,12 +169,34 @@ class WebDataset:
                 self._failed[number] = self._failed.get(number, 0) + 1
                 return
             text = group.texts["txt"].decode("utf-8-sig") if "txt" in group.texts else text_field(fields, "caption")
-            caption, attributes = without_surrogates(text), attributes_field(_attributes(fields))
+            caption, attributes = without_surrogates(text), attributes_field(sidecar_attributes(fields))
         except (ValueError, TypeError, RecursionError) as error:
             problem = problem or BadSidecar(f"cannot read the .txt or .json of {content_id}: {error}")
         if group.key.startswith("/") or ".." in group.key.split("/"):
             problem = problem or NotAllowed(f"the name {content_id!r} in {shard} leads out of its folder")
         yield SourceItem(content_id, uri, caption, kind, attributes, problem=problem)
+
+    def _passes_over(self, number: int, group: _Group, medium: Member | None) -> bool:
+        """Whether the key is no item, but what was not read of it; counts all that is passed over."""
+        passed = self._passed[number]
+        for what in group.others:
+            is_medium = f".{what.rpartition('.')[2]}" in MEDIA_SUFFIXES
+            passed.add(f"{group.key}.{what}", f".{what}" if is_medium else None)
+        for what, other in group.media.items():
+            if other is not medium:
+                passed.add(f"{group.key}.{what}")
+        if medium is not None or group.problem is not None or _LABELS.issuperset(group.others):
+            return False
+        for what in group.texts:
+            passed.add(f"{group.key}.{what}")
+        return True
+
+
+def _skipped(passed: PassedOver, name: str, kind: str) -> None:
+    if kind != "folders":
+        passed.add(name, kind)
+    elif os.path.splitext(name.rstrip("/"))[1].lower() in MEDIA_SUFFIXES:
+        passed.add(name, FOLDERS)
 
 
 def _take(group: _Group, what: str, member: Member, file: BinaryIO) -> None:
@@ -161,16 +211,8 @@ def _take(group: _Group, what: str, member: Member, file: BinaryIO) -> None:
         group.texts[what] = file.read(member.size)
         if len(group.texts[what]) < member.size:
             raise BadShard(f"it ends within {storable(member.name)!r}: it was cut off while it was read")
-
-
-def _attributes(fields: dict[str, Any]) -> dict[str, Any]:
-    kept, room = {}, _ATTRIBUTES_BYTES
-    for name, value in sorted(fields.items()):
-        size = len(name) + len(json.dumps(value))
-        if name not in _NOT_ATTRIBUTES and size <= min(_ATTRIBUTE_BYTES, room):
-            kept[name] = value
-            room -= size
-    return kept
+    else:
+        group.others.append(what)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Charts as SVG: points are drawn where the axes say, and text is escaped."""
+"""Charts: points are drawn where the axes say, and text is escaped."""
 
 from __future__ import annotations
 
-from fuseid.apps.charts import Axis, Dot, Panel, Plot, Point, Series, dots, linear, logarithmic
+from fuseid.apps.charts import Axis, Dot, Panel, Plot, Point, Series, bars, dots, linear, logarithmic, named
 
 from .markup import HOSTILE, parsed
 
@@ -23,18 +23,41 @@ def test_axes_hold_their_data_and_have_round_ticks():
 
 def test_points_lie_where_the_axes_say_and_text_is_escaped():
     x, y = Axis("<x>", 0.0, 10.0, [(0.0, "0")]), Axis("y", 0.0, 1.0, [(0.0, "0")])
-    svg = str(
-        Plot("<label>", x, y, 200, 100).lines([Series("s", "s1", [Point(0, 0), Point(10, 1, tooltip=HOSTILE)])]).svg()
-    )
-    assert '<circle class="dot s1" cx="62.0" cy="54.0" r="4"></circle>' in svg
-    assert 'cx="184.0" cy="12.0"' in svg
-    assert "&lt;x&gt;" in svg
-    assert HOSTILE not in svg
-    parsed(svg)
+    series = Series("s", "s1", [Point(0, 0), Point(2.5, 1, tooltip=HOSTILE)])
+    drawn = Plot("<label>", x, y, height=100).lines([series]).drawn()
+    assert '<circle class="dot s1" cx="0.0%" cy="100.0" r="4"></circle>' in drawn
+    assert 'cx="25.0%" cy="0.0"' in drawn
+    assert 'points="0,100 250,0"' in drawn
+    assert "&lt;x&gt;" in drawn
+    assert HOSTILE not in drawn
+    parsed(drawn)
+
+
+def test_labels_without_room_are_left_out_on_narrow_screens_and_then_on_wide_ones():
+    def shown(count: int) -> tuple[int, int]:
+        drawn = Plot("p", named("x", [f"2026-{n:02d}" for n in range(count)]), Axis("y", 0.0, 1.0, [(0, "0")])).drawn()
+        both, narrow, wide = (drawn.count(f'class="tick{only}" x="') for only in ("", " only-narrow", " only-wide"))
+        return both - 1 + narrow, both - 1 + wide
+
+    assert shown(3) == (3, 3)
+    assert shown(5) == (3, 5)
+    narrow, wide = shown(60)
+    assert 2 <= narrow < wide < 8
+
+
+def test_bars_have_their_text_beside_them():
+    points = [Point(0, 0.5, text="50%"), Point(1, 0.25, text=HOSTILE)]
+    drawn = bars("<label>", "share", ["1", "<2>"], [Series("s", "s1", points)])
+    assert 'x="0" y="3" width="100.0%"' in drawn
+    assert 'x="0" y="3" width="50.0%"' in drawn
+    assert "&lt;2&gt;" in drawn
+    assert HOSTILE not in drawn
+    parsed(drawn)
 
 
 def test_a_dot_without_an_interval_has_no_whisker():
     axis = Axis("x", 0.0, 1.0, [(0.0, "0")])
-    svg = str(dots("l", ["a"], [Panel(axis, [[Dot(0.5, None, None, "s1", ""), Dot(0.5, 0.4, 0.6, "s2", "")]])]))
-    assert svg.count("whisker") == 1
-    parsed(svg)
+    drawn = dots("l", [HOSTILE], [Panel(axis, [[Dot(0.5, None, None, "s1", ""), Dot(0.5, 0.4, 0.6, "s2", HOSTILE)]])])
+    assert drawn.count("whisker") == 1
+    assert HOSTILE not in drawn
+    parsed(drawn)

@@ -18,7 +18,8 @@ from fuseid.core.config import Config
 from fuseid.core.fingerprints import text_hash
 from fuseid.pipelines.files.access import UNVERSIONED, Location
 from fuseid.pipelines.ingestion.fingerprints import StageFingerprints, stage_fingerprints
-from fuseid.pipelines.ingestion.plan import _STATE, Plan, _Look
+from fuseid.pipelines.ingestion.looks import Look
+from fuseid.pipelines.ingestion.plan import _STATE, Plan
 from fuseid.pipelines.sources.item import SourceItem
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store.store import Store
@@ -89,7 +90,7 @@ OTHER = {
 def test_an_item_that_the_fast_path_finds_unchanged_needs_no_work(empty, item, stat, models, changes, other):
     stages = StageFingerprints("now", *models)
     plan = Plan(Store.open(empty / "db"), open_source(empty), Config.model_validate({"clip": None}), stages)
-    look = _Look() if item.uri is None else _Look(Location("/a.png"), stat)
+    look = Look() if item.uri is None else Look(Location("/a.png"), stat)
     same = {
         "content_id": "a", "kind": "image", "uri": item.uri, "attributes": item.attributes.replace(" ", ""),
         "source_stat": look.stat, "caption_hash": text_hash(item.caption), "decode_fp": "now", "clip_fp": stages.clip,

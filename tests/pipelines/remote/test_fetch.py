@@ -6,9 +6,12 @@ import gzip
 import io
 import tarfile
 import time
+import zlib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from fuseid.core.errors import CorruptMedia, FetchFailed, ItemError, MissingFile, NotAllowed, TooLarge
 from fuseid.pipelines.files.access import Location, member_uri
@@ -57,11 +60,68 @@ def test_a_truncated_body_is_a_failed_fetch(site, fetch, respond):
     assert isinstance(fetch(site.answer("a.png", ends_early)), FetchFailed)
 
 
-def test_a_compressed_transfer_is_refused(site, fetch, respond):
-    bomb = gzip.compress(b"\0" * (8 << 20))
-    outcome = fetch(site.answer("a.png", respond(200, bomb, **{"Content-Encoding": "gzip"})))
+PICTURE = bytes(range(256)) * 3000
+RAW = zlib.compressobj(wbits=-15)
+COMPRESSED = {
+    "gzip": gzip.compress(PICTURE),
+    "x-gzip": gzip.compress(PICTURE[:1000]) + gzip.compress(PICTURE[1000:]),
+    "deflate": zlib.compress(PICTURE),
+    "Deflate": RAW.compress(PICTURE) + RAW.flush(),
+}
+
+
+@pytest.mark.parametrize("coding", COMPRESSED)
+def test_what_a_server_compresses_unasked_is_decompressed(site, fetch, respond, coding):
+    place = site.answer("a.png", respond(200, COMPRESSED[coding], **{"Content-Encoding": coding}))
+    assert fetch(place, max_bytes=len(PICTURE)) == PICTURE
+    assert isinstance(fetch(place, max_bytes=len(PICTURE) - 1), TooLarge)
+    assert {headers["accept-encoding"] for _, _, headers in site.requests} == {"identity"}
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "said"),
+    [
+        ("br", b"x", "compresses (br)"),
+        ("gzip, br", b"x", "compresses (gzip, br)"),
+        ("gzip", PICTURE, "arrived compressed (gzip) and is damaged"),
+        ("gzip", COMPRESSED["gzip"][:-9], "arrived compressed (gzip) and ends too early"),
+        ("deflate", COMPRESSED["deflate"][:-1], "arrived compressed (deflate) and ends too early"),
+        ("deflate", COMPRESSED["deflate"] + b"more", "is damaged"),
+        ("deflate", b"x", "ends too early"),
+        ("gzip", b"", "ends too early"),
+    ],
+)
+def test_a_compressed_body_that_cannot_be_restored_is_a_failed_fetch(site, fetch, respond, coding, body, said):
+    outcome = fetch(site.answer("a.png", respond(200, body, **{"Content-Encoding": coding})))
     assert isinstance(outcome, FetchFailed)
-    assert "gzip" in str(outcome)
+    assert said in str(outcome)
+
+
+def test_a_decompression_bomb_ends_at_the_limit(site, fetch, respond):
+    bomb = gzip.compress(b"\0" * (64 << 20))
+    outcome = fetch(site.answer("a.png", respond(200, bomb, **{"Content-Encoding": "gzip"})), max_bytes=1 << 20)
+    assert isinstance(outcome, TooLarge)
+
+
+def test_a_compressed_range_is_refused(site, fetch, respond):
+    headers = {"Content-Encoding": "gzip", "Content-Range": "bytes 0-515/9999"}
+    outcome = fetch(site.answer("a.tar", respond(206, b"h" * 516, **headers)) + "#x.png@512+4")
+    assert isinstance(outcome, FetchFailed)
+    assert "compresses (gzip)" in str(outcome)
+
+
+def test_requests_name_fuseid_or_what_is_configured(site, config, fetch):
+    place = site.put("a.png", b"x")
+    fetch(place)
+    fetch(place, source=config(user_agent="Studio catalogue (media@example.org)"))
+    agents = [headers["user-agent"] for _, _, headers in site.requests]
+    assert agents == [f"fuseid/{version('fuseid')}", "Studio catalogue (media@example.org)"]
+
+
+@pytest.mark.parametrize("agent", ["", " x", "a\r\nCookie: b", "naïve", "x" * 300])
+def test_a_user_agent_that_is_no_header_is_refused(config, agent):
+    with pytest.raises(ValidationError, match="user_agent"):
+        config(user_agent=agent)
 
 
 @pytest.mark.parametrize("trouble", [503, 500, 429, "reset", "short"])
@@ -219,23 +279,45 @@ def test_a_span_that_is_no_member_is_not_read(shard, site, fetch, tmp_path, wher
 # Looks
 
 
+def no_head(site, refused):
+    """Refuses HEAD, and serves the file."""
+    return lambda handler: (refused if handler.command == "HEAD" else site._file)(handler)
+
+
 def test_stat_of_a_remote_file_changes_as_its_server_reports(site, config, respond, shard, tmp_path):
     site.put("a.png", b"one")
     site.answer("sized", respond(200, b"123", **{"Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}))
     site.answer("bare", respond(200, b"123"))
-    site.answer("refused", respond(403, b"no"))
+    site.answer("gone", respond(404, b"no"))
+    site.answer("refused", no_head(site, respond(405)))
     place = Location(str(tmp_path / "0.tar"), ("a.png", 512, 70_000))
-    names = ("a.png", "sized", "bare", "refused", "none")
+    names = ("a.png", "sized", "bare", "gone", "refused", "none")
     places = [Location.parse(site.uri(name)) for name in names] + [place]
     with Fetcher(config(), 0) as fetcher:
-        tag, sized, bare, refused, none, member = fetcher.stats(places)
+        tag, sized, bare, gone, unseen, none, member = fetcher.stats(places)
+        assert fetcher.stats(places, by_get=True)[4] is None
         site.put("a.png", b"two")
         assert fetcher.stats(places[:1]) != [tag]
     assert tag.startswith('"')
     assert sized == "3:Sat, 01 Jan 2022 00:00:00 GMT"
     assert bare == "unversioned:3"
-    assert (refused, none) == (None, None)
+    assert (gone, unseen, none) == (None, "unseen", None)
     assert member.endswith("+512+70000")
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 501])
+def test_a_file_whose_server_refuses_head_is_seen_when_it_is_fetched(site, config, respond, status):
+    site.files["/a.png"] = b"one"
+    place = site.answer("a.png", no_head(site, respond(status)))
+    with Fetcher(config(), 1 << 20) as fetcher:
+        assert fetcher.stats([Location.parse(place)]) == ["unseen"]
+        with fetcher.files([place]) as (file,):
+            tag = file.stat
+        assert site.paths() == ["/a.png"]
+        assert fetcher.stats([Location.parse(place)], by_get=True) == [tag]
+        member = Location.parse(f"{place}.tar#a.png@512+3")
+        site.files["/a.png.tar"] = b"one"
+        assert fetcher.stats([member]) == [f"{tag}+512+3"]
 
 
 def test_each_file_is_checked_once_and_a_dead_host_soon_given_up(site, config):

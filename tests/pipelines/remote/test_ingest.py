@@ -311,6 +311,40 @@ def test_members_of_a_shard_on_a_server_without_etag_are_compared_by_their_bytes
     assert workspace.rows()["0"]["media_hash"] == before["1"]["media_hash"]
 
 
+def test_where_head_is_refused_a_file_takes_one_get(workspace, site, run, respond):
+    rows = [{"content_id": "a", "uri": "a.png"}, {"content_id": "bad", "uri": "bad.png"}]
+    site.put("items.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    site.put("bad.png", b"no picture")
+
+    def refusing(name: str, seed: int) -> None:
+        site.put(name, (workspace.media / workspace.picture(name, seed)).read_bytes())
+
+    for name in ("a.png", "bad.png"):
+        site.answer(name, lambda handler: (respond(405) if handler.command == "HEAD" else site._file)(handler))
+    refusing("a.png", 1)
+
+    def gets() -> list[str]:
+        site.requests.clear()
+        counted = run(site.uri("items.jsonl")).counts
+        return [counted["planned"], sorted(path for path in site.paths() if path.endswith("png"))]
+
+    assert gets() == [2, ["/a.png", "/bad.png"]]
+    before = workspace.rows()["a"]
+    assert before["source_stat"].startswith('"')
+    # What is known is asked for by a GET whose body is not read; what was rejected once more, now with its ETag.
+    assert gets() == [1, ["/a.png", "/bad.png", "/bad.png"]]
+    assert gets() == [0, ["/a.png", "/bad.png"]]
+    assert workspace.rows()["a"] == before
+    refusing("a.png", 2)
+    refusing("bad.png", 3)
+    assert gets()[0] == 2
+    assert workspace.rows().keys() == {"a", "bad"}
+    assert workspace.rows()["a"]["media_hash"] != before["media_hash"]
+    # A server that is down costs no item.
+    site.answer("a.png", respond(503))
+    assert run(site.uri("items.jsonl")).counts["missing_kept"] == 1
+
+
 def test_nothing_remote_is_opened_unless_configured(workspace, site, encode_step):
     site.put("a.png", (workspace.media / workspace.picture("a.png", 1)).read_bytes())
     rows = [{"content_id": "a", "uri": site.uri("a.png")}, {"content_id": "s", "uri": "s3://bucket/a.png"}]

@@ -10,15 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import BadField, BadSidecar
-from fuseid.pipelines.sources.item import SourceItem
+from fuseid.encoders.media import decode
+from fuseid.pipelines.sources.item import IMAGE_SUFFIXES, VIDEO_SUFFIXES, SourceItem
 from fuseid.pipelines.sources.listing import Listing
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
@@ -234,3 +238,37 @@ def test_a_bad_field_that_is_put_right_is_tried_again(workspace):
     workspace.ingest(rows)
     assert workspace.rows()["a"]["attributes"] == '{"price":3}'
     assert workspace.rows("rejected") == {}
+
+
+# What makes a real file for each ending that is not Pillow's or FFmpeg's own name of the format.
+PICTURES = {"jpe": "JPEG", "jfif": "JPEG", "jif": "JPEG", "jfi": "JPEG", "apng": "PNG", "avifs": "AVIF"}
+FILMS = {
+    "wmv": ("asf", "wmv2"), "asf": ("asf", "msmpeg4v3"), "3gp": ("3gp", "mpeg4"), "3g2": ("3g2", "mpeg4"),
+    "flv": ("flv", "flv"), "webm": ("webm", "libvpx"), "ogv": ("ogg", "libvpx"), "qt": ("mov", "mpeg4"),
+    "mk3d": ("matroska", "mpeg4"), "divx": ("avi", "mpeg4"), "vob": ("vob", "mpeg2video"), "f4v": ("f4v", "h264"),
+    "mpg": ("mpeg", "mpeg1video"), "mpeg": ("mpeg", "mpeg1video"), "mpe": ("mpeg", "mpeg1video"),
+    "ts": ("mpegts", "mpeg2video"), "m2t": ("mpegts", "mpeg2video"), "mts": ("mpegts", "mpeg2video"),
+    "m2ts": ("mpegts", "mpeg2video"), "m4v": ("mp4", "mpeg4"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_pictures_of_every_listed_ending_decode(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.new("RGB", (48, 32), "teal").save(path, PICTURES.get(suffix[1:]))
+    assert decode(str(path), "image", DecodeConfig()).frames.shape == (1, 32, 48, 3)
+
+
+@pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
+def test_videos_of_every_listed_ending_decode(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    container, codec = FILMS.get(suffix[1:], (None, "mpeg4"))
+    options = {"mpegts_m2ts_mode": "1"} if suffix in (".mts", ".m2ts") else {}
+    with av.open(str(path), "w", format=container, options=options) as film:
+        stream = film.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 176, 144, "yuv420p"
+        for number in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((144, 176, 3), 40 * number, np.uint8), "rgb24")
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+    assert decode(str(path), "video", DecodeConfig()).frames.shape[1:] == (144, 176, 3)
