@@ -5,15 +5,20 @@ from __future__ import annotations
 import io
 import re
 import struct
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, UnidentifiedImageError
 
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia, ItemError, TooLarge, Unrecognised
 from fuseid.core.records import Decoded
-from fuseid.encoders.media_file import HEAD_BYTES, hash_bytes, image_format, video_format
+from fuseid.encoders.extra_formats import JxlPicture, open_heic
+from fuseid.encoders.media_file import HEAD_BYTES, hash_bytes, image_format, unread_format, video_format
+from fuseid.encoders.picture_colour import Colours, to_srgb
+from fuseid.encoders.picture_samples import check_tiff, low_bytes, tiff_layout, to_resizable
+from fuseid.encoders.png_chunks import split_png
 
 _EXIF_ORIENTATION = 0x0112
 _UNDO_ORIENTATION = {
@@ -30,31 +35,47 @@ _THUMBNAIL_QUALITY = 80
 # The part of an AVIF file that is searched for its size.
 _HEADER_BYTES = 1 << 16
 
-# The beginnings of Pillow's messages for a PNG whose texts or colour profile decompress to more than it allows.
-_UNPACKS_TOO_FAR = ("Decompressed data too large", "Too much memory used in text chunks")
+# Primaries, transfer function and matrix of an AVIF or HEIC, where numbers name its colour space.
+_NAMED_COLOURS = re.compile(rb"colrnclx(.{7})", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """image: decoded, JPEG at a reduced size. size: (width, height) as stored, in full. png_depth: bits per sample of a
+    PNG."""
+
+    image: Image.Image
+    size: tuple[int, int]
+    colours: Colours
+    png_depth: int = 8
 
 
 def decode_image(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
     """Decodes an open file; its first frame if it has several. `path` is only for messages.
 
-    Raises Unrecognised (the bytes do not start like a picture), CorruptMedia (they do, but cannot be decoded) and
-    TooLarge (more than `max_pixels`, known from the header before any pixel is decoded).
+    Raises Unrecognised (the bytes do not start like a picture that is decoded), CorruptMedia (they do, but cannot be
+    decoded) and TooLarge (more than `max_pixels`, known from the header before any pixel is decoded).
     """
     head = file.read(HEAD_BYTES)
     name = image_format(head)
-    if name is None or name == "HEIC":
-        raise Unrecognised(f"{path!r} is not a picture in a known format{_what_instead(head, name)}")
+    if name is None:
+        raise Unrecognised(f"{path!r} is not a picture in a known format{_what_instead(head)}")
     data = head + file.read()
     try:
-        image = _open(data, name, path, config)
-        width, height, rgb = _to_bounded_rgb(image, config.long_side)
+        width, height, rgb = _to_bounded_rgb(_open(data, name, path, config), config.long_side)
+    except Unrecognised as error:
+        raise Unrecognised(f"{path!r} is not decoded: {error}") from None
     except (ItemError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise TooLarge(f"{path!r}: {error}") from None
+    except UnidentifiedImageError:
+        layout = tiff_layout(data) if name == "TIFF" else ""
+        raise CorruptMedia(
+            f"{path!r} cannot be decoded as {name}: it is damaged, or its samples are of a kind that is not read"
+            f"{f' ({layout})' if layout else ''}; if it opens elsewhere, convert it to 8 bits per sample"
+        ) from None
     except Exception as error:
-        if str(error).startswith(_UNPACKS_TOO_FAR):
-            raise TooLarge(f"{path!r} decompresses to more than is allowed: {error}") from None
         # On hostile bytes Pillow's readers raise almost any exception type (struct.error, KeyError, SyntaxError...).
         raise CorruptMedia(f"{path!r} cannot be decoded as {name}: {error or type(error).__name__}") from None
     return Decoded(
@@ -84,25 +105,44 @@ def bounded_size(width: int, height: int, long_side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _what_instead(head: bytes, name: str | None) -> str:
-    if name == "HEIC":
-        return " (it is HEIC; convert it to JPEG or AVIF)"
+def _what_instead(head: bytes) -> str:
+    if (other := unread_format(head)) is not None:
+        return f" (it is {other}; convert it to JPEG or PNG)"
     return " (it is a video; set its kind to video)" if video_format(head) else ""
 
 
-def _open(data: bytes, name: str, path: str, config: DecodeConfig) -> Image.Image:
+def _open(data: bytes, name: str, path: str, config: DecodeConfig) -> _Opened:
+    png = split_png(data) if name == "PNG" else None
     _check_size(*_size_before_opening(data, name), path, config)
-    image = Image.open(io.BytesIO(data), formats=[name])
+    if name == "JPEG XL":
+        jxl = JxlPicture(data)
+        _check_size(*jxl.size, path, config)
+        return _Opened(jxl.decode(), jxl.size, jxl.cicp)
+    source = io.BytesIO(png.data if png else data)
+    image = open_heic(source) if name == "HEIC" else Image.open(source, formats=[name])
     width, height = image.size
     _check_size(width, height, path, config)
+    if name == "TIFF":
+        check_tiff(image)
     # The JPEG decoder can reduce by 2, 4 or 8 while decoding, which is fast but only a box filter: leave the last
     # reduction, by a factor of two or more, to the better filter below.
     if name == "JPEG":
         image.draft(image.mode, bounded_size(width, height, 2 * config.long_side))
+    if png and png.depth == 16 and image.mode == "RGB" and "transparency" in image.info:
+        image.info["fuseid_low_bytes"] = low_bytes(png.data)
     image.load()
+    if name == "HEIC" and image.size != (width, height):  # the coded picture differs from what its box says
+        width, height = image.size
+        _check_size(width, height, path, config)
     # `draft` changes `image.size`; the medium's size is that of its header.
-    image.info["fuseid_size"] = (width, height)
-    return image
+    if png:
+        return _Opened(image, (width, height), png.cicp or png.profile, png.depth)
+    return _Opened(image, (width, height), image.info.get("icc_profile") or _named_colours(data, name))
+
+
+def _named_colours(data: bytes, name: str) -> tuple[int, ...] | None:
+    found = _NAMED_COLOURS.search(data, 0, _HEADER_BYTES) if name in ("AVIF", "HEIC") else None
+    return struct.unpack(">HHHB", found[1]) if found else None
 
 
 def _check_size(width: int, height: int, path: str, config: DecodeConfig) -> None:
@@ -125,15 +165,17 @@ def _size_before_opening(data: bytes, name: str) -> tuple[int, int]:
     return 0, 0
 
 
-def _to_bounded_rgb(image: Image.Image, long_side: int) -> tuple[int, int, Image.Image]:
+def _to_bounded_rgb(opened: _Opened, long_side: int) -> tuple[int, int, Image.Image]:
     """(width, height as shown, RGB picture reduced to `long_side`)."""
-    width, height = image.info["fuseid_size"]
-    orientation = _orientation(image)
-    picture = _to_resizable(image)
+    width, height = opened.size
+    orientation = _orientation(opened.image)
+    picture = to_resizable(opened.image, opened.png_depth)
     size = bounded_size(width, height, long_side)
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    picture = _on_white(picture)
+    picture = _on_white(to_srgb(picture, opened.colours))
+    # What belongs to the file, such as a comment or its profile, would be written into the thumbnail.
+    picture.info = {}
     if orientation in _UNDO_ORIENTATION:
         picture = picture.transpose(_UNDO_ORIENTATION[orientation])
     if orientation >= 5:
@@ -147,37 +189,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # a picture with a broken EXIF block is still usable
         return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
-def _to_resizable(image: Image.Image) -> Image.Image:
-    """Converts to RGB, RGBA or L, in which resizing works; it does not in palette, 1-bit and integer modes."""
-    if image.mode in ("RGB", "L", "RGBA") and "transparency" not in image.info:
-        return image
-    if image.mode == "1" and "transparency" not in image.info:
-        return image.convert("L")
-    if image.mode[0] in "IF":
-        return Image.fromarray(_to_8_bit(np.asarray(image)))
-    if image.mode == "LAB":
-        profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        picture = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
-        assert picture is not None  # only with inPlace=True
-        return picture
-    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBa"):
-        return image.convert("RGBA")
-    return image.convert("RGB")
-
-
-def _to_8_bit(samples: np.ndarray) -> np.ndarray:
-    """Scales (never clips) 16-bit, 32-bit or float samples [H, W] to uint8; the scale depends on type and range."""
-    if samples.dtype.kind == "f":
-        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-        top = 1.0 if samples.max() <= 1.0 else 255.0
-    else:
-        top = 65535.0
-    # In Pillow's 32-bit mode, some old writers store 8 and some 32 significant bits; only there the range decides.
-    if samples.dtype.itemsize == 4:
-        top = max(top, float(samples.max()))
-    return np.clip(samples.astype(np.float32) * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

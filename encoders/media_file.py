@@ -15,9 +15,22 @@ from fuseid.core.errors import CorruptMedia, MissingFile, TooLarge
 HEAD_BYTES = 1024
 
 # ISO-BMFF brands of still pictures; every other file that starts with `ftyp` is a video.
-_STILL_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC"}
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_STILL_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", **dict.fromkeys(_HEIC_BRANDS, "HEIC")}
 # Many texts start with "BM"; in a bitmap, a second header follows, and its length is one of these.
 _BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
+_CANON_RAW = b"crx "
+# What files in other formats begin with, to name them in messages.
+_UNREAD = {
+    b"8BPS": "a Photoshop document (PSD)", b"%PDF-": "a PDF document", b"%!PS": "PostScript",
+    b"\0\0\0\x0cjP  ": "JPEG 2000", b"\xff\x4f\xff\x51": "JPEG 2000", b"II\xbc": "JPEG XR",
+    b"\0\0\1\0": "an icon (ICO)", b"DDS ": "DDS",
+    b"qoif": "QOI", b"\x76\x2f\x31\x01": "OpenEXR", b"#?RADIANCE": "Radiance HDR", b"gimp xcf": "a GIMP document (XCF)",
+    b"FUJIFILMCCD-RAW": "a camera's raw file (RAF)", b"IIRO": "a camera's raw file (ORF)",
+    b"IIRS": "a camera's raw file (ORF)", b"MMOR": "a camera's raw file (ORF)", b"IIU\0": "a camera's raw file (RW2)",
+    b"FOVb": "a camera's raw file (X3F)", b"PK\3\4": "a ZIP archive",
+}  # fmt: skip
+_PORTABLE_MAPS = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7")
 _QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 
 
@@ -61,7 +74,7 @@ def hash_bytes(data: bytes) -> str:
 
 
 def image_format(head: bytes) -> str | None:
-    """Pillow's name of the picture format that `head` starts like, or None. `HEIC` is recognised but not decoded."""
+    """The picture format that `head` starts like, or None: Pillow's name, or HEIC or JPEG XL, which extras decode."""
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
     if head[:8] == b"\x89PNG\r\n\x1a\n":
@@ -71,9 +84,11 @@ def image_format(head: bytes) -> str | None:
     if head[:6] in (b"GIF87a", b"GIF89a"):
         return "GIF"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
+        return None if head[8:10] == b"CR" else "TIFF"
     if head[:2] == b"BM" and len(head) > 17 and head[15:18] == b"\0\0\0" and head[14] in _BMP_HEADER_SIZES:
         return "BMP"
+    if head[:2] == b"\xff\x0a" or head[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
+        return "JPEG XL"
     if head[4:8] == b"ftyp":
         # The major brand says only that it is a still picture; the compatible brands say how it is coded.
         compatible = head[16 : int.from_bytes(head[:4], "big")]
@@ -85,6 +100,23 @@ def image_format(head: bytes) -> str | None:
     return None
 
 
+def unread_format(head: bytes) -> str | None:
+    """What a file is that is no picture or video for fuseid, for a message; None if that is not known."""
+    for start, name in _UNREAD.items():
+        if head.startswith(start):
+            return name
+    if head[4:12] == b"ftyp" + _CANON_RAW or (head[:4] == b"II*\0" and head[8:10] == b"CR"):
+        return "a camera's raw file (CR2, CR3)"
+    if head[:2] in _PORTABLE_MAPS and head[2:3].isspace():
+        return "a portable map (PBM, PGM, PPM)"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "a web page, perhaps an answer of a server that has no such picture"
+    if b"<svg" in text and text.startswith((b"<svg", b"<?xml", b"<!doctype svg", b"<!--")):
+        return "a drawing (SVG)"
+    return None
+
+
 def video_format(head: bytes) -> str | None:
     """FFmpeg's name of the demuxer for the container that `head` starts like, or None.
 
@@ -92,7 +124,7 @@ def video_format(head: bytes) -> str | None:
     addresses to open, so they are never passed to FFmpeg, whatever the file name is.
     """
     if head[4:8] == b"ftyp":
-        return None if head[8:12] in _STILL_BRANDS else "mov"
+        return None if head[8:12] in _STILL_BRANDS or head[8:12] == _CANON_RAW else "mov"
     if head[4:8] in _QUICKTIME_BOXES:
         return "mov"
     if head[:4] == b"\x1a\x45\xdf\xa3":

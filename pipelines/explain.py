@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -15,7 +14,7 @@ from fuseid.core.records import SemanticId
 from fuseid.core.text import storable
 from fuseid.pipelines.jobs.runs import run_of
 from fuseid.pipelines.store.messages import command
-from fuseid.pipelines.store.rows import below_prefix, rows_by_id, sql_string
+from fuseid.pipelines.store.rows import attributes_of, below_prefix, rows_by_id, sql_string
 from fuseid.pipelines.store.store import Store
 
 # How many ids are compared with one that is unknown.
@@ -65,7 +64,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
         "caption": row["caption"],
         "vlm_caption": row["vlm_caption"],
         "vlm_tags": row["vlm_tags"],
-        "attributes": json.loads(row["attributes"] or "{}"),
+        "attributes": attributes_of(row["attributes"]),
         "media": {
             name: row[name] for name in ("media_hash", "decoder", "width", "height", "duration", "timestamps")
         } | {"sampling": config.decode.sampling.model_dump()} if row["media_hash"] else None,

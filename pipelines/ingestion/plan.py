@@ -21,6 +21,7 @@ from fuseid.core.fingerprints import fingerprint, text_hash
 from fuseid.core.modalities import ENCODED
 from fuseid.core.schemas import ONLY_VECTORS, WORK
 from fuseid.encoders.captions import normalise_caption
+from fuseid.encoders.extra_formats import picture_decoders
 from fuseid.pipelines.files.access import UNSEEN, UNVERSIONED, AccessPolicy
 from fuseid.pipelines.files.fetcher import Fetcher
 from fuseid.pipelines.ingestion.failures import Failures
@@ -59,12 +60,13 @@ class Plan:
     to_compare: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        # Part of an item's fingerprint, so that rejected items are tried again under a new limit or an allowed folder.
+        # Part of an item's fingerprint, so that rejected items are tried again under a new limit or an allowed folder,
+        # and when more pictures can be decoded.
         limits = self.config.decode.model_dump(exclude={"workers", "items_per_process"}, mode="json")
         access = self.config.source.model_dump(include={"allow", "schemes", "private_hosts", "user_agent"})
         if access["user_agent"] is None:
             del access["user_agent"]  # as before there was such a key, so that nothing is tried again for it
-        self._limits = [limits, access]
+        self._limits = [limits, access, picture_decoders()]
 
     @property
     def notes(self) -> list[str]:

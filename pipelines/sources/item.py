@@ -18,7 +18,9 @@ from fuseid.core.text import storable
 
 IMAGE_SUFFIXES = frozenset([
     ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".png", ".apng", ".webp", ".gif", ".avif", ".avifs", ".tif",
-    ".tiff", ".bmp",
+    ".tiff", ".bmp", ".heic", ".heif", ".hif", ".jxl",
+    # Not decoded, but named among the rejected items.
+    ".svg",
 ])  # fmt: skip
 VIDEO_SUFFIXES = frozenset([
     ".mp4", ".m4v", ".f4v", ".mov", ".qt", ".3gp", ".3g2", ".webm", ".mkv", ".mk3d", ".avi", ".divx", ".wmv", ".asf",

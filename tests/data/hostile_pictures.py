@@ -6,15 +6,30 @@ import random
 import struct
 import zlib
 
+import imagecodecs
+import numpy as np
 from PIL import Image
 
+from .heic_files import heic
 from .hostile_bytes import Hostile, box, chunk, entry, picture, png, riff, saved, segment, tiff
 
 SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif", "TIFF": "tif", "BMP": "bmp"}
 
 
 def pictures() -> list[Hostile]:
-    return [*_cut(), *_mislabelled(), *_png(), *_jpeg(), *_gif(), *_tiff(), *_bmp(), *_webp(), *_isobmff()]
+    return [
+        *_cut(),
+        *_mislabelled(),
+        *_png(),
+        *_jpeg(),
+        *_gif(),
+        *_tiff(),
+        *_bmp(),
+        *_webp(),
+        *_isobmff(),
+        *_heic(),
+        *_jxl(),
+    ]
 
 
 def _cut() -> list[Hostile]:
@@ -83,11 +98,11 @@ def _png() -> list[Hostile]:
               good[:33] + b"\x7f\xff\xff\xff" + good[37:]),
         entry("bomb-pixels.png", "64 MiB packed behind 8 x 8 pixels; what is beyond the picture is not unpacked",
               "accepted", png(data=bomb)),
-        entry("bomb-text.png", "a text chunk that unpacks to 64 MiB", "TooLarge",
+        entry("bomb-text.png", "a text chunk that unpacks to 64 MiB, and is not unpacked", "accepted",
               png(extra=chunk(b"zTXt", b"k\0\0" + bomb))),
-        entry("bomb-profile.png", "a colour profile that unpacks to 64 MiB", "TooLarge",
+        entry("bomb-profile.png", "a colour profile that unpacks to 64 MiB, more than is used", "accepted",
               png(extra=chunk(b"iCCP", b"k\0\0" + bomb))),
-        entry("bomb-texts.png", "a hundred text chunks of a megabyte each", "TooLarge",
+        entry("bomb-texts.png", "a hundred text chunks of a megabyte each", "accepted",
               png(extra=chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a" * 1_000_000)) * 100)),
         entry("palette.png", "colours beyond the end of the palette, which decoders show as black", "accepted", grey),
         entry("frames.png", "5,001 frames; the first is the picture", "accepted", animated),
@@ -246,6 +261,49 @@ def _isobmff() -> list[Hostile]:
         entry("grid.avif", "a grid of tiles that are not there", "CorruptMedia", grid),
         entry("brand-only.avif", "the brand and nothing else", "CorruptMedia",
               box(b"ftyp", b"avif\0\0\0\0avifmif1") + b"\0" * 20),
-        entry("phone.avif", "HEIC, which is named and not decoded", "Unrecognised",
+        entry("phone.avif", "the brand of HEIC and nothing else", "CorruptMedia",
               box(b"ftyp", b"heic\0\0\0\0mif1heic") + b"\0" * 200),
+    ]  # fmt: skip
+
+
+def _heic() -> list[Hostile]:
+    good = heic(np.asarray(picture()))
+    size = good.index(b"ispe") + 8
+    coded = good.index(b"mdat") + 4
+    profile = saved("JPEG", icc_profile=b"no profile" * 1000)
+    return [
+        entry("good.heic", "a good one", "accepted", good),
+        entry("cut.heic", "HEIC that ends after its boxes", "CorruptMedia", good[: coded + 20]),
+        entry("widest.heic", "65,535 x 65,535 pixels by its boxes", "TooLarge",
+              good[:size] + b"\0\0\xff\xff" * 2 + good[size + 8 :]),
+        entry("grid.heic", "a grid of tiles that are not there", "CorruptMedia", good.replace(b"hvc1", b"grid", 1)),
+        entry("itself.heic", "a picture derived from itself", "CorruptMedia", good.replace(b"hvc1", b"iden", 1)),
+        entry("boxes.heic", "a box that claims 2 GiB", "CorruptMedia",
+              good.replace(good[good.index(b"meta") - 4 : good.index(b"meta")], b"\x7f\xff\xff\xff", 1)),
+        entry("nowhere.heic", "pixels beyond the end of the file", "CorruptMedia", _moved(good)),
+        entry("noise.heic", "noise in place of the coded picture", "CorruptMedia|accepted",
+              good[: coded + 8] + random.Random(0).randbytes(len(good) - coded - 8)),
+        entry("profile.jpg", "a colour profile that is none", "accepted", profile),
+    ]  # fmt: skip
+
+
+def _moved(data: bytes) -> bytes:
+    place = data.index(b"iloc") + 18
+    return data[:place] + b"\x7f\0\0\0" + data[place + 4 :]
+
+
+def _jxl() -> list[Hostile]:
+    good = imagecodecs.jpegxl_encode(np.asarray(picture()), lossless=True)
+    # 2^30 rows of as many pixels: the size in 30 bits, and the same size by its ratio.
+    widest = b"\xff\x0a" + (0b001 << 33 | (2**30 - 1) << 3 | 0b110).to_bytes(5, "little") + good[8:]
+    return [
+        entry("good.jxl", "a good one", "accepted", good),
+        entry("cut.jxl", "JPEG XL that ends in its middle", "CorruptMedia", good[: len(good) // 2]),
+        entry("header.jxl", "two bytes", "CorruptMedia", good[:2]),
+        entry("widest.jxl", "2^30 x 2^30 pixels by its header", "TooLarge", widest),
+        entry("noise.jxl", "noise behind the header", "CorruptMedia|accepted|TooLarge|Unrecognised|OutOfMemory",
+              good[:12] + random.Random(0).randbytes(2000)),
+        entry("boxes.jxl", "a box in the container that claims 4 GiB", "CorruptMedia",
+              b"\0\0\0\x0cJXL \r\n\x87\n" + b"\xff\xff\xff\xfffree" + good),
+        entry("endless.jxl", "boxes of no length", "CorruptMedia", b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0\0\0\0free" * 9),
     ]  # fmt: skip

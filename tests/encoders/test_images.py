@@ -169,13 +169,6 @@ def test_sixteen_bit_colour_png_is_scaled(tmp_path):
     assert frame[0, 0, 1:].tolist() == [128, 255]
 
 
-def test_float_and_32_bit_tiffs_are_scaled(tmp_path):
-    grey = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (4, 1))
-    assert frame_of(saved(tmp_path / "f.tif", Image.fromarray(grey)))[0, [0, 63], 0].tolist() == [0, 255]
-    deep = (grey.astype(np.float64) * 2**31 * 0.99).astype(np.int32)
-    assert frame_of(saved(tmp_path / "i.tif", Image.fromarray(deep)))[0, [0, 63], 0].tolist() == [0, 255]
-
-
 def test_an_animation_gives_its_first_frame(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     for format in ("GIF", "WEBP"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import imagecodecs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,12 +21,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fuseid.core.config import DecodeConfig
-from fuseid.core.errors import BadField, BadSidecar
+from fuseid.core.errors import BadField, BadSidecar, Unrecognised
 from fuseid.encoders.media import decode
 from fuseid.pipelines.sources.item import IMAGE_SUFFIXES, VIDEO_SUFFIXES, SourceItem
 from fuseid.pipelines.sources.listing import Listing
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
+
+from ...data.heic_files import heic  # noqa: TID252  (the tests are no package)
 
 FIELDS = st.sampled_from(["uri", "caption", "kind", "attributes"])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=8)
@@ -255,7 +258,18 @@ FILMS = {
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_pictures_of_every_listed_ending_decode(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
-    Image.new("RGB", (48, 32), "teal").save(path, PICTURES.get(suffix[1:]))
+    picture = Image.new("RGB", (48, 32), "teal")
+    if suffix == ".svg":
+        path.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+        with pytest.raises(Unrecognised, match=r"a drawing \(SVG\)"):
+            decode(str(path), "image", DecodeConfig())
+        return
+    if suffix == ".jxl":
+        path.write_bytes(imagecodecs.jpegxl_encode(np.asarray(picture)))
+    elif suffix in (".heic", ".heif", ".hif"):
+        path.write_bytes(heic(np.asarray(picture)))
+    else:
+        picture.save(path, PICTURES.get(suffix[1:]))
     assert decode(str(path), "image", DecodeConfig()).frames.shape == (1, 32, 48, 3)
 
 
