@@ -53,7 +53,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
             return {"content_id": content_id, "state": "rejected", "rejected": rejected[0], "ids": ids}
         if ids:
             return _absent(store, content_id, ids, runs)
-        raise NotReady(f"no item {content_id!r} in {uri}, and it never had an ID there{_meant(store, content_id)}")
+        raise NotReady(f"no item {content_id!r} in {uri}{_meant(store, content_id)}")
     row = rows[0]
     config = run_of(store, row["run_id"])[0]
     return {
@@ -161,7 +161,8 @@ def _halving(count: int) -> Iterator[int]:
         yield 0
 
 
-def _utc(moment: datetime) -> datetime:
+def _utc(moment: Any) -> datetime:
+    """A time of Lance, which is local."""
     return moment.astimezone(UTC)
 
 
