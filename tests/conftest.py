@@ -113,9 +113,12 @@ def fuseid(
         written = capsys.readouterr()
         return status, written.out, written.err
 
-    log = logging.getLogger("fuseid")
+    log, progress = logging.getLogger("fuseid"), logging.getLogger("fuseid.progress")
     level = log.level
+    # On a busy machine a command may take more than the minute after which it reports its progress.
+    progress.disabled = True
     yield run
+    progress.disabled = False
     log.setLevel(level)
 
 
