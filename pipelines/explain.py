@@ -11,9 +11,9 @@ from typing import Any
 from fuseid.core.artifacts import ADOPTED, encodes, kind_of, without_codebooks
 from fuseid.core.errors import FuseidError, NotReady
 from fuseid.core.records import SemanticId
+from fuseid.core.surface import command
 from fuseid.core.text import storable
 from fuseid.pipelines.jobs.runs import run_of
-from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.rows import attributes_of, below_prefix, rows_by_id, sql_string
 from fuseid.pipelines.store.store import Store
 

@@ -13,6 +13,7 @@ from typing import Any
 import lance
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.store.rows import sql_list
@@ -83,7 +84,7 @@ def runs(uri: str | Path, last: int = 10, jobs: Iterable[str] = ()) -> History:
     Raises BadInput if `last` is below 1 or no job has such a name, StoreError if there is no database.
     """
     if last < 1:
-        raise BadInput(f"--last must be at least 1, got {last}")
+        raise BadInput(f"{option('last')} must be at least 1, got {last}")
     store = Store.open(uri)
     table, every, holder = _read(store)
     wanted = list(jobs)

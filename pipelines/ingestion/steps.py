@@ -19,6 +19,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile, Unrecognised
 from fuseid.core.faults import reached
 from fuseid.core.protocols import ClipLike, VlmLike
+from fuseid.core.reasons import reason
 from fuseid.core.records import KINDS, Decoded, Description
 from fuseid.core.schemas import DONE, WORK
 from fuseid.encoders.captions import normalise_caption
@@ -33,7 +34,7 @@ Row = dict[str, Any]
 
 def fail(row: Row, stage: str, error: Exception) -> None:
     """Marks a row as rejected."""
-    message = " ".join(str(error).split()) or type(error).__name__
+    message = " ".join(reason(error).split())
     row.update(error_stage=stage, error_class=type(error).__name__, error_message=message[:1000])
 
 
