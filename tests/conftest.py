@@ -118,7 +118,9 @@ def fuseid(
     # On a busy machine a command may take more than the minute after which it reports its progress.
     progress.disabled = True
     yield run
-    progress.disabled = False
+    progress.disabled, progress.propagate = False, True
+    progress.handlers.clear()
+    progress.setLevel(logging.NOTSET)
     log.setLevel(level)
 
 
