@@ -66,7 +66,7 @@ def test_a_fit_names_its_tokenizer_and_role_as_fields(as_json, folder):
 
 
 def test_off_a_terminal_long_work_is_a_line_a_minute_on_standard_error(fuseid, folder, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("fuseid.progress"), "disabled", False)
+    logging.getLogger("fuseid.progress").disabled = False
     now = [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now.__setitem__(0, now[0] + 70) or now[0])
     status, out, err = fuseid("backup", "--db", "db", "--to", "copy", "--json")
