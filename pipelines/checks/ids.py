@@ -32,11 +32,6 @@ def _accept(store: Store) -> str:
     return f"{RESTORE}; or {goes_on} goes on without them"
 
 
-def _accept(store: Store) -> str:
-    goes_on = command("check", store.uri, repair=True, accept_lost_ids=True)
-    return f"{RESTORE}; or {goes_on} goes on without them"
-
-
 def doubled_ids(store: Store) -> Iterator[Damage]:
     """Items with two IDs under one tokenizer; IDs of two items although the policy gives every item its own."""
     ledger = store.dataset("assignments")

@@ -288,6 +288,9 @@ class Plan:
             row["kept"] = kept
             return kept
         row["kept"] = [name for name in kept if name not in _FROM_FRAMES]
+        if all_of_frames and same_look and not same_decode:
+            # The decode step compares what it finds with the stored facts, and encodes only what looks otherwise now.
+            return [*kept, *(name for name in _FACTS if name != "media_hash")]
         row["skip_if_same"] = all_of_frames and same_decode and same_look and same_facts and not row["want_text"]
         # The file's stat has changed; the decode step compares the bytes with the stored hash, which goes along.
         return [*kept, *_FACTS] if all_of_frames and same_decode else row["kept"]

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # A line a minute at most. Off a terminal the command line shows this log unless FUSEID_LOG says otherwise.
 log = logging.getLogger("fuseid.progress")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fuseid.core.errors import BadSidecar
+from fuseid.core.reasons import reason
 from fuseid.core.text import storable
 from fuseid.pipelines.sources.item import (
     MEDIA_SUFFIXES,
@@ -90,8 +91,10 @@ class Folder:
     def _listed(self, content_id: str, kind: str, sidecars: list[Path]) -> SourceItem:
         caption, attributes = None, "{}"
         problem = None
+        name = sidecars[0].name if sidecars else ""
         try:
             for sidecar in filter(_is_file, sidecars):
+                name = sidecar.name
                 if sidecar.suffix == ".json":
                     fields = json_object(self._read(sidecar))
                     caption = without_surrogates(text_field(fields, "caption"))
@@ -101,7 +104,7 @@ class Folder:
                 elif caption is None:
                     caption = self._read(sidecar)
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            problem = BadSidecar(f"cannot read the sidecar of {content_id}: {error}")
+            problem = BadSidecar(f"cannot use the sidecar {storable(name)} of {content_id}: {reason(error)}")
         return SourceItem(content_id, content_id, caption, kind, attributes, problem=problem)
 
     def _read(self, sidecar: Path) -> str:

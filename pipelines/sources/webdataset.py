@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadShard, BadSidecar, FetchFailed, ItemError, NotAllowed
+from fuseid.core.reasons import reason
 from fuseid.core.text import storable
 from fuseid.encoders.blocks import blocks
 from fuseid.encoders.media_file import open_media
@@ -163,15 +164,19 @@ class WebDataset:
         elif not group.texts and group.problem is None:
             return
         caption, attributes, problem = None, "{}", group.problem
+        what = ".json"
         try:
             fields = json_object(group.texts.get("json", b"{}").decode("utf-8-sig"))
             if medium is None and fields.get("status", "success") != "success":
                 self._failed[number] = self._failed.get(number, 0) + 1
                 return
-            text = group.texts["txt"].decode("utf-8-sig") if "txt" in group.texts else text_field(fields, "caption")
-            caption, attributes = without_surrogates(text), attributes_field(sidecar_attributes(fields))
+            text = None if "txt" in group.texts else text_field(fields, "caption")
+            attributes = attributes_field(sidecar_attributes(fields))
+            if "txt" in group.texts:
+                what, text = ".txt", group.texts["txt"].decode("utf-8-sig")
+            caption = without_surrogates(text)
         except (ValueError, TypeError, RecursionError) as error:
-            problem = problem or BadSidecar(f"cannot read the .txt or .json of {content_id}: {error}")
+            problem = problem or BadSidecar(f"cannot use the {what} of {content_id}: {reason(error)}")
         if group.key.startswith("/") or ".." in group.key.split("/"):
             problem = problem or NotAllowed(f"the name {content_id!r} in {shard} leads out of its folder")
         yield SourceItem(content_id, uri, caption, kind, attributes, problem=problem)
