@@ -23,6 +23,7 @@ from fuseid.pipelines.sources.item import (
 )
 from fuseid.pipelines.sources.passed_over import FOLDERS, PassedOver
 from fuseid.pipelines.sources.sidecar import sidecar_attributes
+from fuseid.pipelines.sources.success import NAME as SUCCESS
 
 _HERE = Path()
 _FILES = (*MEDIA_SUFFIXES, ".json", ".txt")
@@ -72,7 +73,7 @@ class Folder:
             self._linked += (os.path.join(directory, name) for name in sorted(broken))
             below = Path(directory).relative_to(self.path)
             there = set(names)
-            left = there - broken
+            left = there - broken - {SUCCESS}
             for name in sorted(names):
                 stem, _, suffix = name.rpartition(".")
                 suffix = f".{suffix.lower()}"
