@@ -139,9 +139,9 @@ def _log() -> None:
     progress.propagate = bool(level)
     if not level:
         progress.setLevel(logging.WARNING if sys.stderr.isatty() else logging.INFO)
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        progress.addHandler(handler)
+        lines = logging.StreamHandler()
+        lines.setFormatter(_SafeFormatter("%(asctime)s %(message)s"))
+        progress.addHandler(lines)
         return
     progress.setLevel(logging.NOTSET)
     if level not in logging.getLevelNamesMapping():
