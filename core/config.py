@@ -175,7 +175,8 @@ def _wrong(key: str, value: object, problem: str) -> ValidationError:
 def _is_limit(value: object) -> object:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not _LIMIT.fullmatch(text):
-        raise PydanticCustomError("limit", "no limit")
+        message = "must be a share like 5% or a number of items like 100, not {value}"
+        raise PydanticCustomError("limit", message, {"value": repr(value)})
     return text
 
 
