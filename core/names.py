@@ -25,12 +25,12 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> BadInput:
-    """The error about a name that is none of a closed set. what: `format`, for instance."""
+    """The error about a name outside a closed set. what: `format`, for instance."""
     return BadInput(f"unknown {what} {name!r}; {hint(name, known)}")
 
 
 def check_known(what: str, name: str, known: Iterable[str]) -> None:
-    """Raises BadInput, which proposes the nearest ones, for a name that is none of the known ones."""
+    """Raises BadInput, which proposes the nearest ones, for an unknown name."""
     names = list(known)
     if name not in names:
         raise unknown(what, name, names)
