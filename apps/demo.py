@@ -39,9 +39,11 @@ def sample_directory() -> Path:
 def run_demo(directory: Path, runner_name: str) -> None:
     """Writes `db`, `ids`, `semantic-ids.html` and `report.html` into `directory`, where it deletes an earlier demo.
 
-    Raises BadInput for a folder that was not made by the demo."""
+    Raises BadInput for a folder that was not made by the demo, and for an unknown runner; then nothing is deleted.
+    """
     if directory.exists() and not (directory / _MARK).exists():
         raise BadInput(f"{directory} exists and was not made by the demo; choose another --out")
+    runner = _runner(runner_name)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     (directory / _MARK).touch()
@@ -51,7 +53,6 @@ def run_demo(directory: Path, runner_name: str) -> None:
     config = load_config(config_path)
 
     _say(f"ingest {manifest} --db {db} --config {config_path}", "decode and encode pictures, videos and captions")
-    runner = _runner(runner_name)
     with Bars() as bars:
         run = ingest(db, open_source(manifest), config, runner, bars)
     print_run(run, as_json=False)

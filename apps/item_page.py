@@ -11,7 +11,7 @@ from PIL import Image
 
 from fuseid.apps.page import picture_source, render, tile
 from fuseid.apps.show import flat
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import NotReady
 from fuseid.core.records import Decoded
 from fuseid.pipelines.explain import explain
 from fuseid.pipelines.item_frames import frames_again
@@ -25,15 +25,15 @@ _TILE = ("content_id", "kind", "sid", "caption", "thumbnail")
 def write_item_page(uri: str | Path, content_id: str, path: Path) -> int:
     """Writes the page; returns the number of frames that it shows, 0 with a note if the medium cannot be decoded now.
 
-    Raises BadInput for an item that is not in `contents`.
+    Raises NotReady for an item that is not in `contents`.
     """
     facts = explain(uri, content_id, examples=12)
     if facts["state"] == "rejected":
-        raise BadInput(f"{content_id!r} was rejected ({facts['rejected']['message']}); there is nothing to draw")
+        raise NotReady(f"{content_id!r} was rejected ({facts['rejected']['message']}); there is nothing to draw")
     note, decoded = None, None
     try:
         decoded = frames_again(uri, content_id)
-    except BadInput as error:
+    except NotReady as error:
         note = str(error)
     frames = [] if decoded is None else list(_frames(decoded))
     ids = {example["content_id"] for prefix in facts["prefixes"] for example in prefix["examples"]}

@@ -48,12 +48,13 @@ def lookup(
     """Find content by words, picture, video, item or ID prefix."""
     from fuseid.apps.show import print_json, print_rows
     from fuseid.pipelines.lookup import Catalog
+    from fuseid.pipelines.store.rows import attributes_of
 
     is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
     catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None)
     rows = catalog.search(text=text, image=image, video=video, like=id, sid=sid, k=k, where=where).to_pylist()
     if json:
-        print_json(rows)
+        print_json([{**row, "attributes": attributes_of(row["attributes"])} for row in rows])
     else:
         print_rows(rows, ("score", "content_id", "kind", "sid", "caption"))
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from fuseid.core.config import TOKENIZER_SECTIONS
-from fuseid.core.errors import ArtifactError
+from fuseid.core.errors import ArtifactError, UnknownArtifact
 from fuseid.core.fingerprints import STEP_VERSIONS
 
 FORMAT = 1
@@ -87,7 +87,7 @@ def tokenizer_kind(name: str) -> str:
     """The kind of a tokenizer, by its id. Raises ArtifactError for an id that is not one of a known kind."""
     if not is_tokenizer(name):
         kinds = ", ".join([*TOKENIZER_SECTIONS, ADOPTED])
-        raise ArtifactError(f"{name!r} is not a tokenizer's id; the kinds are {kinds}")
+        raise UnknownArtifact(f"{name!r} is not a tokenizer's id; the kinds are {kinds}")
     return kind_of(name)
 
 

@@ -1,4 +1,12 @@
-"""Every error that fuseid raises, in two trees: a FuseidError ends the command, an ItemError rejects a single item."""
+"""Every error that fuseid raises, in two trees: a FuseidError ends the command, an ItemError rejects a single item.
+
+The exit status of a FuseidError says whether to repeat the command: with every BadInput, and only with these, it is 2.
+"""
+
+import errno
+
+# What names something else than was meant. All other errors of the system (permissions, disks, networks) may pass.
+_WRONG_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
 
 class FuseidError(Exception):
@@ -10,30 +18,44 @@ class FuseidError(Exception):
 class BadInput(FuseidError):
     """A manifest, option, path or query that cannot be used as given: the same command fails again."""
 
+    exit_status = 2
+
 
 class NotReady(FuseidError):
     """What was asked for cannot be done now and may work later with the same command: an item that is not ingested yet,
     a champion that is not promoted yet, a server that does not answer."""
 
 
-class ConfigError(FuseidError):
+class ConfigError(BadInput):
     """A configuration file or value that is not valid."""
 
 
 class ModelError(FuseidError):
-    """A model that cannot be found or loaded."""
+    """A model that cannot be loaded now: the hub does not answer, memory is short."""
 
 
-class FingerprintMismatch(FuseidError):
+class BadModel(ModelError, BadInput):
+    """A model of an unknown name, or one whose files or settings cannot be used."""
+
+
+class FingerprintMismatch(BadInput):
     """Two artifacts, or an artifact and a database, that were made by different models or settings."""
 
 
 class ArtifactError(FuseidError):
-    """A saved fusion or tokenizer that is missing, altered or of an unknown format."""
+    """A saved fusion or tokenizer that is altered, lost or of an unknown format."""
+
+
+class UnknownArtifact(ArtifactError, BadInput):
+    """An id that no fusion or tokenizer of the database has."""
 
 
 class StoreError(FuseidError):
-    """A database that is missing, has another schema version, or lacks what was asked for."""
+    """A database that has another schema version, cannot be reached, or does not have yet what was asked for."""
+
+
+class NoDatabase(StoreError, BadInput):
+    """A path or uri at which there is no fuseid database."""
 
 
 class DamagedTable(StoreError):
@@ -68,7 +90,12 @@ class Stopped(FuseidError):
 
 
 class ItemError(Exception):
-    """Rejects one item: it becomes one row in `rejected`, and its class name is the row's `error_class`."""
+    """Rejects one item: it becomes one row in `rejected`, and its class name is the row's `error_class`.
+
+    may_pass: whether the same item may succeed later, without a change to it or to the configuration.
+    """
+
+    may_pass: bool = False
 
 
 class MissingFile(ItemError):
@@ -81,6 +108,8 @@ class NotAllowed(ItemError):
 
 class FetchFailed(ItemError):
     """A remote file did not arrive complete and in time. This may be temporary, so the next ingest tries it again."""
+
+    may_pass = True
 
 
 class BadShard(ItemError):
@@ -130,3 +159,17 @@ class BadSidecar(ItemError):
 
 class EncodeFailed(ItemError):
     """The encoder raised on this item, or returned a vector that is not finite."""
+
+
+def unusable(message: str, cause: Exception) -> BadInput | NotReady:
+    """The error for a file, folder or uri that a person named and that cannot be read or written because of `cause`:
+    BadInput if it does not exist or its content is wrong, NotReady if a permission, disk or server is in the way."""
+    if isinstance(cause, ItemError):
+        may_pass = cause.may_pass
+    elif isinstance(cause, OSError):
+        # Readers of file formats raise OSErrors without a number.
+        own = isinstance(cause, TimeoutError | ConnectionError)
+        may_pass = own or (cause.errno is not None and cause.errno not in _WRONG_PATH)
+    else:
+        may_pass = isinstance(cause, MemoryError)
+    return NotReady(message) if may_pass else BadInput(message)

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from fuseid.core.config import ClipConfig
-from fuseid.core.errors import ModelError
 from fuseid.encoders.blocks import blocks, unit_rows
 from fuseid.encoders.devices import DTYPES, Passes, pick_device, prepared, preparing_threads, rows_that_fit
 from fuseid.encoders.model_files import load_failure
@@ -56,7 +55,8 @@ class OpenClip:
             )
             self._tokenize = open_clip.get_tokenizer(name)
         except Exception as error:
-            raise ModelError(f"cannot load CLIP model {config.model}: {load_failure(error)}") from error
+            remote = config.model.startswith(HUB) or tag not in (None, "random")
+            raise load_failure(f"cannot load CLIP model {config.model}", error, remote) from error
         finally:
             logging.getLogger().removeFilter(_no_random_weights_warning)
         self._model = model.eval()

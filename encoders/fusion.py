@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fuseid.core.artifacts import FUSION, artifact_id, check_version, read_artifact, write_artifact
-from fuseid.core.errors import BadInput, FingerprintMismatch
+from fuseid.core.errors import BadInput, FingerprintMismatch, NotReady
 from fuseid.core.fingerprints import STEP_VERSIONS
 from fuseid.core.modalities import modalities
 from fuseid.core.parallel_blocks import each_block
@@ -66,14 +66,15 @@ class Fusion:
         the data: the inverse of each modality's largest singular value, so that no modality dominates the first
         component (multiple factor analysis, Escofier and Pagès 1994). encoders: the encoder fingerprint of each
         modality's vectors. pairs: int [P, 2] rows of co-engaged items, for learned fusions; not used here.
-        Raises BadInput when no modality has a positive weight and at least one vector.
+        Raises NotReady when no modality with a positive weight has a vector, BadInput when no weight is positive.
         """
         order = (modality.name for modality in modalities(vectors))
         has = {m: present(vectors[m]) for m in order if weights is None or weights.get(m, 0)}
         has = {m: rows for m, rows in has.items() if rows.any()}
         if not has:
             chosen = "" if weights is None else f" ({dict(weights)})"
-            raise BadInput(f"nothing to fuse: no item has a vector of a modality with a weight above 0{chosen}")
+            kind = NotReady if weights is None or any(weights.values()) else BadInput
+            raise kind(f"nothing to fuse: no item has a vector of a modality with a weight above 0{chosen}")
         has_any = np.any(list(has.values()), axis=0)
         has = {m: rows[has_any] for m, rows in has.items()}
         unit = {m: unit_rows(vectors[m][has_any][rows]) for m, rows in has.items()}

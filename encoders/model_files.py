@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from fuseid.core.errors import ModelError
+from fuseid.core.errors import BadModel, ModelError, NotReady, unusable
 
 BUILTIN = "builtin:"
 _ROOT = Path(__file__).parent / "checkpoints"
@@ -20,7 +20,7 @@ def builtin_directory(name: str) -> Path:
     """The directory of a model that ships with fuseid. Raises ModelError, which lists them, for an unknown name."""
     known = sorted(f"{BUILTIN}{path.name}" for path in _ROOT.iterdir() if path.is_dir())
     if name not in known:
-        raise ModelError(f"no model {name} ships with fuseid; there are: {', '.join(known)}")
+        raise BadModel(f"no model {name} ships with fuseid; there are: {', '.join(known)}")
     return _ROOT / name.removeprefix(BUILTIN)
 
 
@@ -45,43 +45,57 @@ def hub_commit(repository: str, revision: str | None) -> str:
     """The commit of a hub name: `revision` if it is a commit; else the commit of that branch or tag according to the
     hub, or to the local cache if the hub cannot be reached.
 
-    Raises ModelError if neither knows it: nobody could tell later which weights made a vector.
+    Raises BadModel if the hub has no such repository or revision, ModelError if neither can be asked: nobody could tell
+    later which weights made a vector.
     """
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     branch = revision or "main"
-    why = "the hub cannot be asked"
+    why, kind = "the hub cannot be asked", ModelError
     try:
         if not constants.HF_HUB_OFFLINE:
             commit = HfApi().model_info(repository, revision=branch, timeout=_HUB_SECONDS).sha
             if commit is not None:
                 return commit
     except HFValidationError:
-        raise ModelError(f"{repository} is neither a directory nor a name on the hub, which is ORG/REPO") from None
+        raise BadModel(f"{repository} is neither a directory nor a name on the hub, which is ORG/REPO") from None
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         why = f"the hub answers {_first_line(error)!r}"
+        if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
+            kind = BadModel
     except Exception as error:
         # The HTTP library of the hub's client has its own exception types.
         why = f"the hub cannot be asked ({type(error).__name__})"
     noted = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "refs", branch)
     if noted.is_file():
         return noted.read_text(encoding="ascii").strip()
-    raise ModelError(
+    raise kind(
         f"cannot tell which commit {repository} at {branch} is: {why}, and the local cache holds none; "
         "set `revision` to a commit, or name a directory"
     )
 
 
-def load_failure(error: Exception) -> str:
-    """One line that explains a library's error while it loaded a model."""
+def load_failure(what: str, error: Exception, remote: bool) -> ModelError:
+    """The one-line error for a library's error while it loaded a model. what: `cannot load CLIP model NAME`. remote: a
+    download may have failed."""
+    why, memory = _first_line(error), "out of memory" in str(error).lower()
+    may_pass = remote or memory or isinstance(unusable("", error), NotReady)
     if type(error).__name__ == "UnpicklingError":
-        return "its weights are pickled objects, not data, and are never run; use a checkpoint with safetensors"
+        why = "its weights are pickled objects, not data, and are never run; use a checkpoint with safetensors"
+        may_pass = False
     if "trust_remote_code" in str(error):
-        return "it asks for code of its own, which is never run; use a checkpoint of a family that the library knows"
-    return _first_line(error)
+        why = "it asks for code of its own, which is never run; use a checkpoint of a family that the library knows"
+        may_pass = False
+    return (ModelError if may_pass else BadModel)(f"{what}: {why}")
 
 
 def _first_line(error: Exception) -> str:

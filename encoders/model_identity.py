@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fuseid.core.config import ClipConfig, Config, VlmConfig
-from fuseid.core.errors import ModelError
+from fuseid.core.errors import BadModel
 from fuseid.core.fingerprints import fingerprint
 from fuseid.encoders.model_files import BUILTIN, builtin_directory, directory_hash, hub_commit
 from fuseid.encoders.vlm_reading import reading_of
@@ -107,26 +107,26 @@ def resolve_clip(config: ClipConfig) -> Resolved:
     if model.startswith(LOCAL):
         directory = Path(model.removeprefix(LOCAL))
         if not (directory / "open_clip_config.json").is_file():
-            raise ModelError(f"{directory} holds no open_clip_config.json, so it is no open_clip model directory")
+            raise BadModel(f"{directory} holds no open_clip_config.json, so it is no open_clip model directory")
         return model, None, directory_hash(directory)
     if model.startswith(HUB):
         model = model.rstrip("/")
         return model, None, hub_commit(model.removeprefix(HUB), config.revision)
     if ":" in model:
-        raise ModelError(f"unknown scheme in CLIP model {model}; known: {BUILTIN}, {HUB}, {LOCAL}, {PYTHON}")
+        raise BadModel(f"unknown scheme in CLIP model {model}; known: {BUILTIN}, {HUB}, {LOCAL}, {PYTHON}")
     import open_clip
 
     known = {name.lower(): name for name in open_clip.list_models()}
     architecture, _, tag = model.rpartition("/")
     name = known.get(_architecture(architecture)) or known.get(_architecture(model))
     if name is None:
-        raise ModelError(f"open_clip knows no model {model}; `open_clip.list_models()` lists those that it knows")
+        raise BadModel(f"open_clip knows no model {model}; `open_clip.list_models()` lists those that it knows")
     tag = tag.lower().replace("-", "_")
     tags = open_clip.list_pretrained_tags_by_model(name)
     if tag == _RANDOM:
         return name, None, _RANDOM_FILES
     if tag not in tags:
-        raise ModelError(
+        raise BadModel(
             f"CLIP model {model}: choose a checkpoint as {name}/TAG, TAG one of {', '.join(tags) or 'none'} or random"
         )
     return name, tag, tag
@@ -180,10 +180,10 @@ def own_class(model: str) -> Any:
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ModelError(f"cannot import {model}: {error}; the form is {PYTHON}package.module:Class") from None
+        raise BadModel(f"cannot import {model}: {error}; the form is {PYTHON}package.module:Class") from None
     mark = getattr(found, "fingerprint", None)
     if not (isinstance(mark, str) and mark):
-        raise ModelError(f"{model} needs a class attribute `fingerprint`, a text that changes whenever its vectors do")
+        raise BadModel(f"{model} needs a class attribute `fingerprint`, a text that changes whenever its vectors do")
     return found
 
 
@@ -203,5 +203,5 @@ def fake_dim(model: str | None) -> int:
     if not colon:
         return 64
     if not dim.isdecimal() or not 1 <= int(dim) <= 4096:
-        raise ModelError(f"{model}: the number behind `fake:` is the size of its vectors, 1 to 4096")
+        raise BadModel(f"{model}: the number behind `fake:` is the size of its vectors, 1 to 4096")
     return int(dim)

@@ -24,6 +24,7 @@ _TO_SRGB = {
     9: np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]),
     12: np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]]),
 }
+HDR = frozenset({_PQ, _HLG})
 # Luminance of white in HDR, in cd/m2, and the peak that HLG is graded for (ITU-R BT.2408).
 _HDR_WHITE, _HLG_PEAK = 203.0, 1000.0
 
@@ -33,7 +34,7 @@ def to_srgb(picture: Image.Image, colours: Colours) -> Image.Image:
     if isinstance(colours, tuple):
         special = colours[0] in _TO_SRGB or colours[1] in (LINEAR, _PQ, _HLG)
         if special and picture.mode in ("RGB", "RGBA"):
-            return _with_colours(picture, _from_cicp(np.asarray(picture.convert("RGB")), *colours[:2]))
+            return _with_colours(picture, from_cicp(np.asarray(picture.convert("RGB")), *colours[:2]))
     elif colours is not None and (found := _transform(colours)) is not None:
         mode, transform = found
         if picture.mode == mode:
@@ -75,9 +76,10 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
     return (mode, transform) if np.abs(shift).max() > _SAME else None
 
 
-def _from_cicp(rgb: np.ndarray, primaries: int, transfer: int) -> np.ndarray:
-    """uint8 [H, W, 3]. HDR is cut at the luminance of white, so that what is not a highlight looks as in SDR."""
-    curve = _linear(transfer)
+def from_cicp(rgb: np.ndarray, primaries: int, transfer: int) -> np.ndarray:
+    """uint8 or uint16 [H, W, 3] -> uint8 [H, W, 3]. HDR is cut at the luminance of white, so that what is not a
+    highlight looks as in SDR."""
+    curve = _linear(transfer, np.iinfo(rgb.dtype).max)
     linear = curve[rgb]
     if transfer == _HLG:
         # The system gamma of HLG, from the light of the scene to that of a display.
@@ -94,9 +96,9 @@ def srgb_curve(linear: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _linear(transfer: int) -> np.ndarray:
-    """float64 [256]: the linear light of each 8-bit value, 1 for white; for HLG that of the scene, 1 for the peak."""
-    x = np.arange(256) / 255
+def _linear(transfer: int, top: int) -> np.ndarray:
+    """float64 [top + 1]: the linear light of each value, 1 for white; for HLG that of the scene, 1 for the peak."""
+    x = np.arange(top + 1) / top
     if transfer == LINEAR:
         return x
     if transfer == _PQ:  # SMPTE ST 2084

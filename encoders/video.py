@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image
 
 from fuseid.core.config import DecodeConfig
@@ -48,27 +49,35 @@ def sample_frames(file: BinaryIO, path: str, config: DecodeConfig) -> Sampled:
         raise Unrecognised(f"{path!r} is not a video in a known container{hint}")
     file.seek(0)
     with VideoSource(file, path, demuxer, config) as source:
-        if may_use_decord(config) and demuxer in _DECORD_FORMATS and source.can_be_counted():
-            facts = facts_with_pyav(source, path, config)
-            try:
-                # By descriptor: this is the file that was checked, under a name without special meaning for FFmpeg
-                # (which takes a % in a name, for example, as a pattern for an image sequence).
-                return sample_with_decord(f"/proc/self/fd/{file.fileno()}", facts, config)
-            except (ItemError, MemoryError):
-                raise
-            except Exception:
-                # decord's bundled FFmpeg is from 2019: AV1 and newer containers need PyAV.
-                return sample_with_pyav(source, path, config)
+        if may_use_decord(config) and demuxer in _DECORD_FORMATS and source.is_alone:
+            sampled = _try_decord(source, file, path, config)
+            if sampled is not None:
+                return sampled
         return sample_with_pyav(source, path, config)
 
 
+def _try_decord(source: VideoSource, file: BinaryIO, path: str, config: DecodeConfig) -> Sampled | None:
+    """None if decord cannot be used for this file."""
+    facts = facts_with_pyav(source, path, config)
+    times = source.countable_times() if facts.is_plain else None
+    if not times:
+        return None
+    seconds = np.array([source.seconds(at) for at in times])
+    try:
+        # By descriptor: this is the file that was checked, under a name without special meaning for FFmpeg (which takes
+        # a % in a name, for example, as a pattern for an image sequence).
+        return sample_with_decord(f"/proc/self/fd/{file.fileno()}", facts, seconds, config)
+    except (ItemError, MemoryError):
+        raise
+    except Exception:
+        # decord's bundled FFmpeg is from 2019: AV1 and newer containers need PyAV.
+        return None
+
+
 def may_use_decord(config: DecodeConfig) -> bool:
-    """`auto`: PyAV for key frames, decord otherwise (docs/decisions/0003-video-decoding.md).
+    """Only where it is asked for: PyAV is as fast or faster for every method, codec and container
+    (docs/decisions/0003-video-decoding.md).
 
     Scenes always use PyAV: only it can decode key frames without reading the rest.
     """
-    if config.sampling.method == "scene":
-        return False
-    if config.video_decoder == "auto":
-        return config.sampling.method != "keyframe"
-    return config.video_decoder == "decord"
+    return config.video_decoder == "decord" and config.sampling.method != "scene"

@@ -5,31 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
 
 from fuseid.encoders.images import bounded_size
+from fuseid.encoders.orientation import Orientation, from_display_matrix
+from fuseid.encoders.picture_colour import HDR, from_cicp
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """width, height: pixels as shown. quarter_turns: counter-clockwise, to apply to stored frames.
+    """width, height: pixels as shown. orientation: how stored frames are shown.
 
-    stored_size: (width, height) to scale stored frames to, before rotation. duration: seconds.
+    stored_size: (width, height) to scale stored frames to, before they are oriented. duration: seconds. is_plain:
+    whether frames only have to be scaled: they are opaque, without a palette, of standard dynamic range, and shown as
+    they are stored.
     """
 
     width: int
     height: int
-    quarter_turns: int
+    orientation: Orientation
     stored_size: tuple[int, int]
     duration: float
+    is_plain: bool
 
     @property
     def shown_size(self) -> tuple[int, int]:
-        """(width, height) of sampled frames, scaled and rotated."""
+        """(width, height) of sampled frames, scaled and oriented."""
         width, height = self.stored_size
-        return (height, width) if self.quarter_turns % 2 else (width, height)
+        return (height, width) if self.orientation.transposed else (width, height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,33 +52,64 @@ class Sampled:
 
 
 def facts_of(frame: av.VideoFrame, pixel_aspect: Fraction | None, long_side: int, duration: float) -> Facts:
-    """Applies the pixel aspect ratio (`pixel_aspect`, width to height) and the rotation stored in `frame`."""
+    """Applies the pixel aspect ratio (`pixel_aspect`, width to height) and the orientation stored in `frame`."""
     width, height = frame.width, frame.height
     if pixel_aspect and Fraction(1, 16) <= pixel_aspect <= 16:
         width = max(1, round(width * pixel_aspect))
-    quarter_turns = round(frame.rotation / 90) % 4
-    shown = (height, width) if quarter_turns % 2 else (width, height)
-    return Facts(*shown, quarter_turns, bounded_size(width, height, long_side), duration)
+    orientation = _orientation(frame)
+    shown = (height, width) if orientation.transposed else (width, height)
+    is_usual = not (_has_alpha(frame) or frame.format.has_palette or frame.color_trc in HDR)
+    return Facts(
+        *shown, orientation, bounded_size(width, height, long_side), duration, is_usual and orientation == Orientation()
+    )
 
 
-def scale_rgb(frame: np.ndarray, facts: Facts) -> np.ndarray:
-    """A rotated frame uint8 [H, W, 3] scaled to `facts.shown_size`, with the filter that `to_rgb_stack` uses."""
-    width, height = facts.shown_size
-    if frame.shape[:2] == (height, width):
-        return frame
-    return scaled(av.VideoFrame.from_ndarray(frame, "rgb24"), width, height)
-
-
-def scaled(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-    """uint8 [height, width, 3]. One thread: by default, FFmpeg would start one per core for every frame."""
-    return frame.reformat(width, height, "rgb24", interpolation="AREA", threads=1).to_ndarray()
+def to_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+    """uint8 [height, width, 3], not oriented: on white where it is transparent, in standard dynamic range."""
+    if _has_alpha(frame):
+        frame = av.VideoFrame.from_ndarray(_on_white(_scaled(frame, frame.width, frame.height, "rgba")), "rgb24")
+    elif frame.color_trc in HDR:
+        deep = _scaled(frame, width, height, "rgb48le")
+        return from_cicp(deep, frame.color_primaries, frame.color_trc)
+    return _scaled(frame, width, height, "rgb24")
 
 
 def to_rgb_stack(frames: Sequence[av.VideoFrame], facts: Facts) -> np.ndarray:
-    """uint8 [T, H, W, 3]: scaled, then rotated, each written once into the result."""
+    """uint8 [T, H, W, 3]: scaled, then oriented, each written once into the result."""
     width, height = facts.shown_size
     stacked = np.empty((len(frames), height, width, 3), np.uint8)
-    stored_width, stored_height = facts.stored_size
     for index, frame in enumerate(frames):
-        stacked[index] = np.rot90(scaled(frame, stored_width, stored_height), facts.quarter_turns)
+        stacked[index] = facts.orientation.apply(to_rgb(frame, *facts.stored_size))
     return stacked
+
+
+def _scaled(frame: av.VideoFrame, width: int, height: int, pixels: str) -> np.ndarray:
+    """One thread: by default, FFmpeg would start one per core for every frame."""
+    return frame.reformat(width, height, pixels, interpolation="AREA", threads=1).to_ndarray()
+
+
+def _has_alpha(frame: av.VideoFrame) -> bool:
+    return any(component.is_alpha for component in frame.format.components)
+
+
+def _on_white(rgba: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 4], alpha not multiplied into the colours, to uint8 [H, W, 3]."""
+    alpha = rgba[..., 3:].astype(np.uint16)
+    return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _orientation(frame: av.VideoFrame) -> Orientation:
+    data: Any = frame.side_data  # a mapping by type, which PyAV declares as one by number
+    matrix = data.get(Type.DISPLAYMATRIX)
+    return Orientation() if matrix is None else from_display_matrix(bytes(matrix))
+
+
+def _unlisted(cls: type[Type], value: int) -> Type:
+    """A member for a type of side data that FFmpeg has and PyAV's list lacks, such as EXIF in Motion JPEG: otherwise, a
+    frame with such data has no readable display matrix."""
+    member: Any = object.__new__(cls)
+    member._name_, member._value_ = f"UNLISTED_{value}", value
+    return member
+
+
+Type._missing_ = classmethod(_unlisted)  # type: ignore[assignment]

@@ -6,7 +6,7 @@ import av
 import numpy as np
 
 from fuseid.encoders.scenes import VIEW_SIDE, scene_indices, view_of
-from fuseid.encoders.video_frames import scaled
+from fuseid.encoders.video_frames import to_rgb
 from fuseid.encoders.video_source import VideoSource
 
 # Limits of the scan, as counts and not times, because the same file must give the same frames on a busy machine.
@@ -73,4 +73,4 @@ def _key_frames(source: VideoSource, most: int) -> Views:
 
 
 def _view(frame: av.VideoFrame) -> np.ndarray:
-    return view_of(scaled(frame, _SMALL, _SMALL))
+    return view_of(to_rgb(frame, _SMALL, _SMALL))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fuseid.core.config import VlmConfig
-from fuseid.core.errors import ModelError
+from fuseid.core.errors import BadModel
 from fuseid.core.records import Description
 from fuseid.encoders.blocks import unit_rows
 from fuseid.encoders.devices import Passes, pick_device, power_of_two_below, prepared, preparing_threads, rows_that_fit
@@ -55,9 +55,9 @@ class TransformersVlm:
             self._inputs_of(([np.zeros((64, 64, 3), np.uint8)], "a"))
             self.dim = int(self.encode_items([((), "a")]).shape[1])
         except Exception as error:
-            raise ModelError(f"VLM {config.model} cannot read a prompt: {load_failure(error)}") from error
+            raise load_failure(f"VLM {config.model} cannot read a prompt", error, remote=False) from error
         if config.dim is not None and config.dim != self.dim:
-            raise ModelError(f"vlm.dim is {config.dim}, but {config.model} gives vectors of {self.dim} numbers")
+            raise BadModel(f"vlm.dim is {config.dim}, but {config.model} gives vectors of {self.dim} numbers")
 
     def encode_items(self, items: Sequence[tuple[Sequence[np.ndarray], str | None]]) -> np.ndarray:
         """(frames uint8 [T, H, W, 3] or none, caption) each -> float32 [N, dim], unit norm.

@@ -11,7 +11,7 @@ from transformers.utils import is_flash_attn_2_available
 from transformers.utils import logging as transformers_logging
 
 from fuseid.core.config import VlmConfig
-from fuseid.core.errors import ModelError
+from fuseid.core.errors import BadModel
 from fuseid.encoders.devices import DTYPES
 from fuseid.encoders.model_files import load_failure
 
@@ -39,20 +39,18 @@ def load_checkpoint(name: str, commit: str | None, config: VlmConfig, device: to
             **({"attn_implementation": attention} if attention else {}),
         )
     except Exception as error:
-        raise ModelError(f"cannot load VLM {config.model}: {load_failure(error)}") from error
+        raise load_failure(f"cannot load VLM {config.model}", error, commit is not None) from error
     model, report = loaded
     # Transformers fills missing weights with random numbers. Only generation uses the output layer.
     generates = config.caption is not None or config.tags is not None
     missing = sorted(key for key in report["missing_keys"] if generates or not key.startswith("lm_head"))
     if missing:
-        raise ModelError(
+        raise BadModel(
             f"VLM {config.model} holds no weights for {len(missing)} parts of {type(model).__name__}, "
             f"{missing[0]} among them; choose a complete image-text-to-text checkpoint"
         )
     if getattr(processor, "tokenizer", None) is None:
-        raise ModelError(
-            f"VLM {config.model} has no processor with a tokenizer; choose an image-text-to-text checkpoint"
-        )
+        raise BadModel(f"VLM {config.model} has no processor with a tokenizer; choose an image-text-to-text checkpoint")
     model.generation_config = _greedy(model.generation_config, processor.tokenizer)
     return processor, model.eval().to(device)
 

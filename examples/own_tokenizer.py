@@ -21,7 +21,7 @@ from pydantic import Field
 from fuseid.api import Catalog, Config, fit, ingest, open_tokenizer
 from fuseid.core.artifacts import artifact_id, check_version, read_artifact, write_artifact
 from fuseid.core.config import TokenizerConfig
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.tokenizers.registry import register
 
 SAMPLE = Path(__file__).parent.parent / "assets" / "sample" / "images"
@@ -63,7 +63,7 @@ class ProductQuantizer:
     ) -> ProductQuantizer:
         _check(vectors_ND)
         if len(np.unique(vectors_ND, axis=0)) < max(codebook_sizes):
-            raise BadInput(f"{len(vectors_ND)} vectors cannot fill a codebook of {max(codebook_sizes)} codes")
+            raise NotReady(f"{len(vectors_ND)} vectors cannot fill a codebook of {max(codebook_sizes)} codes")
         progress(0, len(codebook_sizes))
         generator = np.random.default_rng(seed)
         tensors = {"mean": vectors_ND.mean(0)}

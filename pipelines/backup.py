@@ -13,7 +13,7 @@ from typing import Any
 
 import lance
 
-from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.errors import BadInput, StoreError, unusable
 from fuseid.pipelines.exports.folder import new_folder
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.store.durable import fsync
@@ -79,7 +79,7 @@ def new_target(to: str) -> Iterator[str]:
     try:
         taken = fs.exists(root) and bool(fs.ls(root, detail=False))
     except (OSError, ValueError) as error:
-        raise BadInput(f"cannot look at {to}: {first_line(error)}") from None
+        raise unusable(f"cannot look at {to}: {first_line(error)}", error) from None
     if taken:
         raise BadInput(f"{to} exists and is not empty; name a new one, or remove it")
     yield to.rstrip("/")

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from fuseid.core.config import Config
-from fuseid.core.errors import DamagedTable, FuseidError, StoreError
+from fuseid.core.errors import DamagedTable, FuseidError, NoDatabase
 from fuseid.pipelines.checks.artifacts import damaged_artifacts, damaged_settings, damaged_tags
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.checks.ids import (
@@ -165,5 +165,5 @@ def _tables(store: Store) -> dict[str, dict[str, int]]:
         except (FuseidError, OSError, RuntimeError, ValueError):
             continue
     if not out:
-        raise StoreError(f"no fuseid database at {store.uri}; {command('ingest', store.uri, ' ...')} makes one")
+        raise NoDatabase(f"no fuseid database at {store.uri}; {command('ingest', store.uri, ' ...')} makes one")
     return out

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import NotReady
 from fuseid.core.modalities import ENCODED
 from fuseid.core.records import SemanticId
 from fuseid.core.text import storable
 from fuseid.pipelines.jobs.runs import run_of
 from fuseid.pipelines.store.incomplete import lacking
-from fuseid.pipelines.store.rows import below_prefix, rows_by_id, sql_string
+from fuseid.pipelines.store.rows import attributes_of, below_prefix, rows_by_id, sql_string
 from fuseid.pipelines.store.store import Store
 
 _VLM_FACTS = {"model", "revision", "precision", "prompt", "system", "pooling", "dim", "frames", "caption", "tags"}
@@ -23,7 +22,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
     models, fingerprints, every ID in the ledger, and for each prefix of the ID how many items share it, with examples.
     A rejected item is explained by its row in `rejected`.
 
-    Raises BadInput for an id that the store does not know.
+    Raises NotReady for an id that the store does not know.
     """
     store, content_id = Store.open(uri), storable(content_id)
     dims = store.dims()
@@ -40,7 +39,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
     if not rows:
         rejected = list(rows_by_id(store.dataset("rejected"), [content_id], store.dataset("rejected").schema.names))
         if not rejected:
-            raise BadInput(f"no item {content_id!r} in {uri}")
+            raise NotReady(f"no item {content_id!r} in {uri}")
         return {"content_id": content_id, "state": "rejected", "rejected": rejected[0], "ids": ids}
     row = rows[0]
     champion = store.setting("champion")
@@ -53,7 +52,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
         "caption": row["caption"],
         "vlm_caption": row["vlm_caption"],
         "vlm_tags": row["vlm_tags"],
-        "attributes": json.loads(row["attributes"] or "{}"),
+        "attributes": attributes_of(row["attributes"]),
         "media": {
             name: row[name] for name in ("media_hash", "decoder", "width", "height", "duration", "timestamps")
         } | {"sampling": config.decode.sampling.model_dump()} if row["media_hash"] else None,

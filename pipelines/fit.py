@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.config import Config, TokenizerConfig
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.core.faults import reached
 from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
 from fuseid.core.protocols import Tokenizer
@@ -115,7 +115,7 @@ def _weights(
 
 
 def encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
-    """The fingerprint of the encoder of each modality's stored vectors, None for ready-made ones. Raises BadInput if
+    """The fingerprint of the encoder of each modality's stored vectors, None for ready-made ones. Raises NotReady if
     rows come from different models."""
     out: dict[str, str | None] = {}
     for modality in modalities(dims):
@@ -126,7 +126,7 @@ def encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
         seen = store.dataset("contents").to_table(columns=[column], filter=f"{name} IS NOT NULL")
         found = [value for value in seen[column].unique().to_pylist() if value]
         if len(found) > 1:
-            raise BadInput(
+            raise NotReady(
                 f"{name} vectors in {store.uri} come from {len(found)} models ({', '.join(found)}); "
                 "run ingest again with one model over the whole catalogue before the fit"
             )
@@ -150,9 +150,9 @@ def _sample(store: Store, config: Config, fusion: Fusion) -> tuple[np.ndarray, n
 
 
 def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> pa.Table:
-    """The rows of `rows.sampled_rows`, sorted by content_id. Raises BadInput if no row fulfils the condition."""
+    """The rows of `rows.sampled_rows`, sorted by content_id. Raises NotReady if no row fulfils the condition."""
     rows = sampled_rows(store.dataset("contents"), limit, columns, where)
     if not rows.num_rows:
         more = command("ingest", store.uri, " ...")
-        raise BadInput(f"no item in {store.uri} has a vector to fit on; {more} adds some")
+        raise NotReady(f"no item in {store.uri} has a vector to fit on; {more} adds some")
     return rows.sort_by("content_id")

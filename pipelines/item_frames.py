@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fuseid.core.errors import BadInput, ItemError
+from fuseid.core.errors import ItemError, NotReady
 from fuseid.core.records import Decoded
 from fuseid.encoders.decode_pool import DecodePool
 from fuseid.pipelines.files.access import AccessPolicy
@@ -27,7 +27,7 @@ def frames_again(uri: str | Path, content_id: str) -> Decoded | None:
         else ()
     )
     if not rows:
-        raise BadInput(f"no item {content_id!r} in contents of {uri}")
+        raise NotReady(f"no item {content_id!r} in contents of {uri}")
     row = rows[0]
     if row["media_hash"] is None:
         return None
@@ -44,7 +44,7 @@ def frames_again(uri: str | Path, content_id: str) -> Decoded | None:
     except ItemError as error:
         result = error
     if isinstance(result, ItemError):
-        raise BadInput(f"the medium of {content_id!r} cannot be shown: {result}")
+        raise NotReady(f"the medium of {content_id!r} cannot be shown: {result}")
     if result.media_hash != row["media_hash"]:
-        raise BadInput(f"the medium of {content_id!r} has changed since it was encoded; ingest again")
+        raise NotReady(f"the medium of {content_id!r} has changed since it was encoded; ingest again")
     return result

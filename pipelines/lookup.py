@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, PhraseQuery
 
 from fuseid.core.config import ClipConfig, Config
-from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, StoreError, TooLarge
+from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, NotReady, StoreError, TooLarge, unusable
 from fuseid.core.modalities import modalities
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
@@ -22,6 +22,7 @@ from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.model_identity import PYTHON, as_known, former_fingerprints
 from fuseid.encoders.models import load_clip
 from fuseid.pipelines.store.indexes import text_indexes
+from fuseid.pipelines.store.integrity import cause_of
 from fuseid.pipelines.store.messages import command, no_ids
 from fuseid.pipelines.store.rows import below_prefix, rows_by_id
 from fuseid.pipelines.store.store import Store
@@ -103,8 +104,9 @@ class Catalog:
             caption = None if text is None else self._caption(text)
             return self._in_clip_space(self._query_vector(caption, image, video), caption, k, where, columns)
         except (OSError, RuntimeError, ValueError) as error:
-            if where is not None and not isinstance(error, BadInput | StoreError):
-                raise BadInput(f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}") from None
+            if where is not None:
+                refused = f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}"
+                raise cause_of(error, self._store.uri) or BadInput(refused) from None
             raise
 
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -152,9 +154,9 @@ class Catalog:
         column = self._item_space()
         row = self._rows([content_id], [column]).get(content_id)
         if row is None:
-            raise BadInput(f"no item {content_id!r} in {self._store.uri}")
+            raise NotReady(f"no item {content_id!r} in {self._store.uri}")
         if row[column] is None:
-            raise BadInput(f"item {content_id!r} has no {column} vector")
+            raise NotReady(f"item {content_id!r} has no {column} vector")
         # The item is removed from its own results; an SQL condition for that would be evaluated for every row.
         query, wanted = np.asarray(row[column], np.float32), ["content_id", *_other_columns(columns)]
         found = self._nearest(column, query, k + 1, where, wanted)
@@ -257,7 +259,7 @@ class Catalog:
 
     def _query_vector(self, caption: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
         if "clip_image" not in self._dims and "clip_text" not in self._dims:
-            raise BadInput(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
+            raise NotReady(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
         clip = self._load_clip()
         try:
             if caption is not None:
@@ -268,7 +270,7 @@ class Catalog:
             if isinstance(decoded, ItemError):
                 raise decoded
         except ItemError as error:
-            raise BadInput(f"cannot use the query: {type(error).__name__}: {error}") from None
+            raise unusable(f"cannot use the query: {type(error).__name__}: {error}", error) from None
         pooled = clip.encode_frames(list(decoded.frames)).mean(0)
         return pooled / np.linalg.norm(pooled)
 

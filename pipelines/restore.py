@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.errors import BadInput, StoreError, unusable
 from fuseid.core.schemas import ASSIGNMENTS
 from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_policy
 from fuseid.pipelines.backup import FORMAT, MANIFEST, TABLES, copied, make_durable, new_target
@@ -66,7 +66,7 @@ def read_backup(source: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise BadInput(f"{source} is no backup: it has no {MANIFEST}, which `fuseid backup` writes last") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"cannot read {source}/{MANIFEST}: {str(error).splitlines()[0]}") from None
+        raise unusable(f"cannot read {source}/{MANIFEST}: {str(error).splitlines()[0]}", error) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BadInput(f"{source}/{MANIFEST} is of no backup of format {FORMAT}")
     files, rows, versions = (document.get(key) for key in ("files", "rows", "versions"))

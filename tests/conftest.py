@@ -141,7 +141,7 @@ def as_json(as_text: Callable[..., str]) -> Callable[..., Any]:
 def refused(fuseid: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
     """Runs a command that must fail with one line on standard error; -> that line."""
 
-    def run(*arguments: object, status: int = 1) -> str:
+    def run(*arguments: object, status: int = 2) -> str:
         found, out, err = fuseid(*arguments)
         assert (found, out) == (status, "")
         assert err.startswith("error: ")

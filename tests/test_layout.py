@@ -40,6 +40,7 @@ ACROSS = {
     "api": "the public surface as a whole",
     "apps/test_small_screens.py": "every page, in a browser",
     "apps/test_newest_commit.py": "every command after every kind of commit",
+    "apps/test_statuses.py": "the exit status of every command",
     "encoders/test_checkpoints.py": "the bundled models",
     "encoders/test_vlm_families.py": "five families of models through all of vlm*.py",
     "examples": "the usage examples, each run as a user runs it",

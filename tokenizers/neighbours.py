@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.tokenizers.buckets import bucket_ids
 from fuseid.tokenizers.estimates import bootstrap, checked_codes, checked_vectors, finite, null_of, ratio
 from fuseid.tokenizers.measures import Measure, in_order
@@ -44,7 +44,7 @@ def neighbour_measures(
     ks = _checked_ks(ks)
     others = len(gallery_codes_NL) - (own_rows is not None)
     if others < 1:
-        raise BadInput("neighbours need a gallery of at least one other item; give more items")
+        raise NotReady("neighbours need a gallery of at least one other item; give more items")
     exact_QK = exact_neighbours(vectors_QD, gallery_vectors_ND, min(max(ks), others), own_rows)
     shared = _items_sharing(codes_QL, gallery_codes_NL)
     queries = len(codes_QL)

@@ -12,7 +12,7 @@ import torch
 
 from fuseid.core.artifacts import artifact_id, check_version, read_artifact, write_artifact
 from fuseid.core.config import RQKMeansConfig
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import NotReady
 from fuseid.tokenizers.kmeans import kmeans, nearest, raised_prices
 from fuseid.tokenizers.residual_codebooks import ResidualCodebooks, checked_vectors
 from fuseid.tokenizers.residual_search import ResidualSearch, refine
@@ -110,7 +110,7 @@ def _check_enough(vectors_ND: np.ndarray, size: int) -> None:
         distinct.add(row.tobytes())
         if len(distinct) >= size:
             return
-    raise BadInput(
+    raise NotReady(
         f"{len(distinct)} distinct vectors cannot fill a codebook of {size} codes; "
         f"ingest more items or set tokenizer.codebook_sizes to smaller ones"
     )

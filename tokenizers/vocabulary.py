@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 
 FORMAT = 1
 PADDED_TO = 64
@@ -267,7 +267,7 @@ class Vocabulary:
             same = found.document() == document
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-            raise BadInput(f"cannot read the vocabulary {path}: {reason}") from None
+            raise unusable(f"cannot read the vocabulary {path}: {reason}", error) from None
         if not same:
             raise BadInput(f"{path} was altered, or is of another version: its tokens are not those of its sizes")
         return found

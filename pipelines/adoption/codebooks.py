@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 
 _MOST_BEAM = 64
 _FORMS = "codebooks [L, K, D]; codebook_0, codebook_1, ... [K, D]; or FAISS's codebooks with nbits"
@@ -63,7 +63,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         # numpy proposes to load what is no array by running the code in it.
         what = "it is no file of plain arrays" if "pickle" in str(error) else str(error).splitlines()[0]
-        raise BadInput(f"cannot read codebooks from {path}: {what}; an .npz holds {_FORMS}") from None
+        raise unusable(f"cannot read codebooks from {path}: {what}; an .npz holds {_FORMS}", error) from None
 
 
 def _books(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.pipelines.adoption.base import TABLE_ROWS, checked_ids
 from fuseid.pipelines.sources.item import unchanging
 
@@ -42,7 +42,7 @@ class ItemMap:
                     first += batch.num_rows
         except (OSError, pa.ArrowException, KeyError) as error:
             what = str(error).splitlines()[0]
-            raise BadInput(f"cannot read {path} as a map with columns number and content_id: {what}") from None
+            raise unusable(f"cannot read {path} as a map with columns number and content_id: {what}", error) from None
         numbers_N = np.concatenate([np.empty(0, np.int64), *numbers])
         self._ids = pa.ipc.open_file(pa.memory_map(copy)).read_all()["content_id"]
         self._order = np.argsort(numbers_N, kind="stable")

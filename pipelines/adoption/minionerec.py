@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.pipelines.adoption.base import LARGEST, table_of
 from fuseid.pipelines.adoption.item_map import ItemMap, named, notes_of
 from fuseid.pipelines.sources.item import unchanging
@@ -39,7 +39,7 @@ class MiniOneRec:
                 for entries in self._entries():
                     yield self._table(entries, levels)
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"cannot read {self._path}: {str(error).splitlines()[0]}") from None
+            raise unusable(f"cannot read {self._path}: {str(error).splitlines()[0]}", error) from None
 
     def _levels(self) -> int:
         known = self._items.levels if self._items else None

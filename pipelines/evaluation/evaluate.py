@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.artifacts import is_tokenizer
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
 from fuseid.pipelines.evaluation.histories import read_sequences
 from fuseid.pipelines.evaluation.settings import TINY, Setting
@@ -108,7 +108,7 @@ def _other(uri: str, manifest: Mapping[str, Any], name: str, names: pa.Array) ->
     found, ids = read_ids(Snapshot.of_manifest(uri, {**manifest, "tokenizer_id": name}), name)
     rows = pc.index_in(names, value_set=found)
     if rows.null_count:
-        raise BadInput(
+        raise NotReady(
             f"{rows.null_count} items of the sequences have no ID of {name} in the version that they were exported "
             f"from; run `fuseid assign --tokenizer {name}` and export the sequences again"
         )

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.pipelines.jobs.progress import Progress, tracked
 from fuseid.pipelines.sequences.options import SPLITS
 
@@ -131,7 +131,7 @@ def _opened(file: Path) -> pq.ParquetFile:
     try:
         opened = pq.ParquetFile(file)
     except (OSError, pa.ArrowException) as error:
-        raise BadInput(f"cannot read {file}: {str(error).splitlines()[0]}") from None
+        raise unusable(f"cannot read {file}: {str(error).splitlines()[0]}", error) from None
     missing = [name for name in _COLUMNS if name not in opened.schema_arrow.names]
     if missing:
         raise BadInput(f"{file} has no column {missing[0]}; `fuseid export sequences --format parquet` writes it")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 
 MANIFEST = "manifest.json"
 # Ends the name of a scratch folder that is locked by the process that fills it.
@@ -40,7 +40,9 @@ def new_folder(out: str | Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch, lock = _locked_beside(out)
     except OSError as error:
-        raise BadInput(f"cannot make the folder {out}: {error.strerror or error}; choose another --out") from None
+        raise unusable(
+            f"cannot make the folder {out}: {error.strerror or error}; choose another --out", error
+        ) from None
     try:
         yield scratch
         # mkdtemp makes folders that only their owner can read.
@@ -119,7 +121,7 @@ def load_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"cannot read the manifest {path}: {str(error).splitlines()[0]}") from None
+        raise unusable(f"cannot read the manifest {path}: {str(error).splitlines()[0]}", error) from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise BadInput(f"{path} is no manifest of an export: it names no files")
     return manifest

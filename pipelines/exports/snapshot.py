@@ -22,6 +22,7 @@ from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import put_tag, tag_of, tokenizer_of
+from fuseid.pipelines.store.integrity import cause_of
 from fuseid.pipelines.store.messages import first_line, no_ids
 from fuseid.pipelines.store.pinned_tables import NAMES, PinnedTables
 from fuseid.pipelines.store.rows import sql_string
@@ -201,7 +202,8 @@ class Snapshot:
         except (OSError, RuntimeError, ValueError) as error:
             if where is None:
                 raise
-            raise BadInput(f"the database refused --where {where!r}: {first_line(error)}") from None
+            refused = f"the database refused --where {where!r}: {first_line(error)}"
+            raise cause_of(error, self.uri) or BadInput(refused) from None
         names = list(dict.fromkeys([*schema.names, *(["tokenizer_id"] if lacking else [])]))
         columns = [name for name in dict.fromkeys((*names, "sid")) if name != "suffix"]
         batches = _with_suffixes(_reader(self.pinned.contents, columns, where), names)

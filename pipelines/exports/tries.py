@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.exports.columns import ids_of
 from fuseid.pipelines.exports.folder import new_folder, read_manifest, write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
@@ -45,7 +45,7 @@ def export_trie(
                 writer.write_batch(facts)
         if writer is None:
             chosen = f" where {where}" if where else ""
-            raise BadInput(f"{uri} has no item with an ID{chosen}: there is no trie to write")
+            raise NotReady(f"{uri} has no item with an ID{chosen}: there is no trie to write")
         writer.close()
         trie = Trie.build(np.concatenate(codes), tokenizer_id=snapshot.tokenizer.id)
         trie.save(folder / _ARRAYS)

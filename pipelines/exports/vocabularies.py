@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.pipelines.exports.folder import scratch_prefix
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.tokenizers.vocabulary import STYLES, Vocabulary, digits_for
@@ -33,7 +33,7 @@ def export_vocabulary(
         out.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(prefix=scratch_prefix(out), dir=out.parent)
     except OSError as error:
-        raise BadInput(f"cannot write {out}: {error.strerror or error}; choose another --out") from None
+        raise unusable(f"cannot write {out}: {error.strerror or error}; choose another --out", error) from None
     os.close(handle)
     try:
         vocabulary.save(Path(scratch))

@@ -161,7 +161,9 @@ def item_error(error: Exception, uri: RemoteUri) -> ItemError:
             "if that is meant, set source.private_hosts to true"
         )
     if isinstance(error, PermissionError) or status in (401, 403):
-        return NotAllowed(f"'{uri}': the server refuses to show it ({status or error})")
+        refused = NotAllowed(f"'{uri}': the server refuses to show it ({status or error})")
+        refused.may_pass = True
+        return refused
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return MissingFile(f"no such file: '{uri}'")
     if isinstance(error, TimeoutError):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fuseid.core.config import allowed
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.ingestion.removal import TABLES, Removal
 from fuseid.pipelines.sources.key_set import KeySet
 from fuseid.pipelines.store.store import Store
@@ -41,7 +41,7 @@ class Unlisted:
         self.counts = self._removal.rows
         items = store.dataset("contents").count_rows() if store.has_contents() else 0
         if self.counts["contents"] > allowed(max_prune, items):
-            raise BadInput(
+            raise NotReady(
                 f"--prune would remove {self.counts['contents']} of the {items} items in {store.uri}, more than "
                 f"run.max_prune allows ({max_prune}); nothing was changed. Is the source the whole catalogue? "
                 "If this is meant, allow it with --max-prune 100%"

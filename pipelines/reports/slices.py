@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.errors import BadInput
+from fuseid.pipelines.store.rows import attributes_of
 
 MOST_VALUES = 10
 # The head is the most popular fifth of the items; items that tie with the rest belong to the rest.
@@ -95,7 +96,7 @@ def popularity_border(numbers_N: np.ndarray) -> float:
 
 
 def _attributes_of(batch: Any) -> list[dict[str, Any]]:
-    return [json.loads(text or "{}") for text in batch["attributes"].to_pylist()]
+    return [attributes_of(text) for text in batch["attributes"].to_pylist()]
 
 
 def _check_known(rows: Sequence[dict[str, Any]], name: str) -> None:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.sequences.clock import UTC_TIME, Clock
 
@@ -207,4 +207,4 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"cannot read {file}: {str(error).splitlines()[0]}") from None
+        raise unusable(f"cannot read {file}: {str(error).splitlines()[0]}", error) from None

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, unusable
 from fuseid.core.text import storable
 from fuseid.encoders.blocks import blocks
 from fuseid.pipelines.sources.item import shortened, unchanging
@@ -63,7 +63,7 @@ class IdList:
             with unchanging(self.path, self.path):
                 yield from read()
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise BadInput(f"cannot read {self.path}: {str(error).splitlines()[0]}") from None
+            raise unusable(f"cannot read {self.path}: {str(error).splitlines()[0]}", error) from None
 
     def _lines(self) -> Iterator[str]:
         with self.path.open(encoding="utf-8-sig", newline="\n") as lines:

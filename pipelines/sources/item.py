@@ -13,7 +13,7 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any, Protocol
 
-from fuseid.core.errors import BadInput, ItemError
+from fuseid.core.errors import ItemError, NotReady
 from fuseid.core.text import storable
 
 IMAGE_SUFFIXES = frozenset([
@@ -76,7 +76,7 @@ def unchanging(path: Path, shown: object) -> Iterator[None]:
         yield
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise BadInput(f"{shown} was written to while it was read; run again when it is complete")
+        raise NotReady(f"{shown} was written to while it was read; run again when it is complete")
 
 
 def json_object(text: str) -> dict[str, Any]:

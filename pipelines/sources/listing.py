@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core import errors
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.sources.item import Source, SourceItem
 from fuseid.pipelines.sources.key_set import KeySet
 from fuseid.pipelines.sources.passed_over import passed_over_by
@@ -80,7 +80,7 @@ def unique_keys(
     if keys.count == 0:
         raise BadInput(f"{shown} lists no items{passed()}")
     if expect_rows not in (None, keys.count):
-        raise BadInput(
+        raise NotReady(
             f"{shown} lists {keys.count} items, not the {expect_rows} that source.expect_rows (--expect-rows) asks "
             f"for; nothing was changed{passed()}"
         )

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadField, BadInput
+from fuseid.core.errors import BadField, BadInput, unusable
 from fuseid.core.text import storable
 from fuseid.pipelines.files.remote_uri import RemoteUri
 from fuseid.pipelines.sources.item import (
@@ -83,7 +83,7 @@ class Manifest:
                 for number, (line, row) in enumerate(read(), 1):
                     yield f"row {number}" if line is None else f"row {number} (line {line})", row
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise BadInput(f"cannot read manifest {self.path}: {str(error).splitlines()[0]}") from None
+            raise unusable(f"cannot read manifest {self.path}: {str(error).splitlines()[0]}", error) from None
 
     def content_id(self, where: str, row: Row) -> str:
         """Raises BadInput if the row has none. where: how a message names the row."""

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput, ItemError
+from fuseid.core.errors import BadInput, ItemError, unusable
 from fuseid.pipelines.files.remote_uri import RemoteUri, parse_remote
 from fuseid.pipelines.sources.folder import Folder
 from fuseid.pipelines.sources.item import Source
@@ -133,7 +133,7 @@ def _names(folder: str | Path) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise BadInput(f"cannot list {folder}: {error.strerror}") from None
+        raise unusable(f"cannot list {folder}: {error.strerror}", error) from None
 
 
 def _open_remote(text: str, config: SourceConfig) -> Source:
@@ -195,7 +195,7 @@ def _remote_manifest(uri: RemoteUri, config: SourceConfig) -> Manifest:
     except BaseException as error:
         shutil.rmtree(folder)
         if isinstance(error, ItemError):
-            raise BadInput(f"cannot read manifest {uri}: {error}") from None
+            raise unusable(f"cannot read manifest {uri}: {error}", error) from None
         raise
     weakref.finalize(manifest, shutil.rmtree, folder, ignore_errors=True)
     return manifest
@@ -211,7 +211,7 @@ def _listed_files(pattern: RemoteUri, files: list[str], config: SourceConfig) ->
         with Remote(config) as remote:
             names = remote.names(folder)
     except ItemError as error:
-        raise BadInput(f"cannot list {folder}: {error}") from None
+        raise unusable(f"cannot list {folder}: {error}", error) from None
     if not last.startswith(_NO_DATA):
         names = [name for name in names if not name.startswith(_NO_DATA)]
     return [parse_remote(f"{folder}{name}") for name in names if any(fnmatchcase(name, each) for each in wanted)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput, ItemError, MissingFile
+from fuseid.core.errors import ItemError, MissingFile, NotReady, unusable
 from fuseid.pipelines.files.remote_uri import RemoteUri, parse_remote
 
 NAME = "_SUCCESS"
@@ -20,9 +20,9 @@ def check_success(folders: Iterable[Path | RemoteUri], config: SourceConfig) -> 
         try:
             is_there = _is_there(folder, config)
         except (ItemError, OSError) as error:
-            raise BadInput(f"cannot see whether {folder} holds a file {NAME}: {error}") from None
+            raise unusable(f"cannot see whether {folder} holds a file {NAME}: {error}", error) from None
         if not is_there:
-            raise BadInput(
+            raise NotReady(
                 f"{folder} holds no file {NAME}, which source.require_success (--require-success) asks for: what is "
                 "there may not be complete"
             )

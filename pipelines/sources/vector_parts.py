@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput, ItemError
+from fuseid.core.errors import BadInput, ItemError, NotReady, unusable
 from fuseid.pipelines.files.remote_uri import parse_remote
 from fuseid.pipelines.sources.item import MANIFEST_COLUMNS
 from fuseid.pipelines.store.messages import first_line
@@ -78,10 +78,10 @@ class ParquetPart:
     def _read(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
         with opened(self.shown, self.config) as (file, stat), reading(self.shown):
             if stat != self.stat:
-                raise BadInput(f"{self.shown} was written to while it was read; run again when it is complete")
+                raise NotReady(f"{self.shown} was written to while it was read; run again when it is complete")
             yield from file.iter_batches(rows, row_groups=list(self.groups), columns=columns)
             if local_stat(self.shown) not in (None, self.stat):
-                raise BadInput(f"{self.shown} was written to while it was read; run again when it is complete")
+                raise NotReady(f"{self.shown} was written to while it was read; run again when it is complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class NpyPart:
 
     def _check_unchanged(self, path: Path) -> None:
         if npy_stat(path) != self.stat:
-            raise BadInput(f"{self.shown} was written to while it was read; run again when it is complete")
+            raise NotReady(f"{self.shown} was written to while it was read; run again when it is complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +225,8 @@ def opened(shown: str, config: SourceConfig) -> Iterator[tuple[pq.ParquetFile, s
 
 @contextmanager
 def reading(shown: str) -> Iterator[None]:
-    """Inside, an error of a library about the file becomes a BadInput that names it."""
+    """Inside, an error of a library about the file becomes a BadInput or NotReady that names it."""
     try:
         yield
     except (ItemError, OSError, EOFError, ValueError, pa.ArrowException) as error:
-        raise BadInput(f"cannot read vectors {shown}: {first_line(error)}") from None
+        raise unusable(f"cannot read vectors {shown}: {first_line(error)}", error) from None

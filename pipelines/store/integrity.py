@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.artifacts import encodes
-from fuseid.core.errors import DamagedTable, FingerprintMismatch, FuseidError, StoreError
+from fuseid.core.errors import DamagedTable, FuseidError, StoreError
 from fuseid.pipelines.store.copied_ids import copies_unknown_to_ledger, ledger_rows_when_copied, note_ledger_rows
 from fuseid.pipelines.store.messages import check_command, damage
 from fuseid.pipelines.store.rows import table_by_id
@@ -47,7 +47,7 @@ def check_integrity(store: Store) -> None:
     if fusion_id is not None:
         store.describe_fusion(fusion_id)
     if encodes(tokenizer) and tokenizer.meta["fusion"] != fusion_id:
-        raise FingerprintMismatch(
+        raise StoreError(
             f"the champion {champion} of {store.uri} was fitted on vectors of {tokenizer.meta['fusion']}, its setting "
             f"`fusion` is {fusion_id}; {check_command(store.uri)} repairs it"
         )
@@ -143,7 +143,7 @@ def _check_sample(store: Store, champion: str, fusion_id: str | None) -> None:
     columns = ["content_id", *(["fused"] if is_fused else []), "fused_fp", "sid", "tokenizer_id"]
     sample = contents.take(numbers.tolist(), columns=columns)
     if fusion_id is not None and is_fused and (others := of_other_fusion(sample, fusion_id)).num_rows:
-        raise FingerprintMismatch(
+        raise StoreError(
             f"items of {store.uri} ({others['content_id'][0].as_py()!r} for one) have fused vectors that are not of "
             f"{fusion_id}, on which {champion} was fitted; {check_command(store.uri)} fuses them again"
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import lance
 import numpy as np
@@ -23,6 +25,12 @@ def sql_string(value: str) -> str:
 
 def sql_list(values: Iterable[str]) -> str:
     return ", ".join(map(sql_string, values))
+
+
+def attributes_of(text: str | None) -> dict[str, Any]:
+    """The attributes of a row of `contents`, from its JSON; integers of any size stay exact."""
+    found: dict[str, Any] = json.loads(text or "{}")
+    return found
 
 
 def rows_by_id(

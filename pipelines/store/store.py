@@ -27,7 +27,15 @@ from lance.fragment import write_fragments
 
 from fuseid.core import schemas
 from fuseid.core.artifacts import FUSION, ArtifactInfo, describe, kind_of, tokenizer_kind
-from fuseid.core.errors import ArtifactError, DamagedTable, FingerprintMismatch, LeaseLost, StoreError
+from fuseid.core.errors import (
+    ArtifactError,
+    DamagedTable,
+    FingerprintMismatch,
+    LeaseLost,
+    NoDatabase,
+    StoreError,
+    UnknownArtifact,
+)
 from fuseid.core.faults import reached
 from fuseid.core.memory import trim
 from fuseid.pipelines.store.durable import DurableTable, fsync
@@ -69,12 +77,12 @@ class Store:
     def open(cls, uri: str | Path) -> Store:
         """Raises StoreError if there is no database, or one of a schema version that cannot be read."""
         if "://" not in str(uri) and not Path(uri).exists():
-            raise StoreError(f"no database at {uri}; {command('ingest', uri, ' ...')} makes one")
+            raise NoDatabase(f"no database at {uri}; {command('ingest', uri, ' ...')} makes one")
         store = cls(_checked(uri))
         for name in SCHEMAS:
             if store.newest(name) is None:
                 store._check_not_lost(name)
-                raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
+                raise NoDatabase(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
         store.check_readable()
         return store
 
@@ -83,7 +91,7 @@ class Store:
         """A database that may be damaged; none of its tables is opened. Raises StoreError if there is no table."""
         fs, root = filesystem(_checked(uri))
         if not any(fs.exists(f"{root}/{name}.lance") for name in TABLES):
-            raise StoreError(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
+            raise NoDatabase(f"no fuseid database at {uri}; {command('ingest', uri, ' ...')} makes one")
         return cls(str(uri))
 
     @classmethod
@@ -368,11 +376,12 @@ class Store:
 
     def _read_artifact(self, name: str, kind: str, load: Callable[[Path], _Loaded]) -> _Loaded:
         if kind_of(name) != kind or "/" in name:
-            raise ArtifactError(f"{name!r} is no {kind} id")
+            raise UnknownArtifact(f"{name!r} is no {kind} id")
         fs, root = filesystem(self.uri)
         source = f"{root}/artifacts/{name}"
         if self.lacks_artifact(name):
-            raise ArtifactError(f"{self.uri} holds no {name}; {command('fit', self.uri)} makes one")
+            kind_of_error = ArtifactError if name in self.settings().values() else UnknownArtifact
+            raise kind_of_error(f"{self.uri} holds no {name}; {command('fit', self.uri)} makes one")
         scratch = Path(tempfile.mkdtemp())
         try:
             for path in fs.ls(source, detail=False):
@@ -450,5 +459,5 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 def _checked(uri: str | Path) -> str:
     if "://" not in str(uri) and Path(uri).exists() and not Path(uri).is_dir():
-        raise StoreError(f"{uri} is a file; --db names a directory or an object-store URI")
+        raise NoDatabase(f"{uri} is a file; --db names a directory or an object-store URI")
     return str(uri)

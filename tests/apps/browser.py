@@ -18,7 +18,8 @@ _NAMES = ("chromium-headless-shell", "chromium", "google-chrome", "chromium-brow
 # Without a sandbox, as root in a container; nothing is loaded from anywhere.
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--allow-file-access-from-files",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--allow-file-access-from-files",
 )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def test_a_refusal_names_the_command_that_upgrades_as_it_can_be_pasted(refused, 
         archive.extractall(tmp_path / "an old one", filter="data")
     db = tmp_path / "an old one" / "db"
     shutil.copytree(db, tmp_path / "second")
-    (command,) = re.findall("`(fuseid upgrade .*?)`", refused("retry", "--db", db))
+    (command,) = re.findall("`(fuseid upgrade .*?)`", refused("retry", "--db", db, status=1))
     out = as_text(*shlex.split(command)[1:])
     assert "upgraded from schema version 3 to 4" in out
     assert as_json("retry", "--db", db)["counts"] == {"marked": 2, "left_alone": 0}
@@ -133,7 +133,7 @@ def test_a_full_disk_is_named_and_making_room_is_enough(refused, as_text, folder
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(1 << 12))
-    line = refused("fit", "--db", small_disk / "db", "--seed", "7")
+    line = refused("fit", "--db", small_disk / "db", "--seed", "7", status=1)
     assert f"the disk of {small_disk}" in line
     assert "make room and run the same command again" in line
     filler.unlink()

@@ -191,27 +191,27 @@ def test_missing_and_empty_databases_are_reported(refused, tmp_path, command, sa
     from fuseid.pipelines.store.store import Store
 
     Store.create(tmp_path / "db")
-    assert refused(*command, "--db", "db") == f"error: {said}\n"
+    assert refused(*command, "--db", "db", status=1) == f"error: {said}\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "status", "said"),
     [
-        ([], "exactly one of"),
-        (["--sid", "1", "--id", "v01"], "like, sid"),
-        (["--sid", "x'; DROP TABLE contents"], "not an ID or ID prefix"),
-        (["--id", "nobody"], "no item 'nobody'"),
-        (["--sid", "1", "--where", "nonsense ="], "--where"),
-        (["--sid", "1", "-k", "0"], "k must be at least 1"),
-        (["--text", "a"], "no CLIP vectors"),
+        ([], 2, "exactly one of"),
+        (["--sid", "1", "--id", "v01"], 2, "like, sid"),
+        (["--sid", "x'; DROP TABLE contents"], 2, "not an ID or ID prefix"),
+        (["--id", "nobody"], 1, "no item 'nobody'"),
+        (["--sid", "1", "--where", "nonsense ="], 2, "--where"),
+        (["--sid", "1", "-k", "0"], 2, "k must be at least 1"),
+        (["--text", "a"], 1, "no CLIP vectors"),
     ],
 )
-def test_an_invalid_look_up_is_refused(refused, folder, arguments, said):
-    assert said in refused("lookup", "--db", "db", *arguments)
+def test_an_invalid_look_up_is_refused(refused, folder, arguments, status, said):
+    assert said in refused("lookup", "--db", "db", *arguments, status=status)
 
 
 def test_unknown_items_and_tokenizers_are_refused(refused, folder):
-    assert "no item 'nobody'" in refused("explain", "nobody", "--db", "db")
+    assert "no item 'nobody'" in refused("explain", "nobody", "--db", "db", status=1)
     assert "rq-kmeans-00" in refused("promote", "rq-kmeans-00", "--db", "db")
 
 
@@ -254,7 +254,7 @@ def test_pruning_needs_an_option_and_a_large_share_a_limit(refused, as_json, fol
     np.save(folder / "vectors.npy", np.load(folder / "vectors.npy")[:30])
     (folder / "vectors.ids.txt").write_text("".join(f"v{i:02d}\n" for i in range(30)))
     command = ["ingest", "--db", "db", "--vectors", "vectors.npy", "--prune"]
-    assert "10 of the 40 items" in refused(*command)
+    assert "10 of the 40 items" in refused(*command, status=1)
     assert as_json(*command, "--max-prune", "10")["counts"]["pruned"] == 10
 
 
@@ -271,9 +271,9 @@ def test_an_incomplete_source_is_refused_where_completeness_is_required(refused,
     (tmp_path / "fuseid.yaml").write_text(settings(clip={"model": "fake:8"}))
     path = manifest(tmp_path, *({"content_id": f"t{i}", "caption": "words"} for i in range(3)))
     command = ["ingest", path, "--db", "db", "--runner", "local"]
-    assert "lists 3 items, not the 4" in refused(*command, "--expect-rows", "4")
+    assert "lists 3 items, not the 4" in refused(*command, "--expect-rows", "4", status=1)
     assert "source.expect_rows" in refused(*command, "--expect-rows", "0")
-    assert "holds no file _SUCCESS" in refused(*command, "--require-success")
+    assert "holds no file _SUCCESS" in refused(*command, "--require-success", status=1)
     assert not (tmp_path / "db").exists()
     (tmp_path / "_SUCCESS").touch()
     assert as_json(*command, "--require-success", "--expect-rows", "3")["counts"]["committed"] == 3

@@ -85,7 +85,6 @@ def test_sequences_are_reported_as_json_and_as_text(as_json, as_text, folder, ev
         (["ids", "--out", "new", "--manifest", "fuseid.yaml"], "cannot read the manifest fuseid.yaml"),
         (["tags", "--remove", "yesterday"], "no export tagged 'yesterday'"),
         (["trie", "--out", "new", "--where", "nonsense = 1"], "nonsense = 1"),
-        (["trie", "--out", "new", "--where", "kind = 'x'"], "no item with an ID where kind = 'x'"),
         (["vocabulary", "--out", "new", "--style", "tiger"], "unknown style of tokens 'tiger'"),
         (["vocabulary", "--out", "fuseid.yaml"], "fuseid.yaml exists"),
         (["vocabulary", "--out", "fuseid.yaml/new"], "cannot write fuseid.yaml/new"),
@@ -102,13 +101,19 @@ def test_invalid_options_are_refused(refused, folder, events, arguments, said):
     assert sorted(folder.iterdir()) == before
 
 
+def test_a_trie_of_no_item_is_refused(refused, folder):
+    command = ["export", "trie", "--db", "db", "--out", "new", "--where", "kind = 'x'"]
+    assert "no item with an ID where kind = 'x'" in refused(*command, status=1)
+    assert not (folder / "new").exists()
+
+
 @pytest.mark.parametrize("kind", ["ids", "trie", "vocabulary"])
 def test_a_missing_database_or_tokenizer_is_refused(refused, as_text, folder, kind):
     command = ["export", kind, "--out", "new"]
     as_text("ingest", "--db", "bare", "--vectors", "vectors.npy")
     before = sorted(folder.iterdir())
     assert "no database at nowhere" in refused(*command, "--db", "nowhere")
-    assert "fuseid fit --db bare" in refused(*command, "--db", "bare")
+    assert "fuseid fit --db bare" in refused(*command, "--db", "bare", status=1)
     assert "holds no rq-kmeans-00" in refused(*command, "--db", "db", "--tokenizer", "rq-kmeans-00")
     assert sorted(folder.iterdir()) == before
 

@@ -10,7 +10,7 @@ import pytest
 
 from fuseid.apps.item_page import write_item_page
 from fuseid.core.config import Config
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import NotReady
 from fuseid.pipelines.explain import explain
 
 HOSTILE = '<script>alert("x")</script>'
@@ -78,5 +78,5 @@ def test_an_unreachable_medium_is_reported_and_the_rest_is_shown(folder, tmp_pat
 
 
 def test_a_rejected_item_is_refused_with_its_reason(folder, tmp_path):
-    with pytest.raises(BadInput, match=r"was rejected \(.*bad\.png"):
+    with pytest.raises(NotReady, match=r"was rejected \(.*bad\.png"):
         write_item_page(folder / "db", "bad", tmp_path / "item.html")

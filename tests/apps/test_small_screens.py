@@ -96,7 +96,11 @@ def pages(folder: Path, documents: dict[str, dict[str, Any]], tmp_path_factory) 
 
 
 @pytest.mark.parametrize(
-    "widths", [pytest.param((320, 390), id="phones"), pytest.param((768, 1280), id="large", marks=pytest.mark.slow)]
+    "widths",
+    [
+        pytest.param((320, 390), id="phones"),
+        pytest.param((480, 540, 600, 768, 960, 1280), id="large", marks=pytest.mark.slow),
+    ],
 )
 def test_text_can_be_read_on_every_screen(pages, tmp_path, widths):
     assert problems(tmp_path, pages, widths) == []

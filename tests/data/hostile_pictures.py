@@ -283,7 +283,7 @@ def _heic() -> list[Hostile]:
         entry("nowhere.heic", "pixels beyond the end of the file", "CorruptMedia", _moved(good)),
         entry("noise.heic", "noise in place of the coded picture", "CorruptMedia|accepted",
               good[: coded + 8] + random.Random(0).randbytes(len(good) - coded - 8)),
-        entry("profile.jpg", "a colour profile that is none", "accepted", profile),
+        entry("profile.jpg", "bytes that are no colour profile", "accepted", profile),
     ]  # fmt: skip
 
 

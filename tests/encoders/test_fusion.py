@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuseid.core import fingerprints
-from fuseid.core.errors import ArtifactError, BadInput, FingerprintMismatch
+from fuseid.core.errors import ArtifactError, BadInput, FingerprintMismatch, NotReady
 from fuseid.encoders.fusion import Fusion, present
 from fuseid.encoders.fusion_fill import MIN_ROWS, learn_fill, patterns
 
@@ -130,14 +130,16 @@ def test_a_modality_of_weight_zero_has_no_effect():
     assert same(fusion.transform(shuffled), fusion.transform(VECTORS))
 
 
-@pytest.mark.parametrize("weights", [{}, {"clip_image": 0.0}, {"external": 1.0}])
-def test_nothing_to_fuse_is_refused(weights):
-    with pytest.raises(BadInput, match="nothing to fuse"):
+@pytest.mark.parametrize(
+    ("weights", "kind"), [({}, BadInput), ({"clip_image": 0.0}, BadInput), ({"external": 1.0}, NotReady)]
+)
+def test_nothing_to_fuse_is_refused(weights, kind):
+    with pytest.raises(kind, match="nothing to fuse"):
         Fusion.fit(VECTORS, weights, 16, ENCODERS)
 
 
 def test_modalities_without_a_single_vector_are_refused():
-    with pytest.raises(BadInput, match="nothing to fuse"):
+    with pytest.raises(NotReady, match="nothing to fuse"):
         Fusion.fit({"vlm": np.full((9, 4), np.nan, np.float32)}, WEIGHTS, 16, ENCODERS)
 
 

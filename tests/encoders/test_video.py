@@ -13,7 +13,7 @@ from fuseid.core.errors import CorruptMedia, ItemError, TooLarge, Unrecognised
 from fuseid.encoders import video_pyav
 from fuseid.encoders.media import decode
 from fuseid.encoders.media_file import hash_bytes
-from fuseid.encoders.video_frames import scaled
+from fuseid.encoders.video_frames import to_rgb
 
 from .conftest import read_number, turn_mp4
 
@@ -230,5 +230,5 @@ def test_scaling_starts_no_threads():
     """The stacks of threads count against the memory limit of a decode process, above all on many cores."""
     frame = av.VideoFrame(1280, 720, "yuv420p")
     before = len(os.listdir("/proc/self/task"))
-    assert scaled(frame, 512, 288).shape == (288, 512, 3)
+    assert to_rgb(frame, 512, 288).shape == (288, 512, 3)
     assert len(os.listdir("/proc/self/task")) == before  # the frame keeps its scaler

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.errors import NotReady, StoreError
 from fuseid.pipelines.explain import explain
 
 
@@ -61,7 +61,7 @@ def test_an_id_that_the_shell_types_as_bytes_is_found_as_the_store_keeps_it(bare
 
 @pytest.mark.parametrize("name", ["nobody", "' OR '1'='1", ""])
 def test_an_unknown_item_is_named(fitted, name):
-    with pytest.raises(BadInput, match="no item") as caught:
+    with pytest.raises(NotReady, match="no item") as caught:
         explain(fitted.uri(), name)
     assert repr(name) in str(caught.value)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import NotReady
 from fuseid.pipelines.explain import explain
 from fuseid.pipelines.item_frames import frames_again
 
@@ -35,13 +35,13 @@ def test_a_missing_changed_or_disallowed_medium_is_not_shown(workspace, tmp_path
     (workspace.media / "moved.png").rename(tmp_path / "moved.png")
     (workspace.media / "moved.png").symlink_to(tmp_path / "moved.png")
     for name, reason in zip(names, ("No such file", "has changed", "outside the manifest's folder"), strict=True):
-        with pytest.raises(BadInput, match=reason):
+        with pytest.raises(NotReady, match=reason):
             frames_again(workspace.uri(), name)
 
 
 @pytest.mark.parametrize("name", ["nobody", "' OR '1'='1"])
 def test_an_unknown_item_is_named(fitted, name):
-    with pytest.raises(BadInput, match="no item") as caught:
+    with pytest.raises(NotReady, match="no item") as caught:
         frames_again(fitted.uri(), name)
     assert repr(name) in str(caught.value)
 

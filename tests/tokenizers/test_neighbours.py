@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.tokenizers.measures import Measure
 from fuseid.tokenizers.neighbours import exact_neighbours, neighbour_measures
 
@@ -181,11 +181,15 @@ def test_one_query_has_no_interval_and_zero_vectors_are_near_nothing():
 V, C = gallery(6, 2, seed=0)
 
 
+def test_an_item_alone_has_no_neighbours():
+    with pytest.raises(NotReady, match="at least one other item"):
+        neighbour_measures(V[:1], C[:1], V[:1], C[:1], own_rows=np.zeros(1, int))
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [
         ((V, C, V[:1], C[:1]), {"own_rows": np.zeros(6, int)}, "other codes than their queries"),
-        ((V[:1], C[:1], V[:1], C[:1]), {"own_rows": np.zeros(1, int)}, "at least one other item"),
         ((V, C, V, C), {"own_rows": np.arange(5)}, r"own_rows must be \[6\]"),
         ((V, C, V, C), {"own_rows": np.arange(1, 7)}, "rows of a gallery of 6"),
         ((V, C, V, C), {"ks": ()}, "ks must be"),

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuseid.core.errors import ArtifactError, BadInput
+from fuseid.core.errors import ArtifactError, BadInput, NotReady
 from fuseid.tokenizers.residual_search import ResidualSearch, refine
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
@@ -172,7 +172,7 @@ def test_zero_vectors_are_encoded_like_others():
     vectors = np.concatenate([VECTORS, np.zeros((200, 12), np.float32)])
     codes = RQKMeans.fit(vectors, SIZES, iterations=8).encode(vectors)
     assert len(np.unique(codes[-200:], axis=0)) == 1
-    with pytest.raises(BadInput, match="1 distinct vectors cannot fill a codebook of 8"):
+    with pytest.raises(NotReady, match="1 distinct vectors cannot fill a codebook of 8"):
         RQKMeans.fit(np.zeros((50, 12), np.float32), SIZES)
     alone = RQKMeans.fit(np.zeros((50, 12), np.float32), (1,))
     assert not alone.decode(alone.encode(np.zeros((2, 12), np.float32))).any()
@@ -183,11 +183,15 @@ def test_levels_after_an_exact_fit_stay_finite():
     assert np.isfinite(tokenizer.decode(tokenizer.encode(VECTORS[:4]))).all()
 
 
+@pytest.mark.parametrize("repeated", [1, 9])
+def test_a_fit_needs_enough_different_vectors(repeated):
+    with pytest.raises(NotReady, match="7 distinct vectors cannot fill a codebook of 8"):
+        RQKMeans.fit(np.repeat(VECTORS[:7], repeated, axis=0), SIZES)
+
+
 @pytest.mark.parametrize(
     ("vectors", "said"),
     [
-        (VECTORS[:7], "7 distinct vectors cannot fill a codebook of 8"),
-        (np.repeat(VECTORS[:7], 9, axis=0), "7 distinct vectors"),
         (np.full((20, 4), np.nan, np.float32), "NaN"),
         (np.full((20, 4), np.inf, np.float32), "infinite"),
         (np.empty((0, 4), np.float32), "not empty"),

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.exports.folder import write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.pipelines.exports.tries import export_trie, open_trie
@@ -74,7 +74,7 @@ def test_two_exports_of_a_version_have_the_same_bytes_and_a_tag(fitted, tmp_path
 
 
 def test_a_refused_trie_export_leaves_nothing_half_written(fitted, tmp_path):
-    with pytest.raises(BadInput, match="no item with an ID where kind = 'x'"):
+    with pytest.raises(NotReady, match="no item with an ID where kind = 'x'"):
         export_trie(fitted.uri(), tmp_path / "trie", where="kind = 'x'")
     with pytest.raises(BadInput, match="nonsense = 1"):
         export_trie(fitted.uri(), tmp_path / "trie", where="nonsense = 1")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.sources.vectors import Vectors
@@ -73,7 +73,7 @@ def test_a_larger_share_than_allowed_is_refused_before_anything_changes(bare, cl
         some = dict(list(vectors.items())[:left]) | cluster(1, prefix="new")
         config = bare.settings(clip=None, run={"max_prune": limit})
         with pytest.raises(
-            BadInput, match=rf"would remove {100 - left} of the 100 items.*max_prune.*{limit}"
+            NotReady, match=rf"would remove {100 - left} of the 100 items.*max_prune.*{limit}"
         ) as caught:
             bare.ingest_vectors(some, config=config, prune=True)
         assert "\n" not in str(caught.value)
@@ -151,22 +151,22 @@ def as_csv(rows):
 
 
 @pytest.mark.parametrize(
-    ("damaged", "said"),
+    ("damaged", "kind", "said"),
     [
-        (lambda text: text.replace("t003,", 't003,"'), "line 5: the quote"),
-        (lambda text: text[: text.index("t007") + 4], "line 9 has fewer fields"),
-        (lambda text: text[: text.index("t007")] + "\0" * 99, "line 9 holds a NUL byte"),
-        (lambda text: text[: text.index("t007")], "lists 7 items, not the 10 that source.expect_rows"),
+        (lambda text: text.replace("t003,", 't003,"'), BadInput, "line 5: the quote"),
+        (lambda text: text[: text.index("t007") + 4], BadInput, "line 9 has fewer fields"),
+        (lambda text: text[: text.index("t007")] + "\0" * 99, BadInput, "line 9 holds a NUL byte"),
+        (lambda text: text[: text.index("t007")], NotReady, "lists 7 items, not the 10 that source.expect_rows"),
     ],
     ids=["a quote never closed", "cut within a line", "zeros", "cut between two lines"],
 )
-def test_a_csv_that_lacks_rows_removes_nothing(workspace, damaged, said):
+def test_a_csv_that_lacks_rows_removes_nothing(workspace, damaged, kind, said):
     path, rows = workspace.media / "m.csv", workspace.captions(10)
     path.write_text(as_csv(rows))
     workspace.ingest(path)
     path.write_text(damaged(path.read_text()))
     config = workspace.settings(run={"max_prune": "100%"}, source={"expect_rows": 10})
-    with pytest.raises(BadInput, match=said) as caught:
+    with pytest.raises(kind, match=said) as caught:
         workspace.ingest(path, prune=True, config=config, load=workspace.no_model)
     assert "\n" not in str(caught.value)
     assert len(workspace.rows()) == 10
@@ -270,6 +270,6 @@ def test_a_pattern_that_leads_through_a_folder_that_cannot_be_listed_removes_not
         return real(path)
 
     monkeypatch.setattr(os, "listdir", listdir)
-    with pytest.raises(BadInput, match=r"cannot list .*/b: Permission denied"):
+    with pytest.raises(NotReady, match=r"cannot list .*/b: Permission denied"):
         workspace.ingest(workspace.media / "*" / "*.tar", config=config, prune=True)
     assert workspace.rows() == before

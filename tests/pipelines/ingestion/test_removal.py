@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fuseid.core.errors import BadInput, FingerprintMismatch, TooManyRejected
+from fuseid.core.errors import BadInput, FingerprintMismatch, NotReady, TooManyRejected
 from fuseid.pipelines.ingestion.removal import Removal, Withdrawal
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.runs import Run
@@ -80,7 +80,7 @@ def test_an_item_that_is_listed_and_deleted_at_once_is_refused(stocked):
 
 def test_expected_rows_include_deleted_ones(stocked):
     rows = [*stocked.captions(3), *deleted("t010")]
-    with pytest.raises(BadInput, match="lists 4 items, not the 3"):
+    with pytest.raises(NotReady, match="lists 4 items, not the 3"):
         stocked.ingest(rows, config=stocked.settings(source={"expect_rows": 3}))
     assert stocked.ingest(rows, config=stocked.settings(source={"expect_rows": 4})).counts["removed"] == 1
 
@@ -96,7 +96,7 @@ def test_other_items_that_fail_do_not_delay_a_withdrawal(stocked):
 
 def test_a_run_that_is_refused_removes_nothing(stocked):
     config = stocked.settings(run={"max_prune": "10%"})
-    with pytest.raises(BadInput, match="--prune would remove 29 of the 30 items"):
+    with pytest.raises(NotReady, match="--prune would remove 29 of the 30 items"):
         stocked.ingest(deleted("t003"), config=config, prune=True)
     other = stocked.settings(clip={"model": "fake:8"})
     with pytest.raises(FingerprintMismatch):

@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import NotReady
 from fuseid.pipelines.files.fetcher import Fetcher
 from fuseid.pipelines.sources.open import open_source
 
@@ -89,7 +89,7 @@ def test_a_listing_of_two_pages_is_read_whole_or_refused(site, monkeypatch, sche
         source = open_source(f"{scheme}://bucket/dir/", config)
         assert source._shards == [f"{scheme}://bucket/dir/{number}.tar" for number in range(2)]
     else:
-        with pytest.raises(BadInput, match=f"cannot list {scheme}://bucket/dir/") as caught:
+        with pytest.raises(NotReady, match=f"cannot list {scheme}://bucket/dir/") as caught:
             open_source(f"{scheme}://bucket/dir/", config)
         assert "\n" not in str(caught.value)
     assert "more" in pages.markers
@@ -115,7 +115,7 @@ LINES = b'{"content_id": "a", "caption": "x"}\n' * 2
 )
 def test_a_manifest_whose_transfer_breaks_off_is_refused(site, config, answer, said):
     site.answer("items.jsonl", answer)
-    with pytest.raises(BadInput, match=said) as caught:
+    with pytest.raises(NotReady, match=said) as caught:
         open_source(site.uri("items.jsonl"), config())
     assert "\n" not in str(caught.value)
 
@@ -131,14 +131,14 @@ def test_a_manifest_in_a_bucket_that_is_replaced_while_it_is_read_is_refused(s3_
         client.put_object(Bucket="bucket", Key="replaced/items.jsonl", Body=LINES * 2)
 
     monkeypatch.setattr(Fetcher, "_copy", copied_slowly)
-    with pytest.raises(BadInput, match="was written to while it was read"):
+    with pytest.raises(NotReady, match="was written to while it was read"):
         open_source("s3://bucket/replaced/items.jsonl", config)
 
 
 def test_the_success_file_is_found_on_a_web_server(site, config):
     site.put("web/items.jsonl", LINES)
     web = config(require_success=True)
-    with pytest.raises(BadInput, match=r"/web/ holds no file _SUCCESS"):
+    with pytest.raises(NotReady, match=r"/web/ holds no file _SUCCESS"):
         open_source(site.uri("web/items.jsonl"), web)
     site.put("web/_SUCCESS", b"")
     open_source(site.uri("web/items.jsonl"), web)
@@ -149,7 +149,7 @@ def test_the_success_file_is_found_in_a_bucket(s3_bucket):
     s3 = SourceConfig(schemes=("s3",), require_success=True)
     send("PUT", f"{s3_bucket}/marked/0.tar", bytes(1024))
     for source in ("s3://bucket/marked/", "s3://bucket/marked/0.tar"):
-        with pytest.raises(BadInput, match="s3://bucket/marked/ holds no file _SUCCESS"):
+        with pytest.raises(NotReady, match="s3://bucket/marked/ holds no file _SUCCESS"):
             open_source(source, s3)
     send("PUT", f"{s3_bucket}/marked/_SUCCESS")
     for source in ("s3://bucket/marked/", "s3://bucket/marked/0.tar"):
@@ -159,5 +159,5 @@ def test_the_success_file_is_found_in_a_bucket(s3_bucket):
 def test_a_success_file_that_cannot_be_read_is_not_taken_for_missing(site, config, respond):
     site.put("web/items.jsonl", LINES)
     site.answer("web/_SUCCESS", respond(403))
-    with pytest.raises(BadInput, match=r"cannot see whether .*403"):
+    with pytest.raises(NotReady, match=r"cannot see whether .*403"):
         open_source(site.uri("web/items.jsonl"), config(require_success=True))

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.sources.manifest import Manifest
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
@@ -150,7 +150,7 @@ def test_a_manifest_that_is_written_to_while_it_is_read_is_refused(tmp_path, suf
     next(items)
     with path.open("ab") as file:
         file.write(b"\n")
-    with pytest.raises(BadInput, match="was written to while it was read"):
+    with pytest.raises(NotReady, match="was written to while it was read"):
         list(items)
 
 

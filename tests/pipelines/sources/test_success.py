@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
 
@@ -43,7 +43,7 @@ def test_every_folder_of_a_source_needs_the_success_file(tmp_path, source, marks
     opened = Vectors if source.startswith("vectors") else open_source
     opened(tmp_path / source)
     for mark in marks:
-        with pytest.raises(BadInput, match=f"{mark} holds no file _SUCCESS, which source.require_success") as caught:
+        with pytest.raises(NotReady, match=f"{mark} holds no file _SUCCESS, which source.require_success") as caught:
             opened(tmp_path / source, NEEDED)
         assert "\n" not in str(caught.value)
         (tmp_path / mark / "_SUCCESS").touch()

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.sources import vectors as module
@@ -47,8 +47,8 @@ def everything(source):
     return ids, [row for part in source.parts for batch in part.batches() for row in batch.to_pylist()]
 
 
-def refusal(read):
-    with pytest.raises(BadInput) as caught:
+def refusal(read, kind=BadInput):
+    with pytest.raises(kind) as caught:
         read()
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -90,7 +90,7 @@ def test_a_file_that_is_written_to_between_the_two_readings_is_refused(bare, kin
     else:
         path.with_suffix(".ids.txt").write_text("".join(f"w{i}\n" for i in range(10)))
         os.utime(path.with_suffix(".ids.txt"), ns=(1, 1))
-    said = refusal(lambda: ingest(bare.uri(), source, bare.settings(clip=None), LocalRunner()))
+    said = refusal(lambda: ingest(bare.uri(), source, bare.settings(clip=None), LocalRunner()), NotReady)
     assert "was written to while it was read; run again when it is complete" in said
     assert (bare.rows(), bare.rows("rejected"), bare.store().versions()) == before
 

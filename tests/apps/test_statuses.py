@@ -1,0 +1,185 @@
+"""The exit status of every command: 2 for what was typed, configured or listed wrongly, 1 for what may work later."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fuseid.core.config import load_config
+from fuseid.pipelines.backup import backup
+from fuseid.pipelines.exports.ids import export_ids
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.ingestion.runners import LocalRunner
+from fuseid.pipelines.sequences.export import export_sequences
+from fuseid.pipelines.sources.vectors import Vectors
+from fuseid.pipelines.store.store import Store
+
+SURFACE = json.loads((Path(__file__).parents[1] / "data" / "cli_surface.json").read_text(encoding="utf-8"))
+SEQUENCES = "export sequences --db db --runner local --out new --interactions"
+# All run in the folder that `world` makes, in which nothing has a name that begins with `nowhere` or `new`.
+WRONG = [
+    "--nope",
+    "ingest --db new",
+    "ingest nowhere --db new",
+    "ingest nowhere.parquet --db new --runner local",
+    "ingest list.jsonl --db new --runner local",
+    "ingest s3://bucket/list.parquet --db new --runner local",
+    "ingest list.jsonl --db new --runner dask",
+    "ingest captions.jsonl --db new --runner local --clip builtin:none",
+    "ingest list.jsonl --db new --config nowhere.yaml",
+    "ingest list.jsonl --db new --config list.jsonl",
+    "ingest list.jsonl --db new --max-prune many",
+    "ingest --vectors nowhere.npy --db new",
+    "ingest --vectors vectors.npy --as select --db new",
+    "ingest --vectors vectors.npy --db fuseid.yaml",
+    "remove --db db --from nowhere.txt",
+    "remove --db nowhere --from removed.txt",
+    "fit --db nowhere",
+    "fit --db db --codebooks many",
+    "fit --db db --codebooks 0,4",
+    "adopt --db db --ids nowhere.csv",
+    "adopt --db db --ids list.jsonl",
+    "assign --db nowhere",
+    "assign --db db --tokenizer rq-kmeans-0",
+    "promote --db db rq-means",
+    "promote --db db rq-kmeans-0000000000000000",
+    "retry --db nowhere",
+    "retry --db db --max-attempts 0",
+    "rejected --db nowhere",
+    "rejected --db db --limit -1",
+    "lookup --db db",
+    "lookup --db nowhere --sid 0",
+    "lookup --db db --sid a-b",
+    "lookup --db db --sid 0 --where nonsense",
+    "explain --db nowhere v01",
+    "report --db nowhere",
+    "report --db db --by nope",
+    "report --db db --tokenizer rq-kmeans-0",
+    "evaluate --db db --sequences nowhere",
+    "evaluate --db db --sequences nowhere --setting huge",
+    "check --db nowhere",
+    "backup --db nowhere --to copy",
+    "backup --db db --to db",
+    "restore --from nowhere --db new",
+    "restore --from . --db new",
+    "upgrade --db nowhere",
+    "demo --out bare",
+    "demo --runner dask",
+    "export ids --db db --out new --format csv",
+    "export ids --db db --out db",
+    "export ids --db db --out fuseid.yaml/new",
+    "export ids --db db --out new --since yesterday",
+    f"{SEQUENCES} nowhere.csv",
+    f"{SEQUENCES} events.csv --split random",
+    "export tags --db db --remove yesterday",
+    "export trie --db nowhere --out new",
+    "export trie --db db --out new --tokenizer rq-kmeans-0",
+    "export vocabulary --db db --out fuseid.yaml",
+    "export vocabulary --db db --out new --style tiger",
+]  # fmt: skip
+LATER = [
+    "ingest list.jsonl --db new --runner local --require-success",
+    "ingest --vectors vectors.npy --db new --expect-rows 41",
+    "ingest --vectors vectors.npy --db damaged",
+    "ingest --vectors few.npy --db db --prune",
+    "remove --db damaged --from removed.txt",
+    "fit --db empty",
+    "fit --db db --codebooks 4096",
+    "adopt --db empty --ids ids/ids.parquet",
+    "assign --db bare",
+    "promote --db empty rq-kmeans-0000000000000000",
+    "retry --db damaged",
+    "rejected --db damaged",
+    "lookup --db empty --sid 0",
+    "lookup --db bare --sid 0",
+    "lookup --db db --id nobody",
+    "lookup --db db --text words",
+    "explain --db db nobody",
+    "report --db bare",
+    "report --db lost",
+    "evaluate --db damaged --sequences sequences",
+    "check --db damaged",
+    "backup --db damaged --to copy",
+    "restore --from broken --db new",
+    "upgrade --db damaged",
+    "export ids --db bare --out new",
+    "export sequences --db bare --runner local --out new --interactions events.csv",
+    "export tags --db damaged",
+    "export trie --db db --out new --where false",
+    "export vocabulary --db bare --out new",
+]
+# `check` reports damage and ends with 1; `demo` reads nothing that may be missing.
+WITHOUT_LATER = {"", "demo", "export"}
+
+
+@pytest.fixture(scope="module")
+def world(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the database `db`, which has IDs; `bare`, which has items and no IDs; `empty`, without items;
+    `damaged`, whose tables cannot be read; `lost`, without its tokenizer; a backup that was altered."""
+    folder = tmp_path_factory.mktemp("statuses") / "world"
+    shutil.copytree(made, folder)
+    db, events = str(folder / "db"), folder / "events.csv"
+    rows = [f"u{n % 2},v{3 * n:02d},{1714564800 + 60 * n}" for n in range(12)]
+    events.write_text("\n".join(["user_id,content_id,timestamp", *rows]))
+    export_ids(db, folder / "ids")
+    export_sequences(db, events, folder / "sequences")
+    backup(db, str(folder / "broken"))
+    for name in ("damaged", "lost"):
+        shutil.copytree(db, folder / name)
+    for newest in {path.parent: path for path in sorted(folder.glob("damaged/*/_versions/*.manifest"))}.values():
+        newest.write_bytes(bytes(newest.stat().st_size))
+    shutil.rmtree(folder / "lost" / "artifacts")
+    altered = next(folder.glob("broken/contents.lance/data/*"))
+    altered.write_bytes(altered.read_bytes()[::-1])
+    vectors = np.load(folder / "vectors.npy")
+    np.save(folder / "few.npy", vectors[:5])
+    (folder / "few.ids.txt").write_text("".join(f"v{i:02d}\n" for i in range(5)))
+    Store.create(folder / "empty")
+    config = load_config(folder / "fuseid.yaml").model_copy(update={"clip": None})
+    ingest(str(folder / "bare"), Vectors(folder / "vectors.npy"), config, LocalRunner())
+    (folder / "list.jsonl").write_text("{no json\n")
+    (folder / "captions.jsonl").write_text('{"content_id": "a", "caption": "words"}\n')
+    (folder / "removed.txt").write_text("v01\n")
+    return folder
+
+
+@pytest.fixture
+def ends(fuseid: Callable[..., tuple[int, str, str]], world: Path, monkeypatch) -> Callable[[str], tuple[int, str]]:
+    """Runs a command that must leave the folder as it is; -> its status and its line on standard error."""
+
+    def run(command: str) -> tuple[int, str]:
+        monkeypatch.chdir(world)
+        before = sorted(world.iterdir())
+        status, _, err = fuseid(*shlex.split(command))
+        assert sorted(world.iterdir()) == before
+        return status, err
+
+    return run
+
+
+@pytest.mark.parametrize(("status", "commands"), [(2, WRONG), (1, LATER)], ids=["wrong", "later"])
+def test_every_command_ends_with_its_status_and_one_line(ends, status, commands):
+    found = {command: ends(command) for command in commands}
+    assert {command: code for command, (code, _) in found.items()} == dict.fromkeys(commands, status)
+    lines = {command: err for command, (_, err) in found.items() if command != "check --db damaged"}
+    unclear = {
+        command: err
+        for command, err in lines.items()
+        if not err.startswith("error: ") or err.count("\n") != 1 or "FUSEID_DEBUG" in err or "Traceback" in err
+    }
+    assert unclear == {}
+
+
+def test_no_command_is_left_out():
+    def named(commands: list[str]) -> set[str]:
+        words = [shlex.split(command) for command in commands]
+        return {" ".join(each[: 1 + (each[0] == "export")]) for each in words}
+
+    assert SURFACE.keys() - {"", "export"} <= named(WRONG)
+    assert SURFACE.keys() - WITHOUT_LATER <= named(LATER)
