@@ -6,27 +6,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from fuseid.api.renamed import renamed
 from fuseid.pipelines.exports.ids import export_ids as run_ids
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.sequences.export import export_sequences as run_sequences
 from fuseid.pipelines.sequences.options import Options, parse_cuts
 
 
+@renamed(tokenizer_id="tokenizer")
 def export_ids(
     db: str | Path,
     out: str | Path,
     format: str | None = None,
     *,
-    tokenizer_id: str | None = None,
+    tokenizer: str | None = None,
     since: str | None = None,
     manifest: str | Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Writes every item's ID into a new folder `out`; -> its manifest. See `pipelines.exports.ids.export_ids`."""
     earlier = None if manifest is None else Path(manifest)
-    return run_ids(str(db), out, format, tokenizer_id, since, earlier, progress)
+    return run_ids(str(db), out, format, tokenizer, since, earlier, progress)
 
 
+@renamed(tokenizer_id="tokenizer")
 def export_sequences(
     db: str | Path,
     interactions: str | Path,
@@ -43,7 +46,7 @@ def export_sequences(
     time_unit: str | None = None,
     keep: Sequence[str] | None = None,
     shards: int | None = None,
-    tokenizer_id: str | None = None,
+    tokenizer: str | None = None,
     tag: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -56,6 +59,6 @@ def export_sequences(
     parsed = () if cuts is None else parse_cuts(cuts, time_zone)
     options = Options(split, parsed, train, max_history, min_history, min_events)
     return run_sequences(
-        str(db), interactions, out, format, options, tokenizer_id=tokenizer_id, tag=tag, time_zone=time_zone,
+        str(db), interactions, out, format, options, tokenizer_id=tokenizer, tag=tag, time_zone=time_zone,
         time_unit=time_unit, keep=keep, shards=shards, progress=progress,
     )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from fuseid.api.renamed import renamed
 from fuseid.api.runners import runner_named
 from fuseid.core.config import Config
 from fuseid.core.modalities import EXTERNAL
@@ -113,23 +114,25 @@ def adopt(
     )  # fmt: skip
 
 
+@renamed(tokenizer_id="tokenizer")
 def assign(
     db: str | Path,
     config: Config | None = None,
     *,
-    tokenizer_id: str | None = None,
+    tokenizer: str | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Gives IDs to the items that have none under a tokenizer, by default the champion.
 
     Raises what `pipelines.assign.assign` raises.
     """
-    return run_assign(str(db), config or Config(), tokenizer_id, progress)
+    return run_assign(str(db), config or Config(), tokenizer, progress)
 
 
-def promote(db: str | Path, tokenizer_id: str, config: Config | None = None) -> Run:
+@renamed(tokenizer_id="tokenizer")
+def promote(db: str | Path, tokenizer: str, config: Config | None = None) -> Run:
     """Makes a fitted tokenizer the champion. Raises what `pipelines.promote.promote` raises."""
-    return run_promote(str(db), tokenizer_id, config or Config())
+    return run_promote(str(db), tokenizer, config or Config())
 
 
 def upgrade(db: str | Path, config: Config | None = None, *, progress: Progress | None = None) -> Run:

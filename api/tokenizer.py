@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fuseid.api.renamed import renamed
 from fuseid.core.errors import StoreError
 from fuseid.core.protocols import Tokenizer
+from fuseid.core.surface import command
 from fuseid.pipelines.assignment.champion import load_tokenizer
-from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
 
 
-def open_tokenizer(db: str | Path, tokenizer_id: str | None = None) -> Tokenizer:
+@renamed(tokenizer_id="tokenizer")
+def open_tokenizer(db: str | Path, tokenizer: str | None = None) -> Tokenizer:
     """The champion, or the tokenizer of that id.
 
     Raises StoreError before the first fit, ArtifactError where it is missing, altered, or of an unknown kind.
     """
     store = Store.open(db)
-    name = tokenizer_id or store.setting("champion")
+    name = tokenizer or store.setting("champion")
     if name is None:
         raise StoreError(f"{db} has no tokenizer yet; {command('fit', store.uri)} makes one")
     return load_tokenizer(store, name)

@@ -14,12 +14,14 @@ from typing import Annotated, Any, NoReturn
 import psutil
 import typer
 
-from fuseid.apps import options
+from fuseid.apps import options, outlets
 from fuseid.apps.care_commands import backup, check, restore, upgrade
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.run_commands import adopt, assign, demo, fit, ingest, promote, remove, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
+from fuseid.core import surface
 from fuseid.core.errors import BadInput, FuseidError, Stopped
+from fuseid.core.reasons import is_fault, reason
 from fuseid.core.signals import SIGNALS
 from fuseid.pipelines.jobs import stopping
 
@@ -51,7 +53,7 @@ for command in (
     upgrade,
     demo,
 ):
-    app.command()(command)
+    app.command(cls=options.Command)(command)
 app.add_typer(export_app, name="export")
 
 
@@ -74,6 +76,7 @@ def main() -> None:
     """Entry point of the process. A stopped command exits at once, together with the processes that it has started. An
     ordinary exit would wait for threads that are loading a model or starting Ray, or these would crash while the
     interpreter shuts down."""
+    outlets.install()
     try:
         run()
     except SystemExit as end:
@@ -99,9 +102,10 @@ def _leave(status: int) -> NoReturn:
 def run() -> None:
     """Runs the command. An error becomes one line and an exit status, never a stack trace (FUSEID_DEBUG=1 shows it)."""
     try:
-        with stopping.command() as stop:
+        with stopping.command() as stop, surface.shell():
             _log()
             status = app(prog_name="fuseid", standalone_mode=False)
+            sys.stdout.flush()
             if status == _INTERRUPTED:
                 raise KeyboardInterrupt
             if isinstance(status, int) and status:
@@ -155,8 +159,8 @@ def _stop(error: BaseException) -> NoReturn:
     if isinstance(error, FuseidError):
         line, status = str(error), error.exit_status
     elif isinstance(error, Exception):
-        first = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
-        line, status = f"{type(error).__name__}: {first} (FUSEID_DEBUG=1 shows where)", 1
+        what = f"this is a fault in fuseid, {type(error).__name__}: " if is_fault(error) else ""
+        line, status = f"{what}{reason(error)} (FUSEID_DEBUG=1 shows where)", 1
     else:
         raise error
     print(f"error: {line}", file=sys.stderr)

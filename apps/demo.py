@@ -16,6 +16,7 @@ from fuseid.apps.report_text import print_findings
 from fuseid.apps.show import Bars, out, print_rows, print_run
 from fuseid.core.config import load_config
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import command, option
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
@@ -42,7 +43,7 @@ def run_demo(directory: Path, runner_name: str) -> None:
     Raises BadInput for a folder that was not made by the demo, and for an unknown runner; then nothing is deleted.
     """
     if directory.exists() and not (directory / _MARK).exists():
-        raise BadInput(f"{directory} exists and was not made by the demo; choose another --out")
+        raise BadInput(f"{directory} exists and was not made by the demo; choose another {option('out')}")
     runner = _runner(runner_name)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -52,38 +53,36 @@ def run_demo(directory: Path, runner_name: str) -> None:
     manifest, db = sample / "manifest.jsonl", str(directory / "db")
     config = load_config(config_path)
 
-    _say(f"ingest {manifest} --db {db} --config {config_path}", "decode and encode pictures, videos and captions")
+    ingesting = command("ingest", db, manifest, config=config_path)
+    _say(ingesting, "decode and encode pictures, videos and captions")
     with Bars() as bars:
         run = ingest(db, open_source(manifest), config, runner, bars)
     print_run(run, as_json=False)
 
-    _say(
-        f"ingest {manifest} --db {db} --config {config_path}",
-        "again: nothing changed, so nothing is decoded or encoded",
-    )
+    _say(ingesting, "again: nothing changed, so nothing is decoded or encoded")
     again = ingest(db, open_source(manifest), config, runner)
     print_rows([again.counts], ("listed", "unchanged", "planned", "committed"))
 
-    _say(f"fit --db {db} --config {config_path}", "learn fusion and tokenizer; every item gets its semantic ID")
+    _say(command("fit", db, config=config_path), "learn fusion and tokenizer; every item gets its semantic ID")
     with Bars() as bars:
         print_run(fit(db, config, bars), as_json=False)
 
     catalog = Catalog.open(db)
     searches = []
     for text in ("a red apple", "riding a bicycle"):
-        _say(f'lookup --db {db} --text "{text}"', "words find pictures, videos and captions")
-        searches.append(_show(f'fuseid lookup --text "{text}"', catalog.search(text=text, k=8)))
+        _say(command("lookup", db, text=text), "words find pictures, videos and captions")
+        searches.append(_show(command("lookup", db, text=text), catalog.search(text=text, k=8)))
     picture = _a_picture(catalog, searches[0]["ids"])
     _say(
-        f"lookup --db {db} --image {picture}",
+        command("lookup", db, image=picture),
         "a picture finds similar items",
     )
-    searches.append(_show(f"fuseid lookup --image {picture.name}", catalog.search(image=picture, k=8)))
+    searches.append(_show(command("lookup", db, image=picture), catalog.search(image=picture, k=8)))
     prefix = str(catalog.items(searches[0]["ids"][:1])[0]["sid"]).split("-")[0]
-    _say(f"lookup --db {db} --sid {prefix}", "all items with the first code of the first hit")
-    searches.append(_show(f"fuseid lookup --sid {prefix}", catalog.search(sid=prefix, k=8)))
+    _say(command("lookup", db, sid=prefix), "all items with the first code of the first hit")
+    searches.append(_show(command("lookup", db, sid=prefix), catalog.search(sid=prefix, k=8)))
 
-    _say(f"export ids --db {db} --out {directory / 'ids'}", "IDs for a trainer, from one pinned version")
+    _say(command("export ids", db, out=directory / "ids"), "IDs for a trainer, from one pinned version")
     exported = export_ids(db, directory / "ids")
     out.print(Text(f"{exported['items']} items in {', '.join(exported['files'])}"))
 
@@ -92,7 +91,7 @@ def run_demo(directory: Path, runner_name: str) -> None:
         db, page, "fuseid demo: semantic IDs", "The bundled sample, encoded by the bundled models.", searches
     )
     quality = directory / "report.html"
-    _say(f"report --db {db} --by style --page {quality}", "how good the IDs are")
+    _say(command("report", db, by="style", page=quality), "how good the IDs are")
     document = report(db, attributes=["style"])
     write_report_page(document, quality)
     print_findings(document)
@@ -112,16 +111,16 @@ def _runner(name: str) -> Runner:
     return runner
 
 
-def _say(command: str, why: str) -> None:
+def _say(shown: str, why: str) -> None:
     out.print()
     out.print(Text(f"# {why}", style="dim"))
-    out.print(Text(f"$ fuseid {command}", style="bold"), soft_wrap=True)
+    out.print(Text(f"$ {shown.strip('`')}", style="bold"), soft_wrap=True)
 
 
-def _show(command: str, table: Any) -> dict[str, Any]:
+def _show(shown: str, table: Any) -> dict[str, Any]:
     rows = table.to_pylist()
     print_rows(rows, _COLUMNS)
-    return {"command": command, "ids": [row["content_id"] for row in rows]}
+    return {"command": shown.strip("`"), "ids": [row["content_id"] for row in rows]}
 
 
 def _a_picture(catalog: Catalog, ids: list[str]) -> Path:

@@ -6,6 +6,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
+
+# Former names of options, which still work and which the help does not list; by command and by name of the option.
+FORMER_NAMES = {
+    ("ingest", "name"): "--as",
+    ("lookup", "like"): "--id",
+    ("remove", "ids"): "--from",
+}
+
+
+class Command(TyperCommand):
+    """A command whose options also have their former names."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        parser = super().make_parser(ctx)
+        for param in self.get_params(ctx):
+            if isinstance(param, TyperOption) and (former := FORMER_NAMES.get((self.name or "", param.name or ""))):
+                parser.add_option(param, [former], param.name)
+        return parser
+
 
 # The database of the running command.
 database = ""

@@ -23,7 +23,7 @@ def ingest(
             help="ready-made vectors: .parquet, .npy with .ids.txt, a folder or pattern, a uri, lance:PATH#COLUMN"
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option("--as", help="a name for these vectors, such as audio (external)")] = None,
+    name: Annotated[str | None, typer.Option(help="a name for these vectors, such as audio (external)")] = None,
     runner: Annotated[
         str | None, typer.Option(help="ray, or local for small jobs; by default local for --vectors, else ray")
     ] = None,
@@ -51,10 +51,10 @@ def ingest(
     if (source is None) == (vectors is None):
         raise typer.BadParameter("name one source: a manifest or folder, or --vectors FILE")
     if name is not None and vectors is None:
-        raise typer.BadParameter("--as names the vectors of --vectors")
+        raise typer.BadParameter("--name names the vectors of --vectors")
     if name is not None and prune:
         raise typer.BadParameter(
-            "--prune cannot go with --as: an item that these vectors do not list keeps its media and other vectors"
+            "--prune cannot go with --name: an item that these vectors do not list keeps its media and other vectors"
         )
     runner = runner or ("local" if vectors is not None else "ray")
     check_runner(runner)
@@ -83,7 +83,7 @@ def ingest(
 def remove(
     db: Db,
     ids: Annotated[
-        Path, typer.Option("--from", help="content_ids: .txt, one a line; .csv, .jsonl, .parquet with that column")
+        Path, typer.Option("--ids", help="content_ids: .txt, one a line; .csv, .jsonl, .parquet with that column")
     ],
     config: ConfigFile = None,
     json: Json = False,

@@ -37,7 +37,7 @@ def lookup(
     text: Annotated[str | None, typer.Option(help="words")] = None,
     image: Annotated[Path | None, typer.Option(help="picture file")] = None,
     video: Annotated[Path | None, typer.Option(help="video file")] = None,
-    id: Annotated[str | None, typer.Option(help="content_id of an item: find similar items")] = None,
+    like: Annotated[str | None, typer.Option(help="content_id of an item: find similar items")] = None,
     sid: Annotated[str | None, typer.Option(help="semantic ID or prefix, e.g. 12-240")] = None,
     k: Annotated[int, typer.Option("-k", help="results at most")] = 10,
     where: Annotated[str | None, typer.Option(help="SQL condition, e.g. \"kind = 'video'\"")] = None,
@@ -52,7 +52,7 @@ def lookup(
 
     is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
     catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None)
-    rows = catalog.search(text=text, image=image, video=video, like=id, sid=sid, k=k, where=where).to_pylist()
+    rows = catalog.search(text=text, image=image, video=video, like=like, sid=sid, k=k, where=where).to_pylist()
     if json:
         print_json([{**row, "attributes": attributes_of(row["attributes"])} for row in rows])
     else:

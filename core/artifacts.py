@@ -16,6 +16,7 @@ from safetensors.numpy import save as save_tensors
 from fuseid.core.config import TOKENIZER_SECTIONS
 from fuseid.core.errors import ArtifactError, UnknownArtifact
 from fuseid.core.fingerprints import STEP_VERSIONS
+from fuseid.core.reasons import reason
 
 FORMAT = 1
 FUSION = "fusion"
@@ -47,7 +48,7 @@ def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict
         blob = (directory / _TENSORS).read_bytes()
         tensors = load_tensors(blob)
     except (OSError, ValueError, SafetensorError) as error:
-        raise ArtifactError(f"cannot read the {kind} in {directory}: {error}") from None
+        raise ArtifactError(f"cannot read the {kind} in {directory}: {reason(error)}") from None
     if not isinstance(document, dict) or document.get("kind") != kind or document.get("format") != FORMAT:
         raise ArtifactError(f"{directory} holds no {kind} of format {FORMAT}")
     if not isinstance(document.get("meta"), dict) or "id" not in document:
@@ -66,7 +67,7 @@ def check_version(name: str, kind: str, meta: dict[str, Any]) -> None:
     ours = own[kind] if kind in own else TOKENIZER_SECTIONS[kind].VERSION
     if meta.get("version") != ours:
         # The fusion of a database never changes; tokenizers can be added to it.
-        remedies = {FUSION: "ingest into another --db and fit there", ADOPTED: "adopt the IDs again"}
+        remedies = {FUSION: "ingest into another database and fit there", ADOPTED: "adopt the IDs again"}
         remedy = remedies.get(kind, "fit again")
         raise ArtifactError(
             f"{name} is of version {meta.get('version')} of {kind}, this fuseid has version {ours}; {remedy}"

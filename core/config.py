@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
+from fuseid.core.config_problems import LARGEST, Takes, problem
 from fuseid.core.errors import ConfigError
 from fuseid.core.modalities import VECTOR_NAME
+from fuseid.core.nearest import did_you_mean
+from fuseid.core.surface import setting
+from fuseid.core.yaml_file import YamlFile
 
 MIB = 1 << 20
 _LIMIT = re.compile(r"[0-9]+(\.[0-9]+)?%|[0-9]+")
-_FORM = re.compile(r"[\[(]|^constrained-")
-ModalityName = Annotated[str, StringConstraints(pattern=VECTOR_NAME)]
+ModalityName = Annotated[str, StringConstraints(pattern=VECTOR_NAME), Takes("names of modalities, such as clip_image")]
+Whole = Annotated[int, Field(le=LARGEST)]
+Seconds = Annotated[float, Field(le=1e9)]
+_Section = TypeVar("_Section", bound="Section")
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class SamplingConfig(Section):
@@ -35,20 +40,20 @@ class DecodeConfig(Section):
     """Limits for untrusted media; each is per item."""
 
     sampling: SamplingConfig = SamplingConfig()
-    long_side: int = Field(512, ge=32, description="pixels; frames are reduced to this, aspect kept")
+    long_side: Whole = Field(512, ge=32, description="pixels; frames are reduced to this, aspect kept")
     video_decoder: Literal["auto", "decord", "pyav"] = "auto"
-    timeout_seconds: float = Field(60.0, gt=0)
-    memory_bytes: int = Field(2048 * MIB, ge=256 * MIB)
-    max_bytes: int = Field(4096 * MIB, ge=1)
-    max_pixels: int = Field(100_000_000, ge=1, description="pixels of one image or frame")
-    max_duration_seconds: float = Field(6 * 3600.0, gt=0)
-    max_caption_chars: int = Field(100_000, ge=1)
-    thumbnail_side: int = Field(160, ge=16)
-    workers: int = Field(0, ge=0, description="decode processes; 0 is one per core")
-    items_per_process: int = Field(2000, ge=1, description="a decode process is replaced after this many items")
+    timeout_seconds: Seconds = Field(60.0, gt=0)
+    memory_bytes: Whole = Field(2048 * MIB, ge=256 * MIB)
+    max_bytes: Whole = Field(4096 * MIB, ge=1)
+    max_pixels: Whole = Field(100_000_000, ge=1, description="pixels of one image or frame")
+    max_duration_seconds: Seconds = Field(6 * 3600.0, gt=0)
+    max_caption_chars: Whole = Field(100_000, ge=1)
+    thumbnail_side: Whole = Field(160, ge=16)
+    workers: Whole = Field(0, ge=0, description="decode processes; 0 is one per core")
+    items_per_process: Whole = Field(2000, ge=1, description="a decode process is replaced after this many items")
 
 
-BatchSize = Annotated[int, Field(ge=1)] | Literal["auto"]
+BatchSize = Annotated[Whole, Field(ge=1)] | Literal["auto"]
 
 
 class ClipConfig(Section):
@@ -81,7 +86,7 @@ class VlmConfig(Section):
     prompt: str | None = None
     system: str | None = None
     pooling: Literal["auto", "mean", "last"] = "auto"
-    dim: int | None = Field(None, ge=1, description="keep only the first numbers, for a model trained for this")
+    dim: Whole | None = Field(None, ge=1, description="keep only the first numbers, for a model trained for this")
     frames: int = Field(1, ge=1, le=32, description="frames of a video that the VLM sees, evenly spread")
     caption: str | None = Field(None, description="prompt for a generated caption; without it, no caption is generated")
     tags: str | None = Field(None, description="prompt for generated tags; without it, no tags are generated")
@@ -98,8 +103,8 @@ class FusionConfig(Section):
 
     weights: Literal["auto"] | dict[ModalityName, Annotated[float, Field(ge=0)]] | None = None
     fill: Literal["linear", "renormalise", "mean", "zero"] = "linear"
-    dim: int = Field(256, ge=1, description="D of the fused vector; fewer if the joined vectors have fewer")
-    sample: int = Field(200_000, ge=2, description="the most items that fusion and tokenizer are fitted on")
+    dim: Whole = Field(256, ge=1, description="D of the fused vector; fewer if the joined vectors have fewer")
+    sample: Whole = Field(200_000, ge=2, description="the most items that fusion and tokenizer are fitted on")
 
 
 class TokenizerConfig(Section):
@@ -113,12 +118,12 @@ class TokenizerConfig(Section):
     VERSION: ClassVar[int]
 
     kind: str
-    codebook_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256, 256), min_length=1)
-    seed: int = 0
+    codebook_sizes: tuple[Annotated[Whole, Field(ge=1)], ...] = Field((256, 256, 256), min_length=1)
+    seed: Whole = Field(0, ge=0)
     collisions: Literal["suffix", "reassign", "none"] = Field(
         "suffix", description="what items of the same codes get: a suffix, other codes nearby, or a shared ID"
     )
-    bucket_capacity: int = Field(1, ge=1, description="items with the same codes that reassign leaves together")
+    bucket_capacity: Whole = Field(1, ge=1, description="items with the same codes that reassign leaves together")
     alternatives: int = Field(32, ge=2, le=256, description="codes that reassign searches for one with room")
     drift_error: float = Field(1.2, gt=1, description="limit of drift: mean error of new items over the fit's")
     drift_divergence: float = Field(0.1, gt=0, description="bits between first codes of new items and the fit's")
@@ -135,9 +140,9 @@ class RQKMeansConfig(TokenizerConfig):
     VERSION = 2
 
     kind: Literal["rq-kmeans"] = "rq-kmeans"
-    iterations: int = Field(10, ge=1, description="of k-means, per level")
+    iterations: Whole = Field(10, ge=1, description="of k-means, per level")
     beam: int = Field(5, ge=1, le=64, description="paths that encoding keeps from level to level; 1 is greedy")
-    refinements: int = Field(1, ge=0, description="times that all codebooks are fitted together after k-means")
+    refinements: Whole = Field(1, ge=0, description="times that all codebooks are fitted together after k-means")
     balanced: bool = Field(False, description="give every code of a level about equally many items")
 
 
@@ -153,11 +158,12 @@ def _of_kind(value: object) -> object:
     kind = value.get("kind", DEFAULT_KIND)
     section = TOKENIZER_SECTIONS.get(kind) if isinstance(kind, str) else None
     if section is None:
-        raise _wrong("kind", kind, f"no kind is named {kind!r}; there are {', '.join(TOKENIZER_SECTIONS)}")
+        meant = did_you_mean(str(kind), TOKENIZER_SECTIONS)
+        raise _wrong("kind", kind, f"no kind has this name{meant}; there are {', '.join(TOKENIZER_SECTIONS)}")
     for key in value:
         owners = [name for name, other in TOKENIZER_SECTIONS.items() if key in other.model_fields]
         if owners and kind not in owners:
-            raise _wrong(key, value[key], f"is a key of kind {' and '.join(owners)}, not of {kind}")
+            raise _wrong(key, value[key], f"this is a key of kind {' and '.join(owners)}, not of {kind}")
     return section.model_validate(value)
 
 
@@ -169,13 +175,12 @@ def _wrong(key: str, value: object, problem: str) -> ValidationError:
 def _is_limit(value: object) -> object:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not _LIMIT.fullmatch(text):
-        message = "must be a share like 5% or a number of items like 100, not {value}"
-        raise PydanticCustomError("limit", message, {"value": repr(value)})
+        raise PydanticCustomError("limit", "no limit")
     return text
 
 
 # A share of the items, `5%`, or a number of them, `100`.
-Limit = Annotated[str, BeforeValidator(_is_limit)]
+Limit = Annotated[str, BeforeValidator(_is_limit), Takes("a share of the items like 5%, or a number of them like 100")]
 
 
 def allowed(limit: str, items: int) -> float:
@@ -184,17 +189,24 @@ def allowed(limit: str, items: int) -> float:
 
 
 class RunConfig(Section):
-    wave_rows: int = Field(5_000, ge=1, description="rows per commit; a crash loses at most one wave's work")
-    wave_vectors: int = Field(
+    wave_rows: Whole = Field(5_000, ge=1, description="rows per commit; a crash loses at most one wave's work")
+    wave_vectors: Whole = Field(
         100_000, ge=1, description="the same for ready-made vectors, which are quickly read again"
     )
-    wave_seconds: float = Field(120.0, gt=0, description="commit at least this often")
-    block_rows: int = Field(128, ge=1, description="rows per block between processes; a video counts as its frames")
-    encoders: int | None = Field(None, ge=1, description="encoder actors on Ray at most; default: one per GPU or node")
-    lease_seconds: float = Field(30.0, gt=1, description="a lease that is not renewed for this long is lost")
-    drain_seconds: float = Field(20.0, ge=0, description="time in which a stopped run finishes its work in progress")
+    wave_seconds: Seconds = Field(120.0, gt=0, description="commit at least this often")
+    block_rows: Whole = Field(128, ge=1, description="rows per block between processes; a video counts as its frames")
+    encoders: Whole | None = Field(None, ge=1, description="most encoder actors on Ray; default: one per GPU or node")
+    lease_seconds: Seconds = Field(30.0, gt=1, description="a lease that is not renewed for this long is lost")
+    drain_seconds: Seconds = Field(20.0, ge=0, description="time in which a stopped run finishes its work in progress")
     max_rejected: Limit | None = Field(None, description="of the items of a run; more, or all, rejected is status 4")
     max_prune: Limit = Field("20%", description="of the items in the database; --prune refuses to remove more")
+
+
+UserAgent = Annotated[
+    str,
+    StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=200),
+    Takes("text of up to 200 printable ASCII characters"),
+]
 
 
 class SourceConfig(Section):
@@ -203,13 +215,13 @@ class SourceConfig(Section):
     allow: tuple[str, ...] = Field((), description="further folders and uris, such as s3://bucket/dir/")
     schemes: tuple[Literal["s3", "gs", "https", "http"], ...] = Field((), description="remote schemes that are opened")
     private_hosts: bool = Field(False, description="http may connect to private and loopback addresses")
-    timeout_seconds: float = Field(60.0, gt=0, description="for one remote file, retries included")
-    user_agent: Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=200)] | None = Field(
+    timeout_seconds: Seconds = Field(60.0, gt=0, description="for one remote file, retries included")
+    user_agent: UserAgent | None = Field(
         None, description="how fuseid names itself to web servers; by default fuseid/VERSION"
     )
-    concurrency: int = Field(16, ge=1, description="remote files that one decoding process fetches at a time")
+    concurrency: Whole = Field(16, ge=1, description="remote files that one decoding process fetches at a time")
     shard_in_id: bool = Field(False, description="members of tar shards are named SHARD/KEY, for keys that repeat")
-    expect_rows: int | None = Field(None, ge=1, description="refuse a source that lists more or fewer items")
+    expect_rows: Whole | None = Field(None, ge=1, description="refuse a source that lists more or fewer items")
     require_success: bool = Field(False, description="refuse a source without a file _SUCCESS beside it")
 
 
@@ -226,52 +238,57 @@ class Config(Section):
 def load_config(path: str | Path | None = None, overrides: dict[str, object] | None = None) -> Config:
     """Reads `path` (or uses all defaults), then applies `overrides`, whose keys are `section.key`.
 
-    Raises ConfigError with one line that names the first bad key.
+    Raises ConfigError with one line that names the first bad key, its value, what it takes, and its line in the file.
     """
-    data: dict = {}
-    if path is not None:
-        try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read config {path}: {str(error).splitlines()[0]}") from None
-        if not isinstance(data, dict):
-            raise ConfigError(f"config {path} must be a mapping of sections, got {type(data).__name__}")
-    for dotted, value in (overrides or {}).items():
-        if value is None:
-            continue
+    file = None if path is None else YamlFile(path)
+    data = {} if file is None else file.data
+    given = {dotted: value for dotted, value in (overrides or {}).items() if value is not None}
+    for dotted, value in given.items():
         *sections, key = dotted.split(".")
         node = data
         for section in sections:
             node = node.setdefault(section, {})
             if not isinstance(node, dict):
-                raise ConfigError(f"config {path}: {section} must be a mapping")
-        node[key] = value
+                break
+        else:
+            node[key] = value
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"config {path or 'options'}: {_first_problem(error, data)}") from None
+        where, what = problem(error, Config, data, section_of)
+    overridden = next((dotted for dotted in given if where[: dotted.count(".") + 1] == tuple(dotted.split("."))), None)
+    if overridden is not None:
+        raise ConfigError(f"{setting(overridden)} {what}")
+    line = None if file is None else file.line(where)
+    place = f"config {path}" if line is None else f"config {path}, line {line}"
+    raise ConfigError(f"{place}: {'.'.join(where)} {what}")
 
 
-def _first_problem(error: ValidationError, data: dict) -> str:
-    """The first bad key and what is wrong with it, in one line."""
-    found = error.errors(include_url=False)
-    if found[0]["type"] == "extra_forbidden":
-        *above, key = found[0]["loc"]
-        known = ", ".join(_keys_at(tuple(above), data))
-        return f"{'.'.join(map(str, [*above, key]))}: {found[0]['msg']}; known keys here: {known}"
-    # A key that accepts several types has one error per type; remove the type from the key's name.
-    named = [([part for part in map(str, one["loc"]) if not _FORM.search(part)], one["msg"]) for one in found]
-    first = [one for one in named if one[0][:2] == named[0][0][:2]]
-    where = max((key for key, _ in first), key=len)
-    return f"{'.'.join(where)}: {' or: '.join(message for key, message in first if key == where)}"
+def read_stored(section: type[_Section], document: Any, where: str) -> _Section:
+    """A configuration, or a section, as a database holds it. Raises ConfigError for that of a fuseid that has other
+    keys. where: what holds it."""
+    try:
+        return section.model_validate(document)
+    except ValidationError as error:
+        key, what = problem(error, section, document, section_of if section is Config else _no_sections)
+        raise ConfigError(f"{where} was written by a fuseid with other keys: {'.'.join(key)} {what}") from None
 
 
-def _keys_at(location: tuple[int | str, ...], data: dict) -> list[str]:
-    if location == ("tokenizer",):
-        return sorted(TOKENIZER_SECTIONS[data["tokenizer"].get("kind", DEFAULT_KIND)].model_fields)
-    section: type[BaseModel] = Config
-    for name in location:
-        annotation = section.model_fields[str(name)].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return sorted(section.model_fields)
+def section_of(key: tuple[str, ...], value: Any) -> type[Section] | None:
+    """The class of the section at a key, for this value; None for a key that is no section."""
+    section: type[Section] = Config
+    for name in key:
+        field = section.model_fields.get(name)
+        parts = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        found = [part for part in parts if isinstance(part, type) and issubclass(part, Section)]
+        if not found:
+            return None
+        section = found[0]
+    if section is TokenizerConfig:
+        kind = value.get("kind", DEFAULT_KIND) if isinstance(value, dict) else DEFAULT_KIND
+        section = TOKENIZER_SECTIONS.get(kind, RQKMeansConfig) if isinstance(kind, str) else RQKMeansConfig
+    return section
+
+
+def _no_sections(key: tuple[str, ...], value: Any) -> None:
+    return None

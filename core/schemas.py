@@ -32,7 +32,8 @@ def _key(name: str) -> pa.Field:
 # What a source lists of an item, and what the store already holds of it.
 # `want_media`: frames are needed, for every column made from them except those named in `kept`, which come from the
 # store and are kept. `want_text`: the same for the caption. `skip_if_same`: the stored row matches the listing, so
-# nothing is written if the medium's bytes still hash to `media_hash`. `item_fp`: decides whether a rejected item is
+# nothing is written if the medium's bytes still hash to `media_hash`. A `thumbnail` and no `media_hash`: the medium is
+# decoded, and encoded only if it looks otherwise than these stored facts. `item_fp`: decides whether a rejected item is
 # worth another attempt. `refused`: the columns that an encoder could not compute for this item, each as `COLUMN: WHY`.
 WORK = pa.schema(
     [

@@ -175,7 +175,8 @@ class Fusion:
             if ours is not None and theirs is not None and ours != theirs:
                 raise FingerprintMismatch(
                     f"{self.id} was fitted on {modality} vectors of encoder {theirs}, these are of {ours}; "
-                    "set the model back to the one it was fitted on, or ingest into another --db and fit there"
+                    f"set the model back to the one it was fitted on, or ingest into another database and fit "
+                    "there"
                 )
 
     def save(self, directory: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia, ItemError, TooLarge, Unrecognised
+from fuseid.core.reasons import reason
 from fuseid.core.records import Decoded
 from fuseid.encoders.extra_formats import JxlPicture, open_heic
 from fuseid.encoders.media_file import HEAD_BYTES, hash_bytes, image_format, unread_format, video_format
@@ -68,7 +69,7 @@ def decode_image(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
     except (ItemError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise TooLarge(f"{path!r}: {error}") from None
+        raise TooLarge(f"{path!r}: {reason(error)}") from None
     except UnidentifiedImageError:
         layout = tiff_layout(data) if name == "TIFF" else ""
         raise CorruptMedia(
@@ -77,7 +78,7 @@ def decode_image(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
         ) from None
     except Exception as error:
         # On hostile bytes Pillow's readers raise almost any exception type (struct.error, KeyError, SyntaxError...).
-        raise CorruptMedia(f"{path!r} cannot be decoded as {name}: {error or type(error).__name__}") from None
+        raise CorruptMedia(f"{path!r} cannot be decoded as {name}: {reason(error)}") from None
     return Decoded(
         frames=np.asarray(rgb)[None],
         timestamps=np.zeros(1),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from fuseid.core.errors import CorruptMedia, MissingFile, TooLarge
+from fuseid.core.reasons import reason
 
 # Bytes read to recognise a format: four transport-stream packets of the longest kind, more than any signature needs.
 HEAD_BYTES = 1024
@@ -45,8 +46,7 @@ def open_media(path: str, max_bytes: int) -> Iterator[BinaryIO]:
         # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise MissingFile(f"cannot open {path!r}: {reason}") from None
+        raise MissingFile(f"cannot open {path!r}: {reason(error)}") from None
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fuseid.core.errors import BadModel, ModelError, NotReady, unusable
+from fuseid.core.reasons import reason
 
 BUILTIN = "builtin:"
 _ROOT = Path(__file__).parent / "checkpoints"
@@ -69,12 +70,12 @@ def hub_commit(repository: str, revision: str | None) -> str:
     except HFValidationError:
         raise BadModel(f"{repository} is neither a directory nor a name on the hub, which is ORG/REPO") from None
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        why = f"the hub answers {_first_line(error)!r}"
+        why = f"the hub answers {reason(error)!r}"
         if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
             kind = BadModel
     except Exception as error:
         # The HTTP library of the hub's client has its own exception types.
-        why = f"the hub cannot be asked ({type(error).__name__})"
+        why = f"the hub cannot be asked ({reason(error)})"
     noted = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "refs", branch)
     if noted.is_file():
         return noted.read_text(encoding="ascii").strip()
@@ -87,7 +88,7 @@ def hub_commit(repository: str, revision: str | None) -> str:
 def load_failure(what: str, error: Exception, remote: bool) -> ModelError:
     """The one-line error for a library's error while it loaded a model. what: `cannot load CLIP model NAME`. remote: a
     download may have failed."""
-    why, memory = _first_line(error), "out of memory" in str(error).lower()
+    why, memory = reason(error), "out of memory" in str(error).lower()
     may_pass = remote or memory or isinstance(unusable("", error), NotReady)
     if type(error).__name__ == "UnpicklingError":
         why = "its weights are pickled objects, not data, and are never run; use a checkpoint with safetensors"
@@ -96,8 +97,3 @@ def load_failure(what: str, error: Exception, remote: bool) -> ModelError:
         why = "it asks for code of its own, which is never run; use a checkpoint of a family that the library knows"
         may_pass = False
     return (ModelError if may_pass else BadModel)(f"{what}: {why}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]

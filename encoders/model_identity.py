@@ -10,6 +10,7 @@ from typing import Any
 from fuseid.core.config import ClipConfig, Config, VlmConfig
 from fuseid.core.errors import BadModel
 from fuseid.core.fingerprints import fingerprint
+from fuseid.core.reasons import reason
 from fuseid.encoders.model_files import BUILTIN, builtin_directory, directory_hash, hub_commit
 from fuseid.encoders.vlm_reading import reading_of
 
@@ -180,7 +181,7 @@ def own_class(model: str) -> Any:
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise BadModel(f"cannot import {model}: {error}; the form is {PYTHON}package.module:Class") from None
+        raise BadModel(f"cannot import {model}: {reason(error)}; the form is {PYTHON}package.module:Class") from None
     mark = getattr(found, "fingerprint", None)
     if not (isinstance(mark, str) and mark):
         raise BadModel(f"{model} needs a class attribute `fingerprint`, a text that changes whenever its vectors do")

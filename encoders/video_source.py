@@ -14,6 +14,7 @@ import av.error
 
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia, TooLarge
+from fuseid.core.reasons import reason
 from fuseid.encoders.video_streams import decoder_of, main_stream
 
 # Packets read after a seek to find a key frame; transport streams have no index, so a seek can land anywhere.
@@ -61,8 +62,7 @@ class VideoSource:
             )
         except _DAMAGE as error:
             _raise_memory_error(error)
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise CorruptMedia(f"{path!r} cannot be opened as {demuxer}: {reason}") from None
+            raise CorruptMedia(f"{path!r} cannot be opened as {demuxer}: {reason(error)}") from None
         try:
             self._open_stream()
         except BaseException:

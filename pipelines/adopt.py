@@ -14,6 +14,7 @@ from fuseid.core.errors import BadInput
 from fuseid.core.faults import reached
 from fuseid.core.protocols import Tokenizer
 from fuseid.core.schemas import ASSIGNMENTS
+from fuseid.core.surface import option
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.adoption.checked import CheckedIds, sids_of
 from fuseid.pipelines.adoption.codebooks import Codebooks, read_codebooks
@@ -58,9 +59,9 @@ def adopt(
     """
     progress = progress or Silent()
     if space is not None and codebooks is None:
-        raise BadInput("--space names the vectors of --codebooks; give both")
+        raise BadInput(f"{option('space')} names the vectors of {option('codebooks')}; give both")
     if sizes is not None and codebooks is not None:
-        raise BadInput("--sizes are those of --codebooks; leave one of them out")
+        raise BadInput(f"{option('sizes')} are those of {option('codebooks')}; leave one of them out")
     store = Store.open(uri)
     store.dataset("contents")
     started = time.perf_counter()

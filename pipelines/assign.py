@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fuseid.core.config import Config
 from fuseid.core.errors import StoreError
+from fuseid.core.surface import command
 from fuseid.pipelines.assignment.champion import load_to_assign
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.jobs.runs import Run, writing_job
-from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import lance
 
 from fuseid.core.errors import BadInput, StoreError, unusable
+from fuseid.core.reasons import reason
 from fuseid.pipelines.exports.folder import new_folder
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.store.durable import fsync
-from fuseid.pipelines.store.messages import damage, first_line
+from fuseid.pipelines.store.messages import damage
 from fuseid.pipelines.store.pins import pinned
 from fuseid.pipelines.store.store import Store, filesystem
 from fuseid.pipelines.store.table_files import broken_files, files_of, listed
@@ -79,7 +80,7 @@ def new_target(to: str) -> Iterator[str]:
     try:
         taken = fs.exists(root) and bool(fs.ls(root, detail=False))
     except (OSError, ValueError) as error:
-        raise unusable(f"cannot look at {to}: {first_line(error)}", error) from None
+        raise unusable(f"cannot look at {to}: {reason(error)}", error) from None
     if taken:
         raise BadInput(f"{to} exists and is not empty; name a new one, or remove it")
     yield to.rstrip("/")

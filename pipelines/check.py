@@ -8,6 +8,7 @@ from typing import Any
 
 from fuseid.core.config import Config
 from fuseid.core.errors import DamagedTable, FuseidError, NoDatabase
+from fuseid.core.surface import command
 from fuseid.pipelines.checks.artifacts import damaged_artifacts, damaged_settings, damaged_tags
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.checks.ids import (
@@ -31,7 +32,6 @@ from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.jobs.runs import recorded
 from fuseid.pipelines.store.indexes import maintain
-from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import TABLES
 
@@ -69,8 +69,8 @@ def check(
         found = list(_damages(store, accept_lost_ids, progress))
     return {
         "tables": _tables(store),
-        "damages": [damage.document() for damage in found],
-        "repaired": [damage.document() for damage in repaired],
+        "damages": [damage.document(store.uri) for damage in found],
+        "repaired": [damage.document(store.uri) for damage in repaired],
     }
 
 

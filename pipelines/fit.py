@@ -13,13 +13,13 @@ from fuseid.core.errors import BadInput, NotReady
 from fuseid.core.faults import reached
 from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
 from fuseid.core.protocols import Tokenizer
+from fuseid.core.surface import command
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.champion import load_fusion
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress, Silent
 from fuseid.pipelines.jobs.runs import Run, writing_job
-from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.rows import sampled_rows
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import nan_rows

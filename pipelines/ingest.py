@@ -11,6 +11,7 @@ from pathlib import Path
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput, TooManyRejected
 from fuseid.core.modalities import EXTERNAL
+from fuseid.core.surface import command
 from fuseid.pipelines.assignment.champion import load_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.ingestion.commit import reconcile
@@ -25,7 +26,6 @@ from fuseid.pipelines.jobs.stopping import stoppable
 from fuseid.pipelines.sources.item import Source
 from fuseid.pipelines.sources.passed_over import passed_over_by
 from fuseid.pipelines.sources.vectors import Vectors
-from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.streams.prefetch import Prefetch
 

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, PhraseQuery
 
-from fuseid.core.config import ClipConfig, Config
+from fuseid.core.config import ClipConfig, Config, read_stored
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, NotReady, StoreError, TooLarge, unusable
 from fuseid.core.modalities import modalities
+from fuseid.core.reasons import reason
+from fuseid.core.surface import command, in_shell, option
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.decode_pool import DecodePool
@@ -23,7 +25,7 @@ from fuseid.encoders.model_identity import PYTHON, as_known, former_fingerprints
 from fuseid.encoders.models import load_clip
 from fuseid.pipelines.store.indexes import text_indexes
 from fuseid.pipelines.store.integrity import cause_of
-from fuseid.pipelines.store.messages import command, no_ids
+from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.rows import below_prefix, rows_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
@@ -58,7 +60,9 @@ class Catalog:
         if config is not None:
             return cls(store, config)
         clip = store.setting("clip")
-        catalog = cls(store, Config() if clip is None else Config(clip=ClipConfig(**clip)))
+        if clip is not None:
+            config = Config(clip=read_stored(ClipConfig, clip, f"the setting clip of {store.uri}"))
+        catalog = cls(store, config or Config())
         catalog._config_is_stored = True
         return catalog
 
@@ -90,9 +94,11 @@ class Catalog:
         given = {"text": text, "image": image, "video": video, "vector": vector, "like": like, "sid": sid}
         named = [name for name, value in given.items() if value is not None]
         if len(named) != 1:
-            raise BadInput(f"a look-up takes exactly one of {', '.join(given)}; got {', '.join(named) or 'none'}")
+            kinds = [option(name) for name in given if not (name == "vector" and in_shell())]
+            got = ", ".join(map(option, named)) or "none"
+            raise BadInput(f"a look-up takes exactly one of {', '.join(kinds)}; got {got}")
         if k < 1:
-            raise BadInput(f"k must be at least 1, got {k}")
+            raise BadInput(f"{option('k')} must be at least 1, got {k}")
         k = min(k, self._begin())
         try:
             if sid is not None:
@@ -105,7 +111,7 @@ class Catalog:
             return self._in_clip_space(self._query_vector(caption, image, video), caption, k, where, columns)
         except (OSError, RuntimeError, ValueError) as error:
             if where is not None:
-                refused = f"the database refused --where {where!r}: {str(error).splitlines()[0][:300]}"
+                refused = f"the database refused {option('where', where)}: {reason(error)}"
                 raise cause_of(error, self._store.uri) or BadInput(refused) from None
             raise
 
@@ -127,7 +133,7 @@ class Catalog:
         rows = self._contents.count_rows()
         if not rows:
             raise StoreError(
-                f"the database {self._store.uri} is empty; {command('ingest', self._store.uri, ' ...')} fills it"
+                f"the database {self._store.uri} is empty; {command('ingest', self._store.uri, 'SOURCE')} fills it"
             )
         return rows
 
@@ -252,14 +258,16 @@ class Catalog:
         try:
             caption = normalise_caption(text, self._config.decode.max_caption_chars)
         except TooLarge as error:
-            raise BadInput(f"cannot use the query: TooLarge: {error}") from None
+            raise BadInput(f"cannot use the query: {error}") from None
         if caption is None:
             raise BadInput("the text to look up is empty")
         return caption
 
     def _query_vector(self, caption: str | None, image: str | Path | None, video: str | Path | None) -> np.ndarray:
         if "clip_image" not in self._dims and "clip_text" not in self._dims:
-            raise NotReady(f"{self._store.uri} holds no CLIP vectors; look up by --id, --sid or a vector")
+            raise NotReady(
+                f"{self._store.uri} holds no CLIP vectors; look up by {option('like')}, {option('sid')} or a vector"
+            )
         clip = self._load_clip()
         try:
             if caption is not None:
@@ -277,12 +285,14 @@ class Catalog:
     def _load_clip(self) -> Any:
         if self._clip is None:
             if self._config.clip is None:
-                raise BadInput("the configuration switches CLIP off; look up by --id, --sid or a vector")
+                raise BadInput(
+                    f"the configuration switches CLIP off; look up by {option('like')}, {option('sid')} or a vector"
+                )
             if self._config_is_stored and self._config.clip.model.startswith(PYTHON):
                 # A database must not decide which code its readers import.
                 raise BadInput(
                     f"{self._store.uri} was encoded by {self._config.clip.model}, which is not imported because a "
-                    "database names it; pass the --config that the ingest used"
+                    f"database names it; pass the {option('config')} that the ingest used"
                 )
             known = (self._store.setting("clip") or {}).get("model")
             spelled = self._config.clip.model_copy(update={"model": as_known(self._config.clip.model, known)})
@@ -293,7 +303,7 @@ class Catalog:
             if stored not in (clip.fingerprint, former_fingerprints(self._config).get("clip_fp")):
                 raise FingerprintMismatch(
                     f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
-                    f"({self._config.clip.model}); pass the --config that the ingest used"
+                    f"({self._config.clip.model}); pass the {option('config')} that the ingest used"
                 )
             self._clip = clip
         return self._clip

@@ -7,6 +7,7 @@ from typing import Any
 
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput, EncodeFailed
+from fuseid.core.surface import option
 from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.store.incomplete import mark_lacking
 from fuseid.pipelines.store.rows import sql_string
@@ -21,7 +22,7 @@ def rejected(uri: str, error_class: str | None = None, limit: int = 20) -> dict[
     error_class: only these. Raises BadInput for a limit below 0.
     """
     if limit < 0:
-        raise BadInput(f"--limit must be at least 0, got {limit}")
+        raise BadInput(f"{option('limit')} must be at least 0, got {limit}")
     dataset = Store.open(uri).dataset("rejected")
     where = None if error_class is None else f"error_class = {sql_string(error_class)}"
     found: Counter[tuple[str, str]] = Counter()
@@ -44,7 +45,7 @@ def retry(uri: str, config: Config, error_class: str | None = None, max_attempts
     max_attempts: items that were tried so often, or more, are not marked. Raises BadInput if it is below 1.
     """
     if max_attempts is not None and max_attempts < 1:
-        raise BadInput(f"--max-attempts must be at least 1, got {max_attempts}")
+        raise BadInput(f"{option('max_attempts')} must be at least 1, got {max_attempts}")
     store = Store.open(uri)
     with writing_job(store, "retry", config) as run:
         where = "fingerprint <> ''" + (f" AND error_class = {sql_string(error_class)}" if error_class else "")

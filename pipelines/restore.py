@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from fuseid.core.errors import BadInput, StoreError, unusable
+from fuseid.core.reasons import reason
 from fuseid.core.schemas import ASSIGNMENTS
+from fuseid.core.surface import command
 from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_policy
 from fuseid.pipelines.backup import FORMAT, MANIFEST, TABLES, copied, make_durable, new_target
 from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.jobs.progress import Progress, Silent
-from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store, filesystem
 from fuseid.pipelines.store.tables import SCHEMAS
 
@@ -64,9 +64,9 @@ def read_backup(source: str) -> dict[str, Any]:
     try:
         document = json.loads(fs.cat_file(f"{root}/{MANIFEST}"))
     except FileNotFoundError:
-        raise BadInput(f"{source} is no backup: it has no {MANIFEST}, which `fuseid backup` writes last") from None
+        raise BadInput(f"{source} is no backup: it has no {MANIFEST}, which is written last") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise unusable(f"cannot read {source}/{MANIFEST}: {str(error).splitlines()[0]}", error) from None
+        raise unusable(f"cannot read {source}/{MANIFEST}: {reason(error)}", error) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BadInput(f"{source}/{MANIFEST} is of no backup of format {FORMAT}")
     files, rows, versions = (document.get(key) for key in ("files", "rows", "versions"))
@@ -141,7 +141,7 @@ def _by(ledger: Ledger, key: str, keys: pa.Array, *columns: str) -> dict[str, st
 def _add_ids(store: Store, export: _Export) -> int:
     """Adds the IDs that the ledger lacks, in one commit. Returns their number."""
     if store.lacks_artifact(export.tokenizer_id):
-        adopt = command("adopt", store.uri, f" --ids {shlex.quote(str(export.folder))}")
+        adopt = command("adopt", store.uri, ids=export.folder)
         raise BadInput(
             f"{export.folder} holds IDs of {export.tokenizer_id}, which is newer than the backup and not in it; "
             f"restore without this export, then {adopt} keeps these IDs"

@@ -22,9 +22,10 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayT
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
+from fuseid.core.reasons import reason
 from fuseid.pipelines.ingestion.steps import DecodeStep, EncodeStep
 from fuseid.pipelines.streams.prefetch import Prefetch
-from fuseid.ray_jobs.pool import Pool, Worker, cause, line
+from fuseid.ray_jobs.pool import Pool, Worker, cause
 from fuseid.ray_jobs.sizing import Sizes
 
 log = logging.getLogger("fuseid")
@@ -196,8 +197,8 @@ class Flow:
         """Processes a block again from the start: its frames may be lost, too."""
         block.tries += 1
         if block.tries >= _MOST_TRIES:
-            raise FuseidError(f"{block.batch.num_rows} items were lost {block.tries} times over: {line(error)}")
-        log.warning("a block of %d items is given out again: %s", block.batch.num_rows, line(error))
+            raise FuseidError(f"{block.batch.num_rows} items were lost {block.tries} times over: {reason(error)}")
+        log.warning("a block of %d items is given out again: %s", block.batch.num_rows, reason(error))
         block.decoded = None
         self._planned.appendleft(block)
 

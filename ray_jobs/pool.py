@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from fuseid.core.errors import FuseidError
+from fuseid.core.reasons import reason
 
 log = logging.getLogger("fuseid")
 # How long an actor may be idle before it is ended.
@@ -102,15 +103,11 @@ class Pool:
             self._ready.remove(worker)
         self._deaths += 1
         if self._deaths > _MOST_DEATHS * max(1, self._most()):
-            raise FuseidError(f"{self._kind}s died {self._deaths} times and finished nothing: {line(error)}")
-        log.warning("%s died, another one takes its place: %s", self._kind, line(error))
+            raise FuseidError(f"{self._kind}s died {self._deaths} times and finished nothing: {reason(error)}")
+        log.warning("%s died, another one takes its place: %s", self._kind, reason(error))
         ray.kill(worker.actor)
 
 
 def cause(error: RayTaskError) -> Exception:
     """What a step raised, if it is a FuseidError, whose message is complete; else Ray's error with its traceback."""
     return error.cause if isinstance(error.cause, FuseidError) else error
-
-
-def line(error: RayError) -> str:
-    return " ".join(str(error).split())[:300]

@@ -23,11 +23,12 @@ from ray.exceptions import RayError, RayTaskError
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
+from fuseid.core.reasons import reason
 from fuseid.core.signals import SIGNALS
 from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
 from fuseid.pipelines.streams.prefetch import Prefetch
 from fuseid.ray_jobs.flow import Flow
-from fuseid.ray_jobs.pool import cause, line
+from fuseid.ray_jobs.pool import cause
 from fuseid.ray_jobs.sizing import Sizes, cluster_sizes
 
 # Blocks that are planned before a decoder is free for them.
@@ -87,7 +88,7 @@ class RayRunner:
         except RayTaskError as error:
             raise cause(error) from None
         except RayError as error:
-            raise FuseidError(f"a worker that read vectors died several times: {line(error)}") from None
+            raise FuseidError(f"a worker that read vectors died several times: {reason(error)}") from None
         finally:
             for each in running:
                 ray.cancel(each, force=False)

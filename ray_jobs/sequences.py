@@ -15,9 +15,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from fuseid.core.errors import FuseidError
+from fuseid.core.reasons import reason
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.shards import Counts, Job, write_shard
-from fuseid.ray_jobs.pool import cause, line
+from fuseid.ray_jobs.pool import cause
 from fuseid.ray_jobs.runner import connect
 
 log = logging.getLogger("fuseid")
@@ -93,8 +94,8 @@ class _Shard:
         """Deletes what has arrived, so that the shard can be written again after its task died or a piece was lost.
         Raises FuseidError after the last try."""
         if self.tries == _MOST_TRIES:
-            raise FuseidError(f"shard {self.number} was lost {self.tries} times over: {line(error)}") from None
-        log.warning("shard %d is given out again: %s", self.number, line(error))
+            raise FuseidError(f"shard {self.number} was lost {self.tries} times over: {reason(error)}") from None
+        log.warning("shard %d is given out again: %s", self.number, reason(error))
         self.tries += 1
         for path in self.files:
             path.unlink()

@@ -18,6 +18,7 @@ from fuseid.core.artifacts import (
     write_artifact,
 )
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.tokenizers.residual_codebooks import ResidualCodebooks
 
 
@@ -94,7 +95,8 @@ class Adopted:
     def _there(self) -> ResidualCodebooks:
         if self._codebooks is None:
             raise BadInput(
-                f"{without_codebooks(self.id)}, so it cannot encode or decode; adopt the IDs again with --codebooks"
+                f"{without_codebooks(self.id)}, so it cannot encode or decode; adopt the IDs again with "
+                f"{option('codebooks')}"
             )
         return self._codebooks
 

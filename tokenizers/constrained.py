@@ -17,6 +17,7 @@ import torch
 from transformers import LogitsProcessor
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import command
 from fuseid.tokenizers.trie import Trie
 from fuseid.tokenizers.vocabulary import Vocabulary
 
@@ -216,5 +217,6 @@ def _check_match(trie: Trie, vocabulary: Vocabulary) -> None:
         if codes.max() >= size:
             raise BadInput(
                 f"the trie has code {codes.max()} at level {level + 1}, where the vocabulary has {size}; "
-                "`fuseid export vocabulary` again gives one with more digits, or they are of two tokenizers"
+                f"{command('export vocabulary', 'DB', out='NEW_FILE')} gives one with more digits, or they are of "
+                "two tokenizers"
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.reasons import reason
 from fuseid.tokenizers.buckets import packed
 
 FORMAT = 1
@@ -210,7 +211,7 @@ class Trie:
                 raise ValueError(f"it is of format {facts['format']!r}, with {facts['levels']!r} levels")
             arrays = [np.lib.format.open_memmap(folder / name, mode="r") for name in _names(levels)]
         except (OSError, ValueError, KeyError, TypeError, RecursionError, EOFError) as error:
-            raise unusable(f"cannot open the trie in {folder}: {str(error).splitlines()[0]}", error) from None
+            raise unusable(f"cannot open the trie in {folder}: {reason(error)}", error) from None
         trie = cls(tuple(arrays[: levels + 1]), tuple(arrays[levels + 1 :]), facts.get("tokenizer_id"))
         nodes = 1
         for depth, (offsets, entries) in enumerate(zip(trie.offsets, trie.entries, strict=True)):

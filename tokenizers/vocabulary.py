@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.reasons import reason
+from fuseid.core.surface import command
 
 FORMAT = 1
 PADDED_TO = 64
@@ -123,7 +125,8 @@ class Vocabulary:
         for level, column in enumerate(codes_NM.T):
             if len(column) and not (column.min() >= 0 and column.max() < self.sizes[level]):
                 wrong = column[(column < 0) | (column >= self.sizes[level])][0]
-                grown = "; `fuseid export vocabulary` again gives one with more digits, which keeps all ids"
+                again = command("export vocabulary", "DB", out="NEW_FILE")
+                grown = f"; {again} gives one with more digits, which keeps all ids"
                 raise BadInput(
                     f"level {level + 1} of this vocabulary has codes 0 to {self.sizes[level] - 1}, got {wrong}"
                     + grown * (level == len(self.codebook_sizes) and bool(wrong > 0))
@@ -266,8 +269,7 @@ class Vocabulary:
             found = cls(tuple(sizes), suffixes, document["style"], document["tokenizer_id"])
             same = found.document() == document
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-            raise unusable(f"cannot read the vocabulary {path}: {reason}", error) from None
+            raise unusable(f"cannot read the vocabulary {path}: {reason(error)}", error) from None
         if not same:
             raise BadInput(f"{path} was altered, or is of another version: its tokens are not those of its sizes")
         return found

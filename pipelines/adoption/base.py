@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
+from fuseid.core.reasons import reason
 from fuseid.pipelines.exports.columns import IDS, lists_of, suffixes_of
 
 # The rows of a table that a reader yields, about.
@@ -47,7 +48,7 @@ def checked_ids(column: pa.Array, name: str, shown: Path, first: int) -> pa.Arra
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid as error:
-        raise BadInput(f"{shown}: column {name} is not UTF-8: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"{shown}: column {name} is not UTF-8: {reason(error)}") from None
     return texts
 
 

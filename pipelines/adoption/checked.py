@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import IdFile
 from fuseid.pipelines.assignment.placement import base_texts
 from fuseid.pipelines.exports.columns import IDS, column, digits_of, matrix
@@ -141,5 +142,7 @@ def _shared(holders: pa.Table, unique: bool, shown: Path) -> int:
     shared = counted.filter(pc.greater(counted["content_id_count"], 1))
     if unique and len(shared):
         sid, one, other = (shared[name][0].as_py() for name in ("sid", "content_id_min", "content_id_max"))
-        raise BadInput(f"{shown}: {sid} is the ID of both {one!r} and {other!r}; leave --unique out to share IDs")
+        raise BadInput(
+            f"{shown}: {sid} is the ID of both {one!r} and {other!r}; leave {option('unique')} out to share IDs"
+        )
     return len(shared)

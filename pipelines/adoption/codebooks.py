@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.reasons import reason
 
 _MOST_BEAM = 64
 _FORMS = "codebooks [L, K, D]; codebook_0, codebook_1, ... [K, D]; or FAISS's codebooks with nbits"
@@ -43,7 +44,7 @@ def read_codebooks(path: Path) -> Codebooks:
         books = _books(arrays)
         beam = int(np.asarray(arrays.get("beam", arrays.get("max_beam_size", 1))).reshape(()))
     except (TypeError, ValueError) as error:
-        raise BadInput(f"{path} holds no codebooks: {error}; it has to hold {_FORMS}") from None
+        raise BadInput(f"{path} holds no codebooks: {reason(error)}; it has to hold {_FORMS}") from None
     if not 1 <= beam <= _MOST_BEAM:
         raise BadInput(f"{path}: beam is {beam}, it has to be from 1 to {_MOST_BEAM}")
     for level, book in enumerate(books):
@@ -61,9 +62,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError("it is a single array")
             return {name: found[name] for name in found.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        # numpy proposes to load what is no array by running the code in it.
-        what = "it is no file of plain arrays" if "pickle" in str(error) else str(error).splitlines()[0]
-        raise unusable(f"cannot read codebooks from {path}: {what}; an .npz holds {_FORMS}", error) from None
+        raise unusable(f"cannot read codebooks from {path}: {reason(error)}; an .npz holds {_FORMS}", error) from None
 
 
 def _books(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:

@@ -11,6 +11,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.reasons import reason
+from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import TABLE_ROWS, checked_ids
 from fuseid.pipelines.sources.item import unchanging
 
@@ -41,7 +43,7 @@ class ItemMap:
                     numbers.append(batch["number"].to_numpy(zero_copy_only=False))
                     first += batch.num_rows
         except (OSError, pa.ArrowException, KeyError) as error:
-            what = str(error).splitlines()[0]
+            what = reason(error)
             raise unusable(f"cannot read {path} as a map with columns number and content_id: {what}", error) from None
         numbers_N = np.concatenate([np.empty(0, np.int64), *numbers])
         self._ids = pa.ipc.open_file(pa.memory_map(copy)).read_all()["content_id"]
@@ -90,4 +92,4 @@ def named(numbers: np.ndarray, items: ItemMap | None) -> pa.Array:
 
 def notes_of(items: ItemMap | None) -> list[str]:
     """How numbers were read, for the notes of a run."""
-    return [] if items else ["the items' numbers are the content_ids; --item-map FILE gives other ones"]
+    return [] if items else [f"the items' numbers are the content_ids; {option('item_map', 'FILE')} gives other ones"]

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
 from fuseid.core.protocols import Tokenizer
+from fuseid.core.surface import option
 from fuseid.pipelines.adoption.checked import PARTS, CheckedIds
 from fuseid.pipelines.exports.columns import IDS, column, matrix
 from fuseid.pipelines.store.rows import table_by_id
@@ -72,8 +73,8 @@ class KnownItems:
         if agreement < _LEAST_AGREEMENT:
             raise BadInput(
                 f"only {agreement:.1%} of {len(self.sample)} items get their own codes from the codebooks and their "
-                f"{vectors} vectors: the two do not belong together; name the vectors with --space, or leave "
-                "--codebooks out"
+                f"{vectors} vectors: the two do not belong together; name the vectors with {option('space')}, or leave "
+                f"{option('codebooks')} out"
             )
         metrics: dict[str, Any] = {"compared": len(self.sample), "agreement": agreement}
         use = CodeUse(tokenizer.codebook_sizes)

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.reasons import reason
+from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import LARGEST, table_of
 from fuseid.pipelines.adoption.item_map import ItemMap, named, notes_of
 from fuseid.pipelines.sources.item import unchanging
@@ -39,7 +41,7 @@ class MiniOneRec:
                 for entries in self._entries():
                     yield self._table(entries, levels)
         except (OSError, UnicodeDecodeError) as error:
-            raise unusable(f"cannot read {self._path}: {str(error).splitlines()[0]}", error) from None
+            raise unusable(f"cannot read {self._path}: {reason(error)}", error) from None
 
     def _levels(self) -> int:
         known = self._items.levels if self._items else None
@@ -80,7 +82,7 @@ class MiniOneRec:
             return named(keys.cast(pa.int64()).to_numpy(zero_copy_only=False), self._items)
         except pa.ArrowInvalid:
             raise BadInput(
-                f"{self._path}: its items are not named by numbers, so no --item-map belongs to it"
+                f"{self._path}: its items are not named by numbers, so no {option('item_map')} belongs to it"
             ) from None
 
     def _entries(self) -> Iterator[pa.StructArray]:

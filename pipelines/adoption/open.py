@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import IdFile
 from fuseid.pipelines.adoption.grid import SUFFIX as TENSOR
 from fuseid.pipelines.adoption.grid import Grid
@@ -62,4 +63,6 @@ def _folder(path: Path, item_map: Path | None, scratch: Path) -> IdFile:
 
 def _refuse(item_map: Path | None) -> None:
     if item_map is not None:
-        raise BadInput(f"--item-map {item_map} belongs to IDs of {INDEX} or {TENSOR}, which name items by numbers")
+        raise BadInput(
+            f"{option('item_map', item_map)} belongs to IDs of {INDEX} or {TENSOR}, which name items by numbers"
+        )

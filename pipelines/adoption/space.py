@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.encoders.fusion import IDENTITY, Fusion
 from fuseid.pipelines.adoption.codebooks import Codebooks
 from fuseid.pipelines.assignment.champion import load_fusion
@@ -27,7 +28,7 @@ def space_of(store: Store, books: Codebooks | None, space: str | None) -> tuple[
     chosen = [name for name, size in columns.items() if size == books.dim and space in (None, name)]
     if len(chosen) != 1:
         there = ", ".join(f"{name} ({size} numbers)" for name, size in columns.items()) or "none"
-        wanted = f"--space {space}" if space is not None else "--space NAME"
+        wanted = option("space", space or "NAME")
         problem = "several columns fit" if len(chosen) > 1 else "no such column fits"
         raise BadInput(
             f"the codebooks quantize vectors of {books.dim} numbers, and {problem}: {store.uri} has {there}; "
@@ -41,10 +42,11 @@ def _check_in_force(store: Store, fusion: Fusion, books: Codebooks, space: str |
     if fusion.dim != books.dim:
         raise BadInput(
             f"the codebooks quantize vectors of {books.dim} numbers, the fused ones of {store.uri} have {fusion.dim}; "
-            "adopt them in a database before its first fit, or leave --codebooks out"
+            f"adopt them in a database before its first fit, or leave {option('codebooks')} out"
         )
     if space is not None and (fusion.meta["fill"] != IDENTITY or space not in fusion.dims):
         raise BadInput(
-            f"{store.uri} has the fusion {fusion.id}, whose vectors codebooks quantize here; --space {space} is for a "
+            f"{store.uri} has the fusion {fusion.id}, whose vectors codebooks quantize here; "
+            f"{option('space', space)} is for a "
             "database before its first fit"
         )

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
+from fuseid.core.reasons import reason
 from fuseid.pipelines.adoption.base import LARGEST, checked_ids, refuse_first, table_of
 
 # Names of the columns of levels, without their number: fuseid's, and those of SIDInspector's tables.
@@ -142,5 +143,5 @@ def _int32(values: pa.Array, name: str, shown: Path) -> np.ndarray:
     try:
         return values.cast(pa.int64()).cast(pa.int32()).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        what = str(error).splitlines()[0]
+        what = reason(error)
         raise BadInput(f"{shown}: {name} holds what is no integer from 0 to {LARGEST}: {what}") from None

@@ -11,6 +11,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.reasons import reason
 from fuseid.pipelines.adoption.base import TABLE_ROWS
 from fuseid.pipelines.adoption.table_columns import Layout
 from fuseid.pipelines.sources.item import unchanging
@@ -33,7 +34,7 @@ class Tables:
                 with unchanging(file, file):
                     yield from self._of_file(file)
             except (OSError, pa.ArrowException) as error:
-                raise unusable(f"cannot read {file}: {str(error).splitlines()[0]}", error) from None
+                raise unusable(f"cannot read {file}: {reason(error)}", error) from None
 
     def _of_file(self, file: Path) -> Iterator[pa.Table]:
         read = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}[file.suffix]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from fuseid.core.artifacts import ADOPTED, encodes, kind_of, tokenizer_kind
 from fuseid.core.errors import FingerprintMismatch, StoreError
 from fuseid.core.protocols import Tokenizer
+from fuseid.core.surface import command
 from fuseid.pipelines.assignment.ledger import Ledger
-from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def load_to_assign(store: Store, name: str) -> tuple[Fusion | None, Tokenizer]:
     """
     tokenizer = load_tokenizer(store, name)
     if kind_of(name) == ADOPTED and Ledger(store, name).empty:
-        raise StoreError(f"the adoption of {name} was not completed; run the same `fuseid adopt` again")
+        raise StoreError(
+            f"the adoption of {name} was not completed; run the same {command('adopt', store.uri, ids='IDS')} again"
+        )
     if not encodes(tokenizer) and store.setting("fusion") is None:
         return None, tokenizer
     fusion = load_fusion(store)

@@ -8,8 +8,8 @@ from typing import Any
 
 from fuseid.core.config import TokenizerConfig
 from fuseid.core.protocols import Tokenizer
+from fuseid.core.surface import command
 from fuseid.pipelines.jobs.runs import Run
-from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.rows import sql_string
 from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.drift import CodeUse, drift, enough

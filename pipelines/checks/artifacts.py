@@ -7,9 +7,10 @@ from functools import partial
 
 from fuseid.core.artifacts import FUSION, encodes, kind_of
 from fuseid.core.errors import ArtifactError, StoreError
+from fuseid.core.reasons import reason
+from fuseid.core.surface import command
 from fuseid.pipelines.assignment.ledger import tokenizers_with_ids
 from fuseid.pipelines.checks.damage import Damage
-from fuseid.pipelines.store.messages import first_line
 from fuseid.pipelines.store.pinned_tables import NAMES as TAGGED
 from fuseid.pipelines.store.store import Store, filesystem
 from fuseid.pipelines.store.table_files import broken_files
@@ -19,7 +20,7 @@ def damaged_settings(store: Store) -> Iterator[Damage]:
     try:
         settings = store.settings()
     except ValueError as error:
-        yield Damage("settings", f"a setting is not JSON: {error}", "which fusion and tokenizer are in force")
+        yield Damage("settings", f"a setting is not JSON: {reason(error)}", "which fusion and tokenizer are in force")
         return
     champion, fusion = settings.get("champion"), settings.get("fusion")
     for key, described in (("champion", store.describe_tokenizer), ("fusion", store.describe_fusion)):
@@ -29,7 +30,7 @@ def damaged_settings(store: Store) -> Iterator[Damage]:
     if champion is None:
         if store.dataset("assignments").count_rows():
             yield Damage("setting champion", "IDs were given and no tokenizer is champion", "nothing shows IDs",
-                         "`fuseid promote TOKENIZER`")  # fmt: skip
+                         command("promote", store.uri, "TOKENIZER"))  # fmt: skip
         return
     tokenizer = store.describe_tokenizer(champion)
     wanted = tokenizer.meta["fusion"]
@@ -68,10 +69,10 @@ def damaged_tags(store: Store) -> Iterator[Damage]:
                 broken = broken_files(store.dataset(name).checkout_version(tag))
                 problem = problem or (f"{name}: {broken[0]}" if broken else "")
             except (OSError, RuntimeError, ValueError) as error:
-                problem = problem or f"{name}: {first_line(error)}"
+                problem = problem or f"{name}: {reason(error)}"
         if problem and tag.startswith("export-"):
             yield Damage(
-                f"tag {tag}", problem, "its export cannot be made again", f"`fuseid export tags --remove {tag}`"
+                f"tag {tag}", problem, "its export cannot be made again", command("export tags", store.uri, remove=tag)
             )
 
 

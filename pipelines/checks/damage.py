@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-BACKUP = "restore a backup: `fuseid restore`"
-REPAIR = "`fuseid check --repair`"
+from fuseid.core.surface import command
+
+RESTORE = f"restore a backup: {command('restore', 'NEW_DB', from_='BACKUP')}"
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,13 @@ class Damage:
     where: str
     what: str
     cost: str
-    remedy: str = BACKUP
+    remedy: str = RESTORE
     repair: Callable[[], object] | None = None
     early: bool = False
 
-    def document(self) -> dict[str, Any]:
+    def document(self, uri: str) -> dict[str, Any]:
+        """uri: the database."""
         return {
             "where": self.where, "what": self.what, "cost": self.cost,
-            "remedy": self.remedy if self.repair is None else REPAIR,
+            "remedy": self.remedy if self.repair is None else command("check", uri, repair=True),
         }  # fmt: skip

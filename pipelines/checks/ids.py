@@ -10,11 +10,12 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.core.surface import command
 from fuseid.pipelines.assignment.champion import load_fusion
 from fuseid.pipelines.assignment.finish import write_fused
 from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_policy, tokenizers_with_ids
 from fuseid.pipelines.assignment.projection import project
-from fuseid.pipelines.checks.damage import Damage
+from fuseid.pipelines.checks.damage import RESTORE, Damage
 from fuseid.pipelines.checks.tables import keys_twice
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress
@@ -24,7 +25,11 @@ from fuseid.pipelines.store.rows import rows_by_id, sql_string
 from fuseid.pipelines.store.store import Store
 
 _BATCH = 4096
-ACCEPT = "restore a backup, or `fuseid check --repair --accept-lost-ids` goes on without them"
+
+
+def _accept(store: Store) -> str:
+    goes_on = command("check", store.uri, repair=True, accept_lost_ids=True)
+    return f"{RESTORE}; or {goes_on} goes on without them"
 
 
 def doubled_ids(store: Store) -> Iterator[Damage]:
@@ -88,15 +93,17 @@ def copies_that_differ(store: Store, accept: bool) -> Iterator[Damage]:
         yield Damage("assignments", what, "nothing of these IDs", repair=partial(_adopt, store))
     if differ:
         what = f"{differ} items show another ID than the ledger gave them"
-        yield Damage("contents", what, "one of the two was exported, perhaps", ACCEPT, taken_back)
+        yield Damage("contents", what, "one of the two was exported, perhaps", _accept(store), taken_back)
     if taken:
         what = f"{taken} items show an ID that the ledger gave to another item, {example!r} for one"
-        yield Damage("contents", what, "a generated ID leads to two items", ACCEPT, taken_back)
+        yield Damage("contents", what, "a generated ID leads to two items", _accept(store), taken_back)
     rows, noted = store.dataset("assignments").count_rows(), ledger_rows_when_copied(store)
     if noted is not None and rows < noted and not absent:
         what = f"the ledger has {rows} rows and had {noted} when contents copied IDs: it is older"
         cost = "IDs of items that were removed since, and of other tokenizers: they may be given again"
-        yield Damage("assignments", what, cost, ACCEPT, partial(note_ledger_rows, store, True) if accept else None)
+        yield Damage(
+            "assignments", what, cost, _accept(store), partial(note_ledger_rows, store, True) if accept else None
+        )
 
 
 def stale_copies(store: Store) -> Iterator[Damage]:

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import DamagedTable, StoreError
+from fuseid.core.reasons import reason
 from fuseid.pipelines.checks.damage import Damage
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.store.copied_ids import ledger_rows_when_copied
-from fuseid.pipelines.store.messages import first_line
 from fuseid.pipelines.store.rows import sql_list
 from fuseid.pipelines.store.store import Store, filesystem
 from fuseid.pipelines.store.table_files import broken_files, broken_history, listed, version_of
@@ -103,7 +103,7 @@ def problem_of(call: Callable[[], object]) -> str:
         is_panic = type(error).__name__ == "PanicException"
         if not is_panic and not isinstance(error, _OF_FILES):
             raise
-        return first_line(error)
+        return reason(error)
     return ""
 
 

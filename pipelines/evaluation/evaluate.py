@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from fuseid.core.artifacts import is_tokenizer
 from fuseid.core.errors import BadInput, NotReady
+from fuseid.core.surface import command, option
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
 from fuseid.pipelines.evaluation.histories import read_sequences
 from fuseid.pipelines.evaluation.settings import TINY, Setting
@@ -53,10 +54,16 @@ def evaluate(
     _check_counts(seeds, users, against)
     manifest = read_manifest(folder)
     if "interactions" not in manifest or manifest.get("format") != "parquet":
-        raise BadInput(f"{folder} holds no sequences as Parquet; `fuseid export sequences` writes them")
+        raise BadInput(
+            f"{folder} holds no sequences as Parquet; "
+            f"{command('export sequences', uri, interactions='FILE', out='NEW_FOLDER')} writes them"
+        )
     made_for = str(manifest.get("tokenizer_id"))
     if tokenizer_id not in (None, made_for):
-        raise BadInput(f"{folder} holds sequences of {made_for}, not of {tokenizer_id}; export them with --tokenizer")
+        raise BadInput(
+            f"{folder} holds sequences of {made_for}, not of {tokenizer_id}; export them with "
+            f"{option('tokenizer', tokenizer_id)}"
+        )
     names, ids = read_ids(Snapshot.of_manifest(uri, manifest), SEMANTIC)
     others = [_other(uri, manifest, name, names) for name in against if name not in (RANDOM, HASHED)]
     sequences = read_sequences(
@@ -104,13 +111,13 @@ def _other(uri: str, manifest: Mapping[str, Any], name: str, names: pa.Array) ->
     if not is_tokenizer(name):
         raise BadInput(f"unknown control {name!r}; there are {RANDOM}, {HASHED} and the ids of tokenizers")
     if name == manifest.get("tokenizer_id"):
-        raise BadInput(f"--against names {name}, the tokenizer that is evaluated; name another one")
+        raise BadInput(f"{option('against')} names {name}, the tokenizer that is evaluated; name another one")
     found, ids = read_ids(Snapshot.of_manifest(uri, {**manifest, "tokenizer_id": name}), name)
     rows = pc.index_in(names, value_set=found)
     if rows.null_count:
         raise NotReady(
             f"{rows.null_count} items of the sequences have no ID of {name} in the version that they were exported "
-            f"from; run `fuseid assign --tokenizer {name}` and export the sequences again"
+            f"from; run {command('assign', uri, tokenizer=name)} and export the sequences again"
         )
     return Ids(name, ids.codes_NM[rows.to_numpy()], ids.codebook_sizes)
 
@@ -125,8 +132,8 @@ def _named(name: str, ids: Ids, others: Sequence[Ids], content_ids: Sequence[str
 
 def _check_counts(seeds: int, users: int | None, against: Sequence[str]) -> None:
     if seeds < 1:
-        raise BadInput(f"--seeds takes 1 or more, got {seeds}")
+        raise BadInput(f"{option('seeds')} takes 1 or more, got {seeds}")
     if users is not None and users < 2:
-        raise BadInput(f"--users takes 2 or more, got {users}")
+        raise BadInput(f"{option('users')} takes 2 or more, got {users}")
     if len(set(against)) < len(against):
-        raise BadInput("--against names a control twice")
+        raise BadInput(f"{option('against')} names a control twice")

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.reasons import reason
+from fuseid.core.surface import command
 from fuseid.pipelines.jobs.progress import Progress, tracked
 from fuseid.pipelines.sequences.options import SPLITS
 
@@ -131,10 +133,13 @@ def _opened(file: Path) -> pq.ParquetFile:
     try:
         opened = pq.ParquetFile(file)
     except (OSError, pa.ArrowException) as error:
-        raise unusable(f"cannot read {file}: {str(error).splitlines()[0]}", error) from None
+        raise unusable(f"cannot read {file}: {reason(error)}", error) from None
     missing = [name for name in _COLUMNS if name not in opened.schema_arrow.names]
     if missing:
-        raise BadInput(f"{file} has no column {missing[0]}; `fuseid export sequences --format parquet` writes it")
+        raise BadInput(
+            f"{file} has no column {missing[0]}; "
+            f"{command('export sequences', 'DB', interactions='FILE', out='NEW_FOLDER')} writes it"
+        )
     return opened
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.reasons import reason
+from fuseid.core.surface import option
 
 MANIFEST = "manifest.json"
 # Ends the name of a scratch folder that is locked by the process that fills it.
@@ -35,13 +37,13 @@ def new_folder(out: str | Path) -> Iterator[Path]:
     out = Path(out)
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise BadInput(f"{out} exists and is not an empty folder; choose another --out or remove it")
+            raise BadInput(f"{out} exists and is not an empty folder; choose another {option('out')} or remove it")
         out = out.resolve()
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch, lock = _locked_beside(out)
     except OSError as error:
         raise unusable(
-            f"cannot make the folder {out}: {error.strerror or error}; choose another --out", error
+            f"cannot make the folder {out}: {error.strerror or error}; choose another {option('out')}", error
         ) from None
     try:
         yield scratch
@@ -121,7 +123,7 @@ def load_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise unusable(f"cannot read the manifest {path}: {str(error).splitlines()[0]}", error) from None
+        raise unusable(f"cannot read the manifest {path}: {reason(error)}", error) from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise BadInput(f"{path} is no manifest of an export: it names no files")
     return manifest

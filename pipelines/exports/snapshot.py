@@ -17,13 +17,15 @@ import pyarrow.compute as pc
 
 from fuseid.core.artifacts import ArtifactInfo, encodes
 from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.reasons import reason
+from fuseid.core.surface import option
 from fuseid.pipelines.assignment.ledger import pinned_policy
 from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import put_tag, tag_of, tokenizer_of
 from fuseid.pipelines.store.integrity import cause_of
-from fuseid.pipelines.store.messages import first_line, no_ids
+from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.pinned_tables import NAMES, PinnedTables
 from fuseid.pipelines.store.rows import sql_string
 from fuseid.pipelines.store.store import Store
@@ -88,7 +90,7 @@ class Snapshot:
             try:
                 version, commit = int(manifest["versions"][name]), manifest["commits"][name]
             except (KeyError, TypeError, ValueError):
-                raise BadInput(f"the manifest names no version of {name}; is it of `fuseid export`?") from None
+                raise BadInput(f"the manifest names no version of {name}; is it one that an export wrote?") from None
             dataset = store.dataset(name)
             try:
                 dataset = dataset.checkout_version(version)
@@ -202,7 +204,7 @@ class Snapshot:
         except (OSError, RuntimeError, ValueError) as error:
             if where is None:
                 raise
-            refused = f"the database refused --where {where!r}: {first_line(error)}"
+            refused = f"the database refused {option('where', where)}: {reason(error)}"
             raise cause_of(error, self.uri) or BadInput(refused) from None
         names = list(dict.fromkeys([*schema.names, *(["tokenizer_id"] if lacking else [])]))
         columns = [name for name in dict.fromkeys((*names, "sid")) if name != "suffix"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from fuseid.core.errors import BadInput, StoreError
-from fuseid.pipelines.store.messages import first_line
+from fuseid.core.reasons import reason
 from fuseid.pipelines.store.pinned_tables import NAMES, PinnedTables
 from fuseid.pipelines.store.store import Store
 
@@ -25,7 +25,7 @@ def put_tag(uri: str, pinned: PinnedTables, tag: str) -> None:
         except (OSError, ValueError) as error:
             # Another export of the same versions may have tagged it meanwhile.
             if "already exists" not in str(error):
-                cause = first_line(error)
+                cause = reason(error)
                 raise StoreError(f"cannot tag {tag} in {uri}: {cause}; an export writes a tag there") from None
 
 

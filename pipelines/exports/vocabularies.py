@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import scratch_prefix
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.tokenizers.vocabulary import STYLES, Vocabulary, digits_for
@@ -29,11 +30,13 @@ def export_vocabulary(
     vocabulary = Vocabulary(snapshot.codebook_sizes, digits_for(largest), style, snapshot.tokenizer.id)
     try:
         if out.exists():
-            raise BadInput(f"{out} exists; choose another --out or remove it")
+            raise BadInput(f"{out} exists; choose another {option('out')} or remove it")
         out.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(prefix=scratch_prefix(out), dir=out.parent)
     except OSError as error:
-        raise unusable(f"cannot write {out}: {error.strerror or error}; choose another --out", error) from None
+        raise unusable(
+            f"cannot write {out}: {error.strerror or error}; choose another {option('out')}", error
+        ) from None
     os.close(handle)
     try:
         vocabulary.save(Path(scratch))

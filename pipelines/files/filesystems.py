@@ -13,6 +13,7 @@ from fsspec.asyn import get_loop, sync
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import FetchFailed, ItemError, MissingFile, NotAllowed
+from fuseid.core.reasons import reason
 from fuseid.pipelines.files.access import UNVERSIONED
 from fuseid.pipelines.files.guarded_http import AddressRefused, GuardedHTTP
 from fuseid.pipelines.files.remote_uri import RemoteUri
@@ -170,7 +171,7 @@ def item_error(error: Exception, uri: RemoteUri) -> ItemError:
         return FetchFailed(f"'{uri}' took longer than source.timeout_seconds")
     if isinstance(error, aiohttp.ClientResponseError):
         return FetchFailed(f"'{uri}': the server answers {error.status} {error.message}")
-    return FetchFailed(f"'{uri}': {type(error).__name__}: {' '.join(str(error).split())}")
+    return FetchFailed(f"'{uri}': {reason(error)}")
 
 
 def _cause(error: Exception) -> Exception:

@@ -115,14 +115,14 @@ class WaveCommitter:
                 found = min(sizes - {want})
                 raise FingerprintMismatch(
                     f"{name} vectors of {found} numbers cannot enter {self._store.uri}, "
-                    f"where {name} has {want}; use the model this database began with, or another --db"
+                    f"where {name} has {want}; use the model this database began with, or another database"
                 )
         kinds, new = dims.keys() - {"fused"}, [name for name in dims if name not in have]
         if new and len(kinds) > MOST_MODALITIES:
             there = ", ".join(sorted(kinds - {*new}))
             raise BadInput(
                 f"{self._store.uri} has {len(kinds) - len(new)} kinds of vectors ({there}), and cannot have "
-                f"{' and '.join(new)} too: {MOST_MODALITIES} is the most; use another --db"
+                f"{' and '.join(new)} too: {MOST_MODALITIES} is the most; use another database"
             )
         self._store.ensure_vectors(dims)
 

@@ -77,7 +77,9 @@ class MediaIntake:
             most = f", most often as {kept.commonest()}" if kept.count else ""
             run.notes.append(f"{run.counts['missing_kept']} known items cannot be read now, and their rows stay{most}")
         if is_fake(self.config.clip.model if self.config.clip else None) or is_fake(self.config.vlm.model):
-            run.notes.append("FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another --db")
+            run.notes.append(
+                "FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another database"
+            )
         run.notes += self.plan.notes
         if hint := self.hint():
             run.notes.append(hint)
@@ -100,7 +102,7 @@ def _pin_precision(store: Store, config: Config) -> None:
         if precision and pinned.get(model, precision) != precision:
             raise FingerprintMismatch(
                 f"{store.uri} holds {model} vectors computed in {pinned[model]}, this run asks for {precision}; "
-                f"set {model}.precision to {pinned[model]} or use another --db"
+                f"set {model}.precision to {pinned[model]} or use another database"
             )
     new = {model: precision for model, precision in wanted.items() if precision}
     if pinned | new != pinned:

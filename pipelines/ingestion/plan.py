@@ -259,10 +259,12 @@ class Plan:
         same_text = stored["caption_hash"] == self._caption_hash(row["caption"])
         same_facts = _same_json(stored["attributes"], row["attributes"]) and row["kind"] in (None, stored["kind"])
         models = new.models()
+        # Empty: a vector of the medium is absent, and is to be tried again (`store.incomplete`).
+        same_frames = stored["decode_fp"] != ""
         same_source = {
-            "frames": has_media,
+            "frames": has_media and same_frames,
             "caption": same_text,
-            "both": same_text or (has_media and not new.vlm_reads_caption),
+            "both": same_frames and (same_text or (has_media and not new.vlm_reads_caption)),
         }
         kept = [
             modality.name
@@ -288,6 +290,9 @@ class Plan:
             row["kept"] = kept
             return kept
         row["kept"] = [name for name in kept if name not in _FROM_FRAMES]
+        if all_of_frames and same_look and not same_decode:
+            # The decode step compares what it finds with the stored facts, and encodes only what looks otherwise now.
+            return [*kept, *(name for name in _FACTS if name != "media_hash")]
         row["skip_if_same"] = all_of_frames and same_decode and same_look and same_facts and not row["want_text"]
         # The file's stat has changed; the decode step compares the bytes with the stored hash, which goes along.
         return [*kept, *_FACTS] if all_of_frames and same_decode else row["kept"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fuseid.core.config import allowed
 from fuseid.core.errors import BadInput, NotReady
+from fuseid.core.surface import option, setting
 from fuseid.pipelines.ingestion.removal import TABLES, Removal
 from fuseid.pipelines.sources.key_set import KeySet
 from fuseid.pipelines.store.store import Store
@@ -42,9 +43,10 @@ class Unlisted:
         items = store.dataset("contents").count_rows() if store.has_contents() else 0
         if self.counts["contents"] > allowed(max_prune, items):
             raise NotReady(
-                f"--prune would remove {self.counts['contents']} of the {items} items in {store.uri}, more than "
+                f"{option('prune')} would remove {self.counts['contents']} of the {items} items in {store.uri}, more "
+                "than "
                 f"run.max_prune allows ({max_prune}); nothing was changed. Is the source the whole catalogue? "
-                "If this is meant, allow it with --max-prune 100%"
+                f"If this is meant, allow it with {setting('run.max_prune', '100%')}"
             )
 
     def remove(self) -> int:
@@ -60,8 +62,9 @@ class Unlisted:
             for content_id in unlisted:
                 if line := self._line_within_text(content_id):
                     raise BadInput(
-                        f"--prune would remove {content_id!r}, which line {line} of the source names within text "
+                        f"{option('prune')} would remove {content_id!r}, which line {line} of the source names "
+                        "within text "
                         "of another item: a quote before it is out of place; nothing was changed. If that line is "
-                        "text, give the number of items with --expect-rows"
+                        f"text, give the number of items with {setting('source.expect_rows')}"
                     )
             self._removal.add(table, unlisted)

@@ -20,6 +20,7 @@ from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile, 
 from fuseid.core.faults import reached
 from fuseid.core.modalities import ENCODED
 from fuseid.core.protocols import ClipLike, VlmLike
+from fuseid.core.reasons import reason
 from fuseid.core.records import KINDS, Decoded, Description
 from fuseid.core.schemas import DONE, WORK
 from fuseid.encoders.captions import normalise_caption
@@ -38,14 +39,16 @@ def fail(row: Row, stage: str, error: Exception) -> None:
 
 
 def _words(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:1000]
+    return " ".join(reason(error).split())[:1000]
 
 
 class DecodeStep:
     """WORK -> WORK with frames, thumbnail, facts and a normalised caption.
 
-    A file whose bytes have the stored hash is not decoded: its stored vectors stay valid. Media in shards or at remote
-    uris are fetched ahead of the decoding, and the copies are deleted as soon as they are decoded.
+    A file whose bytes have the stored hash is not decoded: its stored vectors stay valid. So do those of an item
+    that is decoded because decoding has changed, if it looks as before: the same times, size and thumbnail.
+    Media in shards or at remote uris are fetched ahead of the decoding, and the copies are deleted as soon as they are
+    decoded.
     """
 
     def __init__(self, config: Config, workers: int) -> None:
@@ -62,6 +65,9 @@ class DecodeStep:
             for row, result in self._decoded(zip(todo, files, strict=True)):
                 if isinstance(result, ItemError):
                     fail(row, "decode", result)
+                elif _looks_the_same(row, result):
+                    row["want_media"] = False
+                    _describe(row, result)
                 else:
                     frames[id(row)] = result
                     _describe(row, result)
@@ -141,6 +147,14 @@ class DecodeStep:
 def _of_row(error: ItemError, row: Row, file: LocalFile) -> ItemError:
     """The error with the row's uri in place of the name of a temporary copy, which means nothing to the user."""
     return type(error)(str(error).replace(repr(file.path), repr(row["uri"]))) if file.is_copy else error
+
+
+def _looks_the_same(row: Row, decoded: Decoded) -> bool:
+    """Whether a row with stored facts but no stored hash, which is decoded for its looks, has kept them."""
+    if row["media_hash"] is not None or row["thumbnail"] is None:
+        return False
+    looks = (decoded.thumbnail, decoded.width, decoded.height, decoded.duration, decoded.timestamps.tolist())
+    return looks == tuple(row[name] for name in ("thumbnail", "width", "height", "duration", "timestamps"))
 
 
 def _describe(row: Row, decoded: Decoded) -> None:

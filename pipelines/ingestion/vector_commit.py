@@ -21,6 +21,7 @@ from fuseid.core.faults import reached
 from fuseid.core.fingerprints import text_hash
 from fuseid.core.modalities import Modality
 from fuseid.core.schemas import ONLY_VECTORS, contents_schema, vectors_schema
+from fuseid.core.surface import option
 from fuseid.pipelines.ingestion.commit import Committed, Rejections
 from fuseid.pipelines.ingestion.stored_vectors import described_by, facts_stats
 from fuseid.pipelines.store.store import Store
@@ -52,7 +53,7 @@ class VectorCommitter:
         if have != dim:
             raise FingerprintMismatch(
                 f"{modality.name} vectors of {dim} numbers cannot enter {store.uri}, where {modality.name} has {have}; "
-                "use the model that made the vectors there, or give these another name with --as"
+                f"use the model that made the vectors there, or give these another {option('name')}"
             )
         self._store = store
         self._run_id = run_id

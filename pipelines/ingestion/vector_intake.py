@@ -49,7 +49,7 @@ class VectorIntake:
         if modality.name not in have and len(have) >= MOST_MODALITIES:
             raise BadInput(
                 f"{store.uri} has {MOST_MODALITIES} kinds of vectors ({', '.join(have)}), and cannot have more; use "
-                "another --db"
+                f"another database"
             )
         self._store, self._fusion = store, fusion
         stored = StoredVectors(store, modality, self.keys.count, self._scratch)

@@ -14,12 +14,12 @@ from fuseid.core.config import Config, RunConfig, allowed
 from fuseid.core.errors import FetchFailed, TooManyRejected
 from fuseid.core.memory import trimmed_memory
 from fuseid.core.modalities import ENCODED
+from fuseid.core.surface import command, setting
 from fuseid.pipelines.ingestion.commit import Committed
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.sources.key_set import KeySet
-from fuseid.pipelines.store.messages import command
 from fuseid.pipelines.store.store import Store
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Waves:
         if failures.count and self._all_failed:
             raise TooManyRejected(
                 f"all {failures.count} items were rejected, most often as {failures.commonest()}{self._hint()}. "
-                f"{self._remedy(failures.count - self.kept.count)}; --max-rejected 100% allows it"
+                f"{self._remedy(failures.count - self.kept.count)}; {setting('run.max_rejected', '100%')} allows it"
             )
 
     def _hint(self) -> str:
@@ -213,7 +213,7 @@ class Waves:
             text = f"{self.kept.count} known items keep their rows"
             # A failed fetch removes no known item, whatever the limit, and a bad vector none that has anything else.
             if self._intake.removes and (costs := self.kept.count - self._unread):
-                text += f" (--max-rejected 100% would move {costs} of them to the rejected items)"
+                text += f" ({setting('run.max_rejected', '100%')} would move {costs} of them to the rejected items)"
             text += ". "
         if not listed:
             return f"{text}Correct the cause and run again"

@@ -15,9 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from fuseid.core.config import Config
-from fuseid.core.errors import FuseidError, Stopped, StoreError
+from fuseid.core.config import Config, read_stored
+from fuseid.core.errors import Stopped, StoreError
 from fuseid.core.faults import reached
+from fuseid.core.reasons import reason
 from fuseid.core.schemas import RUNS
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.stopping import ending, stopped
@@ -101,7 +102,7 @@ def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
     if not rows.num_rows:
         raise StoreError(f"{store.uri} has no run {run_id}, which its rows name; was the table altered?")
     row = rows.to_pylist()[0]
-    return Config.model_validate_json(row["config"]), row["source"]
+    return read_stored(Config, json.loads(row["config"]), f"run {run_id} of {store.uri}"), row["source"]
 
 
 @contextmanager
@@ -178,7 +179,7 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
 def _outcome(error: BaseException) -> str:
     if stopped() or isinstance(error, Stopped | KeyboardInterrupt | SystemExit):
         return "stopped"
-    return f"failed: {str(error).splitlines()[0] if isinstance(error, FuseidError) else type(error).__name__}"
+    return f"failed: {reason(error)}"
 
 
 def _mark_killed(store: Store) -> None:

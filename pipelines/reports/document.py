@@ -15,6 +15,7 @@ import pyarrow as pa
 from fuseid.core.artifacts import encodes
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.core.protocols import Tokenizer
+from fuseid.core.surface import command, option
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.drift import drift_history
 from fuseid.pipelines.jobs.progress import Progress, Silent
@@ -23,7 +24,7 @@ from fuseid.pipelines.reports.items import Sample, drawn_items, read_codes
 from fuseid.pipelines.reports.prefixes import SharedCodes, first_codes
 from fuseid.pipelines.reports.slices import Slicing
 from fuseid.pipelines.reports.vectors import vectors_of
-from fuseid.pipelines.store.messages import command, no_ids
+from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.pinned_tables import PinnedTables
 from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.code_use import code_measures
@@ -75,7 +76,7 @@ def report(
     if sample < 2 or queries < 1:
         raise BadInput(f"a report looks at 2 items and 1 query at least, got sample {sample} and queries {queries}")
     if compare == name:
-        raise BadInput(f"--compare names {name}, the tokenizer that it is compared with; name another one")
+        raise BadInput(f"{option('compare')} names {name}, the tokenizer that it is compared with; name another one")
     tokenizers = [load_tokenizer(store, each) for each in (name, compare) if each is not None]
     drawn = drawn_items(pinned, sample)
     slicing = Slicing(drawn, attributes, popularity)
@@ -120,7 +121,7 @@ def _column(
     if not len(codes.codes_NL):
         raise StoreError(
             f"no item in {settings.uri} has an ID of {tokenizer.id}; "
-            f"{command('assign', settings.uri, f' --tokenizer {tokenizer.id}')} gives them"
+            f"{command('assign', settings.uri, tokenizer=tokenizer.id)} gives them"
         )
     sample = Sample.of(drawn, pinned, tokenizer, slicing, codes.border)
     sizes, seed = tokenizer.codebook_sizes, settings.seed
@@ -171,7 +172,7 @@ def _column(
             for level, size in enumerate(sizes, 1)
         ],
     }
-    return {**column, "stands_out": findings(column)}
+    return {**column, "stands_out": findings(column, settings.uri)}
 
 
 def _neighbours(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+from fuseid.core.surface import command
 from fuseid.tokenizers.measures import definition
 
 # The use of a level's codes is judged only with at least so many items per code.
@@ -35,10 +37,10 @@ def measure(measures: Sequence[Mapping[str, Any]], name: str, level: int | None 
     return next((one for one in found if one["level"] == level), None)
 
 
-def findings(column: Mapping[str, Any]) -> list[dict[str, str]]:
+def findings(column: Mapping[str, Any], uri: str | Path) -> list[dict[str, str]]:
     """What stands out in one tokenizer's part of a report: {"rule", "weight": "warning" or "note", "text"} each,
-    warnings first."""
-    found = [*_code_use(column), *_collisions(column), *_fidelity(column), *_neighbours(column), *_slices(column)]
+    warnings first. uri: the database."""
+    found = [*_code_use(column), *_collisions(column, uri), *_fidelity(column), *_neighbours(column), *_slices(column)]
     found += [*_drift(column), *_items(column)]
     rows = [{"rule": rule, "weight": weight, "text": text} for rule, weight, text in found]
     return sorted(rows, key=lambda row: row["weight"] != "warning")
@@ -100,7 +102,7 @@ def _code_use(column: Mapping[str, Any]) -> _Found:
             yield "uneven", "warning", text
 
 
-def _collisions(column: Mapping[str, Any]) -> _Found:
+def _collisions(column: Mapping[str, Any], uri: str | Path) -> _Found:
     shared = measure(column["measures"], "collision_b")
     distinct = measure(column["measures"], "collision_b_distinct")
     if shared and shared["value"] > COLLISIONS_ABOVE:
@@ -113,7 +115,9 @@ def _collisions(column: Mapping[str, Any]) -> _Found:
     top = column["largest_ids"][0] if column["largest_ids"] else None
     if top and top["items"] > max(BIG_ID_ITEMS, BIG_ID_SHARE * column["items"]):
         what = "copies of one vector" if top["vectors"] == 1 else f"{top['vectors']:,} different vectors"
-        text = f"{top['items']:,} items have the codes {top['codes']}, {what}: `fuseid lookup --sid {top['codes']}`"
+        text = (
+            f"{top['items']:,} items have the codes {top['codes']}, {what}: {command('lookup', uri, sid=top['codes'])}"
+        )
         yield "big ID", "note", text
 
 

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
+from fuseid.core.reasons import reason
+from fuseid.core.surface import option
 from fuseid.pipelines.sequences.options import zone_named
 
 UTC_TIME = pa.timestamp("us", "UTC")
@@ -83,14 +85,15 @@ class Clock:
         try:
             found = column.cast(UTC_TIME, safe=column.type.unit != "ns")
         except pa.ArrowInvalid as error:
-            raise BadInput(f"a time stamp lies too far away: {str(error).splitlines()[0]}") from None
+            raise BadInput(f"a time stamp lies too far away: {reason(error)}") from None
         ticks = found.cast(pa.int64())
         return pc.if_else(pc.and_(pc.greater_equal(ticks, _FIRST), pc.less_equal(ticks, _LAST)), found, None)
 
     def _need_zone(self, local: pa.Array) -> None:
         if len(local) and self.zone is None:
             raise BadInput(
-                f"time stamps have no time zone (one is {str(local[0])!r}); name it with --time-zone, UTC for instance"
+                f"time stamps have no time zone (one is {str(local[0])!r}); name it with {option('time_zone')}, UTC "
+                "for instance"
             )
 
     def _in_zone(self, local: pa.Array) -> pa.Array:
@@ -99,7 +102,7 @@ class Clock:
         except (pa.ArrowInvalid, OSError) as error:
             raise BadInput(
                 f"a time stamp names no instant in {self.zone}, where clocks are changed: "
-                f"{str(error).splitlines()[0]}; write it with its offset"
+                f"{reason(error)}; write it with its offset"
             ) from None
 
     def _of_texts(self, texts: pa.Array) -> pa.Array:
@@ -143,7 +146,8 @@ def _unit_of(value: float) -> str:
         if low <= value < high:
             return unit
     raise BadInput(
-        f"the time stamp {value} may count anything; name what with --time-unit ({', '.join(_UNITS)}), since 1970"
+        f"the time stamp {value} may count anything; name what with {option('time_unit')} ({', '.join(_UNITS)}), "
+        "since 1970"
     )
 
 

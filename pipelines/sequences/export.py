@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import new_folder, write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.pipelines.jobs.progress import Progress, Silent, tracked
@@ -58,12 +59,14 @@ def export_sequences(
     progress = progress or Silent()
     source = Interactions.open(Path(interactions), Clock(time_unit, time_zone), keep)
     if taken := [name for name in source.kept.names if name in chosen.RESERVED]:
-        raise BadInput(f"{format} has a column {taken[0]!r} of its own; rename yours, or leave it out by --keep")
+        raise BadInput(
+            f"{format} has a column {taken[0]!r} of its own; rename yours, or leave it out by {option('keep')}"
+        )
     estimate = source.estimated_events()
     if shards is None:
         shards = min(max(1, -(-estimate // _SHARD_EVENTS)), MOST_SHARDS)
     if not 1 <= shards <= MOST_SHARDS:
-        raise BadInput(f"--shards is 1 to {MOST_SHARDS}, got {shards}")
+        raise BadInput(f"{option('shards')} is 1 to {MOST_SHARDS}, got {shards}")
     snapshot = Snapshot.open(uri, tokenizer_id, tag)
     with new_folder(out) as folder:
         with snapshot.items(chosen.EXTRA) as (_, batches):
@@ -91,7 +94,7 @@ def _with_times(options: Options, events: Events) -> Options:
         return options
     times = [events.time_at(Fraction(cut)) for cut in options.cuts]
     if times[0] == times[1]:
-        raise BadInput(f"both --cuts fall on {shown(times[0])}, so nothing validates; choose others")
+        raise BadInput(f"both {option('cuts')} fall on {shown(times[0])}, so nothing validates; choose others")
     return replace(options, cuts=tuple(times))
 
 
@@ -113,10 +116,11 @@ def _check_splits(counts: Counter[str], job: Job, events: Events) -> None:
     first, last = events.span
     known = _counted(events.count - events.unknown - counts["duplicates"], "event")
     users = _counted(counts["users"], "user")
-    cuts = "other --cuts, or " if job.options.cuts else ""
+    cuts = f"other {option('cuts')}, or " if job.options.cuts else ""
     raise BadInput(
         f"no example is left for {' and '.join(empty)}: known items occur in {known} of {users}, "
-        f"from {shown(first)} to {shown(last)}; give more, or choose {cuts}less --min-history and --min-events"
+        f"from {shown(first)} to {shown(last)}; give more, or choose {cuts}less {option('min_history')} and "
+        f"{option('min_events')}"
     )
 
 

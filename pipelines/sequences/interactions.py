@@ -15,6 +15,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.reasons import reason
+from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.sequences.clock import UTC_TIME, Clock
 
@@ -61,7 +63,7 @@ class Interactions:
             if not (other := _kept(schema, keep)).equals(kept):
                 raise BadInput(
                     f"{file} has other columns than {files[0]}: {_listed(other)}, not {_listed(kept)}; "
-                    "make them alike, or name those to keep with --keep"
+                    f"make them alike, or name those to keep with {option('keep')}"
                 )
         return cls(files, kept, clock or Clock())
 
@@ -138,7 +140,7 @@ def _files(path: Path) -> list[Path]:
     else:
         files = [path]
     if not files[0].is_file():
-        raise BadInput(f"no file {path}; --interactions names a .parquet or .csv file, or a folder of them")
+        raise BadInput(f"no file {path}; {option('interactions')} names a .parquet or .csv file, or a folder of them")
     kinds = {file.suffix for file in files}
     if len(kinds) > 1 or not kinds <= {".parquet", ".csv"}:
         raise BadInput(f"{path} is not all .parquet or all .csv; interactions are read from one kind")
@@ -207,4 +209,4 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
-        raise unusable(f"cannot read {file}: {str(error).splitlines()[0]}", error) from None
+        raise unusable(f"cannot read {file}: {reason(error)}", error) from None

@@ -8,6 +8,7 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 
 SPLITS = ("train", "valid", "test")
 METHODS = ("leave-one-out", "by-time")
@@ -45,12 +46,12 @@ class Options:
         if not 1 <= self.min_history <= self.max_history:
             raise BadInput(
                 f"histories of {self.min_history} to {self.max_history} events cannot be; "
-                "--min-history is at least 1 and at most --max-history"
+                f"{option('min_history')} is at least 1 and at most {option('max_history')}"
             )
         if self.min_events < 1:
-            raise BadInput(f"--min-events is at least 1, got {self.min_events}")
+            raise BadInput(f"{option('min_events')} is at least 1, got {self.min_events}")
         if self.split != "by-time" and self.cuts:
-            raise BadInput(f"--cuts belong to --split by-time, not to {self.split}")
+            raise BadInput(f"{option('cuts')} belong to {option('split', 'by-time')}, not to {self.split}")
         if self.split == "by-time":
             _check_cuts(self.cuts)
 
@@ -58,11 +59,11 @@ class Options:
 def _check_cuts(cuts: tuple[int | Fraction, ...]) -> None:
     if len(cuts) != 2 or len({type(cut) for cut in cuts}) != 1:
         raise BadInput(
-            "--split by-time takes two --cuts, where validation and test begin: time stamps "
+            f"{option('split', 'by-time')} takes two {option('cuts')}, where validation and test begin: time stamps "
             "(2024-05-01T00:00Z,2024-06-01T00:00Z) or shares of all events (0.8,0.9)"
         )
     if cuts[0] >= cuts[1]:
-        raise BadInput("the first of the --cuts must lie before the second")
+        raise BadInput(f"the first of the {option('cuts')} must lie before the second")
 
 
 def parse_cuts(text: str, zone: str | None) -> tuple[int | Fraction, ...]:
@@ -77,15 +78,20 @@ def _cut(text: str, zone: str | None) -> int | Fraction:
         pass
     else:
         if not 0 < share < 1:
-            raise BadInput(f"a share in --cuts lies between 0 and 1, got {text}")
+            raise BadInput(f"a share in {option('cuts')} lies between 0 and 1, got {text}")
         return share
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise BadInput(f"--cuts takes shares like 0.8 or time stamps like 2024-05-01T00:00Z, got {text!r}") from None
+        raise BadInput(
+            f"{option('cuts')} takes shares like 0.8 or time stamps like 2024-05-01T00:00Z, got {text!r}"
+        ) from None
     if when.tzinfo is None:
         if zone is None:
-            raise BadInput(f"{text!r} in --cuts has no time zone; write it like 2024-05-01T00:00Z, or give --time-zone")
+            raise BadInput(
+                f"{text!r} in {option('cuts')} has no time zone; write it like 2024-05-01T00:00Z, or give "
+                f"{option('time_zone')}"
+            )
         when = when.replace(tzinfo=zone_named(zone))
     return (when - _EPOCH) // timedelta(microseconds=1)
 

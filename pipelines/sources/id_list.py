@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.reasons import reason
+from fuseid.core.surface import command
 from fuseid.core.text import storable
 from fuseid.encoders.blocks import blocks
 from fuseid.pipelines.sources.item import shortened, unchanging
@@ -63,7 +65,7 @@ class IdList:
             with unchanging(self.path, self.path):
                 yield from read()
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise unusable(f"cannot read {self.path}: {str(error).splitlines()[0]}", error) from None
+            raise unusable(f"cannot read {self.path}: {reason(error)}", error) from None
 
     def _lines(self) -> Iterator[str]:
         with self.path.open(encoding="utf-8-sig", newline="\n") as lines:
@@ -111,7 +113,8 @@ def _check_column(path: object, names: list[str]) -> None:
         raise BadInput(f"{path} has no column content_id; it has {', '.join(names) or 'none'}")
     if "deleted" in names:
         raise BadInput(
-            f"{path} has a column deleted, so it is a manifest and not a list of items to remove: `fuseid ingest` "
+            f"{path} has a column deleted, so it is a manifest and not a list of items to remove: "
+            f"{command('ingest', 'DB', str(path))} "
             "removes those that it marks"
         )
 

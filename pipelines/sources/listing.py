@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from fuseid.core import errors
 from fuseid.core.errors import BadInput, NotReady
+from fuseid.core.surface import setting
 from fuseid.pipelines.sources.item import Source, SourceItem
 from fuseid.pipelines.sources.key_set import KeySet
 from fuseid.pipelines.sources.passed_over import passed_over_by
@@ -81,7 +82,7 @@ def unique_keys(
         raise BadInput(f"{shown} lists no items{passed()}")
     if expect_rows not in (None, keys.count):
         raise NotReady(
-            f"{shown} lists {keys.count} items, not the {expect_rows} that source.expect_rows (--expect-rows) asks "
+            f"{shown} lists {keys.count} items, not the {expect_rows} that {setting('source.expect_rows')} asks "
             f"for; nothing was changed{passed()}"
         )
     if is_twice:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadField, BadInput, unusable
+from fuseid.core.reasons import reason
 from fuseid.core.text import storable
 from fuseid.pipelines.files.remote_uri import RemoteUri
 from fuseid.pipelines.sources.item import (
@@ -83,7 +84,7 @@ class Manifest:
                 for number, (line, row) in enumerate(read(), 1):
                     yield f"row {number}" if line is None else f"row {number} (line {line})", row
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise unusable(f"cannot read manifest {self.path}: {str(error).splitlines()[0]}", error) from None
+            raise unusable(f"cannot read manifest {self.path}: {reason(error)}", error) from None
 
     def content_id(self, where: str, row: Row) -> str:
         """Raises BadInput if the row has none. where: how a message names the row."""
@@ -149,7 +150,7 @@ class Manifest:
                 try:
                     row = _parsed(line)
                 except (ValueError, RecursionError) as error:
-                    raise BadInput(f"{self.path}, line {number} is not JSON: {error}") from None
+                    raise BadInput(f"{self.path}, line {number} is not JSON: {reason(error)}") from None
                 if not isinstance(row, dict):
                     raise BadInput(f"{self.path}, line {number} must be a JSON object, got {type(row).__name__}")
                 if not checked:
@@ -214,7 +215,7 @@ class _Unreadable:
         self._error = error
 
     def __repr__(self) -> str:
-        return f"an unreadable value ({str(self._error).splitlines()[0]})"
+        return f"an unreadable value ({reason(self._error)})"
 
 
 def rows_of(batch: pa.RecordBatch) -> list[Row]:

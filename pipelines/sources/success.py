@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import ItemError, MissingFile, NotReady, unusable
+from fuseid.core.surface import setting
 from fuseid.pipelines.files.remote_uri import RemoteUri, parse_remote
 
 NAME = "_SUCCESS"
@@ -23,7 +24,7 @@ def check_success(folders: Iterable[Path | RemoteUri], config: SourceConfig) -> 
             raise unusable(f"cannot see whether {folder} holds a file {NAME}: {error}", error) from None
         if not is_there:
             raise NotReady(
-                f"{folder} holds no file {NAME}, which source.require_success (--require-success) asks for: what is "
+                f"{folder} holds no file {NAME}, which {setting('source.require_success')} asks for: what is "
                 "there may not be complete"
             )
 

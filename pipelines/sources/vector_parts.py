@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput, ItemError, NotReady, unusable
+from fuseid.core.reasons import reason
 from fuseid.pipelines.files.remote_uri import parse_remote
 from fuseid.pipelines.sources.item import MANIFEST_COLUMNS
-from fuseid.pipelines.store.messages import first_line
 
 _ROWS, _BYTES = 1 << 14, 16 << 20
 # How much of a column is read from a Parquet file at a time: a row group may be larger than memory.
@@ -179,7 +179,7 @@ def mapped(path: Path) -> np.ndarray:
         with np.errstate(over="ignore"):
             return np.lib.format.open_memmap(path, mode="r")
     except (OverflowError, TypeError) as error:
-        raise ValueError(f"its header is not valid: {error}") from None
+        raise ValueError(f"its header is not valid: {reason(error)}") from None
 
 
 def ids_of_npy(path: Path) -> Path:
@@ -229,4 +229,4 @@ def reading(shown: str) -> Iterator[None]:
     try:
         yield
     except (ItemError, OSError, EOFError, ValueError, pa.ArrowException) as error:
-        raise unusable(f"cannot read vectors {shown}: {first_line(error)}", error) from None
+        raise unusable(f"cannot read vectors {shown}: {reason(error)}", error) from None

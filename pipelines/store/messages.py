@@ -1,21 +1,10 @@
-"""Common parts of messages about a database: commands to paste, and the first line of Lance's errors."""
+"""Common parts of messages about a database."""
 
 from __future__ import annotations
 
-import re
-import shlex
 from pathlib import Path
 
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error of Lance, without the position in Lance's source code."""
-    line = (str(error) or type(error).__name__).splitlines()[0]
-    return re.sub(r", /\S+\.rs:.*", "", line)[:300]
-
-
-def command(name: str, uri: str | Path, more: str = "") -> str:
-    """A command on a database, as a message shows it, to be pasted into a shell. more: what follows the database."""
-    return f"`fuseid {name} --db {shlex.quote(str(uri))}{more}`"
+from fuseid.core.surface import command
 
 
 def no_ids(uri: str | Path) -> str:
@@ -25,7 +14,7 @@ def no_ids(uri: str | Path) -> str:
 
 def check_command(uri: str) -> str:
     """The command that reports what is damaged, and repairs it where nothing is lost by that."""
-    return command("check", uri, " --repair")
+    return command("check", uri, repair=True)
 
 
 def damage(uri: str, table: str, what: str) -> str:

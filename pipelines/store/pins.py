@@ -12,7 +12,7 @@ from datetime import timedelta
 import lance
 
 from fuseid.core.errors import StoreError
-from fuseid.pipelines.store.messages import first_line
+from fuseid.core.reasons import reason
 
 # Longer than any reader takes. The pins of a killed reader stay until then.
 _EXPIRY = timedelta(days=7)
@@ -29,7 +29,7 @@ def pinned(datasets: Mapping[str, lance.LanceDataset]) -> Iterator[None]:
             try:
                 dataset.tags.create(name, dataset.version)
             except (OSError, RuntimeError, ValueError) as error:
-                what = f"cannot tag a version of {dataset.uri}, which keeps it while it is read: {first_line(error)}"
+                what = f"cannot tag a version of {dataset.uri}, which keeps it while it is read: {reason(error)}"
                 raise StoreError(what) from None
             made.append(dataset)
         yield

@@ -38,8 +38,10 @@ from fuseid.core.errors import (
 )
 from fuseid.core.faults import reached
 from fuseid.core.memory import trim
+from fuseid.core.reasons import reason
+from fuseid.core.surface import command, option
 from fuseid.pipelines.store.durable import DurableTable, fsync
-from fuseid.pipelines.store.messages import command, damage, first_line
+from fuseid.pipelines.store.messages import damage
 from fuseid.pipelines.store.rows import sql_list
 from fuseid.pipelines.store.tables import GUARDED, SCHEMAS, TABLES, schema_version, vector_sizes
 
@@ -115,7 +117,7 @@ class Store:
         ingested yet."""
         newest = self.newest(name)
         if newest is None:
-            raise StoreError(f"the database {self.uri} is empty; {command('ingest', self.uri, ' ...')} fills it")
+            raise StoreError(f"the database {self.uri} is empty; {command('ingest', self.uri, 'SOURCE')} fills it")
         return newest
 
     def path(self, name: str) -> str:
@@ -150,7 +152,7 @@ class Store:
             elif have[name] != size:
                 raise FingerprintMismatch(
                     f"{name} vectors of {size} numbers cannot enter {self.uri}, whose {name} has {have[name]}; "
-                    "use the model this database began with, or another --db"
+                    f"use the model this database began with, or another database"
                 )
 
     def schema_version(self) -> str | None:
@@ -166,7 +168,7 @@ class Store:
             return found
         last = found.rpartition("-")[2]  # of 4-to-5: 5
         newer = last.isdigit() and int(last) > schemas.SCHEMA_VERSION
-        remedy = "install the fuseid that made it, or a later one" if newer else "ingest into another --db"
+        remedy = "install the fuseid that made it, or a later one" if newer else "ingest into another database"
         readable = " and ".join(filter(str.isdigit, schemas.READABLE_VERSIONS))
         raise StoreError(f"{self.uri} has schema version {found}, this fuseid reads {readable}; {remedy}")
 
@@ -403,9 +405,9 @@ class Store:
         except (OSError, RuntimeError, ValueError) as error:
             if "not found" not in str(error):
                 if _DAMAGE.search(_PATHS.sub("", str(error))):
-                    what = f"its newest version cannot be read ({first_line(error)})"
+                    what = f"its newest version cannot be read ({reason(error)})"
                     raise DamagedTable(damage(self.uri, name, what)) from None
-                raise StoreError(f"cannot open the database {self.uri}: {first_line(error)}") from None
+                raise StoreError(f"cannot open the database {self.uri}: {reason(error)}") from None
             fs, root = filesystem(self.uri)
             if fs.exists(f"{root}/{name}.lance/data"):
                 raise DamagedTable(damage(self.uri, name, "it has data and no version")) from None
@@ -459,5 +461,5 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 def _checked(uri: str | Path) -> str:
     if "://" not in str(uri) and Path(uri).exists() and not Path(uri).is_dir():
-        raise NoDatabase(f"{uri} is a file; --db names a directory or an object-store URI")
+        raise NoDatabase(f"{uri} is a file; {option('db')} names a directory or an object-store URI")
     return str(uri)

@@ -130,7 +130,7 @@ def test_another_tokenizer_gives_ids_of_its_own_and_can_become_champion(
     (candidate,) = {path.name for path in (db / "artifacts").glob("rq-kmeans-*")} - {champion}
     assert api.open_tokenizer(db).id == champion
     assert api.open_tokenizer(db, candidate).codebook_sizes == (6, 3)
-    assert api.assign(db, config, tokenizer_id=candidate).counts["assigned"] == 0
+    assert api.assign(db, config, tokenizer=candidate).counts["assigned"] == 0
     assert api.promote(db, candidate, config).job == "promote"
     assert api.open_tokenizer(db).id == candidate
 

@@ -93,7 +93,7 @@ def test_every_command_names_the_damaged_table_and_the_remedy(refused, fuseid, f
     damage(folder)
     commands = [
         ("ingest", "--vectors", "vectors.npy"), ("fit",), ("assign",), ("retry",), ("promote", "rq-kmeans-0"),
-        ("lookup", "--sid", "0"), ("lookup", "--id", "v00"), ("explain", "v00"), ("report",), ("rejected",),
+        ("lookup", "--sid", "0"), ("lookup", "--like", "v00"), ("explain", "v00"), ("report",), ("rejected",),
         ("export", "ids", "--out", "ids"), ("export", "trie", "--out", "trie"), ("backup", "--to", "copy"),
         ("export", "sequences", "--interactions", events, "--out", "histories", "--runner", "local"),
     ]  # fmt: skip

@@ -149,8 +149,8 @@ def test_unknown_runners_formats_and_codebooks_are_refused(refused, folder):
     assert "'slurm'" in refused("ingest", "m.csv", "--db", "db", "--runner", "slurm")
     assert "'csv'" in refused("export", "ids", "--db", "db", "--out", "ids", "--format", "csv")
     assert "'a,b'" in refused("fit", "--db", "db", "--codebooks", "a,b")
-    assert "codebook_sizes" in refused("fit", "--db", "db", "--codebooks", "0")
-    assert "codebook_sizes" in refused("fit", "--db", "db", "--codebooks", "4,-1")
+    assert "--codebooks is [0]; it takes" in refused("fit", "--db", "db", "--codebooks", "0")
+    assert "it takes a list of at least one" in refused("fit", "--db", "db", "--codebooks", "4,-1")
 
 
 def test_vectors_of_another_size_are_refused(refused, folder):
@@ -171,7 +171,7 @@ def test_a_tokenizer_of_another_fusion_is_refused(refused, folder, as_text):
         assert line.count("fusion-") == 2
 
 
-EMPTY = "the database db is empty; `fuseid ingest --db db ...` fills it"
+EMPTY = "the database db is empty; `fuseid ingest --db db SOURCE` fills it"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_missing_and_empty_databases_are_reported(refused, tmp_path, command, sa
     ("arguments", "status", "said"),
     [
         ([], 2, "exactly one of"),
-        (["--sid", "1", "--id", "v01"], 2, "like, sid"),
+        (["--sid", "1", "--id", "v01"], 2, "--like, --sid"),
         (["--sid", "x'; DROP TABLE contents"], 2, "not an ID or ID prefix"),
         (["--id", "nobody"], 1, "no item 'nobody'"),
         (["--sid", "1", "--where", "nonsense ="], 2, "--where"),
@@ -272,7 +272,7 @@ def test_an_incomplete_source_is_refused_where_completeness_is_required(refused,
     path = manifest(tmp_path, *({"content_id": f"t{i}", "caption": "words"} for i in range(3)))
     command = ["ingest", path, "--db", "db", "--runner", "local"]
     assert "lists 3 items, not the 4" in refused(*command, "--expect-rows", "4", status=1)
-    assert "source.expect_rows" in refused(*command, "--expect-rows", "0")
+    assert "--expect-rows is 0; it takes" in refused(*command, "--expect-rows", "0")
     assert "holds no file _SUCCESS" in refused(*command, "--require-success", status=1)
     assert not (tmp_path / "db").exists()
     (tmp_path / "_SUCCESS").touch()

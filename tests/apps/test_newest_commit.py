@@ -104,7 +104,7 @@ def test_every_command_works_after_a_commit_that(
     as_json("export", "sequences", "--db", "db", "--interactions", events, "--out", "histories", "--runner", "local")
     assert second["tag"] in as_json("export", "tags", "--db", "db")["tags"]
     (found,) = as_json("lookup", "--db", "db", "--sid", "0", "-k", "1")
-    assert as_json("lookup", "--db", "db", "--id", found["content_id"])
+    assert as_json("lookup", "--db", "db", "--like", found["content_id"])
     as_json("explain", "--db", "db", found["content_id"])
     as_json("report", "--db", "db")
     as_json("rejected", "--db", "db")

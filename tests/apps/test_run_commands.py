@@ -20,7 +20,7 @@ def test_ready_made_vectors_go_from_ingest_to_export_with_json_output(as_json, f
     fitted = as_json("fit", "--db", "new", "--codebooks", "5,2")
     assert fitted["counts"]["assigned"] == 40
     assert as_json("assign", "--db", "new")["counts"]["assigned"] == 0
-    found = as_json("lookup", "--db", "new", "--id", "v03", "-k", "4")
+    found = as_json("lookup", "--db", "new", "--like", "v03", "-k", "4")
     assert found[0]["content_id"] in {f"v{i:02d}" for i in range(3, 40, 5)}
     assert len(found) == 4
     below = as_json("lookup", "--db", "new", "--sid", found[0]["sid"].split("-")[0], "-k", "100")
@@ -51,10 +51,10 @@ def test_ids_are_adopted_promoted_and_exported_again(as_json, as_text, folder):
 
 def test_items_are_removed_by_a_list_and_by_a_manifest(as_json, as_text, refused, folder):
     (folder / "gone.csv").write_text("content_id\nv03\nv04\nnobody\n")
-    run = as_json("remove", "--db", "db", "--from", "gone.csv")
+    run = as_json("remove", "--db", "db", "--ids", "gone.csv")
     assert run["job"] == "remove"
     assert run["counts"] == {"removed": 2, "removed_unknown": 1}
-    assert "3 of the items to remove are not in the database" in as_text("remove", "--db", "db", "--from", "gone.csv")
+    assert "3 of the items to remove are not in the database" in as_text("remove", "--db", "db", "--ids", "gone.csv")
     (folder / "delta.csv").write_text("content_id,deleted\nv05,true\n")
     assert as_json("ingest", "delta.csv", "--db", "db", "--runner", "local")["counts"]["removed"] == 1
     for name, text, said in (
@@ -62,14 +62,14 @@ def test_items_are_removed_by_a_list_and_by_a_manifest(as_json, as_text, refused
         ("ids.csv", "id\nv06\n", "no column content_id"),
     ):
         (folder / name).write_text(text)
-        assert said in refused("remove", "--db", "db", "--from", name)
-    assert "no such list of ids: none.txt" in refused("remove", "--db", "db", "--from", "none.txt")
+        assert said in refused("remove", "--db", "db", "--ids", name)
+    assert "no such list of ids: none.txt" in refused("remove", "--db", "db", "--ids", "none.txt")
     assert "v06" in as_text("explain", "v06", "--db", "db")
 
 
 def test_the_same_commands_print_text(as_text, folder):
     for arguments, said in [
-        (["lookup", "--db", "db", "--id", "v03"], "content_id"),
+        (["lookup", "--db", "db", "--like", "v03"], "content_id"),
         (["explain", "v03", "--db", "db"], "items that share each prefix"),
         (["fit", "--db", "db"], "assigned"),
         (["export", "ids", "--db", "db", "--out", "ids"], "exported to ids"),
@@ -140,10 +140,10 @@ def test_a_stopped_command_keeps_finished_items(tmp_path, manifest):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--vectors", "vectors.npy", "--as", "audio", "--prune"], "--prune cannot go with --as"),
-        (["--vectors", "vectors.npy", "--as", "external", "--prune"], "--prune cannot go with --as"),
-        (["manifest.jsonl", "--as", "audio"], "--as names the vectors of --vectors"),
-        (["--as", "audio"], "name one source"),
+        (["--vectors", "vectors.npy", "--name", "audio", "--prune"], "--prune cannot go with --name"),
+        (["--vectors", "vectors.npy", "--name", "external", "--prune"], "--prune cannot go with --name"),
+        (["manifest.jsonl", "--name", "audio"], "--name names the vectors of --vectors"),
+        (["--name", "audio"], "name one source"),
     ],
 )
 def test_a_name_goes_with_vectors_and_without_prune(refused, folder, options, named):
@@ -154,14 +154,14 @@ def test_a_name_goes_with_vectors_and_without_prune(refused, folder, options, na
 def test_a_name_that_vectors_cannot_have_changes_nothing(refused, folder):
     for name in ("Audio", "clip", "caption", "null"):
         assert f"{name!r} cannot name vectors" in refused(
-            "ingest", "--db", "new", "--vectors", "vectors.npy", "--as", name
+            "ingest", "--db", "new", "--vectors", "vectors.npy", "--name", name
         )
     assert not (folder / "new").exists()
 
 
 def test_a_named_run_tells_what_it_stored(as_json, as_text, folder):
-    as_json("ingest", "--db", "new", "--vectors", "vectors.npy", "--as", "audio")
+    as_json("ingest", "--db", "new", "--vectors", "vectors.npy", "--name", "audio")
     as_json("fit", "--db", "new", "--codebooks", "4,4")
-    text = as_text("ingest", "--db", "new", "--vectors", "vectors.npy", "--as", "likes")
+    text = as_text("ingest", "--db", "new", "--vectors", "vectors.npy", "--name", "likes")
     assert "likes is stored, not yet fused" in text
-    assert as_json("ingest", "--db", "new", "--vectors", "vectors.npy", "--as", "likes")["counts"]["unchanged"] == 40
+    assert as_json("ingest", "--db", "new", "--vectors", "vectors.npy", "--name", "likes")["counts"]["unchanged"] == 40

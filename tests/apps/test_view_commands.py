@@ -41,7 +41,7 @@ def directory(folder: Path) -> Path:
 
 
 def test_attributes_are_objects_with_exact_numbers(as_json):
-    found = {row["content_id"]: row["attributes"] for row in as_json("lookup", "--db", "db", "--id", "t0", "-k", 20)}
+    found = {row["content_id"]: row["attributes"] for row in as_json("lookup", "--db", "db", "--like", "t0", "-k", 20)}
     assert len(found) == 11
     assert found.pop("t3") == STORED
     assert all(attributes == {} for attributes in found.values())

@@ -107,7 +107,7 @@ def test_a_description_of_an_artifact_has_its_id_and_metadata(tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "remedy"),
-    [("fusion", "ingest into another --db and fit there"), ("rq-kmeans", "fit again")],
+    [("fusion", "ingest into another database and fit there"), ("rq-kmeans", "fit again")],
 )
 def test_an_artifact_of_another_version_is_refused_with_the_remedy(tmp_path, kind, remedy):
     write_artifact(tmp_path, kind, META | {"version": 99}, TENSORS)

@@ -359,8 +359,8 @@ def test_codebooks_of_other_vectors_change_nothing_and_the_line_names_both_remed
     np.savez(production.folder / "other.npz", **books)
     message = unchanged(stored, production.ids, codebooks=production.folder / "other.npz")
     assert "of 50 items get their own codes" in message
-    assert "--space" in message
-    assert "leave --codebooks out" in message
+    assert "space=" in message
+    assert "leave codebooks= out" in message
     assert stored.store().dataset("runs").to_table()["outcome"].to_pylist()[-1].startswith("failed: only ")
 
 
@@ -371,7 +371,7 @@ def test_the_space_is_named_where_it_is_not_clear(stored, production, bare):
     assert "quantize vectors of 9 numbers, and no such column fits" in message
     assert "external (8 numbers)" in message
     ids = production.write(production.sids)
-    assert "--space vlm has to name one of 8" in unchanged(stored, ids, codebooks=production.codebooks, space="vlm")
+    assert "space='vlm' has to name one of 8" in unchanged(stored, ids, codebooks=production.codebooks, space="vlm")
     assert "give both" in unchanged(stored, ids, space="external")
     assert "leave one of them out" in unchanged(stored, ids, codebooks=production.codebooks, sizes=(4, 3, 2))
     run = adopted(stored, ids, codebooks=production.codebooks, space="external")
@@ -385,8 +385,8 @@ def test_with_a_fusion_of_another_size_codebooks_are_refused(fitted, production)
     ids = production.write(dict.fromkeys(production.vectors, "0-0-0"))
     message = unchanged(fitted, ids, codebooks=production.folder / "wide.npz")
     assert "the fused ones of" in message
-    assert "leave --codebooks out" in message
-    assert "--space external is for a database before its first fit" in unchanged(
+    assert "leave codebooks= out" in message
+    assert "space='external' is for a database before its first fit" in unchanged(
         fitted, production.ids, codebooks=production.codebooks, space="external"
     )
 
@@ -406,6 +406,8 @@ def test_ids_whose_adoption_was_not_completed_cannot_be_promoted(stored, product
     shutil.copytree(bare_db / "artifacts" / champion, other / "artifacts" / champion)
     for job in (lambda: promote(str(other), champion, stored.settings()),
                 lambda: assign(str(other), stored.settings(), champion)):  # fmt: skip
-        with pytest.raises(StoreError, match=rf"adoption of {champion} was not completed; run the same `fuseid adopt`"):
+        with pytest.raises(
+            StoreError, match=rf"adoption of {champion} was not completed; run the same `fuseid adopt --db"
+        ):
             job()
     assert stored.ids("other") == dict.fromkeys(production.vectors)

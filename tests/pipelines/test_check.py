@@ -275,7 +275,7 @@ def test_damage_is_found_named_by_a_job_and_repaired(fitted, db, damage, where, 
     damages = found(db)["damages"]
     assert damages
     assert damages[0]["where"].startswith(where)
-    assert {one["remedy"] for one in damages} == {"`fuseid check --repair`"}
+    assert {one["remedy"] for one in damages} == {f"`fuseid check --db {db} --repair`"}
     if said:
         with pytest.raises(FuseidError, match=said) as caught:
             last_wave(fitted)
@@ -407,7 +407,7 @@ def test_an_id_that_another_item_has_is_not_taken_in(older_ledger, db, cluster):
     document = found(db, repair=True)
     (damage,) = document["damages"]
     assert "1 items show an ID that the ledger gave to another item, 'w000'" in damage["what"]
-    assert damage["remedy"].endswith("`fuseid check --repair --accept-lost-ids` goes on without them")
+    assert damage["remedy"].endswith("--repair --accept-lost-ids` goes on without them")
     assert set(older_ledger.ledger()) == {*cluster(VECTORS), *cluster(40, prefix="w"), "stranger"} - {"w000"}
     assert found(db, repair=True, accept_lost_ids=True)["damages"] == []
     older_ledger.ingest_vectors(cluster(VECTORS) | cluster(40, seed=1, prefix="w"))
@@ -446,7 +446,9 @@ def test_a_ledger_that_has_forgotten_ids_is_refused_until_that_is_accepted(older
     for options in ({}, {"repair": True}):
         (damage,) = found(db, **options)["damages"]
         assert damage["what"] == "the ledger has 60 rows and had 100 when contents copied IDs: it is older"
-        assert damage["remedy"].startswith("restore a backup, or `fuseid check --repair --accept-lost-ids`")
+        assert damage["remedy"].startswith(
+            "restore a backup: `fuseid restore --db NEW_DB --from BACKUP`; or `fuseid check --db "
+        )
         with pytest.raises(StoreError, match="is older than its contents"):
             older_ledger.ingest_vectors(cluster(VECTORS))
     assert found(db, repair=True, accept_lost_ids=True)["damages"] == []
@@ -545,7 +547,7 @@ def test_a_tag_whose_version_is_gone_is_found(fitted, db, tmp_path):
     fitted.store().dataset("contents").tags.delete(tag)
     (damage,) = found(db)["damages"]
     assert damage["where"] == f"tag {tag}"
-    assert damage["remedy"] == f"`fuseid export tags --remove {tag}`"
+    assert damage["remedy"] == f"`fuseid export tags --db {db} --remove {tag}`"
 
 
 def test_fused_vectors_are_fused_again_by_the_fusion_in_force(fitted, db):

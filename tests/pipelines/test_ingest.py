@@ -241,7 +241,7 @@ def test_the_next_run_completes_a_failed_one(workspace):
     done = len(workspace.rows(db="broken")) - 10 + len(workspace.rows("rejected", "broken"))
     assert done == 4 * waves
     outcomes = workspace.store("broken").dataset("runs").to_table().sort_by("started_at")["outcome"].to_pylist()
-    assert outcomes[-1] == "failed: PowerCut"
+    assert outcomes[-1] == "failed: power cut"
 
     again = workspace.ingest(rows, db="broken", config=config)
     assert again.counts["unchanged"] + again.counts["rejected_before"] == done

@@ -192,10 +192,13 @@ def test_a_kind_is_registered_once(bins):
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
-        ("kind: bins, beam: 3", "tokenizer.beam: is a key of kind rq-kmeans, not of bins"),
-        ("spread: 0.5", "tokenizer.spread: is a key of kind bins, not of rq-kmeans"),
-        ("kind: bin", "tokenizer.kind: no kind is named 'bin'; there are rq-kmeans, bins"),
-        ("kind: bins, spred: 1", "tokenizer.spred: .* known keys here: alternatives, .* seed, spread"),
+        ("kind: bins, beam: 3", "tokenizer.beam is 3; this is a key of kind rq-kmeans, not of bins"),
+        ("spread: 0.5", "tokenizer.spread is 0.5; this is a key of kind bins, not of rq-kmeans"),
+        ("kind: bin", 'tokenizer.kind is "bin"; no kind has this name .did you mean bins.*; there are rq-kmeans'),
+        (
+            "kind: bins, spred: 1",
+            "tokenizer.spred is no key .did you mean spread.*; known keys of tokenizer: alternatives, .* seed, spread",
+        ),
     ],
 )
 def test_a_key_of_another_kind_is_refused_by_name(bins, tmp_path, keys, problem):

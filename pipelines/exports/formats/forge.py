@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.pipelines.exports.columns import ExportInfo, chunks, codes_of, column, joined, spelled
 from fuseid.pipelines.streams.prefetch import in_background
 
@@ -40,7 +41,7 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> No
     if info.levels > _MOST_LEVELS or max(info.codebook_sizes) > _STRIDE:
         raise BadInput(
             f"{NAME} has words for {_MOST_LEVELS} levels of {_STRIDE} codes, this tokenizer has codebooks of "
-            f"{list(info.codebook_sizes)}; fit one that fits, or choose another --format"
+            f"{list(info.codebook_sizes)}; fit one that fits, or choose another {option('format')}"
         )
     names = [f"codebook_lv{level + 1}" for level in range(info.levels)]
     schemas = {

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 from fuseid.pipelines.exports.columns import ExportInfo, codes_of, column, joined, lists_of, spelled
 from fuseid.pipelines.exports.formats.numbering import numbered
 from fuseid.pipelines.exports.formats.tokens import token_tables
@@ -44,7 +45,7 @@ def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo) -> No
     if info.levels != _LEVELS or max(info.codebook_sizes) > _CODES:
         raise BadInput(
             f"{NAME} holds {_LEVELS} levels of {_CODES} codes at most, this tokenizer has codebooks of "
-            f"{list(info.codebook_sizes)}; fit one that fits, or choose another --format"
+            f"{list(info.codebook_sizes)}; fit one that fits, or choose another {option('format')}"
         )
     tables = token_tables(NAME, info.codebook_sizes)
     with (

@@ -202,7 +202,7 @@ def test_what_holds_no_ids_is_refused_by_name(tmp_path, name):
 
 def test_an_item_map_beside_a_table_is_refused(tmp_path):
     path = written(tmp_path / "ids.parquet", rows("content_id", "sid"))
-    with pytest.raises(BadInput, match=r"--item-map .* name items by numbers"):
+    with pytest.raises(BadInput, match=r"item_map=.* name items by numbers"):
         open_ids(path, path, tmp_path)
 
 

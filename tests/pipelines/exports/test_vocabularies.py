@@ -18,6 +18,6 @@ def test_the_longest_file_name_is_written_and_a_longer_one_refused(fitted, tmp_p
     assert len(Vocabulary.load(folder / LONG).tokens) == manifest["size"]
     with pytest.raises(BadInput, match="cannot write"):
         export_vocabulary(fitted.uri(), folder / f"{LONG}a")
-    with pytest.raises(BadInput, match="exists; choose another --out"):
+    with pytest.raises(BadInput, match="exists; choose another out="):
         export_vocabulary(fitted.uri(), folder / LONG)
     assert [path.name for path in folder.iterdir()] == [LONG]

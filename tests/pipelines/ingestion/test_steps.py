@@ -11,6 +11,7 @@ import lancedb
 import numpy as np
 import pytest
 
+from fuseid.core import fingerprints
 from fuseid.core.config import Config
 from fuseid.core.errors import TooManyRejected
 from fuseid.encoders.fake import FakeClip, FakeVlm
@@ -24,6 +25,7 @@ from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store.indexes import maintain, unindexed_rows
 
 ASKED = {"caption": "What is it?", "tags": "Name tags."}
+SHOWN = ("clip_image", "vlm", "vlm_caption", "vlm_tags", "thumbnail", "media_hash", "duration", "timestamps")
 
 
 class Counted:
@@ -50,6 +52,7 @@ class Shop:
 
     def __init__(self, workspace: Any) -> None:
         self.workspace = workspace
+        self.decode: dict[str, Any] = {}
         self.rows = [
             {"content_id": "one", "uri": workspace.picture("one.png", 1), "caption": "the first"},
             {"content_id": "two", "uri": workspace.picture("two.png", 2)},
@@ -60,7 +63,7 @@ class Shop:
     def run(self, **vlm: Any) -> dict[str, int]:
         """-> the items that each encoder was given."""
         counts: Counter[str] = Counter()
-        config = self.workspace.settings(clip={"model": "fake:8"}, vlm={"model": "fake:8", **vlm})
+        config = self.workspace.settings(clip={"model": "fake:8"}, vlm={"model": "fake:8", **vlm}, decode=self.decode)
 
         def load(config: Config) -> EncodeStep:
             counts["loads"] += 1
@@ -150,6 +153,30 @@ def test_a_touched_file_is_not_encoded_again_and_a_changed_one_is(shop: Shop) ->
     shop.workspace.picture("one.png", 99)
     assert shop.run(**ASKED) == {"loads": 1, "encode_frames": 1, "encode_items": 1, "describe": 1}
     assert shop.stored("clip_image")["one"] != before["one"][:1]
+
+
+def test_what_looks_as_before_is_not_encoded_again_when_decoding_has_changed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.run(**ASKED)
+    before = shop.stored(*SHOWN)
+    known_by = shop.stored("decode_fp")
+    monkeypatch.setitem(fingerprints.STEP_VERSIONS, "decode", fingerprints.STEP_VERSIONS["decode"] + 1)
+    assert shop.run(**ASKED) == {"loads": 1}
+    assert shop.stored(*SHOWN) == before
+    assert all(shop.stored("decode_fp")[name] != known_by[name] for name in ("one", "two", "film"))
+    assert shop.run(**ASKED) == {}
+
+
+def test_what_looks_otherwise_is_encoded_again_when_decoding_has_changed(shop: Shop) -> None:
+    shop.run(**ASKED)
+    before = shop.stored(*SHOWN)
+    shop.decode = {"sampling": {"method": "uniform", "frames": 1}}
+    assert shop.run(**ASKED) == {"loads": 1, "encode_frames": 1, "encode_items": 1, "describe": 1}
+    after = shop.stored(*SHOWN)
+    assert (before["one"], before["two"], before["words"]) == (after["one"], after["two"], after["words"])
+    assert len(after["film"][-1]) == 1
+    assert before["film"][0] != after["film"][0]
 
 
 def test_models_are_loaded_once_for_all_batches(shop: Shop) -> None:

@@ -125,7 +125,7 @@ def test_a_run_in_which_every_item_failed_costs_no_known_item_and_prunes_nothing
     small = {"block_rows": 4, "wave_rows": 8, "wave_vectors": 8, "max_prune": "100%"}
     with pytest.raises(TooManyRejected, match="all 20 items were rejected, most often as BadField") as caught:
         workspace.ingest(bad, prune=True, config=workspace.settings(run=small))
-    assert "19 known items keep their rows (--max-rejected 100% would move 19 of them to the rej" in str(caught.value)
+    assert "19 known items keep their rows (run.max_rejected: 100% would move 19 of them to the " in str(caught.value)
     assert f"`fuseid rejected --db {workspace.uri()}` lists 1 others: correct" in str(caught.value)
     # Where none but known items fail, `rejected` has none of them.
     with pytest.raises(

@@ -302,7 +302,7 @@ def column_of(**measures: float) -> dict:
 
 
 def test_figures_without_outliers_give_no_findings():
-    assert findings(column_of()) == []
+    assert findings(column_of(), "db") == []
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_figures_without_outliers_give_no_findings():
     ],
 )
 def test_measures_beyond_their_limits_are_findings(changes, rule, said):
-    found = {row["rule"]: row["text"] for row in findings(column_of(**changes))}
+    found = {row["rule"]: row["text"] for row in findings(column_of(**changes), "db")}
     assert said in found[rule]
 
 
@@ -333,18 +333,18 @@ def test_unusual_items_and_slices_are_findings():
     few = column_of() | {"items": 2_000}
     big = {"codes": "1-2", "items": 400, "vectors": 1}
     column = column_of() | {"slices": [part], "largest_ids": [big], "without_id": 3, "edited": 1_000}
-    assert [row["rule"] for row in findings(few)] == ["few items"]
-    found = {row["rule"]: row["text"] for row in findings(column)}
+    assert [row["rule"] for row in findings(few, "db")] == ["few items"]
+    found = {row["rule"]: row["text"] for row in findings(column, "db")}
     assert found.keys() == {"big ID", "slice neighbours", "slice collisions", "without ID", "edited"}
-    assert found["big ID"] == "400 items have the codes 1-2, copies of one vector: `fuseid lookup --sid 1-2`"
+    assert found["big ID"] == "400 items have the codes 1-2, copies of one vector: `fuseid lookup --db db --sid 1-2`"
     assert found["slice collisions"] == "style: photo: 20.0% of the items share their ID, 5.0% of all"
-    assert findings(column | {"slices": [part | {"small": True}]}) == [
-        row for row in findings(column) if not row["rule"].startswith("slice")
+    assert findings(column | {"slices": [part | {"small": True}]}, "db") == [
+        row for row in findings(column, "db") if not row["rule"].startswith("slice")
     ]
 
 
 def test_warnings_come_first():
-    weights = [row["weight"] for row in findings(column_of(r2_2=0.2) | {"edited": 1})]
+    weights = [row["weight"] for row in findings(column_of(r2_2=0.2) | {"edited": 1}, "db")]
     assert weights == sorted(weights, reverse=True) == ["warning", "warning", "note", "note"]
 
 

@@ -99,9 +99,9 @@ def test_rows_without_a_user_an_item_or_a_time_are_counted_and_the_first_is_name
         ("user_id,content_id,timestamp\n", "has no interactions"),
         ("user,content_id,time\nu,c,1714564800\n", "has no column user_id, timestamp, only user, content_id, time"),
         ("user_id,content_id,timestamp,user_id\n", "two columns 'user_id'"),
-        ("user_id,content_id,timestamp\nu,c\n", "cannot read .*i.csv: CSV parse error"),
+        ("user_id,content_id,timestamp\nu,c\n", "cannot read .*i.csv: Expected 3 columns, got 2"),
         ("user_id,content_id,timestamp,weight\nu,c,1714564800,heavy\n", "cannot read .*i.csv: .*heavy"),
-        ("user_id,content_id,timestamp\nu,\udcff,1714564800\n", "cannot read .*i.csv: .*(UTF8|utf-8)"),
+        ("user_id,content_id,timestamp\nu,\udcff,1714564800\n", "cannot read .*i.csv: .*UTF-8"),
         ("user_id,content_id,timestamp\nu,c,3\n", "time stamp 3 may count anything"),
         ("user_id,content_id,timestamp\nu,c,2024-05-01 12:00\n", "have no time zone"),
     ],
@@ -113,7 +113,7 @@ def test_an_invalid_csv_is_refused(tmp_path, text, said):
 
 
 def test_missing_or_unknown_files_are_refused(interactions, tmp_path):
-    with pytest.raises(BadInput, match=r"no file .*nowhere.csv; --interactions names"):
+    with pytest.raises(BadInput, match=r"no file .*nowhere.csv; interactions= names"):
         Interactions.open(tmp_path / "nowhere.csv")
     with pytest.raises(BadInput, match=r"has no .parquet or .csv file"):
         Interactions.open(tmp_path)
