@@ -275,7 +275,11 @@ def test_an_item_of_which_no_encoder_takes_anything_is_rejected(shop: Shop) -> N
     run = with_vlm(shop, Narrow, clip=False)
     assert (run.counts["committed"], run.counts["rejected"]) == (3, 1)
     (row,) = shop.workspace.rows("rejected").values()
-    assert (row["content_id"], row["error_class"], row["message"]) == ("film", "EncodeFailed", "vlm: MemoryError")
+    assert (row["content_id"], row["error_class"], row["message"]) == (
+        "film",
+        "EncodeFailed",
+        "vlm: there is not enough memory",
+    )
     assert "incomplete" not in run.counts
 
 
