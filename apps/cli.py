@@ -23,6 +23,7 @@ from fuseid.core import surface
 from fuseid.core.errors import BadInput, FuseidError, Stopped
 from fuseid.core.reasons import is_fault, reason
 from fuseid.core.signals import SIGNALS
+from fuseid.core.text import shown
 from fuseid.pipelines.jobs import stopping
 
 # Typer brings its own copy of click, whose base of all usage errors it does not export.
@@ -80,9 +81,15 @@ def main() -> None:
     try:
         run()
     except SystemExit as end:
-        if end.code in _STOPPED:
-            _leave(end.code)
+        if end.code in _STOPPED or _query_runs():
+            _leave(int(end.code or 0))
         raise
+
+
+def _query_runs() -> bool:
+    """Whether a query that nobody waits for is still running, with which the process would not end."""
+    limits = sys.modules.get("fuseid.pipelines.store.time_limit")
+    return limits is not None and limits.abandoned()
 
 
 def _leave(status: int) -> NoReturn:
@@ -128,7 +135,16 @@ def _log() -> None:
     if level not in logging.getLevelNamesMapping():
         raise BadInput(f"FUSEID_LOG is a level like INFO, not {level!r}")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_SafeFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("fuseid").setLevel(level)
+
+
+class _SafeFormatter(logging.Formatter):
+    """One line for each record: ids and uris in it cannot steer the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return shown(super().formatMessage(record))
 
 
 def _stop_usage(error: Any) -> NoReturn:
@@ -138,7 +154,7 @@ def _stop_usage(error: Any) -> NoReturn:
         error.show()
     else:
         command = error.ctx.command_path if error.ctx else "fuseid"
-        print(f"error: {message} (`{command} --help` lists the options)", file=sys.stderr)
+        print(f"error: {shown(message)} (`{command} --help` lists the options)", file=sys.stderr)
     sys.exit(error.exit_code)
 
 
@@ -163,7 +179,7 @@ def _stop(error: BaseException) -> NoReturn:
         line, status = f"{what}{reason(error)} (FUSEID_DEBUG=1 shows where)", 1
     else:
         raise error
-    print(f"error: {line}", file=sys.stderr)
+    print(f"error: {shown(line)}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fuseid.api.runners import check_runner
-from fuseid.apps.options import Db, Json
+from fuseid.apps.options import Db, Json, Timeout
 
 export_app = typer.Typer(no_args_is_help=True, help="Write IDs for trainers.")
 
@@ -125,6 +125,7 @@ def export_trie(
     db: Db,
     out: Annotated[Path, typer.Option(help="new folder")],
     where: Annotated[str | None, typer.Option(help="SQL condition on items, e.g. \"kind = 'video'\"")] = None,
+    timeout: Timeout = None,
     tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
     digit: Annotated[
         bool, typer.Option("--digit/--no-digit", help="keep the collision digit as the last code, or leave it out")
@@ -135,7 +136,7 @@ def export_trie(
     from fuseid.apps.show import print_facts, print_json
     from fuseid.pipelines.exports.tries import export_trie as run_export
 
-    written = run_export(db, out, tokenizer, where, digit)
+    written = run_export(db, out, tokenizer, where, digit, timeout)
     if json:
         print_json(written)
         return

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from fuseid.apps.start_up import import_pyarrow
+
 # Former names of options, which still work and which the help does not list; by command and by name of the option.
 FORMER_NAMES = {
     ("ingest", "name"): "--as",
@@ -34,6 +36,7 @@ database = ""
 def _note(value: str) -> str:
     global database
     database = value
+    import_pyarrow()
     return value
 
 
@@ -46,6 +49,10 @@ ConfigFile = Annotated[
     typer.Option("--config", envvar="FUSEID_CONFIG", help="fuseid.yaml; default: the one in this folder, if any"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", help="seconds until a query with --where is ended; default: lookup.timeout_seconds"),
+]
 Clip = Annotated[str | None, typer.Option("--clip", help="CLIP model; overrides clip.model")]
 Vlm = Annotated[str | None, typer.Option("--vlm", help="VLM; overrides vlm.model; `none` switches it off")]
 

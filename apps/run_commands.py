@@ -15,7 +15,7 @@ from fuseid.core.errors import BadInput
 def ingest(
     db: Db,
     source: Annotated[
-        str | None, typer.Argument(help="manifest (.parquet, .jsonl, .csv), folder of media, tar shards; or uri")
+        str | None, typer.Argument(help="manifest (.parquet, .jsonl, .csv, .tsv), folder of media, tar shards; or uri")
     ] = None,
     vectors: Annotated[
         str | None,

@@ -9,27 +9,46 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
+from fuseid.core.text import shown
+
+
+class _SafeConsole(Console):
+    """Prints text in which nothing but line ends steers the terminal, wherever its parts come from."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*map(_safe, objects), **options)
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, str):
+        return "\n".join(map(shown, value.split("\n")))
+    if isinstance(value, Text):
+        value.plain = _safe(value.plain)
+    return value
+
+
 # In a file or a pipe, a table may be wider than the default of 80 columns.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-err = Console(stderr=True, highlight=False)
+out = _SafeConsole(highlight=False, width=None if sys.stdout.isatty() else 140)
+err = _SafeConsole(stderr=True, highlight=False)
 
 
 class Bars:
     """A `Progress` of pipelines as bars on standard error; silent if that is not a terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         self._bars = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), console=err, disable=quiet or not err.is_terminal,
@@ -121,7 +140,7 @@ def print_run(run: Any, as_json: bool) -> None:
 
 def _title(title: str | None) -> None:
     if title:
-        out.print(Text(title, style="bold"))
+        out.print(Text(shown(title), style="bold"))
 
 
 def _cell(value: Any) -> Text:
@@ -133,4 +152,4 @@ def _cell(value: Any) -> Text:
         value = ", ".join(f"{v:.2f}" if isinstance(v, float) else str(v) for v in value)
     if isinstance(value, dict):
         value = json.dumps(value, ensure_ascii=False)
-    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value)))
+    return Text(shown(str(value)))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fuseid.apps.options import Clip, ConfigFile, Db, Json, load
+from fuseid.apps.options import Clip, ConfigFile, Db, Json, Timeout, load
 
 
 def rejected(
@@ -41,6 +41,7 @@ def lookup(
     sid: Annotated[str | None, typer.Option(help="semantic ID or prefix, e.g. 12-240")] = None,
     k: Annotated[int, typer.Option("-k", help="results at most")] = 10,
     where: Annotated[str | None, typer.Option(help="SQL condition, e.g. \"kind = 'video'\"")] = None,
+    timeout: Timeout = None,
     config: ConfigFile = None,
     clip: Clip = None,
     json: Json = False,
@@ -52,7 +53,9 @@ def lookup(
 
     is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
     catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None)
-    rows = catalog.search(text=text, image=image, video=video, like=like, sid=sid, k=k, where=where).to_pylist()
+    rows = catalog.search(
+        text=text, image=image, video=video, like=like, sid=sid, k=k, where=where, timeout=timeout
+    ).to_pylist()
     if json:
         print_json([{**row, "attributes": attributes_of(row["attributes"])} for row in rows])
     else:

@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from fuseid.core.config import TOKENIZER_SECTIONS
 from fuseid.core.errors import ArtifactError, UnknownArtifact
 from fuseid.core.fingerprints import STEP_VERSIONS
 from fuseid.core.reasons import reason
@@ -64,7 +63,7 @@ def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict
 def check_version(name: str, kind: str, meta: dict[str, Any]) -> None:
     """Raises ArtifactError, which names the remedy, for an artifact of another version of its kind."""
     own = {FUSION: STEP_VERSIONS[FUSION], ADOPTED: ADOPTED_VERSION}
-    ours = own[kind] if kind in own else TOKENIZER_SECTIONS[kind].VERSION
+    ours = own[kind] if kind in own else _sections()[kind].VERSION
     if meta.get("version") != ours:
         # The fusion of a database never changes; tokenizers can be added to it.
         remedies = {FUSION: "ingest into another database and fit there", ADOPTED: "adopt the IDs again"}
@@ -81,15 +80,22 @@ def kind_of(name: str) -> str:
 
 def is_tokenizer(name: str) -> bool:
     """Whether an id belongs to a tokenizer of a known kind."""
-    return kind_of(name) in (*TOKENIZER_SECTIONS, ADOPTED) and "/" not in name
+    return kind_of(name) in (*_sections(), ADOPTED) and "/" not in name
 
 
 def tokenizer_kind(name: str) -> str:
     """The kind of a tokenizer, by its id. Raises ArtifactError for an id that is not one of a known kind."""
     if not is_tokenizer(name):
-        kinds = ", ".join([*TOKENIZER_SECTIONS, ADOPTED])
+        kinds = ", ".join([*_sections(), ADOPTED])
         raise UnknownArtifact(f"{name!r} is not a tokenizer's id; the kinds are {kinds}")
     return kind_of(name)
+
+
+def _sections() -> dict[str, Any]:
+    """The sections of the kinds of tokenizers; a look-up that needs none does not import the configuration."""
+    from fuseid.core.config import TOKENIZER_SECTIONS
+
+    return TOKENIZER_SECTIONS
 
 
 class _HasMeta(Protocol):

@@ -225,6 +225,10 @@ class SourceConfig(Section):
     require_success: bool = Field(False, description="refuse a source without a file _SUCCESS beside it")
 
 
+class LookupConfig(Section):
+    timeout_seconds: float = Field(60.0, gt=0, description="a query with --where is ended after this long")
+
+
 class Config(Section):
     source: SourceConfig = SourceConfig()
     decode: DecodeConfig = DecodeConfig()
@@ -233,6 +237,7 @@ class Config(Section):
     fusion: FusionConfig = FusionConfig()
     tokenizer: Annotated[SerializeAsAny[TokenizerConfig], BeforeValidator(_of_kind)] = RQKMeansConfig()
     run: RunConfig = RunConfig()
+    lookup: LookupConfig = LookupConfig()
 
 
 def load_config(path: str | Path | None = None, overrides: dict[str, object] | None = None) -> Config:

@@ -82,11 +82,24 @@ def is_fault(error: BaseException) -> bool:
     return isinstance(error, _FAULTS)
 
 
+def library_reason(error: BaseException) -> str:
+    """Like `reason`, for an error that a library raised on one item: what a fault says is about the library's code."""
+    return f"the library that reads it fails on it ({type(error).__name__})" if is_fault(error) else reason(error)
+
+
+def json_type(value: object) -> str:
+    """What a JSON value is, in JSON's words."""
+    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
+    return names.get(type(value), "null" if value is None else type(value).__name__)
+
+
 def _known(error: BaseException) -> str | None:
     if isinstance(error, UnicodeDecodeError):
         return f"it is not UTF-8: byte 0x{error.object[error.start]:02x} at {error.start}"
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg[:1].lower()}{error.msg[1:]}, at line {error.lineno}, column {error.colno}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     if isinstance(error, KeyError) and error.args:

@@ -12,16 +12,10 @@ from PIL import Image
 
 from fuseid.core.config import ClipConfig
 from fuseid.encoders.blocks import blocks, unit_rows
-from fuseid.encoders.devices import DTYPES, Passes, pick_device, prepared, preparing_threads, rows_that_fit
-from fuseid.encoders.model_files import load_failure
+from fuseid.encoders.clip_texts import TextEncoder, block_rows
+from fuseid.encoders.devices import DTYPES, Passes, pick_device, prepared, preparing_threads
+from fuseid.encoders.model_files import load_failure, snapshot
 from fuseid.encoders.model_identity import HUB, LOCAL, clip_fingerprint, resolve_clip
-
-# For `batch_size: auto`. A block has as many frames as `run.block_rows` says: a larger pass would only add padding.
-_ROWS_CPU, _ROWS_CUDA = 32, 128
-# A frame's activations in a large ViT at full precision stay well below this.
-_BYTES_PER_FRAME = 64 << 20
-# The files of a hub repository that open_clip reads; other formats of the same weights are not downloaded.
-_HUB_FILES = ["*.json", "*.txt", "*.model", "open_clip_*.safetensors", "open_clip_*.bin"]
 
 
 class OpenClip:
@@ -40,7 +34,7 @@ class OpenClip:
         name, tag, pinned = resolved
         try:
             if name.startswith(HUB):
-                name = LOCAL + _download(name.removeprefix(HUB), pinned)
+                name = LOCAL + snapshot(name.removeprefix(HUB), pinned)
             # Random weights must be the same in every process that encodes.
             torch.manual_seed(0)
             logging.getLogger().addFilter(_no_random_weights_warning)
@@ -53,7 +47,7 @@ class OpenClip:
                 # For a directory without weights, open_clip would continue with random ones.
                 require_pretrained=name.startswith(LOCAL) or tag is not None,
             )
-            self._tokenize = open_clip.get_tokenizer(name)
+            tokenize = open_clip.get_tokenizer(name)
         except Exception as error:
             remote = config.model.startswith(HUB) or tag not in (None, "random")
             raise load_failure(f"cannot load CLIP model {config.model}", error, remote) from error
@@ -67,13 +61,10 @@ class OpenClip:
         self._side = size if isinstance(size, int) else min(size)
         self._mean = torch.tensor(normalise.mean, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(normalise.std, device=self.device).view(1, 3, 1, 1)
-        self.block = (
-            rows_that_fit(self.device, _BYTES_PER_FRAME, _ROWS_CPU, _ROWS_CUDA)
-            if config.batch_size == "auto"
-            else config.batch_size
-        )
+        self.block = block_rows(config, self.device)
         self._threads = preparing_threads(self.device)
         self._passes = Passes()
+        self._encode_texts = TextEncoder(self._model.encode_text, tokenize, self.device, self.block, self._passes)
         self.fingerprint = clip_fingerprint(config, resolved)
         self.dim = int(self.encode_texts(["a"]).shape[1])
 
@@ -87,8 +78,7 @@ class OpenClip:
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """-> float32 [N, dim], unit norm. Captions longer than the model's context are cut by its own tokenizer."""
-        tokens = list(self._tokenize(list(texts)).numpy())
-        return unit_rows(np.stack(self._passes.run(self._text_block, tokens, self.block)))
+        return self._encode_texts(texts)
 
     def _fit(self, frame: np.ndarray) -> np.ndarray:
         image = Image.fromarray(frame)
@@ -110,18 +100,6 @@ class OpenClip:
         pixels = torch.from_numpy(np.stack(frames_HWC)).to(self.device).permute(0, 3, 1, 2)
         pixels = pixels.to(torch.float32).div_(255).sub_(self._mean).div_(self._std).to(self._dtype).contiguous()
         return self._model.encode_image(pixels).float().cpu().numpy()
-
-    @torch.inference_mode()
-    def _text_block(self, tokens_T: list[np.ndarray]) -> np.ndarray:
-        tokens = torch.from_numpy(np.stack(tokens_T)).to(self.device)
-        return self._model.encode_text(tokens).float().cpu().numpy()
-
-
-def _download(repository: str, commit: str) -> str:
-    """The directory in the hub's cache that holds a repository at a commit; open_clip itself accepts no commit."""
-    from huggingface_hub import snapshot_download
-
-    return snapshot_download(repository, revision=commit, allow_patterns=_HUB_FILES)
 
 
 def _no_random_weights_warning(record: logging.LogRecord) -> bool:

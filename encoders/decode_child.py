@@ -21,7 +21,7 @@ from PIL import Image
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia, ItemError, OutOfMemory
 from fuseid.core.faults import reached
-from fuseid.core.reasons import reason
+from fuseid.core.reasons import library_reason
 from fuseid.core.records import Decoded
 from fuseid.encoders.decode_wire import LENGTH, header_of, header_of_error, pack
 from fuseid.encoders.media import decode
@@ -68,7 +68,7 @@ def _answer(answers: BinaryIO, path: str, kind: str, config: DecodeConfig) -> No
         if any(word in words for word in _OUT_OF_MEMORY_WORDS):
             answers.write(pack(header_of_error(_out_of_memory(path, config))))
         else:
-            message = f"{path!r} cannot be decoded: {reason(error)}"
+            message = f"{path!r} cannot be decoded: {library_reason(error)}"
             answers.write(pack(header_of_error(CorruptMedia(message))))
         return
     answers.write(head)

@@ -15,6 +15,8 @@ _ROOT = Path(__file__).parent / "checkpoints"
 _HASHED = (".json", ".jinja", ".safetensors", ".txt", ".model", ".bin", ".pt", ".pth")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_SECONDS = 10.0
+# The files of a hub repository that open_clip reads; other formats of the same weights are not downloaded.
+_HUB_FILES = ["*.json", "*.txt", "*.model", "open_clip_*.safetensors", "open_clip_*.bin"]
 
 
 def builtin_directory(name: str) -> Path:
@@ -83,6 +85,13 @@ def hub_commit(repository: str, revision: str | None) -> str:
         f"cannot tell which commit {repository} at {branch} is: {why}, and the local cache holds none; "
         "set `revision` to a commit, or name a directory"
     )
+
+
+def snapshot(repository: str, commit: str) -> str:
+    """The directory in the hub's cache that holds an open_clip repository at a commit; open_clip accepts no commit."""
+    from huggingface_hub import snapshot_download
+
+    return snapshot_download(repository, revision=commit, allow_patterns=_HUB_FILES)
 
 
 def load_failure(what: str, error: Exception, remote: bool) -> ModelError:

@@ -115,15 +115,15 @@ def resolve_clip(config: ClipConfig) -> Resolved:
         return model, None, hub_commit(model.removeprefix(HUB), config.revision)
     if ":" in model:
         raise BadModel(f"unknown scheme in CLIP model {model}; known: {BUILTIN}, {HUB}, {LOCAL}, {PYTHON}")
-    import open_clip
+    from fuseid.encoders.open_clip_parts import part
 
-    known = {name.lower(): name for name in open_clip.list_models()}
+    known = {name.lower(): name for name in part("factory").list_models()}
     architecture, _, tag = model.rpartition("/")
     name = known.get(_architecture(architecture)) or known.get(_architecture(model))
     if name is None:
         raise BadModel(f"open_clip knows no model {model}; `open_clip.list_models()` lists those that it knows")
     tag = tag.lower().replace("-", "_")
-    tags = open_clip.list_pretrained_tags_by_model(name)
+    tags = part("pretrained").list_pretrained_tags_by_model(name)
     if tag == _RANDOM:
         return name, None, _RANDOM_FILES
     if tag not in tags:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fuseid.core.config import ClipConfig, VlmConfig
 from fuseid.core.protocols import ClipLike, VlmLike
 from fuseid.encoders.model_identity import PYTHON, fake_dim, is_fake, own_class
+
+if TYPE_CHECKING:
+    from fuseid.encoders.clip_texts import ClipTexts
 
 
 def load_clip(config: ClipConfig) -> ClipLike:
@@ -18,6 +23,15 @@ def load_clip(config: ClipConfig) -> ClipLike:
     from fuseid.encoders.clip import OpenClip
 
     return OpenClip(config)
+
+
+def load_clip_texts(config: ClipConfig) -> ClipLike | ClipTexts:
+    """For texts alone, as look-ups by words need it: where it can, without the image tower and its libraries."""
+    if is_fake(config.model) or config.model.startswith(PYTHON):
+        return load_clip(config)
+    from fuseid.encoders.clip_texts import load_clip_texts as load_texts
+
+    return load_texts(config) or load_clip(config)
 
 
 def load_vlm(config: VlmConfig) -> VlmLike:

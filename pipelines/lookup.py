@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lancedb
+import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from lancedb.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, PhraseQuery
 
-from fuseid.core.config import ClipConfig, Config, read_stored
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, NotReady, StoreError, TooLarge, unusable
 from fuseid.core.modalities import modalities
 from fuseid.core.reasons import reason
-from fuseid.core.surface import command, in_shell, option
+from fuseid.core.surface import in_shell, option
 from fuseid.core.text import storable
 from fuseid.encoders.captions import normalise_caption
-from fuseid.encoders.decode_pool import DecodePool
-from fuseid.encoders.model_identity import PYTHON, as_known, former_fingerprints
-from fuseid.encoders.models import load_clip
-from fuseid.pipelines.store.indexes import text_indexes
-from fuseid.pipelines.store.integrity import cause_of
 from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.rows import below_prefix, rows_by_id
+from fuseid.pipelines.store.search import nearest, with_words
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
+from fuseid.pipelines.store.time_limit import limited
 from fuseid.pipelines.store.vector_columns import nan_rows
+
+# What encodes queries is imported when it is used: a look-up by ID or by item starts in a fraction of the time.
+if TYPE_CHECKING:
+    from fuseid.core.config import Config
 
 RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
 _PREFIX = re.compile(r"[0-9]+(-[0-9]+)*(-|\.[0-9]+)?")
@@ -43,28 +43,20 @@ _FULL_TEXT_CHARS = 1000
 class Catalog:
     """Reads a database. Safe while jobs write: each search sees one committed version of `contents`."""
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, config: Config | None = None) -> None:
         self._store = store
-        self._config = config
-        self._config_is_stored = False
-        self._contents: Any = None
+        self._given_config = config
+        self._stored_config: Config | None = None
+        self._session: Any = None
         self._dims: dict[str, int] = {}
-        self._clip: Any = None
+        self._encoders: dict[bool, Any] = {}
         self._samples: dict[str, pa.Table] = {}
 
     @classmethod
     def open(cls, uri: str | Path, config: Config | None = None) -> Catalog:
         """config: how queries are encoded; by default as in the last ingest. Raises StoreError if there is no
         database."""
-        store = Store.open(uri)
-        if config is not None:
-            return cls(store, config)
-        clip = store.setting("clip")
-        if clip is not None:
-            config = Config(clip=read_stored(ClipConfig, clip, f"the setting clip of {store.uri}"))
-        catalog = cls(store, config or Config())
-        catalog._config_is_stored = True
-        return catalog
+        return cls(Store.open(uri), config)
 
     def search(
         self,
@@ -78,6 +70,7 @@ class Catalog:
         k: int = 10,
         where: str | None = None,
         columns: Sequence[str] = RESULT_COLUMNS,
+        timeout: float | None = None,
     ) -> pa.Table:
         """Exactly one of the six kinds of query -> at most k rows, best first, with `columns` and a `score`.
 
@@ -86,10 +79,13 @@ class Catalog:
         item's score is the higher of its similarities, each in standard deviations above the mean similarity of the
         catalogue to this query, since cosines between a caption and a picture and between two captions are not on one
         scale.
-        vector, like: by cosine in the fused space; before the first fit, in the space of one of the other vectors.
+        vector, like: by cosine in the fused space; before the first fit, in the space of one of the other vectors. An
+        item whose fused vector is zero, as all are where all items are alike, is compared by its other vectors.
         sid: all items whose ID begins with a prefix such as `12-240`, ordered by ID; their score is null.
         where: an SQL condition on the columns of `contents`, for example `kind = 'video'`.
-        Raises BadInput for a query that cannot be used, StoreError for an empty database.
+        timeout: seconds that a search with `where` may take, by default `lookup.timeout_seconds` of the configuration.
+        Raises BadInput for a query that cannot be used, NotReady for one that takes too long, StoreError for an empty
+        database.
         """
         given = {"text": text, "image": image, "video": video, "vector": vector, "like": like, "sid": sid}
         named = [name for name, value in given.items() if value is not None]
@@ -100,17 +96,25 @@ class Catalog:
         if k < 1:
             raise BadInput(f"{option('k')} must be at least 1, got {k}")
         k = min(k, self._begin())
+        if timeout is None and self._given_config is not None:
+            timeout = self._given_config.lookup.timeout_seconds
+        find: Callable[[], pa.Table]
         try:
             if sid is not None:
-                return self._by_prefix(sid, k, where, columns)
-            if like is not None:
-                return self._like(like, k, where, columns)
-            if vector is not None:
-                return self._nearest(self._item_space(), _query_of(vector), k, where, columns)
-            caption = None if text is None else self._caption(text)
-            return self._in_clip_space(self._query_vector(caption, image, video), caption, k, where, columns)
+                find = partial(self._by_prefix, sid, k, where, columns)
+            elif like is not None:
+                find = partial(self._like, like, k, where, columns)
+            elif vector is not None:
+                find = partial(self._nearest, self._item_spaces()[0], _query_of(vector), k, where, columns)
+            else:
+                caption = None if text is None else self._caption(text)
+                query = self._query_vector(caption, image, video)
+                find = partial(self._in_clip_space, query, caption, k, where, columns)
+            return limited(find, timeout, where)
         except (OSError, RuntimeError, ValueError) as error:
             if where is not None:
+                from fuseid.pipelines.store.integrity import cause_of
+
                 refused = f"the database refused {option('where', where)}: {reason(error)}"
                 raise cause_of(error, self._store.uri) or BadInput(refused) from None
             raise
@@ -124,17 +128,14 @@ class Catalog:
 
     def _begin(self) -> int:
         """Opens the newest version of `contents`, which the whole search uses -> the number of its rows."""
-        if self._contents is None:
-            self._store.dataset("contents")
-            self._contents = lancedb.connect(self._store.uri).open_table("contents")
-        self._contents.checkout_latest()
-        self._dataset = self._contents.to_lance()
+        if self._session is None:
+            self._session = lance.Session()
+        # The session keeps what was read of indexes from search to search.
+        self._dataset = self._store.dataset("contents", self._session)
         self._dims = vector_sizes(self._dataset.schema)
-        rows = self._contents.count_rows()
+        rows = self._dataset.count_rows()
         if not rows:
-            raise StoreError(
-                f"the database {self._store.uri} is empty; {command('ingest', self._store.uri, 'SOURCE')} fills it"
-            )
+            raise self._store.empty()
         return rows
 
     def _rows(self, ids: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -157,24 +158,24 @@ class Catalog:
 
     def _like(self, content_id: str, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
         content_id = storable(content_id)
-        column = self._item_space()
-        row = self._rows([content_id], [column]).get(content_id)
+        spaces = self._item_spaces()
+        row = self._rows([content_id], spaces).get(content_id)
         if row is None:
             raise NotReady(f"no item {content_id!r} in {self._store.uri}")
-        if row[column] is None:
-            raise NotReady(f"item {content_id!r} has no {column} vector")
+        column = next((name for name in spaces if row[name] is not None and any(row[name])), None)
+        if column is None:
+            raise NotReady(f"item {content_id!r} has no vector that is not zero, to compare with others")
         # The item is removed from its own results; an SQL condition for that would be evaluated for every row.
         query, wanted = np.asarray(row[column], np.float32), ["content_id", *_other_columns(columns)]
         found = self._nearest(column, query, k + 1, where, wanted)
         return found.filter(pc.field("content_id") != content_id)[:k].select([*columns, "score"])
 
-    def _item_space(self) -> str:
-        """`fused` once there are IDs, else the vectors that say most: of pictures, then those brought from outside."""
-        if "fused" in self._dims and self._store.setting("champion"):
-            return "fused"
+    def _item_spaces(self) -> list[str]:
+        """`fused` once there are IDs, then the vectors that say most: of pictures, then those brought from outside."""
         rank = {"frames": 0, "outside": 1, "caption": 2, "both": 3}
-        own = modalities(self._dims.keys() - {"fused"})
-        return min(own, key=lambda modality: rank[modality.made_from]).name
+        own = sorted(modalities(self._dims.keys() - {"fused"}), key=lambda modality: rank[modality.made_from])
+        fused = ["fused"] if "fused" in self._dims and self._store.setting("champion") else []
+        return [*fused, *(modality.name for modality in own)]
 
     def _nearest(self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str]) -> pa.Table:
         size = self._dims[column]
@@ -182,7 +183,7 @@ class Catalog:
             raise BadInput(
                 f"a query in {column} space takes {size} finite numbers that are not all zero, got {query.size}"
             )
-        hits = self._hits(column, query, k, where, ["content_id", *_other_columns(columns)])
+        hits = nearest(self._dataset, column, query, k, where, ["content_id", *_other_columns(columns)])
         rows = [{**row, "score": 1.0 - row["_distance"]} for row in hits]
         return self._table(rows, columns)
 
@@ -190,7 +191,7 @@ class Catalog:
         self, query: np.ndarray, text: str | None, k: int, where: str | None, columns: Sequence[str]
     ) -> pa.Table:
         # An approximate vector index may miss a caption that contains exactly these words.
-        words = self._full_text(text, 2 * k + 10, where) if text is not None else []
+        words = [] if text is None else with_words(self._dataset, text[:_FULL_TEXT_CHARS], 2 * k + 10, where)
         spaces = [name for name in ("clip_image", "clip_text") if name in self._dims]
         if text is None and "clip_image" in self._dims:
             # A picture finds pictures and videos; captions would displace copies of it.
@@ -203,38 +204,14 @@ class Catalog:
             usual = nan_rows(sample[space], self._dims[space]) @ query
             mean, spread = float(usual.mean()), max(float(usual.std()), 1e-6)
             # A few more than k: an item near the end of one list may be among the best of both.
-            near = {row["content_id"]: 1.0 - row["_distance"] for row in self._hits(space, query, 2 * k + 10, where)}
+            hits = nearest(self._dataset, space, query, 2 * k + 10, where)
+            near = {row["content_id"]: 1.0 - row["_distance"] for row in hits}
             near |= self._similarities(space, query, set(words) - set(near))
             for name, similarity in near.items():
                 best[name] = max(best.get(name, -np.inf), (similarity - mean) / spread)
         top = sorted(best, key=lambda name: (-best[name], name))[:k]
         found = self._rows(top, columns)
         return self._table([{**found[name], "score": best[name]} for name in top], columns)
-
-    def _hits(
-        self, column: str, query: np.ndarray, k: int, where: str | None, columns: Sequence[str] = ("content_id",)
-    ) -> list[dict[str, Any]]:
-        """Rows with their `_distance`, nearest first. Rows without a vector are never found, with or without an index,
-        so there is no condition for that; it would read the whole column."""
-        search = self._contents.search(query, vector_column_name=column).distance_type("cosine")
-        if where:
-            search = search.where(where, prefilter=True)
-        return search.limit(k).select([*columns, "_distance"]).to_arrow().to_pylist()
-
-    def _full_text(self, text: str, k: int, where: str | None) -> list[str]:
-        """Ids of items whose captions, their own or generated, contain words of the text; none while there are too few
-        captions for an index."""
-        found: dict[str, None] = {}
-        for column, positions in sorted(text_indexes(self._dataset).items()):
-            for query in _full_text_queries(text[:_FULL_TEXT_CHARS], column, positions):
-                search = self._contents.search(query, query_type="fts").limit(k)
-                if where:
-                    search = search.where(where, prefilter=True)
-                hits = search.select(["content_id", "_score"]).to_arrow()
-                if hits.num_rows:
-                    found |= dict.fromkeys(hits["content_id"].to_pylist())
-                    break
-        return list(found)
 
     def _similarities(self, column: str, query: np.ndarray, ids: set[str]) -> dict[str, float]:
         rows = rows_by_id(self._dataset, sorted(ids), ["content_id", column], f"{column} IS NOT NULL")
@@ -253,10 +230,21 @@ class Catalog:
             self._samples[column] = found
         return self._samples[column]
 
+    def _config(self) -> Config:
+        """How queries are encoded: as given, else as in the last ingest."""
+        if self._given_config is not None:
+            return self._given_config
+        if self._stored_config is None:
+            from fuseid.core.config import ClipConfig, Config, read_stored
+
+            clip, shown = self._store.setting("clip"), f"the setting clip of {self._store.uri}"
+            self._stored_config = Config() if clip is None else Config(clip=read_stored(ClipConfig, clip, shown))
+        return self._stored_config
+
     def _caption(self, text: str) -> str:
         """The text of a query as ingest would store it."""
         try:
-            caption = normalise_caption(text, self._config.decode.max_caption_chars)
+            caption = normalise_caption(text, self._config().decode.max_caption_chars)
         except TooLarge as error:
             raise BadInput(f"cannot use the query: {error}") from None
         if caption is None:
@@ -268,12 +256,14 @@ class Catalog:
             raise NotReady(
                 f"{self._store.uri} holds no CLIP vectors; look up by {option('like')}, {option('sid')} or a vector"
             )
-        clip = self._load_clip()
+        clip = self._encoder(texts=caption is not None)
         try:
             if caption is not None:
                 return clip.encode_texts([caption])[0]
+            from fuseid.encoders.decode_pool import DecodePool
+
             kind, path = ("image", image) if image is not None else ("video", video)
-            with DecodePool(self._config.decode, 1) as pool:
+            with DecodePool(self._config().decode, 1) as pool:
                 (decoded,) = pool.decode_many([(str(Path(str(path)).resolve()), kind)])
             if isinstance(decoded, ItemError):
                 raise decoded
@@ -282,34 +272,40 @@ class Catalog:
         pooled = clip.encode_frames(list(decoded.frames)).mean(0)
         return pooled / np.linalg.norm(pooled)
 
-    def _load_clip(self) -> Any:
-        if self._clip is None:
-            if self._config.clip is None:
-                raise BadInput(
-                    f"the configuration switches CLIP off; look up by {option('like')}, {option('sid')} or a vector"
-                )
-            if self._config_is_stored and self._config.clip.model.startswith(PYTHON):
-                # A database must not decide which code its readers import.
-                raise BadInput(
-                    f"{self._store.uri} was encoded by {self._config.clip.model}, which is not imported because a "
-                    f"database names it; pass the {option('config')} that the ingest used"
-                )
-            known = (self._store.setting("clip") or {}).get("model")
-            spelled = self._config.clip.model_copy(update={"model": as_known(self._config.clip.model, known)})
-            clip = load_clip(spelled)
-            column = "clip_image" if "clip_image" in self._dims else "clip_text"
-            sample = self._sample(column)
-            stored = sample["clip_fp"][0].as_py() if len(sample) else clip.fingerprint
-            if stored not in (clip.fingerprint, former_fingerprints(self._config).get("clip_fp")):
-                raise FingerprintMismatch(
-                    f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
-                    f"({self._config.clip.model}); pass the {option('config')} that the ingest used"
-                )
-            self._clip = clip
-        return self._clip
+    def _encoder(self, texts: bool) -> Any:
+        """CLIP, loaded once. texts: of texts alone, which is loaded much faster, unless there is the other."""
+        if found := self._encoders.get(False) or self._encoders.get(texts):
+            return found
+        from fuseid.encoders.model_identity import PYTHON, as_known, former_fingerprints
+        from fuseid.encoders.models import load_clip, load_clip_texts
+
+        config = self._config().clip
+        if config is None:
+            raise BadInput(
+                f"the configuration switches CLIP off; look up by {option('like')}, {option('sid')} or a vector"
+            )
+        if self._given_config is None and config.model.startswith(PYTHON):
+            # A database must not decide which code its readers import.
+            raise BadInput(
+                f"{self._store.uri} was encoded by {config.model}, which is not imported because a database names it; "
+                f"pass the {option('config')} that the ingest used"
+            )
+        known = (self._store.setting("clip") or {}).get("model")
+        spelled = config.model_copy(update={"model": as_known(config.model, known)})
+        clip = load_clip_texts(spelled) if texts else load_clip(spelled)
+        column = "clip_image" if "clip_image" in self._dims else "clip_text"
+        sample = self._sample(column)
+        stored = sample["clip_fp"][0].as_py() if len(sample) else clip.fingerprint
+        if stored not in (clip.fingerprint, former_fingerprints(self._config()).get("clip_fp")):
+            raise FingerprintMismatch(
+                f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
+                f"({config.model}); pass the {option('config')} that the ingest used"
+            )
+        self._encoders[texts] = clip
+        return clip
 
     def _table(self, rows: list[dict[str, Any]], columns: Sequence[str]) -> pa.Table:
-        schema = self._contents.schema
+        schema = self._dataset.schema
         fields = []
         for name in columns:
             kind = schema.field(name).type
@@ -327,16 +323,6 @@ def _query_of(vector: Sequence[float] | np.ndarray) -> np.ndarray:
             return np.asarray(vector, dtype=np.float32).reshape(-1)
     except (TypeError, ValueError):
         raise BadInput(f"a query vector holds numbers, got {str(vector)[:80]!r}") from None
-
-
-def _full_text_queries(text: str, column: str, positions: bool) -> list[FullTextQuery]:
-    """Full-text queries, to be tried in this order until one finds something: captions that contain every phrase in
-    double quotes; then captions that contain any of the words. Double quotes are the only syntax; one that is never
-    closed is ignored. positions: whether the index has the positions of words, without which it finds no phrases."""
-    parts = text.split('"')
-    words = MatchQuery(" ".join(parts), column)  # type: ignore[call-arg]
-    phrases = [(Occur.MUST, PhraseQuery(part, column)) for part in parts[1:-1:2]]  # type: ignore[call-arg]
-    return [BooleanQuery([*phrases, (Occur.SHOULD, words)]), words] if phrases and positions else [words]
 
 
 def _other_columns(columns: Sequence[str]) -> list[str]:

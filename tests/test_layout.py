@@ -40,6 +40,8 @@ ACROSS = {
     "api": "the public surface as a whole",
     "apps/test_small_screens.py": "every page, in a browser",
     "apps/test_newest_commit.py": "every command after every kind of commit",
+    "apps/test_small_catalogues.py": "every command on catalogues with next to nothing in them",
+    "apps/test_terminal.py": "the text of every command, for names that steer a terminal",
     "apps/test_statuses.py": "the exit status of every command",
     "encoders/test_checkpoints.py": "the bundled models",
     "encoders/test_vlm_families.py": "five families of models through all of vlm*.py",

@@ -8,11 +8,10 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
-from fuseid.core.reasons import reason
 from fuseid.pipelines.exports.columns import IDS, lists_of, suffixes_of
+from fuseid.pipelines.sources.texts import id_texts
 
 # The rows of a table that a reader yields, about.
 TABLE_ROWS = 1 << 16
@@ -39,17 +38,7 @@ def table_of(content_ids: pa.Array, codes_NL: np.ndarray, digits_N: np.ndarray) 
 
 def checked_ids(column: pa.Array, name: str, shown: Path, first: int) -> pa.Array:
     """content_ids as text; integers become text, as in a manifest. first: the number of the first row, from 1 on."""
-    kind = column.type.value_type if isinstance(column.type, pa.DictionaryType) else column.type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    if not is_text and not pa.types.is_integer(kind) and not pa.types.is_null(kind):
-        raise BadInput(f"{shown}: column {name} is {kind}; ids are text")
-    texts = column.cast(pa.string())
-    refuse_first(pc.fill_null(pc.equal(texts, ""), True), shown, first, f"{name} is missing; every row needs one")
-    try:
-        texts.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise BadInput(f"{shown}: column {name} is not UTF-8: {reason(error)}") from None
-    return texts
+    return id_texts(column, shown, first - 1, name)
 
 
 def refuse_first(wrong: pa.Array | np.ndarray, shown: Path, first: int, problem: str) -> None:

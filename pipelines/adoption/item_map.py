@@ -14,6 +14,7 @@ from fuseid.core.errors import BadInput, unusable
 from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import TABLE_ROWS, checked_ids
+from fuseid.pipelines.files.data_file import SEPARATORS, DataFile, format_of
 from fuseid.pipelines.sources.item import unchanging
 
 _LEVELS = b"fuseid.levels"
@@ -63,18 +64,19 @@ class ItemMap:
         return self._ids.take(pa.array(self._order[at_N])).combine_chunks()
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        if self._path.suffix == ".parquet":
+        data = DataFile(self._path, format_of(self._path.name) or "csv", str(self._path))
+        if data.format == "parquet":
             file = pq.ParquetFile(self._path)
             levels = (file.schema_arrow.metadata or {}).get(_LEVELS)
             self.levels = int(levels) if levels else None
             yield from map(_typed, file.iter_batches(batch_size=TABLE_ROWS, columns=_NUMBERS.names))
             return
-        reading, parsing = None, None
+        reading, parsing = None, pa.csv.ParseOptions(delimiter=SEPARATORS.get(data.format, ","))
         if self._path.suffix == _ITEM2ID:
             reading = pa.csv.ReadOptions(column_names=["content_id", "number"])
             parsing = pa.csv.ParseOptions(delimiter="\t", quote_char=False)
         types = pa.csv.ConvertOptions(column_types={"number": pa.int64(), "content_id": pa.string()})
-        with pa.csv.open_csv(self._path, reading, parsing, types) as batches:
+        with data.bytes() as stream, pa.csv.open_csv(stream, reading, parsing, types) as batches:
             yield from map(_typed, batches)
 
 

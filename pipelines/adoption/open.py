@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput
 from fuseid.core.surface import option
 from fuseid.pipelines.adoption.base import IdFile
@@ -12,9 +13,11 @@ from fuseid.pipelines.adoption.grid import Grid
 from fuseid.pipelines.adoption.item_map import ItemMap
 from fuseid.pipelines.adoption.minionerec import SUFFIX as INDEX
 from fuseid.pipelines.adoption.minionerec import MiniOneRec
-from fuseid.pipelines.adoption.tables import SUFFIXES, Tables
+from fuseid.pipelines.adoption.tables import Tables
 from fuseid.pipelines.exports.folder import MANIFEST, read_manifest
 from fuseid.pipelines.exports.formats import grid, minionerec, numbering, parquet
+from fuseid.pipelines.files.data_file import NAMES, TABLES, format_of
+from fuseid.pipelines.sources.parts import find_parts, holds_parts
 
 # The file of an export that holds the IDs, by format.
 _OF_EXPORT = {grid.NAME: grid.FILE, minionerec.NAME: minionerec.INDEX}
@@ -32,8 +35,8 @@ def open_ids(path: Path, item_map: Path | None, scratch: Path) -> IdFile:
         chosen = item_map or (beside if beside.is_file() else None)
         items = None if chosen is None else ItemMap(chosen, scratch)
         return Grid(path, items) if path.suffix == TENSOR else MiniOneRec(path, items)
-    if path.suffix not in SUFFIXES:
-        raise BadInput(f"{path}: IDs are in {', '.join(SUFFIXES)}, {INDEX} (MiniOneRec), {TENSOR} (GRID) or a folder")
+    if format_of(path.name) not in TABLES:
+        raise BadInput(f"{path}: IDs are in {NAMES}, {INDEX} (MiniOneRec), {TENSOR} (GRID) or a folder")
     _refuse(item_map)
     return Tables([path])
 
@@ -55,10 +58,10 @@ def _folder(path: Path, item_map: Path | None, scratch: Path) -> IdFile:
                 f"{', '.join(_OF_EXPORT)}"
             )
     _refuse(item_map)
-    files = sorted(path.glob("*.parquet"))
-    if not files:
+    if not holds_parts(str(path), ("parquet",)):
         raise BadInput(f"{path} holds no .parquet file of IDs")
-    return Tables(files, sizes)
+    parts = find_parts(str(path), ("parquet",), SourceConfig(), "").parts
+    return Tables([Path(part.file) for part in parts], sizes)
 
 
 def _refuse(item_map: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.exports.columns import ids_of
 from fuseid.pipelines.exports.folder import new_folder, read_manifest, write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
+from fuseid.pipelines.store.time_limit import limited
 from fuseid.tokenizers.trie import Trie
 
 _ARRAYS, _ITEMS = "trie", "items.parquet"
@@ -23,17 +25,26 @@ _FACTS = ("content_id", "kind", "updated_at")
 
 
 def export_trie(
-    uri: str, out: str | Path, tokenizer_id: str | None = None, where: str | None = None, digit: bool = True
+    uri: str,
+    out: str | Path,
+    tokenizer_id: str | None = None,
+    where: str | None = None,
+    digit: bool = True,
+    timeout: float | None = None,
 ) -> dict[str, Any]:
     """Writes the folder `out`: `trie/`, `items.parquet` (content_id, kind, updated_at; row n is item n, sorted by
     content_id) and `manifest.json`. The same versions give the same bytes. Returns the manifest.
 
     where: an SQL condition on columns of `contents`; other items are left out. digit: the collision digit is the last
     code, so that an ID has one item, or as many as share it by the policy; without it, all items of the same codes.
+    timeout: seconds that evaluating the condition may take, by default 60.
     Memory grows by some 100 bytes for each item, whatever the size of its columns.
-    Raises BadInput if `out` is not empty, for an invalid condition, and if no item fulfils it.
+    Raises BadInput if `out` is not empty, for an invalid condition, and if no item fulfils it; NotReady for a condition
+    that takes too long.
     """
     snapshot = Snapshot.open(uri, tokenizer_id)
+    with suppress(OSError, RuntimeError, ValueError):  # an invalid condition is refused below
+        limited(lambda: snapshot.pinned.contents.count_rows(where), timeout, where)
     with new_folder(out) as folder:
         codes, writer = [], None
         with snapshot.items(_FACTS[1:], where) as (_, batches):

@@ -97,14 +97,17 @@ class Remote:
         except Exception as error:
             raise item_error(error, uri) from None
 
-    def names(self, folder: RemoteUri) -> list[str]:
-        """The names of the files in a folder of s3 or gs. Raises ItemError if it cannot be read."""
+    def entries(self, folder: RemoteUri) -> list[tuple[str, bool]]:
+        """The names of the files and folders in a folder of s3 or gs, and whether each is a folder. Raises ItemError if
+        it cannot be read."""
         try:
             with self.requesting(folder) as (system, path):
                 listed = system.ls(path.rstrip("/"), detail=True)
         except Exception as error:
             raise item_error(error, folder) from None
-        return sorted(entry["name"].rpartition("/")[2] for entry in listed if entry["type"] == "file")
+        named = [(entry["name"].rstrip("/"), entry["type"] == "directory") for entry in listed]
+        # An object with the name of the folder itself marks it, for programs that show folders.
+        return sorted((name.rpartition("/")[2], is_folder) for name, is_folder in named if name != path.rstrip("/"))
 
     def _make_http(self) -> Any:
         self._http = GuardedHTTP(self._config)

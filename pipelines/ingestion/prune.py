@@ -28,7 +28,7 @@ class Unlisted:
         keys: KeySet,
         scratch: Path,
         max_prune: str,
-        line_within_text: Callable[[str], int | None] | None = None,
+        line_within_text: Callable[[str], str | None] | None = None,
     ) -> None:
         """line_within_text: finds the line of the source that names an item within the text of another item.
 
@@ -62,8 +62,7 @@ class Unlisted:
             for content_id in unlisted:
                 if line := self._line_within_text(content_id):
                     raise BadInput(
-                        f"{option('prune')} would remove {content_id!r}, which line {line} of the source names "
-                        "within text "
+                        f"{option('prune')} would remove {content_id!r}, which {line} names within text "
                         "of another item: a quote before it is out of place; nothing was changed. If that line is "
                         f"text, give the number of items with {setting('source.expect_rows')}"
                     )

@@ -20,7 +20,7 @@ from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile, 
 from fuseid.core.faults import reached
 from fuseid.core.modalities import ENCODED
 from fuseid.core.protocols import ClipLike, VlmLike
-from fuseid.core.reasons import reason
+from fuseid.core.reasons import library_reason, reason
 from fuseid.core.records import KINDS, Decoded, Description
 from fuseid.core.schemas import DONE, WORK
 from fuseid.encoders.captions import normalise_caption

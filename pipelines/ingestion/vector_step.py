@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +18,9 @@ from fuseid.core.records import KINDS
 from fuseid.core.schemas import vectors_schema
 from fuseid.encoders.captions import normalise_caption
 from fuseid.pipelines.sources.item import MANIFEST_COLUMNS
-from fuseid.pipelines.sources.manifest import Manifest, rows_of
+from fuseid.pipelines.sources.rows import item_of, rows_of_batch
+from fuseid.pipelines.sources.texts import id_texts
 from fuseid.pipelines.sources.vector_parts import VectorPart
-from fuseid.pipelines.sources.vectors import id_texts
 from fuseid.pipelines.store.vector_columns import vector_fingerprints
 
 _FACTS = MANIFEST_COLUMNS[1:]
@@ -88,10 +87,9 @@ def _facts(
     there = [name for name in _FACTS if name in batch.schema.names]
     if not there:
         return {}
-    manifest = Manifest(Path(shown))
     facts: dict[str, list[str | None]] = {name: [] for name in (*_FACTS, "facts")}
-    for position, row in enumerate(rows_of(batch.select(["content_id", *there]))):
-        item = manifest.item(f"row {first + position + 1}", row)
+    for position, row in enumerate(rows_of_batch(batch.select(["content_id", *there]))):
+        item = item_of(f"{shown}, row {first + position + 1}", row)
         try:
             if item.problem is not None:
                 raise item.problem

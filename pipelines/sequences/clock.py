@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 from fuseid.core.errors import BadInput
 from fuseid.core.reasons import reason
 from fuseid.core.surface import option
-from fuseid.pipelines.sequences.options import zone_named
+from fuseid.pipelines.sources.texts import is_text, texts_of
 
 UTC_TIME = pa.timestamp("us", "UTC")
 # The unit of a number by its size: each range covers the years 1973 to 5138 in that unit; the ranges do not overlap.
@@ -23,6 +24,8 @@ _NUMBER = r"^-?\d{1,19}$"
 _DECIMAL = r"^-?\d{1,19}(\.\d*)?$"
 _LOCAL = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?$"
 _AWARE = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)$"
+# Other spellings of these: BigQuery writes `2024-05-01 14:00:00 UTC`, Snowflake a space before the offset.
+_SPELLINGS = ((r"(?i)^(\d{4}-\d\d-\d\d)t", r"\1T"), (r"(?i) ?(UTC|GMT|Z)$", "Z"), (r" ([+-]\d\d(:?\d\d)?)$", r"\1"))
 
 
 class Clock:
@@ -53,8 +56,8 @@ class Clock:
             return self._of_numbers(column.cast(pa.float64()))
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             return self._of_times(column)
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            return self._of_texts(pc.utf8_trim_whitespace(column.cast(pa.string())))
+        if is_text(kind):
+            return self._of_texts(pc.utf8_trim_whitespace(texts_of(column)))
         raise BadInput(f"a timestamp cannot be of type {kind}; times, dates, numbers and ISO 8601 texts are read")
 
     def _of_numbers(self, column: pa.Array) -> pa.Array:
@@ -113,9 +116,12 @@ class Clock:
             self._numbers = pc.match_substring_regex(some[:1], _DECIMAL)[0].as_py()
         if self._numbers:
             return self._of_numeric_texts(texts)
-        local = pc.fill_null(pc.match_substring_regex(texts, _LOCAL), False)
+        local, aware = _matches(texts, _LOCAL), _matches(texts, _AWARE)
+        if (pc.sum(local).as_py() or 0) + (pc.sum(aware).as_py() or 0) < len(some):
+            for spelling, usual in _SPELLINGS:
+                texts = pc.replace_substring_regex(texts, spelling, usual)
+            local, aware = _matches(texts, _LOCAL), _matches(texts, _AWARE)
         self._need_zone(texts.filter(local))
-        aware = pc.fill_null(pc.match_substring_regex(texts, _AWARE), False)
         return pc.coalesce(
             self._iso(pc.if_else(aware, texts, None), UTC_TIME), self._iso(pc.if_else(local, texts, None), None)
         )
@@ -139,6 +145,27 @@ class Clock:
             # At least one is not a date: finds out which.
             times = pa.array([_iso_or_none(text) for text in texts.to_pylist()], kind or pa.timestamp("us"))
         return times if kind is not None else self._of_times(times)
+
+
+def instant(text: str, zone: str | None) -> int | None:
+    """A time stamp as text -> microseconds since 1970 in UTC; None for any other text. zone: of one without a zone.
+
+    Raises BadInput for a local time without a zone, and for one that its zone skips or repeats.
+    """
+    clock = Clock(zone=zone)
+    clock._numbers = False
+    return clock.read(pa.array([text])).cast(pa.int64())[0].as_py()
+
+
+def zone_named(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise BadInput(f"unknown time zone {name!r}; names are like UTC or Europe/Berlin") from None
+
+
+def _matches(texts: pa.Array, pattern: str) -> pa.Array:
+    return pc.fill_null(pc.match_substring_regex(texts, pattern), False)
 
 
 def _unit_of(value: float) -> str:

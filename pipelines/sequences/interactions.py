@@ -1,10 +1,10 @@
-"""Interactions of users with items: Parquet or CSV files, read and checked batch by batch."""
+"""Interactions of users with items: Parquet, CSV or TSV files, read and checked batch by batch."""
 
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput, unusable
-from fuseid.core.reasons import reason
+from fuseid.core.config import SourceConfig
+from fuseid.core.errors import BadInput
 from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import file_hash
+from fuseid.pipelines.files.compression import codec_of
+from fuseid.pipelines.files.data_file import SEPARATORS, DataFile
 from fuseid.pipelines.sequences.clock import UTC_TIME, Clock
+from fuseid.pipelines.sources.parts import Part, find_parts, opened_part
+from fuseid.pipelines.sources.rows import reading
+from fuseid.pipelines.sources.texts import Unreadable, is_id, texts_of, values_of
 
 NEEDED = ("user_id", "content_id", "timestamp")
 EVENTS = pa.schema([("user_id", pa.string()), ("content_id", pa.string()), ("timestamp", UTC_TIME)])
@@ -27,6 +32,10 @@ _CSV_BLOCK = 1 << 23
 _READ_BYTES = 1 << 20
 # The number of events in a CSV is estimated from its size; the estimate only decides how many files are written.
 _CSV_EVENT_BYTES = 40
+_USUAL_RATIO = 5  # of compressed text
+_MOST_CHARS = 1 << 24  # of a header
+_FORMATS = ("parquet", "csv", "tsv")
+_WHAT = "interactions are .parquet, .csv or .tsv files (the last two also .gz or .zst), or a folder or pattern of them"
 
 
 @dataclass
@@ -42,19 +51,22 @@ class _Problem:
 class Interactions:
     """kept: columns besides the needed ones, with the names and types that they have in all files."""
 
-    files: list[Path]
+    base: Path
+    files: list[Part]
     kept: pa.Schema
     clock: Clock
     _problems: dict[str, _Problem] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path, clock: Clock | None = None, keep: Sequence[str] | None = None) -> Interactions:
-        """path: a `.parquet` or `.csv` file, or a folder of files of one of these kinds, read by name. keep: the
-        other columns to keep, by default all; `event` is then text and `weight` a number.
+        """path: a Parquet, CSV or TSV file, the last two also compressed, or a folder or pattern of files of one of
+        these kinds, read by name; the folders `KEY=VALUE` that a file lies in are columns of text. keep: the other
+        columns to keep, by default all; `event` is then text and `weight` a number.
 
         Raises BadInput for a path that is missing or of an unknown kind, and for files without the columns.
         """
-        files = _files(path)
+        found = find_parts(str(path), _FORMATS, SourceConfig(), _WHAT)
+        files = found.parts
         schemas = [_schema(file) for file in files]
         for file, schema in zip(files, schemas, strict=True):
             _check_columns(file, schema, keep)
@@ -62,20 +74,32 @@ class Interactions:
         for file, schema in zip(files, schemas, strict=True):
             if not (other := _kept(schema, keep)).equals(kept):
                 raise BadInput(
-                    f"{file} has other columns than {files[0]}: {_listed(other)}, not {_listed(kept)}; "
+                    f"{file.file} has other columns than {files[0].file}: {_listed(other)}, not {_listed(kept)}; "
                     f"make them alike, or name those to keep with {option('keep')}"
                 )
-        return cls(files, kept, clock or Clock())
+        return cls(Path(found.base), files, kept, clock or Clock())
 
     def estimated_events(self) -> int:
-        """Exact for Parquet, estimated by size for CSV."""
-        if self.files[0].suffix == ".csv":
-            return sum(file.stat().st_size for file in self.files) // _CSV_EVENT_BYTES
-        return sum(pq.read_metadata(file).num_rows for file in self.files)
+        """Exact for Parquet, estimated by size for text."""
+        if self.files[0].format == "parquet":
+            return sum(pq.read_metadata(part.file).num_rows for part in self.files)
+        sizes = (
+            os.path.getsize(part.file) * (1 if codec_of(Path(part.file)) is None else _USUAL_RATIO)
+            for part in self.files
+        )
+        return sum(sizes) // _CSV_EVENT_BYTES
 
     def facts(self) -> list[dict[str, Any]]:
         """The name, size in bytes and BLAKE2b-128 of each file."""
-        return [{"name": file.name, "bytes": file.stat().st_size, "blake2b": file_hash(file)} for file in self.files]
+        files = [Path(part.file) for part in self.files]
+        return [
+            {
+                "name": file.resolve().relative_to(self.base).as_posix(),
+                "bytes": file.stat().st_size,
+                "blake2b": file_hash(file),
+            }
+            for file in files
+        ]
 
     def batches(self, csv_block: int = _CSV_BLOCK) -> Iterator[pa.RecordBatch]:
         """EVENTS and the kept columns, in the order of the files. csv_block: bytes of a CSV that are read at a time.
@@ -86,10 +110,10 @@ class Interactions:
         self._problems.clear()
         schema = pa.schema([*EVENTS, *self.kept])
         total = 0
-        for file in self.files:
-            with _readable(file):
+        for part in self.files:
+            with opened_part(part, SourceConfig()) as file, reading(file):
                 row = 0
-                for raw in _raw_batches(file, [*NEEDED, *self.kept.names], self.kept, csv_block):
+                for raw in _raw_batches(part, file, [*NEEDED, *self.kept.names], self.kept, csv_block):
                     columns = [self._column(raw, name, file, row) for name in schema.names]
                     row += raw.num_rows
                     total += raw.num_rows
@@ -102,63 +126,54 @@ class Interactions:
             )
             raise BadInput(f"{problems}; correct or remove them")
         if not total:
-            raise BadInput(f"{self.files[0]} has no interactions; name a file with at least one")
+            raise BadInput(f"{self.files[0].file} has no interactions; name a file with at least one")
 
-    def _column(self, raw: pa.RecordBatch, name: str, file: Path, before: int) -> pa.Array:
+    def _column(self, raw: pa.RecordBatch, name: str, file: DataFile, before: int) -> pa.Array:
         column = _plain(raw[name])
         if name == "timestamp":
             found = self.clock.read(column)
             self._note("timestamp", pc.is_null(found), column, file, before)
             return found
         if name in ("user_id", "content_id"):
-            found = column.cast(pa.string())
+            found, shown = _ids(column)
             missing = pc.fill_null(pc.equal(found, ""), True)
-            self._note(name, missing, found, file, before)
+            self._note(name, missing, shown, file, before)
             return found
         return column.cast(self.kept.field(name).type)
 
-    def _note(self, name: str, bad: pa.Array, column: pa.Array, file: Path, before: int) -> None:
+    def _note(self, name: str, bad: pa.Array, column: pa.Array, file: DataFile, before: int) -> None:
         rows = pc.sum(bad).as_py() or 0
         if not rows:
             return
         if name not in self._problems:
             place = pc.index(bad, True).as_py()
-            value = column[place].as_py()
+            value = values_of(column[place : place + 1])[0]
             shown = "" if value in (None, "") else f" ({str(value)[:60]!r})"
             what = "no readable timestamp" if name == "timestamp" else f"no {name}"
-            self._problems[name] = _Problem(what, first=f"row {before + place + 1} of {file.name}{shown}")
+            self._problems[name] = _Problem(
+                what, first=f"row {before + place + 1} of {os.path.basename(file.shown)}{shown}"
+            )
         self._problems[name].rows += rows
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        files = sorted(
-            file for file in path.iterdir() if file.suffix in (".parquet", ".csv") and file.name[0] not in "._"
-        )
-        if not files:
-            raise BadInput(f"{path} has no .parquet or .csv file")
-    else:
-        files = [path]
-    if not files[0].is_file():
-        raise BadInput(f"no file {path}; {option('interactions')} names a .parquet or .csv file, or a folder of them")
-    kinds = {file.suffix for file in files}
-    if len(kinds) > 1 or not kinds <= {".parquet", ".csv"}:
-        raise BadInput(f"{path} is not all .parquet or all .csv; interactions are read from one kind")
-    return files
+def _schema(part: Part) -> pa.Schema:
+    """The columns of a file, and those of its folders that it lacks."""
+    with opened_part(part, SourceConfig()) as file, reading(file):
+        if file.format == "parquet":
+            schema = pq.read_schema(file.path)
+        else:
+            with file.lines(_MOST_CHARS, newline="") as lines:
+                header = next(csv.reader(lines, delimiter=SEPARATORS[file.format]), [])
+            if problem := file.separator_problem(header):
+                raise BadInput(problem)
+            types = {"weight": pa.float64()}
+            schema = pa.schema([(name, types.get(name, pa.string())) for name in header])
+    folders = [pa.field(name, pa.string()) for name, _ in part.columns if name not in schema.names]
+    return pa.schema([*schema, *folders])
 
 
-def _schema(file: Path) -> pa.Schema:
-    with _readable(file):
-        if file.suffix == ".parquet":
-            return pq.read_schema(file)
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            header = next(csv.reader(lines), [])
-    types = {"weight": pa.float64()}
-    return pa.schema([(name, types.get(name, pa.string())) for name in header])
-
-
-def _check_columns(file: Path, schema: pa.Schema, keep: Sequence[str] | None) -> None:
-    names = schema.names
+def _check_columns(part: Part, schema: pa.Schema, keep: Sequence[str] | None) -> None:
+    file, names = part.file, schema.names
     if not names:
         raise BadInput(f"{file} is empty; a line with the names of the columns comes first")
     if len(set(names)) < len(names):
@@ -180,20 +195,59 @@ def _listed(schema: pa.Schema) -> str:
     return ", ".join(f"{name} ({schema.field(name).type})" for name in schema.names) or "none"
 
 
-def _raw_batches(file: Path, names: list[str], kept: pa.Schema, csv_block: int) -> Iterator[pa.RecordBatch]:
-    if file.suffix == ".parquet":
-        # With read-ahead, the whole file would stay in memory until its end.
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=_READ_BYTES) as opened:
-            yield from opened.iter_batches(batch_size=_ROWS, columns=names)
-        return
+def _raw_batches(
+    part: Part, file: DataFile, names: list[str], kept: pa.Schema, csv_block: int
+) -> Iterator[pa.RecordBatch]:
+    """The named columns; those that only the folders of the part have are added."""
+    there = _schema(Part(part.file, part.format)).names
+    folders = {name: value for name, value in part.columns if name not in there}
+    read = [name for name in names if name not in folders]
+    batches = _parquet(file, read) if file.format == "parquet" else _delimited(file, read, kept, csv_block)
+    for batch in batches:
+        for name in names:
+            if name in folders:
+                batch = batch.append_column(name, pa.repeat(pa.scalar(folders[name], pa.string()), batch.num_rows))
+        yield batch
+
+
+def _parquet(file: DataFile, names: list[str]) -> Iterator[pa.RecordBatch]:
+    # With read-ahead, the whole file would stay in memory until its end.
+    with pq.ParquetFile(file.path, pre_buffer=False, buffer_size=_READ_BYTES) as opened:
+        yield from opened.iter_batches(batch_size=_ROWS, columns=names)
+
+
+def _delimited(file: DataFile, names: list[str], kept: pa.Schema, csv_block: int) -> Iterator[pa.RecordBatch]:
     # All columns are read as text and converted later: inferred types would differ from file to file, and would drop
     # the zeros of 007.
     types = {name: kept.field(name).type if name in kept.names else pa.string() for name in names}
-    options = pa_csv.ConvertOptions(
+    converting = pa_csv.ConvertOptions(
         column_types=types, include_columns=names, null_values=[""], strings_can_be_null=True,
     )  # fmt: skip
-    with pa_csv.open_csv(file, pa_csv.ReadOptions(block_size=csv_block), convert_options=options) as reader:
-        yield from reader
+    parsing = pa_csv.ParseOptions(delimiter=SEPARATORS[file.format])
+    try:
+        with (
+            file.bytes() as stream,
+            pa_csv.open_csv(stream, pa_csv.ReadOptions(block_size=csv_block), parsing, converting) as reader,
+        ):
+            yield from reader
+    except pa.ArrowInvalid as error:
+        if "UTF8" in str(error):
+            raise BadInput(file.encoding_problem()) from None
+        raise
+
+
+def _ids(column: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """-> (the ids as text, null where one is missing or cannot be read; how messages show them)."""
+    if not is_id(column.type):
+        found = column.cast(pa.string())
+        return found, found
+    try:
+        found = texts_of(column, ids=True)
+        return found, found
+    except pa.ArrowInvalid:
+        values = values_of(column, ids=True)
+        texts = [None if isinstance(value, Unreadable) else value for value in values]
+        return pa.array(texts, pa.string()), pa.array([None if value is None else str(value) for value in values])
 
 
 def _plain(column: pa.Array) -> pa.Array:
@@ -202,11 +256,3 @@ def _plain(column: pa.Array) -> pa.Array:
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
-        raise unusable(f"cannot read {file}: {reason(error)}", error) from None

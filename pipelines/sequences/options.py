@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fuseid.core.errors import BadInput
 from fuseid.core.surface import option
+from fuseid.pipelines.sequences.clock import instant
 
 SPLITS = ("train", "valid", "test")
 METHODS = ("leave-one-out", "by-time")
@@ -18,7 +17,6 @@ METHODS = ("leave-one-out", "by-time")
 TRAIN = ("prefix", "window", "last")
 # Each is an open file while events are read.
 MOST_SHARDS = 256
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -80,24 +78,7 @@ def _cut(text: str, zone: str | None) -> int | Fraction:
         if not 0 < share < 1:
             raise BadInput(f"a share in {option('cuts')} lies between 0 and 1, got {text}")
         return share
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadInput(
-            f"{option('cuts')} takes shares like 0.8 or time stamps like 2024-05-01T00:00Z, got {text!r}"
-        ) from None
-    if when.tzinfo is None:
-        if zone is None:
-            raise BadInput(
-                f"{text!r} in {option('cuts')} has no time zone; write it like 2024-05-01T00:00Z, or give "
-                f"{option('time_zone')}"
-            )
-        when = when.replace(tzinfo=zone_named(zone))
-    return (when - _EPOCH) // timedelta(microseconds=1)
-
-
-def zone_named(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise BadInput(f"unknown time zone {name!r}; names are like UTC or Europe/Berlin") from None
+    when = instant(text, zone)
+    if when is None:
+        raise BadInput(f"{option('cuts')} takes shares like 0.8 or time stamps like 2024-05-01T00:00Z, got {text!r}")
+    return when

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fuseid.core.errors import BadSidecar
+from fuseid.core.reasons import reason
 from fuseid.core.text import storable
 from fuseid.pipelines.sources.item import (
     MEDIA_SUFFIXES,
@@ -22,6 +23,7 @@ from fuseid.pipelines.sources.item import (
 )
 from fuseid.pipelines.sources.passed_over import FOLDERS, PassedOver
 from fuseid.pipelines.sources.sidecar import sidecar_attributes
+from fuseid.pipelines.sources.success import NAME as SUCCESS
 
 _HERE = Path()
 _FILES = (*MEDIA_SUFFIXES, ".json", ".txt")
@@ -71,7 +73,7 @@ class Folder:
             self._linked += (os.path.join(directory, name) for name in sorted(broken))
             below = Path(directory).relative_to(self.path)
             there = set(names)
-            left = there - broken
+            left = there - broken - {SUCCESS}
             for name in sorted(names):
                 stem, _, suffix = name.rpartition(".")
                 suffix = f".{suffix.lower()}"
@@ -90,8 +92,10 @@ class Folder:
     def _listed(self, content_id: str, kind: str, sidecars: list[Path]) -> SourceItem:
         caption, attributes = None, "{}"
         problem = None
+        name = sidecars[0].name if sidecars else ""
         try:
             for sidecar in filter(_is_file, sidecars):
+                name = sidecar.name
                 if sidecar.suffix == ".json":
                     fields = json_object(self._read(sidecar))
                     caption = without_surrogates(text_field(fields, "caption"))
@@ -101,7 +105,7 @@ class Folder:
                 elif caption is None:
                     caption = self._read(sidecar)
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            problem = BadSidecar(f"cannot read the sidecar of {content_id}: {error}")
+            problem = BadSidecar(f"cannot use the sidecar {storable(name)} of {content_id}: {reason(error)}")
         return SourceItem(content_id, content_id, caption, kind, attributes, problem=problem)
 
     def _read(self, sidecar: Path) -> str:

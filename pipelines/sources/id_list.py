@@ -1,26 +1,29 @@
-"""A list of content_ids: a file of text, CSV, JSONL or Parquet, read as a stream and held on disk, each id once."""
+"""A list of content_ids: text, CSV, TSV, JSONL or Parquet, read as a stream and held on disk, each id once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput, unusable
-from fuseid.core.reasons import reason
-from fuseid.core.surface import command
+from fuseid.core.config import SourceConfig
+from fuseid.core.errors import BadInput
 from fuseid.core.text import storable
 from fuseid.encoders.blocks import blocks
-from fuseid.pipelines.sources.item import shortened, unchanging
-from fuseid.pipelines.sources.manifest import SUFFIXES, Manifest
+from fuseid.pipelines.files.data_file import NAMES, TABLES, DataFile
+from fuseid.pipelines.sources.item import shortened
+from fuseid.pipelines.sources.parts import find_parts, local_named, opened_part
+from fuseid.pipelines.sources.rows import content_id_of, reading, rows_of_file
+from fuseid.pipelines.sources.texts import id_texts
 from fuseid.pipelines.streams.spill import Spill, hash_parts
 
 _BATCH = 16_384
 _PARTS = 64
+# Longer than any id.
+_MOST_CHARS = 1 << 20
 _SCHEMA = pa.schema([("number", pa.int64()), ("content_id", pa.string())])
 
 
@@ -46,77 +49,57 @@ class IdSet:
 
 
 class IdList:
-    """The ids in a file: `.txt` with one a line; or `.parquet`, `.csv` or `.jsonl` with a column `content_id`.
+    """The ids in a file: `.txt` with one a line; or Parquet, CSV, TSV or JSONL with a column `content_id`; text also
+    compressed. A folder or a pattern of such files is one list.
 
-    Raises BadInput for another suffix and a missing file; iterating, for a missing column, an id that is empty or null
-    and a row that cannot be read.
+    Raises BadInput for files of another kind and a missing one; iterating, for a missing column, an id that is empty or
+    null and a row that cannot be read.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if self.path.suffix not in (".txt", *SUFFIXES):
-            raise BadInput(f"{path}: a list of ids is .txt, .csv, .jsonl or .parquet")
-        if not self.path.is_file():
+        if not local_named(str(path)):
             raise BadInput(f"no such list of ids: {path}")
+        self._parts = find_parts(str(path), ("txt", *TABLES), SourceConfig(), f"a list of ids is .txt, {NAMES}").parts
 
     def __iter__(self) -> Iterator[str]:
-        read = {".txt": self._lines, ".parquet": self._parquet}.get(self.path.suffix, self._rows)
-        try:
-            with unchanging(self.path, self.path):
-                yield from read()
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise unusable(f"cannot read {self.path}: {reason(error)}", error) from None
-
-    def _lines(self) -> Iterator[str]:
-        with self.path.open(encoding="utf-8-sig", newline="\n") as lines:
-            for number, line in enumerate(lines, 1):
-                content_id = line.removesuffix("\n").removesuffix("\r")
-                if not content_id:
-                    raise BadInput(f"{self.path}, line {number} is empty; every line needs a content_id")
-                yield content_id
-
-    def _rows(self) -> Iterator[str]:
-        rows = _Rows(self.path)
-        for where, row in rows.rows():
-            yield rows.content_id(where, row)
-
-    def _parquet(self) -> Iterator[str]:
-        file = pq.ParquetFile(self.path)
-        _check_column(self.path, file.schema_arrow.names)
-        kind = file.schema_arrow.field("content_id").type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not any(is_kind(kind) for is_kind in (*_TEXTS, pa.types.is_integer)):
-            raise BadInput(f"{self.path}: column content_id must hold text, got {kind}")
-        numbers = count(1)
-        for batch in file.iter_batches(batch_size=_BATCH, columns=["content_id"]):
-            ids = batch["content_id"].cast(pa.string()).to_pylist()
-            # The numbers come second: zip would take one too many of them at the end of a batch.
-            for content_id, number in zip(ids, numbers, strict=False):
-                if not content_id:
-                    got = shortened(content_id)
-                    raise BadInput(f"{self.path}, row {number}: content_id is {got}; every row needs one, as text")
-                yield content_id
+        for part in self._parts:
+            with opened_part(part, SourceConfig()) as file:
+                yield from {"txt": _lines, "parquet": _parquet}.get(file.format, _rows)(file)
 
 
-_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+def _lines(file: DataFile) -> Iterator[str]:
+    with reading(file), file.lines(_MOST_CHARS, newline="\n") as lines:
+        for number, line in enumerate(lines, 1):
+            content_id = line.removesuffix("\n").removesuffix("\r")
+            if not content_id:
+                raise BadInput(f"{file.shown}, line {number} is empty; every line needs a content_id")
+            yield content_id
 
 
-class _Rows(Manifest):
-    """The rows of CSV or JSONL, as a manifest has them; only content_id is needed."""
-
-    def _check_columns(self, names: list[str]) -> None:
-        _check_column(self.path, names)
+def _rows(file: DataFile) -> Iterator[str]:
+    for where, row in rows_of_file(file, lambda names: _checked(file, names)):
+        yield content_id_of(where, row)
 
 
-def _check_column(path: object, names: list[str]) -> None:
+def _parquet(file: DataFile) -> Iterator[str]:
+    with reading(file), pq.ParquetFile(file.path) as opened:
+        columns = _checked(file, opened.schema_arrow.names)
+        first = 0
+        for batch in opened.iter_batches(batch_size=_BATCH, columns=columns):
+            yield from id_texts(batch["content_id"], file.shown, first).to_pylist()
+            first += batch.num_rows
+
+
+def _checked(file: DataFile, names: list[str]) -> list[str]:
     if "content_id" not in names:
-        raise BadInput(f"{path} has no column content_id; it has {', '.join(names) or 'none'}")
+        raise BadInput(f"{file.shown} has no column content_id; it has {', '.join(names) or 'none'}")
     if "deleted" in names:
         raise BadInput(
-            f"{path} has a column deleted, so it is a manifest and not a list of items to remove: "
-            f"{command('ingest', 'DB', str(path))} "
-            "removes those that it marks"
+            f"{file.shown} has a column deleted, so it is a manifest and not a list of items to remove: "
+            "`fuseid ingest` removes those that it marks"
         )
+    return ["content_id"]
 
 
 def given_ids(ids: Iterable[str]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from reprlib import Repr
 from typing import Any, Protocol
 
 from fuseid.core.errors import ItemError, NotReady
+from fuseid.core.reasons import json_type
 from fuseid.core.text import storable
 
 IMAGE_SUFFIXES = frozenset([
@@ -83,7 +84,7 @@ def json_object(text: str) -> dict[str, Any]:
     """Raises ValueError, TypeError or RecursionError for anything else."""
     fields = json.loads(text)
     if not isinstance(fields, dict):
-        raise TypeError(f"a JSON object is needed, got {shortened(fields)}")
+        raise TypeError(f"a JSON object is needed, got {json_type(fields)}, {shortened(fields)}")
     return fields
 
 
@@ -96,7 +97,7 @@ def text_field(fields: Mapping[str, Any], name: str) -> str | None:
     if _is_null(value):
         return None
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be text, got {shortened(value)}")
+        raise TypeError(f"{name} must be text, got {json_type(value)}, {shortened(value)}")
     return value or None
 
 
@@ -106,7 +107,7 @@ def flag_field(fields: Mapping[str, Any], name: str) -> bool:
     if _is_null(value):
         return False
     if not isinstance(value, bool | int | float) or value not in (0, 1):
-        raise TypeError(f"{name} must be true or false, got {shortened(value)}")
+        raise TypeError(f"{name} must be true or false, got {json_type(value)}, {shortened(value)}")
     return bool(value)
 
 
@@ -136,7 +137,7 @@ def attributes_object(value: Any) -> dict[str, Any]:
     if value == "" or _is_null(value):
         return {}
     if not isinstance(value, dict):
-        raise TypeError(f"attributes must be an object, got {shortened(value)}")
+        raise TypeError(f"attributes must be an object, got {json_type(value)}, {shortened(value)}")
     return value
 
 

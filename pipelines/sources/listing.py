@@ -33,10 +33,10 @@ class Listing:
         self.base = source.base
         self.deleted = 0
         self._file = scratch / "listing.arrow"
-        remedy = getattr(source, "duplicate_remedy", "ids must be unique")
         self.keys = unique_keys(
-            self._spooled(source), self._ids, scratch, shown, expect_rows, remedy, lambda: str(passed_over_by(source))
-        )
+            self._spooled(source), self._ids, scratch, shown, expect_rows,
+            lambda: getattr(source, "duplicate_remedy", "ids must be unique"), lambda: str(passed_over_by(source)),
+        )  # fmt: skip
 
     def __iter__(self) -> Iterator[SourceItem]:
         for batch in self._batches():
@@ -69,7 +69,8 @@ class Listing:
 
 def unique_keys(
     ids: Iterable[pa.Array], again: Callable[[], Iterable[pa.Array]], scratch: Path, shown: object,
-    expect_rows: int | None = None, remedy: str = "ids must be unique", passed: Callable[[], str] = str,
+    expect_rows: int | None = None, remedy: Callable[[], str] = lambda: "ids must be unique",
+    passed: Callable[[], str] = str,
 ) -> KeySet:  # fmt: skip
     """The set of the content_ids of a source. again: lists them once more, to name one that occurs twice. passed: what
     to add to a message about their number.
@@ -86,7 +87,7 @@ def unique_keys(
             f"for; nothing was changed{passed()}"
         )
     if is_twice:
-        raise BadInput(f"content_id {keys.twice(again())!r} occurs more than once in {shown}; {remedy}")
+        raise BadInput(f"content_id {keys.twice(again())!r} occurs more than once in {shown}; {remedy()}")
     return keys
 
 

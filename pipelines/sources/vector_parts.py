@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput, ItemError, NotReady, unusable
 from fuseid.core.reasons import reason
+from fuseid.pipelines.files.data_file import DataFile
 from fuseid.pipelines.files.remote_uri import parse_remote
 from fuseid.pipelines.sources.item import MANIFEST_COLUMNS
 
@@ -112,10 +113,11 @@ class NpyPart:
         with reading(self.shown):
             self._check_unchanged(path)
             vectors_ND = mapped(path)
-            with ids_of_npy(path).open(encoding="utf-8-sig") as lines:
+            ids_file = ids_of_npy(path)
+            with DataFile(ids_file, "txt", str(ids_file)).lines(_ID_CHARS) as lines:
                 for start in range(0, len(vectors_ND), rows):
                     part = vectors_ND[start : start + rows]
-                    ids = [line.rstrip("\n") for line in islice(_bounded(lines), len(part))]
+                    ids = [line.rstrip("\n") for line in islice(lines, len(part))]
                     if not all(ids):
                         raise BadInput(f"{ids_of_npy(path)}, line {start + ids.index('') + 1} is empty")
                     if len(ids) < len(part):
@@ -123,7 +125,7 @@ class NpyPart:
                             f"{ids_of_npy(path)} has fewer ids than the {len(vectors_ND)} rows of {path.name}"
                         )
                     yield pa.array(ids, pa.string()), part
-                if any(line.strip() for line in _bounded(lines)):
+                if any(line.strip() for line in lines):
                     raise BadInput(f"{ids_of_npy(path)} has more ids than the {len(vectors_ND)} rows of {path.name}")
             self._check_unchanged(path)
 
@@ -184,14 +186,6 @@ def mapped(path: Path) -> np.ndarray:
 
 def ids_of_npy(path: Path) -> Path:
     return path.with_suffix(".ids.txt")
-
-
-def _bounded(lines: TextIO) -> Iterator[str]:
-    """The lines of a file. Raises ValueError for one that is too long for an id."""
-    while line := lines.readline(_ID_CHARS):
-        if len(line) == _ID_CHARS:
-            raise ValueError(f"a line of the ids has {_ID_CHARS} characters or more")
-        yield line
 
 
 def npy_stat(path: Path) -> str:

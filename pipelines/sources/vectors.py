@@ -16,7 +16,9 @@ from fuseid.core.errors import BadInput
 from fuseid.core.modalities import EXTERNAL, check_name, ready_made
 from fuseid.core.schemas import contents_schema
 from fuseid.pipelines.sources.item import MANIFEST_COLUMNS
-from fuseid.pipelines.sources.open import allowed_uri, files_of
+from fuseid.pipelines.sources.parts import find_parts
+from fuseid.pipelines.sources.patterns import allowed_uri
+from fuseid.pipelines.sources.texts import id_texts
 from fuseid.pipelines.sources.vector_parts import (
     LancePart,
     NpyPart,
@@ -29,7 +31,7 @@ from fuseid.pipelines.sources.vector_parts import (
     reading,
 )
 
-SUFFIXES = (".parquet", ".npy")
+_FORMATS = ("parquet", "npy")
 _LANCE = "lance:"
 _WHAT = "ready-made vectors are .parquet or .npy files, a folder or pattern of them, or lance:PATH"
 # Row groups are joined until a part has so many rows.
@@ -49,7 +51,8 @@ class Vectors:
     pattern of them, local or at a uri of `source.schemes` (Parquet alone); or `lance:` and a Lance dataset or a table
     of LanceDB. `#COLUMN` at the end names another column than `vector`.
 
-    base: see `Source`. dim: how many numbers a vector has. ignored: columns that are not read.
+    base: see `Source`. dim: how many numbers a vector has. ignored: columns that are not read, folders `KEY=VALUE`
+    included. incomplete: why parts may be missing.
     """
 
     def __init__(self, path: str | Path, config: SourceConfig | None = None, name: str = EXTERNAL) -> None:
@@ -58,6 +61,8 @@ class Vectors:
         check_name(name, contents_schema({}).names)
         self.modality = ready_made(name)
         self.path = path
+        self.incomplete: str | None = None
+        folders: tuple[str, ...] = ()
         text, column = _column_of(str(path))
         if text.startswith(_LANCE):
             self.base: Path | str = text
@@ -66,9 +71,11 @@ class Vectors:
                 allowed_uri(text, uri, config)
             self.parts = _lance_parts(uri, column)
         else:
-            self.base, files = files_of(text, SUFFIXES, config, _WHAT)
-            self.parts = [part for file in files for part in _parts(_anywhere(file), column, config)]
-        self.ignored = _ignored(self.parts)
+            found = find_parts(text, _FORMATS, config, _WHAT)
+            self.base, self.incomplete = found.base, found.incomplete
+            self.parts = [part for one in found.parts for part in _parts(_anywhere(one.file), column, config)]
+            folders = tuple(dict.fromkeys(name for one in found.parts for name, _ in one.columns))
+        self.ignored = (*_ignored(self.parts), *folders)
         if not self.parts:
             raise BadInput(f"{path} lists no items")
         _check_sizes(self.parts, _MOST_NUMBERS)
@@ -84,27 +91,6 @@ class Vectors:
                 first += len(ids)
 
 
-def id_texts(ids: pa.Array, shown: str, first: int) -> pa.Array:
-    """Content_ids as Arrow strings. first: the number of the first row, from 0.
-
-    Raises BadInput for one that is missing, empty or not UTF-8, and for other types than text and whole numbers.
-    """
-    kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    if not is_text and not pa.types.is_integer(kind):
-        raise BadInput(f"{shown}: content_id must be text, got a column of {kind}")
-    texts = ids.cast(pa.string())
-    bad = pc.fill_null(pc.equal(pc.binary_length(texts), 0), True)
-    if pc.any(bad, min_count=0).as_py():
-        row = pc.index(bad, True).as_py()
-        raise BadInput(f"{shown}, row {first + row + 1}: content_id is {texts[row].as_py()!r}; every row needs one")
-    try:
-        texts.validate(full=True)
-    except pa.ArrowInvalid:
-        raise BadInput(f"{shown}, rows from {first + 1}: a content_id is not UTF-8") from None
-    return texts
-
-
 def _column_of(text: str) -> tuple[str, str]:
     path, mark, column = text.rpartition("#")
     return (path, column) if mark and column and not os.path.exists(text) else (text, "vector")
@@ -116,7 +102,7 @@ def _anywhere(path: str) -> str:
 
 
 def _parts(file: str, column: str, config: SourceConfig) -> Iterator[VectorPart]:
-    if file.endswith(".npy"):
+    if file.lower().endswith(".npy"):
         yield _npy_part(file)
         return
     with opened(file, config) as (parquet, stat):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadShard, BadSidecar, FetchFailed, ItemError, NotAllowed
+from fuseid.core.reasons import reason
 from fuseid.core.text import storable
 from fuseid.encoders.blocks import blocks
 from fuseid.encoders.media_file import open_media
@@ -48,6 +50,8 @@ _SHARDS_AT_A_TIME = 4
 # How many items pass from a shard's thread to the reader at a time, and how many such batches may wait for the reader.
 _BATCH, _BATCHES_AHEAD = 256, 16
 _NO_LIMIT = 1 << 62
+# Keys of a shard that are remembered, to see whether one comes again.
+_MOST_SEEN = 1 << 20
 
 
 @dataclass
@@ -80,13 +84,13 @@ class WebDataset:
         self.path = shown
         self.base = base
         self._beside = beside
-        self.duplicate_remedy = "set source.shard_in_id to true to name the members SHARD/KEY"
         self._shards = list(shards)
         self._config = config
         self._policy = AccessPolicy(base, config)
         # By the number of the shard: several are read at a time.
         self._failed: dict[int, int] = {}
         self._passed: dict[int, PassedOver] = {}
+        self._apart: dict[int, str] = {}
         self._damaged: set[int] = set()
 
     @property
@@ -102,6 +106,18 @@ class WebDataset:
         return f"{len(self._damaged)} shards cannot be read to their end, {self._shards[min(self._damaged)]} for one"
 
     @property
+    def duplicate_remedy(self) -> str:
+        """After iteration: what helps if a key occurs twice."""
+        if not self._apart:
+            return "set source.shard_in_id to true to name the members SHARD/KEY"
+        number, key = min(self._apart.items())
+        shard = shlex.quote(os.path.basename(self._shards[number]))
+        return (
+            f"in {self._shards[number]} the members of a key lie apart ({key!r} for one); pack it again, sorted: "
+            f"mkdir NEW && tar -xf {shard} -C NEW && tar --sort=name -cf NEW.tar -C NEW ."
+        )
+
+    @property
     def passed_over(self) -> PassedOver:
         """After iteration."""
         total = PassedOver()
@@ -112,7 +128,7 @@ class WebDataset:
         return total
 
     def __iter__(self) -> Iterator[SourceItem]:
-        self._failed, self._passed, self._damaged = {}, {}, set()
+        self._failed, self._passed, self._apart, self._damaged = {}, {}, {}, set()
         with self._remote() as remote:
             shards = (blocks(self._items(number, remote), _BATCH) for number in range(len(self._shards)))
             with closing(chained(shards, _SHARDS_AT_A_TIME - 1, _BATCHES_AHEAD, "fuseid-shards")) as batches:
@@ -129,6 +145,7 @@ class WebDataset:
         shard = self._shards[number]
         group: _Group | None = None
         passed = self._passed[number] = PassedOver()
+        seen: set[int] = set()
         try:
             with _opened(self._policy.locate(shard), remote) as (file, length):
                 for member in members(file, length, partial(_skipped, passed)):
@@ -139,7 +156,12 @@ class WebDataset:
                     if group is not None and group.key != match["key"]:
                         yield from self._finished(number, group)
                         group = None
-                    group = group or _Group(match["key"])
+                    if group is None:
+                        group = _Group(match["key"])
+                        if hash(group.key) in seen:
+                            self._apart.setdefault(number, storable(group.key))
+                        elif len(seen) < _MOST_SEEN:
+                            seen.add(hash(group.key))
                     _take(group, match["what"].lower(), member, file)
                 # Not in a `finally`: an item that is cut off by damage may be incomplete.
                 if group is not None:
@@ -163,15 +185,19 @@ class WebDataset:
         elif not group.texts and group.problem is None:
             return
         caption, attributes, problem = None, "{}", group.problem
+        what = ".json"
         try:
             fields = json_object(group.texts.get("json", b"{}").decode("utf-8-sig"))
             if medium is None and fields.get("status", "success") != "success":
                 self._failed[number] = self._failed.get(number, 0) + 1
                 return
-            text = group.texts["txt"].decode("utf-8-sig") if "txt" in group.texts else text_field(fields, "caption")
-            caption, attributes = without_surrogates(text), attributes_field(sidecar_attributes(fields))
+            text = None if "txt" in group.texts else text_field(fields, "caption")
+            attributes = attributes_field(sidecar_attributes(fields))
+            if "txt" in group.texts:
+                what, text = ".txt", group.texts["txt"].decode("utf-8-sig")
+            caption = without_surrogates(text)
         except (ValueError, TypeError, RecursionError) as error:
-            problem = problem or BadSidecar(f"cannot read the .txt or .json of {content_id}: {error}")
+            problem = problem or BadSidecar(f"cannot use the {what} of {content_id}: {reason(error)}")
         if group.key.startswith("/") or ".." in group.key.split("/"):
             problem = problem or NotAllowed(f"the name {content_id!r} in {shard} leads out of its folder")
         yield SourceItem(content_id, uri, caption, kind, attributes, problem=problem)

@@ -1,8 +1,8 @@
 """The store: one LanceDB database with its tables, its settings and the artifacts beside them.
 
-All of it is read and written through Lance itself, which works in the calling thread. LanceDB's Python calls wait for
-the event loop of another thread, and now and then one never returns (docs/decisions/0002-store.md): a user can
-interrupt a look-up, but nobody interrupts a job at night. So LanceDB is used for look-ups only (`lookup.py`).
+All of it is read and written through Lance itself, which works in the calling thread and is imported in a third of the
+time. LanceDB's Python calls wait for the event loop of another thread, and now and then one never returns
+(docs/decisions/0002-store.md): nobody interrupts a job at night.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import fsspec
 import lance
 import pyarrow as pa
 from lance.commit import CommitConflictError
@@ -44,6 +43,9 @@ from fuseid.pipelines.store.durable import DurableTable, fsync
 from fuseid.pipelines.store.messages import damage
 from fuseid.pipelines.store.rows import sql_list
 from fuseid.pipelines.store.tables import GUARDED, SCHEMAS, TABLES, schema_version, vector_sizes
+
+if TYPE_CHECKING:
+    import fsspec
 
 _SETTING = "fuseid."
 # Every change of a configuration writes this key, so that of two changes on top of one version Lance refuses one.
@@ -112,13 +114,23 @@ class Store:
     def has_contents(self) -> bool:
         return self.newest("contents") is not None
 
-    def dataset(self, name: str) -> lance.LanceDataset:
+    def dataset(self, name: str, session: lance.Session | None = None) -> lance.LanceDataset:
         """The newest version of a table; it stays at that version. Raises StoreError for `contents` if nothing was
-        ingested yet."""
-        newest = self.newest(name)
+        ingested yet. session: Lance's caches, for a reader that opens versions again and again."""
+        newest = self.newest(name, session)
         if newest is None:
-            raise StoreError(f"the database {self.uri} is empty; {command('ingest', self.uri, 'SOURCE')} fills it")
+            raise self.empty()
         return newest
+
+    def empty(self) -> StoreError:
+        """The error about a database without an item, which says whether any were rejected."""
+        rejected = self.newest("rejected")
+        count = 0 if rejected is None else rejected.count_rows()
+        if count:
+            items = "its only item was" if count == 1 else f"all {count} items were"
+            why = command("rejected", self.uri)
+            return StoreError(f"the database {self.uri} has no item: {items} rejected, and {why} shows why")
+        return StoreError(f"the database {self.uri} is empty; {command('ingest', self.uri, 'SOURCE')} fills it")
 
     def path(self, name: str) -> str:
         """The folder of a table, as LanceDB names it."""
@@ -394,11 +406,11 @@ class Store:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def newest(self, name: str) -> lance.LanceDataset | None:
+    def newest(self, name: str, session: lance.Session | None = None) -> lance.LanceDataset | None:
         """The newest version of a table, None if it has no version: a process killed while creating a table leaves a
         folder without one."""
         try:
-            dataset = lance.dataset(self.path(name))
+            dataset = lance.dataset(self.path(name), session=session)
             if not dataset.schema.names:
                 raise DamagedTable(damage(self.uri, name, "the manifest of its newest version holds nothing but zeros"))
             return dataset
@@ -456,6 +468,8 @@ def _settings(assignments: lance.LanceDataset) -> dict[str, Any]:
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a uri, without a cache of listings, and the path in it."""
+    import fsspec
+
     return fsspec.url_to_fs(uri, use_listings_cache=False)
 
 

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import lance
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 
 @dataclass(frozen=True)
@@ -125,6 +124,8 @@ def commit_id(dataset: lance.LanceDataset) -> str | None:
 @cache
 def _manifest_message() -> Any:
     """A message class with the one field that is read from Lance's `Manifest` (protos/table.proto)."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     file = descriptor_pb2.FileDescriptorProto(name="table.proto", package="lance.table", syntax="proto3")
     types = descriptor_pb2.FieldDescriptorProto
     field = file.message_type.add(name="Manifest").field.add(name="transaction_file", number=12)

@@ -348,3 +348,35 @@ def test_vectors_are_taken_in_before_the_first_fit_without_torch(tmp_path):
         "assert not {'torch', 'ray'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+
+
+# Conditions that take too long
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["lookup", "--id", "v00"], ["lookup", "--sid", "1"], ["export", "trie", "--out", "trie"]],
+    ids=["item", "prefix", "trie"],
+)
+def test_a_condition_that_takes_too_long_ends_the_command_in_one_line(folder, command):
+    condition = ["--where", "repeat('a', 2000000000) = 'b'", "--timeout", "0.5"]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "fuseid.apps.cli", *command, "--db", "db", *condition],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    out, err = started.communicate(timeout=60)
+    assert (started.returncode, out) == (1, "")
+    assert err.startswith("error: the query was ended after 0.5 s (--timeout)")
+    assert err.count("\n") == 1
+    assert not (folder / "trie").exists()
+
+
+def test_the_time_limit_of_conditions_is_set_in_the_configuration(folder):
+    with (folder / "fuseid.yaml").open("a", encoding="utf-8") as file:
+        file.write("lookup: {timeout_seconds: 0.5}\n")
+    command = ["lookup", "--db", "db", "--id", "v00", "--where", "repeat('a', 2000000000) = 'b'"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fuseid.apps.cli", *command], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "ended after 0.5 s" in done.stderr

@@ -55,7 +55,7 @@ def test_unknown_key_of_a_section_that_may_be_null(tmp_path):
 def test_unknown_section_is_named_beside_the_known_ones(tmp_path):
     message = refused(tmp_path, "tokeniser: {seed: 1}")
     assert "tokeniser" in message
-    assert "clip, decode, fusion, run, source, tokenizer, vlm" in message
+    assert "clip, decode, fusion, lookup, run, source, tokenizer, vlm" in message
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from PIL import Image
 from safetensors.numpy import load as load_tensors
 
 from fuseid.core.errors import BadInput, MissingFile
-from fuseid.core.reasons import is_fault, reason
+from fuseid.core.reasons import is_fault, json_type, library_reason, reason
 
 # What no reason has: positions in source code, classes, addresses in memory, advice to load code.
 FOREIGN = re.compile(r"\.rs\b|\.cc\b|/rustc/|Location|Error\b|[Ee]xception|object at 0x|pickle|Errno|<class|\n")
@@ -193,3 +193,16 @@ def test_an_error_of_a_task_is_the_error_that_the_task_raised() -> None:
 def test_a_fault_of_a_program_is_known_as_one() -> None:
     assert is_fault(TypeError("x"))
     assert not is_fault(OSError("x"))
+
+
+@pytest.mark.parametrize("call", [lambda: [].get("a"), [].pop, lambda: {}["a"], lambda: None + 1])
+def test_a_fault_of_a_librarys_own_code_is_named_not_quoted(call):
+    with pytest.raises(Exception) as caught:
+        call()
+    assert library_reason(caught.value) == f"the library that reads it fails on it ({caught.type.__name__})"
+
+
+def test_types_are_those_of_json():
+    values = [True, 1, 1.5, "a", [], {}, None]
+    names = ["true or false", "a number", "a number", "text", "a list", "an object", "null"]
+    assert list(map(json_type, values)) == names

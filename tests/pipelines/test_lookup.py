@@ -20,6 +20,7 @@ from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.models import load_clip
 from fuseid.pipelines.lookup import RESULT_COLUMNS, Catalog
 from fuseid.pipelines.store.indexes import maintain, text_indexes
+from fuseid.pipelines.store.search import with_words
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import to_fixed
 
@@ -284,7 +285,7 @@ def test_an_empty_database_is_said_to_be_empty(tmp_path, query):
 def test_a_database_whose_every_item_was_rejected_is_empty(bare):
     bare.ingest_vectors({"zero": [0.0] * 8}, config=bare.settings(clip=None, run={"max_rejected": "100%"}))
     assert bare.rows("rejected")["zero"]["error_class"] == "BadVector"
-    with pytest.raises(StoreError, match="is empty"):
+    with pytest.raises(StoreError, match="its only item was rejected, and `fuseid rejected"):
         bare.catalog().search(like="zero")
 
 
@@ -411,11 +412,11 @@ def typed_catalog(typed) -> Catalog:
     return Catalog.open(typed.uri)
 
 
-def with_words(store: Store, text: str) -> set[str]:
+def found_by_words(store: Store, text: str) -> set[str]:
     """The captions that the full-text index adds to those that CLIP finds."""
     catalog = Catalog.open(store.uri)
     assert catalog.search(text=text, k=5).num_rows == 5
-    return {row["caption"] for row in catalog.items(catalog._full_text(text, 50, None))}
+    return {row["caption"] for row in catalog.items(with_words(store.dataset("contents"), text, 50))}
 
 
 @pytest.mark.parametrize(
@@ -435,14 +436,15 @@ def with_words(store: Store, text: str) -> set[str]:
         ('"" wine', {1}),
         ('wine "', {1}),
         ('"wine', {1}),
-        ('"to be or not to be"', set()),
+        ('"to be or not to be"', {4}),
+        ('"to be"', set()),
         ('"', set()),
         ('""', set()),
         ('"""', set()),
     ],
 )
 def test_quoted_words_are_a_phrase(typed, text, held):
-    assert with_words(typed, text) == {PHRASES[number] for number in held}
+    assert found_by_words(typed, text) == {PHRASES[number] for number in held}
 
 
 def test_an_index_without_positions_is_searched_by_words_until_it_is_made_again(typed, tmp_path):
@@ -450,10 +452,10 @@ def test_an_index_without_positions_is_searched_by_words_until_it_is_made_again(
     store = written(tmp_path, {"clip_text": load_clip(fake(32)).encode_texts(captions)}, captions)
     store.dataset("contents").create_scalar_index("caption", "INVERTED")
     assert text_indexes(store.dataset("contents")) == {"caption": False}
-    assert with_words(store, '"red apple"') == set(PHRASES[:4])
+    assert found_by_words(store, '"red apple"') == set(PHRASES[:4])
     maintain(store)
     assert text_indexes(store.dataset("contents")) == {"caption": True}
-    assert with_words(store, '"red apple"') == {PHRASES[0], PHRASES[3]}
+    assert found_by_words(store, '"red apple"') == {PHRASES[0], PHRASES[3]}
     version = store.dataset("contents").version
     maintain(store)
     assert store.dataset("contents").version == version

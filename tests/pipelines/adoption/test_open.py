@@ -162,7 +162,7 @@ def test_a_map_names_the_items_of_a_tensor(tmp_path, name):
         ({"number": [0, 1], "content_id": ["x", "y"]}, "no item of number 2"),
         ({"number": [0, 1, 1, 2], "content_id": list("wxyz")}, "number 1 twice"),
         ({"number": [0, None, 2], "content_id": list("xyz")}, "a number is missing"),
-        ({"number": [0, 1, 2], "content_id": ["x", None, "z"]}, "row 2: content_id is missing"),
+        ({"number": [0, 1, 2], "content_id": ["x", None, "z"]}, "row 2: content_id is None"),
         ({"number": [0, 1, 2]}, "cannot read .* as a map"),
         ({"number": [], "content_id": []}, "no item of number 0"),
     ],

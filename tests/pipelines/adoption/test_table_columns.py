@@ -18,10 +18,10 @@ from fuseid.pipelines.adoption.table_columns import Layout
 
 INT, TEXT, LIST = pa.int64(), pa.string(), pa.list_(pa.int64())
 BAD = [
-    ({"content_id": ["a", None], "sid": ["1", "1"]}, "row 2: content_id is missing"),
-    ({"content_id": ["a", ""], "sid": ["1", "1"]}, "row 2: content_id is missing"),
-    ({"content_id": [1.5, 2.5], "sid": ["1", "1"]}, "column content_id is double; ids are text"),
-    ({"content_id": [["a"]], "sid": ["1"]}, "ids are text"),
+    ({"content_id": ["a", None], "sid": ["1", "1"]}, "row 2: content_id is None"),
+    ({"content_id": ["a", ""], "sid": ["1", "1"]}, "row 2: content_id is ''"),
+    ({"content_id": [1.5, 2.5], "sid": ["1", "1"]}, "content_id must hold text, whole numbers or UUIDs, got double"),
+    ({"content_id": [["a"]], "sid": ["1"]}, "whole numbers or UUIDs"),
     ({"content_id": ["a"], "vector": [[1.0]]}, "has no column sid, codes or code_0"),
     ({"id": ["a"], "sid": ["1"]}, "has no column content_id; it has id, sid"),
     ({"content_id": ["a"], "sid_level_1": [1]}, "has no column sid, codes or code_0"),
@@ -71,7 +71,7 @@ def test_bad_columns_are_refused_in_one_line(tmp_path, table, problem):
         ("ids.csv", b"content_id,sid\na\n", "cannot read"),
         ("ids.csv", b"content_id,code_0\na,x\n", "cannot read"),
         ("ids.csv", b"content_id,codes\na,1\n", "a CSV has no lists"),
-        ("ids.csv", b"content_id,sid\n\xff,1\n", "cannot read"),
+        ("ids.csv", b"content_id,sid\n\xff,1\n", "line 2: the byte 0xFF is not UTF-8"),
         ("ids.jsonl", b"", "cannot read"),
         ("ids.jsonl", b'{"content_id": "a", "sid": "1"}\n{"content_id": ["a"], "sid": "1"}\n', "cannot read"),
         ("ids.jsonl", b'{"content_id": "a", "sid": "1"}\nnonsense\n', "cannot read"),
@@ -87,7 +87,7 @@ def test_files_that_cannot_be_read_are_refused_in_one_line(tmp_path, name, conte
 def test_text_that_is_not_utf_8_is_refused(tmp_path):
     bad = pa.Array.from_buffers(TEXT, 1, [None, pa.array([0, 1], pa.int32()).buffers()[1], pa.py_buffer(b"\xff")])
     layout = Layout.of(["content_id", "sid"], Path("ids"))
-    with pytest.raises(BadInput, match="column content_id is not UTF-8"):
+    with pytest.raises(BadInput, match="row 1: content_id is a value that is not UTF-8"):
         layout.ids(pa.table({"content_id": bad, "sid": ["1"]}), Path("ids"), 1)
 
 

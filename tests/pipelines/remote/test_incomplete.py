@@ -101,13 +101,16 @@ LINES = b'{"content_id": "a", "caption": "x"}\n' * 2
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda handler: cut_off(handler, LINES, 1000), "cannot read manifest"),  # it breaks off between two rows
-        (lambda handler: reply(handler, 200, LINES, **{"Content-Encoding": "gzip"}), "compresses"),
+        (lambda handler: cut_off(handler, LINES, 1000), "cannot read"),  # it breaks off between two rows
+        (
+            lambda handler: reply(handler, 200, LINES, **{"Content-Encoding": "gzip"}),
+            "arrived compressed .gzip. and is damaged",
+        ),
         pytest.param(
             lambda handler: reply(
                 handler, 200, b"%x\r\n%s\r\n" % (len(LINES), LINES), None, **{"Transfer-Encoding": "chunked"}
             ),
-            "cannot read manifest",
+            "cannot read",
             marks=pytest.mark.slow,
         ),
     ],
@@ -116,7 +119,7 @@ LINES = b'{"content_id": "a", "caption": "x"}\n' * 2
 def test_a_manifest_whose_transfer_breaks_off_is_refused(site, config, answer, said):
     site.answer("items.jsonl", answer)
     with pytest.raises(NotReady, match=said) as caught:
-        open_source(site.uri("items.jsonl"), config())
+        list(open_source(site.uri("items.jsonl"), config()))
     assert "\n" not in str(caught.value)
 
 
@@ -132,7 +135,7 @@ def test_a_manifest_in_a_bucket_that_is_replaced_while_it_is_read_is_refused(s3_
 
     monkeypatch.setattr(Fetcher, "_copy", copied_slowly)
     with pytest.raises(NotReady, match="was written to while it was read"):
-        open_source("s3://bucket/replaced/items.jsonl", config)
+        list(open_source("s3://bucket/replaced/items.jsonl", config))
 
 
 def test_the_success_file_is_found_on_a_web_server(site, config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -167,6 +168,41 @@ def test_shards_of_a_bucket_are_found_by_folder_and_pattern(request, store, tmp_
         whole, wrong = files
         assert Path(whole.path).read_bytes() == large
         assert not hasattr(wrong, "path")
+
+
+@pytest.mark.parametrize("store", ["on_s3", pytest.param("on_gs", marks=pytest.mark.slow)])
+def test_a_manifest_in_parts_lies_in_a_bucket(request, store, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    uri, put = request.getfixturevalue(store)
+    for place, data in {
+        "t.parquet/_SUCCESS": b"", "t.parquet/dt=2024-05-02/part-0.csv.gz": gzip.compress(b"content_id,caption\nb,x\n"),
+        "t.parquet/dt=2024-05-01/part-0.csv.gz": gzip.compress(b"content_id,caption\na,x\n"), "t.parquet/README": b"x",
+        "t.parquet/dt=2024-05-01/_metadata": b"x",
+        "t.parquet/dt=2024-05-01/part-1.csv.gz": b"content_id,caption\nc,y\n",
+    }.items():  # fmt: skip
+        put(place, data)
+    config = SourceConfig(schemes=(uri[:2],), require_success=True)
+
+    def found(text: str) -> dict[str, Any]:
+        source = open_source(f"{uri}{text}", config)
+        items = {item.content_id: json.loads(item.attributes) for item in source}
+        assert list(tmp_path.iterdir()) == []
+        return items
+
+    dates = {"a": {"dt": "2024-05-01"}, "c": {"dt": "2024-05-01"}, "b": {"dt": "2024-05-02"}}
+    assert found("t.parquet/") == found("t.parquet") == dates
+    assert list(found("t.parquet/")) == ["a", "c", "b"]
+    assert found("t.parquet/dt=*/part-0*") == {"a": dates["a"], "b": dates["b"]}
+    source = open_source(f"{uri}t.parquet", config)
+    assert len(list(source)) == 3
+    assert source.passed_over.counts == {"without an ending": 1}
+    assert source.base == f"{uri}t.parquet/"
+    config = SourceConfig(schemes=(uri[:2],))
+    assert found("t.parquet/dt=2024-05-01/") == {"a": {}, "c": {}}
+    with pytest.raises(BadInput, match="no such files"):
+        found("t.parquet/x*.csv")
+    with pytest.raises(BadInput, match="cannot read"):
+        found("none.csv")
 
 
 def test_an_unreachable_store_fails_within_the_time_limit(monkeypatch, fetch):
@@ -372,25 +408,23 @@ def test_nothing_remote_is_opened_unless_configured(workspace, site, encode_step
 )
 def test_an_unreadable_source_is_refused_in_one_line(site, config, source, said):
     with pytest.raises(BadInput, match=said) as caught:
-        open_source(source.format(site=site.uri()), config())
+        list(open_source(source.format(site=site.uri()), config()))
     assert "\n" not in str(caught.value)
 
 
 def test_a_source_at_a_private_address_is_refused(site, config):
     site.put("items.jsonl", b"{}")
     with pytest.raises(BadInput, match="private_hosts"):
-        open_source(site.uri("items.jsonl"), config(private_hosts=False))
+        list(open_source(site.uri("items.jsonl"), config(private_hosts=False)))
     source = open_source(site.uri("0.tar"), config(private_hosts=False))
     assert [type(item.problem) for item in source] == [NotAllowed]
     assert [type(item.problem) for item in open_source(site.uri("0.tar"), config())] == [MissingFile]
 
 
-def test_the_copy_of_a_manifest_is_removed_with_its_source(site, config, tmp_path, monkeypatch):
+def test_the_copy_of_a_manifest_is_removed_when_it_was_read(site, config, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     site.put("items.csv", b"content_id,caption\na,x\n")
     source = open_source(site.uri("items.csv"), config())
     assert [item.content_id for item in source] == ["a"]
     assert len(site.requests) == 1
-    assert len(list(Path(tmp_path).iterdir())) == 1
-    del source
     assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,11 +68,43 @@ def test_a_folder_is_read_by_name_and_in_batches(interactions, tmp_path):
     interactions([["u", "a", 1714564800]], name="a.csv")
     (tmp_path / "_SUCCESS.csv").write_text("")
     source = Interactions.open(tmp_path)
-    assert [file.name for file in source.files] == ["a.csv", "b.csv"]
+    assert [Path(part.file).name for part in source.files] == ["a.csv", "b.csv"]
     batches = list(source.batches(csv_block=64))
     assert len(batches) > 2
     assert sum(batch.num_rows for batch in batches) == 6
     assert batches[0]["content_id"][0].as_py() == "a"
+
+
+def test_compressed_text_tabs_and_partitioned_folders_are_read(tmp_path):
+    rows = [("u,1", "c1", "2024-05-01 12:00:00 UTC"), ("u2", "c2", "2024-05-01 12:00:01 UTC")]
+    text = "user_id\tcontent_id\ttimestamp\n" + "".join("\t".join(row) + "\n" for row in rows)
+    expected = [
+        (user, item, datetime(2024, 5, 1, 12, 0, second, tzinfo=UTC)) for second, (user, item, _) in enumerate(rows)
+    ]
+    packed = {"i.tsv": text.encode(), "i.tsv.gz": gzip.compress(text.encode())}
+    packed["i.tsv.zst"] = pa.compress(text.encode(), "zstd", asbytes=True)
+    for name, data in packed.items():
+        (tmp_path / name).write_bytes(data)
+        source = Interactions.open(tmp_path / name)
+        assert [tuple(row.values()) for row in read(source)] == expected
+        assert source.facts()[0]["name"] == name
+    for event in ("click", "view"):
+        folder = tmp_path / "table" / "dt=2024-05-01" / f"event={event}"
+        folder.mkdir(parents=True)
+        (folder / "part-0.tsv.gz").write_bytes(packed["i.tsv.gz"])
+    source = Interactions.open(tmp_path / "table")
+    assert [row["event"] for row in read(source)] == ["click"] * 2 + ["view"] * 2
+    assert {row["dt"] for row in read(source)} == {"2024-05-01"}
+    assert [fact["name"] for fact in source.facts()] == [
+        "dt=2024-05-01/event=click/part-0.tsv.gz", "dt=2024-05-01/event=view/part-0.tsv.gz",
+    ]  # fmt: skip
+    assert Interactions.open(tmp_path / "table", keep=["event"]).kept.names == ["event"]
+    (tmp_path / "i.tsv.gz").write_bytes(packed["i.tsv.gz"][:-9])
+    with pytest.raises(BadInput, match=r"i.tsv.gz ends too early: it is no complete gzip file"):
+        read(Interactions.open(tmp_path / "i.tsv.gz"))
+    (tmp_path / "s.csv").write_text(text.replace("\t", ";"))
+    with pytest.raises(BadInput, match=r"s.csv, line 1: the columns are separated by semicolons"):
+        Interactions.open(tmp_path / "s.csv")
 
 
 def test_only_requested_columns_are_kept(interactions):
@@ -101,7 +135,10 @@ def test_rows_without_a_user_an_item_or_a_time_are_counted_and_the_first_is_name
         ("user_id,content_id,timestamp,user_id\n", "two columns 'user_id'"),
         ("user_id,content_id,timestamp\nu,c\n", "cannot read .*i.csv: Expected 3 columns, got 2"),
         ("user_id,content_id,timestamp,weight\nu,c,1714564800,heavy\n", "cannot read .*i.csv: .*heavy"),
-        ("user_id,content_id,timestamp\nu,\udcff,1714564800\n", "cannot read .*i.csv: .*UTF-8"),
+        (
+            "user_id,content_id,timestamp\nu,\udcff,1714564800\n",
+            "line 2: the byte 0xFF is not UTF-8; .*iconv",
+        ),
         ("user_id,content_id,timestamp\nu,c,3\n", "time stamp 3 may count anything"),
         ("user_id,content_id,timestamp\nu,c,2024-05-01 12:00\n", "have no time zone"),
     ],
@@ -113,18 +150,18 @@ def test_an_invalid_csv_is_refused(tmp_path, text, said):
 
 
 def test_missing_or_unknown_files_are_refused(interactions, tmp_path):
-    with pytest.raises(BadInput, match=r"no file .*nowhere.csv; interactions= names"):
+    with pytest.raises(BadInput, match=r"no such files: .*nowhere.csv; interactions are"):
         Interactions.open(tmp_path / "nowhere.csv")
-    with pytest.raises(BadInput, match=r"has no .parquet or .csv file"):
+    with pytest.raises(BadInput, match=r"no such files: .*; interactions are"):
         Interactions.open(tmp_path)
     (tmp_path / "i.parquet").write_bytes(b"PAR1 but no more")
     with pytest.raises(BadInput, match=r"cannot read .*i.parquet"):
         Interactions.open(tmp_path / "i.parquet")
     interactions([], name="i.csv")
-    with pytest.raises(BadInput, match=r"not all .parquet or all .csv"):
+    with pytest.raises(BadInput, match=r"names files of .csv and .parquet; interactions are"):
         Interactions.open(tmp_path)
     (tmp_path / "i.txt").write_text("")
-    with pytest.raises(BadInput, match=r"not all .parquet or all .csv"):
+    with pytest.raises(BadInput, match=r"names files of .txt; interactions are"):
         Interactions.open(tmp_path / "i.txt")
 
 

@@ -67,7 +67,7 @@ def test_parquet_may_hold_text_of_any_kind_or_integers(tmp_path, column):
     ("name", "content", "said"),
     [
         ("ids.txt", b"a\n\nb\n", "ids.txt, line 2 is empty"),
-        ("ids.txt", b"a\n\xff\n", "cannot read"),
+        ("ids.txt", b"a\n\xff\n", "line 2: the byte 0xFF is not UTF-8"),
         ("ids.csv", b"id,n\na,1\n", "has no column content_id; it has id, n"),
         ("ids.csv", b"", "has no column content_id; it has none"),
         ("ids.csv", b"content_id,deleted\na,false\n", "has a column deleted, so it is a manifest"),
@@ -79,8 +79,8 @@ def test_parquet_may_hold_text_of_any_kind_or_integers(tmp_path, column):
         ("ids.jsonl", b'{"content_id": "a"}\n{"content', "line 2 is not JSON"),
         ("ids.jsonl", b'{"content_id": "a"}\n{"content_id": [1]}\n', "content_id is [1]"),
         ("ids.parquet", b"rubbish", "cannot read"),
-        ("ids.xlsx", b"a", "a list of ids is .txt, .csv, .jsonl or .parquet"),
-        ("ids", b"a", "a list of ids is .txt, .csv, .jsonl or .parquet"),
+        ("ids.xlsx", b"a", "a list of ids is .txt, .parquet, .jsonl, .csv or .tsv"),
+        ("ids", b"a", "a list of ids is .txt, .parquet, .jsonl, .csv or .tsv"),
     ],
 )
 def test_a_list_that_cannot_be_used_is_refused(tmp_path, name, content, said):
@@ -94,8 +94,8 @@ def test_a_list_that_cannot_be_used_is_refused(tmp_path, name, content, said):
         ({"id": ["a"]}, "has no column content_id; it has id"),
         ({"content_id": ["a"] * 20_000 + [None]}, "row 20001: content_id is None"),
         ({"content_id": ["a", ""]}, "row 2: content_id is ''"),
-        ({"content_id": [1.5]}, "column content_id must hold text, got double"),
-        ({"content_id": [True]}, "column content_id must hold text, got bool"),
+        ({"content_id": [1.5]}, "content_id must hold text, whole numbers or UUIDs, got double"),
+        ({"content_id": [True]}, "content_id must hold text, whole numbers or UUIDs, got bool"),
     ],
 )
 def test_parquet_that_cannot_be_used_is_refused(tmp_path, table, said):
@@ -106,7 +106,7 @@ def test_parquet_that_cannot_be_used_is_refused(tmp_path, table, said):
 def test_a_missing_list_is_refused(tmp_path):
     assert "no such list of ids" in refusal(tmp_path / "none.txt")
     (tmp_path / "folder.txt").mkdir()
-    assert "no such list of ids" in refusal(tmp_path / "folder.txt")
+    assert "no such files" in refusal(tmp_path / "folder.txt")
 
 
 @pytest.mark.parametrize("ids", [["a", ""], ["a", None], ["a", 3]])

@@ -150,11 +150,11 @@ def test_columns_that_are_not_read_are_named(tmp_path):
         ("m.csv", "content_id,caption\na,b,c\n", "line 2 has more fields than the header: 3 of 2"),
         ("m.csv", "content_id,caption\n\na,b\nc\n", "line 4 has fewer fields than the header: 1 of 2"),
         ("m.csv", "content_id,caption\n\n,b\n", "row 1 (line 3): content_id is ''"),
-        ("m.csv", b"content_id,caption\na,\xff\n", "cannot read manifest"),
-        ("m.jsonl", b'{"content_id": "a", "caption": "\xff"}', "cannot read manifest"),
-        ("m.parquet", "not parquet", "cannot read manifest"),
-        ("m.parquet", "", "cannot read manifest"),
-        ("m.txt", "x", ".parquet, .jsonl or .csv"),
+        ("m.csv", b"content_id,caption\na,\xff\n", "line 2: the byte 0xFF is not UTF-8"),
+        ("m.jsonl", b'{"content_id": "a", "caption": "\xff"}', "line 1: the byte 0xFF is not UTF-8"),
+        ("m.parquet", "not parquet", "cannot read"),
+        ("m.parquet", "", "cannot read"),
+        ("m.txt", "x", ".parquet, .jsonl, .csv or .tsv"),
     ],
 )
 def test_an_invalid_manifest_is_refused_in_one_line(tmp_path, name, text, said):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.sources.item import MEDIA_SUFFIXES
 from fuseid.pipelines.sources.listing import Listing
 from fuseid.pipelines.sources.open import open_source
@@ -98,7 +98,7 @@ def test_a_source_in_which_nothing_is_read_says_what_was_passed_over(tmp_path):
     with pytest.raises(BadInput, match=r"lists no items; passed over: 2 \.psd \('a\.psd' for one\)"):
         Listing(open_source(tmp_path / "media"), tmp_path)
     filled(tmp_path / "media", "c.jpg")
-    with pytest.raises(BadInput, match=r"lists 1 items, not the 3 .*; passed over: 2 \.psd"):
+    with pytest.raises(NotReady, match=r"lists 1 items, not the 3 .*; passed over: 2 \.psd"):
         Listing(open_source(tmp_path / "media"), tmp_path, expect_rows=3)
 
 

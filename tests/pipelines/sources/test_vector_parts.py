@@ -163,9 +163,9 @@ IDS = {
     "more after an empty line": (b"a\nb\n\nc\n", "more ids than the 2 rows"),
     "an empty line": (b"a\n\nb\n", "line 2 is empty"),
     "twice": (b"a\na\n", "'a' occurs more than once"),
-    "not UTF-8": (b"a\n\xff\n", "cannot read vectors"),
-    "one endless line": (b"a\n" + b"x" * (1 << 21), "characters or more"),
-    "an endless line at the end": (b"a\nb\n" + b"x" * (1 << 21), "characters or more"),
+    "not UTF-8": (b"a\n\xff\n", "line 2: the byte 0xFF is not UTF-8"),
+    "one endless line": (b"a\n" + b"x" * (1 << 21), "has more than 1048576 characters"),
+    "an endless line at the end": (b"a\nb\n" + b"x" * (1 << 21), "has more than 1048576 characters"),
 }
 
 

@@ -104,16 +104,15 @@ BAD_IDS = {
     "null in a dictionary": (ids_of("a", None).dictionary_encode(), "row 2: content_id is None"),
     "twice": (ids_of("a", "a"), "content_id 'a' occurs more than once in"),
     "a number twice": (pa.array([7, 7]), "content_id '7' occurs more than once in"),
-    "not UTF-8": (NOT_UTF8, "a content_id is not UTF-8"),
+    "not UTF-8": (NOT_UTF8, "row 2: content_id is a value that is not UTF-8"),
     "not UTF-8 in a dictionary": (
-        pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), NOT_UTF8), "a content_id is not UTF-8"
+        pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), NOT_UTF8), "row 2: content_id is a value that"
     ),
-    "floats": (pa.array([1.5, 2.5]), "content_id must be text, got a column of double"),
-    "truths": (pa.array([True, False]), "content_id must be text, got a column of bool"),
-    "bytes": (pa.array([b"a", b"b"]), "content_id must be text, got a column of binary"),
-    "dates": (pa.array([1, 2], pa.date32()), "content_id must be text, got a column of date32"),
-    "lists": (pa.array([["a"], ["b"]]), "content_id must be text, got a column of list"),
-    "nothing": (pa.nulls(2), "content_id must be text, got a column of null"),
+    "floats": (pa.array([1.5, 2.5]), "content_id must hold text, whole numbers or UUIDs, got double"),
+    "truths": (pa.array([True, False]), "content_id must hold text, whole numbers or UUIDs, got bool"),
+    "dates": (pa.array([1, 2], pa.date32()), "content_id must hold text, whole numbers or UUIDs, got date32"),
+    "lists": (pa.array([["a"], ["b"]]), "content_id must hold text, whole numbers or UUIDs, got list"),
+    "nothing": (pa.nulls(2), "row 1: content_id is None"),
 }  # fmt: skip
 
 
