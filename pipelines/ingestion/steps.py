@@ -35,11 +35,8 @@ Row = dict[str, Any]
 
 def fail(row: Row, stage: str, error: Exception) -> None:
     """Marks a row as rejected."""
-    row.update(error_stage=stage, error_class=type(error).__name__, error_message=_words(error))
-
-
-def _words(error: Exception) -> str:
-    return " ".join(reason(error).split())[:1000]
+    message = " ".join(reason(error).split())
+    row.update(error_stage=stage, error_class=type(error).__name__, error_message=message[:1000])
 
 
 class DecodeStep:
@@ -243,7 +240,7 @@ class EncodeStep:
             if np.isfinite(vector).all() and vector.any():
                 rows[i][modality] = vector
             else:
-                _refuse(rows[i], modality, EncodeFailed("the vector is zero or not finite"))
+                _refuse(rows[i], modality, "the vector is zero or not finite")
 
     def _describe(
         self, rows: list[Row], which: list[int], describe: Callable[[list[int]], Sequence[Description]]
@@ -264,15 +261,15 @@ class EncodeStep:
             return list(zip(which, compute(which), strict=True))
         except (RuntimeError, ValueError, MemoryError) as error:
             if len(which) == 1:
-                _refuse(rows[which[0]], column, error)
+                _refuse(rows[which[0]], column, library_reason(error))
                 return []
         return [found for i in which for found in self._each(rows, [i], column, compute)]
 
 
-def _refuse(row: Row, column: str, error: Exception) -> None:
+def _refuse(row: Row, column: str, why: str) -> None:
     """The row keeps its other columns. With the encoder's fingerprint beside it, an absent vector is not computed again
     until the medium or the encoder changes."""
-    row["refused"] = [*(row["refused"] or ()), f"{column}: {_words(error)}"]
+    row["refused"] = [*(row["refused"] or ()), f"{column}: {' '.join(why.split())[:1000]}"]
 
 
 def _frames_of(batch: pa.RecordBatch) -> list[Any]:
