@@ -6,10 +6,11 @@ from collections import Counter
 from typing import Any
 
 from fuseid.core.config import Config
-from fuseid.core.errors import BadInput, item_errors
+from fuseid.core.errors import BadInput, EncodeFailed, item_errors
 from fuseid.core.names import check_known
 from fuseid.core.surface import option
 from fuseid.pipelines.jobs.runs import Run, writing_job
+from fuseid.pipelines.store.incomplete import mark_lacking
 from fuseid.pipelines.store.rows import sql_string
 from fuseid.pipelines.store.store import Store
 
@@ -40,7 +41,8 @@ def rejected(uri: str, error_class: str | None = None, limit: int = 20) -> dict[
 
 
 def retry(uri: str, config: Config, error_class: str | None = None, max_attempts: int | None = None) -> Run:
-    """Marks the rejected items of one class, or all, for another try by the next ingest that lists them.
+    """Marks the rejected items of one class, or all, for another try by the next ingest that lists them; and with all,
+    or with the class EncodeFailed, items that lack a vector which an encoder could not compute.
 
     max_attempts: items that were tried so often, or more, are not marked. Raises BadInput if it is below 1, and for a
     class that does not exist.
@@ -59,6 +61,8 @@ def retry(uri: str, config: Config, error_class: str | None = None, max_attempts
         run.counts["left_alone"] = candidates - run.counts["marked"]
         if run.counts["marked"]:
             store.update("rejected", {"fingerprint": "''"}, where)
+        if error_class in (None, EncodeFailed.__name__) and (items := mark_lacking(store)):
+            run.counts["incomplete"] = items
         run.notes.append("the next ingest that lists them tries them again")
     return run
 
