@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     from fuseid.core.config import Config
     from fuseid.core.records import SemanticId
     from fuseid.pipelines.lookup import Catalog
+    from fuseid.pipelines.runs import History, RunInfo, runs
+    from fuseid.pipelines.tokenizers import TokenizerInfo, tokenizers
 
 __all__ = [
     "Catalog",
     "Config",
+    "History",
+    "RunInfo",
     "SemanticId",
+    "TokenizerInfo",
     "adopt",
     "assign",
     "export_ids",
@@ -28,13 +33,18 @@ __all__ = [
     "open_tokenizer",
     "promote",
     "remove",
+    "runs",
+    "tokenizers",
     "upgrade",
 ]
 
 _MODULES = {
     "Catalog": "fuseid.pipelines.lookup",
     "Config": "fuseid.core.config",
+    "History": "fuseid.pipelines.runs",
+    "RunInfo": "fuseid.pipelines.runs",
     "SemanticId": "fuseid.core.records",
+    "TokenizerInfo": "fuseid.pipelines.tokenizers",
     "adopt": "fuseid.api.jobs",
     "assign": "fuseid.api.jobs",
     "export_ids": "fuseid.api.exports",
@@ -45,6 +55,8 @@ _MODULES = {
     "open_tokenizer": "fuseid.api.tokenizer",
     "promote": "fuseid.api.jobs",
     "remove": "fuseid.api.jobs",
+    "runs": "fuseid.pipelines.runs",
+    "tokenizers": "fuseid.pipelines.tokenizers",
     "upgrade": "fuseid.api.jobs",
 }
 

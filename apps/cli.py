@@ -17,6 +17,7 @@ import typer
 from fuseid.apps import options, outlets
 from fuseid.apps.care_commands import backup, check, restore, upgrade
 from fuseid.apps.export_commands import export_app
+from fuseid.apps.history_commands import runs, tokenizers
 from fuseid.apps.run_commands import adopt, assign, demo, fit, ingest, promote, remove, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
 from fuseid.core import surface
@@ -44,6 +45,8 @@ for command in (
     promote,
     retry,
     rejected,
+    runs,
+    tokenizers,
     lookup,
     explain,
     report,
@@ -128,10 +131,19 @@ def run() -> None:
 
 
 def _log() -> None:
-    """With FUSEID_LOG=INFO, runs log to standard error: a line for each run and for each rejected item."""
+    """With FUSEID_LOG=INFO, runs log to standard error: a line for each run and for each rejected item. Without it, a
+    line a minute about long work, where no terminal shows it as bars."""
     level = os.environ.get("FUSEID_LOG", "").upper()
+    progress = logging.getLogger("fuseid.progress")
+    progress.handlers.clear()
+    progress.propagate = bool(level)
     if not level:
+        progress.setLevel(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+        lines = logging.StreamHandler()
+        lines.setFormatter(_SafeFormatter("%(asctime)s %(message)s"))
+        progress.addHandler(lines)
         return
+    progress.setLevel(logging.NOTSET)
     if level not in logging.getLevelNamesMapping():
         raise BadInput(f"FUSEID_LOG is a level like INFO, not {level!r}")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")

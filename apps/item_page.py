@@ -30,6 +30,8 @@ def write_item_page(uri: str | Path, content_id: str, path: Path) -> int:
     facts = explain(uri, content_id, examples=12)
     if facts["state"] == "rejected":
         raise NotReady(f"{content_id!r} was rejected ({facts['rejected']['message']}); there is nothing to draw")
+    if facts["state"] != "in contents":
+        raise NotReady(f"{content_id!r} is {facts['state']}; there is nothing to draw")
     note, decoded = None, None
     try:
         decoded = frames_again(uri, content_id)

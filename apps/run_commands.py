@@ -173,10 +173,12 @@ def promote(
     json: Json = False,
 ) -> None:
     """Make a fitted tokenizer the champion."""
-    from fuseid.apps.show import print_run
+    from fuseid.apps.show import Bars, print_run
     from fuseid.pipelines.promote import promote as run_promote
 
-    print_run(run_promote(db, tokenizer, load(config)), json)
+    with Bars(quiet=json) as bars:
+        run = run_promote(db, tokenizer, load(config), bars)
+    print_run(run, json)
 
 
 def retry(

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from fuseid.core.text import shown
+
+if TYPE_CHECKING:
+    from fuseid.pipelines.jobs.progress import Lines
 
 
 class _SafeConsole(Console):
@@ -36,7 +40,7 @@ err = _SafeConsole(stderr=True, highlight=False)
 
 
 class Bars:
-    """A `Progress` of pipelines as bars on standard error; silent if that is not a terminal."""
+    """A `Progress` of pipelines as bars on standard error; where that is not a terminal, as lines of the log."""
 
     def __init__(self, quiet: bool = False) -> None:
         from rich.progress import (
@@ -49,15 +53,18 @@ class Bars:
             TimeRemainingColumn,
         )
 
+        self._is_shown = err.is_terminal and not quiet
         self._bars = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn(), console=err, disable=quiet or not err.is_terminal,
+            TimeRemainingColumn(), console=err, disable=not self._is_shown,
         )  # fmt: skip
         self._tasks: dict[str, Any] = {}
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> Bars | Lines:
+        from fuseid.pipelines.jobs.progress import Lines
+
         self._bars.start()
-        return self
+        return self if self._is_shown else Lines()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -65,15 +72,28 @@ class Bars:
         self._bars.stop()
 
     def begin(self, stage: str, total: int | None) -> None:
-        self._tasks[stage] = self._bars.add_task(stage, total=total)
+        for task in self._bars.tasks:
+            if task.total is None:  # its end was unknown, and is reached now that another stage begins
+                self._bars.update(task.id, total=task.completed or 1, completed=task.completed or 1)
+        if stage in self._tasks:
+            self._bars.reset(self._tasks[stage], total=total)
+        else:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
 
     def advance(self, stage: str, done: int) -> None:
         self._bars.advance(self._tasks[stage], done)
 
+    def note(self, text: str) -> None:
+        self._bars.console.print(Text(text))
+
 
 def print_json(value: Any) -> None:
     # In one write: a signal between two writes would leave half a document.
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:

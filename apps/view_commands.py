@@ -82,11 +82,11 @@ def explain(
         return
     prefixes = facts.pop("prefixes", [])
     ids = facts.pop("ids", [])
-    nested = ("media", "models", "vectors", "fingerprints", "pinned", "rejected")
+    nested = ("media", "models", "vectors", "fingerprints", "pinned", "rejected", "removed")
     facts.update(dict(flat(facts, nested)))
     facts = {name: value for name, value in facts.items() if name not in nested}
     print_facts(facts, title=content_id)
-    print_rows(ids, ("sid", "tokenizer_id", "champion", "run_id"), title="IDs in the ledger")
+    print_rows(ids, ("sid", "tokenizer_id", "champion", "given_at", "run_id"), title="IDs in the ledger")
     shown = [
         {
             "prefix": p["prefix"],
@@ -95,7 +95,8 @@ def explain(
         }
         for p in prefixes
     ]
-    print_rows(shown, ("prefix", "items", "examples"), title="items that share each prefix")
+    if shown:
+        print_rows(shown, ("prefix", "items", "examples"), title="items that share each prefix")
 
 
 def report(

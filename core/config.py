@@ -175,7 +175,8 @@ def _wrong(key: str, value: object, problem: str) -> ValidationError:
 def _is_limit(value: object) -> object:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not _LIMIT.fullmatch(text):
-        raise PydanticCustomError("limit", "no limit")
+        message = "must be a share like 5% or a number of items like 100, not {value}"
+        raise PydanticCustomError("limit", message, {"value": repr(value)})
     return text
 
 
@@ -197,6 +198,7 @@ class RunConfig(Section):
     block_rows: Whole = Field(128, ge=1, description="rows per block between processes; a video counts as its frames")
     encoders: Whole | None = Field(None, ge=1, description="most encoder actors on Ray; default: one per GPU or node")
     lease_seconds: Seconds = Field(30.0, gt=1, description="a lease that is not renewed for this long is lost")
+    report_seconds: Seconds = Field(60.0, gt=0, description="how often a run logs and records how far it is")
     drain_seconds: Seconds = Field(20.0, ge=0, description="time in which a stopped run finishes its work in progress")
     max_rejected: Limit | None = Field(None, description="of the items of a run; more, or all, rejected is status 4")
     max_prune: Limit = Field("20%", description="of the items in the database; --prune refuses to remove more")

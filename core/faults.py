@@ -28,6 +28,7 @@ STEPS = {
     "lease.taken": "the lease is held, the run has no row yet",
     "fence.begun": "the lease is taken from a process that may still live and is not fenced off yet",
     "run.begun": "the run's row says `running`",
+    "run.reported": "the run's row says how far it is, older versions of the row are still there",
     "contents.made": "the first wave has made `contents`, still empty",
     "wave.ready": "a wave is decoded and encoded, but not written",
     "wave.contents": "its good rows are in `contents`",

@@ -26,7 +26,7 @@ from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.assignment.ledger import Ledger, pin_policy
 from fuseid.pipelines.assignment.placement import base_texts
 from fuseid.pipelines.exports.columns import column, matrix
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.store.indexes import index_key
 from fuseid.pipelines.store.store import Store
@@ -57,7 +57,7 @@ def adopt(
     Raises BadInput for a file that holds anything but one ID for each item, and for codebooks that do not belong to
     the IDs or to the vectors; then nothing is changed. StoreError for a database without items.
     """
-    progress = progress or Silent()
+    reading = progress or Lines()
     if space is not None and codebooks is None:
         raise BadInput(f"{option('space')} names the vectors of {option('codebooks')}; give both")
     if sizes is not None and codebooks is not None:
@@ -69,16 +69,16 @@ def adopt(
         scratch = Path(directory)
         books = None if codebooks is None else read_codebooks(Path(codebooks))
         file = open_ids(Path(ids), None if item_map is None else Path(item_map), scratch)
-        progress.begin("read", None)
+        reading.begin("read", None)
         checked = CheckedIds.of(
             file, Path(ids), scratch, books.sizes if books else tuple(sizes or ()) or None, unique,
-            lambda rows: progress.advance("read", rows),
+            lambda rows: reading.advance("read", rows),
         )  # fmt: skip
         read_seconds = time.perf_counter() - started
         with writing_job(store, "adopt", config) as run:
             run.seconds["read"] = read_seconds
             run.notes += file.notes
-            _adopt(store, run, config, progress, checked, books, space, promote, scratch)
+            _adopt(store, run, config, run.shown_by(progress), checked, books, space, promote, scratch)
             run.seconds["total"] = time.perf_counter() - started
     return run
 

@@ -7,7 +7,7 @@ from fuseid.core.errors import StoreError
 from fuseid.core.surface import command
 from fuseid.pipelines.assignment.champion import load_to_assign
 from fuseid.pipelines.assignment.finish import finish, fuse
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.store.store import Store
 
@@ -28,6 +28,6 @@ def assign(uri: str, config: Config, tokenizer_id: str | None = None, progress: 
         fusion, tokenizer = load_to_assign(store, tokenizer_id)
         if fusion is not None:
             fuse(store, run, fusion)
-        finish(store, run, config, progress or Silent(), tokenizer, champion=tokenizer_id == champion)
+        finish(store, run, config, run.shown_by(progress), tokenizer, champion=tokenizer_id == champion)
         run.notes.append(f"IDs of {tokenizer.id}{' (champion)' if tokenizer_id == champion else ''}")
     return run

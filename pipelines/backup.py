@@ -16,7 +16,7 @@ import lance
 from fuseid.core.errors import BadInput, StoreError, unusable
 from fuseid.core.reasons import reason
 from fuseid.pipelines.exports.folder import new_folder
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.store.durable import fsync
 from fuseid.pipelines.store.messages import damage
 from fuseid.pipelines.store.pins import pinned
@@ -39,7 +39,7 @@ def backup(uri: str, to: str, progress: Progress | None = None) -> dict[str, Any
     the copy, as if it had been killed then. Every file is hashed while it is copied. A copy without `backup.json` is
     incomplete, and `restore` refuses it. Raises BadInput if `to` exists, StoreError for a damaged database.
     """
-    progress = progress or Silent()
+    progress = progress or Lines()
     store = Store.open(uri)
     if "://" not in to and Path(to).resolve().is_relative_to(Path(uri).resolve()):
         raise BadInput(f"{to} lies in the database {uri}; name a place outside it")

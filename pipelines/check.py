@@ -29,7 +29,7 @@ from fuseid.pipelines.checks.tables import (
     problem_of,
 )
 from fuseid.pipelines.jobs.lease import Lease
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.jobs.runs import recorded
 from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
@@ -55,7 +55,7 @@ def check(
     Raises StoreError if there is no database, it cannot be reached or has a schema version that cannot be read, and
     for a repair if it has an earlier version; LeaseHeld for a repair while another job writes.
     """
-    progress = progress or Silent()
+    progress = progress or Lines()
     store = Store.named(uri)
     with suppress(DamagedTable):
         store.check_readable()

@@ -15,10 +15,10 @@ from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
 from fuseid.core.protocols import Tokenizer
 from fuseid.core.surface import command
 from fuseid.encoders.fusion import Fusion
-from fuseid.pipelines.assignment.champion import load_fusion
+from fuseid.pipelines.assignment.champion import load_fusion, make_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.ingestion.commit import reconcile
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.store.rows import sampled_rows
 from fuseid.pipelines.store.store import Store
@@ -35,10 +35,10 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
 
     Raises BadInput for an empty database or one with fewer items than codes.
     """
-    progress = progress or Silent()
     store = Store.open(uri)
     store.dataset("contents")
     with writing_job(store, "fit", config) as run:
+        progress = run.shown_by(progress)
         with run.timed("fit"):
             reconcile(store)
             settings = store.settings()
@@ -54,13 +54,12 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
         fuse(store, run, fusion)
         champion = settings.get("champion")
         if champion is None:
-            store.put_settings({"champion": tokenizer.id}, settings)
             champion = tokenizer.id
+            make_champion(store, champion)
             reached("fit.champion")
-        role = "champion" if champion == tokenizer.id else "candidate"
-        finish(store, run, config, progress, tokenizer, champion=role == "champion", fitted=True)
+        finish(store, run, config, progress, tokenizer, champion=champion == tokenizer.id, fitted=True)
         run.counts["sample"] = len(sample)
-        run.notes.append(f"{role} {tokenizer.id} on {fusion.id}")
+        run.notes.append(f"{run.role} {tokenizer.id} on {fusion.id}")
         r2 = tokenizer.meta["metrics"]["r2_per_level"]
         run.notes.append("R² by level: " + ", ".join(f"{value:.3f}" for value in r2))
     return run
@@ -86,7 +85,9 @@ def _fit_tokenizer(
         sample_ND, config.codebook_sizes, seed=config.seed, fusion=fusion.id, progress=show, **config.options()
     )
     if held_out_MD is not None:
-        tokenizer.meta["metrics"]["held_out"] = CodeUse.under(tokenizer, held_out_MD).document()
+        use = CodeUse.under(tokenizer, held_out_MD)
+        spread = float(np.square(held_out_MD - held_out_MD.mean(0), dtype=np.float64).sum(1).mean())
+        tokenizer.meta["metrics"] |= {"held_out": use.document(), "held_out_r2": 1 - use.error / max(spread, 1e-30)}
     return tokenizer
 
 

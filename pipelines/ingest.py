@@ -20,7 +20,7 @@ from fuseid.pipelines.ingestion.prune import Unlisted
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.ingestion.vector_intake import VectorIntake
 from fuseid.pipelines.ingestion.waves import Intake, Waves
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.jobs.stopping import stoppable
 from fuseid.pipelines.sources.item import Source
@@ -55,7 +55,6 @@ def ingest(
     run writes, FingerprintMismatch if the models are not those that the database was fitted on, TooManyRejected beyond
     `run.max_rejected` or if all items were rejected, Stopped when a signal ends it; what was committed stays.
     """
-    progress = progress or Silent()
     if prune and isinstance(source, Vectors) and source.modality.name != EXTERNAL:
         raise BadInput(f"{source.modality.name} vectors are not the whole catalogue, so nothing can be pruned by them")
     with tempfile.TemporaryDirectory(prefix="fuseid-listing-") as directory:
@@ -64,7 +63,7 @@ def ingest(
         config = intake.config
         store = Store.create(uri)
         with writing_job(store, "ingest", config, str(source.base)) as run:
-            started = time.perf_counter()
+            started, progress = time.perf_counter(), run.shown_by(progress)
             fusion, tokenizer = load_champion(store)
             reconcile(store)
             whole = getattr(source, "incomplete", None) is None
@@ -76,6 +75,7 @@ def ingest(
             intake.begin(store, run, fusion)
             run.pass_over(passed_over_by(source).counts)
             waves = Waves(intake, config.run, run, partial(_committed, intake, after_wave))
+            run.partial = intake.plan.counts
             progress.begin("ingest", intake.items)
             try:
                 _stream(intake, runner, waves, progress)

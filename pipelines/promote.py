@@ -6,7 +6,7 @@ from fuseid.core.config import Config
 from fuseid.core.faults import reached
 from fuseid.pipelines.assignment.champion import load_to_assign, make_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.store.store import Store
 
@@ -25,6 +25,6 @@ def promote(uri: str, tokenizer_id: str, config: Config, progress: Progress | No
         reached("promote.champion")
         if fusion is not None:
             fuse(store, run, fusion)
-        finish(store, run, config, progress or Silent(), tokenizer)
+        finish(store, run, config, run.shown_by(progress), tokenizer)
         run.notes.append(f"champion is {tokenizer.id}, before it was {before}")
     return run

@@ -20,7 +20,7 @@ from fuseid.core.surface import command
 from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_policy
 from fuseid.pipelines.backup import FORMAT, MANIFEST, TABLES, copied, make_durable, new_target
 from fuseid.pipelines.exports.folder import read_manifest
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.store.store import Store, filesystem
 from fuseid.pipelines.store.tables import SCHEMAS
 
@@ -39,7 +39,7 @@ def restore(
     backup, a `uri` that exists or an export of another kind, StoreError for a backup that was altered or cut short,
     or has a schema version that cannot be read.
     """
-    progress = progress or Silent()
+    progress = progress or Lines()
     document = read_backup(source)
     files = document.pop("files")
     given = [_Export(Path(folder)) for folder in exports]

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from fuseid.core.config import Config
 from fuseid.core.faults import reached
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, exclusive_job
 from fuseid.pipelines.store.integrity import check_files
 from fuseid.pipelines.store.store import Store
@@ -41,7 +41,7 @@ def upgrade(uri: str, config: Config, progress: Progress | None = None) -> Run:
         run.counts |= {"rows": store.dataset("contents").count_rows(), "changed": 0}
         with run.timed("total"):
             while step := STEPS.get(store.schema_version() or ""):
-                step(store, run, progress or Silent())
+                step(store, run, run.shown_by(progress))
         store.check_current()
         run.notes.append(f"upgraded from schema version {found} to {store.schema_version()}")
     return run

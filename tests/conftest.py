@@ -113,9 +113,14 @@ def fuseid(
         written = capsys.readouterr()
         return status, written.out, written.err
 
-    log = logging.getLogger("fuseid")
+    log, progress = logging.getLogger("fuseid"), logging.getLogger("fuseid.progress")
     level = log.level
+    # On a busy machine a command may take more than the minute after which it reports its progress.
+    progress.disabled = True
     yield run
+    progress.disabled, progress.propagate = False, True
+    progress.handlers.clear()
+    progress.setLevel(logging.NOTSET)
     log.setLevel(level)
 
 

@@ -29,8 +29,8 @@ FLOORS = (
     ("streams", "files"),
     ("store",),
     ("jobs", "sources"),
-    ("lookup", "explain", "item_frames", "rejected", "assignment", "ingestion"),
-    ("ingest", "remove", "fit", "assign", "promote", "exports", "reports", "upgrade"),
+    ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
+    ("ingest", "remove", "fit", "assign", "promote", "tokenizers", "exports", "reports", "upgrade"),
     ("sequences", "checks", "backup", "adoption"),
     ("evaluation", "check", "restore", "adopt"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fuseid.core.artifacts import ADOPTED, encodes, kind_of, tokenizer_kind
@@ -13,6 +14,10 @@ from fuseid.pipelines.store.store import Store
 
 if TYPE_CHECKING:
     from fuseid.encoders.fusion import Fusion
+
+
+# The setting that holds every champion in order, each with the time from which on it was: [[id, time], ...].
+CHAMPIONS = "champions"
 
 
 def load_tokenizer(store: Store, name: str) -> Tokenizer:
@@ -79,9 +84,11 @@ def check_fusion(tokenizer: Tokenizer, fusion: Fusion) -> None:
 def make_champion(store: Store, name: str) -> str | None:
     """Sets the champion, and returns the one before it, which is kept in the settings, too."""
     settings = store.settings()
-    before = settings.get("champion")
+    before, history = settings.get("champion"), settings.get(CHAMPIONS) or []
     if before == name:
         # A run that was killed may have promoted it already: keep what was champion before that.
         before = settings.get("champion_before")
-    store.put_settings({"champion": name, "champion_before": before}, settings)
+    else:
+        history = [*history, [name, datetime.now(UTC).isoformat(timespec="seconds")]]
+    store.put_settings({"champion": name, "champion_before": before, CHAMPIONS: history}, settings)
     return before

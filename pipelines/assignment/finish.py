@@ -41,6 +41,7 @@ def finish(
     the items are those that it was fitted on, and show no drift.
     """
     if tokenizer is not None:
+        run.tokenizer_id, run.role = tokenizer.id, "champion" if champion else "candidate"
         with run.timed("assign"):
             progress.begin("assign", store.dataset("contents").count_rows() if fitted else None)
             served = CodeUse(tokenizer.codebook_sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -16,14 +17,15 @@ from fuseid.core.artifacts import is_tokenizer
 from fuseid.core.errors import BadInput, NotReady
 from fuseid.core.surface import command, option
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
+from fuseid.pipelines.evaluation.estimate import trial_seconds
 from fuseid.pipelines.evaluation.histories import read_sequences
 from fuseid.pipelines.evaluation.settings import TINY, Setting
 from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, summary
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial
-from fuseid.pipelines.evaluation.workers import run_trials
+from fuseid.pipelines.evaluation.workers import one_thread, run_trials
 from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Lines, Progress, duration, note
 from fuseid.pipelines.sequences.items import Items
 
 
@@ -48,7 +50,7 @@ def evaluate(
 
     Raises BadInput for a folder that is not an export of sequences, or one of another tokenizer or database.
     """
-    progress = progress or Silent()
+    progress = progress or Lines()
     started = time.perf_counter()
     chosen = setting if users is None else replace(setting, users=users)
     _check_counts(seeds, users, against)
@@ -76,7 +78,9 @@ def evaluate(
         for seed in range(seeds)
         for name in (SEMANTIC, *against)
     ]
-    outcomes = run_trials(Data(sequences, chosen), trials, workers or len(os.sched_getaffinity(0)), progress)
+    data, parallel = Data(sequences, chosen), workers or len(os.sched_getaffinity(0))
+    _announce(data, trials, parallel, progress)
+    outcomes = run_trials(data, trials, parallel, progress)
     by_name: dict[str, list[Outcome]] = {name: [] for name in (SEMANTIC, *against)}
     for trial, outcome in zip(trials, outcomes, strict=True):
         by_name[trial.ids.name].append(outcome)
@@ -97,6 +101,16 @@ def evaluate(
         "ids": [summary(trial.ids, by_name[trial.ids.name]) for trial in trials[: len(by_name)]],
         "seconds": time.perf_counter() - started,
     }
+
+
+def _announce(data: Data, trials: Sequence[Trial], workers: int, progress: Progress) -> None:
+    """Says how long the trials will take."""
+    with one_thread():
+        each = trial_seconds(data, trials[0])
+    at_once = min(workers, len(trials))
+    whole = duration(each * math.ceil(len(trials) / at_once))
+    parallel = f", {at_once} at a time" if at_once > 1 else ""
+    note(progress, f"{len(trials)} models to train{parallel}: about {whole}, less where training ends early")
 
 
 def read_ids(snapshot: Snapshot, name: str) -> tuple[pa.Array, Ids]:

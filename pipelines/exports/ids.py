@@ -14,7 +14,7 @@ from fuseid.pipelines.exports.formats import grid, minionerec, openonerec
 from fuseid.pipelines.exports.formats.base import DeltaFormat, ExportFormat
 from fuseid.pipelines.exports.registry import format_named
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.jobs.progress import Progress, Silent, tracked
+from fuseid.pipelines.jobs.progress import Lines, Progress, tracked
 
 # These formats name an item by its position among the content_ids, which changes when items are added or removed.
 _NUMBERED = (grid.NAME, minionerec.NAME, openonerec.NAME)
@@ -40,7 +40,7 @@ def export_ids(
     A failure leaves no incomplete folder. Raises BadInput if `out` exists and is not empty and for an unknown format,
     tag or manifest, StoreError if there are no IDs, ArtifactError for an unknown tokenizer.
     """
-    progress = progress or Silent()
+    progress = progress or Lines()
     if manifest is not None:
         if format or tokenizer_id or since:
             raise BadInput("a manifest names the format, the tokenizer and the tag itself; leave them out")

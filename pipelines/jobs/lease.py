@@ -58,6 +58,12 @@ class Lease:
             )
         return row
 
+    def live(self) -> dict | None:
+        """The row of the process that holds the lease now, None if none does: each that held it has ended, or has not
+        renewed it in time."""
+        row = self._read()
+        return row if row is not None and row["holder"] and not _is_free(row) else None
+
     def __enter__(self) -> Lease:
         row = self.check_free()
         self._epoch = 1 if row is None else row["epoch"] + 1

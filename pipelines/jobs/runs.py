@@ -1,13 +1,15 @@
-"""One row in `runs` per job, written when it starts and again when it ends, for whatever reason."""
+"""One row in `runs` per job, written when it starts, from time to time while it works, and again when it ends, for
+whatever reason."""
 
 from __future__ import annotations
 
 import json
 import logging
 import secrets
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,22 +18,28 @@ from typing import Any
 import pyarrow as pa
 
 from fuseid.core.config import Config, read_stored
-from fuseid.core.errors import Stopped, StoreError
+from fuseid.core.errors import FuseidError, Stopped, StoreError
 from fuseid.core.faults import reached
 from fuseid.core.reasons import reason
 from fuseid.core.schemas import RUNS
 from fuseid.pipelines.jobs.lease import Lease
+from fuseid.pipelines.jobs.progress import Lines, Progress, Stages, duration
+from fuseid.pipelines.jobs.progress import log as progress_log
 from fuseid.pipelines.jobs.stopping import ending, stopped
+from fuseid.pipelines.store.indexes import KEEP_RUN_VERSIONS, remove_old_versions
 from fuseid.pipelines.store.integrity import check_integrity, explained_errors
 from fuseid.pipelines.store.rows import sql_string
 from fuseid.pipelines.store.store import Store
 
 log = logging.getLogger("fuseid")
+# Each run leaves a fragment of one row; from so many on, the next run merges them.
+_FRAGMENTS = 64
 
 
 @dataclass
 class Run:
-    """What a job records while it runs."""
+    """What a job records while it runs. tokenizer_id, role: of the tokenizer whose IDs it gave or showed; `champion`
+    or `candidate`. partial: counts that grow elsewhere until the job adds them to `counts`."""
 
     run_id: str
     job: str
@@ -41,6 +49,12 @@ class Run:
     notes: list[str] = field(default_factory=list)
     drift: dict[str, Any] | None = None
     passed_over: dict[str, int] = field(default_factory=dict)  # what the source does not read, by kind
+    tokenizer_id: str | None = None
+    role: str | None = None
+    partial: Mapping[str, int] = field(default_factory=dict)
+    _shown: Progress | None = None
+    _stages: Stages = field(default_factory=Stages)
+    _stage: tuple[str, float] = ("", 0.0)  # what it works on, and since when
 
     def pass_over(self, counts: Mapping[str, int]) -> None:
         self.passed_over = dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
@@ -50,11 +64,52 @@ class Run:
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Adds the seconds of a block to those of a stage."""
+        self._stage = stage, time.perf_counter()
+        if self._shown is not None:
+            self._shown.begin(stage, None)
         started = time.perf_counter()
         try:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+    def shown_by(self, progress: Progress | None) -> Run:
+        """This run as a `Progress`, which knows how far it is and passes that on. It logs lines itself, so those of
+        `progress` are not needed."""
+        self._shown = None if isinstance(progress, Lines) else progress
+        return self
+
+    def begin(self, stage: str, total: int | None) -> None:
+        self._stage = stage, time.perf_counter()
+        self._stages.begin(stage, total)
+        if self._shown is not None:
+            self._shown.begin(stage, total)
+
+    def advance(self, stage: str, done: int) -> None:
+        if self._stage[0] != stage:
+            self._stage = stage, time.perf_counter()
+        self._stages.advance(stage, done)
+        if self._shown is not None:
+            self._shown.advance(stage, done)
+
+    def so_far(self) -> dict[str, int]:
+        """The counts while it works: with `done`, and `left` where that is known, of the stage in progress."""
+        counts, stage = {**self.counts, **self.partial}, self._stages.last
+        if stage is not None:
+            counts["done"] = stage.done
+            if stage.total is not None:
+                counts["left"] = max(0, stage.total - stage.done)
+        return counts
+
+    def line(self) -> str:
+        """What it does and how far that is."""
+        (name, since), stage = self._stage, self._stages.last
+        if stage is not None and stage.name == name:
+            text = f"{name} {stage.line()}"
+        else:
+            text = f"{name or 'begins'}, {duration(time.perf_counter() - since)} so far" if name else "begins"
+        failed = self.counts.get("rejected", 0)
+        return text + (f", {failed:,} rejected" if failed else "")
 
     def stages(self) -> list[dict[str, Any]]:
         """For each stage its seconds, the items that went through it, and items per second; `total` is the last.
@@ -92,6 +147,7 @@ class Run:
             "device_seconds_per_thousand_items": self.device_seconds_per_thousand(), "notes": self.notes,
             "passed_over": self.passed_over,
             "drift": None if self.drift is None else self.drift.get("figures"),
+            "tokenizer_id": self.tokenizer_id, "role": self.role,
         }  # fmt: skip
 
 
@@ -136,7 +192,7 @@ def exclusive_job(store: Store, job: str, config: Config, source: str | None = N
 @contextmanager
 def recorded(store: Store, job: str, config: Config, source: str | None = None) -> Iterator[Run]:
     """To be used under the lease: the job's row says `running` until the block ends, then `done`, `stopped`, or the
-    error that ended it.
+    error that ended it. Every `run.report_seconds` it is written again, with what is done so far, and a line is logged.
 
     A row that another run has left at `running` becomes `killed`, since that run no longer holds the lease. source: for
     a job that reads media, the folder from which relative uris start.
@@ -145,24 +201,34 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
     run = Run(f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", job)
     before = store.versions()
 
-    def write(outcome: str) -> None:
-        row = {
+    def row(outcome: str, counts: dict[str, int], seconds: dict[str, float]) -> pa.Table:
+        ended = outcome != "running"
+        values = {
             "run_id": run.run_id, "job": job, "source": source, "started_at": started,
-            "finished_at": None if outcome == "running" else datetime.now(UTC),
-            "config": config.model_dump_json(), "counts": json.dumps(run.counts),
-            "rejected": json.dumps(run.rejected), "seconds": json.dumps(run.seconds),
-            "device_seconds": run.seconds.get("encode", 0.0),
+            "finished_at": datetime.now(UTC) if ended else None,
+            "config": config.model_dump_json(), "counts": json.dumps(counts),
+            "rejected": json.dumps(run.rejected), "seconds": json.dumps(seconds),
+            "device_seconds": seconds.get("encode", 0.0),
             "drift": None if run.drift is None else json.dumps(run.drift), "versions_before": json.dumps(before),
-            "versions_after": None if outcome == "running" else json.dumps(store.versions()), "outcome": outcome,
+            "versions_after": json.dumps(store.versions()) if ended else None, "outcome": outcome,
         }  # fmt: skip
-        store.upsert("runs", pa.Table.from_pylist([row], schema=RUNS), key="run_id")
+        return pa.Table.from_pylist([values], schema=RUNS)
+
+    def write(outcome: str) -> None:
+        store.upsert("runs", row(outcome, run.counts, run.seconds), key="run_id")
+
+    def report() -> None:
+        progress_log.info("%s", f"run {run.run_id}: {run.line()}")
+        elapsed = (datetime.now(UTC) - started).total_seconds()
+        _rewrite(store, row("running", run.so_far(), {**run.seconds, "total": elapsed}))
 
     try:
-        _mark_killed(store)
+        _tidy(store)
         write("running")
         reached("run.begun")
         log.info("run %s: %s of %s begins", run.run_id, job, store.uri)
-        yield run
+        with _repeated(report, config.run.report_seconds):
+            yield run
         reached("run.ending")
         with ending():
             write("done")
@@ -182,8 +248,42 @@ def _outcome(error: BaseException) -> str:
     return f"failed: {reason(error)}"
 
 
-def _mark_killed(store: Store) -> None:
+@contextmanager
+def _repeated(report: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Inside, `report` is called every so many seconds, in a thread."""
+    end = threading.Event()
+
+    def work() -> None:
+        while not end.wait(seconds):
+            # The store may be unreachable for a moment; the next report tries again.
+            with suppress(FuseidError, OSError, RuntimeError, ValueError):
+                report()
+
+    thread = threading.Thread(target=work, name="fuseid-report", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def _rewrite(store: Store, row: pa.Table) -> None:
+    """Replaces the row of a run, unless it says that the run has ended: another run that took over the lease calls this
+    one killed."""
+    with store.writing("runs") as dataset:
+        dataset.merge_insert("run_id").when_matched_update_all("target.outcome = 'running'").execute(row)
+    reached("run.reported")
+    remove_old_versions(store, "runs", KEEP_RUN_VERSIONS)
+
+
+def _tidy(store: Store) -> None:
+    """Marks what another run has left at `running`, and keeps the table small."""
     running = "outcome = 'running'"
     runs = store.dataset("runs")
     if runs.count_rows(running):
         store.update("runs", {"outcome": "'killed'"}, running)
+    if len(runs.get_fragments()) >= _FRAGMENTS:
+        with store.writing("runs") as dataset:
+            dataset.optimize.compact_files()
+        remove_old_versions(store, "runs", KEEP_RUN_VERSIONS)

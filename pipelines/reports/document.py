@@ -18,7 +18,7 @@ from fuseid.core.protocols import Tokenizer
 from fuseid.core.surface import command, option
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.drift import drift_history
-from fuseid.pipelines.jobs.progress import Progress, Silent
+from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.reports.findings import comparison, findings
 from fuseid.pipelines.reports.items import Sample, drawn_items, read_codes
 from fuseid.pipelines.reports.prefixes import SharedCodes, first_codes
@@ -66,7 +66,7 @@ def report(
 
     Raises BadInput for an unknown attribute, StoreError if there are no IDs, ArtifactError for an unknown tokenizer.
     """
-    progress = progress or Silent()
+    progress = progress or Lines()
     store = Store.open(uri)
     pinned = PinnedTables.newest(store)
     champion = store.setting("champion")

@@ -15,7 +15,7 @@ from fuseid.core.errors import BadInput
 from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import new_folder, write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
-from fuseid.pipelines.jobs.progress import Progress, Silent, tracked
+from fuseid.pipelines.jobs.progress import Lines, Progress, tracked
 from fuseid.pipelines.sequences.clock import Clock, shown
 from fuseid.pipelines.sequences.events import Events
 from fuseid.pipelines.sequences.interactions import Interactions
@@ -56,7 +56,7 @@ def export_sequences(
     """
     chosen = format_named(format)
     options = options or Options()
-    progress = progress or Silent()
+    progress = progress or Lines()
     source = Interactions.open(Path(interactions), Clock(time_unit, time_zone), keep)
     if taken := [name for name in source.kept.names if name in chosen.RESERVED]:
         raise BadInput(

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import command
 from fuseid.core.text import storable
 from fuseid.encoders.blocks import blocks
 from fuseid.pipelines.files.data_file import NAMES, TABLES, DataFile
@@ -97,7 +98,7 @@ def _checked(file: DataFile, names: list[str]) -> list[str]:
     if "deleted" in names:
         raise BadInput(
             f"{file.shown} has a column deleted, so it is a manifest and not a list of items to remove: "
-            "`fuseid ingest` removes those that it marks"
+            f"{command('ingest', 'DB', file.shown)} removes those that it marks"
         )
     return ["content_id"]
 

@@ -32,6 +32,8 @@ _FRAGMENT_ROWS, FRAGMENT_BYTES = 1 << 20, 1 << 30
 _ROWS_A_WAVE, _MOST_WAVES = 500_000, 20
 # Exports and readers that began before a run may still need its older versions.
 KEEP_VERSIONS = timedelta(days=7)
+# A run adds a version to `runs` each minute; readers of that table take no longer.
+KEEP_RUN_VERSIONS = timedelta(minutes=30)
 
 
 def maintain(
@@ -74,10 +76,15 @@ def maintain(
         with store.writing(name) as dataset:
             _extend_indexes(dataset)
     reached("index.done")
-    for name in store.versions() | {"runs": 0}:
-        remove_expired(store.dataset(name))
-        # Versions that an export has tagged or a backup is reading stay.
-        store.dataset(name).cleanup_old_versions(older_than=keep_versions, error_if_tagged_old_versions=False)
+    for name in store.versions():
+        remove_old_versions(store, name, keep_versions)
+    remove_old_versions(store, "runs", min(keep_versions, KEEP_RUN_VERSIONS))
+
+
+def remove_old_versions(store: Store, name: str, keep: timedelta) -> None:
+    """Removes versions of a table that are older; those that an export has tagged or a backup is reading stay."""
+    remove_expired(store.dataset(name))
+    store.dataset(name).cleanup_old_versions(older_than=keep, error_if_tagged_old_versions=False)
 
 
 def compact(store: Store, fragment_bytes: int = FRAGMENT_BYTES) -> None:

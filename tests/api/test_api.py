@@ -23,7 +23,10 @@ from fuseid.pipelines.store.store import Store
 NAMES = {
     "Catalog",
     "Config",
+    "History",
+    "RunInfo",
     "SemanticId",
+    "TokenizerInfo",
     "adopt",
     "assign",
     "export_ids",
@@ -34,6 +37,8 @@ NAMES = {
     "open_tokenizer",
     "promote",
     "remove",
+    "runs",
+    "tokenizers",
     "upgrade",
 }
 SMALL = {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from fuseid.core.errors import NotReady, StoreError
 from fuseid.pipelines.explain import explain
+from fuseid.pipelines.remove import remove
+from fuseid.pipelines.store.indexes import maintain
 
 
 def test_an_item_is_explained_by_its_ids_and_the_items_that_share_its_prefixes(fitted):
@@ -61,9 +64,54 @@ def test_an_id_that_the_shell_types_as_bytes_is_found_as_the_store_keeps_it(bare
 
 @pytest.mark.parametrize("name", ["nobody", "' OR '1'='1", ""])
 def test_an_unknown_item_is_named(fitted, name):
-    with pytest.raises(NotReady, match="no item") as caught:
+    with pytest.raises(NotReady, match=r"no item .* in [^ ]*$") as caught:
         explain(fitted.uri(), name)
     assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["V007", "v0077"])
+def test_ids_like_an_unknown_one_are_proposed(fitted, name):
+    with pytest.raises(NotReady, match=r"did you mean .*'v007'"):
+        explain(fitted.uri(), name)
+
+
+def test_a_removed_item_is_explained_by_what_the_ledger_knows(fitted, cluster):
+    sid, before = fitted.ids()["v007"], datetime.now(UTC)
+    run = remove(fitted.uri(), ["v007"], fitted.settings())
+    fitted.ingest_vectors(cluster(3, seed=5, prefix="w"))
+    facts = explain(fitted.uri(), "v007")
+    assert (facts["state"], facts["sid"]) == ("removed", sid)
+    assert (facts["removed"]["run_id"], facts["removed"]["job"]) == (run.run_id, "remove")
+    assert before <= datetime.fromisoformat(facts["removed"]["at"]) + timedelta(seconds=1)
+    assert datetime.fromisoformat(facts["removed"]["at"]) <= datetime.now(UTC)
+    assert "no other item gets its IDs" in facts["reserved"]
+    (entry,) = facts["ids"]
+    assert (entry["sid"], entry["champion"], entry["tokenizer_id"]) == (sid, True, fitted.store().setting("champion"))
+    assert datetime.fromisoformat(entry["given_at"]) <= before
+    json.dumps(facts)
+    # What is kept reserved for it is what it has again.
+    fitted.ingest_vectors({"v007": cluster(60)["v007"]})
+    assert fitted.ids()["v007"] == sid
+    assert explain(fitted.uri(), "v007")["state"] == "in contents"
+
+
+def test_of_an_item_that_was_removed_long_ago_the_oldest_version_that_lacks_it_is_told(fitted):
+    remove(fitted.uri(), ["v007"], fitted.settings())
+    maintain(fitted.store(), keep_versions=timedelta(0))
+    removed = explain(fitted.uri(), "v007")["removed"]
+    assert (removed["at"], removed["run_id"]) == (None, None)
+    assert datetime.fromisoformat(removed["before"]) <= datetime.now(UTC)
+
+
+def test_why_an_item_has_no_id_yet(bare, cluster):
+    bare.ingest_vectors(cluster(40))
+    assert "fuseid fit" in explain(bare.uri(), "v000")["without_id"]
+    bare.fit()
+    assert explain(bare.uri(), "v000")["without_id"] is None
+    bare.ingest_vectors(cluster(2, prefix="other"), name="audio")
+    assert "no vector of external" in explain(bare.uri(), "other000")["without_id"]
+    bare.store().update("contents", {"sid": "NULL"}, "content_id = 'v001'")
+    assert "newer than the last run that gave IDs" in explain(bare.uri(), "v001")["without_id"]
 
 
 def test_there_must_be_a_database(tmp_path):

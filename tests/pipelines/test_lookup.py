@@ -217,7 +217,7 @@ def test_an_id_with_a_quote_is_an_id(catalog):
     ("query", "said"),
     [
         ({"text": " \n"}, "empty"),
-        ({"text": "x" * 1_000_000}, "caption has 1000000 characters"),
+        ({"text": "x" * 1_000_000}, "decode.max_caption_chars"),
         ({"image": "/nowhere/a.png"}, "MissingFile"),
         ({"video": "/nowhere/a.mp4"}, "MissingFile"),
         ({"vector": [1.0, 2.0]}, "16 finite numbers"),

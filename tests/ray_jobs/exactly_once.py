@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
     "decode": {"workers": 1, "sampling": {"frames": 2}},
     "fusion": {"dim": 12},
     "tokenizer": {"codebook_sizes": [4, 3], "iterations": 4},
-    "run": {"block_rows": 5, "wave_rows": 12, "wave_vectors": 12, "max_prune": "100%"},
+    "run": {"block_rows": 5, "wave_rows": 12, "wave_vectors": 12, "max_prune": "100%", "report_seconds": 0.05},
 }
 CANDIDATE: dict[str, Any] = {**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], "seed": 1}}
 _NOTHING = b"\xff\xd8\xff\xe0 not a picture after all"

@@ -30,7 +30,7 @@ INGEST = {
     "wave.done": 2, "items.removed": 1, "fuse.begun": 1, "fuse.done": 1, "columns.written": 1, "assign.spilled": 1,
     "assign.ready": 1, "assign.appended": 1, "assign.indexed": 1, "assign.projected": 1, "index.begun": 1,
     "index.compacted": 1, "index.made": 1, "index.done": 1, "run.ending": 1, "lease.releasing": 1, "decode.block": 2,
-    "encode.block": 2, "encode.load": 1,
+    "run.reported": 3, "encode.block": 2, "encode.load": 1,
 }  # fmt: skip
 FIT = {
     "fit.fusion": 1,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.evaluation.histories import read_sequences
-from fuseid.pipelines.jobs.progress import Silent
+from fuseid.pipelines.jobs.progress import Lines
 from fuseid.pipelines.sequences.options import SPLITS
 
 NAMES = pa.array([f"i{n}" for n in range(8)])
@@ -32,7 +32,7 @@ def write(folder, rows, files=1):
 
 
 def read(folder, history=3, train=10_000, valid=10_000, users=10_000):
-    return read_sequences(folder, NAMES, history=history, train=train, valid=valid, users=users, progress=Silent())
+    return read_sequences(folder, NAMES, history=history, train=train, valid=valid, users=users, progress=Lines())
 
 
 item = st.integers(0, 7)

@@ -16,7 +16,7 @@ from fuseid.pipelines.evaluation.settings import SMALL, TINY, setting_named
 from fuseid.pipelines.evaluation.training import rate
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Ranks, Trial, run_trial
 from fuseid.pipelines.evaluation.workers import run_trials
-from fuseid.pipelines.jobs.progress import Silent
+from fuseid.pipelines.jobs.progress import Lines
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_training_keeps_the_best_weights_and_stops_early(data: Data, ids: Ids):
     assert run_trial(data, Trial(ids, 0), steps.append).loss < found.loss
 
 
-class _Counted(Silent):
+class _Counted(Lines):
     def __init__(self) -> None:
         self.total, self.done = 0, 0
 
@@ -94,7 +94,7 @@ def test_trials_in_parallel_processes_give_the_same_results(data: Data, ids: Ids
     short = replace(data, setting=replace(data.setting, steps=10, check_every=5))
     trials = [Trial(ids, seed) for seed in range(3)]
     progress = _Counted()
-    alone, together = run_trials(short, trials, 1, Silent()), run_trials(short, trials, 2, progress)
+    alone, together = run_trials(short, trials, 1, Lines()), run_trials(short, trials, 2, progress)
     assert [same(*pair) for pair in zip(alone, together, strict=True)] == [True] * 3
     assert progress.done == progress.total == 30
 

@@ -96,7 +96,7 @@ def test_other_items_that_fail_do_not_delay_a_withdrawal(stocked):
 
 def test_a_run_that_is_refused_removes_nothing(stocked):
     config = stocked.settings(run={"max_prune": "10%"})
-    with pytest.raises(NotReady, match="--prune would remove 29 of the 30 items"):
+    with pytest.raises(NotReady, match="prune= would remove 29 of the 30 items"):
         stocked.ingest(deleted("t003"), config=config, prune=True)
     other = stocked.settings(clip={"model": "fake:8"})
     with pytest.raises(FingerprintMismatch):

@@ -135,9 +135,9 @@ def test_a_title_is_the_one_that_the_ids_are_exported_with(fitted, events, tmp_p
             {"options": Options(min_history=40)},
             "train and valid and test: known items occur in .* events of 30 users, from",
         ),
-        ({"options": Options("by-time", parse_cuts("0.5,0.501", None))}, "both --cuts fall on 2024-05-01T"),
+        ({"options": Options("by-time", parse_cuts("0.5,0.501", None))}, "both cuts= fall on 2024-05-01T"),
         ({"keep": ["likes"]}, "no column likes to keep"),
-        ({"shards": 1000}, "--shards is 1 to 256, got 1000"),
+        ({"shards": 1000}, "shards= is 1 to 256, got 1000"),
         ({"tag": "yesterday"}, "no export tagged 'yesterday'"),
     ],
 )

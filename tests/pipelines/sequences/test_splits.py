@@ -165,12 +165,12 @@ def test_chunk_size_does_not_change_the_examples(shard_of, most):
     [
         ({"split": "random"}, "unknown split 'random'; there are leave-one-out and by-time"),
         ({"train": "all"}, "unknown training examples 'all'; there are prefix, window, last"),
-        ({"min_history": 0}, "--min-history is at least 1"),
-        ({"min_history": 51}, "at most --max-history"),
-        ({"min_events": 0}, "--min-events is at least 1"),
-        ({"cuts": (1, 2)}, "--cuts belong to --split by-time"),
-        ({"split": "by-time"}, "takes two --cuts"),
-        ({"split": "by-time", "cuts": (1,)}, "takes two --cuts"),
+        ({"min_history": 0}, "min_history= is at least 1"),
+        ({"min_history": 51}, "at most max_history="),
+        ({"min_events": 0}, "min_events= is at least 1"),
+        ({"cuts": (1, 2)}, "cuts= belong to split='by-time'"),
+        ({"split": "by-time"}, "takes two cuts="),
+        ({"split": "by-time", "cuts": (1,)}, "takes two cuts="),
         ({"split": "by-time", "cuts": (2, 2)}, "must lie before the second"),
     ],
 )
