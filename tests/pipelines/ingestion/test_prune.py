@@ -183,7 +183,9 @@ def test_an_item_that_a_stray_quote_made_text_of_another_one_is_not_removed(work
     lines = whole.splitlines(keepends=True)
     lines[3], lines[6] = lines[3].replace(",,", ',,"'), lines[6].replace(",text", '",text')
     path.write_text("".join(lines))
-    with pytest.raises(BadInput, match=r"remove 't003', which line 5 of \S+ names within .* source.expect_rows") as caught:
+    with pytest.raises(
+        BadInput, match=r"remove 't003', which line 5 of \S+ names within .* source.expect_rows"
+    ) as caught:
         workspace.ingest(
             path, prune=True, config=workspace.settings(run={"max_prune": "100%"}), load=workspace.no_model
         )
