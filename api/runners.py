@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fuseid.core.errors import BadInput
+from fuseid.core.names import check_known
 
 if TYPE_CHECKING:
     from fuseid.pipelines.ingestion.runners import Runner
 
 
 def check_runner(name: str) -> None:
-    if name not in ("ray", "local"):
-        raise BadInput(f"unknown runner {name!r}; use ray or local")
+    """Raises BadInput for another name than ray and local."""
+    check_known("runner", name, ("ray", "local"))
 
 
 def runner_named(name: str) -> Runner:

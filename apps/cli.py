@@ -21,7 +21,8 @@ from fuseid.apps.history_commands import runs, tokenizers
 from fuseid.apps.run_commands import adopt, assign, demo, fit, ingest, promote, remove, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
 from fuseid.core import surface
-from fuseid.core.errors import BadInput, FuseidError, Stopped
+from fuseid.core.errors import FuseidError, Stopped
+from fuseid.core.names import check_known
 from fuseid.core.reasons import is_fault, reason
 from fuseid.core.signals import SIGNALS
 from fuseid.core.text import shown
@@ -144,8 +145,7 @@ def _log() -> None:
         progress.addHandler(lines)
         return
     progress.setLevel(logging.NOTSET)
-    if level not in logging.getLevelNamesMapping():
-        raise BadInput(f"FUSEID_LOG is a level like INFO, not {level!r}")
+    check_known("level in FUSEID_LOG", level, logging.getLevelNamesMapping())
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_SafeFormatter("%(asctime)s %(levelname)s %(message)s"))

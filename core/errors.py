@@ -161,6 +161,11 @@ class EncodeFailed(ItemError):
     """The encoder raised on this item, or returned a vector that is not finite."""
 
 
+def item_errors() -> list[type[ItemError]]:
+    """Every class that `error_class` of a rejected item can name."""
+    return ItemError.__subclasses__()
+
+
 def unusable(message: str, cause: Exception) -> BadInput | NotReady:
     """The error for a file, folder or uri that a person named and that cannot be read or written because of `cause`:
     BadInput if it does not exist or its content is wrong, NotReady if a permission, disk or server is in the way."""

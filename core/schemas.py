@@ -34,7 +34,7 @@ def _key(name: str) -> pa.Field:
 # store and are kept. `want_text`: the same for the caption. `skip_if_same`: the stored row matches the listing, so
 # nothing is written if the medium's bytes still hash to `media_hash`. A `thumbnail` and no `media_hash`: the medium is
 # decoded, and encoded only if it looks otherwise than these stored facts. `item_fp`: decides whether a rejected item is
-# worth another attempt.
+# worth another attempt. `refused`: the columns that an encoder could not compute for this item, each as `COLUMN: WHY`.
 WORK = pa.schema(
     [
         pa.field("content_id", pa.string(), nullable=False),
@@ -61,6 +61,7 @@ WORK = pa.schema(
         ("vlm_tags", pa.list_(pa.string())),
         ("frames", pa.large_binary()),
         ("frames_shape", pa.list_(pa.int32())),
+        ("refused", pa.list_(pa.string())),
         ("attempts", pa.int32()),
         ("error_stage", pa.string()),
         ("error_class", pa.string()),

@@ -57,6 +57,8 @@ class OpenClip:
         self._dtype = DTYPES[config.precision]
         *geometry, _to_rgb, _to_tensor, normalise = preprocess.transforms
         self._geometry = geometry
+        size = model.visual.image_size
+        self._side = size if isinstance(size, int) else min(size)
         self._mean = torch.tensor(normalise.mean, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(normalise.std, device=self.device).view(1, 3, 1, 1)
         self.block = block_rows(config, self.device)
@@ -80,6 +82,15 @@ class OpenClip:
 
     def _fit(self, frame: np.ndarray) -> np.ndarray:
         image = Image.fromarray(frame)
+        try:
+            return self._fitted(image)
+        except ValueError:
+            # One side would have no pixel. Stretched, it has one.
+            width, height = image.size
+            least = -(-max(width, height) // self._side)
+            return self._fitted(image.resize((max(width, least), max(height, least))))
+
+    def _fitted(self, image: Image.Image) -> np.ndarray:
         for transform in self._geometry:
             image = transform(image)
         return np.asarray(image)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fuseid.core.errors import BadModel, ModelError, NotReady, unusable
+from fuseid.core.names import hint
 from fuseid.core.reasons import reason
 
 BUILTIN = "builtin:"
@@ -23,7 +24,7 @@ def builtin_directory(name: str) -> Path:
     """The directory of a model that ships with fuseid. Raises ModelError, which lists them, for an unknown name."""
     known = sorted(f"{BUILTIN}{path.name}" for path in _ROOT.iterdir() if path.is_dir())
     if name not in known:
-        raise BadModel(f"no model {name} ships with fuseid; there are: {', '.join(known)}")
+        raise BadModel(f"no model {name} ships with fuseid; {hint(name, known)}")
     return _ROOT / name.removeprefix(BUILTIN)
 
 

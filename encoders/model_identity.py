@@ -10,6 +10,7 @@ from typing import Any
 from fuseid.core.config import ClipConfig, Config, VlmConfig
 from fuseid.core.errors import BadModel
 from fuseid.core.fingerprints import fingerprint
+from fuseid.core.names import hint
 from fuseid.core.reasons import reason
 from fuseid.encoders.model_files import BUILTIN, builtin_directory, directory_hash, hub_commit
 from fuseid.encoders.vlm_reading import reading_of
@@ -121,15 +122,14 @@ def resolve_clip(config: ClipConfig) -> Resolved:
     architecture, _, tag = model.rpartition("/")
     name = known.get(_architecture(architecture)) or known.get(_architecture(model))
     if name is None:
-        raise BadModel(f"open_clip knows no model {model}; `open_clip.list_models()` lists those that it knows")
+        wanted = _architecture(architecture or model)
+        raise BadModel(f"open_clip knows no model {model}; {hint(wanted, known.values())}")
     tag = tag.lower().replace("-", "_")
     tags = part("pretrained").list_pretrained_tags_by_model(name)
     if tag == _RANDOM:
         return name, None, _RANDOM_FILES
     if tag not in tags:
-        raise BadModel(
-            f"CLIP model {model}: choose a checkpoint as {name}/TAG, TAG one of {', '.join(tags) or 'none'} or random"
-        )
+        raise BadModel(f"CLIP model {model}: {name} has no checkpoint {tag!r}; {hint(tag, [*tags, _RANDOM])}")
     return name, tag, tag
 
 

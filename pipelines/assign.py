@@ -28,6 +28,6 @@ def assign(uri: str, config: Config, tokenizer_id: str | None = None, progress: 
         fusion, tokenizer = load_to_assign(store, tokenizer_id)
         if fusion is not None:
             fuse(store, run, fusion)
-        finish(store, run, config, run.shown_by(progress), tokenizer, champion=tokenizer_id == champion)
-        run.notes.append(f"IDs of {tokenizer.id}{' (champion)' if tokenizer_id == champion else ''}")
+        finish(store, run, config, run.shown_by(progress), tokenizer, champion=tokenizer.id == champion)
+        run.notes.append(f"IDs of {tokenizer.id}{' (champion)' if tokenizer.id == champion else ''}")
     return run

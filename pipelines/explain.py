@@ -10,10 +10,12 @@ from typing import Any
 
 from fuseid.core.artifacts import ADOPTED, encodes, kind_of, without_codebooks
 from fuseid.core.errors import FuseidError, NotReady
+from fuseid.core.modalities import ENCODED
 from fuseid.core.records import SemanticId
 from fuseid.core.surface import command
 from fuseid.core.text import storable
 from fuseid.pipelines.jobs.runs import run_of
+from fuseid.pipelines.store.incomplete import lacking
 from fuseid.pipelines.store.rows import attributes_of, below_prefix, rows_by_id, sql_string
 from fuseid.pipelines.store.store import Store
 
@@ -23,10 +25,10 @@ _VLM_FACTS = {"model", "revision", "precision", "prompt", "system", "pooling", "
 
 
 def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, Any]:
-    """A plain dictionary: media facts, captions, vectors present, models, fingerprints, every ID in the ledger, and for
-    each prefix of the ID how many items share it, with examples. A rejected item is explained by its row in `rejected`,
-    a removed one by its IDs, which stay reserved for it, and by when it was removed. `without_id`: why an item of
-    `contents` has no ID.
+    """A plain dictionary: media facts, captions, vectors present, and missing although an encoder was to compute them,
+    models, fingerprints, every ID in the ledger, and for each prefix of the ID how many items share it, with examples.
+    A rejected item is explained by its row in `rejected`, a removed one by its IDs, which stay reserved for it, and by
+    when it was removed. `without_id`: why an item of `contents` has no ID.
 
     Raises NotReady for an id that the store does not know.
     """
@@ -46,6 +48,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
     if store.has_contents():
         plain = [name for name in store.dataset("contents").schema.names if name != "thumbnail" and name not in dims]
         present = {f"has_{name}": f"{name} IS NOT NULL" for name in dims}
+        present |= {f"lacks_{name}": condition for name, condition in lacking(store).items()}
         rows = list(_with_presence(store, content_id, plain, present))
     if not rows:
         rejected = list(rows_by_id(store.dataset("rejected"), [content_id], store.dataset("rejected").schema.names))
@@ -69,6 +72,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
             name: row[name] for name in ("media_hash", "decoder", "width", "height", "duration", "timestamps")
         } | {"sampling": config.decode.sampling.model_dump()} if row["media_hash"] else None,
         "vectors": {name: size for name, size in dims.items() if row[f"has_{name}"]},
+        "missing": {each.name: _why(row[each.fingerprint]) for each in ENCODED if row[f"lacks_{each.name}"]},
         "fingerprints": {name: row[name] for name in plain if name.endswith("_fp")} | {
             "caption_hash": row["caption_hash"]
         },
@@ -84,6 +88,13 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
         "ids": ids,
         "prefixes": _prefixes(store, row["sid"], content_id, examples) if row["sid"] else [],
     }  # fmt: skip
+
+
+def _why(fingerprint: str) -> str:
+    return (
+        f"the encoder of fingerprint {fingerprint} could not compute it; the log of its run says why. It is tried again"
+        " when the medium or the model changes, or after `fuseid retry`"
+    )
 
 
 def _with_presence(store: Store, content_id: str, plain: list[str], present: dict[str, str]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from fuseid.core.config import Config, TokenizerConfig
 from fuseid.core.errors import BadInput, NotReady
 from fuseid.core.faults import reached
 from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
+from fuseid.core.names import hint
 from fuseid.core.protocols import Tokenizer
 from fuseid.core.surface import command
 from fuseid.encoders.fusion import Fusion
@@ -111,7 +112,7 @@ def _weights(
         return None
     known = {*dims, *(modality.name for modality in ENCODED), EXTERNAL}
     if unknown := sorted(chosen.keys() - known):
-        raise BadInput(f"fusion.weights names {unknown[0]!r}; {store.uri} has vectors named {', '.join(dims)}")
+        raise BadInput(f"fusion.weights: {store.uri} has no vectors {unknown[0]!r}; {hint(unknown[0], dims)}")
     return chosen
 
 

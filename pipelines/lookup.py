@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, NotReady, StoreError, TooLarge, unusable
 from fuseid.core.modalities import modalities
+from fuseid.core.names import hint
 from fuseid.core.reasons import reason
 from fuseid.core.surface import in_shell, option
 from fuseid.core.text import storable
@@ -96,6 +97,20 @@ class Catalog:
         if k < 1:
             raise BadInput(f"{option('k')} must be at least 1, got {k}")
         k = min(k, self._begin())
+        known = self._dataset.schema.names
+        if unknown := [name for name in columns if name not in known]:
+            raise BadInput(f"{self._store.uri} has no column {unknown[0]!r}; {hint(unknown[0], known)}")
+        found = self._found(given, k, where, columns, timeout)
+        if where is not None and not found.num_rows:
+            from fuseid.pipelines.store.conditions import check_names
+
+            check_names(self._dataset, where)
+        return found
+
+    def _found(
+        self, given: Mapping[str, Any], k: int, where: str | None, columns: Sequence[str], timeout: float | None
+    ) -> pa.Table:
+        text, image, video, vector, like, sid = given.values()
         if timeout is None and self._given_config is not None:
             timeout = self._given_config.lookup.timeout_seconds
         find: Callable[[], pa.Table]

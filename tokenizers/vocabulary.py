@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.names import check_known
 from fuseid.core.reasons import reason
 from fuseid.core.surface import command
 
@@ -51,8 +52,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codebook_sizes", tuple(int(size) for size in self.codebook_sizes))
-        if self.style not in STYLES:
-            raise BadInput(f"unknown style of tokens {self.style!r}; there are {', '.join(STYLES)}")
+        check_known("style of tokens", self.style, STYLES)
         if not self.codebook_sizes or min(self.codebook_sizes) < 1 or self.suffixes < 0:
             raise BadInput(f"no vocabulary has codebooks of {self.codebook_sizes} and {self.suffixes} digits")
         if self.levels > len(_LETTERS):

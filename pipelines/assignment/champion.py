@@ -54,10 +54,12 @@ def load_champion(store: Store) -> tuple[Fusion | None, Tokenizer | None]:
 
 def load_to_assign(store: Store, name: str) -> tuple[Fusion | None, Tokenizer]:
     """A tokenizer by whose IDs items are to be shown, and the fusion in force, None if no fit or adoption made one.
+    name: its id, or an unambiguous beginning of it.
 
     Raises what `load_tokenizer` and `check_fusion` raise, StoreError before the first fit and for adopted IDs of which
     the ledger has none.
     """
+    name = store.tokenizer_named(name)
     tokenizer = load_tokenizer(store, name)
     if kind_of(name) == ADOPTED and Ledger(store, name).empty:
         raise StoreError(

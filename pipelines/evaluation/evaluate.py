@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fuseid.core.artifacts import is_tokenizer
-from fuseid.core.errors import BadInput, NotReady
+from fuseid.core.errors import BadInput, NotReady, UnknownArtifact
+from fuseid.core.names import hint
 from fuseid.core.surface import command, option
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
 from fuseid.pipelines.evaluation.estimate import trial_seconds
@@ -27,6 +27,7 @@ from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.pipelines.jobs.progress import Lines, Progress, duration, note
 from fuseid.pipelines.sequences.items import Items
+from fuseid.pipelines.store.store import Store
 
 
 def evaluate(
@@ -53,6 +54,7 @@ def evaluate(
     progress = progress or Lines()
     started = time.perf_counter()
     chosen = setting if users is None else replace(setting, users=users)
+    against = [_control(uri, name) for name in against]
     _check_counts(seeds, users, against)
     manifest = read_manifest(folder)
     if "interactions" not in manifest or manifest.get("format") != "parquet":
@@ -61,6 +63,7 @@ def evaluate(
             f"{command('export sequences', uri, interactions='FILE', out='NEW_FOLDER')} writes them"
         )
     made_for = str(manifest.get("tokenizer_id"))
+    tokenizer_id = tokenizer_id and Store.open(uri).tokenizer_named(tokenizer_id)
     if tokenizer_id not in (None, made_for):
         raise BadInput(
             f"{folder} holds sequences of {made_for}, not of {tokenizer_id}; export them with "
@@ -120,10 +123,18 @@ def read_ids(snapshot: Snapshot, name: str) -> tuple[pa.Array, Ids]:
     return items.content_ids, Ids(name, items.codes_NM, snapshot.codebook_sizes)
 
 
+def _control(uri: str, name: str) -> str:
+    """`random`, `hashed`, or the id of a tokenizer, by an unambiguous beginning of it."""
+    if name in (RANDOM, HASHED):
+        return name
+    try:
+        return Store.open(uri).tokenizer_named(name)
+    except UnknownArtifact as error:
+        raise BadInput(f"unknown control {name!r}; {hint(name, [RANDOM, HASHED])} and tokenizers: {error}") from None
+
+
 def _other(uri: str, manifest: Mapping[str, Any], name: str, names: pa.Array) -> Ids:
     """Another tokenizer's IDs of the same items, at the same version of the tables."""
-    if not is_tokenizer(name):
-        raise BadInput(f"unknown control {name!r}; there are {RANDOM}, {HASHED} and the ids of tokenizers")
     if name == manifest.get("tokenizer_id"):
         raise BadInput(f"{option('against')} names {name}, the tokenizer that is evaluated; name another one")
     found, ids = read_ids(Snapshot.of_manifest(uri, {**manifest, "tokenizer_id": name}), name)

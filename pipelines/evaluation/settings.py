@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fuseid.core.errors import BadInput
+from fuseid.core.names import check_known
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,5 @@ _NAMED = {setting.name: setting for setting in (TINY, SMALL)}
 
 
 def setting_named(name: str) -> Setting:
-    if name not in _NAMED:
-        raise BadInput(f"unknown setting {name!r}; there are {' and '.join(_NAMED)}")
+    check_known("setting", name, _NAMED)
     return _NAMED[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from fuseid.core.errors import BadInput
+from fuseid.core.names import check_known
 from fuseid.pipelines.exports.formats import (
     forge,
     grid,
@@ -27,7 +27,6 @@ def format_named(name: str) -> ExportFormat:
 
 
 def chosen(formats: Mapping[str, Format], name: str) -> Format:
-    """Raises BadInput, with the names of all formats, for an unknown name."""
-    if name not in formats:
-        raise BadInput(f"no format is named {name!r}; there are {', '.join(formats)}")
+    """Raises BadInput, with the nearest names and all of them, for an unknown name."""
+    check_known("format", name, formats)
     return formats[name]

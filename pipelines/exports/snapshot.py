@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 
 from fuseid.core.artifacts import ArtifactInfo, encodes
 from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.names import hint
 from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 from fuseid.pipelines.assignment.ledger import pinned_policy
 from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
-from fuseid.pipelines.exports.tags import put_tag, tag_of, tokenizer_of
+from fuseid.pipelines.exports.tags import put_tag, tag_named, tag_of, tokenizer_of
 from fuseid.pipelines.store.integrity import cause_of
 from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.pinned_tables import NAMES, PinnedTables
@@ -72,9 +73,10 @@ class Snapshot:
         """
         store = Store.open(uri)
         pinned = PinnedTables.newest(store)
+        tokenizer_id = tokenizer_id and store.tokenizer_named(tokenizer_id)
         if tag is not None:
-            tagged_with = tokenizer_of(uri, tag)
-            tokenizer_id = tokenizer_id or tagged_with
+            tag = tag_named(uri, tag)
+            tokenizer_id = tokenizer_id or tokenizer_of(tag)
             pinned = pinned.tagged(tag)
         return cls._of(store, pinned, tokenizer_id)
 
@@ -159,7 +161,7 @@ class Snapshot:
         """
         names, have = tuple(dict.fromkeys((*IDS.names, *extra))), self.pinned.contents.schema
         if missing := [name for name in names if name not in ITEMS.names and name not in have.names]:
-            raise BadInput(f"{self.uri} has no column {', '.join(missing)}; it has {', '.join(have.names)}")
+            raise BadInput(f"{self.uri} has no column {missing[0]!r}; {hint(missing[0], have.names)}")
         schema = pa.schema([(ITEMS if name in ITEMS.names else have).field(name).remove_metadata() for name in names])
         with tempfile.TemporaryDirectory(prefix="fuseid-export-") as directory:
             count, tables = self._counted(schema, where, ordered, batch_rows, range_bytes, Path(directory))

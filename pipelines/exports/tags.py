@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from fuseid.core.errors import BadInput, StoreError
+from fuseid.core.errors import StoreError
+from fuseid.core.names import id_named
 from fuseid.core.reasons import reason
 from fuseid.pipelines.store.pinned_tables import NAMES, PinnedTables
 from fuseid.pipelines.store.store import Store
@@ -39,11 +40,14 @@ def tags(uri: str) -> list[str]:
     return sorted(found, key=lambda tag: (*map(int, tag.split("-")[1:3]), tag))
 
 
-def tokenizer_of(uri: str, tag: str) -> str:
-    """The tokenizer whose IDs a tagged export has. Raises BadInput for an unknown tag."""
-    known = tags(uri)
-    if tag not in known:
-        raise BadInput(f"{uri} has no export tagged {tag!r}; its tags: {', '.join(known) or 'none'}")
+def tag_named(uri: str, text: str) -> str:
+    """The tag of an export, by the tag or an unambiguous beginning of it. Raises BadInput, which names those that there
+    are."""
+    return id_named("tag", text, tags(uri), uri)
+
+
+def tokenizer_of(tag: str) -> str:
+    """The tokenizer whose IDs a tagged export has."""
     return tag.split("-", 3)[3]
 
 
@@ -55,6 +59,7 @@ def remove_tag(uri: str, tag: str) -> None:
     # One of the tables may have lost it.
     tagged = [dataset for dataset in tables if tag in dataset.tags.list()]
     if not tagged:
-        tokenizer_of(uri, tag)
+        tag = tag_named(uri, tag)
+        tagged = [store.dataset(name) for name in NAMES]
     for dataset in tagged:
         dataset.tags.delete(tag)

@@ -16,6 +16,7 @@ from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.exports.columns import ids_of
 from fuseid.pipelines.exports.folder import new_folder, read_manifest, write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
+from fuseid.pipelines.store.conditions import check_names
 from fuseid.pipelines.store.time_limit import limited
 from fuseid.tokenizers.trie import Trie
 
@@ -39,8 +40,8 @@ def export_trie(
     code, so that an ID has one item, or as many as share it by the policy; without it, all items of the same codes.
     timeout: seconds that evaluating the condition may take, by default 60.
     Memory grows by some 100 bytes for each item, whatever the size of its columns.
-    Raises BadInput if `out` is not empty, for an invalid condition, and if no item fulfils it; NotReady for a condition
-    that takes too long.
+    Raises BadInput if `out` is not empty and for an invalid condition, NotReady if no item fulfils it and for a
+    condition that takes too long.
     """
     snapshot = Snapshot.open(uri, tokenizer_id)
     with suppress(OSError, RuntimeError, ValueError):  # an invalid condition is refused below
@@ -55,6 +56,8 @@ def export_trie(
                 writer = writer or pq.ParquetWriter(folder / _ITEMS, facts.schema, compression="zstd")
                 writer.write_batch(facts)
         if writer is None:
+            if where:
+                check_names(snapshot.pinned.contents, where)
             chosen = f" where {where}" if where else ""
             raise NotReady(f"{uri} has no item with an ID{chosen}: there is no trie to write")
         writer.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fuseid.core.errors import BadInput, unusable
+from fuseid.core.names import check_known
 from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import scratch_prefix
 from fuseid.pipelines.exports.snapshot import Snapshot
@@ -23,8 +24,7 @@ def export_vocabulary(
     more begins with the same tokens, at the same ids. Raises BadInput for a file that exists, and an unknown style.
     """
     out = Path(out)
-    if style not in STYLES:
-        raise BadInput(f"unknown style of tokens {style!r}; there are {', '.join(STYLES)}")
+    check_known("style of tokens", style, STYLES)
     snapshot = Snapshot.open(uri, tokenizer_id)
     largest = snapshot.largest_suffix()
     vocabulary = Vocabulary(snapshot.codebook_sizes, digits_for(largest), style, snapshot.tokenizer.id)

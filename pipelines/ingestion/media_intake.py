@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fuseid.core.config import Config
 from fuseid.core.errors import FingerprintMismatch
+from fuseid.core.nearest import nearest
 from fuseid.encoders.model_identity import is_fake, pinned
 from fuseid.pipelines.ingestion.commit import WaveCommitter
 from fuseid.pipelines.ingestion.failures import Failures
@@ -18,7 +19,7 @@ from fuseid.pipelines.ingestion.plan import Plan
 from fuseid.pipelines.ingestion.removal import Withdrawal
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.jobs.runs import Run
-from fuseid.pipelines.sources.item import Source
+from fuseid.pipelines.sources.item import MANIFEST_COLUMNS, Source
 from fuseid.pipelines.sources.listing import Listing
 from fuseid.pipelines.store.indexes import extend_key_index
 from fuseid.pipelines.store.store import Store
@@ -87,7 +88,8 @@ class MediaIntake:
     def hint(self) -> str | None:
         """A note about columns of a manifest that are not read: a misspelt name is among them."""
         ignored = getattr(self.source, "ignored", ())
-        return f"columns of the manifest that were not read: {', '.join(ignored)}" if ignored else None
+        meant = [f"; is {name} meant for {near[0]}?" for name in ignored if (near := nearest(name, MANIFEST_COLUMNS))]
+        return f"columns of the manifest that were not read: {', '.join(ignored)}{''.join(meant)}" if ignored else None
 
 
 def _pin_precision(store: Store, config: Config) -> None:

@@ -259,10 +259,12 @@ class Plan:
         same_text = stored["caption_hash"] == self._caption_hash(row["caption"])
         same_facts = _same_json(stored["attributes"], row["attributes"]) and row["kind"] in (None, stored["kind"])
         models = new.models()
+        # Empty: a vector of the medium is absent, and is to be tried again (`store.incomplete`).
+        same_frames = stored["decode_fp"] != ""
         same_source = {
-            "frames": has_media,
+            "frames": has_media and same_frames,
             "caption": same_text,
-            "both": same_text or (has_media and not new.vlm_reads_caption),
+            "both": same_frames and (same_text or (has_media and not new.vlm_reads_caption)),
         }
         kept = [
             modality.name

@@ -18,6 +18,8 @@ import pyarrow as pa
 from fuseid.core.config import Config
 from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile, Unrecognised
 from fuseid.core.faults import reached
+from fuseid.core.modalities import ENCODED
+from fuseid.core.names import hint
 from fuseid.core.protocols import ClipLike, VlmLike
 from fuseid.core.reasons import library_reason, reason
 from fuseid.core.records import KINDS, Decoded, Description
@@ -84,7 +86,7 @@ class DecodeStep:
         try:
             row["caption"] = normalise_caption(row["caption"], self._config.max_caption_chars)
             if row["kind"] not in (None, *KINDS):
-                raise Unrecognised(f"kind {row['kind']!r} is not one of {', '.join(KINDS)}")
+                raise Unrecognised(f"unknown kind {row['kind']!r}; {hint(row['kind'], KINDS)}")
             if row["path"] is None:
                 if row["caption"] is None:
                     raise EmptyItem("the item has neither media nor caption")
@@ -189,6 +191,9 @@ def _binary(frames: Sequence[Decoded | None]) -> pa.Array:
 class EncodeStep:
     """WORK with frames -> DONE: computes the vectors that are wanted; frames are dropped.
 
+    What one encoder cannot take costs only what that encoder would have computed, which `refused` names; an item
+    without any vector is rejected.
+
     clip, vlm: the encoders, or None if switched off. describes: whether the VLM also generates captions or tags.
     """
 
@@ -220,6 +225,9 @@ class EncodeStep:
                 self._describe(rows, with_frames, lambda which: vlm.describe([frames[i] for i in which]))
         share = (time.perf_counter() - started) / max(len(rows), 1)
         for row in rows:
+            if row["refused"] and all(row[modality.name] is None for modality in ENCODED):
+                fail(row, "encode", EncodeFailed("; ".join(row["refused"])))
+                row["refused"] = None
             row["seconds_encode"] = share
             if row["want_text"] and row["caption"] is None:
                 row["clip_text"] = None
@@ -233,7 +241,7 @@ class EncodeStep:
             if np.isfinite(vector).all() and vector.any():
                 rows[i][modality] = vector
             else:
-                fail(rows[i], "encode", EncodeFailed(f"{modality} vector is zero or not finite"))
+                _refuse(rows[i], modality, "the vector is zero or not finite")
 
     def _describe(
         self, rows: list[Row], which: list[int], describe: Callable[[list[int]], Sequence[Description]]
@@ -246,7 +254,7 @@ class EncodeStep:
         self, rows: list[Row], which: list[int], column: str, compute: Callable[[list[int]], Iterable[Any]]
     ) -> list[tuple[int, Any]]:
         """Computes a column for those of `which` that do not keep a stored value: for all at once; if that raises, one
-        by one, so that only the bad item is rejected."""
+        by one, so that only the bad item lacks it."""
         which = [i for i in which if not rows[i]["error_class"] and column not in (rows[i]["kept"] or ())]
         if not which:
             return []
@@ -254,9 +262,15 @@ class EncodeStep:
             return list(zip(which, compute(which), strict=True))
         except (RuntimeError, ValueError, MemoryError) as error:
             if len(which) == 1:
-                fail(rows[which[0]], "encode", EncodeFailed(f"{column}: {library_reason(error)}"))
+                _refuse(rows[which[0]], column, library_reason(error))
                 return []
         return [found for i in which for found in self._each(rows, [i], column, compute)]
+
+
+def _refuse(row: Row, column: str, why: str) -> None:
+    """The row keeps its other columns. With the encoder's fingerprint beside it, an absent vector is not computed again
+    until the medium or the encoder changes."""
+    row["refused"] = [*(row["refused"] or ()), f"{column}: {' '.join(why.split())[:1000]}"]
 
 
 def _frames_of(batch: pa.RecordBatch) -> list[Any]:

@@ -38,7 +38,9 @@ class VectorIntake:
         self.config = config.model_copy(
             update={"clip": None, "vlm": config.vlm.model_copy(update={"model": None})}  # no model is run
         )
-        self.keys = unique_keys(source.ids(), source.ids, scratch, source.path, config.source.expect_rows)
+        self.keys = unique_keys(
+            source.ids(), source.ids, scratch, source.path, config.source.expect_rows, places=source.places
+        )
         self.items = self.keys.count
         self.wave_rows = config.run.wave_vectors
         self._scratch = scratch

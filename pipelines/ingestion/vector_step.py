@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from fuseid.core.errors import BadVector, ItemError, Unrecognised
 from fuseid.core.fingerprints import fingerprint
+from fuseid.core.names import hint
 from fuseid.core.records import KINDS
 from fuseid.core.schemas import vectors_schema
 from fuseid.encoders.captions import normalise_caption
@@ -94,7 +95,7 @@ def _facts(
             if item.problem is not None:
                 raise item.problem
             if item.kind not in (None, *KINDS):
-                raise Unrecognised(f"kind {item.kind!r} is not one of {', '.join(KINDS)}")
+                raise Unrecognised(f"unknown kind {item.kind!r}; {hint(item.kind, KINDS)}")
             item = replace(item, caption=normalise_caption(item.caption, most_chars))
         except ItemError as problem:
             problems.setdefault(position, problem)

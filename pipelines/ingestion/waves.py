@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from fuseid.core.config import Config, RunConfig, allowed
 from fuseid.core.errors import FetchFailed, TooManyRejected
 from fuseid.core.memory import trimmed_memory
+from fuseid.core.modalities import ENCODED
 from fuseid.core.surface import command, setting
 from fuseid.pipelines.ingestion.commit import Committed
 from fuseid.pipelines.ingestion.failures import Failures
@@ -23,8 +25,12 @@ from fuseid.pipelines.store.store import Store
 if TYPE_CHECKING:
     from fuseid.encoders.fusion import Fusion
 
+log = logging.getLogger("fuseid")
+
 # A share of failed items is judged only from so many items on.
 _ENOUGH = 100
+# What encoders compute of an item.
+_COLUMNS = (*(modality.name for modality in ENCODED), "vlm_caption", "vlm_tags")
 # Lance's merge fails with more than 300 MB of memory; a row grows before it is merged, by its fused vector.
 _WAVE_BYTES = 128 << 20
 
@@ -109,6 +115,8 @@ class Waves:
         self.kept, self.unchanged = Failures(), 0
         self._seen = 0
         self._failures = Failures()
+        # By column, items that its encoder refused; `_encoded`: the columns that an encoder computed for some item.
+        self._refused, self._encoded, self._incomplete = Failures(), set[str](), 0
         run.counts |= dict.fromkeys(("committed", "rejected"), 0)
         run.seconds |= dict.fromkeys((*intake.stages, "commit"), 0.0)
 
@@ -123,7 +131,25 @@ class Waves:
         failed = batch.select(["error_class", "content_id", "error_message"]).filter(pc.is_valid(batch["error_class"]))
         for row in failed.to_pylist():
             self._failures.add(*row.values())
+        if "refused" in batch.schema.names:
+            self._see_refusals(batch)
         self._judge(_ENOUGH)
+
+    def _see_refusals(self, batch: pa.RecordBatch) -> None:
+        """Raises TooManyRejected if an encoder refuses every item: the fault is then not in the items."""
+        self._encoded.update(name for name in _COLUMNS if batch[name].null_count < batch.num_rows)
+        for row in batch.select(["content_id", "refused"]).filter(pc.is_valid(batch["refused"])).to_pylist():
+            self._incomplete += 1
+            for column, _, why in (refusal.partition(": ") for refusal in row["refused"]):
+                self._refused.add(column, row["content_id"], why)
+                log.info("run %s: %r has no %s: %s", self._run.run_id, row["content_id"], column, why)
+        for column, items in self._refused.classes.items():
+            if items >= _ENOUGH and column not in self._encoded:
+                raise TooManyRejected(
+                    f"the encoder refused each of the first {items} items that need {self._refused.commonest()}. "
+                    "Correct the cause and run again; what was committed without it is computed after "
+                    f"{command('retry', self._plan.store.uri)}"
+                )
 
     def commit_if_due(self) -> None:
         late = time.perf_counter() - self._last > self._config.wave_seconds
@@ -143,6 +169,8 @@ class Waves:
         self.kept += done.kept
         self._run.counts["committed"] += done.written
         self._run.counts["rejected"] += done.rejected.total()
+        if self._incomplete:
+            self._run.counts["incomplete"] = self._incomplete
         self._run.rejected.update(done.rejected)
         self._rows, self._bytes, self._waves = 0, 0, self._waves + 1
         self._run.seconds["commit"] += time.perf_counter() - self._last
@@ -161,6 +189,12 @@ class Waves:
         """Commits the rest. Raises TooManyRejected, also if all items of the run were rejected."""
         self._judge(1)
         self.commit()
+        if self._incomplete:
+            self._run.notes.append(
+                f"{self._incomplete} items lack what an encoder could not compute, most often "
+                f"{self._refused.commonest()}. It is tried again when the medium or the model changes, or after "
+                f"{command('retry', self._plan.store.uri)}"
+            )
         failures = self._failures + self._plan.rejected_before
         if failures.count and self._all_failed:
             raise TooManyRejected(

@@ -75,6 +75,7 @@ def report(
         raise StoreError(no_ids(uri))
     if sample < 2 or queries < 1:
         raise BadInput(f"a report looks at 2 items and 1 query at least, got sample {sample} and queries {queries}")
+    name, compare = store.tokenizer_named(name), compare and store.tokenizer_named(compare)
     if compare == name:
         raise BadInput(f"{option('compare')} names {name}, the tokenizer that it is compared with; name another one")
     tokenizers = [load_tokenizer(store, each) for each in (name, compare) if each is not None]

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.errors import BadInput
+from fuseid.core.names import hint
 from fuseid.pipelines.store.rows import attributes_of
 
 MOST_VALUES = 10
@@ -102,8 +103,7 @@ def _attributes_of(batch: Any) -> list[dict[str, Any]]:
 def _check_known(rows: Sequence[dict[str, Any]], name: str) -> None:
     if not any(row.get(name) is not None for row in rows):
         known = sorted({key for row in rows for key in row})
-        have = f"they have {', '.join(known)}" if known else "they have none"
-        raise BadInput(f"no item of {len(rows)} looked at has an attribute {name!r}; {have}")
+        raise BadInput(f"no item of {len(rows)} looked at has an attribute {name!r}; {hint(name, known)}")
 
 
 def _text(value: Any) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput
+from fuseid.core.names import check_known
+from fuseid.core.nearest import nearest
 from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 from fuseid.pipelines.sources.texts import is_text, texts_of
@@ -35,8 +37,8 @@ class Clock:
     """
 
     def __init__(self, unit: str | None = None, zone: str | None = None) -> None:
-        if unit is not None and unit not in _UNITS:
-            raise BadInput(f"unknown time unit {unit!r}; there are {', '.join(_UNITS)}")
+        if unit is not None:
+            check_known("time unit", unit, _UNITS)
         if zone is not None:
             zone_named(zone)
         self.unit = unit
@@ -161,7 +163,9 @@ def zone_named(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise BadInput(f"unknown time zone {name!r}; names are like UTC or Europe/Berlin") from None
+        near = " or ".join(nearest(name, available_timezones()))
+        meant = f"did you mean {near}?" if near else "names are like UTC or Europe/Berlin"
+        raise BadInput(f"unknown time zone {name!r}; {meant}") from None
 
 
 def _matches(texts: pa.Array, pattern: str) -> pa.Array:

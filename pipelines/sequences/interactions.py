@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import BadInput
+from fuseid.core.names import hint
 from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.files.compression import codec_of
@@ -182,7 +183,7 @@ def _check_columns(part: Part, schema: pa.Schema, keep: Sequence[str] | None) ->
     if missing := [name for name in NEEDED if name not in names]:
         raise BadInput(f"{file} has no column {', '.join(missing)}, only {', '.join(names)}; rename what holds it")
     if unknown := [name for name in keep or () if name not in names]:
-        raise BadInput(f"{file} has no column {', '.join(unknown)} to keep; there is {', '.join(names)}")
+        raise BadInput(f"{file} has no column {unknown[0]!r} to keep; {hint(unknown[0], names)}")
 
 
 def _kept(schema: pa.Schema, keep: Sequence[str] | None) -> pa.Schema:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fuseid.core.errors import BadInput
+from fuseid.core.names import check_known
 from fuseid.core.surface import option
 from fuseid.pipelines.sequences.clock import instant
 
@@ -37,10 +38,9 @@ class Options:
     min_events: int = 1
 
     def __post_init__(self) -> None:
-        if self.split not in METHODS:
-            raise BadInput(f"unknown split {self.split!r}; there are {' and '.join(METHODS)}")
-        if self.train is not None and self.train not in TRAIN:
-            raise BadInput(f"unknown training examples {self.train!r}; there are {', '.join(TRAIN)}")
+        check_known("split", self.split, METHODS)
+        if self.train is not None:
+            check_known("kind of training examples", self.train, TRAIN)
         if not 1 <= self.min_history <= self.max_history:
             raise BadInput(
                 f"histories of {self.min_history} to {self.max_history} events cannot be; "

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import Repr
 from typing import Any, Protocol
@@ -41,7 +41,7 @@ shortened = _shown.repr
 @dataclass(frozen=True, slots=True)
 class SourceItem:
     """One item of a source. `problem`: why the item is to be rejected; `deleted`: the item is withdrawn, and has none
-    of the other fields."""
+    of the other fields; `place`: how a message names its row."""
 
     content_id: str
     uri: str | None = None
@@ -50,6 +50,7 @@ class SourceItem:
     attributes: str = "{}"
     problem: ItemError | None = None
     deleted: bool = False
+    place: str | None = field(default=None, compare=False)
 
 
 class Source(Protocol):

@@ -16,26 +16,34 @@ class KeySet:
 
     def __init__(self, scratch: Path) -> None:
         self._table = KeyTable(scratch, "ids")
-        self._twice: np.ndarray | None = None
+        self._repeated: KeyTable | None = None
 
     @property
     def count(self) -> int:
         return self._table.count
 
-    def gather(self, content_ids: Iterable[pa.Array]) -> bool:
-        """Adds all ids. Returns whether one of them occurs twice."""
+    def gather(self, content_ids: Iterable[pa.Array]) -> int:
+        """Adds all ids. Returns how many of them occur more than once."""
         for ids in content_ids:
             self._table.add(ids)
-        self._twice = self._table.close()
-        return self._twice is not None
+        self._repeated = self._table.close()
+        return self._repeated.count
 
-    def twice(self, content_ids: Iterable[pa.Array]) -> str:
-        """The id that occurs twice. content_ids: those that were gathered."""
+    def repeated(self, content_ids: Iterable[pa.Array], most: int, most_rows: int) -> dict[str, list[int]]:
+        """The first ids that occur more than once, at most `most` of them, and their first rows, counted from 0.
+        content_ids: those that were gathered."""
+        assert self._repeated is not None
+        rows: dict[str, list[int]] = {}
+        start = 0
         for ids in content_ids:
-            same = (self._table.hash(ids) == self._twice[:, None]).all(0) if self._twice is not None else ()
-            if np.any(same):
-                return ids[int(np.flatnonzero(same)[0])].as_py()
-        raise ValueError("no id occurs twice")
+            found, _ = self._repeated.find(ids)
+            for at in np.flatnonzero(found).tolist():
+                content_id = ids[at].as_py()
+                if content_id in rows or len(rows) < most:
+                    numbers = rows.setdefault(content_id, [])
+                    numbers += [start + at] * (len(numbers) < most_rows)
+            start += len(ids)
+        return rows
 
     def missing(self, content_ids: Sequence[str]) -> list[str]:
         """Those ids that are not in the set."""

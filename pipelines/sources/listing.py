@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from fuseid.pipelines.sources.key_set import KeySet
 from fuseid.pipelines.sources.passed_over import passed_over_by
 
 _BATCH = 4096
+# So many ids that occur more than once are named, with so many of their rows.
+_NAMED, _NAMED_ROWS = 5, 3
 _TEXTS = ("content_id", "uri", "caption", "kind", "attributes", "problem")
 _SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXTS), ("deleted", pa.bool_())])
 
@@ -32,10 +34,12 @@ class Listing:
         shown = getattr(source, "path", source)
         self.base = source.base
         self.deleted = 0
+        self._has_places = False
         self._file = scratch / "listing.arrow"
         self.keys = unique_keys(
             self._spooled(source), self._ids, scratch, shown, expect_rows,
             lambda: getattr(source, "duplicate_remedy", "ids must be unique"), lambda: str(passed_over_by(source)),
+            lambda rows: self._places(source, rows),
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[SourceItem]:
@@ -55,6 +59,15 @@ class Listing:
     def _ids(self) -> Iterable[pa.Array]:
         return (batch["content_id"] for batch in self._batches())
 
+    def _places(self, source: Source, rows: Collection[int]) -> dict[int, str]:
+        """How a message names rows, counted from 0: as the source does, else by their uris."""
+        if self._has_places:
+            prefix = f"{getattr(source, 'path', source)}, "
+            items = enumerate(source)
+            return {number: str(item.place).removeprefix(prefix) for number, item in items if number in rows}
+        uris = (uri for batch in self._batches() for uri in batch["uri"].to_pylist())
+        return {number: uri for number, uri in enumerate(uris) if number in rows and uri is not None}
+
     def _spooled(self, source: Source) -> Iterator[pa.Array]:
         """Writes the items into the file -> their content_ids."""
         items = iter(source)
@@ -62,6 +75,7 @@ class Listing:
         with pa.OSFile(str(self._file), "wb") as file, pa.ipc.new_stream(file, _SCHEMA, options=options) as stream:
             while chunk := list(islice(items, _BATCH)):
                 batch = _batch(chunk)
+                self._has_places = chunk[0].place is not None
                 self.deleted += batch["deleted"].true_count
                 stream.write_batch(batch)
                 yield batch["content_id"]
@@ -70,15 +84,15 @@ class Listing:
 def unique_keys(
     ids: Iterable[pa.Array], again: Callable[[], Iterable[pa.Array]], scratch: Path, shown: object,
     expect_rows: int | None = None, remedy: Callable[[], str] = lambda: "ids must be unique",
-    passed: Callable[[], str] = str,
+    passed: Callable[[], str] = str, places: Callable[[Collection[int]], Mapping[int, str]] = lambda rows: {},
 ) -> KeySet:  # fmt: skip
-    """The set of the content_ids of a source. again: lists them once more, to name one that occurs twice. passed: what
-    to add to a message about their number.
+    """The set of the content_ids of a source. again: lists them once more, to name those that occur more than once.
+    passed: what to add to a message about their number. places: how a message names rows, counted from 0.
 
-    Raises BadInput for no ids, for another number than expected, and for one that occurs twice.
+    Raises BadInput for no ids and for ids that occur more than once, NotReady for another number than expected.
     """
     keys = KeySet(scratch)
-    is_twice = keys.gather(ids)
+    repeated = keys.gather(ids)
     if keys.count == 0:
         raise BadInput(f"{shown} lists no items{passed()}")
     if expect_rows not in (None, keys.count):
@@ -86,8 +100,16 @@ def unique_keys(
             f"{shown} lists {keys.count} items, not the {expect_rows} that {setting('source.expect_rows')} asks "
             f"for; nothing was changed{passed()}"
         )
-    if is_twice:
-        raise BadInput(f"content_id {keys.twice(again())!r} occurs more than once in {shown}; {remedy()}")
+    if repeated:
+        rows = keys.repeated(again(), _NAMED, _NAMED_ROWS)
+        place_of = places({number for numbers in rows.values() for number in numbers})
+        named = [
+            f"{content_id!r} in {' and '.join(place_of.get(number, f'row {number + 1}') for number in numbers)}"
+            for content_id, numbers in rows.items()
+        ]
+        what = "content_id occurs" if repeated == 1 else "content_ids occur"
+        first = "" if repeated <= _NAMED else f", the first {_NAMED}"
+        raise BadInput(f"{repeated} {what} more than once in {shown}{first}: {'; '.join(named)}; {remedy()}")
     return keys
 
 

@@ -104,7 +104,7 @@ def item_of(where: str, row: Row, withdraws_only: bool = False) -> SourceItem:
     attributes, problem = "{}", None
     try:
         if flag_field(row, DELETED):
-            return SourceItem(content_id, deleted=True)
+            return SourceItem(content_id, deleted=True, place=where)
         for name in ("uri", "caption", "kind"):
             texts[name] = text_field(row, name)
         attributes = attributes_field(row.get("attributes"))
@@ -122,6 +122,7 @@ def item_of(where: str, row: Row, withdraws_only: bool = False) -> SourceItem:
         storable(texts.get("kind") or "") or None,
         attributes,
         problem=problem,
+        place=where,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,6 +89,19 @@ class Vectors:
             for ids in part.ids():
                 yield id_texts(ids, part.shown, first)
                 first += len(ids)
+
+    def places(self, rows: Collection[int]) -> dict[int, str]:
+        """How a message names rows, which are counted from 0 over all files."""
+        several = len({part.shown for part in self.parts}) > 1
+        found, start = {}, 0
+        for part in self.parts:
+            count = sum(len(ids) for ids in part.ids())
+            for number in rows:
+                if start <= number < start + count:
+                    row = f"row {part.first + number - start + 1}"
+                    found[number] = f"{row} of {part.shown}" if several else row
+            start += count
+        return found
 
 
 def _column_of(text: str) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from lance.commit import CommitConflictError
 from lance.fragment import write_fragments
 
 from fuseid.core import schemas
-from fuseid.core.artifacts import FUSION, ArtifactInfo, describe, kind_of, tokenizer_kind
+from fuseid.core.artifacts import FUSION, ArtifactInfo, describe, is_tokenizer, kind_of, tokenizer_kind
 from fuseid.core.errors import (
     ArtifactError,
     DamagedTable,
@@ -37,6 +37,7 @@ from fuseid.core.errors import (
 )
 from fuseid.core.faults import reached
 from fuseid.core.memory import trim
+from fuseid.core.names import id_named
 from fuseid.core.reasons import reason
 from fuseid.core.surface import command, option
 from fuseid.pipelines.store.durable import DurableTable, fsync
@@ -378,6 +379,24 @@ class Store:
         """Loads an artifact of a class by its id. Raises ArtifactError if it is missing, altered, or of another kind or
         version."""
         return self._read_artifact(name, cls.KIND, cls.load)
+
+    def tokenizers(self) -> list[str]:
+        """The ids of all tokenizers, sorted."""
+        fs, root = filesystem(self.uri)
+        folder = f"{root}/artifacts"
+        paths = fs.ls(folder, detail=False) if fs.isdir(folder) else []
+        return sorted(name for path in paths if is_tokenizer(name := path.rstrip("/").rpartition("/")[2]))
+
+    def tokenizer_named(self, text: str) -> str:
+        """The id of a tokenizer, by the id or an unambiguous beginning of it. Raises UnknownArtifact, which names those
+        that there are."""
+        # The champion's id is right even where its artifact is lost, which whoever reads it reports.
+        if text == self.setting("champion") or (is_tokenizer(text) and not self.lacks_artifact(text)):
+            return text
+        known = self.tokenizers()
+        if not known:
+            raise UnknownArtifact(f"{self.uri} has no tokenizer {text!r}; {command('fit', self.uri)} makes one")
+        return id_named("tokenizer", text, known, self.uri, UnknownArtifact)
 
     def describe_tokenizer(self, name: str) -> ArtifactInfo:
         """The description of a tokenizer, without loading it. Raises ArtifactError as `get_artifact` does."""

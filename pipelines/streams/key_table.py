@@ -73,18 +73,20 @@ class KeyTable:
         if self._waiting >= _GATHERED:
             self._write()
 
-    def close(self) -> np.ndarray | None:
-        """Sorts the partitions -> the hash, uint64 [2], of a key that was added twice, after which `find` cannot be
-        used; or None."""
+    def close(self) -> KeyTable:
+        """Sorts the partitions -> the table of the keys that were added more than once."""
         self._write()
+        repeated = KeyTable(self._stem.parent, f"{self._stem.name}-repeated")
+        repeated.hash = self.hash
         for part in range(1 << _PARTITION_BITS):
             rows = self._read(part)
             rows = rows[:, np.lexsort((rows[1], rows[0]))]
             rows.tofile(self._file(part))
-            same = (rows[:2, 1:] == rows[:2, :-1]).all(0)
-            if same.any():
-                return rows[:2, np.flatnonzero(same)[0]]
-        return None
+            again = (rows[:2, 1:] == rows[:2, :-1]).all(0)
+            found = np.unique(rows[:2, 1:][:, again], axis=1) if again.any() else rows[:2, :0]
+            found.tofile(repeated._file(part))
+            repeated.count += found.shape[1]
+        return repeated
 
     def find(self, keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """string [N] -> (bool [N], whether the key is there; its numbers, uint64 [values, N], 0 for the others)."""

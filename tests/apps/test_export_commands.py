@@ -81,9 +81,9 @@ def test_sequences_are_reported_as_json_and_as_text(as_json, as_text, folder, ev
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["ids", "--out", "new", "--since", "yesterday"], "no export tagged 'yesterday'; its tags: none"),
+        (["ids", "--out", "new", "--since", "yesterday"], "has no tag 'yesterday'; there are none"),
         (["ids", "--out", "new", "--manifest", "fuseid.yaml"], "cannot read the manifest fuseid.yaml"),
-        (["tags", "--remove", "yesterday"], "no export tagged 'yesterday'"),
+        (["tags", "--remove", "yesterday"], "has no tag 'yesterday'"),
         (["trie", "--out", "new", "--where", "nonsense = 1"], "nonsense = 1"),
         (["vocabulary", "--out", "new", "--style", "tiger"], "unknown style of tokens 'tiger'"),
         (["vocabulary", "--out", "fuseid.yaml"], "fuseid.yaml exists"),
@@ -91,8 +91,8 @@ def test_sequences_are_reported_as_json_and_as_text(as_json, as_text, folder, ev
         ([*SEQUENCES, "--cuts", "0.8"], "--cuts belong to --split by-time"),
         ([*SEQUENCES, "--split", "by-time"], "takes two --cuts"),
         ([*SEQUENCES, "--time-zone", "Moon"], "unknown time zone 'Moon'"),
-        ([*SEQUENCES, "--format", "csv"], "no format is named 'csv'"),
-        ([*SEQUENCES[:-1], "spark"], "unknown runner 'spark'; use ray or local"),
+        ([*SEQUENCES, "--format", "csv"], "unknown format 'csv'"),
+        ([*SEQUENCES[:-1], "spark"], "unknown runner 'spark'; there are ray, local"),
     ],
 )
 def test_invalid_options_are_refused(refused, folder, events, arguments, said):
@@ -102,8 +102,8 @@ def test_invalid_options_are_refused(refused, folder, events, arguments, said):
 
 
 def test_a_trie_of_no_item_is_refused(refused, folder):
-    command = ["export", "trie", "--db", "db", "--out", "new", "--where", "kind = 'x'"]
-    assert "no item with an ID where kind = 'x'" in refused(*command, status=1)
+    command = ["export", "trie", "--db", "db", "--out", "new", "--where", "content_id = 'x'"]
+    assert "no item with an ID where content_id = 'x'" in refused(*command, status=1)
     assert not (folder / "new").exists()
 
 
@@ -114,7 +114,7 @@ def test_a_missing_database_or_tokenizer_is_refused(refused, as_text, folder, ki
     before = sorted(folder.iterdir())
     assert "no database at nowhere" in refused(*command, "--db", "nowhere")
     assert "fuseid fit --db bare" in refused(*command, "--db", "bare", status=1)
-    assert "holds no rq-kmeans-00" in refused(*command, "--db", "db", "--tokenizer", "rq-kmeans-00")
+    assert "has no tokenizer 'rq-kmeans-00'" in refused(*command, "--db", "db", "--tokenizer", "rq-kmeans-00")
     assert sorted(folder.iterdir()) == before
 
 

@@ -144,8 +144,8 @@ def test_the_page_is_written(as_text, tmp_path):
     ("arguments", "said"),
     [
         (["--db", "nowhere"], "no database at nowhere"),
-        (["--db", "db", "--tokenizer", "rq-kmeans-0"], "holds no rq-kmeans-0"),
-        (["--db", "db", "--by", "nope"], "has an attribute 'nope'; they have style, views"),
+        (["--db", "db", "--tokenizer", "rq-kmeans-0"], "has no tokenizer 'rq-kmeans-0'"),
+        (["--db", "db", "--by", "nope"], "has an attribute 'nope'; there are style, views"),
         (["--db", "db", "--popularity", "style"], "popularity 'style' must be a number"),
         (["--db", "db", "--sample", "0"], "got sample 0"),
     ],

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fuseid.api import open_tokenizer
 from fuseid.core.config import load_config
 from fuseid.pipelines.backup import backup
 from fuseid.pipelines.exports.ids import export_ids
@@ -50,6 +51,9 @@ WRONG = [
     "promote --db db rq-means",
     "promote --db db rq-kmeans-0000000000000000",
     "retry --db nowhere",
+    "retry --db db --class Corupt",
+    "rejected --db db --class Corupt",
+    "lookup --db db --sid 0 --where \"kind = 'vidoe'\"",
     "retry --db db --max-attempts 0",
     "rejected --db nowhere",
     "rejected --db db --limit -1",
@@ -63,6 +67,7 @@ WRONG = [
     "report --db db --tokenizer rq-kmeans-0",
     "evaluate --db db --sequences nowhere",
     "evaluate --db db --sequences nowhere --setting huge",
+    "evaluate --db db --sequences sequences --against randm",
     "check --db nowhere",
     "backup --db nowhere --to copy",
     "backup --db db --to db",
@@ -71,7 +76,8 @@ WRONG = [
     "upgrade --db nowhere",
     "demo --out bare",
     "demo --runner dask",
-    "export ids --db db --out new --format csv",
+    "export ids --db db --out new --format parqet",
+    "export trie --db db --out new --where \"kind = 'vidoe'\"",
     "export ids --db db --out db",
     "export ids --db db --out fuseid.yaml/new",
     "export ids --db db --out new --since yesterday",
@@ -174,6 +180,42 @@ def test_every_command_ends_with_its_status_and_one_line(ends, status, commands)
         if not err.startswith("error: ") or err.count("\n") != 1 or "FUSEID_DEBUG" in err or "Traceback" in err
     }
     assert unclear == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("rejected --db db --class Corupt", "did you mean CorruptMedia?"),
+        ("retry --db db --class decodetimeout", "did you mean DecodeTimeout?"),
+        ("lookup --db db --sid 0 --where \"kind = 'vidoe'\"", "did you mean video?"),
+        ("export ids --db db --out new --format parqet", "did you mean parquet?"),
+        ("export vocabulary --db db --out new --style minionrec", "did you mean minionerec or"),
+        ("ingest captions.jsonl --db new --runner rya", "did you mean ray?"),
+        (f"{SEQUENCES} events.csv --split bytime", "did you mean by-time?"),
+        (f"{SEQUENCES} events.csv --time-zone Europe/Berln", "did you mean Europe/Berlin"),
+        (f"{SEQUENCES} events.csv --keep wieght", "has no column 'wieght' to keep; there are user_id, content_id"),
+        ("evaluate --db db --sequences sequences --setting smal", "did you mean small?"),
+        ("ingest captions.jsonl --db new --runner local --clip builtin:mini-clp", "did you mean builtin:mini-clip or"),
+        ("report --db db --tokenizer rq-means-c2bd0c01d06fa420", "did you mean rq-kmeans-"),
+        ("export tags --db db --remove export-9-7-rq", "is too little of export-9-7-rq-kmeans-"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(ends, command, said):
+    status, line = ends(command)
+    assert (status, said in line) == (2, True), line
+
+
+def test_an_id_may_be_given_by_its_beginning(as_text, as_json, folder):
+    (whole,) = Store.open(folder / "db").tokenizers()
+    begun = whole[:-8]
+    assert as_json("report", "--db", "db", "--tokenizer", begun)["tokenizers"][0]["id"] == whole
+    assert whole in as_text("promote", begun, "--db", "db")
+    assert whole in as_text("assign", "--db", "db", "--tokenizer", begun)
+    made = as_json("export", "ids", "--db", "db", "--out", "ids", "--tokenizer", begun)
+    assert made["tokenizer_id"] == whole
+    assert as_json("export", "ids", "--db", "db", "--out", "since", "--since", made["tag"][:-8])["since"]
+    assert open_tokenizer(folder / "db", begun).id == whole
+    assert as_json("export", "tags", "--db", "db", "--remove", made["tag"][:-8]) == {"tags": []}
 
 
 def test_no_command_is_left_out():

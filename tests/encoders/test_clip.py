@@ -267,3 +267,19 @@ def test_siglip_vectors_equal_those_of_open_clip_alone_and_mixed(
         # Not bit for bit: with several threads the last attention pooling depends on the place in the block.
         np.testing.assert_allclose(ours, np.stack(alone), rtol=0, atol=3e-7)
         assert len(np.unique(ours.round(4), axis=0)) == len(ours)
+
+
+THIN = [(512, 1), (512, 2), (512, 3), (161, 1), (160, 1), (159, 1), (1, 512), (2, 512), (1, 160), (1, 1), (2, 3)]
+
+
+@pytest.mark.parametrize("mode", ["longest", "shortest", "squash"])
+def test_no_side_of_a_thin_picture_is_reduced_to_nothing(clip, monkeypatch, mode):
+    """Under every way in which open_clip's models resize."""
+    cfg = open_clip.transform.PreprocessCfg(size=80, resize_mode=mode)
+    *geometry, _, _, _ = open_clip.transform.image_transform_v2(cfg, is_train=False).transforms
+    monkeypatch.setattr(clip, "_geometry", geometry)
+    for width, height in THIN:
+        fitted = clip._fit(np.asarray(picture(width, height, 1)))
+        assert fitted.shape == (80, 80, 3), (width, height)
+    vectors = clip.encode_frames([np.asarray(picture(*size, 1)) for size in THIN])
+    assert np.isfinite(vectors).all()

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia, TooLarge, Unrecognised
+from fuseid.encoders.images import bounded_size
 from fuseid.encoders.media import decode
 from fuseid.encoders.media_file import hash_bytes
 
@@ -227,3 +230,20 @@ def test_a_gigapixel_header_is_refused_before_decoding(tmp_path, side):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0" * 99)))
     with pytest.raises(TooLarge, match="pixels"):
         decode(str(path), "image", CONFIG)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
+@pytest.mark.parametrize("size", [(3000, 2), (2, 3000), (16_000, 1), (1, 16_000)])
+def test_no_side_of_a_thin_picture_is_reduced_to_nothing(tmp_path, format, size):
+    decoded = decode(saved(tmp_path / "thin", Image.new("RGB", size, "teal"), format=format), "image", CONFIG)
+    assert (decoded.width, decoded.height) == size
+    assert decoded.frames.shape[1:] == ((1, 512, 3) if size[0] > size[1] else (512, 1, 3))
+    assert np.abs(decoded.frames.astype(int) - (0, 128, 128)).max() <= 12
+    assert sorted(Image.open(io.BytesIO(decoded.thumbnail)).size) == [1, 160]
+
+
+@given(st.integers(1, 10**9), st.integers(1, 10**9), st.integers(1, 4096))
+def test_bounded_sizes_fit_and_are_never_0(width, height, long_side):
+    size = bounded_size(width, height, long_side)
+    assert min(size) >= 1
+    assert max(size) <= max(long_side, 1)

@@ -1,11 +1,19 @@
 import os
+import re
 
 import pytest
 
 from fuseid.core.config import DecodeConfig
-from fuseid.core.errors import CorruptMedia, MissingFile, TooLarge
+from fuseid.core.errors import CorruptMedia, MissingFile, TooLarge, Unrecognised
 from fuseid.encoders.media import decode
-from fuseid.encoders.media_file import hash_bytes, hash_file, image_format, open_media, video_format
+from fuseid.encoders.media_file import (
+    hash_bytes,
+    hash_file,
+    image_format,
+    open_media,
+    unread_format,
+    video_format,
+)
 
 CONFIG = DecodeConfig()
 
@@ -89,3 +97,30 @@ def test_pictures_are_not_taken_for_videos():
     assert image_format(b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf") == "HEIC"
     assert image_format(b"\0\0\0\x18ftypisom") is None
     assert image_format(b"RIFF\0\0\0\0AVI LIST") is None
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "a drawing (SVG)"),
+        (b"\xef\xbb\xbf  <svg>", "a drawing (SVG)"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"8BPS\0\1", "a Photoshop document (PSD)"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a camera's raw file (CR2, CR3)"),
+        (b"II*\0\x10\0\0\0CR\2\0", "a camera's raw file (CR2, CR3)"),
+        (b"FUJIFILMCCD-RAW 0201", "a camera's raw file (RAF)"),
+        (b"P6\n8 8\n255\n", "a portable map (PBM, PGM, PPM)"),
+        (b"<!DOCTYPE html><html>", "a web page, perhaps an answer of a server that has no such picture"),
+        (b"<?xml version='1.0'?><feed>", None),
+        (b"P6rhaps a text", None),
+        (b"\0" * 32, None),
+    ],
+)
+def test_what_is_no_picture_for_fuseid_is_named(tmp_path, head, words):
+    assert unread_format(head) == words
+    assert image_format(head) is None
+    assert video_format(head) is None
+    (tmp_path / "a.png").write_bytes(head)
+    with pytest.raises(Unrecognised, match=re.escape(f"it is {words}; convert it" if words else "known format")):
+        decode(str(tmp_path / "a.png"), "image", DecodeConfig())

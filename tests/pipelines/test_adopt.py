@@ -371,7 +371,9 @@ def test_the_space_is_named_where_it_is_not_clear(stored, production, bare):
     assert "quantize vectors of 9 numbers, and no such column fits" in message
     assert "external (8 numbers)" in message
     ids = production.write(production.sids)
-    assert "space='vlm' has to name one of 8" in unchanged(stored, ids, codebooks=production.codebooks, space="vlm")
+    assert "has no vectors 'vlm'; there are external" in unchanged(
+        stored, ids, codebooks=production.codebooks, space="vlm"
+    )
     assert "give both" in unchanged(stored, ids, space="external")
     assert "leave one of them out" in unchanged(stored, ids, codebooks=production.codebooks, sizes=(4, 3, 2))
     run = adopted(stored, ids, codebooks=production.codebooks, space="external")

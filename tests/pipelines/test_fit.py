@@ -50,7 +50,9 @@ def test_weights_by_name_are_used_and_names_without_one_are_left_out(bare, weigh
 
 
 def test_a_weight_for_vectors_that_the_database_lacks_is_refused_and_those_it_has_are_named(bare):
-    with pytest.raises(BadInput, match=r"fusion\.weights names 'audoi'; .* has vectors named audio, likes$") as caught:
+    with pytest.raises(
+        BadInput, match=r"fusion\.weights: .* has no vectors 'audoi'; did you mean audio\? There are audio, likes$"
+    ) as caught:
         named(bare, weights={"audoi": 1.0, "likes": 1.0})
     assert "\n" not in str(caught.value)
     assert bare.store().setting("fusion") is None

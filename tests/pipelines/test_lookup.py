@@ -141,7 +141,7 @@ def test_a_prefix_ends_where_a_code_ends(bare, cluster):
     [
         ({}, "none"),
         ({"text": "a", "sid": "1"}, "text=, sid="),
-        ({"image": "x", "video": "y", "like": "z"}, "image=, video="),
+        ({"image": "x", "video": "y", "like": "z"}, "image=, video=, like="),
     ],
 )
 def test_exactly_one_query_is_taken(catalog, query, named):
@@ -217,7 +217,7 @@ def test_an_id_with_a_quote_is_an_id(catalog):
     ("query", "said"),
     [
         ({"text": " \n"}, "empty"),
-        ({"text": "x" * 1_000_000}, "decode.max_caption_chars"),
+        ({"text": "x" * 1_000_000}, "the limit decode.max_caption_chars"),
         ({"image": "/nowhere/a.png"}, "MissingFile"),
         ({"video": "/nowhere/a.mp4"}, "MissingFile"),
         ({"vector": [1.0, 2.0]}, "16 finite numbers"),

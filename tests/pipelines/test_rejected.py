@@ -40,11 +40,24 @@ def test_retry_may_be_limited_to_one_error_class(with_rejects):
     assert (run.counts["planned"], run.counts["rejected_before"]) == (1, 1)
 
 
-@pytest.mark.parametrize("name", ["Nothing", "' OR '1'='1"])
-def test_an_error_class_without_items_marks_nothing(with_rejects, name):
-    assert retry(with_rejects.uri(), with_rejects.settings(), name).counts["marked"] == 0
+def test_an_error_class_without_items_marks_nothing(with_rejects):
+    assert retry(with_rejects.uri(), with_rejects.settings(), "EncodeFailed").counts["marked"] == 0
     again = with_rejects.ingest(with_rejects.rejects, config=with_rejects.strict, load=with_rejects.no_model)
     assert again.counts["planned"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("Toolarge", "did you mean TooLarge"), ("Corupt", "did you mean CorruptMedia"), ("' OR '1'='1", "")],
+)
+def test_an_unknown_error_class_is_answered_with_the_nearest(with_rejects, name, said):
+    for ask in (
+        lambda: rejected(with_rejects.uri(), name),
+        lambda: retry(with_rejects.uri(), with_rejects.settings(), name),
+    ):
+        with pytest.raises(BadInput) as caught:
+            ask()
+        assert f"unknown error class {name!r}; {said}" in str(caught.value)
 
 
 def test_there_must_be_a_database(tmp_path):
@@ -76,7 +89,7 @@ def test_rejected_items_are_counted_by_class_and_listed(with_rejects):
     assert {row["content_id"] for row in found["rows"]} == {"missing", "long"}
     (only,) = rejected(with_rejects.uri(), "TooLarge")["rows"]
     assert (only["content_id"], only["attempts"]) == ("long", 1)
-    assert rejected(with_rejects.uri(), "' OR '1'='1") == {"items": 0, "classes": [], "rows": []}
+    assert rejected(with_rejects.uri(), "EncodeFailed") == {"items": 0, "classes": [], "rows": []}
     assert len(rejected(with_rejects.uri(), limit=1)["rows"]) == 1
     assert rejected(with_rejects.uri(), limit=0)["rows"] == []
     with pytest.raises(BadInput, match="limit="):

@@ -22,6 +22,7 @@ from PIL import Image
 from fuseid.core.config import Config, load_config
 from fuseid.core.errors import BadInput, FuseidError, ModelError, Stopped
 from fuseid.core.schemas import WORK
+from fuseid.pipelines.explain import explain
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
@@ -31,6 +32,8 @@ from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.store import Store
 from fuseid.ray_jobs.runner import RayRunner
 from fuseid.ray_jobs.sizing import Sizes, sizes_of
+
+from ..encoders import tiny_vlms  # noqa: TID252  (the tests are no package)
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -107,6 +110,27 @@ def test_the_same_ids_for_any_runner_batch_size_and_worker_count(
     assert len(ids) == 66
     assert None not in ids.values()
     assert (ids, rejected, vectors) == outcome(expected)
+
+
+@pytest.mark.parametrize("runner", [LocalRunner, pytest.param(RayRunner, marks=pytest.mark.slow)])
+def test_a_banner_that_a_vlm_refuses_keeps_its_other_vectors(runner: Callable[[], Runner], tmp_path: Path) -> None:
+    """A VLM of Qwen's family takes no picture whose sides differ by a factor of more than 200."""
+    Image.new("RGB", (3000, 10), "teal").save(tmp_path / "banner.png")
+    Image.new("RGB", (64, 48), "teal").save(tmp_path / "card.png")
+    manifest = tmp_path / "manifest.jsonl"
+    rows = [{"content_id": name, "uri": f"{name}.png", "caption": name} for name in ("banner", "card")]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    db, qwen = tmp_path / "db", config(**{"vlm.model": str(tiny_vlms.save("qwen3_vl", tmp_path / "qwen"))})
+    run = ingest(str(db), open_source(manifest), qwen, runner())
+    assert (run.counts["committed"], run.counts["rejected"], run.counts["incomplete"]) == (2, 0, 1)
+    assert any("vlm (1), such as 'banner': absolute aspect ratio must be smaller than 200" in n for n in run.notes)
+    assert set(explain(db, "banner")["vectors"]) == {"clip_image", "clip_text"}
+    assert set(explain(db, "banner")["missing"]) == {"vlm"}
+    assert explain(db, "card")["missing"] == {}
+    again = ingest(str(db), open_source(manifest), qwen, runner(load=_no_model))
+    assert again.counts["planned"] == 0
+    other = qwen.model_copy(update={"vlm": qwen.vlm.model_copy(update={"prompt": "Another."})})
+    assert ingest(str(db), open_source(manifest), other, LocalRunner()).counts["planned"] == 2
 
 
 def test_a_ray_ingest_of_what_is_there_plans_nothing(quiet: tuple[Path, Path], tmp_path: Path) -> None:

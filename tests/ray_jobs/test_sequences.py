@@ -122,5 +122,5 @@ def _deadly_write(folder: Path, times: int = 1) -> Any:
 
 @pytest.mark.slow
 def test_errors_of_a_shard_keep_their_type(items, tmp_path):
-    with pytest.raises(BadInput, match="no format is named 'arrow'"):
+    with pytest.raises(BadInput, match="unknown format 'arrow'"):
         run(RayShardRunner(), Job("arrow", Options(), "prefix", SHARDS), items, tmp_path / "ray")

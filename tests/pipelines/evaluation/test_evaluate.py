@@ -127,8 +127,8 @@ def test_the_head_is_the_most_popular_fifth_without_ties():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tokenizer_id": "rq-kmeans-0000"}, "not of rq-kmeans-0000; export them with --tokenizer"),
-        ({"against": ["nothing"]}, "unknown control 'nothing'; there are random, hashed and the ids of tokenizers"),
+        ({"tokenizer_id": "rq-kmeans-0000"}, "has no tokenizer 'rq-kmeans-0000'"),
+        ({"against": ["nothing"]}, "unknown control 'nothing'; there are random, hashed, "),
         ({"against": ["random", "random"]}, "--against names a control twice"),
         ({"seeds": 0}, "--seeds takes 1 or more, got 0"),
         ({"users": 1}, "--users takes 2 or more, got 1"),
@@ -176,7 +176,7 @@ def test_the_command_prints_as_text_what_it_gives_as_json(as_json, as_text, shor
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--setting", "huge"], "unknown setting 'huge'; there are tiny and small"),
+        (["--setting", "huge"], "unknown setting 'huge'; there are tiny, small"),
         (["--against", "nothing"], "unknown control 'nothing'"),
         (["--tokenizer", "rq-kmeans-0000"], "export them with --tokenizer"),
     ],

@@ -17,5 +17,5 @@ def test_the_registry_names_every_format_and_an_unknown_name_is_bad_input():
     written = {path.stem for path in folder.glob("*.py") if re.search(r"^NAME = ", path.read_text(), re.MULTILINE)}
     assert set(FORMATS) == written
     assert [format_named(name).NAME for name in FORMATS] == list(FORMATS)
-    with pytest.raises(BadInput, match="no format is named 'csv'; there are parquet, grid, minionerec, openonerec"):
+    with pytest.raises(BadInput, match="unknown format 'csv'; there are parquet, grid, minionerec, openonerec"):
         format_named("csv")

@@ -74,8 +74,8 @@ def test_two_exports_of_a_version_have_the_same_bytes_and_a_tag(fitted, tmp_path
 
 
 def test_a_refused_trie_export_leaves_nothing_half_written(fitted, tmp_path):
-    with pytest.raises(NotReady, match="no item with an ID where kind = 'x'"):
-        export_trie(fitted.uri(), tmp_path / "trie", where="kind = 'x'")
+    with pytest.raises(NotReady, match="no item with an ID where content_id = 'x'"):
+        export_trie(fitted.uri(), tmp_path / "trie", where="content_id = 'x'")
     with pytest.raises(BadInput, match="nonsense = 1"):
         export_trie(fitted.uri(), tmp_path / "trie", where="nonsense = 1")
     assert not [path for path in tmp_path.iterdir() if "trie" in path.name]

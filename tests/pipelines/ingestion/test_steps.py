@@ -13,12 +13,14 @@ import pytest
 
 from fuseid.core import fingerprints
 from fuseid.core.config import Config
+from fuseid.core.errors import TooManyRejected
 from fuseid.encoders.fake import FakeClip, FakeVlm
 from fuseid.pipelines.explain import explain
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.ingestion.steps import EncodeStep
 from fuseid.pipelines.lookup import Catalog
+from fuseid.pipelines.rejected import retry
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store.indexes import maintain, unindexed_rows
 
@@ -182,32 +184,112 @@ def test_models_are_loaded_once_for_all_batches(shop: Shop) -> None:
     assert shop.run()["loads"] == 1
 
 
-def test_an_item_that_cannot_be_described_costs_its_own_row(shop: Shop) -> None:
-    class Speechless(FakeVlm):
-        def describe(self, frames: Any) -> Any:
-            if any(len(item) == 2 for item in frames):
-                raise RuntimeError("no words for this")
-            return super().describe(frames)
+def with_vlm(shop: Shop, vlm: type[FakeVlm], clip: bool = True, **asked: str) -> Any:
+    """A run over the shop with a VLM of this class; -> the run."""
+    config = shop.workspace.settings(clip={"model": "fake:8"} if clip else None, vlm={"model": "fake:8", **asked})
+    step = EncodeStep(FakeClip(8) if clip else None, vlm(8, config.vlm), describes=bool(asked))
+    return shop.workspace.ingest(shop.rows, config=config, load=lambda _: step)
 
-    config = shop.workspace.settings(clip={"model": "fake:8"}, vlm={"model": "fake:8", **ASKED})
-    step = EncodeStep(FakeClip(8), Speechless(8, config.vlm), describes=True)
-    run = shop.workspace.ingest(shop.rows, config=config, load=lambda _: step)
+
+class Speechless(FakeVlm):
+    def describe(self, frames: Any) -> Any:
+        if any(len(item) == 2 for item in frames):
+            raise RuntimeError("no words for this")
+        return super().describe(frames)
+
+
+class Narrow(FakeVlm):
+    """Takes no videos."""
+
+    def encode_items(self, items: Any) -> np.ndarray:
+        if any(len(frames) == 2 for frames, _ in items):
+            raise MemoryError
+        return super().encode_items(items)
+
+
+class Blind(FakeVlm):
+    def encode_items(self, items: Any) -> np.ndarray:
+        return np.full((len(items), self.dim), np.nan, np.float32)
+
+
+def test_an_item_that_cannot_be_described_lacks_only_its_description(shop: Shop) -> None:
+    run = with_vlm(shop, Speechless, **ASKED)
+    assert (run.counts["committed"], run.counts["rejected"], run.counts["incomplete"]) == (4, 0, 1)
+    (film,) = shop.stored("vlm_caption")["film"]
+    assert film is None
+    assert any("vlm_caption (1), such as 'film': no words for this" in note for note in run.notes)
+
+
+@pytest.mark.parametrize(("vlm", "lacking"), [(Narrow, {"film"}), (Blind, {"one", "two", "film"})])
+def test_what_one_encoder_cannot_take_costs_its_modality_and_is_not_tried_every_night(shop: Shop, vlm, lacking) -> None:
+    run = with_vlm(shop, vlm)
+    assert (run.counts["committed"], run.counts["rejected"]) == (4, 0)
+    assert run.counts["incomplete"] == len(lacking)
+    rows = shop.workspace.rows()
+    # A caption alone is CLIP's.
+    assert {key for key, row in rows.items() if row.get("vlm") is None} == lacking | {"words"}
+    assert all(rows[key]["clip_image"] is not None and rows[key]["vlm_fp"] for key in lacking)
+    for key in ("one", "film"):
+        found = explain(shop.workspace.uri(), key)
+        assert set(found["missing"]) == ({"vlm"} if key in lacking else set())
+        assert all(rows[key]["vlm_fp"] in why and "retry" in why for why in found["missing"].values())
+    assert explain(shop.workspace.uri(), "words")["missing"] == {}
+
+    again = shop.run()
+    assert again == {}, "the same model is not asked again"
+    assert shop.run(prompt="Another.")["encode_items"] == 3, "another one is"
+
+
+def test_retry_asks_the_encoder_again(shop: Shop) -> None:
+    with_vlm(shop, Narrow)
+    before = shop.stored("clip_image", "clip_text", "vlm")
+    marked = retry(shop.workspace.uri(), shop.workspace.settings())
+    assert marked.counts["incomplete"] == 1
+    assert shop.run() == {"loads": 1, "encode_frames": 2, "encode_items": 1}
+    after = shop.stored("clip_image", "clip_text", "vlm")
+    assert after.pop("film")[2] is not None
+    before.pop("film")
+    assert after == before
+    assert shop.run() == {}
+    assert "incomplete" not in retry(shop.workspace.uri(), shop.workspace.settings()).counts
+
+
+def test_a_caption_that_clip_cannot_take_leaves_the_picture(shop: Shop) -> None:
+    class Illiterate(FakeClip):
+        def encode_texts(self, texts: Any) -> np.ndarray:
+            if "the first" in texts:
+                raise ValueError("too long")
+            return super().encode_texts(texts)
+
+    config = shop.workspace.settings(clip={"model": "fake:8"})
+    run = shop.workspace.ingest(shop.rows, config=config, load=lambda _: EncodeStep(Illiterate(8), None))
+    assert (run.counts["committed"], run.counts["incomplete"]) == (4, 1)
+    assert set(explain(shop.workspace.uri(), "one")["missing"]) == {"clip_text"}
+    assert retry(shop.workspace.uri(), config, "EncodeFailed").counts["incomplete"] == 1
+    step = EncodeStep(FakeClip(8), None)
+    assert shop.workspace.ingest(shop.rows, config=config, load=lambda _: step).counts["planned"] == 1
+    assert explain(shop.workspace.uri(), "one")["missing"] == {}
+
+
+def test_an_item_of_which_no_encoder_takes_anything_is_rejected(shop: Shop) -> None:
+    run = with_vlm(shop, Narrow, clip=False)
     assert (run.counts["committed"], run.counts["rejected"]) == (3, 1)
     (row,) = shop.workspace.rows("rejected").values()
-    assert (row["content_id"], row["error_class"]) == ("film", "EncodeFailed")
-    assert "no words" in row["message"]
+    assert (row["content_id"], row["error_class"], row["message"]) == (
+        "film",
+        "EncodeFailed",
+        "vlm: there is not enough memory",
+    )
+    assert "incomplete" not in run.counts
 
 
-def test_a_block_that_memory_cannot_hold_item_by_item_costs_only_what_does_not_fit(shop: Shop) -> None:
-    class Narrow(FakeVlm):
-        def encode_items(self, items: Any) -> np.ndarray:
-            if any(len(frames) == 2 for frames, _ in items):
-                raise MemoryError
-            return super().encode_items(items)
-
-    config = shop.workspace.settings(clip={"model": "fake:8"}, vlm={"model": "fake:8"})
-    run = shop.workspace.ingest(shop.rows, config=config, load=lambda _: EncodeStep(FakeClip(8), Narrow(8, config.vlm)))
-    assert (run.counts["committed"], run.counts["rejected"]) == (3, 1)
+def test_an_encoder_that_refuses_everything_ends_the_run(shop: Shop) -> None:
+    shop.rows = [
+        {"content_id": f"{i}", "uri": shop.workspace.picture(f"{i % 7}.png", i % 7), "caption": f"{i}"}
+        for i in range(120)
+    ]
+    with pytest.raises(TooManyRejected, match=r"each of the first 1\d\d items that need vlm"):
+        with_vlm(shop, Blind)
 
 
 def test_fake_encoders_work_by_name_from_ingest_to_look_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

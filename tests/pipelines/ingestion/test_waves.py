@@ -143,7 +143,10 @@ def test_a_run_in_which_every_item_failed_costs_no_known_item_and_prunes_nothing
 
 def test_the_remedies_can_be_pasted_and_a_column_that_was_not_read_is_named(workspace):
     rows = [{"content_id": name, "uri": None, "Caption": "words"} for name in "ab"]
-    with pytest.raises(TooManyRejected, match=r"\(columns of the manifest that were not read: Caption\)") as caught:
+    with pytest.raises(
+        TooManyRejected,
+        match=r"\(columns of the manifest that were not read: Caption; is Caption meant for caption\?\)",
+    ) as caught:
         workspace.ingest(rows, db="a b'c")
     uri = workspace.uri("a b'c")
     commands = [shlex.split(text) for text in str(caught.value).split("`")[1::2]]

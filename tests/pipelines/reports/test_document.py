@@ -370,11 +370,11 @@ def test_keywords_distinguish_a_group_from_the_others():
 @pytest.mark.parametrize(
     ("asked", "error", "said"),
     [
-        ({"attributes": ["nope"]}, BadInput, "has an attribute 'nope'; they have style, tag, views, wrong"),
+        ({"attributes": ["nope"]}, BadInput, "has an attribute 'nope'; there are style, tag, views, wrong"),
         ({"popularity": "nope"}, BadInput, "has an attribute 'nope'"),
         ({"popularity": "wrong"}, BadInput, "popularity 'wrong' must be a number, an item has 'many'"),
-        ({"tokenizer_id": "rq-kmeans-0"}, ArtifactError, "holds no rq-kmeans-0"),
-        ({"compare": "../../etc"}, ArtifactError, "is not a tokenizer's id"),
+        ({"tokenizer_id": "rq-kmeans-0"}, ArtifactError, "has no tokenizer 'rq-kmeans-0'; there are rq-kmeans-"),
+        ({"compare": "../../etc"}, ArtifactError, "has no tokenizer '../../etc'"),
         ({"sample": 1}, BadInput, "got sample 1"),
     ],
 )

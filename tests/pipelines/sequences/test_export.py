@@ -129,16 +129,16 @@ def test_a_title_is_the_one_that_the_ids_are_exported_with(fitted, events, tmp_p
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": "arrow"}, "no format is named 'arrow'"),
+        ({"format": "arrow"}, "unknown format 'arrow'"),
         ({"options": Options("by-time", (START * 10**6, (START + 1) * 10**6))}, "no example is left for train"),
         (
             {"options": Options(min_history=40)},
             "train and valid and test: known items occur in .* events of 30 users, from",
         ),
         ({"options": Options("by-time", parse_cuts("0.5,0.501", None))}, "both cuts= fall on 2024-05-01T"),
-        ({"keep": ["likes"]}, "no column likes to keep"),
+        ({"keep": ["likes"]}, "no column 'likes' to keep"),
         ({"shards": 1000}, "shards= is 1 to 256, got 1000"),
-        ({"tag": "yesterday"}, "no export tagged 'yesterday'"),
+        ({"tag": "yesterday"}, "has no tag 'yesterday'"),
     ],
 )
 def test_an_invalid_export_is_refused_in_one_line_and_leaves_nothing(fitted, events, tmp_path, change, said):

@@ -111,7 +111,7 @@ def test_only_requested_columns_are_kept(interactions):
     path = interactions(ROWS, HEADER)
     assert Interactions.open(path, keep=["weight", "event"]).kept.names == ["weight", "event"]
     assert Interactions.open(path, keep=[]).kept.names == []
-    with pytest.raises(BadInput, match="no column likes to keep; there is user_id, content_id, timestamp, event"):
+    with pytest.raises(BadInput, match="no column 'likes' to keep; there are user_id, content_id, timestamp, event"):
         Interactions.open(path, keep=["likes"])
 
 

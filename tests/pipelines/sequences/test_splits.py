@@ -163,7 +163,7 @@ def test_chunk_size_does_not_change_the_examples(shard_of, most):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"split": "random"}, "unknown split 'random'; there are leave-one-out and by-time"),
+        ({"split": "random"}, "unknown split 'random'; there are leave-one-out, by-time"),
         ({"train": "all"}, "unknown training examples 'all'; there are prefix, window, last"),
         ({"min_history": 0}, "min_history= is at least 1"),
         ({"min_history": 51}, "at most max_history="),

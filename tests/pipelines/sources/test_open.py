@@ -210,7 +210,7 @@ def test_a_sidecar_that_cannot_be_read_costs_its_medium_alone(tmp_path, name, te
     wrote(tmp_path / name, text)
     bad, good = open_source(tmp_path)
     assert isinstance(bad.problem, BadSidecar)
-    assert "the sidecar of a.png" in str(bad.problem)
+    assert f"the sidecar {name} of a.png: " in str(bad.problem)
     assert good.problem is None
 
 
@@ -361,8 +361,23 @@ def test_a_listing_stays_what_it_was_while_its_source_changes(tmp_path):
 @pytest.mark.parametrize("again", ["0", "999"])
 def test_an_id_listed_twice_is_named(tmp_path, again):
     lines = "".join(f'{{"content_id": "{i}", "caption": "x"}}\n' for i in [*range(1000), again])
-    with pytest.raises(BadInput, match=f"content_id '{again}' occurs more than once"):
+    rows = (
+        rf"'{again}' in row {int(again) + 1} \(line {int(again) + 1}\) and row 1001 \(line 1001\); ids must be unique"
+    )
+    with pytest.raises(BadInput, match=f"1 content_id occurs more than once in .*m.jsonl: {rows}"):
         Listing(open_source(wrote(tmp_path / "m.jsonl", lines)), tmp_path)
+
+
+def test_of_many_ids_listed_twice_the_first_five_are_named(tmp_path):
+    lines = "content_id,caption\n" + "".join(f"{i},x\n" for i in [*range(9000), *range(7000, 9000), 7003, 7003, 7003])
+    with pytest.raises(BadInput) as caught:
+        Listing(open_source(wrote(tmp_path / "m.csv", lines)), tmp_path)
+    said = str(caught.value)
+    assert "2000 content_ids occur more than once in " in said
+    assert "m.csv, the first 5: '7000' in row 7001 (line 7002) and row 9001 (line 9002); '7001' in " in said
+    assert "'7003' in row 7004 (line 7005) and row 9004 (line 9005) and row 11001 (line 11002); '7004' in " in said
+    assert "'7005'" not in said
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize(("name", "text"), [("m.jsonl", ""), ("m.jsonl", "\n \n"), ("m.csv", "content_id,uri\n")])

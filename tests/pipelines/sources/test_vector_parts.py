@@ -162,7 +162,7 @@ IDS = {
     "more": (b"a\nb\nc\n", "more ids than the 2 rows"),
     "more after an empty line": (b"a\nb\n\nc\n", "more ids than the 2 rows"),
     "an empty line": (b"a\n\nb\n", "line 2 is empty"),
-    "twice": (b"a\na\n", "'a' occurs more than once"),
+    "twice": (b"a\na\n", "'a' in row 1 and row 2"),
     "not UTF-8": (b"a\n\xff\n", "line 2: the byte 0xFF is not UTF-8"),
     "one endless line": (b"a\n" + b"x" * (1 << 21), "has more than 1048576 characters"),
     "an endless line at the end": (b"a\nb\n" + b"x" * (1 << 21), "has more than 1048576 characters"),

@@ -237,7 +237,10 @@ def test_braces_are_expanded_as_in_a_shell():
 def test_a_key_in_two_shards_is_refused_unless_the_shard_is_part_of_the_id(tmp_path, tmp_path_factory):
     for name in ("0", "1"):
         shard(tmp_path / f"{name}.tar", downloaded("a", "a cat"))
-    with pytest.raises(BadInput, match=r"'a' occurs more than once.*source\.shard_in_id"):
+    with pytest.raises(
+        BadInput,
+        match=r"1 content_id occurs more than once in .*: 'a' in .*0\.tar.* and 1\.tar.*; set source\.shard_in_id",
+    ):
         Listing(open_source(tmp_path), tmp_path_factory.mktemp("keys"))
     source = open_source(tmp_path, SourceConfig(shard_in_id=True))
     assert [item.content_id for item in source] == ["0/a", "1/a"]

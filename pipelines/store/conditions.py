@@ -1,0 +1,49 @@
+"""Why an SQL condition finds nothing: it names a kind that there is not, or an attribute that no item has."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import lance
+
+from fuseid.core.errors import BadInput
+from fuseid.core.names import hint, unknown
+from fuseid.core.records import KINDS
+from fuseid.pipelines.store.rows import sql_string
+
+_TEXT = r"'((?:[^']|'')*)'"
+_KIND = re.compile(rf"\bkind\s*(?:=|==|<>|!=)\s*{_TEXT}|{_TEXT}\s*(?:=|==|<>|!=)\s*kind\b", re.IGNORECASE)
+_KINDS = re.compile(rf"\bkind\s+(?:NOT\s+)?IN\s*\(((?:\s*{_TEXT}\s*,?)+)\)", re.IGNORECASE)
+_ATTRIBUTE = re.compile(rf"\b(json_\w+)\s*\(\s*attributes\s*,\s*{_TEXT}", re.IGNORECASE)
+# The first key of `$.style.name`, `$."style name"`, `$['style']` and `$.style ? (@ == 1)`; none of `$.*`.
+_KEY = re.compile(r"""\s*\$\s*(?:\.\s*"((?:[^"\\]|\\.)+)"|\.\s*([\w-]+)|\[\s*["']((?:[^"'\\]|\\.)+)["']\s*\])""")
+# As many items are asked for their attributes when the nearest one is looked for.
+_ROWS = 10_000
+
+
+def check_names(contents: lance.LanceDataset, where: str) -> None:
+    """To be called where no item fulfils a condition. Raises BadInput, which proposes the nearest names, for a kind
+    that there is not and for a key that no item's attributes have."""
+    kinds = [match[1] or match[2] for match in _KIND.finditer(where)]
+    for several in _KINDS.finditer(where):
+        kinds += re.findall(_TEXT, several[1])
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown("kind", kind, KINDS)
+    for match in _ATTRIBUTE.finditer(where):
+        key = _first_key(match[1].lower(), match[2].replace("''", "'"))
+        path = f"$.{json.dumps(key, ensure_ascii=False)}"
+        if key is not None and not contents.count_rows(f"json_exists(attributes, {sql_string(path)})"):
+            texts = contents.to_table(columns=["attributes"], limit=_ROWS)["attributes"].to_pylist()
+            known = sorted({name for text in texts for name in json.loads(text or "{}")})
+            place = contents.uri.rpartition("/")[0]
+            raise BadInput(f"no item of {place} has an attribute {key!r}; {hint(key, known)}")
+
+
+def _first_key(function: str, text: str) -> str | None:
+    """The attribute that a call names: `json_get` and its kin take a key, the others a path."""
+    if function.startswith("json_get"):
+        return text
+    found = _KEY.match(text)
+    return None if found is None else next(name for name in found.groups() if name is not None)

@@ -1,0 +1,57 @@
+"""A condition that finds nothing because of a misspelt name is refused with the nearest one."""
+
+import lance
+import pyarrow as pa
+import pytest
+
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.store.conditions import check_names
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory) -> lance.LanceDataset:
+    texts = ['{"colour": "red", "style": {"name": "old"}}', '{"views": 3, "cook.minutes": 9, "it\'s": 1}', "{}"]
+    table = pa.table({"kind": ["image", "text", "text"], "attributes": pa.array(texts, pa.json_(pa.utf8()))})
+    return lance.write_dataset(table, str(tmp_path_factory.mktemp("conditions") / "contents.lance"))
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("kind = 'vidoe'", "unknown kind 'vidoe'; did you mean video? There are image, video, text"),
+        ("'imagee' = kind OR kind='text'", "unknown kind 'imagee'"),
+        ("caption IS NULL AND kind IN ('image', 'Video')", "unknown kind 'Video'; did you mean video?"),
+        ("json_get_string(attributes, 'color') = 'red'", "has an attribute 'color'; did you mean colour?"),
+        ("json_extract(attributes, '$.stile.name') = '\"old\"'", "has an attribute 'stile'; did you mean style?"),
+        ("json_exists(attributes, '$.prize')", "has an attribute 'prize'; there are colour, cook.minutes, it's, style"),
+        ("json_exists(attributes, '$.coluor ? (@ == \"red\")')", "has an attribute 'coluor'; did you mean colour?"),
+        ("json_exists(attributes, '$.\"cook.minuets\" ? (@ < 3)')", "did you mean cook.minutes?"),
+    ],
+)
+def test_a_name_that_nothing_has_is_refused(contents, where, said):
+    with pytest.raises(BadInput) as caught:
+        check_names(contents, where)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "kind = 'video'",
+        "kind <> 'image' AND kind IN ('video')",
+        "caption = 'kind of blue'",
+        "mankind = 'x'",
+        "json_get_string(attributes, 'colour') = 'blue'",
+        "json_extract(attributes, '$.style.year') = '1'",
+        "json_exists(attributes, '$.colour ? (@ == \"blue\")')",
+        "json_exists(attributes, '$.style[*] ? (@.name == \"new\")')",
+        "json_exists(attributes, '$.\"cook.minutes\" ? (@ < 3)')",
+        "json_exists(attributes, '$[\"style\"].year')",
+        "json_exists(attributes, '$.\"it''s\" ? (@ > 3)')",
+        "json_get_int(attributes, 'cook.minutes') < 3",
+        "json_exists(attributes, '$.*.year')",
+        "NOT json_exists(attributes, '$')",
+    ],
+)
+def test_a_condition_of_known_names_may_find_nothing(contents, where):
+    check_names(contents, where)
