@@ -1,8 +1,8 @@
 """Start-up of commands: processor time of whole processes, compared with the imports that a command cannot do without.
 
-`python benchmarks/startup.py [--rounds 7] [--db DB] [--json OUT]`: each round runs every command once, in
+`python benchmarks/startup.py [--rounds 7] [--json OUT]`: each round runs every command once, in
 the same order, so that other work on the machine affects all alike; the table has medians of user and system time.
-Without --db, a database of 20 captions is made with the bundled CLIP.
+The database has 20 captions, encoded by the bundled CLIP.
 """
 
 from __future__ import annotations
@@ -54,11 +54,10 @@ def commands(db: str) -> dict[str, list[str]]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=7)
-    options.add_argument("--db")
     options.add_argument("--json", type=Path)
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        runs = commands(chosen.db or database(Path(folder)))
+        runs = commands(database(Path(folder)))
         seconds: dict[str, list[float]] = {name: [] for name in runs}
         for number in range(chosen.rounds + 1):
             for name, command in runs.items():

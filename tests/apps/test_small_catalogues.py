@@ -30,7 +30,7 @@ CATALOGUES: dict[str, tuple[list[dict[str, Any]], list[int]]] = {
     "one": ([PICTURE], [1]),
     "one unfitted": ([PICTURE], [4, 3]),
     "one film": ([FILM], [1]),
-    "two": ([PICTURE, {"content_id": "b", "caption": "bee"}], [2]),
+    "two": ([PICTURE, {"content_id": "b", "caption": "bee"}], [1]),
     "alike": ([{"content_id": name, "caption": "same"} for name in "abcd"], [1, 1]),
     "rejected": ([{"content_id": "a", "uri": "broken.png"}, {"content_id": "b", "uri": "missing.png"}], [1]),
     "captions": ([{"content_id": name, "caption": f"caption {name}"} for name in "abcdefgh"], [4, 3]),
