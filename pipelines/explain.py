@@ -72,7 +72,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
             name: row[name] for name in ("media_hash", "decoder", "width", "height", "duration", "timestamps")
         } | {"sampling": config.decode.sampling.model_dump()} if row["media_hash"] else None,
         "vectors": {name: size for name, size in dims.items() if row[f"has_{name}"]},
-        "missing": {each.name: _why(row[each.fingerprint]) for each in ENCODED if row[f"lacks_{each.name}"]},
+        "missing": {each.name: _why(store, row[each.fingerprint]) for each in ENCODED if row[f"lacks_{each.name}"]},
         "fingerprints": {name: row[name] for name in plain if name.endswith("_fp")} | {
             "caption_hash": row["caption_hash"]
         },
@@ -90,10 +90,10 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
     }  # fmt: skip
 
 
-def _why(fingerprint: str) -> str:
+def _why(store: Store, fingerprint: str) -> str:
     return (
         f"the encoder of fingerprint {fingerprint} could not compute it; the log of its run says why. It is tried again"
-        " when the medium or the model changes, or after `fuseid retry`"
+        f" when the medium or the model changes, or after {command('retry', store.uri)}"
     )
 
 

@@ -283,7 +283,7 @@ class Catalog:
             if isinstance(decoded, ItemError):
                 raise decoded
         except ItemError as error:
-            raise unusable(f"cannot use the query: {type(error).__name__}: {error}", error) from None
+            raise unusable(f"cannot use the query: {error}", error) from None
         pooled = clip.encode_frames(list(decoded.frames)).mean(0)
         return pooled / np.linalg.norm(pooled)
 

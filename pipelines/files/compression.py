@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from fuseid.core.errors import BadInput
+from fuseid.core.reasons import reason
 
 # By the endings of names.
 ENDINGS = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"}
@@ -86,7 +87,7 @@ class _Decompressed(io.RawIOBase):
         try:
             data = self._stream.read(len(buffer))
         except OSError as error:
-            problem = "ends too early" if "Truncated" in str(error) else f"is damaged ({str(error).splitlines()[0]})"
+            problem = "ends too early" if "Truncated" in str(error) else f"is damaged ({reason(error)})"
             raise BadInput(f"{self._shown} {problem}: it is no complete {self._codec} file; copy it again") from None
         self._size += len(data)
         if self._size > self._limit:

@@ -9,6 +9,7 @@ import aiohttp
 from fsspec.implementations.http import HTTPFileSystem
 
 from fuseid.core.errors import FetchFailed
+from fuseid.core.reasons import reason
 from fuseid.pipelines.files.inflate import CODINGS, Inflater
 
 _CHUNK_BYTES = 1 << 18
@@ -57,7 +58,7 @@ class WebFiles(HTTPFileSystem):
                     for piece in inflater.pieces(chunk):
                         sink.write(piece)
             except zlib.error as error:
-                raise FetchFailed(f"'{url}' arrived compressed ({coding}) and is damaged: {error}") from None
+                raise FetchFailed(f"'{url}' arrived compressed ({coding}) and is damaged: {reason(error)}") from None
             if not inflater.is_complete:
                 raise FetchFailed(f"'{url}' arrived compressed ({coding}) and ends too early")
             return facts

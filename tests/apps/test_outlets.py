@@ -45,6 +45,8 @@ OTHERS = {
     "report": ["report", "--db", "db"],
     "restore": ["restore", "--db", "restored", "--from", "copy"],
     "retry": ["retry", "--db", "db"],
+    "runs": ["runs", "--db", "db"],
+    "tokenizers": ["tokenizers", "--db", "db"],
     "upgrade": ["upgrade", "--db", "db"],
 }
 # Commands that fail on what they are given here.
