@@ -120,14 +120,21 @@ def resolve_clip(config: ClipConfig) -> Resolved:
 
     known = {name.lower(): name for name in part("factory").list_models()}
     architecture, _, tag = model.rpartition("/")
-    name = known.get(_architecture(architecture)) or known.get(_architecture(model))
+    bare = known.get(_architecture(model))
+    name = known.get(_architecture(architecture)) or bare
+    if not model:
+        raise BadModel("the name of the CLIP model is empty; open_clip.list_models() lists the architectures")
     if name is None:
         wanted = _architecture(architecture or model)
         raise BadModel(f"open_clip knows no model {model}; {hint(wanted, known.values())}")
-    tag = tag.lower().replace("-", "_")
+    tag = "" if name == bare else tag.lower().replace("-", "_")
     tags = part("pretrained").list_pretrained_tags_by_model(name)
     if tag == _RANDOM:
         return name, None, _RANDOM_FILES
+    if not tag:
+        known_tags = [*tags, _RANDOM]
+        example = f"{name}/{known_tags[0]}"
+        raise BadModel(f"CLIP model {model} needs a checkpoint, as in {example}; {name} has {', '.join(known_tags)}")
     if tag not in tags:
         raise BadModel(f"CLIP model {model}: {name} has no checkpoint {tag!r}; {hint(tag, [*tags, _RANDOM])}")
     return name, tag, tag

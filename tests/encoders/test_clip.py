@@ -134,7 +134,7 @@ def test_a_second_model_gives_the_same_bits(frames, frames_alone, captions_alone
         ("hub:ORG/REPO", "hf-hub:"),
         ("ViT-B-31/openai", "ViT-B-31"),
         ("ViT-B-32", "laion2b_s34b_b79k"),
-        ("ViT-B-32/nope", "laion2b_s34b_b79k"),
+        ("ViT-B-32/laion2b_s34b_b80k", "did you mean laion2b_s34b_b79k"),
         ("", "list_models"),
     ],
 )

@@ -221,8 +221,8 @@ def test_what_an_upgrade_needs_is_repaired_before_it_and_all_else_after_it(old: 
     [
         ("5", "install the fuseid that made it, or a later one"),
         ("4-to-5", "install the fuseid that made it, or a later one"),
-        ("2", "ingest into another --db"),
-        ("none", "ingest into another --db"),
+        ("2", "ingest into another database"),
+        ("none", "ingest into another database"),
     ],
 )
 def test_a_version_that_cannot_be_read_is_refused_in_one_line_by_every_command(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuseid.core.errors import ArtifactError, BadInput, FingerprintMismatch, StoreError
+from fuseid.core.errors import ArtifactError, FingerprintMismatch, NotReady, StoreError
 from fuseid.core.records import SemanticId
 from fuseid.pipelines.assign import assign
 from fuseid.pipelines.promote import promote
@@ -223,7 +223,7 @@ def test_fit_needs_items_and_more_of_them_than_codes_and_leaves_no_trace_otherwi
     with pytest.raises(StoreError, match="no database"):
         bare.fit()
     bare.ingest_vectors(cluster(3))
-    with pytest.raises(BadInput, match="3 distinct vectors cannot fill a codebook of 4"):
+    with pytest.raises(NotReady, match="3 distinct vectors cannot fill a codebook of 4"):
         bare.fit()
     store = bare.store()
     assert (store.setting("fusion"), store.setting("champion")) == (None, None)

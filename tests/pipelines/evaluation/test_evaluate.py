@@ -128,10 +128,10 @@ def test_the_head_is_the_most_popular_fifth_without_ties():
     ("options", "message"),
     [
         ({"tokenizer_id": "rq-kmeans-0000"}, "has no tokenizer 'rq-kmeans-0000'"),
-        ({"against": ["nothing"]}, "unknown control 'nothing'; there are random, hashed, "),
-        ({"against": ["random", "random"]}, "--against names a control twice"),
-        ({"seeds": 0}, "--seeds takes 1 or more, got 0"),
-        ({"users": 1}, "--users takes 2 or more, got 1"),
+        ({"against": ["nothing"]}, "unknown control 'nothing'; there are random, hashed and tokenizers: "),
+        ({"against": ["random", "random"]}, "against= names a control twice"),
+        ({"seeds": 0}, "seeds= takes 1 or more, got 0"),
+        ({"users": 1}, "users= takes 2 or more, got 1"),
     ],
 )
 def test_invalid_options_are_refused(made, options, message):
@@ -178,7 +178,7 @@ def test_the_command_prints_as_text_what_it_gives_as_json(as_json, as_text, shor
     [
         (["--setting", "huge"], "unknown setting 'huge'; there are tiny, small"),
         (["--against", "nothing"], "unknown control 'nothing'"),
-        (["--tokenizer", "rq-kmeans-0000"], "export them with --tokenizer"),
+        (["--tokenizer", "rq-kmeans-0000"], "has no tokenizer 'rq-kmeans-0000'"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_line(refused, more, message):

@@ -164,7 +164,7 @@ def test_chunk_size_does_not_change_the_examples(shard_of, most):
     ("options", "said"),
     [
         ({"split": "random"}, "unknown split 'random'; there are leave-one-out, by-time"),
-        ({"train": "all"}, "unknown training examples 'all'; there are prefix, window, last"),
+        ({"train": "all"}, "unknown kind of training examples 'all'; there are prefix, window, last"),
         ({"min_history": 0}, "min_history= is at least 1"),
         ({"min_history": 51}, "at most max_history="),
         ({"min_events": 0}, "min_events= is at least 1"),
