@@ -11,7 +11,7 @@ import pytest
 import s3fs
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, NotReady
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.sources.vectors import Vectors
@@ -107,7 +107,8 @@ def test_a_file_on_s3_that_is_replaced_between_the_two_readings_is_refused(bare,
     # The emulator lets nobody replace a file without a signature.
     signed = s3fs.S3FileSystem(endpoint_url=s3_bucket.removesuffix("/bucket"), skip_instance_cache=True)
     signed.pipe_file(f"{folder}v.parquet", parquet(["a", "b", "c"]))
-    assert "was written to while it was read" in refusal(lambda: ingest(bare.uri(), source, config, LocalRunner()))
+    with pytest.raises(NotReady, match="was written to while it was read"):
+        ingest(bare.uri(), source, config, LocalRunner())
     assert not (bare.root / "db").exists()
 
 
