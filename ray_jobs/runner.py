@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import threading
 import warnings
 from collections import deque
@@ -22,7 +23,7 @@ from ray._private import services
 from ray.exceptions import RayError, RayTaskError
 
 from fuseid.core.config import Config
-from fuseid.core.errors import FuseidError
+from fuseid.core.errors import BadInput, FuseidError, NotReady
 from fuseid.core.reasons import reason
 from fuseid.core.signals import SIGNALS
 from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
@@ -35,6 +36,9 @@ from fuseid.ray_jobs.sizing import Sizes, cluster_sizes
 _PLANNED_AHEAD = 4
 # Batches of one part of a source of vectors that wait to be fetched.
 _BATCHES_AHEAD = 2
+# How long a cluster has to accept a connection. Ray itself would wait for minutes.
+_ANSWER_SECONDS = 10
+_REMEDY = "start a cluster, or unset RAY_ADDRESS to run on this machine"
 # How long reading waits at most before it checks whether it was halted.
 _POLL_SECONDS = 0.2
 
@@ -107,10 +111,12 @@ def connect() -> None:
     """Connects to the cluster that RAY_ADDRESS names, else starts one on this machine. May be called more than once.
 
     It does so in a thread that never ends: the kernel ends a cluster together with the thread that has started it, and
-    in the main thread Ray would install its own handler of SIGTERM.
+    in the main thread Ray would install its own handler of SIGTERM. Raises NotReady if that cluster does not answer.
     """
     if ray.is_initialized():
         return
+    if address := os.environ.get("RAY_ADDRESS"):
+        check_answers(address)
     started: Future[None] = Future()
 
     def start_and_stay() -> None:
@@ -131,11 +137,33 @@ def connect() -> None:
         raise
 
 
+def check_answers(address: str) -> None:
+    """address: `auto`, `local`, `HOST:PORT` or `ray://HOST:PORT`.
+
+    Raises BadInput for another one, NotReady if nothing listens there.
+    """
+    place = address.removeprefix("ray://")
+    if ":" not in place:
+        return
+    host, _, port = place.rpartition(":")
+    if not port.isdigit() or int(port) > 65_535:
+        raise BadInput(f"RAY_ADDRESS is HOST:PORT or ray://HOST:PORT, got {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+    except OSError as error:
+        raise NotReady(f"no Ray cluster answers at {address} (RAY_ADDRESS): {reason(error)}; {_REMEDY}") from None
+
+
 def _start() -> None:
     # Outside the main thread Ray warns that it does not handle SIGTERM, which is what we want.
     logging.getLogger("ray").setLevel(logging.ERROR)
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.ERROR)
+    if address := os.environ.get("RAY_ADDRESS"):
+        try:
+            ray.init(logging_level=logging.ERROR)
+        except ValueError as error:
+            raise BadInput(f"RAY_ADDRESS is {address!r}: {reason(error)}") from None
+        except ConnectionError as error:
+            raise NotReady(f"RAY_ADDRESS is {address!r}: {reason(error)}; {_REMEDY}") from None
         return
     # A cluster started here ends with this process; its C++ log messages would only disturb the progress bars.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ import pytest
 from PIL import Image
 
 from fuseid.core.config import Config, load_config
-from fuseid.core.errors import BadInput, FuseidError, ModelError, Stopped
+from fuseid.core.errors import BadInput, FuseidError, ModelError, NotReady, Stopped
 from fuseid.core.schemas import WORK
 from fuseid.pipelines.explain import explain
 from fuseid.pipelines.fit import fit
@@ -30,7 +31,7 @@ from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.store import Store
-from fuseid.ray_jobs.runner import RayRunner
+from fuseid.ray_jobs.runner import RayRunner, check_answers
 from fuseid.ray_jobs.sizing import Sizes, sizes_of
 
 from ..encoders import tiny_vlms  # noqa: TID252  (the tests are no package)
@@ -409,3 +410,18 @@ def test_a_file_that_cannot_be_read_on_a_cluster_ends_with_one_line(tmp_path: Pa
     with pytest.raises(BadInput, match=r"^cannot read vectors .*3\.parquet: ") as caught:
         ingest(str(tmp_path / "db"), source, config(), RayRunner())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_does_not_answer_is_named_at_once(scheme):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        check_answers(f"{scheme}{place}")
+    with pytest.raises(NotReady, match=rf"no Ray cluster answers at {scheme}{place}.*unset RAY_ADDRESS"):
+        check_answers(f"{scheme}{place}")
+
+
+@pytest.mark.parametrize("address", ["head:node", "head:99999", "ray://head:"])
+def test_an_address_of_a_cluster_has_a_port(address):
+    with pytest.raises(BadInput, match="RAY_ADDRESS is HOST:PORT"):
+        check_answers(address)

@@ -123,5 +123,5 @@ def test_the_learning_rate_rises_to_its_peak_and_decays_to_zero(setting):
 
 def test_settings_are_found_by_name():
     assert setting_named("tiny") is TINY
-    with pytest.raises(FuseidError, match="tiny and small"):
+    with pytest.raises(FuseidError, match="tiny, small"):
         setting_named("huge")

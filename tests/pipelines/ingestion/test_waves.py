@@ -101,7 +101,7 @@ def test_a_run_in_which_every_item_was_rejected_ends_with_4(workspace):
         assert "\n" not in str(caught.value)
     with pytest.raises(TooManyRejected, match=OUTSIDE) as caught:
         workspace.ingest(rows)
-    assert all(part in str(caught.value) for part in ("source.allow", "--max-rejected 100%", "fuseid retry"))
+    assert all(part in str(caught.value) for part in ("source.allow", "run.max_rejected", "fuseid retry"))
     assert {name: row["error_class"] for name, row in workspace.rows("rejected").items()} == {
         "a": "NotAllowed", "b": "NotAllowed", "c": "EmptyItem"
     }  # fmt: skip

@@ -175,7 +175,8 @@ def test_a_manifest_in_parts_lies_in_a_bucket(request, store, tmp_path, monkeypa
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     uri, put = request.getfixturevalue(store)
     for place, data in {
-        "t.parquet/_SUCCESS": b"", "t.parquet/dt=2024-05-02/part-0.csv.gz": gzip.compress(b"content_id,caption\nb,x\n"),
+        "t.parquet/_SUCCESS": b"\n",
+        "t.parquet/dt=2024-05-02/part-0.csv.gz": gzip.compress(b"content_id,caption\nb,x\n"),
         "t.parquet/dt=2024-05-01/part-0.csv.gz": gzip.compress(b"content_id,caption\na,x\n"), "t.parquet/README": b"x",
         "t.parquet/dt=2024-05-01/_metadata": b"x",
         "t.parquet/dt=2024-05-01/part-1.csv.gz": b"content_id,caption\nc,y\n",
