@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from fuseid.core.artifacts import ADOPTED, encodes, kind_of, without_codebooks
 from fuseid.core.errors import FuseidError, NotReady
 from fuseid.core.modalities import ENCODED
+from fuseid.core.nearest import nearest
 from fuseid.core.records import SemanticId
 from fuseid.core.surface import command
 from fuseid.core.text import storable
@@ -202,9 +202,8 @@ def _meant(store: Store, content_id: str) -> str:
     alike = f"lower(content_id) = {sql_string(content_id.lower())}"
     begins = f"starts_with(content_id, {sql_string(content_id[: (len(content_id) + 1) // 2])})"
     rows = store.dataset("contents").to_table(columns=["content_id"], filter=f"{alike} OR {begins}", limit=_ALIKE)
-    spelled = {name.lower(): name for name in rows["content_id"].to_pylist()}
-    near = get_close_matches(content_id.lower(), spelled, 3)
-    return f"; did you mean {' or '.join(repr(spelled[name]) for name in near)}?" if near else ""
+    near = nearest(content_id, rows["content_id"].to_pylist())
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _prefixes(store: Store, sid: str, content_id: str, examples: int) -> list[dict[str, Any]]:

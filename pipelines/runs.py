@@ -13,6 +13,7 @@ from typing import Any
 import lance
 
 from fuseid.core.errors import BadInput
+from fuseid.core.names import check_known
 from fuseid.core.surface import option
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.runs import Run
@@ -89,8 +90,8 @@ def runs(uri: str | Path, last: int = 10, jobs: Iterable[str] = ()) -> History:
     table, every, holder = _read(store)
     wanted = list(jobs)
     names = [*JOBS, *sorted({row["job"] for row in every} - {*JOBS})]
-    if unknown := [name for name in wanted if name not in names]:
-        raise BadInput(f"no job is named {unknown[0]!r}; there are {', '.join(names)}")
+    for name in wanted:
+        check_known("job", name, names)
     every.sort(key=lambda row: row["started_at"], reverse=True)
     newest = [row["run_id"] for row in every if not wanted or row["job"] in wanted][:last]
     running = next((row["run_id"] for row in every if row["outcome"] == "running"), None) if holder else None

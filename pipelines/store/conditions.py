@@ -33,8 +33,10 @@ def check_names(contents: lance.LanceDataset, where: str) -> None:
             raise unknown("kind", kind, KINDS)
     for match in _ATTRIBUTE.finditer(where):
         key = _first_key(match[1].lower(), match[2].replace("''", "'"))
+        if key is None:
+            continue
         path = f"$.{json.dumps(key, ensure_ascii=False)}"
-        if key is not None and not contents.count_rows(f"json_exists(attributes, {sql_string(path)})"):
+        if not contents.count_rows(f"json_exists(attributes, {sql_string(path)})"):
             texts = contents.to_table(columns=["attributes"], limit=_ROWS)["attributes"].to_pylist()
             known = sorted({name for text in texts for name in json.loads(text or "{}")})
             place = contents.uri.rpartition("/")[0]

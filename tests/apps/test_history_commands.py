@@ -37,7 +37,7 @@ def test_an_age_beyond_the_limit_ends_with_1_and_a_line_for_each_job(fuseid, fol
     [
         (["--max-age", "2h"], "--max-age is that of a --job"),
         (["--job", "fit", "--max-age", "soon"], "like 90m, 26h or 2d, got 'soon'"),
-        (["--job", "ingets"], "no job is named 'ingets'"),
+        (["--job", "ingets"], "unknown job 'ingets'; did you mean ingest"),
         (["--last", "0"], "--last must be at least 1"),
     ],
 )
