@@ -86,7 +86,7 @@ def test_what_cannot_be_read_on_s3_ends_with_one_line(bare, on_s3, run):
     put("v.npy", b"")
     for name, said in (
         ("none.parquet", "cannot read s3://"),
-        ("broken.parquet", "cannot read s3://"),
+        ("broken.parquet", "cannot read vectors s3://"),
         ("none-*.parquet", "no such files"),
         ("none/", "cannot list"),
         ("v.npy", "vectors at a uri are Parquet"),
