@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import aiohttp
+import pyarrow as pa
 from fsspec.asyn import get_loop, sync
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import FetchFailed, ItemError, MissingFile, NotAllowed
+from fuseid.core.errors import FetchFailed, FuseidError, ItemError, MissingFile, NotAllowed
 from fuseid.core.reasons import reason
 from fuseid.pipelines.files.access import UNVERSIONED
 from fuseid.pipelines.files.guarded_http import AddressRefused, GuardedHTTP
@@ -79,13 +80,16 @@ class Remote:
 
     @contextmanager
     def open(self, uri: RemoteUri) -> Iterator[BinaryIO]:
-        """A file to read and seek in, not held in memory. Raises ItemError if it cannot be read."""
+        """A file to read and seek in, not held in memory. Raises ItemError if it cannot be read; what a reader finds
+        wrong with its content stays as it is."""
         try:
             with (
                 self.requesting(uri) as (system, path),
                 system.open(path, block_size=_READ_AHEAD_BYTES, cache_type="readahead") as file,
             ):
                 yield file
+        except (FuseidError, pa.ArrowException):
+            raise
         except Exception as error:
             raise item_error(error, uri) from None
 

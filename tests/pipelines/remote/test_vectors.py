@@ -84,6 +84,7 @@ def test_what_cannot_be_read_on_s3_ends_with_one_line(bare, on_s3, run):
     folder, put = on_s3
     put("broken.parquet", b"no parquet at all")
     put("v.npy", b"")
+    put("v.txt", b"x")
     for name, said in (
         ("none.parquet", "cannot read s3://"),
         ("broken.parquet", "cannot read vectors s3://"),
@@ -94,7 +95,8 @@ def test_what_cannot_be_read_on_s3_ends_with_one_line(bare, on_s3, run):
     ):
         assert said in refusal(lambda name=name: run(f"{folder}{name}"))
     assert "add s3 to source.schemes" in refusal(lambda: Vectors(f"{folder}v.parquet", SourceConfig()))
-    assert "holds no file _SUCCESS" in refusal(lambda: run(f"{folder}broken.parquet", require_success=True))
+    with pytest.raises(NotReady, match="holds no file _SUCCESS"):
+        run(f"{folder}broken.parquet", require_success=True)
     assert not (bare.root / "db").exists()
 
 
