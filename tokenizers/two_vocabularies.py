@@ -21,8 +21,8 @@ _SPECIAL = 4
 
 @dataclass(frozen=True)
 class TwoVocabularies:
-    """Tokens in this order: all of `old`, at the same ids, then the codes and digits of `new`, level by level. Both have
-    the same special tokens, and the letters of the new levels follow those of the old ones.
+    """Tokens in this order: all of `old`, at the same ids, then the codes and digits of `new`, level by level. Special
+    tokens are those of both, and the letters of the new levels follow those of the old ones.
 
     old, new: `new` has the ids that its tokens have here, so `new.ids` and `new.codes` are for the enlarged model.
     aligned: whether one tokenizer was aligned to the other, so that equal codes mean similar content.
@@ -124,13 +124,14 @@ class TwoVocabularies:
             parts = [document[side] for side in ("old", "new")]
             check_known("kind of vocabulary", str(document.get("kind")), [KIND])
             # Check this before any token is made, because a hostile size may be huge.
-            if _SPECIAL + sum(sum(part["codebook_sizes"]) + part["suffixes"] for part in parts) != len(document["tokens"]):
+            codes = sum(sum(part["codebook_sizes"]) + part["suffixes"] for part in parts)
+            if _SPECIAL + codes != len(document["tokens"]):
                 raise ValueError("its sizes are not those of its tokens")
-            made = (
+            old, new = (
                 Vocabulary(tuple(part["codebook_sizes"]), part["suffixes"], document["style"], part["tokenizer_id"])
                 for part in parts
             )
-            found = cls.of(*made, bool(document["aligned"]))
+            found = cls.of(old, new, bool(document["aligned"]))
             same = found.document() == document
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise unusable(f"cannot read the vocabulary {path}: {reason(error)}", error) from None

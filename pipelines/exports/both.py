@@ -35,9 +35,7 @@ BOTH = pa.schema(
 _CODES = pa.schema([("old_codes", pa.list_(pa.int32())), ("new_codes", pa.list_(pa.int32()))])
 # items: that have these codes under both. split_into: how many new codes the items of these old codes have;
 # merged_from: how many old codes the items of these new codes have.
-MAP = pa.schema(
-    [*_CODES, ("items", pa.int64()), ("split_into", pa.int64()), ("merged_from", pa.int64())]
-)
+MAP = pa.schema([*_CODES, ("items", pa.int64()), ("split_into", pa.int64()), ("merged_from", pa.int64())])
 # Columns whose values repeat.
 _DICTIONARIES = ["kind", *(f"{side}_{name}" for side in ("old", "new") for name in ("codes.list.element", "suffix"))]
 _PART_ROWS = 1 << 21
@@ -61,7 +59,7 @@ def write_both(
     rows_per_file: int = ROWS_PER_FILE,
     part_rows: int = _PART_ROWS,
 ) -> dict[str, int]:
-    """Writes `ids-00000.parquet`, ... in the schema `BOTH`, sorted by content_id, and `map.parquet` in the schema `MAP`,
+    """Writes `ids-00000.parquet`, ... in the schema `BOTH`, sorted by content_id, and `map.parquet`, in `MAP`,
     sorted by codes. Memory holds one row group, then the codes of about `part_rows` items; the others are in temporary
     files in `folder`.
 

@@ -71,7 +71,8 @@ def aligned(
     while held := [side for side in sides if side.filled()]:
         # All later rows, of both sides, are above the border.
         border = min(side.last() for side in held)
-        yield _joined(*(side.until(border) for side in sides), shared)
+        earlier, later = (side.until(border) for side in sides)
+        yield _joined(earlier, later, shared)
 
 
 class _Side:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fuseid.core.errors import BadInput
-from fuseid.pipelines.exports.vocabularies import export_vocabulary
 from fuseid.core.artifacts import ArtifactInfo
-from fuseid.pipelines.exports.vocabularies import aligned
+from fuseid.core.errors import BadInput
+from fuseid.pipelines.exports.vocabularies import aligned, export_vocabulary
 from fuseid.tokenizers.two_vocabularies import TwoVocabularies
 from fuseid.tokenizers.vocabulary import Vocabulary
 
