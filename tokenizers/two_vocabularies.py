@@ -57,7 +57,7 @@ class TwoVocabularies:
     @cached_property
     def old_of_new(self) -> np.ndarray:
         """int64 [new codes and digits]: for each token of the new tokenizer, from id `len(old)` on, the id of the old
-        token of the same level and code, -1 if there is none, and for all if the tokenizers are not aligned."""
+        token of the same level and code, -1 without such a token, and for all if the tokenizers are not aligned."""
         same = same_tokens(self.old, self.new)[_SPECIAL:]
         return same if self.aligned else np.full_like(same, -1)
 

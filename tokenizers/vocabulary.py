@@ -280,7 +280,7 @@ class Vocabulary:
 
 def same_tokens(old: Vocabulary, new: Vocabulary) -> np.ndarray:
     """int64 [len(new)]: for each token of `new`, by position, the id that the token of the same level and code has in
-    `old`, -1 if there is none. Digits belong to digits, and special tokens to themselves.
+    `old`, -1 if it has no such token. Digits belong to digits, and special tokens to themselves.
 
     Both are vocabularies without a text tokenizer.
     """
