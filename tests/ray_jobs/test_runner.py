@@ -301,7 +301,7 @@ def quiet_vectors(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -
 VECTOR_RUNNERS = {
     "local, other waves": (LocalRunner, {"run.wave_vectors": 7}),
     "ray": (RayRunner, {}),
-    "ray, other waves": (RayRunner, {"run.wave_vectors": 7}),
+    "ray, other waves": (RayRunner, {"run.wave_vectors": 25}),
 }
 
 
