@@ -15,10 +15,8 @@ from fuseid.pipelines.assignment.gate_result import put_result
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.reports.document import report
+from fuseid.pipelines.reports.slices import FIXED
 from fuseid.pipelines.store.store import Store
-
-# Every other slice is of an attribute.
-_OWN_SLICES = ("kind", "popularity", "prefix size")
 
 
 def gate(
@@ -70,6 +68,8 @@ class _Figures:
         if part is None:
             return None
         inside = part if figure.by is None else _slice(part["slices"], figure)
+        if inside is None:
+            return None
         same = [one for one in inside["measures"] if one["name"] == figure.name]
         found = next((one for one in same if one["level"] == figure.level), None)
         if same and found is None:
@@ -82,18 +82,20 @@ def is_churn(figure: Figure) -> bool:
     return figure.name.startswith("churn")
 
 
-def _slice(slices: list[dict[str, Any]], figure: Figure) -> Mapping[str, Any]:
+def _slice(slices: list[dict[str, Any]], figure: Figure) -> Mapping[str, Any] | None:
+    """None for one that has no item now. Raises BadInput for one that the report does not know."""
     names = {f"{one['by'].removeprefix('attributes.')} = {one['value']}": one for one in slices if not one["rest"]}
     wanted = f"{figure.by} = {figure.value}"
-    if wanted not in names:
+    sliced = figure.by in {one["by"] for one in slices}
+    if wanted not in names and not (sliced and figure.value in FIXED.get(figure.by or "", ())):
         raise BadInput(f"the report has no slice {wanted!r} for {str(figure)!r}; {hint(wanted, names)}")
-    return names[wanted]
+    return names.get(wanted)
 
 
 def _measured(
     uri: str, config: GateConfig, tokenizer_id: str, before: str | None, figures: Iterable[Figure], progress: Progress
 ) -> _Figures:
-    attributes = dict.fromkeys(one.by for one in figures if one.by not in (None, *_OWN_SLICES))
+    attributes = dict.fromkeys(one.by for one in figures if one.by not in (None, *FIXED))
     document = report(
         uri, before or tokenizer_id, compare=None if before is None else tokenizer_id, sample=config.sample,
         popularity=config.popularity, attributes=[by for by in attributes if by], cold=False, progress=progress,

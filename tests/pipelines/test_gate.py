@@ -104,6 +104,8 @@ def test_a_figure_without_an_interval_is_compared_itself(refitted):
 def test_a_figure_that_was_not_measured_does_not_pass(refitted):
     """A hundred neighbours of sixty items."""
     assert verdicts(refitted, {"recall@100": {"at_least": 0}}) == {"recall@100": "not measured"}
+    kinds = {f"churn 1 of kind = {kind}": {"at_least": 0} for kind in ("image", "text", "video")}
+    assert sorted(verdicts(refitted, kinds).values()) == ["not measured", "not measured", "passes"]
 
 
 def test_the_champion_passes_limits_of_churn_and_no_others_for_that(refitted):
