@@ -96,6 +96,11 @@ def test_the_page_shows_every_measure_with_its_formula_and_the_plots(page):
     numbers = re.findall(r'(?:x|y|x1|x2|y1|y2|cx|cy|width|height|points)="([^"]*)"', text)
     assert all(np.isfinite([float(part.rstrip("%")) for part in re.split("[ ,]+", value)]).all() for value in numbers)
     shown = {e["content_id"] for p in document["tokenizers"][0]["prefixes"] for d in p["depths"] for e in d["examples"]}
+    if document["churn"]:
+        parts = [part for name in ("split", "merged") for one in document["churn"][name] for part in one["parts"]]
+        shown |= {example["content_id"] for part in parts for example in part["examples"]}
+        assert all(f'{part["code"]}<span class="dim">' in text for part in parts)
+    assert ("What changes" in text) == (document["churn"] is not None)
     pictures = {name for name in shown if name.startswith("p")}
     assert pictures
     assert len(set(re.findall('src="(data:image/[^"]*)"', text))) == len(pictures)
