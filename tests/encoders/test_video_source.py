@@ -114,8 +114,8 @@ def test_frames_differ_enough_to_be_told_apart(film):
 
 
 def test_frames_without_a_time_follow_at_the_usual_distance(tmp_path):
-    """Of several small frames in one packet of a program stream, only the first has a time; after a seek, FFmpeg's guess
-    of the others is up to a frame off."""
+    """Of several small frames in one packet of a program stream, only the first has a time; after a seek, what FFmpeg
+    guesses for the others is up to a frame off."""
     ffmpeg(*FILM, *H264, tmp_path / "small.mpg")
     reference, times = shown(tmp_path / "small.mpg")
     for method in ("keyframe", "uniform", "scene"):
