@@ -72,17 +72,17 @@ def main() -> None:
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, primaries, transfer, peak in FILMS:
         films = [film(np.asarray(photo), primaries, transfer, peak) for photo in photos]
-        with mock.patch.object(video_frames, "is_srgb", lambda *_: True):
+        with mock.patch.object(video_frames, "is_srgb", return_value=True):
             plain = clip.encode_frames([shown(path) for path in films])
         converted = clip.encode_frames([shown(path) for path in films])
-        figures = []
+        cells = []
         for vectors in (plain, converted):
             similar = vectors @ originals.T
             own, nearest = similar.diagonal(), (similar.argmax(1) == np.arange(len(photos))).sum()
-            figures.append(f"{own.mean():.4f} | {own.min():.4f} | {nearest}")
+            cells.append(f"{own.mean():.4f} | {own.min():.4f} | {nearest}")
         rows.append({"film": name, "plain": (plain * originals).sum(1).tolist(),
                      "converted": (converted * originals).sum(1).tolist()})  # fmt: skip
-        print(f"| {name} | {' | '.join(figures)} |")
+        print(f"| {name} | {' | '.join(cells)} |")
         for path in films:
             shutil.rmtree(path.parent)
     if options.json:

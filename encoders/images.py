@@ -131,9 +131,10 @@ def _open(data: bytes, name: str, path: str, config: DecodeConfig) -> _Opened:
         image.draft(image.mode, bounded_size(width, height, 2 * config.long_side))
     if png and png.depth == 16 and image.mode == "RGB" and "transparency" in image.info:
         image.info["fuseid_low_bytes"] = low_bytes(png.data)
-    drawn = image.tile[0].extents if name == "GIF" and image.tile else None
+    tiles = getattr(image, "tile", []) if name == "GIF" else []
+    drawn = tiles[0].extents if tiles else None
     image.load()
-    if drawn not in (None, (0, 0, width, height)) and "transparency" not in image.info:
+    if drawn and drawn != (0, 0, width, height) and "transparency" not in image.info:
         image = on_background(image, drawn, data)
     if name == "HEIC" and image.size != (width, height):  # the coded picture differs from what its box says
         width, height = image.size

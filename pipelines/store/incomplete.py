@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from pathlib import Path
 from typing import Any
 
 import lance
@@ -40,7 +41,7 @@ def incomplete(contents: lance.LanceDataset, present: Mapping[str, int]) -> dict
     return {"items": contents.count_rows(where) if where else 0, "by_vector": found, "where": where}
 
 
-def remedy(uri: object, found: dict[str, Any]) -> str:
+def remedy(uri: str | Path, found: dict[str, Any]) -> str:
     """The line about what `incomplete` has found."""
     vectors = ", ".join(f"{name} {count:,}" for name, count in found["by_vector"].items())
     return (
