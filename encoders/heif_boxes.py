@@ -43,7 +43,7 @@ def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _body(data: memoryview, *names: bytes) -> memoryview:
-    """The body of the first box of that name, within those before it; empty if there is none."""
+    """The body of the first box of that name, within those before it, or nothing."""
     for wanted in names:
         data = next((body for name, body in _boxes(data) if name == wanted), data[:0])
     return data

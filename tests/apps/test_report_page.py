@@ -168,8 +168,7 @@ def test_items_that_lack_a_vector_are_counted_with_the_remedy(folder, tmp_path, 
     where = "(media_hash IS NOT NULL AND vlm_fp IS NOT NULL)"
     print_report(document | {"incomplete": {"items": 1234, "by_vector": {"vlm": 1234}, "where": where}})
     text = " ".join(capsys.readouterr().out.split())
-    line = "1,234 items lack a vector that its encoder could not compute (vlm 1,234). fuseid retry --db "
-    assert line in text
+    assert "1,234 items lack a vector that its encoder could not compute (vlm 1,234)" in text
     assert f"the filter {where} lists them" in text
     page = tmp_path / "report.html"
     write_report_page(document | {"incomplete": {"items": 1, "by_vector": {"vlm": 1}, "where": where}}, page)
