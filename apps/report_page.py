@@ -11,6 +11,7 @@ from fuseid.apps.figures import MADE_FROM, figure, interval, short_names, title_
 from fuseid.apps.page import render, tile
 from fuseid.apps.report_plots import plots, slices_plot
 from fuseid.pipelines.reports.findings import measure
+from fuseid.pipelines.store.incomplete import remedy
 from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.measures import DEFINITIONS, NULLS, definition
@@ -152,6 +153,8 @@ def _facts(document: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) ->
         weight = "not fused" if one["weight"] is None else f"weight {one['weight']:g}"
         made = f"{one['numbers']} numbers, {MADE_FROM[one['made_from']]}, {one['items']:,} items, {weight}"
         rows.append((f"vectors: {one['name']}", [made]))
+    if document["incomplete"]["items"]:
+        rows.append(("incomplete", [remedy(document["database"], document["incomplete"])]))
     rows.append(("database", [f"{document['database']}, contents at version {versions['contents']}, "
                               f"assignments at version {versions['assignments']}"]))  # fmt: skip
     rows.append(("asked for", [f"a sample of {asked['sample']:,}, {asked['queries']:,} queries, seed {asked['seed']}"]))
