@@ -1,7 +1,7 @@
 """How soon a recommender is as good with the IDs of a refit: `python benchmarks/refit_ranker.py --work FOLDER`.
 
-The data are those of `movielens.py`, kept in FOLDER. A fifth of the movies, chosen by hash, are new: the old tokenizer is
-fitted without them, and the refits with them. Then `fuseid evaluate --warm-start` compares
+The data are those of `movielens.py`, kept in FOLDER. A fifth of the movies, chosen by hash, are new: the old tokenizer
+is fitted without them, and the refits with them. Then `fuseid evaluate --warm-start` compares
 
     cold           `fuseid fit --cold`; from scratch, and from the old model
     permuted       the same codes, renumbered so that most items keep theirs
