@@ -112,7 +112,10 @@ def train_all(
     """-> (the old models, by seed; those of each row, by number of steps and seed)."""
     first = [Training(old, seed, data.setting.steps, keep=True) for seed in range(seeds)]
     before = run_jobs(run_training, data, first, [job.steps for job in first], workers, progress, "train on old IDs")
-    starts = {SCRATCH: [None] * seeds, CARRIED: [Start(old, one.weights) for one in before]}
+    starts: dict[str, list[Start | None]] = {
+        SCRATCH: [None] * seeds,
+        CARRIED: [Start(old, one.weights) for one in before],
+    }
     jobs = [
         Training(row.ids, seed, steps, starts[row.start][seed])
         for row in rows

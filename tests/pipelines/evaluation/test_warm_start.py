@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +23,6 @@ from fuseid.pipelines.fit import fit
 from fuseid.pipelines.store.store import Store
 
 from .catalogue import ITEMS, settings
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def nothing(steps: int) -> None:
@@ -163,8 +162,8 @@ def test_what_cannot_be_compared_is_refused(made, other, new, options, message):
         warm_start(str(made / "db"), made / "sequences", [names.get(name, name) for name in new], **options)
 
 
-def test_an_item_without_an_id_of_the_new_tokenizer_is_refused(made, short):
-    uri = str(made / "db")
+def test_an_item_without_an_id_of_the_new_tokenizer_is_refused(made, short, tmp_path):
+    uri = str(shutil.copytree(made / "db", tmp_path / "db"))
     before = set(Store.open(uri).tokenizers())
     fit(uri, settings(5, 2))
     [late] = set(Store.open(uri).tokenizers()) - before
