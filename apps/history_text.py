@@ -51,6 +51,7 @@ def print_tokenizers(found: Iterable[TokenizerInfo]) -> None:
             "tokenizer": each.id,
             "role": each.role,
             "since (UTC)": "" if each.since is None else f"{each.since:%Y-%m-%d %H:%M}",
+            "generation": "" if each.generation is None else each.generation,
             "sizes": "-".join(map(str, each.codebook_sizes)),
             "items": f"{each.items:,}",
             "collisions": "shared" if each.collisions is None else f"{each.collisions:,}",
@@ -61,7 +62,7 @@ def print_tokenizers(found: Iterable[TokenizerInfo]) -> None:
         for each in found
     ]
     columns = (
-        "tokenizer", "role", "since (UTC)", "sizes", "items", "collisions", "R² by level", "held-out R²",
+        "tokenizer", "role", "since (UTC)", "generation", "sizes", "items", "collisions", "R² by level", "held-out R²",
         "held-out bits",
     )  # fmt: skip
     print_rows(rows, columns)

@@ -8,9 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.core.artifacts import encodes
+from fuseid.core.modalities import FUSED, FUSED_COLUMNS
 from fuseid.core.protocols import Tokenizer
 from fuseid.pipelines.jobs.progress import Progress, tracked
 from fuseid.pipelines.reports.slices import Slicing, popularity_border
+from fuseid.pipelines.store.generations import fingerprint, fused_column
 from fuseid.pipelines.store.pinned_tables import PinnedTables
 from fuseid.pipelines.store.rows import sampled_rows, sql_string, table_by_id
 from fuseid.pipelines.store.vector_columns import nan_rows
@@ -22,8 +25,10 @@ def drawn_items(pinned: PinnedTables, limit: int) -> pa.Table:
     """At most `limit` items with a fused vector, those with the lowest hash of the content_id first; without a fusion
     items without vectors: adopted IDs need none."""
     columns = ["kind", "caption", "vlm_caption", "attributes"]
-    if "fused" in pinned.contents.schema.names:
-        return sampled_rows(pinned.contents, limit, [*columns, "fused"], "fused IS NOT NULL")
+    fused = [name for name in FUSED_COLUMNS if name in pinned.contents.schema.names]
+    if fused:
+        where = " AND ".join(f"{name} IS NOT NULL" for name in fused)
+        return sampled_rows(pinned.contents, limit, [*columns, *fused], where)
     return sampled_rows(pinned.contents, limit, columns, "content_id IS NOT NULL")
 
 
@@ -50,7 +55,8 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
     numbers_N = np.empty(total if slicing.popularity else 0)
     labels = {by: np.empty(total, np.uint8) for by in slicing.ways}
     done = suffixed = edited = 0
-    columns = ["content_id", "fused_fp", *slicing.columns]
+    fp = fingerprint(_column(pinned, tokenizer) or FUSED)
+    columns = ["content_id", fp, *slicing.columns]
     batches = pinned.contents.to_batches(columns=columns, batch_size=_BATCH)
     for batch in tracked(batches, f"read {tokenizer.id}", total, progress):
         ids = _ids(pinned, batch["content_id"], tokenizer.id)
@@ -61,7 +67,7 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
         rows = slice(done, done + batch.num_rows)
         done = rows.stop
         codes_NL[rows] = _matrix(ids["codes"])
-        now, then = batch["fused_fp"].to_pylist(), ids["fused_fp"].to_pylist()
+        now, then = batch[fp].to_pylist(), ids["fused_fp"].to_pylist()
         # Items without a vector count as different: no fingerprint says otherwise.
         known = (new or old or f"{done - number:x}" for number, (new, old) in enumerate(zip(now, then, strict=True)))
         vectors_N[rows] = [int(one[:16], 16) for one in known]
@@ -82,7 +88,7 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
 @dataclass(frozen=True)
 class Sample:
     """The sampled items that have an ID under the tokenizer, lowest hash first; vectors_SD is [S, 0] without a
-    fusion."""
+    fusion, and for a tokenizer whose generation of vectors is not there any more."""
 
     rows: pa.Table
     sids: list[str]
@@ -99,9 +105,18 @@ class Sample:
         if slicing.popularity:
             slicing.add_popularity(labels, slicing.numbers(rows), border)
         vectors_SD = np.empty((len(rows), 0), np.float32)
-        if "fused" in rows.schema.names:
-            vectors_SD = nan_rows(rows["fused"], rows.schema.field("fused").type.list_size)
+        column = _column(pinned, tokenizer)
+        if column is not None:
+            vectors_SD = nan_rows(rows[column], rows.schema.field(column).type.list_size)
         return cls(rows, ids["sid"].to_pylist(), _matrix(ids["codes"]), vectors_SD, labels)
+
+
+def _column(pinned: PinnedTables, tokenizer: Tokenizer) -> str | None:
+    """The column of the vectors that a tokenizer quantizes; for IDs that depend on no vectors, of those in force."""
+    schema = pinned.contents.schema
+    if encodes(tokenizer):
+        return fused_column(schema, tokenizer.meta["fusion"])
+    return FUSED if FUSED in schema.names else None
 
 
 def _ids(pinned: PinnedTables, content_ids: pa.Array, tokenizer_id: str) -> pa.Table:
