@@ -58,6 +58,7 @@ STEPS = {
     "adopt.champion": "adopted IDs are champion, `contents` shows none of them",
     "promote.champion": "another tokenizer is the champion, `contents` shows IDs of the previous one",
     "rollback.champion": "the former tokenizer is the champion, `contents` shows IDs of the one that it replaces",
+    "generation.named": "the metadata of the fused vectors name their fusion, the settings have one generation",
     "generation.begun": "the settings have the next generation, `contents` has no column for it",
     "generation.version": "the schema version says that there are two generations",
     "generation.column": "`contents` has the column of the other generation, empty or with what it had",

@@ -25,12 +25,10 @@ from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, last_run, writing_job
 from fuseid.pipelines.store.generations import (
-    Generation,
+    begin_next,
     check_room,
     generation_numbered,
     other_generation,
-    settle,
-    with_next,
     with_tokenizer,
 )
 from fuseid.pipelines.store.rows import sampled_rows
@@ -97,7 +95,7 @@ class _Fit:
     """The state of a fit that is kept in the settings, so that a repeated one goes on with what a killed one made.
 
     began: the fusion and the tokenizer that the killed one had stored. number: of the generation that it fits, None for
-    the one in force.
+    the one in force. new: a fusion that is not stored yet.
     """
 
     store: Store
@@ -105,6 +103,7 @@ class _Fit:
     began: dict[str, Any]
     refit_fusion: bool
     number: int | None
+    new: Fusion | None = None
 
     @classmethod
     def begin(cls, store: Store, run: Run, config: Config, refit_fusion: bool, number: int | None) -> _Fit:
@@ -121,49 +120,34 @@ class _Fit:
         return cls(store, config, began, refit_fusion, number)
 
     def fusion(self) -> Fusion:
-        """The fusion on whose vectors the tokenizer is fitted, stored; a new one in the settings, too."""
+        """The fusion on whose vectors the tokenizer is to be fitted; a new one is not stored yet."""
         store, settings = self.store, self.store.settings()
         in_force = settings.get("fusion")
-        if self.refit_fusion and in_force is not None:
-            other = other_generation(settings)
-            if other is None or other.fusion != self.began.get("fusion"):
-                other = self._next_generation(in_force, settings)
-            self.number = other.number
-            return load_fusion(store, other.fusion)
         if self.number is not None:
             return load_fusion(store, generation_numbered(store.uri, settings, self.number).fusion)
-        if in_force is not None:
+        if in_force is not None and not self.refit_fusion:
             return load_fusion(store)
-        fusion = _fit_fusion(store, self.config)
-        store.put_artifact(fusion)
-        reached("fit.fusion")
-        store.put_settings({"fusion": fusion.id}, settings)
-        return fusion
-
-    def _next_generation(self, in_force: str, settings: Mapping[str, Any]) -> Generation:
-        store = self.store
-        check_room(store.uri, settings)
-        fusion = _fit_fusion(store, self.config)
-        if fusion.id == in_force:
+        other = other_generation(settings)
+        if other is not None and other.fusion == self.began.get("fusion"):
+            self.number = other.number
+            return load_fusion(store, other.fusion)
+        if in_force is not None:
+            check_room(store.uri, settings)
+        self.new = _fit_fusion(store, self.config)
+        if self.new.id == in_force:
             raise NotReady(
                 f"the fusion of {store.uri} would be the same again: neither its vectors nor the section fusion: of the"
                 f" configuration have changed; {command('fit', store.uri)} makes a tokenizer on it"
             )
-        store.put_artifact(fusion)
-        reached("fit.fusion")
-        self.began |= {"fusion": fusion.id}
-        store.put_settings({**with_next(fusion.id, settings), _FITTING: self.began}, settings)
-        reached("generation.begun")
-        settle(store)
-        found = other_generation(store.settings())
-        assert found is not None
-        return found
+        return self.new
 
     def tokenizer(self, fitted: Callable[[], Tokenizer]) -> Tokenizer:
-        """The tokenizer that a killed fit has made, else a new one, stored."""
+        """The tokenizer that a killed fit has made, else a new one, stored, as is a new fusion."""
         if name := self.began.get("tokenizer"):
             return load_tokenizer(self.store, name)
         tokenizer = fitted()
+        if self.new is not None:
+            self._store(self.new)
         self.store.put_artifact(tokenizer)
         reached("fit.tokenizer")
         settings = self.store.settings()
@@ -171,6 +155,16 @@ class _Fit:
         values = {} if self.number is None else with_tokenizer(settings, tokenizer.meta["fusion"], tokenizer.id)
         self.store.put_settings({**values, _FITTING: self.began}, settings)
         return tokenizer
+
+    def _store(self, fusion: Fusion) -> None:
+        self.store.put_artifact(fusion)
+        reached("fit.fusion")
+        settings = self.store.settings()
+        if settings.get("fusion") is None:
+            self.store.put_settings({"fusion": fusion.id}, settings)
+            return
+        self.began |= {"fusion": fusion.id}
+        self.number = begin_next(self.store, fusion.id, settings, also={_FITTING: self.began})
 
 
 def _fit_tokenizer(

@@ -96,7 +96,7 @@ def load_other(store: Store) -> Tokenizer | None:
 
 
 def column_quantized(store: Store, tokenizer: Tokenizer) -> str:
-    """The column of the vectors that a tokenizer quantizes. Raises FingerprintMismatch if there is none."""
+    """The column of the vectors that a tokenizer quantizes. Raises FingerprintMismatch if the database has no such vectors."""
     column = fused_column(store.dataset("contents").schema, tokenizer.meta["fusion"])
     if column is None:
         raise _mismatch(store, tokenizer)
@@ -140,7 +140,7 @@ def make_champion(store: Store, tokenizer: Tokenizer, rollback: str | None = Non
 
 def former_champion(store: Store) -> str:
     """The champion to which a rollback leads: the one before the present one, without those that a rollback has left
-    behind. Raises NotReady if there is none."""
+    behind. Raises NotReady for a database that has had one champion only."""
     settings = store.settings()
     champion, history = settings.get("champion"), settings.get(CHAMPIONS) or []
     if champion is None:

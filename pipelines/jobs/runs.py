@@ -163,7 +163,7 @@ def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
 
 
 def last_run(store: Store, before: str) -> str | None:
-    """The id of the run that began last before another one, whatever its job; None if there is none."""
+    """The id of the run that began last before another one, whatever its job; None for the first run."""
     rows = store.dataset("runs").to_table(columns=["run_id", "started_at"], filter=f"run_id <> {sql_string(before)}")
     newest = rows.sort_by([("started_at", "descending"), ("run_id", "descending")]).slice(0, 1)
     return newest["run_id"][0].as_py() if newest.num_rows else None

@@ -73,11 +73,20 @@ def check_room(uri: str, settings: Mapping[str, Any]) -> None:
         )
 
 
-def with_next(fusion_id: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that begin the next generation beside the only one."""
+def begin_next(store: Store, fusion_id: str, settings: Mapping[str, Any], also: Mapping[str, Any]) -> int:
+    """Begins the next generation beside the only one; returns its number. also: other settings of the same commit."""
     there = generations(settings)
+    if FUSED in (contents := store.dataset("contents").schema).names and fusions_of(contents)[FUSED] is None:
+        # First: once there are two, no column may be without the name of its fusion.
+        with store.writing("contents") as dataset:
+            dataset.update_field_metadata({FUSED: {FUSION_KEY: there[0].fusion}})
+        reached("generation.named")
     number = 1 + (settings.get(LAST) or there[0].number)
-    return {GENERATIONS: _document([*there, Generation(number, fusion_id, None, False)]), LAST: number}
+    value = _document([*there, Generation(number, fusion_id, None, False)])
+    store.put_settings({GENERATIONS: value, LAST: number, **also}, settings)
+    reached("generation.begun")
+    settle(store)
+    return number
 
 
 def with_tokenizer(settings: Mapping[str, Any], fusion_id: str, tokenizer_id: str) -> dict[str, Any]:
@@ -140,7 +149,7 @@ def settle(store: Store) -> None:
         reached("generation.freed")
         columns.pop(FUSED_OTHER)
     if other is not None and FUSED_OTHER not in columns:
-        _add(store, in_force.fusion, other.fusion)
+        _add(store, other.fusion)
         reached("generation.column")
     if other is None and store.schema_version() == str(schemas.TWO_GENERATIONS):
         store.set_schema_version(str(schemas.SCHEMA_VERSION))
@@ -172,15 +181,12 @@ def _document(every: list[Generation]) -> dict[str, Any]:
     return {str(each.number): {"fusion": each.fusion, "tokenizer": each.tokenizer} for each in every}
 
 
-def _add(store: Store, in_force: str, other: str) -> None:
+def _add(store: Store, other: str) -> None:
     dim = store.describe_fusion(other).meta["dim"]
     fields = [
         pa.field(FUSED_OTHER, pa.list_(pa.float32(), dim), metadata={FUSION_KEY: other}),
         pa.field(fingerprint(FUSED_OTHER), pa.string()),
     ]
-    with store.writing("contents") as dataset:
-        if FUSED in dataset.schema.names:
-            dataset.update_field_metadata({FUSED: {FUSION_KEY: in_force}})
     with store.writing("contents") as dataset:
         dataset.add_columns(pa.schema(fields))
 

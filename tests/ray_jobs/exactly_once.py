@@ -32,6 +32,8 @@ SETTINGS: dict[str, Any] = {
     "run": {"block_rows": 5, "wave_rows": 12, "wave_vectors": 12, "max_prune": "100%", "report_seconds": 0.05},
 }
 CANDIDATE: dict[str, Any] = {**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], "seed": 1}}
+# Of the next generation.
+REFIT: dict[str, Any] = {**CANDIDATE, "fusion": {"dim": 9}}
 _NOTHING = b"\xff\xd8\xff\xe0 not a picture after all"
 _WORDS = ("apple", "dog", "bicycle", "house", "tree", "fish", "cloud")
 
@@ -215,7 +217,10 @@ class State:
             contents.to_table(columns=kept).to_pylist(),
             store.dataset("rejected").to_table().drop_columns(["first_run", "last_run"]).to_pylist(),
             store.dataset("assignments").to_table().drop_columns(["run_id"]).to_pylist(),
-            {name: store.setting(name) for name in ("fusion", "champion", "champion_before", "clip", "precision")}
+            {
+                name: store.setting(name)
+                for name in ("fusion", "champion", "champion_before", "generations", "clip", "precision")
+            }
             | {"schema version": store.schema_version()},
             unindexed_rows(store),
             runs["outcome"].to_pylist(),
