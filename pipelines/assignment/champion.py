@@ -96,7 +96,7 @@ def load_other(store: Store) -> Tokenizer | None:
 
 
 def column_quantized(store: Store, tokenizer: Tokenizer) -> str:
-    """The column of the vectors that a tokenizer quantizes. Raises FingerprintMismatch if the database has no such vectors."""
+    """The column of the vectors that a tokenizer quantizes. Raises FingerprintMismatch if the database has none."""
     column = fused_column(store.dataset("contents").schema, tokenizer.meta["fusion"])
     if column is None:
         raise _mismatch(store, tokenizer)

@@ -15,10 +15,15 @@ from fuseid.core.names import hint
 from fuseid.pipelines.store.rows import attributes_of
 
 MOST_VALUES = 10
+# Slices of fewer items are marked: their figures are not reliable.
+SMALL_SLICE = 50
 # The head is the most popular fifth of the items; items that tie with the rest belong to the rest.
 HEAD = 0.2
 _OTHERS, _WITHOUT = 254, 255
 _BY_POPULARITY = "popularity"
+_BY_PREFIX = "prefix size"
+# The values of the ways to slice that are not attributes.
+FIXED = {"kind": ("image", "text", "video"), _BY_POPULARITY: ("head", "tail"), _BY_PREFIX: ("head", "tail")}
 
 
 class Slicing:
@@ -31,7 +36,7 @@ class Slicing:
     def __init__(self, sample: pa.Table, attributes: Sequence[str] = (), popularity: str | None = None) -> None:
         self.popularity = popularity
         self._attributes = tuple(dict.fromkeys(attributes))
-        self.values = {"kind": ["image", "text", "video"]}
+        self.values: dict[str, Sequence[str]] = {"kind": FIXED["kind"]}
         rows = _attributes_of(sample)
         for name in (*self._attributes, *([popularity] if popularity else [])):
             _check_known(rows, name)
@@ -40,8 +45,9 @@ class Slicing:
             common = sorted(counts, key=lambda value: (-counts[value], value))[:MOST_VALUES]
             self.values[f"attributes.{name}"] = common
         if popularity:
-            self.values[_BY_POPULARITY] = ["head", "tail"]
+            self.values[_BY_POPULARITY] = FIXED[_BY_POPULARITY]
             self.numbers(sample)
+        self.values[_BY_PREFIX] = FIXED[_BY_PREFIX]
 
     @property
     def columns(self) -> list[str]:
@@ -51,7 +57,7 @@ class Slicing:
     @property
     def ways(self) -> list[str]:
         """The keys of `labels`."""
-        return [by for by in self.values if by != _BY_POPULARITY]
+        return [by for by in self.values if by not in (_BY_POPULARITY, _BY_PREFIX)]
 
     def labels(self, batch: Any) -> dict[str, np.ndarray]:
         """For each way to slice the slices of the rows, uint8 [N]; not for popularity, which `add_popularity` adds once
@@ -77,6 +83,13 @@ class Slicing:
         out = np.where(numbers_N > border, 0, 1).astype(np.uint8)
         out[np.isnan(numbers_N)] = _WITHOUT
         labels[_BY_POPULARITY] = out
+
+    def add_prefix_size(self, labels: dict[str, np.ndarray], first_codes_N: np.ndarray) -> None:
+        """The head are the items of the largest first codes, as few of them as together have a fifth of the items."""
+        counts = np.bincount(first_codes_N)
+        largest = np.argsort(-counts, kind="stable")
+        needed = 1 + int(np.searchsorted(np.cumsum(counts[largest]), HEAD * len(first_codes_N)))
+        labels[_BY_PREFIX] = np.where(np.isin(first_codes_N, largest[:needed]), 0, 1).astype(np.uint8)
 
     def slices(self, labels: dict[str, np.ndarray]) -> Iterator[tuple[dict[str, Any], int]]:
         """(what identifies the slice, its label) of every slice that has items, in the order in which they appear."""

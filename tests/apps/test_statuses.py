@@ -53,6 +53,10 @@ WRONG = [
     "adopt --db db --ids list.jsonl",
     "assign --db nowhere",
     "assign --db db --tokenizer rq-kmeans-0",
+    "gate --db nowhere --tokenizer rq-kmeans-0000000000000000 --config gate.yaml",
+    "gate --db db --tokenizer rq-kmeans-0000000000000000 --config gate.yaml",
+    "gate --db db --tokenizer rq-kmeans-0000000000000000",
+    "gate --db db --tokenizer rq-kmeans-0000000000000000 --config misspelt.yaml",
     "promote --db db rq-means",
     "promote --db db rq-kmeans-0000000000000000",
     "retry --db nowhere",
@@ -89,6 +93,7 @@ WRONG = [
     "export ids --db db --out db",
     "export ids --db db --out fuseid.yaml/new",
     "export ids --db db --out new --since yesterday",
+    "export ids --db db --out new --with rq-kmeans-0",
     f"{SEQUENCES} nowhere.csv",
     f"{SEQUENCES} events.csv --split random",
     "export tags --db db --remove yesterday",
@@ -96,6 +101,7 @@ WRONG = [
     "export trie --db db --out new --tokenizer rq-kmeans-0",
     "export vocabulary --db db --out fuseid.yaml",
     "export vocabulary --db db --out new --style tiger",
+    "export vocabulary --db db --out new --with rq-kmeans-0",
 ]  # fmt: skip
 LATER = [
     "ingest list.jsonl --db new --runner local --require-success",
@@ -110,6 +116,7 @@ LATER = [
     "rollback --db db",
     "adopt --db empty --ids ids/ids.parquet",
     "assign --db bare",
+    "gate --db damaged --tokenizer rq-kmeans-0000000000000000 --config gate.yaml",
     "promote --db empty rq-kmeans-0000000000000000",
     "retry --db damaged",
     "rejected --db damaged",
@@ -165,6 +172,8 @@ def world(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "list.jsonl").write_text("{no json\n")
     (folder / "captions.jsonl").write_text('{"content_id": "a", "caption": "words"}\n')
     (folder / "removed.txt").write_text("v01\n")
+    (folder / "gate.yaml").write_text("gate: {limits: {collision_b: {at_most: 0}}}\n")
+    (folder / "misspelt.yaml").write_text("gate:\n  limits:\n    collision_c: {at_most: 0}\n")
     return folder
 
 
@@ -209,6 +218,8 @@ def test_every_command_ends_with_its_status_and_one_line(ends, status, commands)
         (f"{SEQUENCES} events.csv --keep wieght", "has no column 'wieght' to keep; there are user_id, content_id"),
         ("evaluate --db db --sequences sequences --setting smal", "did you mean small?"),
         ("ingest captions.jsonl --db new --runner local --clip builtin:mini-clp", "did you mean builtin:mini-clip or"),
+        ("gate --db db --tokenizer rq --config misspelt.yaml", "misspelt.yaml, line 3: gate.limits.collision_c is"),
+        ("gate --db db --tokenizer rq --config misspelt.yaml", "did you mean collision_b or"),
         ("report --db db --tokenizer rq-means-{digits}", "did you mean rq-kmeans-"),
         ("export tags --db db --remove {versions}-rq", "is too little of {versions}-rq-kmeans-"),
     ],

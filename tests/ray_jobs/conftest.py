@@ -17,7 +17,7 @@ import pytest
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.store.store import Store
 
-from .exactly_once import CANDIDATE, REFIT, Before, Catalogue, Drivers, State
+from .exactly_once import CANDIDATE, GATED, REFIT, Before, Catalogue, Drivers, State
 
 VECTORS_OF_SCHEMA_3 = Path(__file__).parents[1] / "data" / "frozen" / "schema-3-vectors.tar.gz"
 
@@ -55,6 +55,11 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     tokenizers = {path.name for path in (root / "candidate" / "artifacts").glob("rq-kmeans-*")}
     promotion = {"tokenizer": (tokenizers - {champion}).pop()}
     drivers.finish("promote", root / "promoted", **promotion)
+    gated = {**promotion, "settings": GATED}
+    copy("candidate", "gated")
+    drivers.finish("gate", root / "gated", **gated)
+    copy("gated", "passed")
+    drivers.finish("promote", root / "passed", **gated)
 
     copy("fitted", "refitted")
     refit = {"settings": REFIT, "refit_fusion": True}
@@ -104,14 +109,16 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         drivers.finish("vectors", root / name, **vectors)
     drivers.finish("vectors", root / "only-vectors", **audio)
     names = (
-        "ingested", "fitted", "promoted", "removed", "updated", "upgraded", "adopted", "first-adopted", "audio",
-        "likes", "only-vectors", "refitted", "switched", "rolled-back", "dropped", "both",
+        "ingested", "fitted", "gated", "passed", "promoted", "removed", "updated", "upgraded", "adopted",
+        "first-adopted", "audio", "likes", "only-vectors", "refitted", "switched", "rolled-back", "dropped", "both",
     )  # fmt: skip
     made = {name: State.of(root / name) for name in names}
     old = {row["content_id"] for row in (*made["upgraded"].contents, *made["upgraded"].rejected)}
     return {
         "first ingest": Before(None, "ingest", {"manifest": first}, made["ingested"], listed),
         "fit": Before(root / "ingested", "fit", {}, made["fitted"], listed),
+        "gate": Before(root / "candidate", "gate", gated, made["gated"], listed),
+        "gated promote": Before(root / "gated", "promote", gated, made["passed"], listed),
         "promote": Before(root / "candidate", "promote", promotion, made["promoted"], listed),
         "refit": Before(root / "fitted", "fit", refit, made["refitted"], listed),
         "switch": Before(root / "refitted", "promote", switch, made["switched"], listed),

@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "tokenizer": {"codebook_sizes": [4, 3], "iterations": 4},
     "run": {"block_rows": 5, "wave_rows": 12, "wave_vectors": 12, "max_prune": "100%", "report_seconds": 0.05},
 }
+GATED: dict[str, Any] = {**SETTINGS, "gate": {"limits": {"churn 1": {"at_most": 1}, "largest_bucket": {"at_most": 99}}}}
 CANDIDATE: dict[str, Any] = {**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], "seed": 1}}
 # Of the next generation.
 REFIT: dict[str, Any] = {**CANDIDATE, "fusion": {"dim": 9}}
@@ -221,7 +222,8 @@ class State:
                 name: store.setting(name)
                 for name in ("fusion", "champion", "champion_before", "generations", "clip", "precision")
             }
-            | {"schema version": store.schema_version()},
+            | {"schema version": store.schema_version()}
+            | {name: value for name, value in store.settings().items() if name.startswith("gate.")},
             unindexed_rows(store),
             runs["outcome"].to_pylist(),
             store.dataset("lease").to_table()["holder"].to_pylist()[0],

@@ -21,6 +21,7 @@ from fuseid.pipelines.adopt import adopt
 from fuseid.pipelines.assignment import finish
 from fuseid.pipelines.drop import drop
 from fuseid.pipelines.fit import fit
+from fuseid.pipelines.gate import gate
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.removal import Removal
 from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
@@ -50,6 +51,8 @@ def run(job: dict[str, Any]) -> None:
         fit(job["db"], config, refit_fusion=job.get("refit_fusion", False))
     elif job["job"] == "adopt":
         adopt(job["db"], job["ids"], config, codebooks=job["codebooks"], promote=job["promote"])
+    elif job["job"] == "gate":
+        gate(job["db"], config, job["tokenizer"])
     elif job["job"] == "promote":
         promote(job["db"], job["tokenizer"], config)
     elif job["job"] == "rollback":
