@@ -194,6 +194,6 @@ def _add(store: Store, other: str) -> None:
 def _swap(store: Store) -> None:
     """Exchanges the names of the two columns, in one commit; their indexes go with them."""
     pairs = [(FUSED, FUSED_OTHER), (fingerprint(FUSED), fingerprint(FUSED_OTHER))]
-    renamed = [{"path": old, "name": new} for pair in pairs for old, new in (pair, pair[::-1])]
+    renamed: list[Any] = [{"path": old, "name": new} for pair in pairs for old, new in (pair, pair[::-1])]
     with store.writing("contents") as dataset:
         dataset.alter_columns(*renamed)
