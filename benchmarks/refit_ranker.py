@@ -7,7 +7,7 @@ is fitted without them, and the refits with them. Then `fuseid evaluate --warm-s
     permuted       the same codes, renumbered so that most items keep theirs
     warm           `fuseid fit`: started from the old codebooks, and renumbered
 
-with the setting `tiny`, but for a third of its steps unless `--steps` says another number: 1,000.
+with the setting `tiny` and a third of its steps, unless `--steps` says another number: 1,000.
 """
 
 from __future__ import annotations
