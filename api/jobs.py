@@ -83,12 +83,20 @@ def remove(
     return run_remove(str(db), ids, config or Config(), progress)
 
 
-def fit(db: str | Path, config: Config | None = None, *, progress: Progress | None = None) -> Run:
-    """Fits fusion and tokenizer and gives every item its ID; the first tokenizer of a database becomes its champion.
+def fit(
+    db: str | Path,
+    config: Config | None = None,
+    *,
+    cold: bool = False,
+    align_to: str | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Fits fusion and tokenizer and gives every item its ID; the first tokenizer of a database becomes its champion. A
+    later one starts from the champion, or the tokenizer `align_to`, and keeps most of its codes, unless `cold`.
 
     Raises what `pipelines.fit.fit` raises.
     """
-    return run_fit(str(db), config or Config(), progress)
+    return run_fit(str(db), config or Config(), progress, cold=cold, align_to=align_to)
 
 
 def adopt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from fuseid.core.surface import command
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.champion import load_fusion, make_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
+from fuseid.pipelines.assignment.warm_start import Earlier, earlier_id
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
@@ -30,11 +32,16 @@ from fuseid.tokenizers.registry import TOKENIZERS
 _HELD_OUT, _HELD_OUT_PER_CODE = 20_000, 10
 
 
-def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
+def fit(
+    uri: str, config: Config, progress: Progress | None = None, *, cold: bool = False, align_to: str | None = None
+) -> Run:
     """The first fit of a database also learns its fusion and makes the tokenizer champion; a later fit makes a
-    candidate, whose IDs are only in the ledger, beside the champion's, until `promote`.
+    candidate, whose IDs are only in the ledger, beside the champion's, until `promote`. It starts from the champion and
+    is aligned to it, so that most items keep their codes.
 
-    Raises BadInput for an empty database or one with fewer items than codes.
+    cold: do neither. align_to: the id of another tokenizer to start from, or an unambiguous beginning of it.
+
+    Raises BadInput for an empty database or one with fewer items than codes, and what `warm_start.earlier_id` raises.
     """
     store = Store.open(uri)
     store.dataset("contents")
@@ -43,9 +50,11 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
         with run.timed("fit"):
             reconcile(store)
             settings = store.settings()
+            earlier = earlier_id(store, config.tokenizer.kind, cold, align_to, run.notes)
             fusion = load_fusion(store) if settings.get("fusion") else _fit_fusion(store, config)
-            sample, held_out = _sample(store, config, fusion)
-            tokenizer = _fit_tokenizer(sample, held_out, config.tokenizer, fusion, progress)
+            sample = _sample(store, config, fusion)
+            start = earlier and Earlier.of(store, earlier, sample.content_ids, config.tokenizer, fusion.id)
+            tokenizer = _fit_tokenizer(sample, config.tokenizer, fusion, progress, start or None, run.notes)
             if settings.get("fusion") is None:
                 store.put_artifact(fusion)
                 reached("fit.fusion")
@@ -59,19 +68,30 @@ def fit(uri: str, config: Config, progress: Progress | None = None) -> Run:
             make_champion(store, champion)
             reached("fit.champion")
         finish(store, run, config, progress, tokenizer, champion=champion == tokenizer.id, fitted=True)
-        run.counts["sample"] = len(sample)
+        run.counts["sample"] = len(sample.vectors)
         run.notes.append(f"{run.role} {tokenizer.id} on {fusion.id}")
         r2 = tokenizer.meta["metrics"]["r2_per_level"]
         run.notes.append("R² by level: " + ", ".join(f"{value:.3f}" for value in r2))
     return run
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """vectors: float32 [N, D], to fit on, of the items content_ids [N]. held_out: [M, D], by which drift is judged;
+    None if fewer than ten per code would be left to fit on."""
+
+    vectors: np.ndarray
+    content_ids: pa.Array
+    held_out: np.ndarray | None
+
+
 def _fit_tokenizer(
-    sample_ND: np.ndarray,
-    held_out_MD: np.ndarray | None,
+    sample: _Sample,
     config: TokenizerConfig,
     fusion: Fusion,
     progress: Progress,
+    earlier: Earlier | None,
+    notes: list[str],
 ) -> Tokenizer:
     """A tokenizer of the kind that the config names; its metrics include how well it quantizes vectors that it was not
     fitted on, for `drift`."""
@@ -82,9 +102,18 @@ def _fit_tokenizer(
         else:
             progress.begin("fit", steps)
 
-    tokenizer = TOKENIZERS[config.kind].fit(
-        sample_ND, config.codebook_sizes, seed=config.seed, fusion=fusion.id, progress=show, **config.options()
+    kind, sizes, vectors_ND, held_out_MD = (
+        TOKENIZERS[config.kind],
+        config.codebook_sizes,
+        sample.vectors,
+        sample.held_out,
     )
+    start = {} if earlier is None else earlier.options(kind, vectors_ND, sizes)
+    tokenizer: Tokenizer = kind.fit(
+        vectors_ND, sizes, seed=config.seed, fusion=fusion.id, progress=show, **config.options(), **start
+    )
+    if earlier is not None:
+        tokenizer = earlier.aligned(tokenizer, vectors_ND, config.seed, bool(start), notes)
     if held_out_MD is not None:
         use = CodeUse.under(tokenizer, held_out_MD)
         spread = float(np.square(held_out_MD - held_out_MD.mean(0), dtype=np.float64).sum(1).mean())
@@ -136,9 +165,8 @@ def encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
     return out
 
 
-def _sample(store: Store, config: Config, fusion: Fusion) -> tuple[np.ndarray, np.ndarray | None]:
-    """Fused vectors to fit on, and every tenth held out, by which drift is judged; None if fewer than ten per code
-    would be left to fit on."""
+def _sample(store: Store, config: Config, fusion: Fusion) -> _Sample:
+    """Every tenth item is held out."""
     used = [m for m in fusion.dims if m in store.dims()]
     where = " OR ".join(f"{m} IS NOT NULL" for m in used)
     table = _sampled_rows(store, config.fusion.sample, used, where)
@@ -147,8 +175,8 @@ def _sample(store: Store, config: Config, fusion: Fusion) -> tuple[np.ndarray, n
     held = np.zeros(len(fused), dtype=bool)
     held[shuffled[: min(len(fused) // 10, _HELD_OUT)]] = True
     if (~held).sum() < _HELD_OUT_PER_CODE * max(config.tokenizer.codebook_sizes):
-        return fused, None
-    return fused[~held], fused[held]
+        return _Sample(fused, table["content_id"].combine_chunks(), None)
+    return _Sample(fused[~held], table["content_id"].filter(pa.array(~held)).combine_chunks(), fused[held])
 
 
 def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> pa.Table:

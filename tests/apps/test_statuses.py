@@ -44,6 +44,8 @@ WRONG = [
     "fit --db nowhere",
     "fit --db db --codebooks many",
     "fit --db db --codebooks 0,4",
+    "fit --db db --align-to rq-kmeans-0",
+    "fit --db db --cold --align-to rq-kmeans-0",
     "adopt --db db --ids nowhere.csv",
     "adopt --db db --ids list.jsonl",
     "assign --db nowhere",
