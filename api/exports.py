@@ -22,11 +22,12 @@ def export_ids(
     tokenizer: str | None = None,
     since: str | None = None,
     manifest: str | Path | None = None,
+    with_: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Writes every item's ID into a new folder `out`; -> its manifest. See `pipelines.exports.ids.export_ids`."""
     earlier = None if manifest is None else Path(manifest)
-    return run_ids(str(db), out, format, tokenizer, since, earlier, progress)
+    return run_ids(str(db), out, format, tokenizer, since, earlier, progress, with_)
 
 
 @renamed(tokenizer_id="tokenizer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,9 @@ def export_ids(
     manifest: Annotated[
         Path | None, typer.Option(help="manifest of an earlier export, to write the same files again, byte for byte")
     ] = None,
+    with_: Annotated[
+        str | None, typer.Option("--with", help="id of a new tokenizer: write its IDs beside those of --tokenizer")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write every item's semantic ID from one pinned version, which is tagged."""
@@ -33,13 +37,30 @@ def export_ids(
     from fuseid.pipelines.exports.ids import export_ids as run_export
 
     with Bars(quiet=json) as bars:
-        written = run_export(db, out, format, tokenizer, since, manifest, bars)
+        written = run_export(db, out, format, tokenizer, since, manifest, bars, with_)
     if json:
         print_json(written)
         return
     shown = ("tag", "format", "items", "items_without_id", "tokenizer_id", "codebook_sizes", "collisions", "changes")
     facts = {name: written[name] for name in shown if name in written}
+    if "since" in written and written["since"]["tokenizer_id"] != written["tokenizer_id"]:
+        same = written["items"] - written["changes"]["added"] - written["changes"]["changed"]
+        facts["changes of tokenizer"] = (
+            f"the IDs of {written['since']['tag']} are of another tokenizer; {same:,} items have the same ID as there"
+        )
+    if "with" in written:
+        facts |= {"with": written["with"]["tokenizer_id"], **_counts(written["both"])}
     print_facts({**facts, "files": ", ".join(written["files"])}, title=f"exported to {out}")
+
+
+def _counts(both: Mapping[str, int]) -> dict[str, str]:
+    """The counts of an export of old and new IDs, in words."""
+    return {
+        "IDs": f"{both['changed']:,} changed, {both['same']:,} the same, "
+        f"{both['only_old']:,} only old, {both['only_new']:,} only new",
+        "codes": f"{both['old_codes']:,} old, of which {both['split']:,} became several; "
+        f"{both['new_codes']:,} new, of which {both['merged']:,} come from several",
+    }
 
 
 @export_app.command("sequences")
@@ -150,14 +171,21 @@ def export_vocabulary(
     out: Annotated[Path, typer.Option(help="new file (JSON)")],
     tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
     style: Annotated[str, typer.Option(help="minionerec: <a_1>; or openonerec: <s_a_1>")] = "minionerec",
+    with_: Annotated[
+        str | None, typer.Option("--with", help="id of a new tokenizer: its tokens follow those of --tokenizer")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write the token of every code and collision digit, in order."""
-    from fuseid.apps.show import print_facts, print_json
+    from fuseid.apps.show import flat, print_facts, print_json
     from fuseid.pipelines.exports.vocabularies import export_vocabulary as run_export
 
-    written = run_export(db, out, tokenizer, style)
+    written = run_export(db, out, tokenizer, style, with_)
     if json:
         print_json(written)
-    else:
-        print_facts(written, title=f"exported to {out}")
+        return
+    facts = {**written, **dict(flat(written, ("old", "new")))}
+    print_facts(
+        {name: value for name, value in facts.items() if name not in ("old", "new", "old_of_new", "kind")},
+        title=f"exported to {out}",
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
+from fuseid.apps.churn_text import print_churn
 from fuseid.apps.figures import MADE_FROM, figure, interval, short_names, title_of, unit_of
 from fuseid.apps.show import out, print_facts, print_rows
 from fuseid.pipelines.reports.findings import slice_title
@@ -41,6 +42,8 @@ def print_report(document: Mapping[str, Any]) -> None:
         print_rows(
             _compared(document, names), ("measure", "level", *names, "better", "what it is"), title="side by side"
         )
+        out.print()
+        print_churn(document["churn"])
     print_findings(document)
 
 

@@ -102,7 +102,7 @@ def explain(
 def report(
     db: Db,
     tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
-    compare: Annotated[str | None, typer.Option(help="id of a second tokenizer, to compare with")] = None,
+    compare: Annotated[str | None, typer.Option(help="id of a second tokenizer: compare, and what changes")] = None,
     popularity: Annotated[str | None, typer.Option(help="numeric attribute: also report head and tail by it")] = None,
     by: Annotated[list[str] | None, typer.Option(help="attribute: also report each value; may be repeated")] = None,
     page: Annotated[Path | None, typer.Option(help="also write an HTML page, with plots and examples")] = None,

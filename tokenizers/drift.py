@@ -6,13 +6,15 @@ distribution of codes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fuseid.core.protocols import Tokenizer
+from fuseid.tokenizers.estimates import Z95
+from fuseid.tokenizers.measures import Measure
 
 # The fewest new items that are compared; with fewer, the comparison waits for more.
 ENOUGH_ITEMS, ENOUGH_PER_CODE = 1000, 4
@@ -76,6 +78,15 @@ class CodeUse:
         use.error_square_sum = document["error_square_sum"]
         use.histogram = [np.array(counts, dtype=np.int64) for counts in document["histogram"]]
         return use
+
+
+def held_out_r2(metrics: Mapping[str, Any]) -> Measure | None:
+    """`held_out_r2` of a tokenizer's metrics, see DEFINITIONS; None if its fit held nothing out."""
+    value, held_out = metrics.get("held_out_r2"), metrics.get("held_out")
+    if value is None or held_out is None:
+        return None
+    error = Z95 * (1 - value) * float(np.sqrt(CodeUse.of(held_out).relative_variance))
+    return Measure("held_out_r2", value, None, value - error, value + error)
 
 
 @dataclass(frozen=True)

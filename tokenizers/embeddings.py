@@ -62,10 +62,7 @@ def extend(model: Any, learned: int, rows: int, codes: Sequence[tuple[np.ndarray
     if rows > rows_of(model):
         model.resize_token_embeddings(rows, mean_resizing=False)
     output = model.get_output_embeddings()
-    matrices = [model.get_input_embeddings().weight]
-    if output is not None and output.weight.data_ptr() != matrices[0].data_ptr():
-        matrices.append(output.weight)
-    for weight in matrices:
+    for weight in _matrices(model):
         mean, spread = _mean_and_spread(weight[:learned])
         weight[learned:] = mean.to(weight.dtype)
         for ids, part in codes:
@@ -74,6 +71,25 @@ def extend(model: Any, learned: int, rows: int, codes: Sequence[tuple[np.ndarray
             weight[torch.from_numpy(ids[new]).to(weight.device)] = placed.to(weight.dtype)
     if output is not None and getattr(output, "bias", None) is not None:
         output.bias[learned:] = output.bias[:learned].mean()
+
+
+@torch.no_grad()
+def copy_rows(model: Any, rows: np.ndarray, onto: np.ndarray) -> None:
+    """Copies rows of the input and output embeddings, and values of an output bias, onto others, all at once. rows,
+    onto: int64 [N]."""
+    output = model.get_output_embeddings()
+    bias = None if output is None else getattr(output, "bias", None)
+    for weight in [*_matrices(model), *([] if bias is None else [bias])]:
+        weight[torch.from_numpy(onto).to(weight.device)] = weight[torch.from_numpy(rows).to(weight.device)]
+
+
+def _matrices(model: Any) -> list[torch.Tensor]:
+    """The input embeddings, and the output embeddings if they are not the same tensor."""
+    output = model.get_output_embeddings()
+    matrices = [model.get_input_embeddings().weight]
+    if output is not None and output.weight.data_ptr() != matrices[0].data_ptr():
+        matrices.append(output.weight)
+    return matrices
 
 
 def _mean_and_spread(weight: torch.Tensor) -> tuple[torch.Tensor, float]:

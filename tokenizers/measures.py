@@ -12,10 +12,11 @@ Two groups of fields accompany a value; they are None if they would have no mean
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-Group = Literal["collisions", "code use", "fidelity", "neighbours"]
+Group = Literal["collisions", "code use", "fidelity", "neighbours", "churn"]
 Null = Literal["levels permuted", "uniform codes", "IDs permuted"]
 
 NULLS: dict[Null, str] = {
@@ -59,6 +60,10 @@ class Measure:
     null_low: float | None = None
     null_high: float | None = None
 
+    def document(self) -> dict[str, Any]:
+        """Plain values, ready for JSON, with None for NaN."""
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+
 
 _CLUSTERS = (
     "Ratio estimator with the buckets as clusters (Cochran 1977, 6), as Wilson's interval (1927) of the effective "
@@ -72,6 +77,7 @@ _ENTROPY = "Delta method: variance of H is (sum_c p_c log^2 p_c - H^2) / N (Bash
 _GINI = "Delta method: G is linear in the sorted shares, which are multinomial."
 _ITEMS = "Percentiles of a bootstrap over items (Efron 1979)."
 _QUERIES = "Percentiles of a bootstrap over queries (Efron 1979)."
+_WILSON = "Wilson's (1927), as if items were drawn one by one; both tokenizers are taken as given."
 _TIES = "ID distance is L minus the longest common prefix; among equal distances the expectation over random order"
 
 
@@ -173,6 +179,14 @@ DEFINITIONS: dict[str, Definition] = _named(
         "high", "number", "fidelity", "depth", "IDs permuted", _ITEMS,
     ),
     Definition(
+        "held_out_r2",
+        "Variance that the codes explain of items held out from the fit",
+        "r2 of whole IDs over every tenth item of the fit's sample, on which it was not fitted",
+        "r2; recorded by the fit",
+        "high", "number", "fidelity", "whole", "IDs permuted",
+        "Delta method: variance of the mean squared error; the variance of the vectors is taken as given.",
+    ),
+    Definition(
         "relative_l1",
         "Relative L1 error of the first d codes",
         "sum |x - x_d|_1 / sum |x|_1; if all vectors are 0, 0 if all x_d equal x, else 1",
@@ -206,6 +220,27 @@ DEFINITIONS: dict[str, Definition] = _named(
         "mean longest common prefix of queries with their k nearest by cosine / with all items; 1 for 0 / 0",
         "Defined here",
         "high", "number", "neighbours", "whole", "IDs permuted", _QUERIES,
+    ),
+    Definition(
+        "churn",
+        "Items whose first d codes change",
+        "items with another prefix of d codes under the second tokenizer / items that have an ID of both",
+        "Defined here; by chance 1 - sum_b n_b m_b / N^2, n_b and m_b the items of prefix b before and after",
+        "low", "share", "churn", "depth", "IDs permuted", _WILSON,
+    ),
+    Definition(
+        "churn_prefixes",
+        "Prefixes of d codes that change",
+        "prefixes that less than half of their items keep / prefixes in use under the first tokenizer",
+        "Defined here",
+        "low", "share", "churn", "depth", "IDs permuted", _WILSON.replace("items were", "prefixes were"),
+    ),
+    Definition(
+        "churn_id",
+        "Items whose ID changes",
+        "items with another ID, the suffix included / items that have an ID of both",
+        "Defined here, after churn",
+        "low", "share", "churn", "whole", "IDs permuted", _WILSON,
     ),
 )  # fmt: skip
 

@@ -40,7 +40,8 @@ class Vocabulary:
 
     codebook_sizes: codes per level. suffixes: number of collision digits, including 0; 0 for IDs without that level.
     style: one of `STYLES`. tokenizer_id: the tokenizer of the codes. text_ids, pad_and_eos: set by `bound_to`; without
-    a text tokenizer the id of a token is its position. Raises BadInput for invalid sizes.
+    a text tokenizer the id of a token is its position. first_letter: which letter names the first level; not 0 for the
+    second of two vocabularies in one (`two_vocabularies`). Raises BadInput for invalid sizes.
     """
 
     codebook_sizes: tuple[int, ...]
@@ -49,14 +50,16 @@ class Vocabulary:
     tokenizer_id: str | None = None
     text_ids: np.ndarray | None = field(default=None, compare=False, repr=False)
     pad_and_eos: tuple[int | None, int | None] = field(default=(0, 1), compare=False, repr=False)
+    first_letter: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codebook_sizes", tuple(int(size) for size in self.codebook_sizes))
         check_known("style of tokens", self.style, STYLES)
         if not self.codebook_sizes or min(self.codebook_sizes) < 1 or self.suffixes < 0:
             raise BadInput(f"no vocabulary has codebooks of {self.codebook_sizes} and {self.suffixes} digits")
-        if self.levels > len(_LETTERS):
-            raise BadInput(f"tokens name at most {len(_LETTERS)} levels, got {self.levels} with the digit")
+        if self.first_letter + self.levels > len(_LETTERS):
+            before = f" after {self.first_letter} of another tokenizer" * bool(self.first_letter)
+            raise BadInput(f"tokens name at most {len(_LETTERS)} levels, got {self.levels} with the digit{before}")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -85,7 +88,7 @@ class Vocabulary:
         """Raises BadInput for a code that the level lacks."""
         if not (0 <= level < self.levels and 0 <= code < self.sizes[level]):
             raise BadInput(f"level {level + 1} has no code {code}; the levels have {self.sizes}")
-        return STYLES[self.style].format(level=_LETTERS[level], code=code)
+        return STYLES[self.style].format(level=_LETTERS[self.first_letter + level], code=code)
 
     # Ids
 
@@ -273,6 +276,24 @@ class Vocabulary:
         if not same:
             raise BadInput(f"{path} was altered, or is of another version: its tokens are not those of its sizes")
         return found
+
+
+def same_tokens(old: Vocabulary, new: Vocabulary) -> np.ndarray:
+    """int64 [len(new)]: for each token of `new`, by position, the id that the token of the same level and code has in
+    `old`, -1 if it has no such token. Digits belong to digits, and special tokens to themselves.
+
+    Both are vocabularies without a text tokenizer.
+    """
+    found = np.full(len(new), -1, np.int64)
+    found[: len(_SPECIAL)] = np.arange(len(_SPECIAL))
+    levels = list(zip(range(len(old.codebook_sizes)), range(len(new.codebook_sizes)), strict=False))
+    if old.suffixes and new.suffixes:
+        levels.append((old.levels - 1, new.levels - 1))
+    for in_old, in_new in levels:
+        ids = old.level_ids(in_old)[: new.sizes[in_new]]
+        start = len(_SPECIAL) + sum(new.sizes[:in_new])
+        found[start : start + len(ids)] = ids
+    return found
 
 
 def padded(size: int) -> int:

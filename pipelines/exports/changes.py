@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ from fuseid.pipelines.exports.snapshot import ID_COLUMNS, ITEM_ROWS, ITEMS
 from fuseid.pipelines.streams.batches import rebatched
 
 _BOTH = [(f"{side}_{name}", ITEMS.field(name).type) for side in ("old", "new") for name in ID_COLUMNS]
-_SIDE = pa.schema([ITEMS.field(name) for name in ("content_id", *ID_COLUMNS)])
 # change: `added`, `removed` or `changed`.
 CHANGES = pa.schema([("content_id", pa.string()), ("change", pa.string()), *_BOTH])
 # An item's position among the sorted content_ids of an export, from 0 on, by which some formats name it.
@@ -58,23 +57,30 @@ def read_changes(folder: Path) -> Iterator[pa.RecordBatch]:
         yield from file.iter_batches(ITEM_ROWS)
 
 
-def aligned(old: Iterator[pa.RecordBatch], new: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+def aligned(
+    old: Iterator[pa.RecordBatch], new: Iterator[pa.RecordBatch], shared: Sequence[str] = ()
+) -> Iterator[pa.Table]:
     """The full outer join of two streams that are sorted by content_id, sorted: the columns of `CHANGES`, `change` null
-    if nothing changed, and both numbers. An ID counts as changed if its text differs, also between tokenizers.
+    if nothing changed, both numbers, and `shared`. An ID counts as changed if its text differs, also between
+    tokenizers.
+
+    shared: further columns of `ITEMS`, which do not differ between the two.
     """
-    sides = _Side(old), _Side(new)
+    schema = pa.schema([ITEMS.field(name) for name in ("content_id", *ID_COLUMNS, *shared)])
+    sides = _Side(old, schema), _Side(new, schema)
     while held := [side for side in sides if side.filled()]:
         # All later rows, of both sides, are above the border.
         border = min(side.last() for side in held)
-        yield _joined(*(side.until(border) for side in sides))
+        earlier, later = (side.until(border) for side in sides)
+        yield _joined(earlier, later, shared)
 
 
 class _Side:
     """One stream, and its rows that the other stream has not reached yet."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+    def __init__(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
         self._batches = batches
-        self._held = _SIDE.empty_table()
+        self._held = schema.empty_table()
         self._number = 0
 
     def filled(self) -> bool:
@@ -83,7 +89,7 @@ class _Side:
             batch = next(self._batches, None)
             if batch is None:
                 return False
-            self._held = pa.Table.from_batches([batch]).select(_SIDE.names)
+            self._held = pa.Table.from_batches([batch]).select(self._held.schema.names)
         return True
 
     def last(self) -> str:
@@ -97,7 +103,7 @@ class _Side:
         return taken.append_column("number", pa.array(np.arange(first, self._number)))
 
 
-def _joined(old: pa.Table, new: pa.Table) -> pa.Table:
+def _joined(old: pa.Table, new: pa.Table, shared: Sequence[str]) -> pa.Table:
     ids = pa.chunked_array([*old["content_id"].chunks, *new["content_id"].chunks], pa.string()).unique()
     ids = ids.take(pc.sort_indices(ids))
     rows = {"old": (old, _rows(ids, old)), "new": (new, _rows(ids, new))}
@@ -106,6 +112,8 @@ def _joined(old: pa.Table, new: pa.Table) -> pa.Table:
         for side, (table, found) in rows.items()
         for name in (*ID_COLUMNS, "number")
     }
+    for name in shared:
+        columns[name] = pc.coalesce(*(table[name].take(found) for table, found in rows.values()))
     there = {side: found.is_valid() for side, (_, found) in rows.items()}
     differs = pc.not_equal(columns["old_sid"], columns["new_sid"])
     change = pc.if_else(there["new"], pc.if_else(differs, "changed", pa.scalar(None, pa.string())), "removed")

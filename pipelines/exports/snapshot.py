@@ -119,6 +119,17 @@ class Snapshot:
             fusion = store.describe_fusion(tokenizer.meta["fusion"] or store.setting("fusion", pinned.ledger))
         return cls(store.uri, pinned, tokenizer, pinned_policy(store, tokenizer.id, pinned.ledger), fusion)
 
+    def under(self, tokenizer_id: str, argument: str) -> Snapshot:
+        """The same versions with the IDs of another tokenizer, by its id or an unambiguous beginning of it.
+
+        argument: that names it. Raises BadInput if it is this snapshot's own tokenizer, ArtifactError if it is unknown.
+        """
+        store = Store.open(self.uri)
+        tokenizer_id = store.tokenizer_named(tokenizer_id)
+        if tokenizer_id == self.tokenizer.id:
+            raise BadInput(f"{argument} names {tokenizer_id}, the tokenizer whose IDs come first; name another one")
+        return self._of(store, self.pinned, tokenizer_id)
+
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
         return tuple(self.tokenizer.meta["codebook_sizes"])
@@ -179,6 +190,12 @@ class Snapshot:
             "tag": self._tag,
             "versions": self.pinned.versions,
             "commits": self.pinned.commits,
+            **self.id_facts(),
+        }
+
+    def id_facts(self) -> dict[str, Any]:
+        """Those that do not depend on the versions."""
+        return {
             "tokenizer_id": self.tokenizer.id,
             "codebook_sizes": list(self.codebook_sizes),
             "collisions": asdict(self.policy),

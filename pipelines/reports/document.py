@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from fuseid.core.artifacts import encodes
 from fuseid.core.errors import BadInput, StoreError
@@ -19,23 +17,22 @@ from fuseid.core.surface import command, option
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.drift import drift_history
 from fuseid.pipelines.jobs.progress import Lines, Progress
+from fuseid.pipelines.reports.churn import churn_of
 from fuseid.pipelines.reports.findings import comparison, findings
-from fuseid.pipelines.reports.items import Sample, drawn_items, read_codes
+from fuseid.pipelines.reports.items import Codes, Sample, drawn_items, read_codes
 from fuseid.pipelines.reports.prefixes import SharedCodes, first_codes
-from fuseid.pipelines.reports.slices import Slicing
+from fuseid.pipelines.reports.slices import SMALL_SLICE, Slicing
 from fuseid.pipelines.reports.vectors import vectors_of
 from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.pinned_tables import PinnedTables
 from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.code_use import code_measures
-from fuseid.tokenizers.drift import CodeUse
+from fuseid.tokenizers.drift import CodeUse, held_out_r2
 from fuseid.tokenizers.estimates import wilson
 from fuseid.tokenizers.fidelity import vector_measures
-from fuseid.tokenizers.measures import DEFINITIONS, Measure
+from fuseid.tokenizers.measures import DEFINITIONS, Measure, in_order
 from fuseid.tokenizers.neighbours import neighbour_measures
 
-# Slices of fewer items are marked: their figures are not reliable.
-SMALL_SLICE = 50
 # The measures of a slice, and at which level or depth; 0 is the last.
 _OF_A_SLICE = (
     ("collision_a", None), ("collision_b", None), ("prefix_collision", 1), ("prefix_pairs", 1),
@@ -53,16 +50,19 @@ def report(
     popularity: str | None = None,
     attributes: Sequence[str] = (),
     seed: int = 0,
+    cold: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """A plain dictionary that can be written as JSON: measures of the codes of all items that are in the catalogue now,
-    and of the vectors of a sample of them; for one tokenizer, by default the champion, and for `compare` beside it.
+    and of the vectors of a sample of them; for one tokenizer, by default the champion, and for `compare` beside it,
+    with the churn from the first to the second.
 
     sample: how many items' vectors are measured, those with the lowest hash of their content_id. queries: how many of
     these, the first ones, are compared with their neighbours in the sample. popularity: a numeric attribute,
-    attributes: any others; measures are also given by their slices. Memory for every item: 4 bytes per level, 8 for its
-    vector's fingerprint, 1 per way to slice, 8 for its popularity, and for a moment a few numbers to sort them by; no
-    text, picture or vector.
+    attributes: any others; measures are also given by their slices. cold: whether to fit a tokenizer on the sample that
+    does not start from another, for its churn. Memory for every item, of each tokenizer: 4 bytes per level, 12 for its
+    suffix and its vector's fingerprint, 1 per way to slice, 8 for its popularity, and for a moment a few numbers to
+    sort them by; no text, picture or vector.
 
     Raises BadInput for an unknown attribute, StoreError if there are no IDs, ArtifactError for an unknown tokenizer.
     """
@@ -82,9 +82,15 @@ def report(
     drawn = drawn_items(pinned, sample)
     slicing = Slicing(drawn, attributes, popularity)
     settings = _Settings(queries, seed, uri)
+    codes = [read_codes(pinned, each, slicing, progress) for each in tokenizers]
+    for each, found in zip(tokenizers, codes, strict=True):
+        _check_any(found, each, uri)
+    samples = [
+        Sample.of(drawn, pinned, each, slicing, found.border) for each, found in zip(tokenizers, codes, strict=True)
+    ]
     columns = [
-        _column(pinned, each, each.id == champion, drawn, slicing, settings, progress, drift_history(store, each.id))
-        for each in tokenizers
+        _column(each, each.id == champion, found, sample, slicing, settings, progress, drift_history(store, each.id))
+        for each, found, sample in zip(tokenizers, codes, samples, strict=True)
     ]
     return {
         "database": str(uri),
@@ -98,6 +104,7 @@ def report(
         "definitions": {key: asdict(definition) for key, definition in DEFINITIONS.items()},
         "tokenizers": columns,
         "comparison": comparison(*columns) if compare else [],
+        "churn": churn_of(tokenizers, codes, samples, slicing, progress, cold=cold) if compare else None,
     }  # fmt: skip
 
 
@@ -113,18 +120,18 @@ class _Settings:
     uri: str | Path
 
 
+def _check_any(codes: Codes, tokenizer: Tokenizer, uri: str | Path) -> None:
+    if not len(codes.codes_NL):
+        raise StoreError(
+            f"no item in {uri} has an ID of {tokenizer.id}; {command('assign', uri, tokenizer=tokenizer.id)} gives them"
+        )
+
+
 def _column(
-    pinned: PinnedTables, tokenizer: Tokenizer, champion: bool, drawn: pa.Table, slicing: Slicing, settings: _Settings,
+    tokenizer: Tokenizer, champion: bool, codes: Codes, sample: Sample, slicing: Slicing, settings: _Settings,
     progress: Progress, history: list[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
     """The part of the document about one tokenizer."""
-    codes = read_codes(pinned, tokenizer, slicing, progress)
-    if not len(codes.codes_NL):
-        raise StoreError(
-            f"no item in {settings.uri} has an ID of {tokenizer.id}; "
-            f"{command('assign', settings.uri, tokenizer=tokenizer.id)} gives them"
-        )
-    sample = Sample.of(drawn, pinned, tokenizer, slicing, codes.border)
     sizes, seed = tokenizer.codebook_sizes, settings.seed
     parts = list(slicing.slices(codes.labels))
     stage = f"measure {tokenizer.id}"
@@ -133,6 +140,8 @@ def _column(
     progress.advance(stage, 1)
     if len(sample.codes_SL) and encodes(tokenizer):
         measures += vector_measures(sample.vectors_SD, tokenizer.decode, sample.codes_SL, seed=seed)
+    if held_out := held_out_r2(tokenizer.meta["metrics"]):
+        measures.append(held_out)
     progress.advance(stage, 1)
     everyone = np.arange(len(sample.codes_SL))
     measures += _neighbours(sample, everyone, settings)
@@ -163,7 +172,7 @@ def _column(
         "edited": codes.edited,
         "sampled": len(sample.codes_SL),
         "queries": min(settings.queries, len(sample.codes_SL)) if sample.vectors_SD.shape[1] else 0,
-        "measures": [_plain(one) for one in measures],
+        "measures": [one.document() for one in in_order(measures)],
         "slices": slices,
         "prefixes": first_codes(codes.codes_NL, sizes, sample),
         "bucket_sizes": buckets.histogram(),
@@ -206,8 +215,8 @@ def _slice_measures(
     wanted = {(name, depth if level == 0 else level) for name, level in _OF_A_SLICE}
     shared = float((~alone_N).mean())
     low, high = wilson(shared, len(alone_N))
-    shares = _plain(Measure("shares_id", shared, None, low, high))
-    return [shares, *(_plain(one) for one in found if (one.name, one.level) in wanted)]
+    shares = Measure("shares_id", shared, None, low, high).document()
+    return [shares, *(one.document() for one in found if (one.name, one.level) in wanted)]
 
 
 def _fit_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -219,8 +228,3 @@ def _fit_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
 def _descending(counts: np.ndarray) -> list[int]:
     """The counts of the codes in use, the largest first."""
     return sorted(counts[counts > 0].tolist(), reverse=True)
-
-
-def _plain(measure: Measure) -> dict[str, Any]:
-    """The measure as JSON, with null for NaN."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(measure).items()}

@@ -24,7 +24,8 @@ SLICE_SHARES_TIMES = 1.5
 # The measures of a comparison, and at which level: "first", "last", or all.
 _COMPARED = {
     "collision_a": "last", "collision_b": "last", "collision_b_distinct": "last", "largest_bucket": "last",
-    "prefix_pairs": "first", "utilisation": "every", "normalised_entropy": "every", "r2": "last", "cosine": "last",
+    "prefix_pairs": "first", "utilisation": "every", "normalised_entropy": "every", "r2": "last",
+    "held_out_r2": "last", "cosine": "last",
     "recall@10": "last", "recall@100": "last", "ndcg@10": "last", "ndcg@100": "last", "lcp_ratio@10": "last",
 }  # fmt: skip
 

@@ -29,32 +29,44 @@ def drawn_items(pinned: PinnedTables, limit: int) -> pa.Table:
 
 @dataclass(frozen=True)
 class Codes:
-    """All items that have an ID, in the order of the table: codes int32 [N, L], the fingerprint of each vector uint64
-    [N], for each way to slice the slice of each item uint8 [N], and the popularity above which an item is in the
-    head."""
+    """All items that have an ID, in the order of the table: codes int32 [N, L], collision digits int32 [N], -1 for
+    none, the fingerprint of each vector uint64 [N], for each way to slice the slice of each item uint8 [N], and the
+    popularity above which an item is in the head. there: bool, for each row of the table whether it is among them."""
 
+    there: np.ndarray
     codes_NL: np.ndarray
+    suffixes_N: np.ndarray
     vectors_N: np.ndarray
     labels: dict[str, np.ndarray]
     border: float
-    suffixed: int
     edited: int
-    without: int
+
+    @property
+    def suffixed(self) -> int:
+        return int((self.suffixes_N >= 0).sum())
+
+    @property
+    def without(self) -> int:
+        return len(self.there) - len(self.codes_NL)
 
 
 def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, progress: Progress) -> Codes:
     """The codes in the ledger of all items in the catalogue, without those of deleted items."""
     total = pinned.contents.count_rows()
+    everywhere = np.zeros(total, bool)
     codes_NL = np.empty((total, len(tokenizer.codebook_sizes)), np.int32)
+    suffixes_N = np.empty(total, np.int32)
     vectors_N = np.empty(total, np.uint64)
     numbers_N = np.empty(total if slicing.popularity else 0)
     labels = {by: np.empty(total, np.uint8) for by in slicing.ways}
-    done = suffixed = edited = 0
+    seen = done = edited = 0
     columns = ["content_id", "fused_fp", *slicing.columns]
     batches = pinned.contents.to_batches(columns=columns, batch_size=_BATCH)
     for batch in tracked(batches, f"read {tokenizer.id}", total, progress):
         ids = _ids(pinned, batch["content_id"], tokenizer.id)
         there = ids["sid"].combine_chunks().is_valid()
+        everywhere[seen : seen + len(there)] = there.to_numpy(zero_copy_only=False)
+        seen += len(there)
         batch, ids = batch.filter(there), ids.filter(there)
         if not batch.num_rows:
             continue
@@ -67,7 +79,7 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
         vectors_N[rows] = [int(one[:16], 16) for one in known]
         # The ledger does not know the vectors of adopted IDs.
         edited += sum(None not in (new, old) and new != old for new, old in zip(now, then, strict=True))
-        suffixed += len(ids) - ids["suffix"].null_count
+        suffixes_N[rows] = pc.fill_null(ids["suffix"], -1).to_numpy()
         for by, values in slicing.labels(batch).items():
             labels[by][rows] = values
         if slicing.popularity:
@@ -76,14 +88,15 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
     border = popularity_border(numbers_N[:done])
     if slicing.popularity:
         slicing.add_popularity(labels, numbers_N[:done], border)
-    return Codes(codes_NL[:done], vectors_N[:done], labels, border, suffixed, edited, total - done)
+    return Codes(everywhere, codes_NL[:done], suffixes_N[:done], vectors_N[:done], labels, border, edited)
 
 
 @dataclass(frozen=True)
 class Sample:
     """The sampled items that have an ID under the tokenizer, lowest hash first; vectors_SD is [S, 0] without a
-    fusion."""
+    fusion. there: bool, for each sampled item whether it is among them."""
 
+    there: np.ndarray
     rows: pa.Table
     sids: list[str]
     codes_SL: np.ndarray
@@ -101,7 +114,14 @@ class Sample:
         vectors_SD = np.empty((len(rows), 0), np.float32)
         if "fused" in rows.schema.names:
             vectors_SD = nan_rows(rows["fused"], rows.schema.field("fused").type.list_size)
-        return cls(rows, ids["sid"].to_pylist(), _matrix(ids["codes"]), vectors_SD, labels)
+        return cls(
+            there.to_numpy(zero_copy_only=False),
+            rows,
+            ids["sid"].to_pylist(),
+            _matrix(ids["codes"]),
+            vectors_SD,
+            labels,
+        )
 
 
 def _ids(pinned: PinnedTables, content_ids: pa.Array, tokenizer_id: str) -> pa.Table:

@@ -60,7 +60,7 @@ def first_codes(codes_NL: np.ndarray, sizes: Sequence[int], sample: Sample) -> l
     used = sorted(np.flatnonzero(counts).tolist(), key=lambda code: (-counts[code], code))
     middle = len(used) // 2 - _TYPICAL // 2
     typical = [code for code in used[max(middle, 0) :][:_TYPICAL] if code not in used[:_LARGEST]]
-    captions = [a or b for a, b in zip(*(sample.rows[c].to_pylist() for c in ("caption", "vlm_caption")), strict=True)]
+    captions = captions_of(sample)
     everywhere = Counter(word for caption in captions for word in words_of(caption))
     rows = []
     for choice, chosen in (("largest", used[:_LARGEST]), ("typical", typical)):
@@ -72,19 +72,27 @@ def first_codes(codes_NL: np.ndarray, sizes: Sequence[int], sample: Sample) -> l
     return rows
 
 
+def captions_of(sample: Sample) -> list[str | None]:
+    """The caption of each item of a sample, or the generated one."""
+    both = (sample.rows[column].to_pylist() for column in ("caption", "vlm_caption"))
+    return [own or generated for own, generated in zip(*both, strict=True)]
+
+
+def example(sample: Sample, captions: Sequence[str | None], at: int) -> dict[str, str | None]:
+    """An item of a sample, for a reader to look at."""
+    return {
+        "content_id": sample.rows["content_id"][at].as_py(),
+        "sid": sample.sids[at],
+        "caption": (captions[at] or "")[:_CAPTION] or None,
+    }
+
+
 def _descent(code: int, codes_NL: np.ndarray, sample: Sample, captions: Sequence[str | None]) -> list[dict[str, Any]]:
     """For each depth the prefix, its number of items, and examples of them from the sample."""
     rows_N, rows_S = np.flatnonzero(codes_NL[:, 0] == code), np.flatnonzero(sample.codes_SL[:, 0] == code)
     prefix, out = [code], []
     while True:
-        examples = [
-            {
-                "content_id": sample.rows["content_id"][at].as_py(),
-                "sid": sample.sids[at],
-                "caption": (captions[at] or "")[:_CAPTION] or None,
-            }
-            for at in rows_S[:_EXAMPLES].tolist()
-        ]
+        examples = [example(sample, captions, at) for at in rows_S[:_EXAMPLES].tolist()]
         out.append({"prefix": "-".join(map(str, prefix)), "items": len(rows_N), "examples": examples})
         depth = len(prefix)
         if depth == codes_NL.shape[1] or not len(rows_S):

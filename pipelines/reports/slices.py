@@ -15,10 +15,13 @@ from fuseid.core.names import hint
 from fuseid.pipelines.store.rows import attributes_of
 
 MOST_VALUES = 10
+# Slices of fewer items are marked: their figures are not reliable.
+SMALL_SLICE = 50
 # The head is the most popular fifth of the items; items that tie with the rest belong to the rest.
 HEAD = 0.2
 _OTHERS, _WITHOUT = 254, 255
 _BY_POPULARITY = "popularity"
+_BY_PREFIX = "prefix size"
 
 
 class Slicing:
@@ -42,6 +45,7 @@ class Slicing:
         if popularity:
             self.values[_BY_POPULARITY] = ["head", "tail"]
             self.numbers(sample)
+        self.values[_BY_PREFIX] = ["head", "tail"]
 
     @property
     def columns(self) -> list[str]:
@@ -51,7 +55,7 @@ class Slicing:
     @property
     def ways(self) -> list[str]:
         """The keys of `labels`."""
-        return [by for by in self.values if by != _BY_POPULARITY]
+        return [by for by in self.values if by not in (_BY_POPULARITY, _BY_PREFIX)]
 
     def labels(self, batch: Any) -> dict[str, np.ndarray]:
         """For each way to slice the slices of the rows, uint8 [N]; not for popularity, which `add_popularity` adds once
@@ -74,9 +78,12 @@ class Slicing:
 
     def add_popularity(self, labels: dict[str, np.ndarray], numbers_N: np.ndarray, border: float) -> None:
         """border: of `popularity_border`."""
-        out = np.where(numbers_N > border, 0, 1).astype(np.uint8)
-        out[np.isnan(numbers_N)] = _WITHOUT
-        labels[_BY_POPULARITY] = out
+        labels[_BY_POPULARITY] = _head_and_tail(numbers_N, border)
+
+    def add_prefix_size(self, labels: dict[str, np.ndarray], first_codes_N: np.ndarray) -> None:
+        """The head are the items whose first code is that of the most items."""
+        sizes_N = np.bincount(first_codes_N)[first_codes_N].astype(float)
+        labels[_BY_PREFIX] = _head_and_tail(sizes_N, popularity_border(sizes_N))
 
     def slices(self, labels: dict[str, np.ndarray]) -> Iterator[tuple[dict[str, Any], int]]:
         """(what identifies the slice, its label) of every slice that has items, in the order in which they appear."""
@@ -94,6 +101,12 @@ def popularity_border(numbers_N: np.ndarray) -> float:
     known = numbers_N[~np.isnan(numbers_N)]
     outside = len(known) - int(len(known) * HEAD) - 1
     return float(np.partition(known, outside)[outside]) if outside >= 0 else float("inf")
+
+
+def _head_and_tail(numbers_N: np.ndarray, border: float) -> np.ndarray:
+    out = np.where(numbers_N > border, 0, 1).astype(np.uint8)
+    out[np.isnan(numbers_N)] = _WITHOUT
+    return out
 
 
 def _attributes_of(batch: Any) -> list[dict[str, Any]]:

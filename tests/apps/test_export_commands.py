@@ -75,6 +75,24 @@ def test_sequences_are_reported_as_json_and_as_text(as_json, as_text, folder, ev
     assert "examples" in as_text(*command, "--out", "two", "--format", "jsonl")
 
 
+def test_two_tokenizers_are_exported_together_and_a_change_of_tokenizer_is_said(as_json, as_text, folder):
+    first = as_json("export", "ids", "--db", "db", "--out", "first")
+    as_text("fit", "--db", "db", "--codebooks", "3,4")
+    [other] = set(Store.open(folder / "db").tokenizers()) - {first["tokenizer_id"]}
+    both = as_json("export", "ids", "--db", "db", "--out", "both", "--with", other)
+    counts = both["both"]
+    out = as_text("export", "ids", "--db", "db", "--out", "again", "--with", other)
+    assert other in out
+    assert f"{counts['changed']} changed, {counts['same']} the same, 0 only old, 0 only new" in " ".join(out.split())
+    since = as_text("export", "ids", "--db", "db", "--out", "since", "--since", first["tag"], "--tokenizer", other)
+    assert "are of another tokenizer" in since
+    assert f"{counts['same']} items have the same ID as there" in " ".join(since.split())
+    assert "another tokenizer" not in as_text("export", "ids", "--db", "db", "--out", "same", "--since", first["tag"])
+    vocabulary = as_text("export", "vocabulary", "--db", "db", "--out", "both.json", "--with", other)
+    assert "new.level_starts" in vocabulary
+    assert other in vocabulary
+
+
 # What cannot be written
 
 

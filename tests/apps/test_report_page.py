@@ -131,6 +131,8 @@ def test_the_text_report_has_a_table_and_its_findings(as_text, candidate):
 def test_two_tokenizers_are_shown_side_by_side(as_text, candidate):
     out = as_text("report", "--db", "db", "--compare", candidate)
     assert "side by side" in out
+    for said in ("churn from rq-kmeans-", "churn by slice", "prefix size: tail", "first codes that split"):
+        assert said in out
     assert "what stands out of the candidate" in out
 
 

@@ -86,6 +86,7 @@ WRONG = [
     "export ids --db db --out db",
     "export ids --db db --out fuseid.yaml/new",
     "export ids --db db --out new --since yesterday",
+    "export ids --db db --out new --with rq-kmeans-0",
     f"{SEQUENCES} nowhere.csv",
     f"{SEQUENCES} events.csv --split random",
     "export tags --db db --remove yesterday",
@@ -93,6 +94,7 @@ WRONG = [
     "export trie --db db --out new --tokenizer rq-kmeans-0",
     "export vocabulary --db db --out fuseid.yaml",
     "export vocabulary --db db --out new --style tiger",
+    "export vocabulary --db db --out new --with rq-kmeans-0",
 ]  # fmt: skip
 LATER = [
     "ingest list.jsonl --db new --runner local --require-success",

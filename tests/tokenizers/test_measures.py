@@ -7,9 +7,11 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
+from fuseid.tokenizers.churn import churn_measures
 from fuseid.tokenizers.code_use import code_measures
+from fuseid.tokenizers.drift import CodeUse, held_out_r2
 from fuseid.tokenizers.fidelity import vector_measures
-from fuseid.tokenizers.measures import DEFINITIONS, NULLS, Measure, definition
+from fuseid.tokenizers.measures import DEFINITIONS, NULLS, Measure, definition, in_order
 from fuseid.tokenizers.neighbours import neighbour_measures
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
@@ -21,11 +23,17 @@ CODES = TOKENIZER.encode(VECTORS)
 
 def everything() -> list[Measure]:
     rows = np.arange(80)
-    return [
-        *code_measures(CODES, SIZES, shared_with=np.arange(500)),
-        *vector_measures(VECTORS, TOKENIZER.decode, CODES),
-        *neighbour_measures(VECTORS[rows], CODES[rows], VECTORS, CODES, own_rows=rows),
-    ]
+    later = np.where(np.random.default_rng(1).random((500, 1)) < 0.1, 0, CODES)
+    held_out = {"held_out": CodeUse.under(TOKENIZER, VECTORS).document(), "held_out_r2": 0.9}
+    return in_order(
+        [
+            *(one for one in [held_out_r2(held_out)] if one),
+            *code_measures(CODES, SIZES, shared_with=np.arange(500)),
+            *vector_measures(VECTORS, TOKENIZER.decode, CODES),
+            *neighbour_measures(VECTORS[rows], CODES[rows], VECTORS, CODES, own_rows=rows),
+            *churn_measures(CODES, later),
+        ]
+    )
 
 
 def test_every_definition_is_measured_in_its_order_and_at_its_levels():
@@ -53,6 +61,6 @@ def test_an_unknown_measure_is_refused():
 
 def test_quantized_vectors_beat_their_nulls():
     for measure in everything():
-        if definition(measure.name).null == "IDs permuted":
+        if definition(measure.name).null == "IDs permuted" and measure.null is not None:
             higher = definition(measure.name).better == "high"
             assert measure.low > measure.null_high if higher else measure.high < measure.null_low

@@ -51,18 +51,18 @@ def by_codes(
     with tempfile.TemporaryDirectory(dir=folder) as directory:
         parts = Spill(Path(directory), "part", count, IDS)
         for table in tables:
-            parts.write(table.cast(IDS), _parts_of(table, info, count))
+            codes_NL = codes_of(column(table, "codes"), info.codebook_sizes)
+            parts.write(table.cast(IDS), parts_of(codes_NL, info.codebook_sizes, count))
         parts.close()
         for number in range(count):
             if len(table := parts.read(number)):
                 yield _sorted(table, info)
 
 
-def _parts_of(table: pa.Table, info: ExportInfo, count: int) -> np.ndarray:
-    """uint16 [N]: the part of each item, by its first two codes."""
-    first, second = (*info.codebook_sizes, 1)[:2]
-    codes_NL = codes_of(column(table, "codes"), info.codebook_sizes).astype(np.int64)
-    key_N = codes_NL[:, 0] * second + (codes_NL[:, 1] if info.levels > 1 else 0)
+def parts_of(codes_NL: np.ndarray, sizes: tuple[int, ...], count: int) -> np.ndarray:
+    """uint16 [N]: the part of each item, one of `count` equally wide ranges of the first two codes."""
+    first, second = (*sizes, 1)[:2]
+    key_N = codes_NL[:, 0].astype(np.int64) * second + (codes_NL[:, 1] if len(sizes) > 1 else 0)
     return (key_N * count // (first * second)).astype(np.uint16)
 
 

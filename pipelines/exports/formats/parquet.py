@@ -17,20 +17,29 @@ COLLISIONS = (
 )
 EXTRA: tuple[str, ...] = ("kind", "sid")
 SORTED = True
-_ROWS_PER_FILE = 1_000_000
-_GROUPS_PER_FILE = 4
+ROWS_PER_FILE = 1_000_000
+GROUPS_PER_FILE = 4
 # Columns whose values repeat; looking for repeated values in the others would take most of the writing time.
 _DICTIONARIES = ["kind", "codes.list.element", "suffix"]
 
 
-def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo, rows_per_file: int = _ROWS_PER_FILE) -> None:
+def write(items: Iterator[pa.RecordBatch], folder: Path, info: ExportInfo, rows_per_file: int = ROWS_PER_FILE) -> None:
     """`ids-00000.parquet`, ... in the schema `ITEMS`, sorted by content_id. Memory holds one row group."""
-    groups = chunks(items, info, rows=rows_per_file // _GROUPS_PER_FILE)
-    for number in range(max(1, -(-info.items // rows_per_file))):
-        path = folder / f"ids-{number:05d}.parquet"
-        with pq.ParquetWriter(path, ITEMS, compression="zstd", use_dictionary=_DICTIONARIES) as writer:
-            for _, group in zip(range(_GROUPS_PER_FILE), groups, strict=False):
-                writer.write_table(group.select(ITEMS.names).cast(ITEMS))
-    # No group is left, or `chunks` says how many items too many there are.
-    for _ in groups:
-        pass
+    write_files(chunks(items, info, rows_per_file // GROUPS_PER_FILE), folder, ITEMS, _DICTIONARIES)
+
+
+def write_files(groups: Iterator[pa.Table], folder: Path, schema: pa.Schema, dictionaries: list[str]) -> None:
+    """`ids-00000.parquet`, ... with `GROUPS_PER_FILE` row groups each, at least one file.
+
+    dictionaries: the columns whose values repeat.
+    """
+    files, group = 0, next(groups, None)
+    while group is not None or not files:
+        path = folder / f"ids-{files:05d}.parquet"
+        with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=dictionaries) as writer:
+            for _ in range(GROUPS_PER_FILE):
+                if group is None:
+                    break
+                writer.write_table(group.select(schema.names).cast(schema))
+                group = next(groups, None)
+        files += 1

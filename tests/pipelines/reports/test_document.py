@@ -27,7 +27,9 @@ from fuseid.pipelines.reports.slices import popularity_border
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.code_use import code_measures
+from fuseid.tokenizers.drift import held_out_r2
 from fuseid.tokenizers.fidelity import vector_measures
+from fuseid.tokenizers.measures import in_order
 from fuseid.tokenizers.neighbours import neighbour_measures
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
@@ -121,7 +123,8 @@ def test_figures_are_those_of_a_direct_computation(made, tokenizers):
     expected = code_measures(matrix(rows), (4, 3), shared_with=np.array([row["fused_fp"] for row in rows]), seed=3)
     expected += vector_measures(vectors, tokenizer.decode, codes, seed=3)
     expected += neighbour_measures(vectors[own], codes[own], vectors, codes, ks=(10,), own_rows=own, seed=3)
-    assert column["measures"] == [asdict(one) for one in expected]
+    expected.append(held_out_r2(tokenizer.meta["metrics"]))
+    assert column["measures"] == [asdict(one) for one in in_order(expected)]
     assert (column["id"], column["champion"]) == (tokenizers[0], True)
     assert (column["items"], column["without_id"], column["edited"]) == (ITEMS, 0, 0)
     assert column["suffixed"] == sum(row["suffix"] is not None for row in rows) > 0
