@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fuseid.api.exports import export_ids, export_sequences
-    from fuseid.api.jobs import adopt, assign, fit, ingest, ingest_vectors, promote, remove, upgrade
+    from fuseid.api.jobs import adopt, assign, fit, gate, ingest, ingest_vectors, promote, remove, upgrade
     from fuseid.api.tokenizer import open_tokenizer
     from fuseid.core.config import Config
     from fuseid.core.records import SemanticId
@@ -28,6 +28,7 @@ __all__ = [
     "export_ids",
     "export_sequences",
     "fit",
+    "gate",
     "ingest",
     "ingest_vectors",
     "open_tokenizer",
@@ -50,6 +51,7 @@ _MODULES = {
     "export_ids": "fuseid.api.exports",
     "export_sequences": "fuseid.api.exports",
     "fit": "fuseid.api.jobs",
+    "gate": "fuseid.api.jobs",
     "ingest": "fuseid.api.jobs",
     "ingest_vectors": "fuseid.api.jobs",
     "open_tokenizer": "fuseid.api.tokenizer",

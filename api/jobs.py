@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fuseid.api.renamed import renamed
 from fuseid.api.runners import runner_named
@@ -13,6 +13,7 @@ from fuseid.core.modalities import EXTERNAL
 from fuseid.pipelines.adopt import adopt as run_adopt
 from fuseid.pipelines.assign import assign as run_assign
 from fuseid.pipelines.fit import fit as run_fit
+from fuseid.pipelines.gate import gate as run_gate
 from fuseid.pipelines.ingest import ingest as run_ingest
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.jobs.progress import Progress
@@ -137,10 +138,29 @@ def assign(
     return run_assign(str(db), config or Config(), tokenizer, progress)
 
 
+def gate(
+    db: str | Path,
+    tokenizer: str,
+    config: Config,
+    *,
+    against: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Compares a tokenizer with the limits in `config.gate`, and stores the result for `promote`: `passed`, and
+    `limits`, with figure, interval and verdict each. against: from which churn is counted, by default the champion.
+
+    Raises what `pipelines.gate.gate` raises.
+    """
+    return run_gate(str(db), config, tokenizer, against, progress)[1]
+
+
 @renamed(tokenizer_id="tokenizer")
-def promote(db: str | Path, tokenizer: str, config: Config | None = None) -> Run:
-    """Makes a fitted tokenizer the champion. Raises what `pipelines.promote.promote` raises."""
-    return run_promote(str(db), tokenizer, config or Config())
+def promote(db: str | Path, tokenizer: str, config: Config | None = None, *, force: bool = False) -> Run:
+    """Makes a fitted tokenizer the champion; if `config` has a gate, one that passed it, or any with `force`.
+
+    Raises what `pipelines.promote.promote` raises.
+    """
+    return run_promote(str(db), tokenizer, config or Config(), force=force)
 
 
 def upgrade(db: str | Path, config: Config | None = None, *, progress: Progress | None = None) -> Run:

@@ -18,7 +18,7 @@ from fuseid.apps import options, outlets
 from fuseid.apps.care_commands import backup, check, restore, upgrade
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.history_commands import runs, tokenizers
-from fuseid.apps.run_commands import adopt, assign, demo, fit, ingest, promote, remove, retry
+from fuseid.apps.run_commands import adopt, assign, demo, fit, gate, ingest, promote, remove, retry
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
 from fuseid.core import surface
 from fuseid.core.errors import FuseidError, Stopped
@@ -43,6 +43,7 @@ for command in (
     fit,
     adopt,
     assign,
+    gate,
     promote,
     retry,
     rejected,

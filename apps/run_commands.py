@@ -1,4 +1,4 @@
-"""Commands that change a database: ingest, remove, fit, adopt, assign, promote, retry; and the demo."""
+"""Commands that change a database: ingest, remove, fit, adopt, assign, gate, promote, retry; and the demo."""
 
 from __future__ import annotations
 
@@ -172,9 +172,36 @@ def assign(
     print_run(run, json)
 
 
+def gate(
+    db: Db,
+    tokenizer: Annotated[str, typer.Option(help="id of a fitted tokenizer")],
+    against: Annotated[
+        str | None, typer.Option(help="id of the tokenizer that it would replace; default: the champion")
+    ] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Compare a tokenizer with the limits of `gate` in the configuration; the exit status is 5 if it is beyond one."""
+    from fuseid.apps.gate_text import print_gate
+    from fuseid.apps.show import Bars, print_json
+    from fuseid.core.errors import GateFailed
+    from fuseid.pipelines.gate import gate as run_gate
+
+    with Bars(quiet=json) as bars:
+        run, found = run_gate(db, load(config), tokenizer, against, bars)
+    if json:
+        print_json({**found, "run_id": run.run_id})
+    else:
+        print_gate(found)
+    if not found["passed"]:
+        beyond = [row["figure"] for row in found["limits"] if row["verdict"] != "passes"]
+        raise GateFailed(f"{len(beyond)} of {len(found['limits'])} limits do not hold: {', '.join(beyond)}")
+
+
 def promote(
     db: Db,
     tokenizer: Annotated[str, typer.Argument(help="id of a fitted tokenizer")],
+    force: Annotated[bool, typer.Option("--force", help="also if the gate refuses it; `runs` records that")] = False,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
@@ -183,7 +210,7 @@ def promote(
     from fuseid.pipelines.promote import promote as run_promote
 
     with Bars(quiet=json) as bars:
-        run = run_promote(db, tokenizer, load(config), bars)
+        run = run_promote(db, tokenizer, load(config), bars, force=force)
     print_run(run, json)
 
 

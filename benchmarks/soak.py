@@ -40,7 +40,7 @@ _REPEATED = ("wave", "decode", "encode")
 _OF_WAVES = [step for step in STEPS if step.startswith("wave.")]
 _OF_CHILDREN = ["decode.start", "decode.item"]
 _OF_FIT, _OF_PROMOTE = ("fit.tokenizer", "fit.champion", "fit.fusion"), ("promote.champion",)
-_OF_OTHERS = [step for step in STEPS if step.split(".")[0] in ("adopt", "upgrade")]
+_OF_OTHERS = [step for step in STEPS if step.split(".")[0] in ("adopt", "gate", "upgrade")]
 _OF_ASSIGNING = [step for step in STEPS if step.split(".")[0] in ("lease", "run", "columns", "assign", "index", "fuse")]
 # Steps that a job can reach in its driver; if it does not reach one this time, the run is not killed.
 _DRIVER_STEPS = {

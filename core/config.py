@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from fuseid.core.config_problems import LARGEST, Takes, problem
 from fuseid.core.errors import ConfigError
+from fuseid.core.figures import figure_named
 from fuseid.core.modalities import VECTOR_NAME
 from fuseid.core.nearest import did_you_mean
 from fuseid.core.surface import setting
 from fuseid.core.yaml_file import YamlFile
 
 MIB = 1 << 20
+_SHARE = re.compile(r"-?[0-9]+(\.[0-9]+)?%")
 _LIMIT = re.compile(r"[0-9]+(\.[0-9]+)?%|[0-9]+")
 ModalityName = Annotated[str, StringConstraints(pattern=VECTOR_NAME), Takes("names of modalities, such as clip_image")]
 Whole = Annotated[int, Field(le=LARGEST)]
@@ -231,6 +242,68 @@ class LookupConfig(Section):
     timeout_seconds: float = Field(60.0, gt=0, description="a query with --where is ended after this long")
 
 
+FigureName = Annotated[str, Takes("figures, such as churn 1")]
+
+
+def _is_bound(value: object) -> object:
+    """20% is 0.2."""
+    if isinstance(value, str) and _SHARE.fullmatch(value):
+        return float(value[:-1]) / 100
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        message = "must be a number like 0.2 or a share like 20%, not {value}"
+        raise PydanticCustomError("bound", message, {"value": repr(value)})
+    return value
+
+
+Bound = Annotated[float, BeforeValidator(_is_bound), Takes("a number like 0.2, or a share like 20%")]
+
+
+class LimitConfig(Section):
+    """`end`: which end of the figure's 95% interval is compared: the worse one, so that only a figure that is certain
+    to be within the limit passes; its middle, the figure itself; or the better one, so that only one that is certain
+    to be beyond it fails."""
+
+    at_least: Bound | None = None
+    at_most: Bound | None = None
+    end: Literal["worse", "middle", "better"] = "worse"
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> LimitConfig:
+        if self.at_least is None and self.at_most is None:
+            raise _problem("a limit has at_least or at_most, such as {at_most: 0.2}")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise _problem("at_least is above at_most: no figure is within both")
+        return self
+
+
+def _problem(words: str) -> PydanticCustomError:
+    return PydanticCustomError("gate", "{problem}", {"problem": words})
+
+
+def _are_figures(value: object) -> object:
+    for name, limit in value.items() if isinstance(value, dict) else ():
+        try:
+            figure_named(str(name))
+        except ValueError as error:
+            raise _wrong(str(name), limit, str(error)) from None
+    return value
+
+
+class GateConfig(Section):
+    """Limits that a tokenizer has to keep before it is promoted (docs/refits.md). `limits`: by the name of a figure of
+    the report, such as `normalised_entropy 1`, `collision_b`, `recall@10`, `churn 2`, `churn 1 of kind = video`."""
+
+    limits: Annotated[dict[FigureName, LimitConfig], BeforeValidator(_are_figures)] = Field(min_length=1)
+    popularity: str | None = Field(None, description="numeric attribute, for limits of slices `popularity = head`")
+    sample: Whole = Field(20_000, ge=2, description="items whose vectors are measured")
+
+    @model_validator(mode="after")
+    def _has_a_popularity(self) -> GateConfig:
+        if self.popularity is None and any(figure_named(name).by == "popularity" for name in self.limits):
+            raise _problem("limits of a popularity need gate.popularity, the numeric attribute that it is")
+        return self
+
+
 class Config(Section):
     source: SourceConfig = SourceConfig()
     decode: DecodeConfig = DecodeConfig()
@@ -240,6 +313,7 @@ class Config(Section):
     tokenizer: Annotated[SerializeAsAny[TokenizerConfig], BeforeValidator(_of_kind)] = RQKMeansConfig()
     run: RunConfig = RunConfig()
     lookup: LookupConfig = LookupConfig()
+    gate: GateConfig | None = Field(None, description="by default every tokenizer may be promoted")
 
 
 def load_config(path: str | Path | None = None, overrides: dict[str, object] | None = None) -> Config:
@@ -286,7 +360,8 @@ def section_of(key: tuple[str, ...], value: Any) -> type[Section] | None:
     section: type[Section] = Config
     for name in key:
         field = section.model_fields.get(name)
-        parts = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        parts = [] if field is None else [field.annotation]
+        parts += [] if not parts or get_origin(parts[0]) is dict else getattr(parts[0], "__args__", ())
         found = [part for part in parts if isinstance(part, type) and issubclass(part, Section)]
         if not found:
             return None

@@ -49,18 +49,33 @@ def _found(
     """-> the key at a location of pydantic, its section, its field, None if the section has no such key, its value."""
     key: Key = ()
     section, field, value = root, None, data
+    named: type[BaseModel] | None = None
     for part in location:
         name = str(part)
+        if named is not None:
+            key, section, value, named = (*key, name), named, _at(value, name), None
+            field = FieldInfo.from_annotation(section)
+            if not isinstance(value, Mapping):
+                break
+            continue
         if field is not None and name not in section.model_fields and not isinstance(value, Mapping):
             break
         key = (*key, name)
         value = _at(value, name)
         field = section.model_fields.get(name)
         below = section_of(key, value) if field is not None else None
-        if below is None or not isinstance(value, Mapping):
+        named = _section_of_names(field) if isinstance(value, Mapping) else None
+        if (below is None and named is None) or not isinstance(value, Mapping):
             break
-        section = below
+        section = below or section
     return key, section, field, value
+
+
+def _section_of_names(field: FieldInfo | None) -> type[BaseModel] | None:
+    """The class of the sections of a mapping whose keys are names of the user's choice; None for any other field."""
+    inner = get_args(field.annotation) if field is not None and get_origin(field.annotation) is dict else ()
+    found = inner[1] if inner else None
+    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
 
 
 def _at(value: Any, name: str) -> Any:

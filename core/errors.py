@@ -79,6 +79,12 @@ class TooManyRejected(FuseidError):
     exit_status = 4
 
 
+class GateFailed(FuseidError):
+    """A figure of a tokenizer is beyond a limit of the gate."""
+
+    exit_status = 5
+
+
 class Stopped(FuseidError):
     """A signal stopped the run; finished work is kept. The exit status is 128 plus the number of the signal."""
 

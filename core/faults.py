@@ -56,6 +56,7 @@ STEPS = {
     "adopt.settings": "fusion and policy of adopted IDs are set, the ledger holds none of them",
     "adopt.appended": "the ledger holds all adopted IDs, they are not champion",
     "adopt.champion": "adopted IDs are champion, `contents` shows none of them",
+    "gate.recorded": "the result of the gate is set, the run's row still says `running`",
     "promote.champion": "another tokenizer is the champion, `contents` shows IDs of the previous one",
     "upgrade.begun": "the schema version says that an upgrade has begun",
     "upgrade.columns": "the new columns are there and empty",

@@ -31,7 +31,7 @@ FLOORS = (
     ("jobs", "sources"),
     ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
     ("ingest", "remove", "fit", "assign", "promote", "tokenizers", "exports", "reports", "upgrade"),
-    ("sequences", "checks", "backup", "adoption"),
+    ("sequences", "checks", "backup", "adoption", "gate"),
     ("evaluation", "check", "restore", "adopt"),
 )
 # Tests of several modules at once. Every other file has the name and the folder of the module that it tests, unless it

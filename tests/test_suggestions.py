@@ -27,7 +27,8 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted
 # Options of functions that are not part of the public surface, by what takes them.
 INNER = {
     "against": "evaluate", "compare": "report", "exports": "restore", "interactions": "export_sequences",
-    "last": "runs", "limit": "rejected", "max_attempts": "retry", "seeds": "evaluate", "users": "evaluate",
+    "last": "runs", "limit": "rejected", "max_attempts": "retry", "sample": "report", "seeds": "evaluate",
+    "users": "evaluate",
 }  # fmt: skip
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 GROUP = typer.main.get_command(app)

@@ -22,6 +22,8 @@ HEAD = 0.2
 _OTHERS, _WITHOUT = 254, 255
 _BY_POPULARITY = "popularity"
 _BY_PREFIX = "prefix size"
+# The values of the ways to slice that are not attributes.
+FIXED = {"kind": ("image", "text", "video"), _BY_POPULARITY: ("head", "tail"), _BY_PREFIX: ("head", "tail")}
 
 
 class Slicing:
@@ -34,7 +36,7 @@ class Slicing:
     def __init__(self, sample: pa.Table, attributes: Sequence[str] = (), popularity: str | None = None) -> None:
         self.popularity = popularity
         self._attributes = tuple(dict.fromkeys(attributes))
-        self.values = {"kind": ["image", "text", "video"]}
+        self.values: dict[str, Sequence[str]] = {"kind": FIXED["kind"]}
         rows = _attributes_of(sample)
         for name in (*self._attributes, *([popularity] if popularity else [])):
             _check_known(rows, name)
@@ -43,9 +45,9 @@ class Slicing:
             common = sorted(counts, key=lambda value: (-counts[value], value))[:MOST_VALUES]
             self.values[f"attributes.{name}"] = common
         if popularity:
-            self.values[_BY_POPULARITY] = ["head", "tail"]
+            self.values[_BY_POPULARITY] = FIXED[_BY_POPULARITY]
             self.numbers(sample)
-        self.values[_BY_PREFIX] = ["head", "tail"]
+        self.values[_BY_PREFIX] = FIXED[_BY_PREFIX]
 
     @property
     def columns(self) -> list[str]:
@@ -78,12 +80,16 @@ class Slicing:
 
     def add_popularity(self, labels: dict[str, np.ndarray], numbers_N: np.ndarray, border: float) -> None:
         """border: of `popularity_border`."""
-        labels[_BY_POPULARITY] = _head_and_tail(numbers_N, border)
+        out = np.where(numbers_N > border, 0, 1).astype(np.uint8)
+        out[np.isnan(numbers_N)] = _WITHOUT
+        labels[_BY_POPULARITY] = out
 
     def add_prefix_size(self, labels: dict[str, np.ndarray], first_codes_N: np.ndarray) -> None:
-        """The head are the items whose first code is that of the most items."""
-        sizes_N = np.bincount(first_codes_N)[first_codes_N].astype(float)
-        labels[_BY_PREFIX] = _head_and_tail(sizes_N, popularity_border(sizes_N))
+        """The head are the items of the largest first codes, as few of them as together have a fifth of the items."""
+        counts = np.bincount(first_codes_N)
+        largest = np.argsort(-counts, kind="stable")
+        needed = 1 + int(np.searchsorted(np.cumsum(counts[largest]), HEAD * len(first_codes_N)))
+        labels[_BY_PREFIX] = np.where(np.isin(first_codes_N, largest[:needed]), 0, 1).astype(np.uint8)
 
     def slices(self, labels: dict[str, np.ndarray]) -> Iterator[tuple[dict[str, Any], int]]:
         """(what identifies the slice, its label) of every slice that has items, in the order in which they appear."""
@@ -101,12 +107,6 @@ def popularity_border(numbers_N: np.ndarray) -> float:
     known = numbers_N[~np.isnan(numbers_N)]
     outside = len(known) - int(len(known) * HEAD) - 1
     return float(np.partition(known, outside)[outside]) if outside >= 0 else float("inf")
-
-
-def _head_and_tail(numbers_N: np.ndarray, border: float) -> np.ndarray:
-    out = np.where(numbers_N > border, 0, 1).astype(np.uint8)
-    out[np.isnan(numbers_N)] = _WITHOUT
-    return out
 
 
 def _attributes_of(batch: Any) -> list[dict[str, Any]]:

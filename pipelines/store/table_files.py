@@ -10,6 +10,8 @@ from typing import Any
 
 import lance
 
+from fuseid.core.fingerprints import fingerprint
+
 
 @dataclass(frozen=True)
 class BrokenFile:
@@ -37,6 +39,12 @@ def files_of(dataset: lance.LanceDataset, sizes: dict[str, int]) -> list[str]:
     manifest = next(name for name in names if name in sizes)
     transactions = [path for path in sizes if path.endswith(f"-{commit_id(dataset)}.txn")]
     return [*_data_files(dataset), *indexes, *transactions, manifest]
+
+
+def rows_identity(dataset: lance.LanceDataset) -> str:
+    """A hash of the names of the files of rows that this version has: a change of settings or indexes and the
+    restoring of a version leave it as it is."""
+    return fingerprint("rows", files=sorted(_data_files(dataset)))
 
 
 def broken_files(dataset: lance.LanceDataset) -> list[BrokenFile]:

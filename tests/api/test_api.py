@@ -32,6 +32,7 @@ NAMES = {
     "export_ids",
     "export_sequences",
     "fit",
+    "gate",
     "ingest",
     "ingest_vectors",
     "open_tokenizer",

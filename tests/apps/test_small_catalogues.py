@@ -46,6 +46,7 @@ READ = [
 ]  # fmt: skip
 WRITE = [
     "ingest manifest.jsonl --runner local", "fit", "assign", "retry", "promote rq-kmeans-0000000000000000",
+    "gate --tokenizer rq-kmeans-0000000000000000",
     "adopt --ids ids.csv", "upgrade", "remove --from gone.txt",
 ]  # fmt: skip
 PYTHON_WORDS = re.compile(

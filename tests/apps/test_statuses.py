@@ -50,6 +50,10 @@ WRONG = [
     "adopt --db db --ids list.jsonl",
     "assign --db nowhere",
     "assign --db db --tokenizer rq-kmeans-0",
+    "gate --db nowhere --tokenizer rq-kmeans-0000000000000000 --config gate.yaml",
+    "gate --db db --tokenizer rq-kmeans-0000000000000000 --config gate.yaml",
+    "gate --db db --tokenizer rq-kmeans-0000000000000000",
+    "gate --db db --tokenizer rq-kmeans-0000000000000000 --config misspelt.yaml",
     "promote --db db rq-means",
     "promote --db db rq-kmeans-0000000000000000",
     "retry --db nowhere",
@@ -106,6 +110,7 @@ LATER = [
     "fit --db db --codebooks 4096",
     "adopt --db empty --ids ids/ids.parquet",
     "assign --db bare",
+    "gate --db damaged --tokenizer rq-kmeans-0000000000000000 --config gate.yaml",
     "promote --db empty rq-kmeans-0000000000000000",
     "retry --db damaged",
     "rejected --db damaged",
@@ -161,6 +166,8 @@ def world(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "list.jsonl").write_text("{no json\n")
     (folder / "captions.jsonl").write_text('{"content_id": "a", "caption": "words"}\n')
     (folder / "removed.txt").write_text("v01\n")
+    (folder / "gate.yaml").write_text("gate: {limits: {collision_b: {at_most: 0}}}\n")
+    (folder / "misspelt.yaml").write_text("gate:\n  limits:\n    collision_c: {at_most: 0}\n")
     return folder
 
 
@@ -205,6 +212,8 @@ def test_every_command_ends_with_its_status_and_one_line(ends, status, commands)
         (f"{SEQUENCES} events.csv --keep wieght", "has no column 'wieght' to keep; there are user_id, content_id"),
         ("evaluate --db db --sequences sequences --setting smal", "did you mean small?"),
         ("ingest captions.jsonl --db new --runner local --clip builtin:mini-clp", "did you mean builtin:mini-clip or"),
+        ("gate --db db --tokenizer rq --config misspelt.yaml", "misspelt.yaml, line 3: gate.limits.collision_c is"),
+        ("gate --db db --tokenizer rq --config misspelt.yaml", "did you mean collision_b or"),
         ("report --db db --tokenizer rq-means-c2bd0c01d06fa420", "did you mean rq-kmeans-"),
         ("export tags --db db --remove export-9-7-rq", "is too little of export-9-7-rq-kmeans-"),
     ],

@@ -55,7 +55,7 @@ def test_unknown_key_of_a_section_that_may_be_null(tmp_path):
 def test_unknown_section_is_named_beside_the_known_ones(tmp_path):
     message = refused(tmp_path, "tokeniser: {seed: 1}")
     assert "tokeniser" in message
-    assert "clip, decode, fusion, lookup, run, source, tokenizer, vlm" in message
+    assert "clip, decode, fusion, gate, lookup, run, source, tokenizer, vlm" in message
 
 
 @pytest.mark.parametrize(
@@ -224,3 +224,50 @@ def test_config_cannot_be_changed_after_it_was_read():
     config = Config()
     with pytest.raises(ValueError, match="frozen"):
         config.run.wave_rows = 1
+
+
+# The gate
+
+
+def test_limits_are_numbers_or_shares_by_the_name_of_a_figure(tmp_path):
+    path = tmp_path / "fuseid.yaml"
+    path.write_text(
+        "gate: {limits: {churn 1: {at_most: 20%}, recall@10 of kind = image: {at_least: 0.1, end: middle}}}"
+    )
+    config = load_config(path)
+    limits = {name: limit.model_dump() for name, limit in config.gate.limits.items()}
+    assert limits == {
+        "churn 1": {"at_least": None, "at_most": 0.2, "end": "worse"},
+        "recall@10 of kind = image": {"at_least": 0.1, "at_most": None, "end": "middle"},
+    }
+    assert read_stored(Config, config.model_dump(mode="json"), "run 1") == config
+    assert Config().gate is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (
+            "churm 1: {at_most: 1}",
+            "line 3: gate.limits.churm 1 is {\"at_most\": 1}; no report has a figure 'churm'; did",
+        ),
+        ("churn: {at_most: 1}", 'line 3: gate.limits.churn is {"at_most": 1}; say of which depth'),
+        ("churn 1: {at_most: many}", 'line 3: gate.limits.churn 1.at_most is "many"; it takes a number like 0.2, or a'),
+        ("churn 1:\n      at_most: .nan", "line 4: gate.limits.churn 1.at_most is NaN; it takes a number"),
+        (
+            "churn 1: {at_mst: 1}",
+            "line 3: gate.limits.churn 1.at_mst is no key (did you mean at_most?); known keys of gate",
+        ),
+        (
+            "churn 1: {at_most: 1, end: bettr}",
+            'gate.limits.churn 1.end is "bettr"; it takes worse, middle or better (did',
+        ),
+        ("churn 1: 0.2", "line 3: gate.limits.churn 1 is 0.2; it takes a section with the keys at_least, at_most, end"),
+        ("churn 1: {}", "gate.limits.churn 1 is {}; a limit has at_least or at_most"),
+        ("churn 1: {at_least: 1, at_most: 0}", "at_least is above at_most"),
+        ("churn 1 of popularity = head: {at_most: 1}", "limits of a popularity need gate.popularity"),
+        ("", "line 2: gate.limits is null; it takes a section of figures, such as churn 1, each with a section with"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_named_with_its_line(tmp_path, limits, said):
+    assert said in refused(tmp_path, f"gate:\n  limits:\n    {limits}\n")

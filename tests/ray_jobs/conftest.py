@@ -17,7 +17,7 @@ import pytest
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.store.store import Store
 
-from .exactly_once import CANDIDATE, Before, Catalogue, Drivers, State
+from .exactly_once import CANDIDATE, GATED, Before, Catalogue, Drivers, State
 
 VECTORS_OF_SCHEMA_3 = Path(__file__).parents[1] / "data" / "frozen" / "schema-3-vectors.tar.gz"
 
@@ -55,6 +55,11 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     tokenizers = {path.name for path in (root / "candidate" / "artifacts").glob("rq-kmeans-*")}
     promotion = {"tokenizer": (tokenizers - {champion}).pop()}
     drivers.finish("promote", root / "promoted", **promotion)
+    gated = {**promotion, "settings": GATED}
+    copy("candidate", "gated")
+    drivers.finish("gate", root / "gated", **gated)
+    copy("gated", "passed")
+    drivers.finish("promote", root / "passed", **gated)
 
     # Five in `contents`, one in `rejected`, one twice, one unknown.
     some = [name for kind, count in (("caption", 3), ("picture", 2), ("broken", 1)) for name in named(kind)[:count]]
@@ -91,14 +96,16 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         drivers.finish("vectors", root / name, **vectors)
     drivers.finish("vectors", root / "only-vectors", **audio)
     names = (
-        "ingested", "fitted", "promoted", "removed", "updated", "upgraded", "adopted", "first-adopted", "audio",
-        "likes", "only-vectors",
+        "ingested", "fitted", "gated", "passed", "promoted", "removed", "updated", "upgraded", "adopted",
+        "first-adopted", "audio", "likes", "only-vectors",
     )  # fmt: skip
     made = {name: State.of(root / name) for name in names}
     old = {row["content_id"] for row in (*made["upgraded"].contents, *made["upgraded"].rejected)}
     return {
         "first ingest": Before(None, "ingest", {"manifest": first}, made["ingested"], listed),
         "fit": Before(root / "ingested", "fit", {}, made["fitted"], listed),
+        "gate": Before(root / "candidate", "gate", gated, made["gated"], listed),
+        "gated promote": Before(root / "gated", "promote", gated, made["passed"], listed),
         "promote": Before(root / "candidate", "promote", promotion, made["promoted"], listed),
         "upgrade": Before(root / "schema-3" / "db", "upgrade", {}, made["upgraded"], old),
         "remove": Before(root / "fitted", "remove", removal, made["removed"], listed - set(some)),

@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "tokenizer": {"codebook_sizes": [4, 3], "iterations": 4},
     "run": {"block_rows": 5, "wave_rows": 12, "wave_vectors": 12, "max_prune": "100%", "report_seconds": 0.05},
 }
+GATED: dict[str, Any] = {**SETTINGS, "gate": {"limits": {"churn 1": {"at_most": 1}, "largest_bucket": {"at_most": 99}}}}
 CANDIDATE: dict[str, Any] = {**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], "seed": 1}}
 _NOTHING = b"\xff\xd8\xff\xe0 not a picture after all"
 _WORDS = ("apple", "dog", "bicycle", "house", "tree", "fish", "cloud")
@@ -216,7 +217,8 @@ class State:
             store.dataset("rejected").to_table().drop_columns(["first_run", "last_run"]).to_pylist(),
             store.dataset("assignments").to_table().drop_columns(["run_id"]).to_pylist(),
             {name: store.setting(name) for name in ("fusion", "champion", "champion_before", "clip", "precision")}
-            | {"schema version": store.schema_version()},
+            | {"schema version": store.schema_version()}
+            | {name: value for name, value in store.settings().items() if name.startswith("gate.")},
             unindexed_rows(store),
             runs["outcome"].to_pylist(),
             store.dataset("lease").to_table()["holder"].to_pylist()[0],

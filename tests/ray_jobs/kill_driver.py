@@ -20,6 +20,7 @@ from fuseid.core.errors import FuseidError
 from fuseid.pipelines.adopt import adopt
 from fuseid.pipelines.assignment import finish
 from fuseid.pipelines.fit import fit
+from fuseid.pipelines.gate import gate
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.removal import Removal
 from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
@@ -48,6 +49,8 @@ def run(job: dict[str, Any]) -> None:
         fit(job["db"], config)
     elif job["job"] == "adopt":
         adopt(job["db"], job["ids"], config, codebooks=job["codebooks"], promote=job["promote"])
+    elif job["job"] == "gate":
+        gate(job["db"], config, job["tokenizer"])
     elif job["job"] == "promote":
         promote(job["db"], job["tokenizer"], config)
     elif job["job"] == "upgrade":
