@@ -10,7 +10,7 @@ from fuseid.pipelines.runs import History, RunInfo
 from fuseid.pipelines.tokenizers import TokenizerInfo
 
 # The counts that say what became of the items, in this order; others follow.
-_FIRST = ("done", "left", "listed", "committed", "rejected", "unchanged", "assigned", "removed", "pruned")
+_FIRST = ("done", "left", "listed", "committed", "rejected", "incomplete", "unchanged", "assigned", "removed", "pruned")
 
 
 def print_history(history: History) -> None:
@@ -38,6 +38,11 @@ def print_history(history: History) -> None:
             for row in newest.stages
         ]
         print_rows(stages, ("stage", "seconds", "items/s"), title=f"stages of {newest.run_id}")
+    if any(run.counts.get("incomplete") for run in history.runs):
+        out.print(
+            "incomplete: items that lack a vector which its encoder could not compute; the report counts those of now, "
+            "and says how to list them and to try again"
+        )
     ages = [
         {"job": each.job, "run": each.run_id, "ended": f"{duration(each.age_seconds)} ago"}
         for each in history.last_success

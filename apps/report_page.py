@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fuseid.apps.churn_page import churn_section, examples_of
 from fuseid.apps.figures import MADE_FROM, figure, interval, short_names, title_of, unit_of
 from fuseid.apps.page import render, tile
 from fuseid.apps.report_plots import plots, slices_plot
 from fuseid.pipelines.reports.findings import measure
+from fuseid.pipelines.store.incomplete import remedy
 from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.measures import DEFINITIONS, NULLS, definition
@@ -33,6 +35,7 @@ def write_report_page(document: Mapping[str, Any], path: Path) -> None:
         comparison=[_compared(row, columns) for row in document["comparison"]],
         plots=plots(columns, labels),
         slices=slices_plot(columns, labels),
+        churn=_churn(document),
         prefixes=_with_tiles(document["database"], first["prefixes"]),
         measured=(
             f"Codes were looked at for all {first['items']:,} items, vectors for a sample of {first['sampled']:,}, "
@@ -87,12 +90,22 @@ def _compared(row: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> d
     }
 
 
-def _with_tiles(uri: str, prefixes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    examples = {e["content_id"]: e for prefix in prefixes for depth in prefix["depths"] for e in depth["examples"]}
+def _churn(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    churn = document["churn"]
+    return churn and churn_section(churn, _tiles(document["database"], examples_of(churn)))
+
+
+def _tiles(uri: str, examples: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The tile of each example, by content_id."""
+    by_id = {example["content_id"]: example for example in examples}
     columns = ("content_id", "kind", "sid", "caption", "thumbnail")
-    rows = rows_by_id(Store.open(uri).dataset("contents"), sorted(examples), columns)
+    rows = rows_by_id(Store.open(uri).dataset("contents"), sorted(by_id), columns)
     # Examples have the ID of the reported tokenizer, which may not be the champion, and perhaps a generated caption.
-    tiles = {row["content_id"]: tile({**row, **examples[row["content_id"]]}) for row in rows}
+    return {row["content_id"]: tile({**row, **by_id[row["content_id"]]}) for row in rows}
+
+
+def _with_tiles(uri: str, prefixes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    tiles = _tiles(uri, (e for prefix in prefixes for depth in prefix["depths"] for e in depth["examples"]))
     return [
         {
             **prefix,
@@ -140,6 +153,8 @@ def _facts(document: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) ->
         weight = "not fused" if one["weight"] is None else f"weight {one['weight']:g}"
         made = f"{one['numbers']} numbers, {MADE_FROM[one['made_from']]}, {one['items']:,} items, {weight}"
         rows.append((f"vectors: {one['name']}", [made]))
+    if document["incomplete"]["items"]:
+        rows.append(("incomplete", [remedy(document["database"], document["incomplete"])]))
     rows.append(("database", [f"{document['database']}, contents at version {versions['contents']}, "
                               f"assignments at version {versions['assignments']}"]))  # fmt: skip
     rows.append(("asked for", [f"a sample of {asked['sample']:,}, {asked['queries']:,} queries, seed {asked['seed']}"]))

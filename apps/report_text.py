@@ -11,6 +11,7 @@ from fuseid.apps.churn_text import print_churn
 from fuseid.apps.figures import MADE_FROM, figure, interval, short_names, title_of, unit_of
 from fuseid.apps.show import out, print_facts, print_rows
 from fuseid.pipelines.reports.findings import slice_title
+from fuseid.pipelines.store.incomplete import remedy
 
 # Slices cannot be compared by these measures, which depend on the number of items.
 _OF_ITS_SIZE = ("collision_a", "collision_b", "prefix_collision")
@@ -20,6 +21,8 @@ def print_report(document: Mapping[str, Any]) -> None:
     columns = document["tokenizers"]
     names = short_names(columns)
     print_rows([_vectors(one) for one in document["vectors"]], ("vectors", "made from", "numbers", "items", "weight"))
+    if document["incomplete"]["items"]:
+        out.print(Text(remedy(document["database"], document["incomplete"])))
     out.print()
     for name, column in zip(names, columns, strict=True):
         facts = {

@@ -16,7 +16,7 @@ from fuseid.encoders.picture_colour import LINEAR, SRGB, srgb_curve
 # Format -> (the extra of the package `fuseid`, the module that decodes it).
 EXTRAS = {"HEIC": ("heif", "pi_heif"), "JPEG XL": ("jxl", "imagecodecs")}
 # Raised when pictures are decoded that were rejected before: rejected items are then tried again.
-_REVISION = 2
+_REVISION = 3
 
 
 def picture_decoders() -> list[str]:

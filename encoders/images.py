@@ -16,9 +16,11 @@ from fuseid.core.errors import CorruptMedia, ItemError, TooLarge, Unrecognised
 from fuseid.core.reasons import reason
 from fuseid.core.records import Decoded
 from fuseid.encoders.extra_formats import JxlPicture, open_heic
+from fuseid.encoders.gif_canvas import on_background
+from fuseid.encoders.heif_boxes import primary_cicp
 from fuseid.encoders.media_file import HEAD_BYTES, hash_bytes, image_format, unread_format, video_format
 from fuseid.encoders.picture_colour import Colours, to_srgb
-from fuseid.encoders.picture_samples import check_tiff, low_bytes, tiff_layout, to_resizable
+from fuseid.encoders.picture_samples import check_tiff, low_bytes, tiff_layout, to_full_range, to_resizable
 from fuseid.encoders.png_chunks import split_png
 
 _EXIF_ORIENTATION = 0x0112
@@ -36,19 +38,17 @@ _THUMBNAIL_QUALITY = 80
 # The part of an AVIF file that is searched for its size.
 _HEADER_BYTES = 1 << 16
 
-# Primaries, transfer function and matrix of an AVIF or HEIC, where numbers name its colour space.
-_NAMED_COLOURS = re.compile(rb"colrnclx(.{7})", re.DOTALL)
-
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
     """image: decoded, JPEG at a reduced size. size: (width, height) as stored, in full. png_depth: bits per sample of a
-    PNG."""
+    PNG. is_narrow: black is 16 and white 235, as in video, of which PNGs can be made."""
 
     image: Image.Image
     size: tuple[int, int]
     colours: Colours
     png_depth: int = 8
+    is_narrow: bool = False
 
 
 def decode_image(file: BinaryIO, path: str, config: DecodeConfig) -> Decoded:
@@ -131,19 +131,21 @@ def _open(data: bytes, name: str, path: str, config: DecodeConfig) -> _Opened:
         image.draft(image.mode, bounded_size(width, height, 2 * config.long_side))
     if png and png.depth == 16 and image.mode == "RGB" and "transparency" in image.info:
         image.info["fuseid_low_bytes"] = low_bytes(png.data)
+    tiles = getattr(image, "tile", []) if name == "GIF" else []
+    drawn = tiles[0].extents if tiles else None
     image.load()
+    if drawn and drawn != (0, 0, width, height) and "transparency" not in image.info:
+        image = on_background(image, drawn, data)
     if name == "HEIC" and image.size != (width, height):  # the coded picture differs from what its box says
         width, height = image.size
         _check_size(width, height, path, config)
     # `draft` changes `image.size`; the medium's size is that of its header.
     if png:
-        return _Opened(image, (width, height), png.cicp or png.profile, png.depth)
-    return _Opened(image, (width, height), image.info.get("icc_profile") or _named_colours(data, name))
-
-
-def _named_colours(data: bytes, name: str) -> tuple[int, ...] | None:
-    found = _NAMED_COLOURS.search(data, 0, _HEADER_BYTES) if name in ("AVIF", "HEIC") else None
-    return struct.unpack(">HHHB", found[1]) if found else None
+        return _Opened(
+            image, (width, height), png.cicp or png.profile, png.depth, png.cicp is not None and not png.cicp[3]
+        )
+    named = primary_cicp(data) if name in ("AVIF", "HEIC") else None
+    return _Opened(image, (width, height), image.info.get("icc_profile") or named)
 
 
 def _check_size(width: int, height: int, path: str, config: DecodeConfig) -> None:
@@ -174,6 +176,8 @@ def _to_bounded_rgb(opened: _Opened, long_side: int) -> tuple[int, int, Image.Im
     size = bounded_size(width, height, long_side)
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if opened.is_narrow:
+        picture = to_full_range(picture)
     picture = _on_white(to_srgb(picture, opened.colours))
     # What belongs to the file, such as a comment or its profile, would be written into the thumbnail.
     picture.info = {}

@@ -24,6 +24,7 @@ _TO_SRGB = {
     9: np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]),
     12: np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]]),
 }
+_UNNAMED = 2
 HDR = frozenset({_PQ, _HLG})
 # Luminance of white in HDR, in cd/m2, and the peak that HLG is graded for (ITU-R BT.2408).
 _HDR_WHITE, _HLG_PEAK = 203.0, 1000.0
@@ -32,8 +33,7 @@ _HDR_WHITE, _HLG_PEAK = 203.0, 1000.0
 def to_srgb(picture: Image.Image, colours: Colours) -> Image.Image:
     """L, RGB, RGBA or CMYK -> L, RGB or RGBA. A profile that is damaged, or of another kind of picture, is ignored."""
     if isinstance(colours, tuple):
-        special = colours[0] in _TO_SRGB or colours[1] in (LINEAR, _PQ, _HLG)
-        if special and picture.mode in ("RGB", "RGBA"):
+        if not is_srgb(*colours[:2]) and picture.mode != "CMYK":
             return _with_colours(picture, from_cicp(np.asarray(picture.convert("RGB")), *colours[:2]))
     elif colours is not None and (found := _transform(colours)) is not None:
         mode, transform = found
@@ -44,6 +44,12 @@ def to_srgb(picture: Image.Image, colours: Colours) -> Image.Image:
         if picture.mode == "RGBA" and mode == "L" and picture.getchannel("R") == picture.getchannel("G"):
             return _with_colours(picture, np.asarray(transform.apply(picture.getchannel("R"))))
     return picture.convert("RGB") if picture.mode == "CMYK" else picture
+
+
+def is_srgb(primaries: int, transfer: int) -> bool:
+    """Whether the colours that numbers of CICP name are shown as they are: BT.709, what is close to it, and what is not
+    named."""
+    return primaries not in _TO_SRGB and transfer not in (LINEAR, _PQ, _HLG)
 
 
 def _with_colours(picture: Image.Image, colours: np.ndarray) -> Image.Image:
@@ -78,7 +84,9 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
 
 def from_cicp(rgb: np.ndarray, primaries: int, transfer: int) -> np.ndarray:
     """uint8 or uint16 [H, W, 3] -> uint8 [H, W, 3]. HDR is cut at the luminance of white, so that what is not a
-    highlight looks as in SDR."""
+    highlight looks as in SDR; its primaries are those of BT.2020 (as ITU-R BT.2100 demands) if none are named."""
+    if primaries == _UNNAMED and transfer in HDR:
+        primaries = 9
     curve = _linear(transfer, np.iinfo(rgb.dtype).max)
     linear = curve[rgb]
     if transfer == _HLG:

@@ -130,3 +130,10 @@ def _use_small_colour_map(image: Image.Image) -> None:
     if colours and max(colours) < 256:
         count = len(colours) // 3
         image.putpalette([colours[channel * count + i] for i in range(count) for channel in range(3)])
+
+
+def to_full_range(picture: Image.Image) -> Image.Image:
+    """L, RGB or RGBA whose colours go from 16 to 235 -> from 0 to 255; alpha stays."""
+    table = [min(255, max(0, round((value - 16) * 255 / 219))) for value in range(256)]
+    colours = len(picture.getbands()) - picture.mode.endswith("A")
+    return picture.point(table * colours + list(range(256)) * (len(picture.getbands()) - colours))

@@ -11,6 +11,7 @@ MOST_PROFILE_BYTES = 8 << 20
 # The longest text that is read, unpacked or not, in which there may be an orientation.
 _MOST_TEXT_BYTES = 1 << 20
 _SIGNATURE_BYTES = 8
+_END = b"\0\0\0\0IEND\xaeB`\x82"
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 # Texts in which programs keep EXIF and XMP; PNG had no chunk for EXIF until 2017.
 _WITH_ORIENTATION = frozenset({b"Raw profile type exif", b"Raw profile type APP1", b"XML:com.adobe.xmp"})
@@ -28,7 +29,9 @@ class PngPixels:
 
 
 def split_png(data: bytes) -> PngPixels:
-    """Leaves out texts, except those with an orientation, and the profile. What is damaged stays for the decoder."""
+    """Leaves out texts, except those with an orientation, and the profile; and of an animation all but its first frame,
+    if the picture before it is only for programs without animation. What is damaged stays for the decoder."""
+    data = _first_frame(data)
     kept: list[bytes | memoryview] = [data[:_SIGNATURE_BYTES]]
     view = memoryview(data)
     profile, cicp, copied = None, None, _SIGNATURE_BYTES
@@ -55,6 +58,30 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             return
         yield name, start, end
         place = end + 4
+
+
+def _first_frame(data: bytes) -> bytes:
+    """The PNG, or the first frame of its animation if the picture that comes first is not part of that."""
+    if b"fcTL" not in data:
+        return data
+    chunks = list(_chunks(data))
+    names = [name for name, _, _ in chunks]
+    if not {b"acTL", b"fcTL", b"IDAT"} <= set(names) or names.index(b"fcTL") < names.index(b"IDAT"):
+        return data
+    first = names.index(b"fcTL")
+    start = chunks[first][1]
+    # The first frame is as large as the picture.
+    if data[start + 4 : start + 20] != data[16:24] + bytes(8):
+        return data
+    parts, frames = [data[:_SIGNATURE_BYTES]], 0
+    for name, start, end in chunks:
+        frames += name == b"fcTL"
+        if name == b"fdAT" and frames == 1:
+            body = b"IDAT" + data[start + 4 : end]
+            parts += [(len(body) - 4).to_bytes(4, "big"), body, zlib.crc32(body).to_bytes(4, "big")]
+        elif name not in (b"acTL", b"fcTL", b"IDAT", b"fdAT"):
+            parts.append(data[start - 8 : end + 4])
+    return b"".join([*parts, _END])
 
 
 def _profile(body: memoryview) -> bytes | None:

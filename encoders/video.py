@@ -49,7 +49,7 @@ def sample_frames(file: BinaryIO, path: str, config: DecodeConfig) -> Sampled:
         raise Unrecognised(f"{path!r} is not a video in a known container{hint}")
     file.seek(0)
     with VideoSource(file, path, demuxer, config) as source:
-        if may_use_decord(config) and demuxer in _DECORD_FORMATS and source.is_alone:
+        if may_use_decord(config) and demuxer in _DECORD_FORMATS and source.is_alone and not any(source.crop):
             sampled = _try_decord(source, file, path, config)
             if sampled is not None:
                 return sampled
@@ -59,7 +59,8 @@ def sample_frames(file: BinaryIO, path: str, config: DecodeConfig) -> Sampled:
 def _try_decord(source: VideoSource, file: BinaryIO, path: str, config: DecodeConfig) -> Sampled | None:
     """None if decord cannot be used for this file."""
     facts = facts_with_pyav(source, path, config)
-    times = source.countable_times() if facts.is_plain else None
+    first = source.key_before(source.start).packet if facts.is_plain else None
+    times = source.countable_times() if first is not None and source.crops_as_decord(first) else None
     if not times:
         return None
     seconds = np.array([source.seconds(at) for at in times])

@@ -13,7 +13,10 @@ from av.sidedata.sidedata import Type
 
 from fuseid.encoders.images import bounded_size
 from fuseid.encoders.orientation import Orientation, from_display_matrix
-from fuseid.encoders.picture_colour import HDR, from_cicp
+from fuseid.encoders.picture_colour import from_cicp, is_srgb
+
+# FFmpeg's scaler takes the bytes of these in the wrong order if it converts them to 24 bits at once.
+_CONVERTED_WRONGLY = frozenset({"rgb565be", "rgb555be", "bgr565be", "bgr555be"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,8 @@ class Facts:
     """width, height: pixels as shown. orientation: how stored frames are shown.
 
     stored_size: (width, height) to scale stored frames to, before they are oriented. duration: seconds. is_plain:
-    whether frames only have to be scaled: they are opaque, without a palette, of standard dynamic range, and shown as
-    they are stored.
+    whether frames only have to be scaled: they are opaque, without a palette, of standard dynamic range and gamut, and
+    shown as they are stored.
     """
 
     width: int
@@ -58,17 +61,18 @@ def facts_of(frame: av.VideoFrame, pixel_aspect: Fraction | None, long_side: int
         width = max(1, round(width * pixel_aspect))
     orientation = _orientation(frame)
     shown = (height, width) if orientation.transposed else (width, height)
-    is_usual = not (_has_alpha(frame) or frame.format.has_palette or frame.color_trc in HDR)
+    is_odd = frame.format.has_palette or frame.format.name in _CONVERTED_WRONGLY
+    is_usual = not (_has_alpha(frame) or is_odd) and is_srgb(frame.color_primaries, frame.color_trc)
     return Facts(
         *shown, orientation, bounded_size(width, height, long_side), duration, is_usual and orientation == Orientation()
     )
 
 
 def to_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-    """uint8 [height, width, 3], not oriented: on white where it is transparent, in standard dynamic range."""
+    """uint8 [height, width, 3], not oriented: on white where it is transparent, in standard range and gamut."""
     if _has_alpha(frame):
         frame = av.VideoFrame.from_ndarray(_on_white(_scaled(frame, frame.width, frame.height, "rgba")), "rgb24")
-    elif frame.color_trc in HDR:
+    elif not is_srgb(frame.color_primaries, frame.color_trc):
         deep = _scaled(frame, width, height, "rgb48le")
         return from_cicp(deep, frame.color_primaries, frame.color_trc)
     return _scaled(frame, width, height, "rgb24")
@@ -85,6 +89,8 @@ def to_rgb_stack(frames: Sequence[av.VideoFrame], facts: Facts) -> np.ndarray:
 
 def _scaled(frame: av.VideoFrame, width: int, height: int, pixels: str) -> np.ndarray:
     """One thread: by default, FFmpeg would start one per core for every frame."""
+    if frame.format.name in _CONVERTED_WRONGLY:
+        frame = frame.reformat(width, height, "gbrp", interpolation="AREA", threads=1)
     return frame.reformat(width, height, pixels, interpolation="AREA", threads=1).to_ndarray()
 
 

@@ -11,10 +11,13 @@ from typing import BinaryIO
 
 import av
 import av.error
+from av.codec.context import Flags
 
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import CorruptMedia, TooLarge
 from fuseid.core.reasons import reason
+from fuseid.encoders.mov_tracks import film_tracks
+from fuseid.encoders.video_side_data import side_data_of, without_borders
 from fuseid.encoders.video_streams import decoder_of, main_stream
 
 # Packets read after a seek to find a key frame; transport streams have no index, so a seek can land anywhere.
@@ -29,6 +32,9 @@ _MOST_REORDERED = 16
 # Matrices between YUV and RGB that FFmpeg can convert, as numbers of ITU-T H.273: RGB itself, BT.709, none given,
 # reserved, FCC, BT.470 BG and SMPTE 170M (both are BT.601), SMPTE 240M, BT.2020. decord would not notice another one.
 _MATRICES = frozenset({0, 1, 2, 3, 4, 5, 6, 7, 9})
+
+# Profiles of Dolby Vision whose colours are in a space of its own, and what others see of them: nothing.
+_DOLBY_VISION_ALONE = frozenset({(5, 0), (10, 0)})
 
 # What PyAV raises for damaged or hostile bytes. This includes its MemoryError, which is raised again.
 _DAMAGE = (av.error.FFmpegError, OSError, ValueError, EOFError, OverflowError)
@@ -49,7 +55,8 @@ class VideoSource:
 
     start: time of the first frame. duration_seconds: from there to the end of the last frame; sound and subtitles may
     begin earlier and end later. expected_frames: an estimate, only to predict the cost of reading all frames. is_alone:
-    whether the file has no other video track. Opening raises CorruptMedia or TooLarge.
+    whether the file has no other video track. crop: the borders of a stored frame that its container cuts off, as in
+    `SideData`. Opening raises CorruptMedia or TooLarge.
     """
 
     def __init__(self, file: BinaryIO, path: str, demuxer: str, config: DecodeConfig) -> None:
@@ -64,7 +71,7 @@ class VideoSource:
             _raise_memory_error(error)
             raise CorruptMedia(f"{path!r} cannot be opened as {demuxer}: {reason(error)}") from None
         try:
-            self._open_stream()
+            self._open_stream(file)
         except BaseException:
             self._container.close()
             raise
@@ -75,9 +82,10 @@ class VideoSource:
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
-    def _open_stream(self) -> None:
+    def _open_stream(self, file: BinaryIO) -> None:
         tracks = self._container.streams.video
-        stream = main_stream(tracks)
+        has_handlers = self._container.format.name.startswith("mov") and len(tracks) > 1
+        stream = main_stream(tracks, film_tracks(file) if has_handlers else None)
         if stream is None:
             raise CorruptMedia(f"{self._path!r} has no video stream (sound only?)")
         if stream.codec_context is None:
@@ -87,6 +95,11 @@ class VideoSource:
         # these codecs.
         self._by_dts = self._container.format.name == "avi" and stream.codec_context.name in ("h264", "hevc")
         self.is_alone = len(tracks) == 1
+        side_data = side_data_of(stream)
+        self.crop = side_data.crop
+        if side_data.dolby_vision in _DOLBY_VISION_ALONE:
+            profile = f"Dolby Vision of profile {side_data.dolby_vision[0]}, which has no other version of the picture"
+            raise CorruptMedia(f"{self._path!r} has colours that FFmpeg cannot convert to RGB ({profile})")
         self._decoder = context = decoder_of(stream)
         for other in self._container.streams:
             if other is not stream:
@@ -95,6 +108,8 @@ class VideoSource:
         self._check_size(self.width, self.height)
         self.tick = stream.time_base or Fraction(1, av.time_base)
         self.pixel_aspect = stream.sample_aspect_ratio
+        rate = stream.average_rate or stream.guessed_rate
+        self._usual_step = max(1, round(1 / (rate * self.tick))) if rate else 1
         if context.pix_fmt == "pal8":
             self._read_palette()
         self.start, self.duration_seconds = self._find_extent()
@@ -159,8 +174,9 @@ class VideoSource:
             first = next(packets, None)
             if first is not None:
                 count, last = self._last_two(chain((first,), packets))
-                # Without an index, a seek may land on any packet, even on one after that of the last frame.
-                if first.is_keyframe or count > _MOST_REORDERED:
+                # Without an index, a seek may land on any packet, even on one after that of the last frame; and an edit
+                # list may hide all that follow.
+                if last and (first.is_keyframe or count > _MOST_REORDERED):
                     break
             if seek == self.start:
                 break
@@ -219,10 +235,9 @@ class VideoSource:
         """(time, frame) in display order, from where `seek` leads; frames that do not decode are skipped."""
         context = self._decoder
         context.flush_buffers()  # a seek does so only for the track's own decoder
-        first = delay = None
-        last = self.start - 1
+        first = delay = last = None
         for packet in chain(self._packets(seek), (None,)):
-            if first is None and packet is not None:
+            if first is None and packet is not None and packet.is_keyframe:
                 first = packet.dts
             try:
                 frames = context.decode(packet)
@@ -238,8 +253,13 @@ class VideoSource:
                     if at is not None and first is not None:
                         delay = at - first if delay is None else delay
                         at -= delay
-                last = at if at is not None else last + 1
-                yield last, frame
+                # Of several frames in one packet of a program stream, only the first has a time.
+                if at is None and last is None and seek > self.start:
+                    continue
+                if at is None:
+                    at = self.start if last is None else last + self._usual_step
+                last = at
+                yield last, without_borders(frame, self.crop)
 
     def countable_times(self) -> list[int] | None:
         """The times of all frames, ascending, if a decoder that starts at any key frame returns the frame of every
@@ -270,8 +290,16 @@ class VideoSource:
             return None
         for frame in frames[:1]:
             self._check(frame)
-            return frame
+            return without_borders(frame, self.crop)
         return None
+
+    def crops_as_decord(self, packet: av.Packet) -> bool:
+        """Whether a key packet's picture has the same size for a decoder that cuts off borders only in large steps."""
+        cut = self.decode_alone(packet)
+        self._decoder.flags &= ~Flags.unaligned
+        roughly = self.decode_alone(packet)
+        self._decoder.flags |= Flags.unaligned
+        return cut is not None and roughly is not None and (cut.width, cut.height) == (roughly.width, roughly.height)
 
     def _time(self, packet: av.Packet) -> int | None:
         """When the packet's frame is shown."""

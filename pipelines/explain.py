@@ -48,7 +48,7 @@ def explain(uri: str | Path, content_id: str, examples: int = 5) -> dict[str, An
     if store.has_contents():
         plain = [name for name in store.dataset("contents").schema.names if name != "thumbnail" and name not in dims]
         present = {f"has_{name}": f"{name} IS NOT NULL" for name in dims}
-        present |= {f"lacks_{name}": condition for name, condition in lacking(store).items()}
+        present |= {f"lacks_{name}": condition for name, condition in lacking(dims).items()}
         rows = list(_with_presence(store, content_id, plain, present))
     if not rows:
         rejected = list(rows_by_id(store.dataset("rejected"), [content_id], store.dataset("rejected").schema.names))

@@ -27,6 +27,9 @@ hypothesis.settings.load_profile("fuseid")
 
 # Before any import of a model library: no test may contact a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Batches of a few small pictures gain nothing from a second thread. Where another process runs beside this one, threads
+# that wait for each other cost more time than all that they compute.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_configure() -> None:
@@ -68,17 +71,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
         subprocess.run(command, check=True, capture_output=True)
     return next(out.glob("*.whl"))
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Batches of a few small pictures gain nothing from more threads, and on a busy machine lose much."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

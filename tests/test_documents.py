@@ -45,7 +45,7 @@ def directory(shop: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_examples_of_look_ups_print_what_the_page_shows(fuseid, one_thread):
+def test_the_examples_of_look_ups_print_what_the_page_shows(fuseid):
     examples = list(shown_and_found(LOOKUP, fuseid))
     assert len(examples) >= 10
     for example, shown, found in examples:

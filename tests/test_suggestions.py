@@ -22,7 +22,12 @@ from fuseid.core.config import Config
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("core", "encoders", "tokenizers", "pipelines", "ray_jobs", "api", "apps")
-SOURCES = {path: ast.parse(path.read_text()) for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))}
+# The nodes of each syntax tree.
+SOURCES = {
+    path: [*ast.walk(ast.parse(path.read_text()))]
+    for folder in FOLDERS
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 # Options of functions that are not part of the public surface, by what takes them.
 INNER = {
@@ -67,14 +72,14 @@ def parsed(line: str) -> tuple[str, dict[str, Any]]:
 
 def calls(name: str) -> Iterator[tuple[Path, ast.Call]]:
     """The calls of a function of `core.surface`, with the files that they are in."""
-    for path, tree in SOURCES.items():
+    for path, nodes in SOURCES.items():
         imported = any(
             isinstance(node, ast.ImportFrom)
             and node.module == "fuseid.core.surface"
             and name in [each.name for each in node.names]
-            for node in ast.walk(tree)
+            for node in nodes
         )
-        for node in ast.walk(tree) if imported else ():
+        for node in nodes if imported else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
                 yield path, node
 
@@ -92,7 +97,7 @@ FLAGS = flags(GROUP)
 # What a shell makes of a suggestion
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(TEXT, TEXT, TEXT)
 def test_a_suggested_command_reaches_the_command_as_it_was_meant(db: str, content_id: str, page: str) -> None:
     verb, values = parsed(surface.command("explain", db, content_id, page=page, json=True))
@@ -131,13 +136,14 @@ def test_the_commands_that_messages_suggest_are_commands(call: ast.Call) -> None
 
 NAMES = {call.args[0].value for _, call in calls("option") if isinstance(call.args[0], ast.Constant)}
 
+PUBLIC = [nodes for path, nodes in SOURCES.items() if path.parent.name == "api" or path.name == "lookup.py"]
+PUBLIC_ARGUMENTS = {node.arg for nodes in PUBLIC for node in nodes if isinstance(node, ast.arg)}
+
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_the_options_that_messages_name_are_those_of_the_shell_and_of_python(name: str) -> None:
     assert any(surface.flag(name) in known for known in FLAGS.values())
-    public = [tree for path, tree in SOURCES.items() if path.parent.name == "api" or path.name == "lookup.py"]
-    arguments = {node.arg for tree in public for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    assert name in arguments or name in INNER
+    assert name in PUBLIC_ARGUMENTS or name in INNER
 
 
 def test_the_settings_that_have_an_option_are_those_of_the_configuration() -> None:
@@ -149,8 +155,9 @@ def test_the_settings_that_have_an_option_are_those_of_the_configuration() -> No
 
 def test_messages_below_the_command_line_write_no_option_by_hand() -> None:
     found = []
-    for path, tree in SOURCES.items():
-        nodes = [] if path.is_relative_to(ROOT / "apps") else list(ast.walk(tree))
+    for path, nodes in SOURCES.items():
+        if path.is_relative_to(ROOT / "apps"):
+            continue
         prose = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
         prose |= {id(node.value) for node in nodes if isinstance(node, ast.keyword) and node.arg == "description"}
         texts = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]

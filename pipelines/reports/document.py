@@ -23,6 +23,7 @@ from fuseid.pipelines.reports.items import Codes, Sample, drawn_items, read_code
 from fuseid.pipelines.reports.prefixes import SharedCodes, first_codes
 from fuseid.pipelines.reports.slices import SMALL_SLICE, Slicing
 from fuseid.pipelines.reports.vectors import vectors_of
+from fuseid.pipelines.store.incomplete import incomplete
 from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.pinned_tables import PinnedTables
 from fuseid.pipelines.store.store import Store
@@ -79,6 +80,7 @@ def report(
     if compare == name:
         raise BadInput(f"{option('compare')} names {name}, the tokenizer that it is compared with; name another one")
     tokenizers = [load_tokenizer(store, each) for each in (name, compare) if each is not None]
+    vectors = vectors_of(pinned.contents, _weights(store, pinned))
     drawn = drawn_items(pinned, sample)
     slicing = Slicing(drawn, attributes, popularity)
     settings = _Settings(queries, seed, uri)
@@ -100,7 +102,8 @@ def report(
         "asked": {
             "sample": sample, "queries": queries, "seed": seed, "popularity": popularity, "attributes": list(attributes)
         },
-        "vectors": vectors_of(pinned.contents, _weights(store, pinned)),
+        "incomplete": incomplete(pinned.contents, {each["name"]: each["items"] for each in vectors}),
+        "vectors": vectors,
         "definitions": {key: asdict(definition) for key, definition in DEFINITIONS.items()},
         "tokenizers": columns,
         "comparison": comparison(*columns) if compare else [],

@@ -1,5 +1,6 @@
 """Tables of text keys on disk, in sorted hash partitions: finds keys that occur twice, keys that are there, and the
-numbers kept with them. Memory holds one partition at a time, or the pages that a look-up needs."""
+numbers kept with them. Memory holds one partition at a time, or the pages that a look-up needs; a small table is one
+partition, which stays in memory."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ import pyarrow as pa
 _PARTITION_BITS = 6
 # Keys that are gathered before they are split into partitions and written.
 _GATHERED = 1 << 20
+# Up to so many keys a table has no files: making them would take longer than all else.
+_IN_MEMORY = 1 << 16
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -63,6 +66,7 @@ class KeyTable:
         self._columns = 2 + values
         self._gathered: list[np.ndarray] = []
         self._waiting = 0
+        self._bits = _PARTITION_BITS
         self._sorted: dict[int, np.ndarray] = {}
 
     def add(self, keys: pa.Array, *values_N: np.ndarray) -> None:
@@ -75,17 +79,21 @@ class KeyTable:
 
     def close(self) -> KeyTable:
         """Sorts the partitions -> the table of the keys that were added more than once."""
-        self._write()
         repeated = KeyTable(self._stem.parent, f"{self._stem.name}-repeated")
         repeated.hash = self.hash
-        for part in range(1 << _PARTITION_BITS):
-            rows = self._read(part)
-            rows = rows[:, np.lexsort((rows[1], rows[0]))]
+        if self.count == self._waiting <= _IN_MEMORY:
+            rows = np.concatenate([np.empty((self._columns, 0), np.uint64), *self._gathered], axis=1)
+            self._gathered, self._waiting = [], 0
+            self._bits = repeated._bits = 0
+            self._sorted[0], repeated._sorted[0] = _sorted(rows)
+            repeated.count = repeated._sorted[0].shape[1]
+            return repeated
+        self._write()
+        for part in range(1 << self._bits):
+            rows, again = _sorted(self._read(part))
             rows.tofile(self._file(part))
-            again = (rows[:2, 1:] == rows[:2, :-1]).all(0)
-            found = np.unique(rows[:2, 1:][:, again], axis=1) if again.any() else rows[:2, :0]
-            found.tofile(repeated._file(part))
-            repeated.count += found.shape[1]
+            again.tofile(repeated._file(part))
+            repeated.count += again.shape[1]
         return repeated
 
     def find(self, keys: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +101,7 @@ class KeyTable:
         hashes = self.hash(keys)
         found = np.zeros(len(keys), bool)
         values = np.zeros((self._columns - 2, len(keys)), np.uint64)
-        parts = (hashes[0] >> np.uint64(64 - _PARTITION_BITS)).astype(np.intp)
+        parts = self._parts(hashes[0])
         for part in np.unique(parts).tolist():
             which = np.flatnonzero(parts == part)
             rows = self._partition(part)
@@ -113,13 +121,17 @@ class KeyTable:
         if not self._waiting:
             return
         rows = np.concatenate(self._gathered, axis=1)
-        parts = (rows[0] >> np.uint64(64 - _PARTITION_BITS)).astype(np.uint8)
+        parts = self._parts(rows[0])
         rows = rows[:, np.argsort(parts, kind="stable")]
-        ends = np.cumsum(np.bincount(parts, minlength=1 << _PARTITION_BITS))
+        ends = np.cumsum(np.bincount(parts, minlength=1 << self._bits))
         for part, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             with self._file(part).open("ab") as file:
                 np.ascontiguousarray(rows[:, start:end].T).tofile(file)
         self._gathered, self._waiting = [], 0
+
+    def _parts(self, hashes_N: np.ndarray) -> np.ndarray:
+        """The partition of each hash, by its first bits."""
+        return (hashes_N >> np.uint64(64 - _PARTITION_BITS) >> np.uint64(_PARTITION_BITS - self._bits)).astype(np.uint8)
 
     def _read(self, part: int) -> np.ndarray:
         """uint64 [columns, N], before the partition is sorted."""
@@ -139,3 +151,10 @@ class KeyTable:
 
     def _file(self, part: int) -> Path:
         return self._stem.with_name(f"{self._stem.name}-{part:02d}.keys")
+
+
+def _sorted(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """uint64 [columns, N] -> (the same sorted by hash; the hashes that occur more than once, uint64 [2, M])."""
+    rows = rows[:, np.lexsort((rows[1], rows[0]))]
+    again = (rows[:2, 1:] == rows[:2, :-1]).all(0)
+    return rows, np.unique(rows[:2, 1:][:, again], axis=1) if again.any() else rows[:2, :0]

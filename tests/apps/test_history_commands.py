@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
+from fuseid.apps.history_text import print_history
 from fuseid.pipelines.jobs import progress
+from fuseid.pipelines.runs import History, RunInfo
 
 
 def test_runs_are_shown_with_outcome_counts_and_the_age_of_the_last_success(as_text, as_json, folder):
@@ -21,6 +24,17 @@ def test_runs_are_shown_with_outcome_counts_and_the_age_of_the_last_success(as_t
     assert datetime.fromisoformat(run["started_at"]) < datetime.fromisoformat(run["finished_at"])
     assert [each["job"] for each in found["last_success"]] == ["fit", "ingest"]
     assert found["late"] == []
+
+
+def test_items_that_lack_a_vector_are_counted_and_explained(capsys):
+    when = datetime(2024, 5, 1, tzinfo=UTC)
+    run = RunInfo("r1", "ingest", "done", when, when, 1.0, {"committed": 9}, {}, None, [], None, None, None)
+    print_history(History([run], []))
+    assert "lack a vector" not in capsys.readouterr().out
+    print_history(History([replace(run, counts={"committed": 9, "incomplete": 2})], []))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "committed 9, incomplete 2" in text
+    assert "incomplete: items that lack a vector which its encoder could not compute" in text
 
 
 def test_an_age_beyond_the_limit_ends_with_1_and_a_line_for_each_job(fuseid, folder):

@@ -20,15 +20,21 @@ from fuseid.pipelines.sources.vectors import Vectors
 HOSTILE = '<script>alert("x")</script>'
 
 
-@pytest.fixture
-def db(tmp_path: Path) -> str:
-    vectors = np.random.default_rng(3).standard_normal((20, 8)).astype(np.float32)
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = np.random.default_rng(3).standard_normal((20, 8)).astype(np.float32)
     captions = [HOSTILE if number == 4 else f"words {number}" for number in range(20)]
-    table = {"content_id": [f'item-{number}"' for number in range(20)], "vector": list(vectors), "caption": captions}
-    pq.write_table(pa.table(table), tmp_path / "mine.parquet")
+    table = {"content_id": [f'item-{number}"' for number in range(20)], "vector": list(rows), "caption": captions}
+    path = tmp_path_factory.mktemp("page") / "mine.parquet"
+    pq.write_table(pa.table(table), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def db(vectors: Path) -> str:
     config = Config(clip=None, tokenizer=RQKMeansConfig(codebook_sizes=(4, 3)))
-    uri = str(tmp_path / "db")
-    ingest(uri, Vectors(tmp_path / "mine.parquet"), config, LocalRunner())
+    uri = str(vectors.with_name("db"))
+    ingest(uri, Vectors(vectors), config, LocalRunner())
     fit(uri, config)
     return uri
 
@@ -47,7 +53,7 @@ def test_a_page_shows_no_more_items_than_its_limit(db: str, tmp_path: Path) -> N
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<figure") == 7
 
 
-def test_without_ids_a_page_is_refused(tmp_path: Path, db: str) -> None:
-    ingest(str(tmp_path / "other"), Vectors(tmp_path / "mine.parquet"), Config(clip=None), LocalRunner())
+def test_without_ids_a_page_is_refused(tmp_path: Path, vectors: Path) -> None:
+    ingest(str(tmp_path / "other"), Vectors(vectors), Config(clip=None), LocalRunner())
     with pytest.raises(StoreError, match="no semantic IDs yet"):
         write_page(str(tmp_path / "other"), tmp_path / "page.html", "title", "")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fuseid.apps.report_page import write_report_page
+from fuseid.apps.report_text import print_report
 from fuseid.core.config import Config
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.reports.document import report
@@ -96,6 +97,11 @@ def test_the_page_shows_every_measure_with_its_formula_and_the_plots(page):
     numbers = re.findall(r'(?:x|y|x1|x2|y1|y2|cx|cy|width|height|points)="([^"]*)"', text)
     assert all(np.isfinite([float(part.rstrip("%")) for part in re.split("[ ,]+", value)]).all() for value in numbers)
     shown = {e["content_id"] for p in document["tokenizers"][0]["prefixes"] for d in p["depths"] for e in d["examples"]}
+    if document["churn"]:
+        parts = [part for name in ("split", "merged") for one in document["churn"][name] for part in one["parts"]]
+        shown |= {example["content_id"] for part in parts for example in part["examples"]}
+        assert all(f'{part["code"]}<span class="dim">' in text for part in parts)
+    assert ("What changes" in text) == (document["churn"] is not None)
     pictures = {name for name in shown if name.startswith("p")}
     assert pictures
     assert len(set(re.findall('src="(data:image/[^"]*)"', text))) == len(pictures)
@@ -159,3 +165,18 @@ def test_invalid_options_are_one_line_and_status_2(refused, folder, arguments, s
 def test_an_empty_database_is_one_line_and_status_1(refused, folder):
     Store.create(folder / "empty")
     assert "is empty" in refused("report", "--db", "empty", status=1)
+
+
+def test_items_that_lack_a_vector_are_counted_with_the_remedy(folder, tmp_path, capsys):
+    document = report(str(folder / "db"), sample=20, queries=2)
+    assert document["incomplete"] == {"items": 0, "by_vector": {}, "where": ""}
+    print_report(document)
+    assert "lack a vector" not in capsys.readouterr().out
+    where = "(media_hash IS NOT NULL AND vlm_fp IS NOT NULL)"
+    print_report(document | {"incomplete": {"items": 1234, "by_vector": {"vlm": 1234}, "where": where}})
+    text = " ".join(capsys.readouterr().out.split())
+    assert "1,234 items lack a vector that its encoder could not compute (vlm 1,234)" in text
+    assert f"the filter {where} lists them" in text
+    page = tmp_path / "report.html"
+    write_report_page(document | {"incomplete": {"items": 1, "by_vector": {"vlm": 1}, "where": where}}, page)
+    assert f"the filter {where} lists them" in page.read_text(encoding="utf-8")

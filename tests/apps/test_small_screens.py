@@ -38,7 +38,7 @@ CONFIG = Config.model_validate(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, write_pictures, ingest_and_fit, one_thread) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, write_pictures, ingest_and_fit) -> Path:
     """A database `db` of pictures, transparent ones of all shapes, texts, and a video without a picture."""
     folder = tmp_path_factory.mktemp("small-screens")
     rows = write_pictures(folder, 12)

@@ -1,12 +1,15 @@
-"""HEIC files for the tests: one HEVC frame of x265 in the boxes that phones write (ISO/IEC 23008-12)."""
+"""HEIC and AVIF files for the tests: pictures in the boxes that phones write (ISO/IEC 23008-12)."""
 
 from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import av
 import numpy as np
+from PIL import Image
 
 from .hostile_bytes import box
 
@@ -68,6 +71,75 @@ def heic(
     head = box(b"ftyp", b"heic\0\0\0\0mif1heic")
     start = len(head) + len(meta(0)) + 8
     return head + meta(start) + box(b"mdat", *(data for _, _, data in entries))
+
+
+@dataclass(frozen=True)
+class Item:
+    """kind: of four letters. properties: boxes. references: their kind, and the numbers of the items that are meant."""
+
+    kind: bytes
+    data: bytes
+    properties: Sequence[bytes]
+    references: Sequence[tuple[bytes, Sequence[int]]] = ()
+
+
+def heif(brand: bytes, items: Mapping[int, Item], primary: int) -> bytes:
+    """Items by number. Properties are listed in the order of the items."""
+    listed = list(dict.fromkeys(each for item in items.values() for each in item.properties))
+    of_items = b"".join(
+        struct.pack(">HB", number, len(item.properties)) + bytes(0x80 | (1 + listed.index(p)) for p in item.properties)
+        for number, item in sorted(items.items())
+    )
+    references = b"".join(
+        box(kind, struct.pack(f">HH{len(others)}H", number, len(others), *others))
+        for number, item in sorted(items.items())
+        for kind, others in item.references
+    )
+
+    def meta(start: int) -> bytes:
+        infos = places = b""
+        for number, item in items.items():
+            infos += box(b"infe", struct.pack(">IHH4sB", 2 << 24, number, 0, item.kind, 0))
+            places += struct.pack(">HHHII", number, 0, 1, start, len(item.data))
+            start += len(item.data)
+        return box(
+            b"meta",
+            struct.pack(">I", 0),
+            box(b"hdlr", struct.pack(">II4sIIIB", 0, 0, b"pict", 0, 0, 0, 0)),
+            box(b"pitm", struct.pack(">IH", 0, primary)),
+            box(b"iloc", struct.pack(">IBBH", 0, 0x44, 0, len(items)), places),
+            box(b"iinf", struct.pack(">IH", 0, len(items)), infos),
+            box(b"iref", struct.pack(">I", 0), references) if references else b"",
+            box(b"iprp", box(b"ipco", *listed), box(b"ipma", struct.pack(">II", 0, len(items)), of_items)),
+        )
+
+    head = box(b"ftyp", brand, b"\0\0\0\0mif1", brand, b"miaf")
+    start = len(head) + len(meta(0)) + 8
+    return head + meta(start) + box(b"mdat", *(item.data for item in items.values()))
+
+
+def size_box(width: int, height: int) -> bytes:
+    return box(b"ispe", struct.pack(">III", 0, width, height))
+
+
+def colour_box(primaries: int, transfer: int) -> bytes:
+    return box(b"colr", b"nclx", struct.pack(">HHHB", primaries, transfer, 6, 0x80))
+
+
+def coded_item(brand: bytes, frame: np.ndarray, *properties: bytes) -> Item:
+    """A picture, uint8 [H, W, 3], coded as the brand `heic` or `avif` says, with its size and further properties."""
+    height, width = frame.shape[:2]
+    if brand == b"heic":
+        configuration, sample = _coded(frame, "yuv420p")
+        return Item(b"hvc1", sample, [box(b"hvcC", configuration), size_box(width, height), *properties])
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "AVIF", quality=97)
+    data = file.getvalue()
+    start, media = data.index(b"av1C") - 4, data.index(b"mdat") - 4
+    configuration = data[start : start + int.from_bytes(data[start : start + 4], "big")]
+    sample = data[media + 8 : media + int.from_bytes(data[media : media + 4], "big")]
+    depths = box(b"pixi", struct.pack(">IB3B", 0, 3, 8, 8, 8))
+    return Item(b"av01", sample, [configuration, size_box(width, height), depths, *properties])
 
 
 def _coded(frame: np.ndarray, pixels: str) -> tuple[bytes, bytes]:

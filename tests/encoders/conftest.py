@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,6 +45,17 @@ def read_number(frame: np.ndarray) -> int:
     return number
 
 
+@contextmanager
+def same_scheduling() -> Iterator[None]:
+    """SVT-AV1 makes the thread that opens it a real-time one where it runs as root, and so all threads and processes
+    that this thread starts later: without this, whatever runs beside the tests waits for all of them."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def make_video(
     path: Path,
     *,
@@ -62,7 +75,10 @@ def make_video(
     times = [i / 30 for i in range(count)] if times is None else times
     if codec == "libx264":
         options = {"preset": "ultrafast", "sc_threshold": "0", "bf": "2", **(options or {})}
-    with av.open(str(path), "w", format=container, options=container_options or {}) as output:
+    with (
+        same_scheduling(),
+        av.open(str(path), "w", format=container, options=container_options or {}) as output,
+    ):
         stream = output.add_stream(codec, rate=30)
         stream.width, stream.height = size
         stream.pix_fmt, stream.gop_size, stream.options = pixels, gop, options or {}

@@ -57,3 +57,33 @@ def with_matrix(source: Path, target: Path, matrix: Sequence[float]) -> Path:
     data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     target.write_bytes(data)
     return target
+
+
+# How many bytes of a box come before the boxes within it, where these are not the 8 of its length and name.
+_HEADS = {b"stsd": 16, b"avc1": 86, b"hvc1": 86}
+SAMPLES = (b"mdia", b"minf", b"stbl", b"stsd")
+
+
+def with_box(source: Path, target: Path, track: int, within: Sequence[bytes], box: bytes) -> Path:
+    """A copy of an MP4 or MOV whose header is at its end, with another box in a track, within those of these names."""
+    data = bytearray(source.read_bytes())
+    start, end, sizes = 0, len(data), []
+    for name, number in ((b"moov", 0), (b"trak", track), *((each, 0) for each in within)):
+        place, length = _find(data, start, end, name, number)
+        sizes.append(place)
+        start, end = place + _HEADS.get(name, 8), place + length
+    data[end:end] = box
+    for place in sizes:
+        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + len(box))
+    target.write_bytes(data)
+    return target
+
+
+def _find(data: bytes, start: int, end: int, wanted: bytes, number: int) -> tuple[int, int]:
+    while start < end:
+        length, name = struct.unpack_from(">I4s", data, start)
+        if name == wanted and number == 0:
+            return start, length
+        number -= name == wanted
+        start += length
+    raise AssertionError(f"no box {wanted!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,16 @@ def test_a_picture_has_the_same_bits_alone_and_anywhere_in_a_batch(clip, frames,
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5, 6, 7], [7, 5, 5, 2, 0]], ids=str)
 def test_a_caption_has_the_same_bits_alone_and_anywhere_in_a_batch(clip, captions_alone, order):
     assert np.array_equal(clip.encode_texts([CAPTIONS[i] for i in order]), captions_alone[order])
+
+
+def test_bits_do_not_depend_on_the_batch_with_two_threads_either(clip, frames):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for encode, inputs in ((clip.encode_frames, frames), (clip.encode_texts, CAPTIONS)):
+            assert np.array_equal(encode(inputs)[[1, 6]], np.concatenate([encode([inputs[1]]), encode([inputs[6]])]))
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_vectors_are_float32_of_unit_norm_and_of_the_stated_size(clip, frames_alone, captions_alone):
@@ -267,6 +278,15 @@ def test_siglip_vectors_equal_those_of_open_clip_alone_and_mixed(
         # Not bit for bit: with several threads the last attention pooling depends on the place in the block.
         np.testing.assert_allclose(ours, np.stack(alone), rtol=0, atol=3e-7)
         assert len(np.unique(ours.round(4), axis=0)) == len(ours)
+
+
+def test_pictures_prepared_by_threads_give_the_same_vectors(clip, monkeypatch):
+    """As where torch has several threads, or an accelerator."""
+    frames = [np.asarray(picture(50 + 3 * number, 60, number)) for number in range(20)]
+    expected = clip.encode_frames(frames)
+    with ThreadPoolExecutor(4) as threads:
+        monkeypatch.setattr(clip, "_threads", threads)
+        np.testing.assert_array_equal(clip.encode_frames(frames), expected)
 
 
 THIN = [(512, 1), (512, 2), (512, 3), (161, 1), (160, 1), (159, 1), (1, 512), (2, 512), (1, 160), (1, 1), (2, 3)]

@@ -6,7 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuseid.encoders.devices import Passes, is_out_of_memory, power_of_two_below, rows_that_fit
+from fuseid.encoders.devices import (
+    Passes,
+    is_out_of_memory,
+    power_of_two_below,
+    prepared,
+    preparing_threads,
+    rows_that_fit,
+)
 
 
 def cpu_out_of_memory() -> None:
@@ -83,6 +90,18 @@ def test_power_of_two_below_is_the_largest_that_fits(number):
     found = power_of_two_below(number)
     assert found <= number < 2 * found
     assert found.bit_count() == 1
+
+
+def test_a_model_on_one_cpu_thread_shares_it_with_no_other():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert preparing_threads(torch.device("cpu")) is None
+        torch.set_num_threads(3)
+        with preparing_threads(torch.device("cpu")) as threads:
+            assert [*prepared(lambda item: -item, range(9), threads, 4)] == [-item for item in range(9)]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_rows_follow_from_the_free_memory(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Clip]:
         return made[name]
 
     return get
+
+
+def test_making_an_av1_clip_leaves_the_scheduling_of_this_process_alone(clip):
+    before = os.sched_getscheduler(0)
+    clip("av1.mp4")
+    assert os.sched_getscheduler(0) == before
 
 
 def test_decord_is_not_used_where_its_frame_count_would_be_wrong(clip):

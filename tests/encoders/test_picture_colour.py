@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 
 from fuseid.core.config import DecodeConfig
 from fuseid.encoders.media import decode
-from fuseid.encoders.picture_colour import srgb_curve, to_srgb
+from fuseid.encoders.picture_colour import from_cicp, srgb_curve, to_srgb
 
 from ..data.heic_files import heic  # noqa: TID252  (the tests are no package)
 from ..data.hostile_bytes import chunk, saved  # noqa: TID252  (the tests are no package)
@@ -187,3 +187,27 @@ def test_the_numbers_of_a_png_have_priority_over_its_profile(tmp_path):
     profile = chunk(b"iCCP", b"p\0\0" + zlib.compress(PROFILES["ProPhoto RGB"]))
     both = png[:33] + chunk(b"cICP", bytes([1, 13, 0, 1])) + profile + png[33:]
     assert off(frame(tmp_path, both), PICTURE) == 0
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "I;16"])
+@pytest.mark.parametrize("transfer", [8, 16, 18], ids=["linear", "PQ", "HLG"])
+def test_every_kind_of_png_in_hdr_is_converted(tmp_path, mode, transfer):
+    grey = Image.fromarray(of_depth(0.6 * GREY, 8))
+    picture = Image.fromarray(of_depth(0.6 * GREY, 16)) if mode == "I;16" else grey.convert(mode)
+    png = saved("PNG", picture)
+    found = frame(tmp_path, png[:33] + chunk(b"cICP", bytes([9, transfer, 0, 1])) + png[33:])
+    expected = from_cicp(np.asarray(grey.convert("RGB")), 9, transfer).astype(int)
+    assert np.abs(expected - np.asarray(grey.convert("RGB"))).max() > 10
+    assert off(found, expected) <= 2
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_a_png_whose_black_is_16_is_stretched(tmp_path, mode):
+    picture = PICTURE.convert("RGB" if mode == "RGBA" else mode)
+    narrow = Image.fromarray(np.round(16 + np.asarray(picture) * (219 / 255)).astype(np.uint8))
+    expected = np.asarray(picture.convert("RGB")).astype(int)
+    if mode == "RGBA":
+        narrow.putalpha(Image.fromarray(of_depth(ALPHA, 8)))
+        expected = shown(on_white(expected / 255, ALPHA)).astype(int)
+    png = saved("PNG", narrow)
+    assert off(frame(tmp_path, png[:33] + chunk(b"cICP", bytes([1, 13, 0, 0])) + png[33:]), expected) <= 2

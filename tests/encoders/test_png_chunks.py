@@ -14,6 +14,8 @@ from fuseid.encoders.media import decode
 from fuseid.encoders.png_chunks import MOST_PROFILE_BYTES, split_png
 
 from ..data.hostile_bytes import chunk, picture, png, saved, segment  # noqa: TID252  (the tests are no package)
+from .picture_cases import ffmpeg
+from .picture_values import ALPHA, RGB, of_depth, on_white, shown
 
 MIB = 1 << 20
 PLAIN = np.asarray(picture())
@@ -149,3 +151,22 @@ def test_large_metadata_of_other_formats_do_not_keep_a_picture_out(tmp_path):
 def test_bits_per_sample_are_read_from_the_header():
     assert [split_png(png(depth=depth)).depth for depth in (1, 16)] == [1, 16]
     assert split_png(struct.pack(">Q", 0)).depth == 0
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("blend", [0, 1])
+def test_a_picture_that_is_not_part_of_the_animation_is_not_shown(tmp_path, mode, blend):
+    """It is for programs that do not know animation. FFmpeg shows the first frame, too."""
+    first = Image.fromarray(shown(RGB))
+    if mode == "RGBA":
+        first.putalpha(Image.fromarray(of_depth(ALPHA, 8)))
+    more = {"save_all": True, "default_image": True, "blend": blend}
+    hidden, second = Image.new(mode, first.size, "red"), Image.new(mode, first.size, "blue")
+    data = saved("PNG", hidden, append_images=[first, second], **more)
+    (tmp_path / "animation.png").write_bytes(data)
+    found = decode(str(tmp_path / "animation.png"), "image", DecodeConfig()).frames[0]
+    assert np.abs(found.astype(int) - ffmpeg(data)).max() <= 1
+    assert np.abs(found.astype(int) - shown(on_white(RGB, ALPHA) if mode == "RGBA" else RGB)).max() <= 1
+    # Where the picture is the first frame, nothing changes.
+    plain = saved("PNG", first, save_all=True, append_images=[second])
+    assert split_png(plain).data is plain

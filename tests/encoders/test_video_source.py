@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from fuseid.core.errors import TooLarge
 from fuseid.encoders.media import decode
 from fuseid.encoders.sampling import target_times
 
-from .films import H264, ffmpeg, picture, shown, sound
+from ..data.hostile_bytes import box  # noqa: TID252  (the tests are no package)
+from .films import H264, RATE, ffmpeg, picture, shown, sound
 
 MPEG2 = ["-c:v", "mpeg2video", "-r", "25", "-g", "10", "-q:v", "2", "-c:a", "mp2"]
 WMV = ["-c:v", "wmv2", "-g", "10", "-q:v", "2", "-c:a", "wmav2"]
@@ -56,6 +58,7 @@ FILMS: dict[str, list[str]] = {
     **{f"slow.{name}": [*picture(60, rate=1), *H264, "-g", "250"] for name in ("mkv", "mp4", "avi", "flv", "ts")},
     "slower.mkv": [*picture(600, rate=0.1), *H264, "-g", "250"],
     "alone.mkv": [*FILM, *H264],
+    "alone.mp4": [*FILM, *H264],
 }
 # These show each kind of container and of fault; the others are for the whole suite.
 EVERYDAY = {
@@ -110,7 +113,64 @@ def test_frames_differ_enough_to_be_told_apart(film):
     assert differences.min() > 3
 
 
+def test_frames_without_a_time_follow_at_the_usual_distance(tmp_path):
+    """Of several small frames in one packet of a program stream, only the first has a time; after a seek, what FFmpeg
+    guesses for the others is up to a frame off."""
+    ffmpeg(*FILM, *H264, tmp_path / "small.mpg")
+    reference, times = shown(tmp_path / "small.mpg")
+    for method in ("keyframe", "uniform", "scene"):
+        decoded = decode(str(tmp_path / "small.mpg"), "video", DecodeConfig(sampling=SamplingConfig(method=method)))
+        assert len(decoded.frames) == 8
+        for at, frame in zip(decoded.timestamps, decoded.frames, strict=True):
+            found = np.abs(reference.astype(int) - frame).mean((1, 2, 3)).argmin()
+            assert abs(times[found] - at) < 1.5 / RATE, (method, at)
+
+
 def test_a_film_is_as_long_as_its_picture_for_the_limit(film):
     decode(str(film("sound.mkv")[0]), "video", DecodeConfig(max_duration_seconds=5))
     with pytest.raises(TooLarge, match="lasts 4 seconds"):
         decode(str(film("sound.mkv")[0]), "video", DecodeConfig(max_duration_seconds=3))
+
+
+# Parts of a film of four seconds: (length, begin) in seconds, None for a pause.
+EDITS = {
+    "all": [(4, 0)],
+    "a part": [(1.5, 1.2)],
+    "after a pause": [(1, None), (4, 0)],
+    "a part after a pause": [(2, None), (1, 1.25)],
+    "two parts": [(1, 0), (1, 3)],
+    "less than a group of pictures": [(0.5, 0)],
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_what_an_edit_list_hides_is_not_part_of_the_film(film, tmp_path, name):
+    path = with_edits(film("alone.mp4")[0], tmp_path / "edited.mp4", EDITS[name])
+    reference, times = shown(path)
+    for method, decoder in WAYS:
+        sampling = SamplingConfig(method=method, frames=4, fps=2.0)
+        decoded = decode(str(path), "video", DecodeConfig(sampling=sampling, video_decoder=decoder))
+        assert decoded.duration == pytest.approx(times[-1] + 1 / RATE, abs=0.1), (method, decoder)
+        for at, frame in zip(decoded.timestamps, decoded.frames, strict=True):
+            shown_then = reference[np.abs(times - at).argmin()]
+            assert np.abs(shown_then.astype(int) - frame).mean() < 3, (method, decoder, at)
+
+
+def with_edits(source: Path, target: Path, edits: list[tuple[float, float | None]]) -> Path:
+    """A copy of an MP4 whose header is at its end, with this list in the place of its own."""
+    data = bytearray(source.read_bytes())
+    (of_film,) = struct.unpack_from(">I", data, data.index(b"mvhd") + 16)
+    (of_track,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)
+    entries = [
+        struct.pack(">IiI", int(length * of_film), -1 if begin is None else int(begin * of_track), 1 << 16)
+        for length, begin in edits
+    ]
+    made = box(b"elst", struct.pack(">II", 0, len(entries)), *entries)
+    place = data.index(b"elst") - 4
+    (length,) = struct.unpack_from(">I", data, place)
+    data[place : place + length] = made
+    for name in (b"moov", b"trak", b"edts"):
+        at = data.index(name) - 4
+        struct.pack_into(">I", data, at, struct.unpack_from(">I", data, at)[0] + len(made) - length)
+    target.write_bytes(data)
+    return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from fuseid.core.config import DecodeConfig, SamplingConfig
 from fuseid.core.errors import CorruptMedia
 from fuseid.encoders.media import decode
 
-from .films import H264, ffmpeg, sound
+from ..data.hostile_bytes import box  # noqa: TID252  (the tests are no package)
+from .films import H264, ffmpeg, sound, with_box
 
 LARGE, SMALL = "128x96", "64x48"
 
@@ -99,6 +101,35 @@ def test_a_song_with_a_cover_is_not_a_film(tmp_path):
     ffmpeg(*inputs, "-c:v", "copy", "-disposition:v", "attached_pic", tmp_path / "song.mp4")
     with pytest.raises(CorruptMedia, match="no video stream"):
         decode(str(tmp_path / "song.mp4"), "video", DecodeConfig())
+
+
+@pytest.mark.parametrize("film", [0, 1])
+def test_thumbnails_along_the_time_line_are_not_the_film(tmp_path, film):
+    """A film names the track of its thumbnails as that of its chapters."""
+    pair = [("red", LARGE), ("red", LARGE)]
+    pair[film] = ("blue", SMALL)
+    ffmpeg(*tracks(*pair), *H264, "-disposition", "default", tmp_path / "both.mp4")
+    names = box(b"tref", box(b"chap", struct.pack(">I", 2 - film)))
+    with_box(tmp_path / "both.mp4", tmp_path / "film.mp4", film, (), names)
+    for decoder in ("pyav", "decord"):
+        assert colour_of(tmp_path / "both.mp4", "uniform", decoder) == "red"
+        assert colour_of(tmp_path / "film.mp4", "uniform", decoder) == "blue"
+
+
+@pytest.mark.parametrize("handler", [b"auxv", b"pict"])
+@pytest.mark.parametrize("film", [0, 1])
+def test_a_track_that_its_container_does_not_call_a_film_is_not_the_film(tmp_path, film, handler):
+    """Depth and alpha are tracks like films, and FFmpeg takes them for such."""
+    pair = [("red", LARGE), ("red", LARGE)]
+    pair[film] = ("blue", SMALL)
+    ffmpeg(*tracks(*pair), *H264, "-disposition", "default", tmp_path / "both.mp4")
+    parts = (tmp_path / "both.mp4").read_bytes().split(b"hdlr" + bytes(8) + b"vide")
+    assert len(parts) == 3
+    names = [b"hdlr" + bytes(8) + (b"vide" if index == film else handler) for index in (0, 1)]
+    (tmp_path / "film.mp4").write_bytes(parts[0] + names[0] + parts[1] + names[1] + parts[2])
+    for decoder in ("pyav", "decord"):
+        assert colour_of(tmp_path / "both.mp4", "uniform", decoder) == "red"
+        assert colour_of(tmp_path / "film.mp4", "uniform", decoder) == "blue"
 
 
 def test_a_track_of_an_unknown_codec_is_not_chosen(tmp_path):

@@ -21,9 +21,6 @@ from fuseid.encoders.vlm_reading import spread
 CONFIG = VlmConfig(model="builtin:mini-vlm", prompt="caption", device="cpu")
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture(scope="module")
 def vlm() -> TransformersVlm:
     return TransformersVlm(CONFIG)

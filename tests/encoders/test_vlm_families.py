@@ -19,10 +19,7 @@ from fuseid.encoders.vlm_inputs import bucket, shape_class
 from . import tiny_vlms
 
 # A warning of PaliGemma's processor about torch's tensors, at the pinned versions.
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SYSTEM = "Represent the user's input."
 PROMPT = "Say it: {caption}"

@@ -39,11 +39,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_batches(one_thread: None) -> None:
-    pass
-
-
 @pytest.fixture(scope="session")
 def encode_step() -> EncodeStep:
     return load_encoders(Config.model_validate(SETTINGS))
@@ -156,6 +151,16 @@ class Workspace:
         with Lease(store):
             return assign(store, tokenizer, "test-run", champion=champion)
 
+    def once(self, kept: Path, make: Callable[[], None]) -> Workspace:
+        """Fills the database `db`: by `make`, which may leave no other trace, or by a copy of what it made before.
+        kept: where that is."""
+        if kept.exists():
+            shutil.copytree(kept, self.uri())
+        else:
+            make()
+            shutil.copytree(self.uri(), kept)
+        return self
+
     # What is in a database
 
     def rows(self, table: str = "contents", db: str = "db") -> dict[str, dict[str, Any]]:
@@ -245,10 +250,9 @@ def fitted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def fitted(bare: Workspace, fitted_once: Path) -> Workspace:
     """Sixty ready-made vectors, v000 to v059, with IDs in the database `db`; made once and copied."""
-    if fitted_once.exists():
-        shutil.copytree(fitted_once, bare.uri())
-    else:
+
+    def make() -> None:
         bare.ingest_vectors(clusters(60))
         bare.fit()
-        shutil.copytree(bare.uri(), fitted_once)
-    return bare
+
+    return bare.once(fitted_once, make)

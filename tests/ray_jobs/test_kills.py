@@ -11,17 +11,21 @@ from signal import SIGKILL
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from fuseid.core.config import Config
 from fuseid.core.errors import StoreError
 from fuseid.core.faults import STEPS
 from fuseid.pipelines.backup import backup
 from fuseid.pipelines.check import check
+from fuseid.pipelines.explain import explain
 from fuseid.pipelines.jobs.runs import exclusive_job
 from fuseid.pipelines.restore import restore
+from fuseid.pipelines.runs import runs
 from fuseid.pipelines.store.store import Store
 
-from .exactly_once import Before, Drivers, State, copied, violations, wait_for
+from ..encoders import tiny_vlms  # noqa: TID252  (the tests are no package)
+from .exactly_once import SETTINGS, Before, Catalogue, Drivers, State, copied, violations, wait_for
 from .three_nodes import SIZES, ThreeNodes
 
 # The step of a job, and the how-manyth time that it is reached.
@@ -162,6 +166,44 @@ def test_random_kills_of_a_changing_catalogue_violate_nothing(drivers: Drivers, 
     assert found.violated == []
     assert found.recovered == found.kills
     assert found.kills.total() == 3
+
+
+@pytest.fixture(scope="module")
+def refusing(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> Before:
+    """Items for a CLIP and a Qwen, whose processor takes no picture that is 200 times as long as high: a banner."""
+    root = tmp_path_factory.mktemp("refusing")
+    (root / "media").mkdir()
+    catalogue = Catalogue(root / "media", seed=5)
+    for kind, count in (("caption", 4), ("picture", 5)):
+        catalogue.add(kind, count)
+    Image.new("RGB", (3000, 10), "teal").save(root / "media" / "banner.png")
+    catalogue.rows["banner"] = {"content_id": "banner", "uri": "banner.png", "caption": "a banner"}
+    settings = {**SETTINGS, "vlm": {"model": str(tiny_vlms.save("qwen3_vl", root / "qwen")), "device": "cpu"}}
+    call = {"manifest": catalogue.manifest(), "settings": settings}
+    drivers.finish("ingest", root / "quiet", **call)
+    return Before(None, "ingest", call, State.of(root / "quiet"), set(catalogue.rows))
+
+
+@pytest.mark.parametrize("step", ["encode.block", "wave.contents", "run.ending"])
+def test_what_an_encoder_refuses_is_recorded_once_and_not_tried_again_after_a_kill(
+    step: str, refusing: Before, drivers: Drivers, db: Path, tmp_path: Path
+) -> None:
+    process = drivers.start("ingest", db, fault=step, marks=tmp_path, **refusing.call)
+    assert drivers.wait(process).status == -SIGKILL
+    drivers.finish("ingest", db, **refusing.call)
+    state = State.of(db)
+    assert violations(state, refusing.quiet, refusing.listed, killed=1) == []
+    assert {row["content_id"] for row in state.contents if row["media_hash"] and row["vlm"] is None} == {"banner"}
+    assert by_id(state)["banner"]["vlm_fp"] is not None
+    assert by_id(state)["banner"]["clip_image"] is not None
+    assert set(explain(str(db), "banner")["missing"]) == {"vlm"}
+    drivers.finish("ingest", db, **refusing.call)
+    counts = [run.counts for run in runs(db).runs]
+    assert counts[0]["unchanged"] == counts[0]["listed"] == len(refusing.listed)
+    assert "incomplete" not in counts[0]
+    assert sum(each.get("incomplete", 0) for each in counts) <= 1
+    again = State.of(db)
+    assert (again.contents, again.rejected) == (state.contents, state.rejected)
 
 
 @pytest.fixture(scope="module")

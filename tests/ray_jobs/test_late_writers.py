@@ -98,13 +98,14 @@ class Late:
         first = self._drivers.start(
             self._before.job, self.db, held(SETTINGS), f"{fault}=hold", self._marks[0], **self._before.call
         )
+        other = self._drivers.start(
+            self._before.job, self._twin, fault=fault, marks=self._marks[1], **self._before.call
+        )
         wait_for(held_at)
         os.kill(first, SIGSTOP)
         try:
             (self._marks[0] / f"{self._step}.go").touch()
-            killed = self._drivers.run(
-                self._before.job, self._twin, fault=fault, marks=self._marks[1], **self._before.call
-            )
+            killed = self._drivers.wait(other)
             assert killed.status == -SIGKILL, killed.words
             assert killed_at.exists()
             for db in (self._twin, self.db):

@@ -89,9 +89,13 @@ def quiet(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> tuple[
     return manifest, db
 
 
+# Encoders on one thread, as the tests: on some processors the last bits of a vector depend on the number of threads.
 RUNNERS = {
     "local, other blocks": (LocalRunner, {"run.block_rows": 5, "run.wave_rows": 7, "decode.workers": 1}),
-    "ray, other blocks": (RayRunner, {"run.block_rows": 13, "run.wave_rows": 100}),
+    "ray, other blocks": (
+        lambda: RayRunner(sizes=Sizes(2, 0.3, 1, 0.3, 0.0, 1)),
+        {"run.block_rows": 13, "run.wave_rows": 100},
+    ),
     "ray, two encoders": (lambda: RayRunner(sizes=Sizes(1, 0.3, 2, 0.3, 0.0, 1)), {"run.block_rows": 3}),
 }
 EVERYDAY = "ray, two encoders"
@@ -301,7 +305,7 @@ def quiet_vectors(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -
 VECTOR_RUNNERS = {
     "local, other waves": (LocalRunner, {"run.wave_vectors": 7}),
     "ray": (RayRunner, {}),
-    "ray, other waves": (RayRunner, {"run.wave_vectors": 7}),
+    "ray, other waves": (RayRunner, {"run.wave_vectors": 25}),
 }
 
 

@@ -24,11 +24,6 @@ IDS = {tuple(row) for row in VOCABULARY.ids(CODES).tolist()}
 FEW = Trie.build(CODES[[3, 4, 40]])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small(one_thread):
-    pass
-
-
 @pytest.fixture(scope="module")
 def t5():
     torch.manual_seed(1)

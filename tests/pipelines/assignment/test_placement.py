@@ -298,13 +298,21 @@ def test_a_later_run_keeps_the_first_policy_and_notes_it(bare, cluster):
     assert any("." in sid for sid in bare.ledger(bare.candidate()).values())
 
 
+@pytest.fixture(scope="module")
+def sharing_once(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("sharing") / "db"
+
+
 @pytest.fixture
-def sharing(bare, cluster, tmp_path) -> Any:
+def sharing(bare, cluster, sharing_once) -> Any:
     """Sixty items, ten with a second item of the same content, under `share`."""
-    vectors = cluster(60)
-    bare.ingest_vectors(vectors | {f"copy-{name}": vectors[name] for name in sorted(vectors)[:10]})
-    bare.fit(tokenizer={"duplicates": "share"})
-    return bare
+
+    def make() -> None:
+        vectors = cluster(60)
+        bare.ingest_vectors(vectors | {f"copy-{name}": vectors[name] for name in sorted(vectors)[:10]})
+        bare.fit(tokenizer={"duplicates": "share"})
+
+    return bare.once(sharing_once, make)
 
 
 def test_items_that_share_an_id_are_all_found_by_it(sharing):

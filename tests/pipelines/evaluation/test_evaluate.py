@@ -33,7 +33,7 @@ def other(made) -> str:
 
 
 @pytest.fixture(scope="module")
-def make(made, other, short, one_thread):
+def make(made, other, short):
     """Makes the document, in this process."""
     controls = ("random", "hashed", other)
     return lambda: evaluate(

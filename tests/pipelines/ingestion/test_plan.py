@@ -37,7 +37,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(
     listed=st.lists(st.sampled_from([*STILLS, *VIDEOS]), min_size=1, max_size=40),
     frames=st.integers(1, 9),
@@ -76,7 +76,7 @@ OTHER = {
 }
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(
     item=st.builds(
         SourceItem, just("a"), uri=either(None, "a.png"), caption=either("x", None), kind=either(None, "image"),

@@ -16,12 +16,20 @@ def deleted(*names):
     return [{"content_id": name, "deleted": True} for name in names]
 
 
+@pytest.fixture(scope="module")
+def stocked_once(tmp_path_factory):
+    return tmp_path_factory.mktemp("stocked") / "db"
+
+
 @pytest.fixture
-def stocked(workspace):
+def stocked(workspace, stocked_once):
     """t000 to t029 with IDs, and one rejected item."""
-    workspace.ingest([*workspace.captions(30), {"content_id": "bad", "uri": "no.png"}])
-    workspace.fit()
-    return workspace
+
+    def make():
+        workspace.ingest([*workspace.captions(30), {"content_id": "bad", "uri": "no.png"}])
+        workspace.fit()
+
+    return workspace.once(stocked_once, make)
 
 
 def test_deleted_rows_are_removed_new_ones_added_and_all_others_stay(stocked):

@@ -22,7 +22,10 @@ from fuseid.pipelines.ingestion.steps import EncodeStep
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.rejected import retry
 from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.store.incomplete import incomplete, remedy
 from fuseid.pipelines.store.indexes import maintain, unindexed_rows
+from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.tables import vector_sizes
 
 ASKED = {"caption": "What is it?", "tags": "Name tags."}
 SHOWN = ("clip_image", "vlm", "vlm_caption", "vlm_tags", "thumbnail", "media_hash", "duration", "timestamps")
@@ -234,10 +237,25 @@ def test_what_one_encoder_cannot_take_costs_its_modality_and_is_not_tried_every_
         assert set(found["missing"]) == ({"vlm"} if key in lacking else set())
         assert all(rows[key]["vlm_fp"] in why and "retry" in why for why in found["missing"].values())
     assert explain(shop.workspace.uri(), "words")["missing"] == {}
+    assert listed_as_incomplete(shop) == ({"vlm": len(lacking)}, lacking)
 
     again = shop.run()
     assert again == {}, "the same model is not asked again"
     assert shop.run(prompt="Another.")["encode_items"] == 3, "another one is"
+
+
+def listed_as_incomplete(shop: Shop) -> tuple[dict[str, int], set[str]]:
+    """What a report counts by vector, and the items that its filter lists."""
+    contents = Store.open(shop.workspace.uri()).dataset("contents")
+    sizes = vector_sizes(contents.schema)
+    found = incomplete(contents, {name: contents.count_rows(f"{name} IS NOT NULL") for name in sizes})
+    if not found["where"]:
+        assert found == {"items": 0, "by_vector": {}, "where": ""}
+        return {}, set()
+    names = contents.to_table(columns=["content_id"], filter=found["where"])["content_id"].to_pylist()
+    assert found["items"] == len(names)
+    assert f"{found['items']} items lack a vector" in remedy(shop.workspace.uri(), found)
+    return found["by_vector"], set(names)
 
 
 def test_retry_asks_the_encoder_again(shop: Shop) -> None:
@@ -252,6 +270,7 @@ def test_retry_asks_the_encoder_again(shop: Shop) -> None:
     assert after == before
     assert shop.run() == {}
     assert "incomplete" not in retry(shop.workspace.uri(), shop.workspace.settings()).counts
+    assert listed_as_incomplete(shop) == ({}, set())
 
 
 def test_a_caption_that_clip_cannot_take_leaves_the_picture(shop: Shop) -> None:
@@ -265,6 +284,7 @@ def test_a_caption_that_clip_cannot_take_leaves_the_picture(shop: Shop) -> None:
     run = shop.workspace.ingest(shop.rows, config=config, load=lambda _: EncodeStep(Illiterate(8), None))
     assert (run.counts["committed"], run.counts["incomplete"]) == (4, 1)
     assert set(explain(shop.workspace.uri(), "one")["missing"]) == {"clip_text"}
+    assert listed_as_incomplete(shop) == ({"clip_text": 1}, {"one"})
     assert retry(shop.workspace.uri(), config, "EncodeFailed").counts["incomplete"] == 1
     step = EncodeStep(FakeClip(8), None)
     assert shop.workspace.ingest(shop.rows, config=config, load=lambda _: step).counts["planned"] == 1

@@ -20,6 +20,7 @@ import pytest
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import ItemError
+from fuseid.pipelines.files import fetcher
 from fuseid.pipelines.files.fetcher import Fetcher
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -111,6 +112,12 @@ def reply(
     handler.end_headers()
     if handler.command != "HEAD":
         handler.wfile.write(body)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before an http request is tried again."""
+    monkeypatch.setattr(fetcher, "_PAUSES", tuple(pause / 10 for pause in fetcher._PAUSES))
 
 
 @pytest.fixture

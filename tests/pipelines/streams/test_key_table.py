@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuseid.pipelines.streams import key_table
@@ -33,9 +33,16 @@ def arrays(keys, cuts):
         yield part if number % 2 else pa.array(part.to_pylist(), pa.string())
 
 
-@settings(max_examples=20)
+@pytest.fixture(params=["in memory", "in files"])
+def kept(request, monkeypatch):
+    if request.param == "in files":
+        monkeypatch.setattr(key_table, "_IN_MEMORY", -1)
+
+
+# Each example makes tables of its own.
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(KEYS, max_size=30, unique=True), st.lists(KEYS, max_size=20), st.lists(st.integers(0, 40), max_size=4))
-def test_a_table_finds_what_a_dictionary_finds(keys, others, cuts):
+def test_a_table_finds_what_a_dictionary_finds(kept, keys, others, cuts):
     rng = np.random.default_rng(len(keys))
     numbers = rng.integers(0, 2**64, (2, len(keys)), dtype=np.uint64)
     expected = {key: tuple(numbers[:, i].tolist()) for i, key in enumerate(keys)}
@@ -54,9 +61,9 @@ def test_a_table_finds_what_a_dictionary_finds(keys, others, cuts):
             assert [*zip(*values.tolist(), strict=True)] == [expected.get(key, (0, 0)) for key in part.to_pylist()]
 
 
-@settings(max_examples=12)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(KEYS, min_size=1, max_size=20), st.lists(st.integers(0, 40), max_size=4))
-def test_keys_that_were_added_more_than_once_are_a_table_of_their_own(keys, cuts):
+def test_keys_that_were_added_more_than_once_are_a_table_of_their_own(kept, keys, cuts):
     with tempfile.TemporaryDirectory() as folder:
         table = KeyTable(Path(folder), "keys")
         for part in arrays(keys, cuts):
@@ -98,7 +105,7 @@ def test_a_key_that_occurs_in_two_pieces_is_found_twice(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("empty", [pa.array([], pa.string()), pa.array(["a"]).slice(1), pa.nulls(0, pa.string())])
-def test_no_keys_at_all(tmp_path, empty):
+def test_no_keys_at_all(kept, tmp_path, empty):
     table = KeyTable(tmp_path, "keys", values=1)
     table.add(empty, np.empty(0))
     assert (table.count, table.close().count) == (0, 0)
