@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -102,18 +102,16 @@ def _fit_tokenizer(
         else:
             progress.begin("fit", steps)
 
-    kind, sizes, vectors_ND, held_out_MD = (
-        TOKENIZERS[config.kind],
-        config.codebook_sizes,
-        sample.vectors,
-        sample.held_out,
-    )
-    start = {} if earlier is None else earlier.options(kind, vectors_ND, sizes)
-    tokenizer: Tokenizer = kind.fit(
-        vectors_ND, sizes, seed=config.seed, fusion=fusion.id, progress=show, **config.options(), **start
-    )
-    if earlier is not None:
-        tokenizer = earlier.aligned(tokenizer, vectors_ND, config.seed, bool(start), notes)
+    kind, sizes, held_out_MD = TOKENIZERS[config.kind], config.codebook_sizes, sample.held_out
+
+    def fitted(**start: Any) -> Tokenizer:
+        settings = {"seed": config.seed, "fusion": fusion.id, "progress": show, **config.options()}
+        return kind.fit(sample.vectors, sizes, **settings, **start)
+
+    if earlier is None:
+        tokenizer = fitted()
+    else:
+        tokenizer = earlier.refitted(fitted, kind, sample.vectors, sizes, config.seed, notes)
     if held_out_MD is not None:
         use = CodeUse.under(tokenizer, held_out_MD)
         spread = float(np.square(held_out_MD - held_out_MD.mean(0), dtype=np.float64).sum(1).mean())

@@ -6,9 +6,9 @@ codes. One of another kind gives none: codes of an unknown meaning are aligned t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -76,31 +76,52 @@ class Earlier:
         codes = np.concatenate(parts)[rows[has]]
         return cls(name, has, codes, _same_space(store, name, config.kind, fusion_id))
 
-    def options(self, kind: type[FittedTokenizer], vectors_ND: np.ndarray, sizes: Sequence[int]) -> dict[str, Any]:
-        """The arguments of `fit` that make it start from here; none for a kind that starts cold."""
-        if kind_of(self.id) not in (kind.KIND, ADOPTED) or getattr(kind, "start_from", None) is None:
-            return {}
-        warm = cast(type[WarmTokenizer], kind)
-        return {"start": warm.start_from(self.tokenizer, vectors_ND[self.has], self.codes_NL, sizes)}
-
-    def aligned(
-        self, tokenizer: Tokenizer, vectors_ND: np.ndarray, seed: int, start: bool, notes: list[str]
+    def refitted(
+        self,
+        fit: Callable[..., Tokenizer],
+        kind: type[FittedTokenizer],
+        vectors_ND: np.ndarray,
+        sizes: Sequence[int],
+        seed: int,
+        notes: list[str],
+        most_r2_lost: float = 0.005,
     ) -> Tokenizer:
-        """The same tokenizer with the numbers of `tokenizers.alignment.permutations`; its meta has `aligned_to`: the
-        id, the kind of start, and the share of the sampled items that keep their first code, first two, and so on."""
+        """A tokenizer of the sample, started from here if the kind can be, and aligned. Its meta has `aligned_to`: the
+        id, what it started from, and the share of the sampled items that keep their first code, first two, and so on.
+
+        fit: with `start` or without. vectors_ND: float32 [N, D], the sample. most_r2_lost: a start from codes is given
+        up if the R^2 of a cold fit is higher by more: the earlier codes may be those of quite other vectors.
+        """
+        started = None
+        if kind_of(self.id) in (kind.KIND, ADOPTED) and getattr(kind, "start_from", None) is not None:
+            start = cast(type[WarmTokenizer], kind).start_from(
+                self.tokenizer, vectors_ND[self.has], self.codes_NL, sizes
+            )
+            started = None if start is None else "codes" if self.tokenizer is None else "codebooks"
+        tokenizer = fit(start=start) if started else fit()
+        if started == "codes":
+            cold = fit()
+            lost = _r2(cold) - _r2(tokenizer)
+            if lost > most_r2_lost:
+                tokenizer, started = cold, None
+                notes.append(f"the codes of {self.id} are no start: R² would be {lost:.3f} below that of a cold fit")
+        return self._aligned(tokenizer, started, vectors_ND, seed, notes)
+
+    def _aligned(
+        self, tokenizer: Tokenizer, started: str | None, vectors_ND: np.ndarray, seed: int, notes: list[str]
+    ) -> Tokenizer:
         assert isinstance(tokenizer, AlignableTokenizer)
         codes_NL = tokenizer.encode(vectors_ND[self.has])
         numbers = permutations(self.codes_NL, codes_NL, tokenizer.codebook_sizes, seed)
         shares = kept(self.codes_NL, renumbered(codes_NL, numbers))
-        started = ("codes" if self.tokenizer is None else "codebooks") if start else None
+        how = f"started from its {started}" if started else "started cold"
         shown = ", ".join(f"{share:.1%}" for share in shares)
-        how = (
-            f"started from the {started} of {self.id} and aligned to it"
-            if start
-            else f"started cold, aligned to {self.id}"
-        )
-        notes.append(f"{how}; sampled items that keep their codes, by depth: {shown}")
+        notes.append(f"aligned to {self.id}, {how}: sampled items that keep their codes, by depth: {shown}")
         return tokenizer.permuted(numbers, {"tokenizer": self.id, "start": started, "kept": shares})
+
+
+def _r2(tokenizer: Tokenizer) -> float:
+    return float(tokenizer.meta["metrics"]["r2_per_level"][-1])
 
 
 def _same_space(store: Store, name: str, kind: str, fusion_id: str) -> Tokenizer | None:

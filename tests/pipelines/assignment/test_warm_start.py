@@ -54,7 +54,7 @@ def test_a_later_fit_starts_from_the_champion_and_keeps_its_codes(grown):
     assert (to["tokenizer"], to["start"], run.role) == (champion, "codebooks", "candidate")
     assert to["kept"] == kept_of(grown, champion, later.id)
     assert to["kept"][0] >= 0.9
-    assert f"started from the codebooks of {champion} and aligned to it" in "\n".join(run.notes)
+    assert f"aligned to {champion}, started from its codebooks: sampled items" in "\n".join(run.notes)
     assert grown.ids() == ids
     again, run = refit(grown)
     assert (again.id, run.counts["assigned"]) == (later.id, 0)
@@ -122,13 +122,26 @@ def test_in_the_space_of_another_fusion_the_start_is_made_of_the_codes(grown):
     vectors = (np.array(table["fused"].to_pylist()) @ turned).astype(np.float32)
     earlier = Earlier.of(store, store.setting("champion"), ids, config, "fusion-00")
     assert earlier.tokenizer is None
-    options = earlier.options(RQKMeans, vectors, (4, 3))
-    assert options["start"].codebooks[0].shape == (4, 6)
+    starts: list[Any] = []
+
+    def fitted(start: Any = None) -> RQKMeans:
+        starts.append(start)
+        return RQKMeans.fit(vectors, (4, 3), seed=9, start=start)
+
     notes: list[str] = []
-    fitted = RQKMeans.fit(vectors, (4, 3), seed=9, **options)
-    aligned = earlier.aligned(fitted, vectors, 0, True, notes)
+    aligned = earlier.refitted(fitted, RQKMeans, vectors, (4, 3), 0, notes)
+    assert starts[0].codebooks[0].shape == (4, 6)
     assert aligned.meta["aligned_to"]["kept"][0] >= 0.9
-    assert "started from the codes of" in notes[0]
+    assert "started from its codes" in notes[0]
+
+    # A cold fit that is better is aligned in its place.
+    cold = RQKMeans.fit(vectors, (4, 3), seed=9)
+    lost = cold.meta["metrics"]["r2_per_level"][-1] - aligned.meta["metrics"]["r2_per_level"][-1]
+    for most, start in ((lost, "codes"), (lost - 0.01, None)):
+        found = earlier.refitted(fitted, RQKMeans, vectors, (4, 3), 0, notes, most)
+        assert found.meta["aligned_to"]["start"] == start
+    assert found.meta["metrics"]["r2_per_level"] == cold.meta["metrics"]["r2_per_level"]
+    assert f"the codes of {earlier.id} are no start: R² would be" in notes[-2]
 
 
 @pytest.mark.parametrize("with_codebooks", [False, True])
@@ -194,7 +207,7 @@ def test_another_kind_is_aligned_after_a_cold_fit(kinds, grown):
     assert later.meta["aligned_to"] == {
         "tokenizer": champion, "start": None, "kept": kept_of(grown, champion, later.id)
     }  # fmt: skip
-    assert f"started cold, aligned to {champion}" in "\n".join(run.notes)
+    assert f"aligned to {champion}, started cold: sampled items" in "\n".join(run.notes)
     cold, _ = refit(grown, cold=True, kind="renumbered", seed=4)
     assert cold.meta["metrics"]["r2_per_level"] == later.meta["metrics"]["r2_per_level"]
     assert later.meta["aligned_to"]["kept"] > kept_of(grown, champion, cold.id).expected
