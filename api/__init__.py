@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fuseid.api.exports import export_ids, export_sequences
-    from fuseid.api.jobs import adopt, assign, fit, gate, ingest, ingest_vectors, promote, remove, upgrade
+    from fuseid.api.jobs import (
+        adopt,
+        assign,
+        drop,
+        fit,
+        gate,
+        ingest,
+        ingest_vectors,
+        promote,
+        remove,
+        rollback,
+        upgrade,
+    )
     from fuseid.api.tokenizer import open_tokenizer
     from fuseid.core.config import Config
     from fuseid.core.records import SemanticId
@@ -25,6 +37,7 @@ __all__ = [
     "TokenizerInfo",
     "adopt",
     "assign",
+    "drop",
     "export_ids",
     "export_sequences",
     "fit",
@@ -34,6 +47,7 @@ __all__ = [
     "open_tokenizer",
     "promote",
     "remove",
+    "rollback",
     "runs",
     "tokenizers",
     "upgrade",
@@ -48,6 +62,7 @@ _MODULES = {
     "TokenizerInfo": "fuseid.pipelines.tokenizers",
     "adopt": "fuseid.api.jobs",
     "assign": "fuseid.api.jobs",
+    "drop": "fuseid.api.jobs",
     "export_ids": "fuseid.api.exports",
     "export_sequences": "fuseid.api.exports",
     "fit": "fuseid.api.jobs",
@@ -57,6 +72,7 @@ _MODULES = {
     "open_tokenizer": "fuseid.api.tokenizer",
     "promote": "fuseid.api.jobs",
     "remove": "fuseid.api.jobs",
+    "rollback": "fuseid.api.jobs",
     "runs": "fuseid.pipelines.runs",
     "tokenizers": "fuseid.pipelines.tokenizers",
     "upgrade": "fuseid.api.jobs",

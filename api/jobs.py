@@ -12,6 +12,7 @@ from fuseid.core.config import Config
 from fuseid.core.modalities import EXTERNAL
 from fuseid.pipelines.adopt import adopt as run_adopt
 from fuseid.pipelines.assign import assign as run_assign
+from fuseid.pipelines.drop import drop as run_drop
 from fuseid.pipelines.fit import fit as run_fit
 from fuseid.pipelines.gate import gate as run_gate
 from fuseid.pipelines.ingest import ingest as run_ingest
@@ -20,6 +21,7 @@ from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.promote import promote as run_promote
 from fuseid.pipelines.remove import remove as run_remove
+from fuseid.pipelines.rollback import rollback as run_rollback
 from fuseid.pipelines.sources.item import Source
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
@@ -90,14 +92,26 @@ def fit(
     *,
     cold: bool = False,
     align_to: str | None = None,
+    refit_fusion: bool = False,
+    generation: int | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Fits fusion and tokenizer and gives every item its ID; the first tokenizer of a database becomes its champion. A
-    later one starts from the champion, or the tokenizer `align_to`, and keeps most of its codes, unless `cold`.
+    """Fits fusion and tokenizer and gives every item its ID; the first tokenizer of a database becomes its champion, a
+    later one is a candidate. It starts from the champion, or the tokenizer `align_to`, and keeps most of its codes,
+    unless `cold`.
 
-    Raises what `pipelines.fit.fit` raises.
+    refit_fusion: fits the fusion of the next generation, too. generation: on whose vectors the tokenizer is fitted, by
+    default those in force. Raises what `pipelines.fit.fit` raises.
     """
-    return run_fit(str(db), config or Config(), progress, cold=cold, align_to=align_to)
+    return run_fit(
+        str(db), config or Config(), progress, cold=cold, align_to=align_to, refit_fusion=refit_fusion,
+        generation=generation,
+    )  # fmt: skip
+
+
+def drop(db: str | Path, generation: int, config: Config | None = None, *, progress: Progress | None = None) -> Run:
+    """Frees the fused vectors of a generation that is not in force. Raises what `pipelines.drop.drop` raises."""
+    return run_drop(str(db), generation, config or Config(), progress)
 
 
 def adopt(
@@ -161,6 +175,12 @@ def promote(db: str | Path, tokenizer: str, config: Config | None = None, *, for
     Raises what `pipelines.promote.promote` raises.
     """
     return run_promote(str(db), tokenizer, config or Config(), force=force)
+
+
+def rollback(db: str | Path, config: Config | None = None, *, progress: Progress | None = None) -> Run:
+    """Makes the former champion champion again, with its generation of fused vectors. Raises what
+    `pipelines.rollback.rollback` raises."""
+    return run_rollback(str(db), config or Config(), progress)
 
 
 def upgrade(db: str | Path, config: Config | None = None, *, progress: Progress | None = None) -> Run:

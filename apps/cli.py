@@ -18,7 +18,7 @@ from fuseid.apps import options, outlets
 from fuseid.apps.care_commands import backup, check, restore, upgrade
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.history_commands import runs, tokenizers
-from fuseid.apps.run_commands import adopt, assign, demo, fit, gate, ingest, promote, remove, retry
+from fuseid.apps.run_commands import adopt, assign, demo, drop, fit, gate, ingest, promote, remove, retry, rollback
 from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
 from fuseid.core import surface
 from fuseid.core.errors import FuseidError, Stopped
@@ -45,6 +45,8 @@ for command in (
     assign,
     gate,
     promote,
+    rollback,
+    drop,
     retry,
     rejected,
     runs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fuseid.apps.show import out, print_rows
 from fuseid.pipelines.jobs.progress import duration
@@ -50,12 +50,13 @@ def print_history(history: History) -> None:
     print_rows(ages, ("job", "run", "ended"), title="last success of each job")
 
 
-def print_tokenizers(found: Iterable[TokenizerInfo]) -> None:
+def print_tokenizers(found: Sequence[TokenizerInfo]) -> None:
     rows = [
         {
             "tokenizer": each.id,
             "role": each.role,
             "since (UTC)": "" if each.since is None else f"{each.since:%Y-%m-%d %H:%M}",
+            "generation": "" if each.generation is None else each.generation,
             "sizes": "-".join(map(str, each.codebook_sizes)),
             "items": f"{each.items:,}",
             "collisions": "shared" if each.collisions is None else f"{each.collisions:,}",
@@ -65,9 +66,10 @@ def print_tokenizers(found: Iterable[TokenizerInfo]) -> None:
         }
         for each in found
     ]
+    several = len({each.generation for each in found}) > 1
     columns = (
-        "tokenizer", "role", "since (UTC)", "sizes", "items", "collisions", "R² by level", "held-out R²",
-        "held-out bits",
+        "tokenizer", "role", "since (UTC)", *(["generation"] if several else []), "sizes", "items",
+        "collisions", "R² by level", "held-out R²", "held-out bits",
     )  # fmt: skip
     print_rows(rows, columns)
     for each in found:

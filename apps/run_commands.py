@@ -1,4 +1,5 @@
-"""Commands that change a database: ingest, remove, fit, adopt, assign, gate, promote, retry; and the demo."""
+"""Commands that change a database: ingest, remove, fit, drop, adopt, assign, gate, promote, rollback, retry; and the
+demo."""
 
 from __future__ import annotations
 
@@ -107,6 +108,15 @@ def fit(
     align_to: Annotated[
         str | None, typer.Option(help="a later fit: id of the tokenizer whose codes to keep; default: the champion")
     ] = None,
+    refit_fusion: Annotated[
+        bool,
+        typer.Option(
+            "--refit-fusion", help="learn the fusion again, too: the next generation, beside the one in force"
+        ),
+    ] = False,
+    generation: Annotated[
+        int | None, typer.Option(help="fit on the fused vectors of this generation; default: the one in force")
+    ] = None,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
@@ -118,7 +128,24 @@ def fit(
     from fuseid.pipelines.fit import fit as run_fit
 
     with Bars(quiet=json) as bars:
-        run = run_fit(db, settings, bars, cold=cold, align_to=align_to)
+        run = run_fit(
+            db, settings, bars, cold=cold, align_to=align_to, refit_fusion=refit_fusion, generation=generation
+        )
+    print_run(run, json)
+
+
+def drop(
+    db: Db,
+    generation: Annotated[int, typer.Option(help="the number of a generation that is not in force")],
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Free the fused vectors of a generation that is not in force; its IDs stay in the ledger."""
+    from fuseid.apps.show import Bars, print_run
+    from fuseid.pipelines.drop import drop as run_drop
+
+    with Bars(quiet=json) as bars:
+        run = run_drop(db, generation, load(config), bars)
     print_run(run, json)
 
 
@@ -211,6 +238,16 @@ def promote(
 
     with Bars(quiet=json) as bars:
         run = run_promote(db, tokenizer, load(config), bars, force=force)
+    print_run(run, json)
+
+
+def rollback(db: Db, config: ConfigFile = None, json: Json = False) -> None:
+    """Make the former champion champion again, with its generation of fused vectors."""
+    from fuseid.apps.show import Bars, print_run
+    from fuseid.pipelines.rollback import rollback as run_rollback
+
+    with Bars(quiet=json) as bars:
+        run = run_rollback(db, load(config), bars)
     print_run(run, json)
 
 

@@ -15,6 +15,9 @@ from typing import Literal
 from fuseid.core.errors import BadInput
 
 EXTERNAL = "external"
+# The columns of fused vectors: of the generation in force, and of the other one while there is one.
+FUSED, FUSED_OTHER = "fused", "fused_other"
+FUSED_COLUMNS = (FUSED, FUSED_OTHER)
 # Fusion has a map for each combination of modalities that items have.
 MOST_MODALITIES = 6
 VECTOR_NAME = r"^[a-z][a-z0-9_]{0,30}$"
@@ -57,8 +60,9 @@ def ready_made(name: str = EXTERNAL) -> Modality:
 
 
 def modalities(names: Iterable[str]) -> tuple[Modality, ...]:
-    """The modalities of these names in the order of fusion: those that encoders make, then ready-made ones by name."""
-    wanted = set(names)
+    """The modalities of these columns of vectors in the order of fusion: those that encoders make, then ready-made ones
+    by name. Fused vectors are no modality."""
+    wanted = set(names) - {*FUSED_COLUMNS}
     encoded = [modality for modality in ENCODED if modality.name in wanted]
     return (*encoded, *(ready_made(name) for name in sorted(wanted - _ENCODED.keys())))
 
@@ -72,7 +76,7 @@ def check_name(name: str, taken: Iterable[str]) -> None:
         )
     if name in _SQL_WORDS:
         raise BadInput(f"{name!r} cannot name vectors: it is a word of SQL; choose another, like audio")
-    own = {*_ENCODED, *taken, "fused", "score", "suffix"}
+    own = {*_ENCODED, *taken, *FUSED_COLUMNS, "score", "suffix"}
     if name in own or ready_made(name).fingerprint in own or name.endswith("_fp"):
         raise BadInput(
             f"{name!r} cannot name vectors: fuseid itself has a column of that name; choose another, like audio"

@@ -6,16 +6,22 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from fuseid.core.modalities import ENCODED, modalities
+from fuseid.core.modalities import ENCODED, FUSED_OTHER, modalities
 
 # The version that jobs write, and those that can be read; `fuseid upgrade` upgrades the others in place.
 # 3: one ready-made vector, `external`, whose fingerprint is in `source_stat`.
 # 3-to-4: an upgrade has begun and not ended; a fuseid that writes version 3 refuses it.
 # 4: named ready-made vectors, each with a column of fingerprints beside it.
+# 5: as 4, and there is another generation of fused vectors, which an earlier fuseid would take for ready-made ones.
 SCHEMA_VERSION = 4
-READABLE_VERSIONS = ("3", "3-to-4", "4")
+TWO_GENERATIONS = 5
+CURRENT_VERSIONS = (str(SCHEMA_VERSION), str(TWO_GENERATIONS))
+READABLE_VERSIONS = ("3", "3-to-4", *CURRENT_VERSIONS)
 # In the metadata of the schema of `contents`.
 VERSION_KEY = "fuseid.schema_version"
+# In the metadata of a column of fused vectors: the id of the fusion that makes them. Without it, they are of the fusion
+# in force.
+FUSION_KEY = "fuseid.fusion"
 
 # Where no source of media or captions has listed an item, `source_stat` begins with this; the name of the ready-made
 # vectors whose file describes it follows, and a hash of what the file says; nothing but ":" if no file does.
@@ -100,8 +106,8 @@ def vectors_schema(dim: int) -> pa.Schema:
 
 
 def contents_schema(dims: Mapping[str, int]) -> pa.Schema:
-    """`contents`: one row per content_id. dims: the size of each vector column of this database, with `fused`."""
-    ready = [each for each in modalities(name for name in dims if name != "fused") if each.made_from == "outside"]
+    """`contents`: one row per content_id. dims: the size of each vector column of this database, with fused ones."""
+    ready = [each for each in modalities(dims) if each.made_from == "outside"]
     return pa.schema(
         [
             _key("content_id"),
@@ -127,6 +133,7 @@ def contents_schema(dims: Mapping[str, int]) -> pa.Schema:
             ("describe_fp", pa.string()),
             *((each.fingerprint, pa.string()) for each in ready),
             ("fused_fp", pa.string()),
+            *([(f"{FUSED_OTHER}_fp", pa.string())] if FUSED_OTHER in dims else []),
             ("run_id", pa.string()),
             ("updated_at", pa.timestamp("us", tz="UTC")),
             ("codes", pa.list_(pa.int32())),

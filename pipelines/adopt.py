@@ -89,7 +89,7 @@ def _adopt(
 ) -> None:  # fmt: skip
     fusion, vectors = space_of(store, books, space)
     if fusion is not None and vectors == "fused":
-        fuse(store, run, fusion)
+        fuse(store, run)
     with run.timed("compare"):
         known = KnownItems.of(store, checked, vectors, scratch)
         tokenizer = _tokenizer(store, run, checked, books, fusion, known, vectors)
@@ -98,7 +98,7 @@ def _adopt(
     run.counts |= {"ids": checked.count, "in_catalogue": known.count, "adopted": adopted}
     role = _role(store, tokenizer, promote)
     if fusion is not None and vectors != "fused":
-        fuse(store, run, fusion)
+        fuse(store, run)
     finish(store, run, config, progress, tokenizer, champion=role == "champion")
     _note(run, checked, known, role, tokenizer)
 
@@ -165,7 +165,7 @@ def _rows(checked: CheckedIds, tokenizer_id: str, run_id: str) -> Iterator[pa.Re
 def _role(store: Store, tokenizer: Tokenizer, promote: bool) -> str:
     champion = store.setting("champion")
     if champion != tokenizer.id and (promote or champion is None):
-        make_champion(store, tokenizer.id)
+        make_champion(store, tokenizer)
         reached("adopt.champion")
         champion = tokenizer.id
     return "champion" if champion == tokenizer.id else "candidate"

@@ -25,9 +25,8 @@ def assign(uri: str, config: Config, tokenizer_id: str | None = None, progress: 
         tokenizer_id = tokenizer_id or champion
         if tokenizer_id is None:
             raise StoreError(f"{uri} has no tokenizer yet; {command('fit', uri)} makes one")
-        fusion, tokenizer = load_to_assign(store, tokenizer_id)
-        if fusion is not None:
-            fuse(store, run, fusion)
+        tokenizer = load_to_assign(store, tokenizer_id)
+        fuse(store, run)
         finish(store, run, config, run.shown_by(progress), tokenizer, champion=tokenizer.id == champion)
         run.notes.append(f"IDs of {tokenizer.id}{' (champion)' if tokenizer.id == champion else ''}")
     return run

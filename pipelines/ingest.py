@@ -64,7 +64,7 @@ def ingest(
         store = Store.create(uri)
         with writing_job(store, "ingest", config, str(source.base)) as run:
             started, progress = time.perf_counter(), run.shown_by(progress)
-            fusion, tokenizer = load_champion(store)
+            fusions, tokenizer = load_champion(store)
             reconcile(store)
             whole = getattr(source, "incomplete", None) is None
             unlisted = None
@@ -72,7 +72,7 @@ def ingest(
                 # A user who gives the number of items has checked that none is missing.
                 within = getattr(source, "line_within_text", None) if config.source.expect_rows is None else None
                 unlisted = Unlisted(store, intake.keys, scratch, config.run.max_prune, within)
-            intake.begin(store, run, fusion)
+            intake.begin(store, run, fusions)
             run.pass_over(passed_over_by(source).counts)
             waves = Waves(intake, config.run, run, partial(_committed, intake, after_wave))
             run.partial = intake.plan.counts
@@ -92,8 +92,7 @@ def ingest(
             if prune:
                 run.counts["pruned"] = unlisted.remove() if unlisted else 0
             if store.has_contents():
-                if fusion is not None:
-                    fuse(store, run, fusion)
+                fuse(store, run)
                 finish(store, run, config, progress, tokenizer)
             run.seconds["total"] = time.perf_counter() - started
             _note(run, store, source, prune)

@@ -188,7 +188,7 @@ class Catalog:
     def _item_spaces(self) -> list[str]:
         """`fused` once there are IDs, then the vectors that say most: of pictures, then those brought from outside."""
         rank = {"frames": 0, "outside": 1, "caption": 2, "both": 3}
-        own = sorted(modalities(self._dims.keys() - {"fused"}), key=lambda modality: rank[modality.made_from])
+        own = sorted(modalities(self._dims), key=lambda modality: rank[modality.made_from])
         fused = ["fused"] if "fused" in self._dims and self._store.setting("champion") else []
         return [*fused, *(modality.name for modality in own)]
 

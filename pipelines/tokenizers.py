@@ -15,6 +15,7 @@ from fuseid.core.artifacts import ArtifactInfo, is_tokenizer, kind_of
 from fuseid.core.errors import ArtifactError
 from fuseid.pipelines.assignment.champion import CHAMPIONS
 from fuseid.pipelines.assignment.ledger import pinned_policy
+from fuseid.pipelines.store.generations import generations
 from fuseid.pipelines.store.store import Store, filesystem
 
 
@@ -25,7 +26,8 @@ class TokenizerInfo:
 
     items: with an ID in the ledger. collisions: those of them that a suffix tells apart from others with the same
     codes, None where such items share an ID. moved: those that were given other codes than their nearest ones.
-    fusion: whose vectors it quantizes. r2: the share of the variance of the fit's sample that is explained, by level.
+    fusion: whose vectors it quantizes; generation: that fusion's number, None if its vectors are not there any more.
+    r2: the share of the variance of the fit's sample that is explained, by level.
     held_out_r2: that of items that it was not fitted on, by all levels; held_out_entropy: bits of their codes, by
     level; None where too few were left for that, and for adopted IDs. problem: why its artifact cannot be read.
     """
@@ -39,6 +41,7 @@ class TokenizerInfo:
     collisions: int | None
     moved: int
     fusion: str | None
+    generation: int | None
     r2: tuple[float, ...] | None
     held_out_r2: float | None
     held_out_entropy: tuple[float, ...] | None
@@ -93,12 +96,14 @@ def _info(store: Store, name: str, given: _Given, settings: dict[str, Any]) -> T
         problem = str(error)
     meta, metrics = artifact.meta, artifact.meta.get("metrics", {})
     role, since = _role(name, given, settings)
+    numbers = {each.fusion: each.number for each in generations(settings)}
     r2, held_out = metrics.get("r2_per_level"), metrics.get("held_out")
     return TokenizerInfo(
         id=name, kind=kind_of(name), role=role, since=since, codebook_sizes=tuple(meta.get("codebook_sizes", ())),
         items=given.items,
         collisions=None if pinned_policy(store, name).collisions == "none" else given.suffixes,
-        moved=given.moved, fusion=meta.get("fusion"), r2=None if r2 is None else tuple(r2),
+        moved=given.moved, fusion=meta.get("fusion"), generation=numbers.get(str(meta.get("fusion"))),
+        r2=None if r2 is None else tuple(r2),
         held_out_r2=metrics.get("held_out_r2"),
         held_out_entropy=None if held_out is None else tuple(map(_entropy, held_out["histogram"])), problem=problem,
     )  # fmt: skip
@@ -108,11 +113,11 @@ def _role(name: str, given: _Given, settings: dict[str, Any]) -> tuple[str, date
     history = settings.get(CHAMPIONS) or []
     first = None if given.first is None else _started(given.first)
     champion, before = settings.get("champion"), settings.get("champion_before")
-    times = [datetime.fromisoformat(time) for one, time in history if one == name]
+    times = [datetime.fromisoformat(time) for one, time, *_ in history if one == name]
     if name == champion:
         # The first champion is that since its fit; of later ones, earlier versions recorded no time.
         return "champion", times[-1] if times else first if before is None else None
-    ended = [history[i + 1][1] for i, (one, _) in enumerate(history[:-1]) if one == name]
+    ended = [history[i + 1][1] for i, (one, *_) in enumerate(history[:-1]) if one == name]
     if ended or name == before:
         if not ended and history and history[0][0] == champion and name == before:
             ended = [history[0][1]]

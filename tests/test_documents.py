@@ -11,7 +11,7 @@ import lance
 import pyarrow as pa
 import pytest
 
-from fuseid.core.modalities import ENCODED
+from fuseid.core.modalities import ENCODED, FUSED_COLUMNS
 from fuseid.core.schemas import contents_schema
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.store.tables import SCHEMAS, vector_sizes
@@ -81,7 +81,7 @@ def described() -> dict[str, dict[str, tuple[str, int]]]:
 
 def columns_of(schema: pa.Schema) -> dict[str, str]:
     """By column its type as the page writes it: the sizes of vectors are D, the names of ready-made ones NAME."""
-    own = {modality.name for modality in ENCODED} | {"fused"}
+    own = {modality.name for modality in ENCODED} | {*FUSED_COLUMNS}
     ready = set(vector_sizes(schema)) - own
     columns = {}
     for field in schema:
@@ -97,7 +97,7 @@ def columns_of(schema: pa.Schema) -> dict[str, str]:
 
 
 def test_every_column_is_described_and_none_that_does_not_exist():
-    contents = contents_schema({"clip_image": 2, "clip_text": 2, "vlm": 2, "audio": 2, "fused": 2})
+    contents = contents_schema({"clip_image": 2, "clip_text": 2, "vlm": 2, "audio": 2, "fused": 2, "fused_other": 2})
     schemas = {"contents": contents, **SCHEMAS}
     assert {table: {name: text for name, (text, _) in columns.items()} for table, columns in described().items()} == {
         table: columns_of(schema) for table, schema in schemas.items()

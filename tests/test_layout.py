@@ -30,7 +30,7 @@ FLOORS = (
     ("store",),
     ("jobs", "sources"),
     ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
-    ("ingest", "remove", "fit", "assign", "promote", "tokenizers", "exports", "reports", "upgrade"),
+    ("ingest", "remove", "fit", "assign", "promote", "rollback", "drop", "tokenizers", "exports", "reports", "upgrade"),
     ("sequences", "checks", "backup", "adoption", "gate"),
     ("evaluation", "check", "restore", "adopt"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fuseid.core.errors import BadInput
+from fuseid.core.modalities import modalities
 from fuseid.core.names import hint
 from fuseid.core.surface import option
 from fuseid.encoders.fusion import IDENTITY, Fusion
@@ -25,7 +26,8 @@ def space_of(store: Store, books: Codebooks | None, space: str | None) -> tuple[
     if in_force is not None:
         _check_in_force(store, in_force, books, space)
         return in_force, "fused"
-    columns = {name: size for name, size in store.dims().items() if name != "fused"}
+    sizes = store.dims()
+    columns = {each.name: sizes[each.name] for each in modalities(sizes)}
     if space is not None and space not in columns:
         raise BadInput(f"{store.uri} has no vectors {space!r}; {hint(space, columns)}")
     chosen = [name for name, size in columns.items() if size == books.dim and space in (None, name)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ import pyarrow as pa
 from fuseid.core.artifacts import ADOPTED, encodes, kind_of
 from fuseid.core.faults import reached
 from fuseid.core.protocols import Tokenizer
+from fuseid.pipelines.assignment.champion import column_quantized
 from fuseid.pipelines.assignment.ledger import GrowingLedger, Ledger, pin_policy, pinned_policy
 from fuseid.pipelines.assignment.placement import NEW, Placement, base_texts, lists
 from fuseid.pipelines.assignment.projection import project
+from fuseid.pipelines.store.generations import fingerprint
 from fuseid.pipelines.store.indexes import index_key
 from fuseid.pipelines.store.rows import READ_AHEAD_BYTES, table_by_row
 from fuseid.pipelines.store.store import Store
@@ -59,7 +62,7 @@ def assign(
         codes = _spill_codes(store, tokenizer, ledger, policy, scratch, champion, served, progress)
         if codes.rows:
             reached("assign.spilled")
-            placement = Placement(given, policy, tokenizer, lambda rows: _vectors_of(store, rows), scratch)
+            placement = Placement(given, policy, tokenizer, partial(_vectors_of, store, tokenizer), scratch)
             placement.give(map(codes.read, range(codes.parts)))
             notes += placement.notes()
             if ledger.empty:
@@ -110,14 +113,15 @@ def _spill_codes(
 ) -> Spill:
     """The codes of all rows without an ID under this tokenizer, in parts by hash of the codes."""
     dataset = store.dataset("contents")
-    dim = store.dims()["fused"]
-    where = "fused IS NOT NULL"
+    column = column_quantized(store, tokenizer)
+    dim = store.dims()[column]
+    where = f"{column} IS NOT NULL"
     if champion:
         where += f" AND (tokenizer_id IS NULL OR tokenizer_id <> '{tokenizer.id}')"
     rows = dataset.count_rows(where)
     spill = Spill(scratch, "codes", 1 + rows // _ROWS_PER_PARTITION, NEW)
     has_id = ledger.with_id(rows, scratch)
-    columns = ["content_id", "fused", "fused_fp"]
+    columns = ["content_id", column, fingerprint(column)]
     reading = dataset.to_batches(
         columns=columns, filter=where, batch_size=_SPILLED, with_row_id=True, io_buffer_size=READ_AHEAD_BYTES
     )
@@ -127,7 +131,7 @@ def _spill_codes(
             batch = batch.filter(pa.array(~known))
         if not batch.num_rows:
             continue
-        vectors = nan_rows(batch["fused"], dim)
+        vectors = nan_rows(batch[column], dim)
         codes = tokenizer.encode(vectors)
         if served is not None:
             served.add(vectors, tokenizer.decode(codes), codes)
@@ -135,7 +139,7 @@ def _spill_codes(
         if policy.collisions == "reassign":
             error = pa.array(squared_errors(tokenizer, vectors, codes))
         table = pa.table(
-            [batch["content_id"], batch["fused_fp"], lists(codes), base_texts(codes), batch["_rowid"], error],
+            [batch["content_id"], batch[fingerprint(column)], lists(codes), base_texts(codes), batch["_rowid"], error],
             schema=NEW,
         )
         spill.write(table, (_hashed(codes) % np.uint64(spill.parts)).astype(np.uint16))
@@ -153,6 +157,7 @@ def _hashed(codes_NL: np.ndarray) -> np.ndarray:
     return out
 
 
-def _vectors_of(store: Store, rows: pa.Array) -> np.ndarray:
-    table = table_by_row(store.dataset("contents"), rows.to_pylist(), ["content_id", "fused"])
-    return nan_rows(table.sort_by("content_id")["fused"], store.dims()["fused"])
+def _vectors_of(store: Store, tokenizer: Tokenizer, rows: pa.Array) -> np.ndarray:
+    column = column_quantized(store, tokenizer)
+    table = table_by_row(store.dataset("contents"), rows.to_pylist(), ["content_id", column])
+    return nan_rows(table.sort_by("content_id")[column], store.dims()[column])

@@ -1,22 +1,30 @@
-"""The fusion and the tokenizers of a database, loaded and checked against each other."""
+"""The fusions and the tokenizers of a database, loaded and checked against each other; and the champions in turn."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fuseid.core.artifacts import ADOPTED, encodes, kind_of, tokenizer_kind
-from fuseid.core.errors import FingerprintMismatch, StoreError
+from fuseid.core.errors import FingerprintMismatch, NotReady, StoreError
+from fuseid.core.modalities import FUSED, FUSED_OTHER
 from fuseid.core.protocols import Tokenizer
 from fuseid.core.surface import command
 from fuseid.pipelines.assignment.ledger import Ledger
+from fuseid.pipelines.store.generations import (
+    LAST,
+    fused_column,
+    generations,
+    other_generation,
+    with_tokenizer,
+)
 from fuseid.pipelines.store.store import Store
 
 if TYPE_CHECKING:
     from fuseid.encoders.fusion import Fusion
 
 
-# The setting that holds every champion in order, each with the time from which on it was: [[id, time], ...].
+# The setting that holds every champion in order: [[id, since], ...]; of a rollback [id, since, run_id of the rollback].
 CHAMPIONS = "champions"
 
 
@@ -29,9 +37,10 @@ def load_tokenizer(store: Store, name: str) -> Tokenizer:
     return store.get_artifact(class_of(tokenizer_kind(name)), name)
 
 
-def load_fusion(store: Store) -> Fusion:
-    """The fusion in force. Raises StoreError before the first fit, ArtifactError for a damaged artifact."""
-    name = store.setting("fusion")
+def load_fusion(store: Store, name: str | None = None) -> Fusion:
+    """A fusion by its id, by default the one in force. Raises StoreError before the first fit, ArtifactError for a
+    damaged artifact."""
+    name = name or store.setting("fusion")
     if name is None:
         raise StoreError(f"{store.uri} has no fusion yet; {command('fit', store.uri)} makes one")
     from fuseid.encoders.fusion import Fusion
@@ -39,25 +48,31 @@ def load_fusion(store: Store) -> Fusion:
     return store.get_artifact(Fusion, name)
 
 
-def load_champion(store: Store) -> tuple[Fusion | None, Tokenizer | None]:
-    """The fusion and the tokenizer in force, None before the first fit.
+def load_fusions(store: Store) -> dict[str, Fusion]:
+    """The fusion of each generation, by the column of its vectors in a writing job, the one in force first; none before
+    the first fit. Raises ArtifactError for a damaged artifact."""
+    columns = (FUSED, FUSED_OTHER)
+    return {columns[not each.in_force]: load_fusion(store, each.fusion) for each in generations(store.settings())}
 
-    Raises ArtifactError for a damaged artifact, FingerprintMismatch if the two do not belong together.
+
+def load_champion(store: Store) -> tuple[dict[str, Fusion], Tokenizer | None]:
+    """`load_fusions`, and the champion, None before the first fit.
+
+    Raises ArtifactError for a damaged artifact, FingerprintMismatch if champion and fusion do not belong together.
     """
-    champion = store.setting("champion")
-    fusion = load_fusion(store) if store.setting("fusion") else None
+    settings = store.settings()
+    champion, fusions = settings.get("champion"), load_fusions(store)
     tokenizer = load_tokenizer(store, champion) if champion else None
-    if fusion is not None and tokenizer is not None:
-        check_fusion(tokenizer, fusion)
-    return fusion, tokenizer
+    if tokenizer is not None and fusions and encodes(tokenizer) and tokenizer.meta["fusion"] != fusions[FUSED].id:
+        raise _mismatch(store, tokenizer)
+    return fusions, tokenizer
 
 
-def load_to_assign(store: Store, name: str) -> tuple[Fusion | None, Tokenizer]:
-    """A tokenizer by whose IDs items are to be shown, and the fusion in force, None if no fit or adoption made one.
-    name: its id, or an unambiguous beginning of it.
+def load_to_assign(store: Store, name: str) -> Tokenizer:
+    """A tokenizer by whose IDs items are to be shown. name: its id, or an unambiguous beginning of it.
 
-    Raises what `load_tokenizer` and `check_fusion` raise, StoreError before the first fit and for adopted IDs of which
-    the ledger has none.
+    Raises what `load_tokenizer` raises, StoreError before the first fit and for adopted IDs of which the ledger has
+    none, FingerprintMismatch for one that was fitted on vectors which the database does not have.
     """
     name = store.tokenizer_named(name)
     tokenizer = load_tokenizer(store, name)
@@ -65,32 +80,85 @@ def load_to_assign(store: Store, name: str) -> tuple[Fusion | None, Tokenizer]:
         raise StoreError(
             f"the adoption of {name} was not completed; run the same {command('adopt', store.uri, ids='IDS')} again"
         )
-    if not encodes(tokenizer) and store.setting("fusion") is None:
-        return None, tokenizer
-    fusion = load_fusion(store)
-    check_fusion(tokenizer, fusion)
-    return fusion, tokenizer
+    if encodes(tokenizer):
+        there = generations(store.settings())
+        if not there:
+            raise StoreError(f"{store.uri} has no fusion yet; {command('fit', store.uri)} makes one")
+        if tokenizer.meta["fusion"] not in [each.fusion for each in there]:
+            raise _mismatch(store, tokenizer)
+    return tokenizer
 
 
-def check_fusion(tokenizer: Tokenizer, fusion: Fusion) -> None:
-    """Raises FingerprintMismatch, naming both, for a tokenizer that was fitted on another fusion's vectors. Adopted IDs
-    without codebooks depend on no vectors."""
-    if encodes(tokenizer) and tokenizer.meta["fusion"] != fusion.id:
-        raise FingerprintMismatch(
-            f"{tokenizer.id} was fitted on vectors of {tokenizer.meta['fusion']}, "
-            f"this database holds vectors of {fusion.id}; "
-            "fit a tokenizer here, or assign in the database it was fitted on"
-        )
+def load_other(store: Store) -> Tokenizer | None:
+    """The tokenizer whose IDs new items get beside the champion's, while there is another generation."""
+    other = other_generation(store.settings())
+    return None if other is None or other.tokenizer is None else load_tokenizer(store, other.tokenizer)
 
 
-def make_champion(store: Store, name: str) -> str | None:
-    """Sets the champion, and returns the one before it, which is kept in the settings, too."""
+def column_quantized(store: Store, tokenizer: Tokenizer) -> str:
+    """The column of the vectors that a tokenizer quantizes. Raises FingerprintMismatch if the database has none."""
+    column = fused_column(store.dataset("contents").schema, tokenizer.meta["fusion"])
+    if column is None:
+        raise _mismatch(store, tokenizer)
+    return column
+
+
+def _mismatch(store: Store, tokenizer: Tokenizer) -> FingerprintMismatch:
     settings = store.settings()
-    before, history = settings.get("champion"), settings.get(CHAMPIONS) or []
+    there = " and ".join(each.fusion for each in generations(settings)) or "no fusion"
+    remedy = "fit a tokenizer here, or assign in the database it was fitted on"
+    if settings.get(LAST):
+        again = command("fit", store.uri, refit_fusion=True)
+        remedy = f"a generation that was dropped does not come back, and {again} makes the next one"
+    return FingerprintMismatch(
+        f"{tokenizer.id} was fitted on vectors of {tokenizer.meta['fusion']}, this database holds vectors of {there}; "
+        f"{remedy}"
+    )
+
+
+def make_champion(store: Store, tokenizer: Tokenizer, rollback: str | None = None) -> str | None:
+    """Makes a tokenizer champion, and its generation the one in force, in one commit. Returns the champion before it.
+
+    rollback: the id of the run that goes back to a former champion.
+    """
+    settings = store.settings()
+    name, before, history = tokenizer.id, settings.get("champion"), settings.get(CHAMPIONS) or []
     if before == name:
         # A run that was killed may have promoted it already: keep what was champion before that.
         before = settings.get("champion_before")
+        if rollback:
+            history = [*history[:-1], [*history[-1][:2], rollback]]
     else:
-        history = [*history, [name, datetime.now(UTC).isoformat(timespec="seconds")]]
-    store.put_settings({"champion": name, "champion_before": before, CHAMPIONS: history}, settings)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        history = [*history, [name, since, *([rollback] if rollback else [])]]
+    values: dict[str, Any] = {"champion": name, "champion_before": before, CHAMPIONS: history}
+    if encodes(tokenizer):
+        values |= {"fusion": tokenizer.meta["fusion"]} | with_tokenizer(settings, tokenizer.meta["fusion"], name)
+    store.put_settings(values, settings)
+    return before
+
+
+def former_champion(store: Store) -> str:
+    """The champion to which a rollback leads: the one before the present one, without those that a rollback has left
+    behind. Raises NotReady for a database that has had one champion only."""
+    settings = store.settings()
+    champion, history = settings.get("champion"), settings.get(CHAMPIONS) or []
+    if champion is None:
+        raise NotReady(f"{store.uri} has no champion yet; {command('fit', store.uri)} makes the first")
+    stack: list[str] = []
+    for name, _, *rollback in history:
+        if rollback and name in stack:
+            del stack[stack.index(name) + 1 :]
+        elif rollback:
+            stack = [name]
+        else:
+            stack.append(name)
+    if len(stack) > 1:
+        return stack[-2]
+    # Earlier versions of fuseid recorded no history.
+    before = None if any(rollback for _, _, *rollback in history) else settings.get("champion_before")
+    if before is None:
+        others = [name for name in store.tokenizers() if name != champion]
+        switch = f"; {command('promote', store.uri, 'TOKENIZER')} makes another tokenizer champion" if others else ""
+        raise NotReady(f"{store.uri} has no former champion to go back to: {champion} is the first{switch}")
     return before

@@ -14,9 +14,11 @@ from fuseid.core.config import Config
 from fuseid.core.faults import reached
 from fuseid.core.protocols import Tokenizer
 from fuseid.pipelines.assignment.assign import assign
+from fuseid.pipelines.assignment.champion import load_fusions, load_other
 from fuseid.pipelines.assignment.drift import record_drift
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run
+from fuseid.pipelines.store.generations import fingerprint
 from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.rows import READ_AHEAD_BYTES
 from fuseid.pipelines.store.store import Store
@@ -40,43 +42,49 @@ def finish(
     champion: whether `tokenizer` is the champion, whose IDs `contents` shows. fitted: whether this job fitted it: then
     the items are those that it was fitted on, and show no drift.
     """
+    policy = Policy.of(config.tokenizer)
     if tokenizer is not None:
         run.tokenizer_id, run.role = tokenizer.id, "champion" if champion else "candidate"
         with run.timed("assign"):
             progress.begin("assign", store.dataset("contents").count_rows() if fitted else None)
             served = CodeUse(tokenizer.codebook_sizes)
             run.counts["assigned"] = assign(
-                store, tokenizer, run.run_id, champion=champion, policy=Policy.of(config.tokenizer), notes=run.notes,
+                store, tokenizer, run.run_id, champion=champion, policy=policy, notes=run.notes,
                 served=served, progress=lambda rows: progress.advance("assign", rows),
             )  # fmt: skip
             if not fitted:
                 record_drift(store, tokenizer, served, config.tokenizer, run)
             if champion:
                 _note_without_id(store, run, tokenizer)
+                if (other := load_other(store)) is not None:
+                    assign(store, other, run.run_id, champion=False, policy=policy, notes=run.notes)
     with run.timed("maintain"):
         maintain(store)
 
 
-def fuse(store: Store, run: Run, fusion: Fusion) -> None:
-    """Computes `fused` for all rows in which it is null, in one commit."""
+def fuse(store: Store, run: Run) -> None:
+    """Computes the fused vectors of each generation for all rows in which they are null, in one commit for each."""
     with run.timed("fuse"):
-        store.ensure_vectors({"fused": fusion.dim})
-        reached("fuse.begun")
-        write_fused(store, fusion, "fused IS NULL")
-        reached("fuse.done")
+        for column, fusion in load_fusions(store).items():
+            store.ensure_vectors({column: fusion.dim})
+            reached("fuse.begun")
+            write_fused(store, fusion, column, f"{column} IS NULL")
+            reached("fuse.done")
 
 
 def write_fused(
-    store: Store, fusion: Fusion, where: str | None = None, select: Callable[[pa.Table], pa.Table] | None = None
-) -> None:
-    """Computes `fused` for the rows of `contents` that meet a condition, or those of them that `select` returns, in
-    one commit. Rows that have no vector which the fusion knows stay as they are.
+    store: Store, fusion: Fusion, column: str, where: str | None = None,
+    select: Callable[[pa.Table], pa.Table] | None = None,
+) -> None:  # fmt: skip
+    """Computes the fused vectors of a column for the rows of `contents` that meet a condition, or those of them that
+    `select` returns, in one commit. Rows that have no vector which the fusion knows stay as they are.
 
-    select: a table with the columns of vectors, `fused` and `fused_fp` -> its rows to write.
+    select: a table with the vectors, the fused ones and their fingerprints -> its rows to write.
     """
     dims = store.dims()
     used = [name for name in fusion.dims if name in dims]
-    columns = ["content_id", *used, *(["fused", "fused_fp"] if select else [])]
+    fp = fingerprint(column)
+    columns = ["content_id", *used, *([column, fp] if select else [])]
 
     def update(fragment: lance.LanceFragment) -> Iterator[pa.RecordBatch]:
         reading = fragment.to_batches(
@@ -88,8 +96,8 @@ def write_fused(
             if rows.num_rows:
                 fused = fusion.transform({name: nan_rows(rows[name], dims[name]) for name in used})
                 written = [rows["content_id"], to_fixed(fused), fused_fingerprints(fusion.id, fused)]
-                table = pa.table(written, names=["content_id", "fused", "fused_fp"])
-                yield from table.filter(pc.is_valid(table["fused"])).to_batches()
+                table = pa.table(written, names=["content_id", column, fp])
+                yield from table.filter(pc.is_valid(table[column])).to_batches()
 
     store.rewrite_columns(update)
 

@@ -20,6 +20,7 @@ from fuseid.pipelines.checks.tables import keys_twice
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.store.copied_ids import copies_unknown_to_ledger, ledger_rows_when_copied, note_ledger_rows
+from fuseid.pipelines.store.generations import fingerprint, fused_column, generations
 from fuseid.pipelines.store.integrity import of_other_fusion
 from fuseid.pipelines.store.rows import rows_by_id, sql_string
 from fuseid.pipelines.store.store import Store
@@ -121,21 +122,21 @@ def stale_copies(store: Store) -> Iterator[Damage]:
 
 
 def vectors_of_other_fusions(store: Store, progress: Progress) -> Iterator[Damage]:
-    """Compares every fused vector with its fingerprint, which depends on the fusion."""
-    fusion_id = store.setting("fusion")
+    """Compares every fused vector of each generation with its fingerprint, which depends on the fusion."""
     contents = store.dataset("contents")
-    if fusion_id is None or "fused" not in contents.schema.names:
-        return
-    others = 0
-    progress.begin("compare fused", contents.count_rows())
-    for batch in contents.to_batches(columns=["fused", "fused_fp"], batch_size=_BATCH):
-        others += of_other_fusion(pa.Table.from_batches([batch]), fusion_id).num_rows
-        progress.advance("compare fused", batch.num_rows)
-    if others:
-        cost = "look-ups and IDs of these items are wrong"
-        yield Damage(
-            "contents", f"{others} fused vectors are not of {fusion_id}", cost, repair=partial(_fuse_again, store)
-        )
+    for each in generations(store.settings()):
+        column = fused_column(contents.schema, each.fusion)
+        if column is None:
+            continue
+        others, stage = 0, f"compare {column}"
+        progress.begin(stage, contents.count_rows())
+        for batch in contents.to_batches(columns=[column, fingerprint(column)], batch_size=_BATCH):
+            others += of_other_fusion(pa.Table.from_batches([batch]), column, each.fusion).num_rows
+            progress.advance(stage, batch.num_rows)
+        if others:
+            cost = "look-ups and IDs of these items are wrong"
+            repair = partial(_fuse_again, store, each.fusion, column)
+            yield Damage("contents", f"{others} fused vectors are not of {each.fusion}", cost, repair=repair)
 
 
 def rejected_and_good(store: Store) -> Iterator[Damage]:
@@ -178,10 +179,10 @@ def _taken(store: Store, rows: pa.Table) -> pa.Table:
             part = part.filter(pc.is_in(part["sid"], value_set=wanted))
             held |= dict(zip(part["sid"].to_pylist(), part["fused_fp"].to_pylist(), strict=True))
         taken = []
-        for sid, fingerprint in zip(ours["sid"].to_pylist(), ours["fused_fp"].to_pylist(), strict=True):
-            shared = policy.duplicates == "share" and held.get(sid, fingerprint) == fingerprint
+        for sid, content in zip(ours["sid"].to_pylist(), ours["fused_fp"].to_pylist(), strict=True):
+            shared = policy.duplicates == "share" and held.get(sid, content) == content
             taken.append(sid in held and not shared)
-            held.setdefault(sid, fingerprint)
+            held.setdefault(sid, content)
         parts.append(ours.filter(pa.array(taken, pa.bool_())))
     return pa.concat_tables(parts)
 
@@ -228,6 +229,7 @@ def _projected(store: Store) -> None:
         project(store, champion)
 
 
-def _fuse_again(store: Store) -> None:
-    fusion = load_fusion(store)
-    write_fused(store, fusion, select=lambda rows: of_other_fusion(rows, fusion.id))
+def _fuse_again(store: Store, fusion_id: str, column: str) -> None:
+    write_fused(
+        store, load_fusion(store, fusion_id), column, select=lambda rows: of_other_fusion(rows, column, fusion_id)
+    )

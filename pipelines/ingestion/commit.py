@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from fuseid.core.errors import BadInput, FetchFailed, FingerprintMismatch
 from fuseid.core.faults import reached
 from fuseid.core.fingerprints import text_hash
-from fuseid.core.modalities import ENCODED, MOST_MODALITIES, modalities
+from fuseid.core.modalities import ENCODED, FUSED_COLUMNS, MOST_MODALITIES, modalities
 from fuseid.core.schemas import DONE, REJECTED, contents_schema
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.fingerprints import StageFingerprints
+from fuseid.pipelines.store.generations import fingerprint
 from fuseid.pipelines.store.rows import rows_by_id, table_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
@@ -53,12 +54,13 @@ class WaveCommitter:
         store: Store,
         run_id: str,
         fingerprints: StageFingerprints,
-        fusion: Fusion | None,
+        fusions: Mapping[str, Fusion],
     ) -> None:
+        """fusions: by the column of their vectors."""
         self._store = store
         self._run_id = run_id
         self._fingerprints = fingerprints
-        self._fusion = fusion
+        self._fusions = fusions
         self._rejections = Rejections(store, run_id)
 
     def commit(self, wave: pa.Table, keep_known: bool = False) -> Committed:
@@ -117,7 +119,7 @@ class WaveCommitter:
                     f"{name} vectors of {found} numbers cannot enter {self._store.uri}, "
                     f"where {name} has {want}; use the model this database began with, or another database"
                 )
-        kinds, new = dims.keys() - {"fused"}, [name for name in dims if name not in have]
+        kinds, new = dims.keys() - {*FUSED_COLUMNS}, [name for name in dims if name not in have]
         if new and len(kinds) > MOST_MODALITIES:
             there = ", ".join(sorted(kinds - {*new}))
             raise BadInput(
@@ -145,10 +147,10 @@ class WaveCommitter:
         columns["describe_fp"] = pa.array([new.describe] * rows, pa.string())
         columns["run_id"] = pa.array([self._run_id] * rows, pa.string())
         columns["updated_at"] = pa.array([datetime.now(UTC)] * rows, pa.timestamp("us", tz="UTC"))
-        if self._fusion is not None:
-            fused = self._fusion.transform(vectors)
-            columns["fused"] = to_fixed(fused)
-            columns["fused_fp"] = fused_fingerprints(self._fusion.id, fused)
+        for column, fusion in self._fusions.items():
+            fused = fusion.transform(vectors)
+            columns[column] = to_fixed(fused)
+            columns[fingerprint(column)] = fused_fingerprints(fusion.id, fused)
         columns.update(self._ids_kept(good["content_id"].to_pylist()))
         schema = contents_schema(dims)
         arrays = [columns.get(name, pa.nulls(rows, schema.field(name).type)) for name in schema.names]
@@ -167,7 +169,7 @@ class WaveCommitter:
         return {name: stored[name].combine_chunks().take(at) for name in names}
 
     def _ready_made_columns(self) -> list[str]:
-        own = [each for each in modalities(self._store.dims().keys() - {"fused"}) if each.made_from == "outside"]
+        own = [each for each in modalities(self._store.dims()) if each.made_from == "outside"]
         return [name for each in own for name in (each.name, each.fingerprint)]
 
     def _ids_kept(self, ids: list[str]) -> dict[str, pa.Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,19 +45,19 @@ class MediaIntake:
         stage_fingerprints(self.config)  # raises for a model that does not exist, before there is a database
         self.wave_rows = config.run.wave_rows
 
-    def begin(self, store: Store, run: Run, fusion: Fusion | None) -> None:
+    def begin(self, store: Store, run: Run, fusions: Mapping[str, Fusion]) -> None:
         self._store = store
         self.config = as_known_by(store, self.config)
         self._fingerprints = stored_fingerprints(store, self.config)
         _pin_precision(store, self.config)
-        if fusion is not None:
+        for fusion in fusions.values():
             fusion.check_encoders(self._fingerprints.encoders())
         if self.listing.deleted:
             # First, so that neither hours of encoding nor other items that fail delay a withdrawal.
             with run.timed("remove"):
                 Withdrawal(store, enumerate(self.listing.withdrawn()), self._scratch).remove(run)
         self.plan = Plan(store, self.listing, self.config, self._fingerprints)
-        self.committer = WaveCommitter(store, run.run_id, self._fingerprints, fusion)
+        self.committer = WaveCommitter(store, run.run_id, self._fingerprints, fusions)
 
     def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
         return runner.stream(self.plan.work(go_on), self.config)

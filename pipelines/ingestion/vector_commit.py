@@ -4,7 +4,7 @@ fragment by fragment, at the end."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, groupby
@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 from fuseid.core.errors import FingerprintMismatch
 from fuseid.core.faults import reached
 from fuseid.core.fingerprints import text_hash
-from fuseid.core.modalities import Modality
+from fuseid.core.modalities import Modality, modalities
 from fuseid.core.schemas import ONLY_VECTORS, contents_schema, vectors_schema
 from fuseid.core.surface import option
 from fuseid.pipelines.ingestion.commit import Committed, Rejections
 from fuseid.pipelines.ingestion.stored_vectors import described_by, facts_stats
+from fuseid.pipelines.store.generations import fingerprint
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
@@ -46,9 +47,10 @@ class VectorCommitter:
     """
 
     def __init__(
-        self, store: Store, run_id: str, modality: Modality, dim: int, fusion: Fusion | None, scratch: Path
+        self, store: Store, run_id: str, modality: Modality, dim: int, fusions: Mapping[str, Fusion], scratch: Path
     ) -> None:
-        """fusion: the one in force. Raises FingerprintMismatch if the database holds such vectors of another size."""
+        """fusions: by the column of their vectors. Raises FingerprintMismatch if the database holds such vectors of
+        another size."""
         have = store.dims().get(modality.name, dim)
         if have != dim:
             raise FingerprintMismatch(
@@ -59,7 +61,7 @@ class VectorCommitter:
         self._run_id = run_id
         self._modality = modality
         self._dim = dim
-        self._fusion = fusion if fusion is not None and modality.name in fusion.dims else None
+        self._fusions = {column: fusion for column, fusion in fusions.items() if modality.name in fusion.dims}
         self._rejections = Rejections(store, run_id)
         self._fragments = self._fragment_ids()
         self._rows = np.zeros(len(self._fragments), np.int64)
@@ -90,7 +92,7 @@ class VectorCommitter:
         if not self._changed.rows:
             return 0
         # A fit that was killed leaves a fusion and no column for it.
-        fused = {"fused": self._fusion.dim} if self._fusion is not None else {}
+        fused = {column: fusion.dim for column, fusion in self._fusions.items()}
         self._store.ensure_vectors({self._modality.name: self._dim, **fused})
         for place, number in enumerate(self._fragments):
             for batches in self._pieces(place) if self._rows[place] else ():
@@ -117,7 +119,7 @@ class VectorCommitter:
             return bad
         ours = pa.array([], pa.string())
         if not keep_known:
-            others = [name for name in self._store.dims() if name not in (self._modality.name, "fused")]
+            others = [each.name for each in modalities(self._store.dims()) if each != self._modality]
             where = f"starts_with(source_stat, '{ONLY_VECTORS}')"
             where = " AND ".join([where, *(f"{name} IS NULL" for name in others)])
             ours = self._rejections.known(bad.filter(known)["content_id"], where)
@@ -139,8 +141,7 @@ class VectorCommitter:
             columns["content_id"] = batch["content_id"]
             columns["run_id"] = pa.repeat(self._run_id, batch.num_rows)
             columns["updated_at"] = pa.repeat(now, batch.num_rows)
-            if self._fusion is not None:
-                columns |= self._fused({self._modality.name: nan_rows(batch["vector"], self._dim)})
+            columns |= self._fused({self._modality.name: nan_rows(batch["vector"], self._dim)})
             arrays = [columns.get(name, absent[name].slice(0, batch.num_rows)) for name in schema.names]
             arrays = [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)]
             return pa.record_batch(arrays, schema=schema)
@@ -160,8 +161,8 @@ class VectorCommitter:
     def _values(self, fragment: lance.LanceFragment, rows: pa.Table) -> pa.RecordBatch:
         """rows: of `vectors_schema`, in the fragment."""
         have = self._store.dims()
-        others = [name for name in (self._fusion.dims if self._fusion else ()) if name in have]
-        columns = [*(name for name in others if name != self._modality.name), *(_FACTS if self._describes else ())]
+        used = {name for fusion in self._fusions.values() for name in fusion.dims} - {self._modality.name}
+        columns = [*(name for name in have if name in used), *(_FACTS if self._describes else ())]
         values = {"_rowid": rows["address"]} | self._own(rows)
         stored = _stored(fragment, rows["address"], columns) if columns else None
         if stored is not None and self._describes:
@@ -169,11 +170,8 @@ class VectorCommitter:
             for name, array in self._facts(rows).items():
                 # As strings: Arrow selects nothing among values of type JSON.
                 values[name] = pc.if_else(ours, array, stored[name].cast(pa.string())).cast(stored[name].type)
-        if self._fusion is not None:
-            vectors = {
-                name: nan_rows(stored[name], have[name]) for name in columns if stored is not None and name in have
-            }
-            values |= self._fused(vectors | {self._modality.name: nan_rows(rows["vector"], self._dim)})
+        vectors = {name: nan_rows(stored[name], have[name]) for name in columns if stored is not None and name in have}
+        values |= self._fused(vectors | {self._modality.name: nan_rows(rows["vector"], self._dim)})
         return pa.record_batch({name: _one(array) for name, array in values.items()})
 
     def _own(self, rows: pa.Table | pa.RecordBatch) -> dict[str, pa.Array | pa.ChunkedArray]:
@@ -193,9 +191,12 @@ class VectorCommitter:
         }
 
     def _fused(self, vectors: dict[str, np.ndarray]) -> dict[str, pa.Array]:
-        assert self._fusion is not None
-        fused_ND = self._fusion.transform(vectors)
-        return {"fused": to_fixed(fused_ND), "fused_fp": fused_fingerprints(self._fusion.id, fused_ND)}
+        """vectors: those that the items have, by modality."""
+        columns: dict[str, pa.Array] = {}
+        for column, fusion in self._fusions.items():
+            fused_ND = fusion.transform({name: vectors[name] for name in fusion.dims if name in vectors})
+            columns |= {column: to_fixed(fused_ND), fingerprint(column): fused_fingerprints(fusion.id, fused_ND)}
+        return columns
 
     def _fragment_ids(self) -> list[int]:
         if not self._store.has_contents():

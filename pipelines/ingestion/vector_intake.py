@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput
-from fuseid.core.modalities import MOST_MODALITIES
+from fuseid.core.modalities import FUSED, MOST_MODALITIES, modalities
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.ingestion.stored_vectors import StoredVectors
@@ -45,19 +45,19 @@ class VectorIntake:
         self.wave_rows = config.run.wave_vectors
         self._scratch = scratch
 
-    def begin(self, store: Store, run: Run, fusion: Fusion | None) -> None:
+    def begin(self, store: Store, run: Run, fusions: Mapping[str, Fusion]) -> None:
         modality = self.source.modality
-        have = [name for name in store.dims() if name != "fused"]
+        have = [each.name for each in modalities(store.dims())]
         if modality.name not in have and len(have) >= MOST_MODALITIES:
             raise BadInput(
                 f"{store.uri} has {MOST_MODALITIES} kinds of vectors ({', '.join(have)}), and cannot have more; use "
                 f"another database"
             )
-        self._store, self._fusion = store, fusion
+        self._store, self._fusion = store, fusions.get(FUSED)
         stored = StoredVectors(store, modality, self.keys.count, self._scratch)
         most_chars = self.config.decode.max_caption_chars
         self.plan = VectorPlan(store, self.source, stored, self.wave_rows, most_chars)
-        self.committer = VectorCommitter(store, run.run_id, modality, self.source.dim, fusion, self._scratch)
+        self.committer = VectorCommitter(store, run.run_id, modality, self.source.dim, fusions, self._scratch)
 
     def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
         return self.plan.work(runner, go_on)

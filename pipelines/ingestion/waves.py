@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
@@ -73,8 +73,10 @@ class Intake(Protocol):
     @property
     def committer(self) -> Committer: ...
 
-    def begin(self, store: Store, run: Run, fusion: Fusion | None) -> None:
-        """To be called under the lease: removes what the source withdraws. Raises what makes the source unfit for this
+    def begin(self, store: Store, run: Run, fusions: Mapping[str, Fusion]) -> None:
+        """fusions: of each generation, by the column of its vectors, that of the one in force first.
+
+        To be called under the lease: removes what the source withdraws. Raises what makes the source unfit for this
         database, before anything changes."""
 
     def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:

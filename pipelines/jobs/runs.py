@@ -26,6 +26,7 @@ from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.progress import Lines, Progress, Stages, duration
 from fuseid.pipelines.jobs.progress import log as progress_log
 from fuseid.pipelines.jobs.stopping import ending, stopped
+from fuseid.pipelines.store.generations import settle
 from fuseid.pipelines.store.indexes import KEEP_RUN_VERSIONS, remove_old_versions
 from fuseid.pipelines.store.integrity import check_integrity, explained_errors
 from fuseid.pipelines.store.rows import sql_string
@@ -161,6 +162,13 @@ def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
     return read_stored(Config, json.loads(row["config"]), f"run {run_id} of {store.uri}"), row["source"]
 
 
+def last_run(store: Store, before: str) -> str | None:
+    """The id of the run that began last before another one, whatever its job; None for the first run."""
+    rows = store.dataset("runs").to_table(columns=["run_id", "started_at"], filter=f"run_id <> {sql_string(before)}")
+    newest = rows.sort_by([("started_at", "descending"), ("run_id", "descending")]).slice(0, 1)
+    return newest["run_id"][0].as_py() if newest.num_rows else None
+
+
 @contextmanager
 def writing_job(store: Store, job: str, config: Config, source: str | None = None) -> Iterator[Run]:
     """Every job that writes runs inside this: it is the only one, the database has the present schema version, and it
@@ -175,6 +183,7 @@ def writing_job(store: Store, job: str, config: Config, source: str | None = Non
     with exclusive_job(store, job, config, source) as run:
         store.check_current()
         check_integrity(store)
+        settle(store)
         yield run
 
 

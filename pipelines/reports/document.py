@@ -141,7 +141,7 @@ def _column(
     progress.begin(stage, 3 + len(parts))
     measures = code_measures(codes.codes_NL, sizes, shared_with=codes.vectors_N, seed=seed)
     progress.advance(stage, 1)
-    if len(sample.codes_SL) and encodes(tokenizer):
+    if sample.vectors_SD.size and encodes(tokenizer):
         measures += vector_measures(sample.vectors_SD, tokenizer.decode, sample.codes_SL, seed=seed)
     if held_out := held_out_r2(tokenizer.meta["metrics"]):
         measures.append(held_out)

@@ -8,9 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fuseid.core.artifacts import encodes
+from fuseid.core.modalities import FUSED, FUSED_COLUMNS
 from fuseid.core.protocols import Tokenizer
 from fuseid.pipelines.jobs.progress import Progress, tracked
 from fuseid.pipelines.reports.slices import Slicing, popularity_border
+from fuseid.pipelines.store.generations import fingerprint, fused_column
 from fuseid.pipelines.store.pinned_tables import PinnedTables
 from fuseid.pipelines.store.rows import sampled_rows, sql_string, table_by_id
 from fuseid.pipelines.store.vector_columns import nan_rows
@@ -22,8 +25,10 @@ def drawn_items(pinned: PinnedTables, limit: int) -> pa.Table:
     """At most `limit` items with a fused vector, those with the lowest hash of the content_id first; without a fusion
     items without vectors: adopted IDs need none."""
     columns = ["kind", "caption", "vlm_caption", "attributes"]
-    if "fused" in pinned.contents.schema.names:
-        return sampled_rows(pinned.contents, limit, [*columns, "fused"], "fused IS NOT NULL")
+    fused = [name for name in FUSED_COLUMNS if name in pinned.contents.schema.names]
+    if fused:
+        where = " AND ".join(f"{name} IS NOT NULL" for name in fused)
+        return sampled_rows(pinned.contents, limit, [*columns, *fused], where)
     return sampled_rows(pinned.contents, limit, columns, "content_id IS NOT NULL")
 
 
@@ -60,7 +65,8 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
     numbers_N = np.empty(total if slicing.popularity else 0)
     labels = {by: np.empty(total, np.uint8) for by in slicing.ways}
     seen = done = edited = 0
-    columns = ["content_id", "fused_fp", *slicing.columns]
+    fp = fingerprint(_column(pinned, tokenizer) or FUSED)
+    columns = ["content_id", fp, *slicing.columns]
     batches = pinned.contents.to_batches(columns=columns, batch_size=_BATCH)
     for batch in tracked(batches, f"read {tokenizer.id}", total, progress):
         ids = _ids(pinned, batch["content_id"], tokenizer.id)
@@ -73,7 +79,7 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
         rows = slice(done, done + batch.num_rows)
         done = rows.stop
         codes_NL[rows] = _matrix(ids["codes"])
-        now, then = batch["fused_fp"].to_pylist(), ids["fused_fp"].to_pylist()
+        now, then = batch[fp].to_pylist(), ids["fused_fp"].to_pylist()
         # Items without a vector count as different: no fingerprint says otherwise.
         known = (new or old or f"{done - number:x}" for number, (new, old) in enumerate(zip(now, then, strict=True)))
         vectors_N[rows] = [int(one[:16], 16) for one in known]
@@ -94,7 +100,8 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
 @dataclass(frozen=True)
 class Sample:
     """The sampled items that have an ID under the tokenizer, lowest hash first; vectors_SD is [S, 0] without a
-    fusion. there: bool, for each sampled item whether it is among them."""
+    fusion, and for a tokenizer whose generation of vectors is not there any more. there: bool, for each sampled item
+    whether it is among them."""
 
     there: np.ndarray
     rows: pa.Table
@@ -112,8 +119,9 @@ class Sample:
         if slicing.popularity:
             slicing.add_popularity(labels, slicing.numbers(rows), border)
         vectors_SD = np.empty((len(rows), 0), np.float32)
-        if "fused" in rows.schema.names:
-            vectors_SD = nan_rows(rows["fused"], rows.schema.field("fused").type.list_size)
+        column = _column(pinned, tokenizer)
+        if column is not None:
+            vectors_SD = nan_rows(rows[column], rows.schema.field(column).type.list_size)
         return cls(
             there.to_numpy(zero_copy_only=False),
             rows,
@@ -122,6 +130,14 @@ class Sample:
             vectors_SD,
             labels,
         )
+
+
+def _column(pinned: PinnedTables, tokenizer: Tokenizer) -> str | None:
+    """The column of the vectors that a tokenizer quantizes; for IDs that depend on no vectors, of those in force."""
+    schema = pinned.contents.schema
+    if encodes(tokenizer):
+        return fused_column(schema, tokenizer.meta["fusion"])
+    return FUSED if FUSED in schema.names else None
 
 
 def _ids(pinned: PinnedTables, content_ids: pa.Array, tokenizer_id: str) -> pa.Table:

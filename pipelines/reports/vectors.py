@@ -22,5 +22,5 @@ def vectors_of(contents: lance.LanceDataset, weights: Mapping[str, float]) -> li
             "name": modality.name, "made_from": modality.made_from, "numbers": sizes[modality.name],
             "items": contents.count_rows(f"{modality.name} IS NOT NULL"), "weight": weights.get(modality.name),
         }
-        for modality in modalities(sizes.keys() - {"fused"})
+        for modality in modalities(sizes)
     ]  # fmt: skip

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from fuseid.core.artifacts import encodes
 from fuseid.core.errors import DamagedTable, FuseidError, StoreError
 from fuseid.pipelines.store.copied_ids import copies_unknown_to_ledger, ledger_rows_when_copied, note_ledger_rows
+from fuseid.pipelines.store.generations import fingerprint, fused_column, generations
 from fuseid.pipelines.store.messages import check_command, damage
 from fuseid.pipelines.store.rows import table_by_id
 from fuseid.pipelines.store.store import Store
@@ -44,15 +45,15 @@ def check_integrity(store: Store) -> None:
     if champion is None or not store.has_contents():
         return
     tokenizer, fusion_id = store.describe_tokenizer(champion), settings.get("fusion")
-    if fusion_id is not None:
-        store.describe_fusion(fusion_id)
+    for each in generations(settings):
+        store.describe_fusion(each.fusion)
     if encodes(tokenizer) and tokenizer.meta["fusion"] != fusion_id:
         raise StoreError(
             f"the champion {champion} of {store.uri} was fitted on vectors of {tokenizer.meta['fusion']}, its setting "
             f"`fusion` is {fusion_id}; {check_command(store.uri)} repairs it"
         )
     _check_ledger_covers(store)
-    _check_sample(store, champion, fusion_id)
+    _check_sample(store, champion, [each.fusion for each in generations(settings)])
 
 
 def check_files(store: Store, indexes: bool = True) -> None:
@@ -132,21 +133,22 @@ def _check_ledger_covers(store: Store) -> None:
     note_ledger_rows(store)
 
 
-def _check_sample(store: Store, champion: str, fusion_id: str | None) -> None:
+def _check_sample(store: Store, champion: str, fusions: list[str]) -> None:
     contents = store.dataset("contents")
     rows = contents.count_rows()
-    is_fused = fusion_id is not None and "fused" in contents.schema.names
+    columns = {fusion: fused_column(contents.schema, fusion) for fusion in fusions}
+    fused = [name for column in columns.values() if column for name in (column, fingerprint(column))]
     if not rows:
         return
     spread = np.linspace(0, rows - 1, min(rows, _SPREAD)).astype(np.int64)
     numbers = np.union1d(spread, np.arange(max(0, rows - _LAST), rows))
-    columns = ["content_id", *(["fused"] if is_fused else []), "fused_fp", "sid", "tokenizer_id"]
-    sample = contents.take(numbers.tolist(), columns=columns)
-    if fusion_id is not None and is_fused and (others := of_other_fusion(sample, fusion_id)).num_rows:
-        raise StoreError(
-            f"items of {store.uri} ({others['content_id'][0].as_py()!r} for one) have fused vectors that are not of "
-            f"{fusion_id}, on which {champion} was fitted; {check_command(store.uri)} fuses them again"
-        )
+    sample = contents.take(numbers.tolist(), columns=["content_id", *fused, "sid", "tokenizer_id"])
+    for fusion, column in columns.items():
+        if column is not None and (others := of_other_fusion(sample, column, fusion)).num_rows:
+            raise StoreError(
+                f"items of {store.uri} ({others['content_id'][0].as_py()!r} for one) have fused vectors in {column} "
+                f"that are not of {fusion}; {check_command(store.uri)} fuses them again"
+            )
     ours = sample.filter(pc.equal(sample["tokenizer_id"], champion))
     given = table_by_id(
         store.dataset("assignments"),
@@ -163,11 +165,12 @@ def _check_sample(store: Store, champion: str, fusion_id: str | None) -> None:
             )
 
 
-def of_other_fusion(rows: pa.Table, fusion_id: str) -> pa.Table:
-    """The rows whose fused vector was not made by this fusion. rows: with `fused` and `fused_fp`."""
-    there = rows.filter(rows["fused"].is_valid())
+def of_other_fusion(rows: pa.Table, column: str, fusion_id: str) -> pa.Table:
+    """The rows whose fused vector was not made by this fusion. rows: with a column of fused vectors and their
+    fingerprints."""
+    there = rows.filter(rows[column].is_valid())
     if not there.num_rows:
         return there
-    dim = there.schema.field("fused").type.list_size
-    right = fused_fingerprints(fusion_id, nan_rows(there["fused"], dim))
-    return there.filter(pc.fill_null(pc.not_equal(there["fused_fp"], right), True))
+    dim = there.schema.field(column).type.list_size
+    right = fused_fingerprints(fusion_id, nan_rows(there[column], dim))
+    return there.filter(pc.fill_null(pc.not_equal(there[fingerprint(column)], right), True))

@@ -142,7 +142,7 @@ class Store:
         return {name: self.dataset(name).version for name in sorted(names) if name not in ("lease", "runs")}
 
     def dims(self) -> dict[str, int]:
-        """The size of each vector column that `contents` has, including `fused`."""
+        """The size of each vector column that `contents` has, including fused ones."""
         contents = self.newest("contents")
         return {} if contents is None else vector_sizes(contents.schema)
 
@@ -180,15 +180,17 @@ class Store:
         if found is None or found in schemas.READABLE_VERSIONS:
             return found
         last = found.rpartition("-")[2]  # of 4-to-5: 5
-        newer = last.isdigit() and int(last) > schemas.SCHEMA_VERSION
+        newer = last.isdigit() and int(last) > schemas.TWO_GENERATIONS
         remedy = "install the fuseid that made it, or a later one" if newer else "ingest into another database"
-        readable = " and ".join(filter(str.isdigit, schemas.READABLE_VERSIONS))
-        raise StoreError(f"{self.uri} has schema version {found}, this fuseid reads {readable}; {remedy}")
+        raise StoreError(
+            f"{self.uri} has schema version {found}, this fuseid reads {schemas.READABLE_VERSIONS[0]} to "
+            f"{schemas.READABLE_VERSIONS[-1]}; {remedy}"
+        )
 
     def check_current(self) -> None:
         """To be called before a job writes. Raises StoreError for a database of another schema version."""
         found = self.check_readable()
-        if found not in (None, str(schemas.SCHEMA_VERSION)):
+        if found not in (None, *schemas.CURRENT_VERSIONS):
             raise StoreError(
                 f"{self.uri} has schema version {found} and can only be read; {command('upgrade', self.uri)} upgrades "
                 f"it in place to version {schemas.SCHEMA_VERSION}"

@@ -46,6 +46,11 @@ WRONG = [
     "fit --db db --codebooks 0,4",
     "fit --db db --align-to rq-kmeans-0",
     "fit --db db --cold --align-to rq-kmeans-0",
+    "fit --db db --generation 2",
+    "fit --db db --refit-fusion --generation 1",
+    "drop --db nowhere --generation 1",
+    "drop --db db --generation 2",
+    "rollback --db nowhere",
     "adopt --db db --ids nowhere.csv",
     "adopt --db db --ids list.jsonl",
     "assign --db nowhere",
@@ -108,6 +113,9 @@ LATER = [
     "remove --db damaged --from removed.txt",
     "fit --db empty",
     "fit --db db --codebooks 4096",
+    "fit --db db --refit-fusion",
+    "drop --db db --generation 1",
+    "rollback --db db",
     "adopt --db empty --ids ids/ids.parquet",
     "assign --db bare",
     "gate --db damaged --tokenizer rq-kmeans-0000000000000000 --config gate.yaml",
@@ -214,14 +222,15 @@ def test_every_command_ends_with_its_status_and_one_line(ends, status, commands)
         ("ingest captions.jsonl --db new --runner local --clip builtin:mini-clp", "did you mean builtin:mini-clip or"),
         ("gate --db db --tokenizer rq --config misspelt.yaml", "misspelt.yaml, line 3: gate.limits.collision_c is"),
         ("gate --db db --tokenizer rq --config misspelt.yaml", "did you mean collision_b or"),
-        ("report --db db --tokenizer {misspelt}", "did you mean rq-kmeans-"),
-        ("export tags --db db --remove export-9-7-rq", "is too little of export-9-7-rq-kmeans-"),
+        ("report --db db --tokenizer rq-means-{digits}", "did you mean rq-kmeans-"),
+        ("export tags --db db --remove {versions}-rq", "is too little of {versions}-rq-kmeans-"),
     ],
 )
 def test_a_misspelt_name_is_answered_with_the_nearest(ends, world, command, said):
-    (tokenizer,) = Store.open(world / "db").tokenizers()
-    status, line = ends(command.format(misspelt=tokenizer.replace("kmeans", "means")))
-    assert (status, said in line) == (2, True), line
+    manifest = json.loads((world / "ids" / "manifest.json").read_text())
+    of = {"digits": manifest["tokenizer_id"][-16:], "versions": manifest["tag"].partition("-rq-")[0]}
+    status, line = ends(command.format(**of))
+    assert (status, said.format(**of) in line) == (2, True), line
 
 
 def test_an_id_may_be_given_by_its_beginning(as_text, as_json, folder):

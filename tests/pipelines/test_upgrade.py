@@ -219,8 +219,8 @@ def test_what_an_upgrade_needs_is_repaired_before_it_and_all_else_after_it(old: 
 @pytest.mark.parametrize(
     ("version", "remedy"),
     [
-        ("5", "install the fuseid that made it, or a later one"),
-        ("4-to-5", "install the fuseid that made it, or a later one"),
+        ("6", "install the fuseid that made it, or a later one"),
+        ("5-to-6", "install the fuseid that made it, or a later one"),
         ("2", "ingest into another database"),
         ("none", "ingest into another database"),
     ],
@@ -239,21 +239,21 @@ def test_a_version_that_cannot_be_read_is_refused_in_one_line_by_every_command(
     for command in commands:
         with pytest.raises(StoreError) as error:
             command()
-        assert str(error.value) == f"{old} has schema version {version}, this fuseid reads 3 and 4; {remedy}"
+        assert str(error.value) == f"{old} has schema version {version}, this fuseid reads 3 to 5; {remedy}"
     assert versions(old) == before
     assert not (tmp_path / "other").exists()
 
 
 def test_a_backup_of_a_newer_version_is_not_restored(old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_version(old, "5")
+    set_version(old, "6")
     source = str(tmp_path / "backup")
     with monkeypatch.context() as later:
-        later.setattr(schemas, "READABLE_VERSIONS", (*schemas.READABLE_VERSIONS, "5"))
+        later.setattr(schemas, "READABLE_VERSIONS", (*schemas.READABLE_VERSIONS, "6"))
         backup(old, source)
-    with pytest.raises(StoreError, match=rf"^{source} has schema version 5, .*; install the fuseid that made it"):
+    with pytest.raises(StoreError, match=rf"^{source} has schema version 6, .*; install the fuseid that made it"):
         restore(source, str(tmp_path / "again"))
     assert not (tmp_path / "again").exists()
 
 
 def test_steps_lead_from_every_earlier_version_to_the_present_one() -> None:
-    assert (*STEPS, str(SCHEMA_VERSION)) == schemas.READABLE_VERSIONS
+    assert (*STEPS, *schemas.CURRENT_VERSIONS) == schemas.READABLE_VERSIONS

@@ -17,7 +17,7 @@ import pytest
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.store.store import Store
 
-from .exactly_once import CANDIDATE, GATED, Before, Catalogue, Drivers, State
+from .exactly_once import CANDIDATE, GATED, REFIT, Before, Catalogue, Drivers, State
 
 VECTORS_OF_SCHEMA_3 = Path(__file__).parents[1] / "data" / "frozen" / "schema-3-vectors.tar.gz"
 
@@ -61,6 +61,17 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     copy("gated", "passed")
     drivers.finish("promote", root / "passed", **gated)
 
+    copy("fitted", "refitted")
+    refit = {"settings": REFIT, "refit_fusion": True}
+    drivers.finish("fit", root / "refitted", **refit)
+    switch = {"tokenizer": Store.open(root / "refitted").setting("generations")["2"]["tokenizer"]}
+    copy("refitted", "switched")
+    drivers.finish("promote", root / "switched", **switch)
+    copy("switched", "rolled-back")
+    drivers.finish("rollback", root / "rolled-back")
+    copy("refitted", "dropped")
+    drivers.finish("drop", root / "dropped", generation=2)
+
     # Five in `contents`, one in `rejected`, one twice, one unknown.
     some = [name for kind, count in (("caption", 3), ("picture", 2), ("broken", 1)) for name in named(kind)[:count]]
     removal = {"ids": [*some, "nobody", some[0]]}
@@ -80,6 +91,8 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     second = {"manifest": catalogue.manifest()}
     copy("fitted", "updated")
     drivers.finish("ingest", root / "updated", **second)
+    copy("refitted", "both")
+    drivers.finish("ingest", root / "both", **second)
     with tarfile.open(VECTORS_OF_SCHEMA_3) as archive:
         archive.extractall(root / "schema-3", filter="data")
     copy("schema-3/db", "upgraded")
@@ -97,7 +110,7 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     drivers.finish("vectors", root / "only-vectors", **audio)
     names = (
         "ingested", "fitted", "gated", "passed", "promoted", "removed", "updated", "upgraded", "adopted",
-        "first-adopted", "audio", "likes", "only-vectors",
+        "first-adopted", "audio", "likes", "only-vectors", "refitted", "switched", "rolled-back", "dropped", "both",
     )  # fmt: skip
     made = {name: State.of(root / name) for name in names}
     old = {row["content_id"] for row in (*made["upgraded"].contents, *made["upgraded"].rejected)}
@@ -107,6 +120,11 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "gate": Before(root / "candidate", "gate", gated, made["gated"], listed),
         "gated promote": Before(root / "gated", "promote", gated, made["passed"], listed),
         "promote": Before(root / "candidate", "promote", promotion, made["promoted"], listed),
+        "refit": Before(root / "fitted", "fit", refit, made["refitted"], listed),
+        "switch": Before(root / "refitted", "promote", switch, made["switched"], listed),
+        "rollback": Before(root / "switched", "rollback", {}, made["rolled-back"], listed),
+        "drop": Before(root / "refitted", "drop", {"generation": 2}, made["dropped"], listed),
+        "ingest into two": Before(root / "refitted", "ingest", second, made["both"], set(catalogue.rows)),
         "upgrade": Before(root / "schema-3" / "db", "upgrade", {}, made["upgraded"], old),
         "remove": Before(root / "fitted", "remove", removal, made["removed"], listed - set(some)),
         "ingest": Before(root / "fitted", "ingest", second, made["updated"], set(catalogue.rows)),

@@ -33,6 +33,8 @@ SETTINGS: dict[str, Any] = {
 }
 GATED: dict[str, Any] = {**SETTINGS, "gate": {"limits": {"churn 1": {"at_most": 1}, "largest_bucket": {"at_most": 99}}}}
 CANDIDATE: dict[str, Any] = {**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], "seed": 1}}
+# Of the next generation.
+REFIT: dict[str, Any] = {**CANDIDATE, "fusion": {"dim": 9}}
 _NOTHING = b"\xff\xd8\xff\xe0 not a picture after all"
 _WORDS = ("apple", "dog", "bicycle", "house", "tree", "fish", "cloud")
 
@@ -216,7 +218,10 @@ class State:
             contents.to_table(columns=kept).to_pylist(),
             store.dataset("rejected").to_table().drop_columns(["first_run", "last_run"]).to_pylist(),
             store.dataset("assignments").to_table().drop_columns(["run_id"]).to_pylist(),
-            {name: store.setting(name) for name in ("fusion", "champion", "champion_before", "clip", "precision")}
+            {
+                name: store.setting(name)
+                for name in ("fusion", "champion", "champion_before", "generations", "clip", "precision")
+            }
             | {"schema version": store.schema_version()}
             | {name: value for name, value in store.settings().items() if name.startswith("gate.")},
             unindexed_rows(store),

@@ -19,6 +19,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
 from fuseid.pipelines.adopt import adopt
 from fuseid.pipelines.assignment import finish
+from fuseid.pipelines.drop import drop
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.gate import gate
 from fuseid.pipelines.ingest import ingest
@@ -26,6 +27,7 @@ from fuseid.pipelines.ingestion.removal import Removal
 from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
 from fuseid.pipelines.promote import promote
 from fuseid.pipelines.remove import remove
+from fuseid.pipelines.rollback import rollback
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store import indexes
@@ -46,13 +48,17 @@ def run(job: dict[str, Any]) -> None:
     faults.arm()
     config = Config.model_validate(job["settings"])
     if job["job"] == "fit":
-        fit(job["db"], config)
+        fit(job["db"], config, refit_fusion=job.get("refit_fusion", False))
     elif job["job"] == "adopt":
         adopt(job["db"], job["ids"], config, codebooks=job["codebooks"], promote=job["promote"])
     elif job["job"] == "gate":
         gate(job["db"], config, job["tokenizer"])
     elif job["job"] == "promote":
         promote(job["db"], job["tokenizer"], config)
+    elif job["job"] == "rollback":
+        rollback(job["db"], config)
+    elif job["job"] == "drop":
+        drop(job["db"], job["generation"], config)
     elif job["job"] == "upgrade":
         upgrade(job["db"], config)
     elif job["job"] == "remove":

@@ -44,6 +44,13 @@ FIT = {
     "assign.appended": 1,
     "index.made": 2,
 }
+REFIT = {
+    "fit.fusion": 1, "generation.named": 1, "generation.begun": 1, "generation.version": 1, "generation.column": 1,
+    "fit.tokenizer": 1, "fuse.begun": 2, "columns.written": 1, "fuse.done": 2, "assign.appended": 1, "run.ending": 1,
+    "lease.releasing": 1,
+}  # fmt: skip
+SWITCH = ("run.begun", "promote.champion", "generation.switched", "columns.written", "assign.projected")
+ROLLBACK = ("run.begun", "rollback.champion", "generation.switched", "columns.written", "run.ending", "lease.releasing")
 UPGRADE = ("lease.taken", "run.begun", "upgrade.begun", "upgrade.columns", "columns.written", "upgrade.rows")
 ADOPT = {
     "run.begun": 1, "adopt.artifact": 1, "adopt.settings": 1, "adopt.appended": 1, "adopt.champion": 1,
@@ -69,6 +76,13 @@ CASES = [
     ("gated promote", "promote.champion", 1),
     ("promote", "promote.champion", 1),
     ("promote", "columns.written", 1),
+    *(("refit", step, nth) for step, nth in REFIT.items()),
+    *(("switch", step, 1) for step in SWITCH),
+    *(("rollback", step, 1) for step in ROLLBACK),
+    *(("drop", step, 1) for step in ("run.begun", "generation.dropped", "generation.freed", "run.ending")),
+    ("ingest into two", "wave.contents", 1),
+    ("ingest into two", "fuse.done", 2),
+    *(("ingest into two", "assign.appended", nth) for nth in (1, 2)),
     *(("upgrade", step, 1) for step in UPGRADE),
     *(("vectors", step, nth) for step, times in VECTORS.items() for nth in times),
     *(("new vectors", step, 1) for step in NEW_VECTORS),
@@ -267,7 +281,9 @@ BACKED_UP_AT = [
     ("ingest", "wave.contents", 2), ("ingest", "wave.removed", 1), ("ingest", "wave.rejected", 1),
     ("ingest", "items.removed", 1), ("ingest", "columns.written", 1), ("ingest", "assign.appended", 1),
     ("ingest", "assign.projected", 1), ("ingest", "index.compacted", 1), ("fit", "fit.champion", 1),
-    ("fit", "assign.appended", 1), ("promote", "promote.champion", 1), ("remove", "items.removed", 2),
+    ("fit", "assign.appended", 1), ("promote", "promote.champion", 1),
+    ("refit", "generation.begun", 1), ("switch", "promote.champion", 1), ("drop", "generation.dropped", 1),
+    ("remove", "items.removed", 2),
     ("upgrade", "upgrade.columns", 1), ("upgrade", "upgrade.rows", 1),
     ("adopt", "adopt.appended", 1), ("adopt", "adopt.champion", 1), ("first adopt", "adopt.artifact", 1),
 ]  # fmt: skip
