@@ -96,8 +96,8 @@ def fit(
     generation: int | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Fits fusion and tokenizer and gives every item its ID; the first tokenizer of a database becomes its champion. A
-    later one is a candidate; it starts from the champion, or the tokenizer `align_to`, and keeps most of its codes,
+    """Fits fusion and tokenizer and gives every item its ID; the first tokenizer of a database becomes its champion, a
+    later one is a candidate. It starts from the champion, or the tokenizer `align_to`, and keeps most of its codes,
     unless `cold`.
 
     refit_fusion: fits the fusion of the next generation, too. generation: on whose vectors the tokenizer is fitted, by

@@ -21,7 +21,7 @@ from fuseid.core.surface import command, option
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.champion import load_fusion, load_tokenizer, make_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
-from fuseid.pipelines.assignment.warm_start import Earlier, earlier_id
+from fuseid.pipelines.assignment.warm_start import Earlier, earlier_id, nothing_kept
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, last_run, writing_job
@@ -76,15 +76,18 @@ def fit(
         with run.timed("fit"):
             reconcile(store)
             earlier = earlier_id(store, config.tokenizer.kind, cold, align_to, run.notes)
-            fit = _Fit.begin(store, run, config, generation, refit_fusion, asked=(cold, align_to))
+            fit = _Fit.begin(store, run, config, refit_fusion, generation, [cold, align_to])
             fusion = fit.fusion()
             sample = _sample(store, config, fusion)
 
             def fitted() -> Tokenizer:
+                ids, section = sample.content_ids, config.tokenizer
                 start = None
                 if earlier is not None:
-                    start = Earlier.of(store, earlier, sample.content_ids, config.tokenizer, fusion.id)
-                return _fit_tokenizer(sample, config.tokenizer, fusion, progress, start, run.notes)
+                    start = Earlier.of(store, earlier, ids, section, fusion.id)
+                    if start is None:
+                        run.notes.append(nothing_kept(store, earlier, align_to is not None))
+                return _fit_tokenizer(sample, section, fusion, progress, start, run.notes)
 
             tokenizer = fit.tokenizer(fitted)
         fuse(store, run)
@@ -101,6 +104,16 @@ def fit(
         r2 = tokenizer.meta["metrics"]["r2_per_level"]
         run.notes.append("R² by level: " + ", ".join(f"{value:.3f}" for value in r2))
     return run
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """vectors: float32 [N, D], to fit on, of the items content_ids [N]. held_out: [M, D], by which drift is judged;
+    None if fewer than ten per code would be left to fit on."""
+
+    vectors: np.ndarray
+    content_ids: pa.Array
+    held_out: np.ndarray | None
 
 
 @dataclass
@@ -120,14 +133,14 @@ class _Fit:
 
     @classmethod
     def begin(
-        cls, store: Store, run: Run, config: Config, number: int | None, refit_fusion: bool, asked: tuple[object, ...]
+        cls, store: Store, run: Run, config: Config, refit_fusion: bool, number: int | None, start: list[Any]
     ) -> _Fit:
-        """asked: what else makes one request different from another."""
+        """start: what the fit was asked to start from."""
         settings = store.settings()
         if number is not None and generation_numbered(store.uri, settings, number).in_force:
             number = None
-        keys = [section.model_dump(mode="json") for section in (config.fusion, config.tokenizer)]
-        request = text_hash(json.dumps([keys, number, refit_fusion, asked], sort_keys=True))
+        asked = {"fusion": config.fusion.model_dump(mode="json"), "tokenizer": config.tokenizer.model_dump(mode="json")}
+        request = text_hash(json.dumps([asked, refit_fusion, number, start], sort_keys=True))
         began = settings.get(_FITTING) or {}
         if began.get("request") != request or began["run_id"] != last_run(store, run.run_id):
             began = {"request": request}
@@ -181,16 +194,6 @@ class _Fit:
             return
         self.began |= {"fusion": fusion.id}
         self.number = begin_next(self.store, fusion.id, settings, also={_FITTING: self.began})
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """vectors: float32 [N, D], to fit on, of the items content_ids [N]. held_out: [M, D], by which drift is judged;
-    None if fewer than ten per code would be left to fit on."""
-
-    vectors: np.ndarray
-    content_ids: pa.Array
-    held_out: np.ndarray | None
 
 
 def _fit_tokenizer(

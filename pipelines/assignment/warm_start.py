@@ -18,7 +18,7 @@ from fuseid.core.artifacts import ADOPTED, kind_of
 from fuseid.core.config import TokenizerConfig
 from fuseid.core.errors import BadInput, NotReady
 from fuseid.core.protocols import AlignableTokenizer, FittedTokenizer, Tokenizer, WarmTokenizer
-from fuseid.core.surface import option
+from fuseid.core.surface import command, option
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.ledger import Ledger
 from fuseid.pipelines.store.store import Store
@@ -47,6 +47,17 @@ def earlier_id(store: Store, kind: str, cold: bool, align_to: str | None, notes:
     return name
 
 
+def nothing_kept(store: Store, name: str, named: bool) -> str:
+    """The note that a fit is cold because no sampled item has an ID of the champion. Raises NotReady if the tokenizer
+    was `named` by the caller."""
+    problem = f"no sampled item of {store.uri} has an ID of {name}"
+    if named:
+        raise NotReady(
+            f"{problem}, so nothing can be aligned to it; {command('assign', store.uri, tokenizer=name)} gives some"
+        )
+    return f"fitted cold: {problem}"
+
+
 @dataclass(frozen=True)
 class Earlier:
     """What the items of a sample have under an earlier tokenizer. has: bool [N], whether an item has an ID. codes_NL:
@@ -58,8 +69,10 @@ class Earlier:
     tokenizer: Tokenizer | None
 
     @classmethod
-    def of(cls, store: Store, name: str, content_ids: pa.Array, config: TokenizerConfig, fusion_id: str) -> Earlier:
-        """content_ids: of the items of the sample. Raises NotReady if none of them has an ID under the tokenizer,
+    def of(
+        cls, store: Store, name: str, content_ids: pa.Array, config: TokenizerConfig, fusion_id: str
+    ) -> Earlier | None:
+        """content_ids: of the items of the sample; None if none of them has an ID under the tokenizer. Raises
         ArtifactError if it cannot be read."""
         has, rows = np.zeros(len(content_ids), bool), np.zeros(len(content_ids), np.int64)
         parts: list[np.ndarray] = []
@@ -69,10 +82,7 @@ class Earlier:
             rows[at] = np.arange(len(at)) + sum(map(len, parts))
             parts.append(found["codes"].combine_chunks().flatten().to_numpy().reshape(len(at), -1))
         if not parts:
-            raise NotReady(
-                f"none of the {len(content_ids)} sampled items has an ID of {name}, so nothing can be aligned to it; "
-                f"fit with {option('cold', True)}, or align to another with {option('align_to', 'ID')}"
-            )
+            return None
         codes = np.concatenate(parts)[rows[has]]
         return cls(name, has, codes, _same_space(store, name, config.kind, fusion_id))
 

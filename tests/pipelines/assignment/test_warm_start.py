@@ -97,8 +97,19 @@ def test_a_tokenizer_without_ids_cannot_be_aligned_to(fitted):
     generator = np.random.default_rng(0)
     other = RQKMeans.fit(generator.normal(size=(50, 8)).astype(np.float32), (4, 3))
     fitted.store().put_artifact(other)
-    with pytest.raises(NotReady, match=f"none of the 54 sampled items has an ID of {other.id}.*cold=True"):
+    with pytest.raises(NotReady, match=f"no sampled item of .* has an ID of {other.id}, .*fuseid assign"):
         refit(fitted, align_to=other.id)
+
+
+def test_a_champion_that_no_item_has_an_id_of_is_no_start(bare, cluster, tmp_path):
+    bare.ingest_vectors(cluster(60))
+    (tmp_path / "ids.csv").write_text("\n".join(["content_id,sid", *(f"{name},1-2" for name in cluster(60))]))
+    champion = adopt(bare.uri(), tmp_path / "ids.csv", bare.settings(clip=None)).tokenizer_id
+    config = bare.settings(clip=None, run={"max_prune": "100%"})
+    bare.ingest_vectors(cluster(60, seed=5, prefix="w"), config=config, prune=True)
+    first, run = refit(bare)
+    assert f"fitted cold: no sampled item of {bare.uri()} has an ID of {champion}" in run.notes
+    assert "aligned_to" not in first.meta
 
 
 @pytest.mark.parametrize("sizes", [(6, 3), (3, 2), (4,), (4, 3, 2)])
