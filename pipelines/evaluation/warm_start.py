@@ -26,6 +26,7 @@ from fuseid.pipelines.evaluation.workers import one_thread, run_jobs
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.pipelines.jobs.progress import Lines, Progress, duration, note
 from fuseid.pipelines.store.store import Store
+from fuseid.tokenizers.alignment import kept
 
 OLD, SCRATCH, CARRIED = "old", "scratch", "old model"
 RECALL, LOSS = f"recall@{K}", "loss"
@@ -144,7 +145,7 @@ def measured(
                 "tokenizer_id": row.ids.name,
                 "codebook_sizes": list(row.ids.codebook_sizes),
                 "start": row.start,
-                "kept": _kept(old, row.ids),
+                "kept": kept(old.codes_NM[:, :-1], row.ids.codes_NM[:, :-1]),
                 "curve": [
                     {"steps": steps, **_measures(_values(tested), user_E)}
                     for steps, tested in zip(row.steps, curve, strict=True)
@@ -174,13 +175,6 @@ def _values(tested: Sequence[Tested]) -> np.ndarray:
 
 def _measures(values_VSE: np.ndarray, user_E: np.ndarray) -> dict[str, Any]:
     return {name: asdict(one) for name, one in zip((RECALL, LOSS), estimates(values_VSE, user_E), strict=True)}
-
-
-def _kept(old: Ids, new: Ids) -> list[float]:
-    """By depth, the share of items whose first codes are the same."""
-    depths = min(len(old.codebook_sizes), len(new.codebook_sizes))
-    same_NL = old.codes_NM[:, :depths] == new.codes_NM[:, :depths]
-    return [float(share) for share in np.logical_and.accumulate(same_NL, axis=1).mean(0)]
 
 
 def _reached(

@@ -18,7 +18,7 @@ from fuseid.pipelines.evaluation.carrying import Start, Training, run_training
 from fuseid.pipelines.evaluation.controls import Ids
 from fuseid.pipelines.evaluation.settings import _NAMED as named_settings
 from fuseid.pipelines.evaluation.trial import Data
-from fuseid.pipelines.evaluation.warm_start import CARRIED, SCRATCH, _kept, _reached, rows_of, warm_start
+from fuseid.pipelines.evaluation.warm_start import CARRIED, SCRATCH, _reached, rows_of, warm_start
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.store.store import Store
 
@@ -87,12 +87,6 @@ def test_the_interval_of_reached_comes_from_the_users():
     near = np.stack([0.95 * generator.random((1, 200)), np.full((1, 200), 4.0)])
     found = _reached(old, np.stack([near, old]), (5, 7), users)["recall@10"]
     assert (found["low"], found["high"]) == (5, 7)
-
-
-def test_kept_counts_prefixes():
-    old = Ids("old", np.array([[0, 0, 0], [1, 1, 0], [2, 2, 0], [3, 3, 0]]), (4, 4))
-    new = Ids("new", np.array([[0, 0, 5, 0], [1, 0, 5, 0], [0, 2, 5, 0], [3, 3, 5, 0]]), (4, 4, 6))
-    assert _kept(old, new) == [0.75, 0.5]
 
 
 def test_numbers_of_steps_are_shares_of_the_old_ones(ids):

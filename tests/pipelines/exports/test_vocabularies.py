@@ -7,6 +7,7 @@ import pytest
 from fuseid.core.artifacts import ArtifactInfo
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.vocabularies import aligned, export_vocabulary
+from fuseid.pipelines.fit import fit
 from fuseid.tokenizers.two_vocabularies import TwoVocabularies
 from fuseid.tokenizers.vocabulary import Vocabulary
 
@@ -32,11 +33,14 @@ def test_the_tokens_of_a_second_tokenizer_follow_those_of_the_first(fitted, tmp_
     alone = export_vocabulary(fitted.uri(), tmp_path / "alone.json")
     manifest = export_vocabulary(fitted.uri(), tmp_path / "both.json", with_id=candidate)
     both = TwoVocabularies.load(tmp_path / "both.json")
-    assert (both.old.tokenizer_id, both.new.tokenizer_id, both.aligned) == (champion, candidate, False)
+    assert (both.old.tokenizer_id, both.new.tokenizer_id, both.aligned) == (champion, candidate, True)
     assert both.old == Vocabulary.load(tmp_path / "alone.json")
     assert manifest["size"] == len(both) == alone["size"] + 2 + 2 + both.new.suffixes
     assert manifest["largest_suffix"] == alone["largest_suffix"]
     assert manifest["largest_new_suffix"] >= 60 // 4 - 1
+    fit(fitted.uri(), fitted.settings(tokenizer={"codebook_sizes": [2, 2]}), cold=True)
+    [cold] = set(fitted.store().tokenizers()) - {champion, candidate}
+    assert not export_vocabulary(fitted.uri(), tmp_path / "cold.json", with_id=cold)["aligned"]
     with pytest.raises(BadInput, match=f"with_= names {champion}, the tokenizer whose IDs come first"):
         export_vocabulary(fitted.uri(), tmp_path / "new.json", with_id=champion)
     assert not (tmp_path / "new.json").exists()
