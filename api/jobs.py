@@ -90,17 +90,23 @@ def fit(
     db: str | Path,
     config: Config | None = None,
     *,
+    cold: bool = False,
+    align_to: str | None = None,
     refit_fusion: bool = False,
     generation: int | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Fits fusion and tokenizer and gives every item its ID; the first tokenizer of a database becomes its champion, a
-    later one is a candidate.
+    later one is a candidate. It starts from the champion, or the tokenizer `align_to`, and keeps most of its codes,
+    unless `cold`.
 
     refit_fusion: fits the fusion of the next generation, too. generation: on whose vectors the tokenizer is fitted, by
     default those in force. Raises what `pipelines.fit.fit` raises.
     """
-    return run_fit(str(db), config or Config(), progress, refit_fusion=refit_fusion, generation=generation)
+    return run_fit(
+        str(db), config or Config(), progress, cold=cold, align_to=align_to, refit_fusion=refit_fusion,
+        generation=generation,
+    )  # fmt: skip
 
 
 def drop(db: str | Path, generation: int, config: Config | None = None, *, progress: Progress | None = None) -> Run:

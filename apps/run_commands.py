@@ -102,6 +102,12 @@ def fit(
     db: Db,
     codebooks: Annotated[str | None, typer.Option(help="codes per level, e.g. 256,256,256")] = None,
     seed: Annotated[int | None, typer.Option(help="overrides tokenizer.seed")] = None,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="a later fit: start from nothing and keep no codes of the champion")
+    ] = False,
+    align_to: Annotated[
+        str | None, typer.Option(help="a later fit: id of the tokenizer whose codes to keep; default: the champion")
+    ] = None,
     refit_fusion: Annotated[
         bool,
         typer.Option(
@@ -122,7 +128,9 @@ def fit(
     from fuseid.pipelines.fit import fit as run_fit
 
     with Bars(quiet=json) as bars:
-        run = run_fit(db, settings, bars, refit_fusion=refit_fusion, generation=generation)
+        run = run_fit(
+            db, settings, bars, cold=cold, align_to=align_to, refit_fusion=refit_fusion, generation=generation
+        )
     print_run(run, json)
 
 

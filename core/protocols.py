@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -83,4 +83,29 @@ class FittedTokenizer(Tokenizer, Protocol):
         `fusion`, and `progress`, which is called with (steps done, steps), first with 0 done.
 
         Raises BadInput for vectors that are not finite or too few.
+        """
+
+
+@runtime_checkable
+class AlignableTokenizer(Tokenizer, Protocol):
+    """A tokenizer whose codes can be renumbered, so that a later fit keeps codes of an earlier one. A kind without this
+    method is always fitted cold."""
+
+    def permuted(self, numbers: Sequence[np.ndarray], aligned_to: dict[str, Any]) -> Self:
+        """The same tokenizer, in which code k of level l has the number numbers[l][k]. numbers: int [K_l] for each
+        level, permutations. aligned_to: the value of that key of the new meta, which is part of the new id.
+        """
+
+
+class WarmTokenizer(AlignableTokenizer, Protocol):
+    """A kind whose `fit` takes another argument, `start`: what `start_from` returns. One without is aligned after a
+    cold fit."""
+
+    @classmethod
+    def start_from(
+        cls, earlier: Tokenizer | None, vectors_ND: np.ndarray, codes_NL: np.ndarray, codebook_sizes: Sequence[int]
+    ) -> Any:
+        """The start of a later fit. earlier: a tokenizer of this kind for the same vectors, None if there is only what
+        it gave: the codes int32 [N, L] of the items whose vectors now are float32 [N, D]. codebook_sizes: of the new
+        fit; neither sizes nor number of levels need be the same.
         """

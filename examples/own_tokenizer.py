@@ -114,6 +114,11 @@ class ProductQuantizer:
             errors_NC = np.take_along_axis(sums_NX, order_NC, axis=1)
         return codes_NCL.astype(np.int32), errors_NC
 
+    def permuted(self, numbers: Sequence[np.ndarray], aligned_to: dict[str, Any]) -> ProductQuantizer:
+        """Code k of level l gets the number numbers[l][k]. Optional: a later fit then keeps codes of the champion."""
+        books = {f"codebook.{level}": book[np.argsort(numbers[level])] for level, book in enumerate(self._books)}
+        return ProductQuantizer({**self.meta, "aligned_to": aligned_to}, self._tensors | books)
+
     def save(self, directory: Path) -> None:
         write_artifact(directory, self.KIND, self.meta, self._tensors)
 

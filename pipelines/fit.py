@@ -21,6 +21,7 @@ from fuseid.core.surface import command, option
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.champion import load_fusion, load_tokenizer, make_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
+from fuseid.pipelines.assignment.warm_start import Earlier, earlier_id, nothing_kept
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, last_run, writing_job
@@ -47,17 +48,21 @@ def fit(
     config: Config,
     progress: Progress | None = None,
     *,
+    cold: bool = False,
+    align_to: str | None = None,
     refit_fusion: bool = False,
     generation: int | None = None,
 ) -> Run:
     """The first fit of a database also learns its fusion and makes the tokenizer champion; a later fit makes a
-    candidate, whose IDs are only in the ledger, beside the champion's, until `promote`.
+    candidate, whose IDs are only in the ledger, beside the champion's, until `promote`. It starts from the champion and
+    is aligned to it, so that most items keep their codes.
 
+    cold: do neither. align_to: the id of another tokenizer to start from, or an unambiguous beginning of it.
     refit_fusion: learns the fusion again, too, whose vectors are the next generation, beside the one in force.
     generation: whose vectors the tokenizer is fitted on, by default those in force.
     A fit that was killed goes on when it is repeated before any other job has run.
     Raises BadInput for a generation that does not exist, NotReady for an empty database, for one with fewer items than
-    codes, and for a third generation.
+    codes, and for a third generation, and what `warm_start.earlier_id` raises.
     """
     if refit_fusion and generation is not None:
         raise BadInput(
@@ -70,10 +75,21 @@ def fit(
         progress = run.shown_by(progress)
         with run.timed("fit"):
             reconcile(store)
-            fit = _Fit.begin(store, run, config, refit_fusion, generation)
+            earlier = earlier_id(store, config.tokenizer.kind, cold, align_to, run.notes)
+            fit = _Fit.begin(store, run, config, refit_fusion, generation, [cold, align_to])
             fusion = fit.fusion()
-            sample, held_out = _sample(store, config, fusion)
-            tokenizer = fit.tokenizer(lambda: _fit_tokenizer(sample, held_out, config.tokenizer, fusion, progress))
+            sample = _sample(store, config, fusion)
+
+            def fitted() -> Tokenizer:
+                ids, section = sample.content_ids, config.tokenizer
+                start = None
+                if earlier is not None:
+                    start = Earlier.of(store, earlier, ids, section, fusion.id)
+                    if start is None:
+                        run.notes.append(nothing_kept(store, earlier, align_to is not None))
+                return _fit_tokenizer(sample, section, fusion, progress, start, run.notes)
+
+            tokenizer = fit.tokenizer(fitted)
         fuse(store, run)
         champion = store.setting("champion")
         if champion is None:
@@ -81,13 +97,23 @@ def fit(
             make_champion(store, tokenizer)
             reached("fit.champion")
         finish(store, run, config, progress, tokenizer, champion=champion == tokenizer.id, fitted=True)
-        run.counts["sample"] = len(sample)
+        run.counts["sample"] = len(sample.vectors)
         run.notes.append(f"{run.role} {tokenizer.id} on {fusion.id}")
         if fit.number is not None:
             run.notes.append(f"generation {fit.number}; {command('promote', uri, tokenizer.id)} puts it in force")
         r2 = tokenizer.meta["metrics"]["r2_per_level"]
         run.notes.append("R² by level: " + ", ".join(f"{value:.3f}" for value in r2))
     return run
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """vectors: float32 [N, D], to fit on, of the items content_ids [N]. held_out: [M, D], by which drift is judged;
+    None if fewer than ten per code would be left to fit on."""
+
+    vectors: np.ndarray
+    content_ids: pa.Array
+    held_out: np.ndarray | None
 
 
 @dataclass
@@ -106,12 +132,15 @@ class _Fit:
     new: Fusion | None = None
 
     @classmethod
-    def begin(cls, store: Store, run: Run, config: Config, refit_fusion: bool, number: int | None) -> _Fit:
+    def begin(
+        cls, store: Store, run: Run, config: Config, refit_fusion: bool, number: int | None, start: list[Any]
+    ) -> _Fit:
+        """start: what the fit was asked to start from."""
         settings = store.settings()
         if number is not None and generation_numbered(store.uri, settings, number).in_force:
             number = None
         asked = {"fusion": config.fusion.model_dump(mode="json"), "tokenizer": config.tokenizer.model_dump(mode="json")}
-        request = text_hash(json.dumps([asked, refit_fusion, number], sort_keys=True))
+        request = text_hash(json.dumps([asked, refit_fusion, number, start], sort_keys=True))
         began = settings.get(_FITTING) or {}
         if began.get("request") != request or began["run_id"] != last_run(store, run.run_id):
             began = {"request": request}
@@ -168,11 +197,12 @@ class _Fit:
 
 
 def _fit_tokenizer(
-    sample_ND: np.ndarray,
-    held_out_MD: np.ndarray | None,
+    sample: _Sample,
     config: TokenizerConfig,
     fusion: Fusion,
     progress: Progress,
+    earlier: Earlier | None,
+    notes: list[str],
 ) -> Tokenizer:
     """A tokenizer of the kind that the config names; its metrics include how well it quantizes vectors that it was not
     fitted on, for `drift`."""
@@ -183,9 +213,16 @@ def _fit_tokenizer(
         else:
             progress.begin("fit", steps)
 
-    tokenizer = TOKENIZERS[config.kind].fit(
-        sample_ND, config.codebook_sizes, seed=config.seed, fusion=fusion.id, progress=show, **config.options()
-    )
+    kind, sizes, held_out_MD = TOKENIZERS[config.kind], config.codebook_sizes, sample.held_out
+
+    def fitted(**start: Any) -> Tokenizer:
+        settings = {"seed": config.seed, "fusion": fusion.id, "progress": show, **config.options()}
+        return kind.fit(sample.vectors, sizes, **settings, **start)
+
+    if earlier is None:
+        tokenizer = fitted()
+    else:
+        tokenizer = earlier.refitted(fitted, kind, sample.vectors, sizes, config.seed, notes)
     if held_out_MD is not None:
         use = CodeUse.under(tokenizer, held_out_MD)
         spread = float(np.square(held_out_MD - held_out_MD.mean(0), dtype=np.float64).sum(1).mean())
@@ -237,9 +274,8 @@ def encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
     return out
 
 
-def _sample(store: Store, config: Config, fusion: Fusion) -> tuple[np.ndarray, np.ndarray | None]:
-    """Fused vectors to fit on, and every tenth held out, by which drift is judged; None if fewer than ten per code
-    would be left to fit on."""
+def _sample(store: Store, config: Config, fusion: Fusion) -> _Sample:
+    """Every tenth item is held out."""
     used = [m for m in fusion.dims if m in store.dims()]
     where = " OR ".join(f"{m} IS NOT NULL" for m in used)
     table = _sampled_rows(store, config.fusion.sample, used, where)
@@ -248,8 +284,8 @@ def _sample(store: Store, config: Config, fusion: Fusion) -> tuple[np.ndarray, n
     held = np.zeros(len(fused), dtype=bool)
     held[shuffled[: min(len(fused) // 10, _HELD_OUT)]] = True
     if (~held).sum() < _HELD_OUT_PER_CODE * max(config.tokenizer.codebook_sizes):
-        return fused, None
-    return fused[~held], fused[held]
+        return _Sample(fused, table["content_id"].combine_chunks(), None)
+    return _Sample(fused[~held], table["content_id"].filter(pa.array(~held)).combine_chunks(), fused[held])
 
 
 def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> pa.Table:

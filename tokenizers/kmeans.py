@@ -17,13 +17,18 @@ _BALANCE_ROWS_PER_CODE, _SINKHORN_ROUNDS = 64, 20
 
 
 def kmeans(
-    vectors: torch.Tensor, size: int, iterations: int, generator: torch.Generator, balanced: bool = False
+    vectors: torch.Tensor,
+    size: int,
+    iterations: int,
+    generator: torch.Generator,
+    balanced: bool = False,
+    start: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """float32 [N, D] -> (codebook [size, D], price of each code [size], zero unless `balanced`).
 
-    A vector takes the code with the least |x - c|^2 / 2 + price.
+    A vector takes the code with the least |x - c|^2 / 2 + price. start: [size, D], by default chosen from the vectors.
     """
-    book = _start(vectors, size, generator)
+    book = _start(vectors, size, generator) if start is None else start
     prices = torch.zeros(size, device=vectors.device)
     rows = _some_rows(vectors, _BALANCE_ROWS_PER_CODE * size, generator) if balanced else vectors[:0]
     for step in range(iterations):
@@ -42,7 +47,7 @@ def _moved(
     sums = torch.zeros_like(book).index_add_(0, codes, vectors)
     book = torch.where((counts > 0)[:, None], sums / counts.clamp(min=1)[:, None], book)
     if restart:
-        _restart_dead(book, vectors, codes, counts)
+        restart_dead(book, vectors, codes, counts)
     return book
 
 
@@ -108,7 +113,7 @@ def _plus_plus(sample: torch.Tensor, size: int, generator: torch.Generator) -> t
     return sample[torch.tensor(chosen, device=sample.device)]
 
 
-def _restart_dead(book: torch.Tensor, vectors: torch.Tensor, codes: torch.Tensor, counts: torch.Tensor) -> None:
+def restart_dead(book: torch.Tensor, vectors: torch.Tensor, codes: torch.Tensor, counts: torch.Tensor) -> None:
     """Splits the codes with the largest total error: a dead code and such a code move apart, to either side of it."""
     dead = (counts == 0).nonzero().flatten()
     if not len(dead):

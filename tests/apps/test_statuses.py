@@ -44,6 +44,8 @@ WRONG = [
     "fit --db nowhere",
     "fit --db db --codebooks many",
     "fit --db db --codebooks 0,4",
+    "fit --db db --align-to rq-kmeans-0",
+    "fit --db db --cold --align-to rq-kmeans-0",
     "fit --db db --generation 2",
     "fit --db db --refit-fusion --generation 1",
     "drop --db nowhere --generation 1",

@@ -9,6 +9,7 @@ import pytest
 
 from fuseid.core.config import Config
 from fuseid.core.errors import ArtifactError, BadInput, ConfigError
+from fuseid.pipelines.fit import fit
 from fuseid.pipelines.gate import gate
 from fuseid.pipelines.promote import promote
 from fuseid.pipelines.reports.document import report
@@ -18,7 +19,7 @@ from fuseid.pipelines.reports.findings import measure
 @pytest.fixture
 def refitted(fitted) -> Any:
     """With a candidate beside the champion."""
-    fitted.fit(tokenizer={"seed": 4})
+    fit(fitted.uri(), fitted.settings(clip=None, tokenizer={"seed": 4}), cold=True)
     return fitted
 
 

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuseid.core.errors import ArtifactError, BadInput, NotReady
+from fuseid.tokenizers.alignment import kept
 from fuseid.tokenizers.residual_search import ResidualSearch, refine
+from fuseid.tokenizers.residual_start import ResidualStart
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 DATA = Path(__file__).parents[1] / "data"
@@ -389,3 +391,85 @@ def test_greedy_codes_are_those_of_faiss_on_the_same_codebooks():
     assert differ.mean() < 0.005
     ours, their_errors = (error_of(tokenizer, codes, vectors) for codes in (tokenizer.encode(vectors), theirs))
     assert np.allclose(ours[differ], their_errors[differ], rtol=1e-3)
+
+
+# --- start of a later fit ---
+
+SHARES = [0.75, 0.5, 0.4]
+
+
+def refitted(start, sizes=SIZES, **options) -> RQKMeans:
+    """On nine tenths of the vectors and as many new ones as are left out, of the same cloud."""
+    rows = np.concatenate([VECTORS[:1350], cloud(150, seed=5)])
+    return RQKMeans.fit(rows, sizes, seed=4, start=start, **options)
+
+
+def start_of(tokenizer: RQKMeans | None, sizes=SIZES) -> ResidualStart:
+    found = RQKMeans.start_from(tokenizer, VECTORS, CODES, sizes)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("of", [TOKENIZER, None], ids=["codebooks", "codes"])
+def test_a_fit_with_a_start_keeps_codes_and_quantizes_as_well_as_a_cold_one(of):
+    cold, warm = refitted(None), refitted(start_of(of))
+    shares = kept(CODES, warm.encode(VECTORS))
+    assert all(share > least for share, least in zip(shares, SHARES, strict=True))
+    assert kept(CODES, cold.encode(VECTORS))[0] < 0.3
+    unseen = cloud(1500, seed=6)
+    assert (
+        error_of(warm, warm.encode(unseen), unseen).mean() < 1.01 * error_of(cold, cold.encode(unseen), unseen).mean()
+    )
+    assert refitted(start_of(of)).id == warm.id
+
+
+def test_the_start_is_left_as_it_was():
+    start = start_of(TOKENIZER)
+    before = [book.copy() for book in start.codebooks]
+    refitted(start)
+    assert all(np.array_equal(*pair) for pair in zip(before, start.codebooks, strict=True))
+    assert TOKENIZER.id == RQKMeans.fit(VECTORS, SIZES, iterations=8, seed=3, fusion="fusion-0123").id
+
+
+def test_the_start_of_the_codes_decodes_them_best():
+    """No codebooks decode these codes better than the least squares of them all."""
+    found = start_of(None)
+    decoded = sum(book[CODES[:, level]] for level, book in enumerate(found.codebooks))
+    assert np.square(VECTORS - decoded).sum() <= 1.0001 * error_of(TOKENIZER, CODES).sum()
+
+
+def test_codes_beyond_the_new_codebooks_start_nothing():
+    assert RQKMeans.start_from(None, VECTORS, CODES + 8, SIZES) is None
+    few = RQKMeans.start_from(None, VECTORS, CODES, (4, 4))
+    assert few is not None
+    assert [book.shape for book in few.codebooks] == [(4, 12), (4, 12)]
+
+
+@pytest.mark.parametrize("balanced", [False, True], ids=["plain", "balanced"])
+@pytest.mark.parametrize("sizes", [(16, 16, 8), (4, 4, 2), (8,), (8, 8, 4, 4), (64, 8)])
+def test_codebooks_of_other_sizes_use_all_codes_and_quantize_as_a_cold_fit_does(sizes, balanced):
+    cold, warm = (refitted(start, sizes, balanced=balanced) for start in (None, start_of(TOKENIZER, sizes)))
+    assert warm.codebook_sizes == sizes
+    assert min(warm.meta["metrics"]["utilisation_per_level"]) >= 0.9
+    ends = [each.meta["metrics"]["r2_per_level"][-1] for each in (cold, warm)]
+    assert ends[1] > ends[0] - 0.03
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["plain", "balanced"])
+def test_a_start_can_be_balanced_whether_or_not_it_was(before):
+    earlier = RQKMeans.fit(VECTORS, SIZES, iterations=8, seed=3, balanced=before)
+    start = RQKMeans.start_from(earlier, VECTORS, earlier.encode(VECTORS), SIZES)
+    cold, warm, plain = refitted(None, balanced=True), refitted(start, balanced=True), refitted(start)
+    ends = [each.meta["metrics"]["r2_per_level"][-1] for each in (cold, warm)]
+    assert ends[1] > ends[0] - 0.02
+    for level, size in enumerate(SIZES):
+        counts = np.bincount(warm.encode(VECTORS)[:, level], minlength=size) * size / len(VECTORS)
+        assert (np.abs(counts - 1) < 0.5).all()
+    assert any(price.any() for price in warm.prices)
+    assert not any(price.any() for price in plain.prices)
+
+
+def test_progress_with_a_start_is_reported_round_by_round():
+    steps = []
+    refitted(start_of(TOKENIZER), refinements=1, progress=lambda done, of: steps.append((done, of)))
+    assert steps == [(0, 3), (1, 3), (2, 3), (3, 3)]

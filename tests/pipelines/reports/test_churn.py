@@ -49,7 +49,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("churn")
     ingest(str(folder / "db"), vectors_file(folder / "all.parquet", range(ITEMS)), CONFIG, LocalRunner())
     fit(str(folder / "db"), CONFIG)
-    fit(str(folder / "db"), OTHER)
+    fit(str(folder / "db"), OTHER, cold=True)
     later = range(ITEMS, ITEMS + LATER)
     ingest(str(folder / "db"), vectors_file(folder / "later.parquet", later), CONFIG, LocalRunner())
     return folder / "db"
