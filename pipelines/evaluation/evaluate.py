@@ -55,22 +55,13 @@ def evaluate(
     started = time.perf_counter()
     chosen = setting if users is None else replace(setting, users=users)
     against = [_control(uri, name) for name in against]
-    _check_counts(seeds, users, against)
-    manifest = read_manifest(folder)
-    if "interactions" not in manifest or manifest.get("format") != "parquet":
-        raise BadInput(
-            f"{folder} holds no sequences as Parquet; "
-            f"{command('export sequences', uri, interactions='FILE', out='NEW_FOLDER')} writes them"
-        )
-    made_for = str(manifest.get("tokenizer_id"))
-    tokenizer_id = tokenizer_id and Store.open(uri).tokenizer_named(tokenizer_id)
-    if tokenizer_id not in (None, made_for):
-        raise BadInput(
-            f"{folder} holds sequences of {made_for}, not of {tokenizer_id}; export them with "
-            f"{option('tokenizer', tokenizer_id)}"
-        )
+    check_counts(seeds, users)
+    if len(set(against)) < len(against):
+        raise BadInput(f"{option('against')} names a control twice")
+    manifest = opened_sequences(uri, folder, tokenizer_id)
+    made_for = str(manifest["tokenizer_id"])
     names, ids = read_ids(Snapshot.of_manifest(uri, manifest), SEMANTIC)
-    others = [_other(uri, manifest, name, names) for name in against if name not in (RANDOM, HASHED)]
+    others = [ids_of_another(uri, manifest, name, names, "against") for name in against if name not in (RANDOM, HASHED)]
     sequences = read_sequences(
         folder, names, history=chosen.history, train=chosen.steps * chosen.batch, valid=chosen.valid_examples,
         users=chosen.users, progress=progress,
@@ -106,6 +97,27 @@ def evaluate(
     }
 
 
+def opened_sequences(uri: str, folder: Path, tokenizer_id: str | None) -> dict[str, Any]:
+    """The manifest of exported sequences, whose files are compared with it. tokenizer_id: whose IDs they must have.
+
+    Raises BadInput for another folder, and for sequences of another tokenizer.
+    """
+    manifest = read_manifest(folder)
+    if "interactions" not in manifest or manifest.get("format") != "parquet":
+        raise BadInput(
+            f"{folder} holds no sequences as Parquet; "
+            f"{command('export sequences', uri, interactions='FILE', out='NEW_FOLDER')} writes them"
+        )
+    made_for = str(manifest.get("tokenizer_id"))
+    tokenizer_id = tokenizer_id and Store.open(uri).tokenizer_named(tokenizer_id)
+    if tokenizer_id not in (None, made_for):
+        raise BadInput(
+            f"{folder} holds sequences of {made_for}, not of {tokenizer_id}; export them with "
+            f"{option('tokenizer', tokenizer_id)}"
+        )
+    return {**manifest, "tokenizer_id": made_for}
+
+
 def _announce(data: Data, trials: Sequence[Trial], workers: int, progress: Progress) -> None:
     """Says how long the trials will take."""
     with one_thread():
@@ -133,10 +145,13 @@ def _control(uri: str, name: str) -> str:
         raise BadInput(f"unknown control {name!r}; {hint(name, [RANDOM, HASHED])} and tokenizers: {error}") from None
 
 
-def _other(uri: str, manifest: Mapping[str, Any], name: str, names: pa.Array) -> Ids:
-    """Another tokenizer's IDs of the same items, at the same version of the tables."""
+def ids_of_another(uri: str, manifest: Mapping[str, Any], name: str, names: pa.Array, argument: str) -> Ids:
+    """Another tokenizer's IDs of the same items, at the same version of the tables. argument: that names it.
+
+    Raises BadInput for the tokenizer of the manifest itself, NotReady if an item has no ID of the other one.
+    """
     if name == manifest.get("tokenizer_id"):
-        raise BadInput(f"{option('against')} names {name}, the tokenizer that is evaluated; name another one")
+        raise BadInput(f"{option(argument)} names {name}, the tokenizer of the sequences; name another one")
     found, ids = read_ids(Snapshot.of_manifest(uri, {**manifest, "tokenizer_id": name}), name)
     rows = pc.index_in(names, value_set=found)
     if rows.null_count:
@@ -155,10 +170,8 @@ def _named(name: str, ids: Ids, others: Sequence[Ids], content_ids: Sequence[str
     return next(one for one in (ids, *others) if one.name == name)
 
 
-def _check_counts(seeds: int, users: int | None, against: Sequence[str]) -> None:
+def check_counts(seeds: int, users: int | None) -> None:
     if seeds < 1:
         raise BadInput(f"{option('seeds')} takes 1 or more, got {seeds}")
     if users is not None and users < 2:
         raise BadInput(f"{option('users')} takes 2 or more, got {users}")
-    if len(set(against)) < len(against):
-        raise BadInput(f"{option('against')} names a control twice")

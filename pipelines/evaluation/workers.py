@@ -1,17 +1,18 @@
-"""Trials in parallel, in processes of one thread each: their results do not depend on the number of processes."""
+"""Trials and trainings in parallel, in processes of one thread each: their results do not depend on the number of
+processes."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait as wait_for_any
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,36 +23,55 @@ from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.stopping import Stop, stoppable
 
 _POLL_SECONDS = 0.5
-_STAGE = "train"
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+# How one job is done: data, job, and what is called with the number of steps done -> result.
+Run = Callable[[Data, Job, Callable[[int], None]], Result]
 
 
 def run_trials(data: Data, trials: Sequence[Trial], workers: int, progress: Progress) -> list[Outcome]:
-    """One outcome for each trial, in their order. With one worker they run in this process.
+    """One outcome for each trial, in their order: see `run_jobs`."""
+    return run_jobs(run_trial, data, trials, [data.setting.steps] * len(trials), workers, progress, "train")
+
+
+def run_jobs(
+    run: Run[Job, Result],
+    data: Data,
+    jobs: Sequence[Job],
+    steps: Sequence[int],
+    workers: int,
+    progress: Progress,
+    stage: str,
+) -> list[Result]:
+    """One result for each job, in their order. With one worker they run in this process.
+
+    run: a function of a module, which the processes import. steps: of each job, for the progress of `stage`.
 
     However it ends, none of its processes is left. With several processes, raises Stopped after a signal, and
     FuseidError if a process was killed.
     """
-    progress.begin(_STAGE, data.setting.steps * len(trials))
+    progress.begin(stage, sum(steps))
     if workers == 1:
         with one_thread():
-            return [run_trial(data, trial, lambda steps: progress.advance(_STAGE, steps)) for trial in trials]
+            return [run(data, job, lambda done: progress.advance(stage, done)) for job in jobs]
     context = multiprocessing.get_context("spawn")
     # No lock: each trial writes its own counter, and a process that dies could leave a lock held.
-    steps_T = context.RawArray("q", len(trials))
+    steps_T = context.RawArray("q", len(jobs))
     others = set(multiprocessing.active_children())
     with stoppable(0) as stop:
-        pool = ProcessPoolExecutor(min(workers, len(trials)), context, _begin, (steps_T,))
+        pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (steps_T,))
         try:
             # The first process would start it otherwise, and starting it unblocks both signals.
             resource_tracker.ensure_running()
             with held_back():
-                # The data is sent with each trial, not with the start of a process: start data is written before the
+                # The data is sent with each job, not with the start of a process: start data is written before the
                 # process reads it, and if the process dies, more than a pipe holds would wait for ever.
-                futures = [pool.submit(_run, data, number, trial) for number, trial in enumerate(trials)]
-            _follow(futures, steps_T, progress, stop)
+                futures = [pool.submit(_run, run, data, number, job) for number, job in enumerate(jobs)]
+            _follow(futures, steps_T, progress, stage, stop)
             return [future.result() for future in futures]
         except BaseException as error:
-            # The other trials are not needed any more. The pool would end them by a signal that they have blocked.
+            # The other jobs are not needed any more. The pool would end them by a signal that they have blocked.
             for process in set(multiprocessing.active_children()) - others:
                 process.kill()
             if isinstance(error, BrokenProcessPool):
@@ -62,8 +82,8 @@ def run_trials(data: Data, trials: Sequence[Trial], workers: int, progress: Prog
             pool.shutdown(cancel_futures=True)
 
 
-def _follow(futures: Sequence[Future[Outcome]], steps_T: Sequence[int], progress: Progress, stop: Stop) -> None:
-    """Reports the progress until all trials are done; raises what one of them raised."""
+def _follow(futures: Sequence[Future[Any]], steps_T: Sequence[int], progress: Progress, stage: str, stop: Stop) -> None:
+    """Reports the progress until all jobs are done; raises what one of them raised."""
     running, shown = set(futures), 0
     while running:
         done, running = wait(running, _POLL_SECONDS, FIRST_EXCEPTION)
@@ -73,7 +93,7 @@ def _follow(futures: Sequence[Future[Outcome]], steps_T: Sequence[int], progress
         for future in done:
             future.result()
         now = sum(steps_T)
-        progress.advance(_STAGE, now - shown)
+        progress.advance(stage, now - shown)
         shown = now
 
 
@@ -91,7 +111,7 @@ _steps_T: Any
 
 
 def _begin(steps_T: Any) -> None:
-    """Prepares a process for trials."""
+    """Prepares a process for jobs."""
     global _steps_T
     _steps_T = steps_T
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -105,8 +125,8 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _run(data: Data, number: int, trial: Trial) -> Outcome:
+def _run(run: Run[Job, Result], data: Data, number: int, job: Job) -> Result:
     def advance(done: int) -> None:
         _steps_T[number] += done
 
-    return run_trial(data, trial, advance)
+    return run(data, job, advance)

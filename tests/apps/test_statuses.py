@@ -82,6 +82,7 @@ WRONG = [
     "evaluate --db db --sequences nowhere",
     "evaluate --db db --sequences nowhere --setting huge",
     "evaluate --db db --sequences sequences --against randm",
+    "evaluate --db db --sequences sequences --warm-start rq-kmeans-0",
     "check --db nowhere",
     "backup --db nowhere --to copy",
     "backup --db db --to db",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from fuseid.core.errors import ArtifactError, BadInput, NotReady
 from fuseid.pipelines.exports.both import BOTH, MAP, Sizes, write_both
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.exports.snapshot import ITEMS
+from fuseid.pipelines.fit import fit
 from fuseid.pipelines.promote import promote
 
 SIZES = (3, 2)
@@ -157,3 +159,21 @@ def test_a_tokenizer_without_ids_is_refused_with_the_command_that_gives_them(fit
     with pytest.raises(NotReady, match=f"no item has an ID of {candidate}; run `fuseid assign --db .* --tokenizer"):
         export_ids(fitted.uri(), tmp_path / "both", with_id=candidate)
     assert not (tmp_path / "both").exists()
+
+
+def test_generations_are_exported_together_and_the_changes_lead_from_one_to_the_other(fitted, tmp_path):
+    config = fitted.settings(tokenizer={"codebook_sizes": [4, 3, 2]}, fusion={"dim": 5})
+    before = export_ids(fitted.uri(), tmp_path / "before")
+    fit(fitted.uri(), config, refit_fusion=True)
+    [candidate] = set(fitted.store().tokenizers()) - {before["tokenizer_id"]}
+    both = export_ids(fitted.uri(), tmp_path / "both", with_id=candidate)
+    assert both["with"]["fusion_id"] != both["fusion_id"]
+    assert (both["both"]["only_old"], both["both"]["only_new"]) == (0, 0)
+    promote(fitted.uri(), candidate, config)
+    now = export_ids(fitted.uri(), tmp_path / "now", since=before["tag"])
+    assert (now["tokenizer_id"], now["since"]["tokenizer_id"]) == (candidate, before["tokenizer_id"])
+    assert (now["fusion_id"], now["since"]["fusion_id"]) == (both["with"]["fusion_id"], both["fusion_id"])
+    assert now["changes"] == {"added": 0, "removed": 0, "changed": both["both"]["changed"]}
+    rows = pq.read_table(tmp_path / "both" / "ids-00000.parquet")
+    changed = rows.filter(pc.not_equal(rows["old_sid"], rows["new_sid"])).drop_columns(["kind"])
+    assert pq.read_table(tmp_path / "now" / "changes.parquet").drop_columns(["change"]).equals(changed)
