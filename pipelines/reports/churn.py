@@ -16,6 +16,7 @@ from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.reports.items import Codes, Sample
 from fuseid.pipelines.reports.prefixes import captions_of, example
 from fuseid.pipelines.reports.slices import SMALL_SLICE, Slicing
+from fuseid.tokenizers.alignment import permutations, renumbered
 from fuseid.tokenizers.churn import churn_measures, spreads
 from fuseid.tokenizers.registry import TOKENIZERS
 
@@ -58,7 +59,9 @@ def churn_of(
         wanted = [one.document() for one in found if one.name != "churn_prefixes"]
         slices.append({**naming, "items": count, "small": count < SMALL_SLICE, "measures": wanted})
         progress.advance(stage, 1)
-    references = _references(tokenizers, samples) if cold else []
+    sizes = tokenizers[1].codebook_sizes
+    references = [_reference("permuted", old_NL, _permuted(old_NL, new_NL, sizes))]
+    references += _cold_references(tokenizers, samples) if cold else []
     progress.advance(stage, 1)
     firsts = old_NL[:, 0], new_NL[:, 0]
     return {
@@ -67,19 +70,27 @@ def churn_of(
     }  # fmt: skip
 
 
-def _references(tokenizers: Sequence[Tokenizer], samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """What other tokenizers would change, among the sampled items: {"name", "items", "measures", "reason"} each; if it
-    was not computed, the reason says why."""
+def _permuted(old_NL: np.ndarray, new_NL: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    return renumbered(new_NL, permutations(old_NL, new_NL, sizes))
+
+
+def _reference(name: str, old_NL: np.ndarray, new_NL: np.ndarray) -> dict[str, Any]:
+    kept = [one.document() for one in churn_measures(old_NL, new_NL) if one.name == "churn"]
+    return {"name": name, "items": len(old_NL), "measures": kept, "reason": None}
+
+
+def _cold_references(tokenizers: Sequence[Tokenizer], samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """What a tokenizer would change among the sampled items that did not start from another; and that with its codes
+    permuted. {"name", "items", "measures", "reason"} each; if it was not computed, the reason says why."""
     both = samples[0].there & samples[1].there
-    old = samples[0].codes_SL[both[samples[0].there]]
+    old_SL = samples[0].codes_SL[both[samples[0].there]]
     cold, why = _cold_codes(tokenizers[1], samples[1])
-    return [_reference("cold", old, None if cold is None else cold[both[samples[1].there]], why)]
-
-
-def _reference(name: str, old_SL: np.ndarray, new_SL: np.ndarray | None, why: str) -> dict[str, Any]:
-    found = [] if new_SL is None or not len(old_SL) else churn_measures(old_SL, new_SL)
-    kept = [one.document() for one in found if one.name == "churn"]
-    return {"name": name, "items": len(old_SL), "measures": kept, "reason": None if kept else why or "no sampled item"}
+    if cold is None or not len(old_SL):
+        reason = why or "no sampled item has an ID of both"
+        return [{"name": "cold", "items": len(old_SL), "measures": [], "reason": reason}]
+    cold = cold[both[samples[1].there]]
+    permuted = _permuted(old_SL, cold, tokenizers[1].codebook_sizes)
+    return [_reference("cold", old_SL, cold), _reference("cold, permuted", old_SL, permuted)]
 
 
 def _cold_codes(tokenizer: Tokenizer, sample: Sample) -> tuple[np.ndarray | None, str]:

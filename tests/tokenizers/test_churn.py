@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fuseid.core.errors import BadInput
+from fuseid.tokenizers.alignment import permutations, renumbered
 from fuseid.tokenizers.churn import churn_measures, spreads
 from fuseid.tokenizers.measures import Measure
 
@@ -51,6 +52,21 @@ def test_the_order_of_the_items_changes_nothing(pair, order):
     rows = [at for at in order if at < len(pair[0])]
     before, after = churn_measures(*pair), churn_measures(pair[0][rows], pair[1][rows])
     assert before == after
+
+
+@given(PAIRS, st.permutations(range(4)))
+def test_renumbered_codes_have_the_churn_of_the_best_permutation(pair, numbers):
+    """Which is none, if the numbers are all that changed."""
+    old = pair[0]
+    new = old.copy()
+    new[:, 0] = np.array(numbers)[old[:, 0]]
+    aligned = renumbered(new, permutations(old, new, [4] * old.shape[1]))
+    assert {one.value for one in churn_measures(old, aligned)} == {0.0}
+    best = churn_measures(old, renumbered(pair[1], permutations(old, pair[1], [4] * old.shape[1])))
+    moved = pair[1].copy()
+    moved[:, 0] = np.array(numbers)[moved[:, 0]]
+    again = churn_measures(old, renumbered(moved, permutations(old, moved, [4] * old.shape[1])))
+    assert again[0].value == best[0].value
 
 
 def test_chance_is_the_mean_and_the_spread_over_permutations():

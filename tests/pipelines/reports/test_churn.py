@@ -20,6 +20,7 @@ from fuseid.pipelines.reports.document import report
 from fuseid.pipelines.reports.findings import measure
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.store import Store
+from fuseid.tokenizers.alignment import kept, permutations, renumbered
 
 ITEMS, LATER = 150, 9
 SETTINGS: dict[str, Any] = {
@@ -151,6 +152,16 @@ def test_a_cold_fit_is_beside_it_unless_it_cannot_be_made(churn, db, ids):
     assert "4 distinct" in str(few)
     assert not [one for one in report(db, compare=ids[1], sample=30, cold=False)["churn"]["references"]
                 if one["name"].startswith("cold")]  # fmt: skip
+
+
+def test_permuted_codes_are_those_that_the_alignment_gives(churn, rows):
+    by_name = {one["name"]: one for one in churn["references"]}
+    old, new = (np.array([row[which]["codes"] for row in rows]) for which in ("old", "new"))
+    shares = kept(old, renumbered(new, permutations(old, new, (6, 3))))
+    assert [one["value"] for one in by_name["permuted"]["measures"]] == pytest.approx([1 - share for share in shares])
+    assert by_name["permuted"]["measures"][0]["value"] <= measure(churn["measures"], "churn", 1)["value"]
+    cold, permuted = (by_name[name]["measures"] for name in ("cold", "cold, permuted"))
+    assert permuted[0]["value"] < cold[0]["value"]
 
 
 def test_the_report_of_one_tokenizer_has_no_churn(db):
