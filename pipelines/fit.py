@@ -63,9 +63,10 @@ def fit(
     store.dataset("contents")
     with writing_job(store, "fit", config) as run:
         progress = run.shown_by(progress)
+        start_notes: list[str] = []
         with run.timed("fit"):
             reconcile(store)
-            earlier = earlier_id(store, config.tokenizer.kind, cold, align_to, run.notes)
+            earlier = earlier_id(store, config.tokenizer.kind, cold, align_to, start_notes)
             fit = ResumableFit.begin(store, run, config, refit_fusion, generation, [cold, align_to])
             fusion = fit.fusion(lambda: _fit_fusion(store, config))
             sample = _sample(store, config, fusion)
@@ -76,8 +77,8 @@ def fit(
                 if earlier is not None:
                     start = Earlier.of(store, earlier, ids, section, fusion.id)
                     if start is None:
-                        run.notes.append(nothing_kept(store, earlier, align_to is not None))
-                return _fit_tokenizer(sample, section, fusion, progress, start, run.notes)
+                        start_notes.append(nothing_kept(store, earlier, align_to is not None))
+                return _fit_tokenizer(sample, section, fusion, progress, start, start_notes)
 
             tokenizer = fit.tokenizer(fitted)
         fuse(store, run)
@@ -88,7 +89,7 @@ def fit(
             reached("fit.champion")
         finish(store, run, config, progress, tokenizer, champion=champion == tokenizer.id, fitted=True)
         run.counts["sample"] = len(sample.vectors)
-        run.notes.append(f"{run.role} {tokenizer.id} on {fusion.id}")
+        run.notes += [f"{run.role} {tokenizer.id} on {fusion.id}", *start_notes]
         if fit.number is not None:
             run.notes.append(f"generation {fit.number}; {command('promote', uri, tokenizer.id)} puts it in force")
         r2 = tokenizer.meta["metrics"]["r2_per_level"]
