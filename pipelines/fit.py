@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,25 +12,18 @@ import pyarrow as pa
 from fuseid.core.config import Config, TokenizerConfig
 from fuseid.core.errors import BadInput, NotReady
 from fuseid.core.faults import reached
-from fuseid.core.fingerprints import text_hash
 from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
 from fuseid.core.names import hint
 from fuseid.core.protocols import Tokenizer
 from fuseid.core.surface import command, option
 from fuseid.encoders.fusion import Fusion
-from fuseid.pipelines.assignment.champion import load_fusion, load_tokenizer, make_champion
+from fuseid.pipelines.assignment.champion import make_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
+from fuseid.pipelines.assignment.resumable_fit import ResumableFit
 from fuseid.pipelines.assignment.warm_start import Earlier, earlier_id, nothing_kept
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress
-from fuseid.pipelines.jobs.runs import Run, last_run, writing_job
-from fuseid.pipelines.store.generations import (
-    begin_next,
-    check_room,
-    generation_numbered,
-    other_generation,
-    with_tokenizer,
-)
+from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.store.rows import sampled_rows
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import nan_rows
@@ -39,8 +31,6 @@ from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.registry import TOKENIZERS
 
 _HELD_OUT, _HELD_OUT_PER_CODE = 20_000, 10
-# The setting that says what the last fit made: its request and run, and once they are stored, fusion and tokenizer.
-_FITTING = "fitting"
 
 
 def fit(
@@ -73,11 +63,12 @@ def fit(
     store.dataset("contents")
     with writing_job(store, "fit", config) as run:
         progress = run.shown_by(progress)
+        start_notes: list[str] = []
         with run.timed("fit"):
             reconcile(store)
-            earlier = earlier_id(store, config.tokenizer.kind, cold, align_to, run.notes)
-            fit = _Fit.begin(store, run, config, refit_fusion, generation, [cold, align_to])
-            fusion = fit.fusion()
+            earlier = earlier_id(store, config.tokenizer.kind, cold, align_to, start_notes)
+            fit = ResumableFit.begin(store, run, config, refit_fusion, generation, [cold, align_to])
+            fusion = fit.fusion(lambda: _fit_fusion(store, config))
             sample = _sample(store, config, fusion)
 
             def fitted() -> Tokenizer:
@@ -86,8 +77,8 @@ def fit(
                 if earlier is not None:
                     start = Earlier.of(store, earlier, ids, section, fusion.id)
                     if start is None:
-                        run.notes.append(nothing_kept(store, earlier, align_to is not None))
-                return _fit_tokenizer(sample, section, fusion, progress, start, run.notes)
+                        start_notes.append(nothing_kept(store, earlier, align_to is not None))
+                return _fit_tokenizer(sample, section, fusion, progress, start, start_notes)
 
             tokenizer = fit.tokenizer(fitted)
         fuse(store, run)
@@ -98,7 +89,7 @@ def fit(
             reached("fit.champion")
         finish(store, run, config, progress, tokenizer, champion=champion == tokenizer.id, fitted=True)
         run.counts["sample"] = len(sample.vectors)
-        run.notes.append(f"{run.role} {tokenizer.id} on {fusion.id}")
+        run.notes += [f"{run.role} {tokenizer.id} on {fusion.id}", *start_notes]
         if fit.number is not None:
             run.notes.append(f"generation {fit.number}; {command('promote', uri, tokenizer.id)} puts it in force")
         r2 = tokenizer.meta["metrics"]["r2_per_level"]
@@ -114,86 +105,6 @@ class _Sample:
     vectors: np.ndarray
     content_ids: pa.Array
     held_out: np.ndarray | None
-
-
-@dataclass
-class _Fit:
-    """The state of a fit that is kept in the settings, so that a repeated one goes on with what a killed one made.
-
-    began: the fusion and the tokenizer that the killed one had stored. number: of the generation that it fits, None for
-    the one in force. new: a fusion that is not stored yet.
-    """
-
-    store: Store
-    config: Config
-    began: dict[str, Any]
-    refit_fusion: bool
-    number: int | None
-    new: Fusion | None = None
-
-    @classmethod
-    def begin(
-        cls, store: Store, run: Run, config: Config, refit_fusion: bool, number: int | None, start: list[Any]
-    ) -> _Fit:
-        """start: what the fit was asked to start from."""
-        settings = store.settings()
-        if number is not None and generation_numbered(store.uri, settings, number).in_force:
-            number = None
-        asked = {"fusion": config.fusion.model_dump(mode="json"), "tokenizer": config.tokenizer.model_dump(mode="json")}
-        request = text_hash(json.dumps([asked, refit_fusion, number, start], sort_keys=True))
-        began = settings.get(_FITTING) or {}
-        if began.get("request") != request or began["run_id"] != last_run(store, run.run_id):
-            began = {"request": request}
-        began = {**began, "run_id": run.run_id}
-        store.put_settings({_FITTING: began}, settings)
-        return cls(store, config, began, refit_fusion, number)
-
-    def fusion(self) -> Fusion:
-        """The fusion on whose vectors the tokenizer is to be fitted; a new one is not stored yet."""
-        store, settings = self.store, self.store.settings()
-        in_force = settings.get("fusion")
-        if self.number is not None:
-            return load_fusion(store, generation_numbered(store.uri, settings, self.number).fusion)
-        if in_force is not None and not self.refit_fusion:
-            return load_fusion(store)
-        other = other_generation(settings)
-        if other is not None and other.fusion == self.began.get("fusion"):
-            self.number = other.number
-            return load_fusion(store, other.fusion)
-        if in_force is not None:
-            check_room(store.uri, settings)
-        self.new = _fit_fusion(store, self.config)
-        if self.new.id == in_force:
-            raise NotReady(
-                f"the fusion of {store.uri} would be the same again: neither its vectors nor the section fusion: of the"
-                f" configuration have changed; {command('fit', store.uri)} makes a tokenizer on it"
-            )
-        return self.new
-
-    def tokenizer(self, fitted: Callable[[], Tokenizer]) -> Tokenizer:
-        """The tokenizer that a killed fit has made, else a new one, stored, as is a new fusion."""
-        if name := self.began.get("tokenizer"):
-            return load_tokenizer(self.store, name)
-        tokenizer = fitted()
-        if self.new is not None:
-            self._store(self.new)
-        self.store.put_artifact(tokenizer)
-        reached("fit.tokenizer")
-        settings = self.store.settings()
-        self.began |= {"tokenizer": tokenizer.id}
-        values = {} if self.number is None else with_tokenizer(settings, tokenizer.meta["fusion"], tokenizer.id)
-        self.store.put_settings({**values, _FITTING: self.began}, settings)
-        return tokenizer
-
-    def _store(self, fusion: Fusion) -> None:
-        self.store.put_artifact(fusion)
-        reached("fit.fusion")
-        settings = self.store.settings()
-        if settings.get("fusion") is None:
-            self.store.put_settings({"fusion": fusion.id}, settings)
-            return
-        self.began |= {"fusion": fusion.id}
-        self.number = begin_next(self.store, fusion.id, settings, also={_FITTING: self.began})
 
 
 def _fit_tokenizer(

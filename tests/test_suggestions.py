@@ -33,7 +33,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted
 INNER = {
     "against": "evaluate", "compare": "report", "exports": "restore", "interactions": "export_sequences",
     "last": "runs", "limit": "rejected", "max_attempts": "retry", "sample": "report", "seeds": "evaluate",
-    "users": "evaluate",
+    "users": "evaluate", "warm_start": "evaluate",
 }  # fmt: skip
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 GROUP = typer.main.get_command(app)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput
 from fuseid.core.modalities import FUSED, MOST_MODALITIES, modalities
+from fuseid.core.surface import command
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.ingestion.stored_vectors import StoredVectors
@@ -79,7 +80,8 @@ class VectorIntake:
             run.notes.append(hint)
         if self._fusion is not None and name not in self._fusion.dims and self._store.has_contents():
             run.notes.append(
-                f"{name} is stored, not yet fused: {self._fusion.id} was fitted without it, so it changes no ID"
+                f"{name} is stored, not yet fused: {self._fusion.id} was fitted without it, so it changes no ID; "
+                f"{command('fit', self._store.uri, refit_fusion=True)} makes the next fusion, with it"
             )
 
     def hint(self) -> str | None:

@@ -28,6 +28,7 @@ OTHERS = {
     "backup": ["backup", "--db", "db", "--to", "copy"],
     "check": ["check", "--db", "db"],
     "demo": ["demo", "--runner", "local"],
+    "drop": ["drop", "--db", "db", "--generation", "1"],
     "evaluate": ["evaluate", "--db", "db", "--sequences", "nothing"],
     "explain": ["explain", "--db", "db", "v03"],
     "export": ["export", "--help"],
@@ -39,18 +40,20 @@ OTHERS = {
     "export trie": ["export", "trie", "--db", "db", "--out", "trie"],
     "export vocabulary": ["export", "vocabulary", "--db", "db", "--out", "vocabulary.json"],
     "fit": ["fit", "--db", "db"],
+    "gate": ["gate", "--db", "db", "--tokenizer", "CHAMPION"],
     "promote": ["promote", "--db", "db", "CHAMPION"],
     "rejected": ["rejected", "--db", "db"],
     "remove": ["remove", "--db", "db", "--ids", "ids.csv"],
     "report": ["report", "--db", "db"],
     "restore": ["restore", "--db", "restored", "--from", "copy"],
+    "rollback": ["rollback", "--db", "db"],
     "retry": ["retry", "--db", "db"],
     "runs": ["runs", "--db", "db"],
     "tokenizers": ["tokenizers", "--db", "db"],
     "upgrade": ["upgrade", "--db", "db"],
 }
 # Commands that fail on what they are given here.
-FAILS = {"evaluate"}
+FAILS = {"drop", "evaluate", "gate", "rollback"}
 
 
 def unread(arguments: Sequence[str], folder: Path, stderr: bool = False) -> tuple[int, bytes]:

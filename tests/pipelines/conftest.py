@@ -142,8 +142,8 @@ class Workspace:
         source = Vectors(self.vectors(rows).path if isinstance(rows, dict) else rows, name=name)
         return ingest(self.uri(db), source, config or settings(clip=None), LocalRunner(), **more)
 
-    def fit(self, db: str = "db", **changes: Any) -> Run:
-        return fit(self.uri(db), settings(**changes))
+    def fit(self, db: str = "db", cold: bool = False, **changes: Any) -> Run:
+        return fit(self.uri(db), settings(**changes), cold=cold)
 
     def assign_with(self, tokenizer: RQKMeans, db: str = "db", champion: bool = False) -> int:
         """Assigns IDs as a run does, without the maintenance that follows."""

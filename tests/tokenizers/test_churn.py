@@ -56,7 +56,7 @@ def test_the_order_of_the_items_changes_nothing(pair, order):
 
 @given(PAIRS, st.permutations(range(4)))
 def test_renumbered_codes_have_the_churn_of_the_best_permutation(pair, numbers):
-    """Which is none, if the numbers are all that changed."""
+    """Nothing splits if the numbers are all that changed."""
     old = pair[0]
     new = old.copy()
     new[:, 0] = np.array(numbers)[old[:, 0]]

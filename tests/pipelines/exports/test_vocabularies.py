@@ -28,7 +28,7 @@ def test_the_longest_file_name_is_written_and_a_longer_one_refused(fitted, tmp_p
 
 def test_the_tokens_of_a_second_tokenizer_follow_those_of_the_first(fitted, tmp_path):
     champion = fitted.store().setting("champion")
-    fitted.fit(tokenizer={"codebook_sizes": [2, 2]})
+    fitted.fit(cold=True, tokenizer={"codebook_sizes": [2, 2]})
     candidate = fitted.candidate()
     alone = export_vocabulary(fitted.uri(), tmp_path / "alone.json")
     manifest = export_vocabulary(fitted.uri(), tmp_path / "both.json", with_id=candidate)
