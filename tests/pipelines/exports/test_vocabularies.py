@@ -7,7 +7,6 @@ import pytest
 from fuseid.core.artifacts import ArtifactInfo
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.vocabularies import aligned, export_vocabulary
-from fuseid.pipelines.fit import fit
 from fuseid.tokenizers.two_vocabularies import TwoVocabularies
 from fuseid.tokenizers.vocabulary import Vocabulary
 
@@ -28,7 +27,7 @@ def test_the_longest_file_name_is_written_and_a_longer_one_refused(fitted, tmp_p
 
 def test_the_tokens_of_a_second_tokenizer_follow_those_of_the_first(fitted, tmp_path):
     champion = fitted.store().setting("champion")
-    fitted.fit(cold=True, tokenizer={"codebook_sizes": [2, 2]})
+    fitted.fit(tokenizer={"codebook_sizes": [2, 2]})
     candidate = fitted.candidate()
     alone = export_vocabulary(fitted.uri(), tmp_path / "alone.json")
     manifest = export_vocabulary(fitted.uri(), tmp_path / "both.json", with_id=candidate)
@@ -38,7 +37,7 @@ def test_the_tokens_of_a_second_tokenizer_follow_those_of_the_first(fitted, tmp_
     assert manifest["size"] == len(both) == alone["size"] + 2 + 2 + both.new.suffixes
     assert manifest["largest_suffix"] == alone["largest_suffix"]
     assert manifest["largest_new_suffix"] >= 60 // 4 - 1
-    fit(fitted.uri(), fitted.settings(tokenizer={"codebook_sizes": [2, 2]}), cold=True)
+    fitted.fit(cold=True, tokenizer={"codebook_sizes": [2, 2]})
     [cold] = set(fitted.store().tokenizers()) - {champion, candidate}
     assert not export_vocabulary(fitted.uri(), tmp_path / "cold.json", with_id=cold)["aligned"]
     with pytest.raises(BadInput, match=f"with_= names {champion}, the tokenizer whose IDs come first"):
