@@ -133,7 +133,7 @@ def test_rows_without_a_user_an_item_or_a_time_are_counted_and_the_first_is_name
         ("user_id,content_id,timestamp\n", "has no interactions"),
         ("user,content_id,time\nu,c,1714564800\n", "has no column user_id, timestamp, only user, content_id, time"),
         ("user_id,content_id,timestamp,user_id\n", "two columns 'user_id'"),
-        ("user_id,content_id,timestamp\nu,c\n", "cannot read .*i.csv: Expected 3 columns, got 2"),
+        ("user_id,content_id,timestamp\nu,c\n", "cannot read .*i.csv: (Row #2: )?Expected 3 columns, got 2"),
         ("user_id,content_id,timestamp,weight\nu,c,1714564800,heavy\n", "cannot read .*i.csv: .*heavy"),
         (
             "user_id,content_id,timestamp\nu,\udcff,1714564800\n",
