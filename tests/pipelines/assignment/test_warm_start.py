@@ -155,6 +155,18 @@ def test_in_the_space_of_another_fusion_the_start_is_made_of_the_codes(grown):
     assert f"the codes of {earlier.id} are no start: R² would be" in notes[-2]
 
 
+def test_after_another_fusion_the_fit_starts_from_the_codes_of_the_champion(grown):
+    champion, ids = grown.store().setting("champion"), grown.ids()
+    run = fit(grown.uri(), grown.settings(clip=None, fusion={"dim": 6}), refit_fusion=True)
+    later = load_tokenizer(grown.store(), run.tokenizer_id)
+    to = later.meta["aligned_to"]
+    assert later.meta["fusion"] != load_tokenizer(grown.store(), champion).meta["fusion"]
+    assert (later.dim, to["tokenizer"], to["start"]) == (6, champion, "codes")
+    assert to["kept"] == kept_of(grown, champion, later.id)
+    assert to["kept"][0] >= 0.9
+    assert grown.ids() == ids
+
+
 @pytest.mark.parametrize("with_codebooks", [False, True])
 def test_adopted_ids_are_aligned_to_by_their_codes(bare, cluster, tmp_path, with_codebooks):
     vectors = cluster(60)
