@@ -146,7 +146,10 @@ def make_champion(
 
 def former_champion(store: Store) -> tuple[str, str | None]:
     """The champion to which a rollback leads: the one before the present one, without those that a rollback has left
-    behind; and the fusion that was in force when it was replaced, as far as is known. Raises NotReady for a database that has had one champion only."""
+    behind; and the fusion that was in force when it was replaced, as far as is known.
+
+    Raises NotReady for a database that has had one champion only.
+    """
     settings = store.settings()
     champion, history = settings.get("champion"), settings.get(CHAMPIONS) or []
     if champion is None:
