@@ -20,7 +20,7 @@ from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.champion import make_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.assignment.resumable_fit import ResumableFit
-from fuseid.pipelines.assignment.warm_start import Earlier, earlier_id, nothing_kept
+from fuseid.pipelines.assignment.warm_start import Earlier, earlier_id, nothing_kept, other_sizes
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
@@ -78,6 +78,8 @@ def fit(
                     start = Earlier.of(store, earlier, ids, section, fusion.id)
                     if start is None:
                         start_notes.append(nothing_kept(store, earlier, align_to is not None))
+                    elif (note := other_sizes(store, earlier, section.codebook_sizes)) is not None:
+                        start_notes.append(note)
                 return _fit_tokenizer(sample, section, fusion, progress, start, start_notes)
 
             tokenizer = fit.tokenizer(fitted)

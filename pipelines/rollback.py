@@ -13,7 +13,7 @@ from fuseid.pipelines.assignment.champion import (
 )
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.jobs.progress import Progress
-from fuseid.pipelines.jobs.runs import Run, last_run, writing_job
+from fuseid.pipelines.jobs.runs import Run, is_repeated, writing_job
 from fuseid.pipelines.store.generations import settle
 from fuseid.pipelines.store.store import Store
 
@@ -27,9 +27,9 @@ def rollback(uri: str, config: Config, progress: Progress | None = None) -> Run:
     store = Store.open(uri)
     store.dataset("contents")
     with writing_job(store, "rollback", config) as run:
-        name, begun = _target(store, run.run_id)
+        name, fusion, begun = _target(store, run)
         tokenizer = load_to_assign(store, name)
-        before = make_champion(store, tokenizer, rollback=run.run_id)
+        before = make_champion(store, tokenizer, rollback=run.run_id, fusion=fusion)
         reached("rollback.champion")
         settle(store)
         fuse(store, run)
@@ -41,10 +41,11 @@ def rollback(uri: str, config: Config, progress: Progress | None = None) -> Run:
     return run
 
 
-def _target(store: Store, run_id: str) -> tuple[str, str | None]:
-    """The tokenizer to go back to; and the run of a rollback to it, if no other job has run since."""
+def _target(store: Store, run: Run) -> tuple[str, str | None, str | None]:
+    """The tokenizer to go back to, and the fusion that was in force with it; and the run of a rollback to it, if no
+    other job has run since."""
     history = store.setting(CHAMPIONS) or []
     begun = history[-1][2] if history and len(history[-1]) > 2 else None
-    if begun is not None and begun == last_run(store, run_id):
-        return history[-1][0], begun
-    return former_champion(store), None
+    if begun is not None and is_repeated(store, begun, run):
+        return history[-1][0], None, begun
+    return *former_champion(store), None

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from fuseid.encoders.fusion import Fusion
 
 
-# The setting that holds every champion in order: [[id, since], ...]; of a rollback [id, since, run_id of the rollback].
+# The setting that holds every champion in order: [[id, since, run_id of a rollback or None, fusion before], ...], with
+# the fusion that was in force until then. Earlier versions of fuseid recorded [id, since].
 CHAMPIONS = "champions"
 
 
@@ -116,10 +117,13 @@ def _mismatch(store: Store, tokenizer: Tokenizer) -> FingerprintMismatch:
     )
 
 
-def make_champion(store: Store, tokenizer: Tokenizer, rollback: str | None = None) -> str | None:
+def make_champion(
+    store: Store, tokenizer: Tokenizer, rollback: str | None = None, fusion: str | None = None
+) -> str | None:
     """Makes a tokenizer champion, and its generation the one in force, in one commit. Returns the champion before it.
 
-    rollback: the id of the run that goes back to a former champion.
+    rollback: the id of the run that goes back to a former champion. fusion: to put in force with adopted IDs that no
+    codebook encodes, if its generation still exists.
     """
     settings = store.settings()
     name, before, history = tokenizer.id, settings.get("champion"), settings.get(CHAMPIONS) or []
@@ -127,38 +131,45 @@ def make_champion(store: Store, tokenizer: Tokenizer, rollback: str | None = Non
         # A run that was killed may have promoted it already: keep what was champion before that.
         before = settings.get("champion_before")
         if rollback:
-            history = [*history[:-1], [*history[-1][:2], rollback]]
+            history = [*history[:-1], [*history[-1][:2], rollback, *history[-1][3:]]]
     else:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        history = [*history, [name, since, *([rollback] if rollback else [])]]
+        history = [*history, [name, since, rollback, settings.get("fusion")]]
     values: dict[str, Any] = {"champion": name, "champion_before": before, CHAMPIONS: history}
     if encodes(tokenizer):
         values |= {"fusion": tokenizer.meta["fusion"]} | with_tokenizer(settings, tokenizer.meta["fusion"], name)
+    elif fusion in [each.fusion for each in generations(settings)]:
+        values |= {"fusion": fusion}
     store.put_settings(values, settings)
     return before
 
 
-def former_champion(store: Store) -> str:
+def former_champion(store: Store) -> tuple[str, str | None]:
     """The champion to which a rollback leads: the one before the present one, without those that a rollback has left
-    behind. Raises NotReady for a database that has had one champion only."""
+    behind; and the fusion that was in force when it was replaced, as far as is known.
+
+    Raises NotReady for a database that has had one champion only.
+    """
     settings = store.settings()
     champion, history = settings.get("champion"), settings.get(CHAMPIONS) or []
     if champion is None:
         raise NotReady(f"{store.uri} has no champion yet; {command('fit', store.uri)} makes the first")
-    stack: list[str] = []
-    for name, _, *rollback in history:
-        if rollback and name in stack:
-            del stack[stack.index(name) + 1 :]
+    stack: list[tuple[str, str | None]] = []
+    for name, _, *more in history:
+        rollback, fusion = (*more, None, None)[:2]
+        names = [one for one, _ in stack]
+        if rollback and name in names:
+            del stack[names.index(name) + 1 :]
         elif rollback:
-            stack = [name]
+            stack = [(name, None)]
         else:
-            stack.append(name)
+            stack.append((name, fusion))
     if len(stack) > 1:
-        return stack[-2]
+        return stack[-2][0], stack[-1][1]
     # Earlier versions of fuseid recorded no history.
-    before = None if any(rollback for _, _, *rollback in history) else settings.get("champion_before")
+    before = None if any(any(more[:1]) for _, _, *more in history) else settings.get("champion_before")
     if before is None:
         others = [name for name in store.tokenizers() if name != champion]
         switch = f"; {command('promote', store.uri, 'TOKENIZER')} makes another tokenizer champion" if others else ""
         raise NotReady(f"{store.uri} has no former champion to go back to: {champion} is the first{switch}")
-    return before
+    return before, stack[-1][1] if stack else None

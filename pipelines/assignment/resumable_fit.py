@@ -14,7 +14,7 @@ from fuseid.core.fingerprints import text_hash
 from fuseid.core.protocols import Tokenizer
 from fuseid.core.surface import command
 from fuseid.pipelines.assignment.champion import load_fusion, load_tokenizer
-from fuseid.pipelines.jobs.runs import Run, last_run
+from fuseid.pipelines.jobs.runs import Run, is_repeated
 from fuseid.pipelines.store.generations import (
     begin_next,
     check_room,
@@ -57,7 +57,7 @@ class ResumableFit:
         asked = {"fusion": config.fusion.model_dump(mode="json"), "tokenizer": config.tokenizer.model_dump(mode="json")}
         request = text_hash(json.dumps([asked, refit_fusion, number, start], sort_keys=True))
         began = settings.get(_FITTING) or {}
-        if began.get("request") != request or began["run_id"] != last_run(store, run.run_id):
+        if began.get("request") != request or not is_repeated(store, began["run_id"], run):
             began = {"request": request}
         began = {**began, "run_id": run.run_id}
         store.put_settings({_FITTING: began}, settings)

@@ -18,7 +18,7 @@ from fuseid.core.artifacts import ADOPTED, kind_of
 from fuseid.core.config import TokenizerConfig
 from fuseid.core.errors import BadInput, NotReady
 from fuseid.core.protocols import AlignableTokenizer, FittedTokenizer, Tokenizer, WarmTokenizer
-from fuseid.core.surface import command, option
+from fuseid.core.surface import command, option, setting
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.ledger import Ledger
 from fuseid.pipelines.store.store import Store
@@ -56,6 +56,17 @@ def nothing_kept(store: Store, name: str, named: bool) -> str:
             f"{problem}, so nothing can be aligned to it; {command('assign', store.uri, tokenizer=name)} gives some"
         )
     return f"fitted cold: {problem}"
+
+
+def other_sizes(store: Store, name: str, sizes: Sequence[int]) -> str | None:
+    """A note if the codebooks of a fit have other sizes than those of the earlier tokenizer. Raises ArtifactError if
+    that one cannot be read."""
+    before = store.describe_tokenizer(name).meta.get("codebook_sizes")
+    if before is None or list(before) == list(sizes):
+        return None
+    now, then = (", ".join(map(str, each)) for each in (sizes, before))
+    same = setting("tokenizer.codebook_sizes")
+    return f"{name} has codebooks of {then} codes, this fit of {now}; with the same {same} more items keep their codes"
 
 
 @dataclass(frozen=True)

@@ -162,11 +162,12 @@ def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
     return read_stored(Config, json.loads(row["config"]), f"run {run_id} of {store.uri}"), row["source"]
 
 
-def last_run(store: Store, before: str) -> str | None:
-    """The id of the run that began last before another one, whatever its job; None for the first run."""
-    rows = store.dataset("runs").to_table(columns=["run_id", "started_at"], filter=f"run_id <> {sql_string(before)}")
-    newest = rows.sort_by([("started_at", "descending"), ("run_id", "descending")]).slice(0, 1)
-    return newest["run_id"][0].as_py() if newest.num_rows else None
+def is_repeated(store: Store, begun: str | None, run: Run) -> bool:
+    """Whether only the same job has run since the run `begun`. Runs in between may have been killed before they could
+    record anything, so that there may be several."""
+    rows = store.dataset("runs").to_table(columns=["run_id", "job", "started_at"]).to_pylist()
+    since = next((row["started_at"] for row in rows if row["run_id"] == begun), None)
+    return since is not None and all(row["job"] == run.job for row in rows if row["started_at"] >= since)
 
 
 @contextmanager

@@ -21,15 +21,19 @@ from fuseid.pipelines.assign import assign
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.ledger import pinned_policy
 from fuseid.pipelines.check import check
+from fuseid.pipelines.drop import drop
 from fuseid.pipelines.evaluation.evaluate import evaluate
 from fuseid.pipelines.evaluation.settings import TINY
 from fuseid.pipelines.explain import explain
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.exports.registry import FORMATS
+from fuseid.pipelines.fit import fit
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.promote import promote
 from fuseid.pipelines.reports.document import report
+from fuseid.pipelines.rollback import rollback
 from fuseid.pipelines.sequences.export import export_sequences
+from fuseid.pipelines.tokenizers import tokenizers
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 
@@ -229,6 +233,28 @@ def test_a_promotion_hides_ids_of_the_former_champion(fitted, production):
     assert damages(fitted) == []
     promote(fitted.uri(), before, fitted.settings())
     assert fitted.ids() == shown
+
+
+def test_a_rollback_to_adopted_ids_puts_their_fusion_in_force_too(fitted, production):
+    adopted(fitted, production.ids, promote=True)
+    shown = fitted.store().dataset("contents").to_table(columns=["content_id", "fused", "sid"]).sort_by("content_id")
+    champion, fusion = (fitted.store().setting(name) for name in ("champion", "fusion"))
+    changed = fitted.settings(clip=None, fusion={"dim": 5})
+    fit(fitted.uri(), changed, refit_fusion=True)
+    candidate = next(each.id for each in tokenizers(fitted.uri()) if each.generation == 2)
+    promote(fitted.uri(), candidate, changed)
+    assert fitted.store().setting("fusion") != fusion
+    for _ in range(2):
+        rollback(fitted.uri(), changed)
+        assert tuple(fitted.store().setting(name) for name in ("champion", "fusion")) == (champion, fusion)
+        rows = fitted.store().dataset("contents").to_table(columns=shown.column_names).sort_by("content_id")
+        assert rows.equals(shown)
+    assert damages(fitted) == []
+    promote(fitted.uri(), candidate, changed)
+    drop(fitted.uri(), 1, changed)
+    rollback(fitted.uri(), changed)
+    assert fitted.store().setting("champion") == champion
+    assert damages(fitted) == []
 
 
 # With codebooks: new items get IDs.

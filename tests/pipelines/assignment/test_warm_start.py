@@ -46,6 +46,12 @@ def grown(fitted: Any, cluster: Any) -> Any:
     return fitted
 
 
+def test_codebooks_of_other_sizes_than_those_of_the_champion_are_noted(fitted):
+    assert "codebooks of" not in "\n".join(refit(fitted, seed=7)[1].notes)
+    notes = "\n".join(refit(fitted, codebook_sizes=[5, 3])[1].notes)
+    assert "has codebooks of 4, 3 codes, this fit of 5, 3; with the same tokenizer.codebook_sizes more items" in notes
+
+
 def test_a_later_fit_starts_from_the_champion_and_keeps_its_codes(grown):
     champion, ids = grown.store().setting("champion"), grown.ids()
     assert "aligned_to" not in load_tokenizer(grown.store(), champion).meta

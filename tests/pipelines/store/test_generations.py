@@ -299,3 +299,27 @@ def test_a_fusion_that_would_be_the_same_is_no_generation(bare: Workspace) -> No
 
 def test_a_fuseid_that_knows_one_generation_refuses_a_database_with_two(two: Workspace) -> None:
     assert Store.open(two.uri()).schema_version() == "5"
+
+
+def test_a_command_that_is_killed_twice_goes_on_too(two: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is killed before it can record anything."""
+    first, other = two.store().setting("champion"), next_tokenizer(two)
+    fit(two.uri(), settings(tokenizer={"seed": 5}))
+    third = next(each.id for each in tokenizers(two.uri()) if each.id not in (first, other))
+    for name in (other, third):
+        promote(two.uri(), name, settings())
+    rollback(two.uri(), settings())
+    killed_job(two, "rollback")
+    rollback(two.uri(), settings())
+    assert two.store().setting("champion") == other
+    drop(two.uri(), 1, settings())
+    fit(two.uri(), settings(fusion={"dim": 5}), refit_fusion=True)
+    killed_job(two, "fit")
+    made = [each.id for each in tokenizers(two.uri())]
+    fit(two.uri(), settings(fusion={"dim": 5}), refit_fusion=True)
+    assert [each.id for each in tokenizers(two.uri())] == made
+
+
+def killed_job(workspace: Workspace, job: str) -> None:
+    with pytest.raises(KeyboardInterrupt), exclusive_job(workspace.store(), job, settings()):
+        raise KeyboardInterrupt
