@@ -137,7 +137,7 @@ def simulate(items: int, workers: int, folder: str) -> dict[str, Any]:
                 extend_key_index(store, waves)
                 key_index_s += time.perf_counter() - began
 
-            intake.begin(store, run, None)
+            intake.begin(store, run, {})
             waves = Waves(intake, config.run, run, committed)
             planned = Timed(intake.plan.work())
             for block in in_order_of_workers(planned, workers):
