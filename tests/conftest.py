@@ -53,6 +53,8 @@ def ray_cluster() -> Iterator[None]:
 
     from fuseid.ray_jobs.runner import connect
 
+    # A command that was tested in this process may have left one, whose workers import from that test's folder.
+    ray.shutdown()
     connect()
     yield
     ray.shutdown()

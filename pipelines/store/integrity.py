@@ -146,8 +146,8 @@ def _check_sample(store: Store, champion: str, fusions: list[str]) -> None:
     for fusion, column in columns.items():
         if column is not None and (others := of_other_fusion(sample, column, fusion)).num_rows:
             raise StoreError(
-                f"items of {store.uri} ({others['content_id'][0].as_py()!r} for one) have fused vectors in {column} "
-                f"that are not of {fusion}; {check_command(store.uri)} fuses them again"
+                f"items of {store.uri} ({others['content_id'][0].as_py()!r} for one) have fused vectors that are not "
+                f"of {fusion}; {check_command(store.uri)} fuses them again"
             )
     ours = sample.filter(pc.equal(sample["tokenizer_id"], champion))
     given = table_by_id(
