@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from fuseid.apps.figures import figure, interval, title_of, unit_of
+from fuseid.apps.figures import figure, interval, measure_row, unit_of
 from fuseid.apps.show import out, print_rows
 from fuseid.pipelines.reports.findings import measure, slice_title
 
@@ -38,15 +38,7 @@ def _measures(churn: Mapping[str, Any], references: list[Mapping[str, Any]]) -> 
     for one in churn["measures"]:
         unit = unit_of(one["name"])
         others = {each["name"]: measure(each["measures"], one["name"], one["level"]) for each in references}
-        yield {
-            "measure": one["name"],
-            "level": str(one["level"] or ""),
-            "value": figure(one["value"], unit),
-            "95% interval": interval(one, unit),
-            **{name: figure(other["value"], unit) if other else "" for name, other in others.items()},
-            "by chance": figure(one["null"], unit),
-            "what it is": title_of(one["name"]),
-        }
+        yield measure_row(one) | {name: figure(other["value"], unit) if other else "" for name, other in others.items()}
 
 
 def _slice(part: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,19 @@ def tooltip(one: Mapping[str, Any], where: str = "") -> str:
     return ", ".join(parts)
 
 
+def measure_row(one: Mapping[str, Any]) -> dict[str, str]:
+    """A measure as a row of a table on the terminal, by column."""
+    unit = unit_of(one["name"])
+    return {
+        "measure": one["name"],
+        "level": str(one["level"] or ""),
+        "value": figure(one["value"], unit),
+        "95% interval": interval(one, unit),
+        "by chance": figure(one["null"], unit),
+        "what it is": title_of(one["name"]),
+    }
+
+
 def _digits(value: float) -> str:
     """Three significant digits, never with an exponent; values below 0.00005 are 0."""
     value = float(f"{value:.3g}")

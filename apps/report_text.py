@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from fuseid.apps.churn_text import print_churn
-from fuseid.apps.figures import MADE_FROM, figure, interval, short_names, title_of, unit_of
+from fuseid.apps.figures import MADE_FROM, figure, interval, measure_row, short_names, title_of, unit_of
 from fuseid.apps.show import out, print_facts, print_rows
 from fuseid.pipelines.reports.findings import slice_title
 from fuseid.pipelines.store.incomplete import remedy
@@ -40,7 +40,7 @@ def print_report(document: Mapping[str, Any]) -> None:
             out.print()
         if len(columns) == 1:
             columns_shown = ("measure", "level", "value", "95% interval", "by chance", "what it is")
-            print_rows(_measures(column), columns_shown, title="measures")
+            print_rows(map(measure_row, column["measures"]), columns_shown, title="measures")
     if len(columns) > 1:
         print_rows(
             _compared(document, names), ("measure", "level", *names, "better", "what it is"), title="side by side"
@@ -68,19 +68,6 @@ def _vectors(one: Mapping[str, Any]) -> dict[str, Any]:
         "vectors": one["name"], "made from": MADE_FROM[one["made_from"]], "numbers": str(one["numbers"]),
         "items": f"{one['items']:,}", "weight": weight,
     }  # fmt: skip
-
-
-def _measures(column: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for one in column["measures"]:
-        unit = unit_of(one["name"])
-        yield {
-            "measure": one["name"],
-            "level": str(one["level"] or ""),
-            "value": figure(one["value"], unit),
-            "95% interval": interval(one, unit),
-            "by chance": figure(one["null"], unit),
-            "what it is": title_of(one["name"]),
-        }
 
 
 def _slice(part: Mapping[str, Any]) -> dict[str, Any]:

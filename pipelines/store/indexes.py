@@ -23,8 +23,8 @@ FTS_ROWS = 5_000
 # are as fast and find as much: a partition holds 8 or 16 bytes for each row.
 _PQ_PARTITION_ROWS = 8192
 # The vectors that look-ups search once there are IDs, also of a generation that is not in force yet. Others are
-# searched before the first fit only, and are
-# scanned: to index a million of them takes ten times as long as to take them in.
+# searched before the first fit only, and are scanned: to index a million of them takes ten times as long as to take
+# them in.
 _SEARCHED = ("clip_image", "clip_text", *FUSED_COLUMNS)
 # Memory for building a full-text index; Lance's own limit is 2 GiB for each core.
 _FTS_MIB = 1024
