@@ -21,7 +21,9 @@ from fuseid.pipelines.store.rows import sql_list
 from fuseid.pipelines.store.store import Store
 
 # The jobs that write to a database.
-JOBS = ("ingest", "fit", "adopt", "assign", "gate", "promote", "remove", "retry", "upgrade", "check")
+JOBS = (
+    "ingest", "fit", "drop", "adopt", "assign", "gate", "promote", "rollback", "remove", "retry", "upgrade", "check",
+)  # fmt: skip
 _COLUMNS = ["run_id", "job", "source", "started_at", "finished_at", "counts", "rejected", "seconds", "outcome"]
 
 

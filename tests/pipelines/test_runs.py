@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from fuseid.core.errors import BadInput, FingerprintMismatch
 from fuseid.pipelines.jobs import runs as jobs
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.runs import exclusive_job
-from fuseid.pipelines.runs import History, runs
+from fuseid.pipelines.runs import JOBS, History, runs
 from fuseid.pipelines.store.store import Store
 
 OFTEN = {"run": {"report_seconds": 0.02}}
@@ -149,3 +150,9 @@ def test_rows_of_many_runs_are_merged(tmp_path):
             pass
     assert store.dataset("runs").count_rows() == jobs._FRAGMENTS + 2
     assert len(store.dataset("runs").get_fragments()) < 10
+
+
+def test_every_job_that_writes_can_be_asked_for():
+    sources = Path(jobs.__file__).parents[1].rglob("*.py")
+    named = re.compile(r"(?:writing|exclusive)_job\(store, \"(\w+)\"")
+    assert {name for path in sources for name in named.findall(path.read_text(encoding="utf-8"))} <= {*JOBS}
