@@ -47,7 +47,7 @@ def test_a_job_is_late_when_its_last_success_is_too_old_or_there_is_none(fitted)
     found = runs(fitted.uri(), jobs=["fit", "adopt"])
     assert [run.job for run in found.runs] == ["fit"]
     assert found.stale("fit", timedelta(hours=1)) is None
-    assert found.runs[0].run_id in found.stale("fit", timedelta(0))
+    assert found.runs[0].run_id in found.stale("fit", timedelta(seconds=-1))
     assert found.stale("adopt", timedelta(days=1)) == "no run of adopt has succeeded yet"
     with pytest.raises(BadInput, match="unknown job 'ingets'; did you mean ingest"):
         runs(fitted.uri(), jobs=["ingets"])
