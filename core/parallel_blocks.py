@@ -1,14 +1,19 @@
-"""Processes rows in blocks of one size, on all cores in parallel."""
+"""Work on blocks of rows, on all cores in parallel, one torch thread each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from threading import Barrier, Lock
+from typing import TypeVar
 
 import torch
 
+from fuseid.core.ahead import map_ahead
+
+T = TypeVar("T")
+R = TypeVar("R")
 _lock = Lock()
 
 
@@ -36,6 +41,20 @@ def each_block(vectors: torch.Tensor, size: int, work: Callable[[int, torch.Tens
     with _lock:
         pool = _pool(threads)
     list(pool.map(take_blocks, range(threads)))
+
+
+def on_all_cores(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """The result of each item, in their order; as many at a time as torch has threads, each with one thread of its own,
+    so that the bits of a result do not depend on their number. At most twice as many results wait for the consumer.
+
+    Nothing waits by spinning: another busy process takes no more than its share.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return map(work, items)
+    with _lock:
+        pool = _pool(threads)
+    return map_ahead(lambda item: pool.submit(work, item), items, 2 * threads - 1)
 
 
 @lru_cache

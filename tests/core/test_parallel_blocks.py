@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from fuseid.core.parallel_blocks import each_block
+from fuseid.core.parallel_blocks import each_block, on_all_cores
 
 
 @pytest.fixture
@@ -63,3 +63,19 @@ def test_an_error_in_a_block_is_raised(threads, number):
 
     with pytest.raises(ValueError, match="block"):
         each_block(torch.zeros(64, 2), 8, work)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_results_come_in_order_with_one_torch_thread_each(threads, number):
+    threads(number)
+    found = list(on_all_cores(lambda item: (item, torch.get_num_threads()), range(20)))
+    assert found == [(item, 1) for item in range(20)]
+    assert torch.get_num_threads() == number
+
+
+def test_results_that_wait_are_bounded(threads):
+    threads(2)
+    begun = []
+    results = on_all_cores(begun.append, range(100))
+    next(results)
+    assert len(begun) <= 5
