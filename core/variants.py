@@ -21,8 +21,8 @@ def variants(given: TokenizerConfig, text: str) -> dict[str, TokenizerConfig]:
     """The settings of each part of `text`, KIND[:KEY=VALUE...], by the part as it is written.
 
     given: the configuration's section. The keys that all kinds have come from it, and so do those of its own kind;
-    others have their defaults, unless a part sets them. Raises BadInput for an empty text, for the same part twice, and for an
-    unknown kind, key or value.
+    others have their defaults, unless a part sets them. Raises BadInput for an empty text, for the same part twice, and
+    for an unknown kind, key or value.
     """
     names = [name.strip() for name in _COMMA.split(text)]
     if "" in names:
