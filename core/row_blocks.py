@@ -33,8 +33,10 @@ class Block(Protocol):
     after its process was replaced, so work must be able to compute them again."""
 
     number: int
-    rows: int
     memo: dict[str, Any]
+
+    @property
+    def rows(self) -> int: ...
 
     def chunks(self) -> Iterator[torch.Tensor]:
         """float32 [n, D] on the CPU, `CHUNK` rows each but the last, in order; not to be changed."""
