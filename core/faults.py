@@ -22,8 +22,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# Most steps happen in the driver. `encode.load`, `decode.block`, `encode.block`, `fit.read` and `fit.block` happen in the
-# driver or in workers of a cluster, `decode.start` and `decode.item` in a decode child.
+# Most steps happen in the driver. `encode.load`, `decode.block`, `encode.block`, `fit.read` and `fit.block` happen in
+# the driver or in actors of a cluster, `decode.start` and `decode.item` in a decode child.
 STEPS = {
     "lease.taken": "the lease is held, the run has no row yet",
     "fence.begun": "the lease is taken from a process that may still live and is not fenced off yet",

@@ -18,7 +18,7 @@ from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.champion import make_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.assignment.fit_blocks import FitBlocks, FitRunner, LocalFitRunner
-from fuseid.pipelines.assignment.fit_rows import FitRows, Fused, Joined
+from fuseid.pipelines.assignment.fit_rows import FitRows, Joined, any_of, rows_of_tokenizer
 from fuseid.pipelines.assignment.resumable_fit import ResumableFit
 from fuseid.pipelines.assignment.warm_start import COMPARED, Earlier, earlier_id, nothing_kept, other_sizes
 from fuseid.pipelines.ingestion.commit import reconcile
@@ -27,9 +27,6 @@ from fuseid.pipelines.jobs.runs import Run, writing_job
 from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.registry import TOKENIZERS
-
-# Nothing is held out if fewer items per code would be left to fit on.
-_LEFT_PER_CODE = 10
 
 
 def fit(
@@ -73,7 +70,7 @@ def fit(
 
             def fitted() -> Tokenizer:
                 section, start = config.tokenizer, None
-                rows = _rows(store, section, fusion)
+                rows = rows_of_tokenizer(store, fusion, section.sample, section.seed, max(section.codebook_sizes))
                 if earlier is not None:
                     start = Earlier.of(store, earlier, rows.first_ids(COMPARED), section, fusion.id)
                     if start is None:
@@ -143,23 +140,9 @@ def _fit_fusion(store: Store, config: Config, progress: Progress) -> Fusion:
     dims = {each.name: sizes[each.name] for each in modalities(sizes)}
     weights = _weights(store, dims, config.fusion.weights)
     encoders = encoders_of(store, dims)
-    rows = FitRows.of(store, config.fusion.sample, Joined(dims), _any_of(dims))
+    rows = FitRows.of(store, config.fusion.sample, Joined(dims), any_of(dims))
     with LocalFitRunner().blocks(rows, progress) as blocks:
-        joined = np.concatenate([blocks.read(number) for number in range(blocks.count)])
-        ends = np.cumsum([*dims.values()])[:-1]
-        vectors = dict(zip(dims, np.split(joined, ends, axis=1), strict=True))
-        return Fusion.fit(vectors, weights, config.fusion.dim, encoders, fill=config.fusion.fill)
-
-
-def _rows(store: Store, config: TokenizerConfig, fusion: Fusion) -> FitRows:
-    """The rows that a tokenizer is fitted on, with some held out if ten per code are left."""
-    used = [name for name in fusion.dims if name in store.dims()]
-    least = _LEFT_PER_CODE * max(config.codebook_sizes)
-    return FitRows.of(store, config.sample, Fused(fusion, used), _any_of(used), config.seed, least)
-
-
-def _any_of(columns: Iterable[str]) -> str:
-    return " OR ".join(f"{name} IS NOT NULL" for name in columns)
+        return Fusion.fit(blocks, weights, config.fusion.dim, encoders, fill=config.fusion.fill, dims=dims)
 
 
 def _weights(
@@ -186,8 +169,8 @@ def encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
         if modality.made_from == "outside":
             out[name] = None
             continue
-        seen = store.dataset("contents").to_table(columns=[column], filter=f"{name} IS NOT NULL")
-        found = [value for value in seen[column].unique().to_pylist() if value]
+        batches = store.dataset("contents").to_batches(columns=[column], filter=f"{name} IS NOT NULL")
+        found = sorted({value for batch in batches for value in batch[column].unique().to_pylist() if value})
         if len(found) > 1:
             raise NotReady(
                 f"{name} vectors in {store.uri} come from {len(found)} models ({', '.join(found)}); "

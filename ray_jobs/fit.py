@@ -185,7 +185,9 @@ class RayBlocks:
         """Starts actors and gives them their rows, until none of them has died meanwhile."""
         while empty:
             for fitter in sorted(empty):
-                actor = _new_fitter.options(num_cpus=self._cpus, scheduling_strategy="SPREAD").remote()
+                # In place of one that died with its node there may be no core free.
+                cpus = self._cpus if fitter not in self._sizes else 0
+                actor = _new_fitter.options(num_cpus=cpus, scheduling_strategy="SPREAD").remote()
                 actor.begin.remote(self._shared)
                 self.actors[fitter] = actor
             left = _Filling(self, set(empty), progress).run()

@@ -1,9 +1,9 @@
-"""The rows that a fit reads: which ones, their vectors, and their blocks, all by hashes of content_id. Neither the order
-of commits nor who reads which part of the table makes a difference."""
+"""The rows that a fit reads: which ones, their vectors, and their blocks, all by hashes of content_id, so that neither
+the order of commits nor who reads which part of the table makes a difference."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -14,8 +14,10 @@ import pyarrow as pa
 
 from fuseid.core.errors import NotReady
 from fuseid.core.faults import reached
+from fuseid.core.modalities import FUSED, FUSED_OTHER
 from fuseid.core.row_blocks import rows_per_block
 from fuseid.core.surface import command
+from fuseid.pipelines.store.generations import fingerprint, generations
 from fuseid.pipelines.store.hash_order import content_hashes, lowest
 from fuseid.pipelines.store.rows import READ_AHEAD_BYTES, table_by_row
 from fuseid.pipelines.store.store import Store
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 Sample = int | Literal["all"]
 _HASHES = 1 << 64
-_HELD_OUT = 20_000
+_HELD_OUT, _LEFT_PER_CODE = 20_000, 10
 # Of the vectors in one part of the table.
 _PART_BYTES, _LEAST_PART, _MOST_PART = 32 << 20, 1024, 1 << 16
 _PICKED_PART = 10_000
@@ -182,3 +184,34 @@ class FitRows:
 
     def _other_hashes(self, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
         return content_hashes(ids, b"held" + self.seed.to_bytes(12, "little"))
+
+
+def rows_of_tokenizer(store: Store, fusion: Fusion, sample: Sample, seed: int, codes: int) -> FitRows:
+    """The rows that a tokenizer is fitted on, by fused vectors; some are held out if ten for each of `codes` are left.
+
+    The vectors that the store holds are read where every row has them: they have the bits that fusing again would give.
+    """
+    used = [name for name in fusion.dims if name in store.dims()]
+    vectors, where = Fused(fusion, used), any_of(used)
+    least = _LEFT_PER_CODE * codes
+    if (column := _stored_column(store, fusion.id)) is not None:
+        contents, missing = store.dataset("contents"), f"{fingerprint(column)} IS NULL"
+        # The first count reads no vector.
+        if not contents.count_rows(missing) or not contents.count_rows(f"{missing} AND ({where})"):
+            there = f"{fingerprint(column)} IS NOT NULL"
+            return FitRows.of(store, sample, Joined({column: fusion.dim}), there, seed, least)
+    return FitRows.of(store, sample, vectors, where, seed, least)
+
+
+def any_of(columns: Iterable[str]) -> str:
+    """The condition that a row has one of these columns."""
+    return " OR ".join(f"{name} IS NOT NULL" for name in columns)
+
+
+def _stored_column(store: Store, fusion_id: str) -> str | None:
+    """The column of a fusion's vectors, None before they are stored."""
+    for each in generations(store.settings()):
+        column = FUSED if each.in_force else FUSED_OTHER
+        if each.fusion == fusion_id and column in store.dims():
+            return column
+    return None

@@ -173,7 +173,9 @@ def test_an_error_of_the_work_keeps_its_type(blocks: Blocks) -> None:
 # The same bits
 
 
-@pytest.mark.parametrize("fitters", [1, 3, pytest.param(2, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "fitters", [1, 3, pytest.param(2, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)]
+)
 def test_any_number_of_actors_computes_the_same_bits_as_one_process(db: Path, quiet: FitBlocks, fitters: int) -> None:
     with on_ray(db, fitters) as blocks:
         assert (blocks.rows, blocks.count, blocks.dim) == (quiet.rows, quiet.count, quiet.dim)
@@ -258,7 +260,9 @@ def test_actors_that_always_die_end_the_fit_in_one_line(db: Path, tmp_path: Path
     rows = rows_of(db)
     object.__setattr__(rows, "vectors", Deadly(rows.vectors, tmp_path, times=10**6))
     with (
-        pytest.raises(FuseidError, match=r"^(fitters died 6 times and finished nothing|part \d+ of the table was lost)") as refused,
+        pytest.raises(
+            FuseidError, match=r"^(fitters died 6 times and finished nothing|part \d+ of the table was lost)"
+        ) as refused,
         RayFitRunner(2, CPUS).blocks(rows, Stages()),
     ):
         pass

@@ -10,7 +10,7 @@ from fuseid.core.errors import NotReady
 from fuseid.pipelines.assignment import fit_rows
 from fuseid.pipelines.assignment.champion import load_fusion
 from fuseid.pipelines.assignment.fit_blocks import LocalFitRunner
-from fuseid.pipelines.assignment.fit_rows import FitRows, Fused, Joined
+from fuseid.pipelines.assignment.fit_rows import FitRows, Fused, Joined, rows_of_tokenizer
 from fuseid.pipelines.jobs.progress import Stages
 from fuseid.pipelines.store.hash_order import content_hashes
 
@@ -136,14 +136,25 @@ def test_items_without_a_vector_are_left_out_and_an_absent_one_is_nan(workspace)
 
 
 def test_a_database_without_a_vector_is_not_ready(workspace):
-    with pytest.raises(NotReady, match=r"no item in \S+ has a vector to fit on; `fuseid ingest SOURCE --db \S+` adds"):
+    with pytest.raises(NotReady, match=r"no item in \S+ has a vector to fit on; `fuseid ingest --db \S+ SOURCE` adds"):
         FitRows.of(workspace.store(), "all", Joined({"external": DIM}), "external IS NULL")
 
 
-def test_fused_vectors_are_those_that_the_store_holds(workspace):
+def test_fused_vectors_that_the_store_holds_are_read_where_every_row_has_them(workspace):
+    """And are those that fusing again gives."""
     workspace.fit(db="pieces", tokenizer={"codebook_sizes": [4]})
     store = workspace.store("pieces")
-    rows = FitRows.of(store, "all", Fused(load_fusion(store), ["external", "audio"]), "fused IS NOT NULL")
-    stored = FitRows.of(store, "all", Joined({"fused": rows.vectors.dim}), "fused IS NOT NULL")
-    for one, same in zip(loaded(rows)[0], loaded(stored)[0], strict=True):
-        assert np.array_equal(one, same)
+    fusion = load_fusion(store)
+
+    def rows():
+        return rows_of_tokenizer(store, fusion, "all", seed=0, codes=4)
+
+    stored = rows()
+    assert stored.vectors == Joined({"fused": fusion.dim})
+    store.dataset("contents").update({"fused_fp": "NULL"}, "content_id = 'item-7'")
+    again = rows()
+    assert isinstance(again.vectors, Fused)
+    (one, held), (same, also_held) = loaded(stored), loaded(again)
+    assert all(np.array_equal(first, second) for first, second in zip(one, same, strict=True))
+    assert np.array_equal(held, also_held)
+    assert len(held) > 0
