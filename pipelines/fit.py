@@ -119,8 +119,7 @@ def _fit_tokenizer(
 
     def fitted(**start: Any) -> Tokenizer:
         settings = {"seed": config.seed, "fusion": fusion.id, "progress": show, **config.options()}
-        vectors_ND = np.concatenate([blocks.read(number) for number in range(blocks.count)])
-        return kind.fit(vectors_ND, sizes, **settings, **start)
+        return kind.fit(blocks, sizes, **settings, **start)
 
     if earlier is None:
         tokenizer = fitted()

@@ -99,6 +99,7 @@ class RayBlocks:
         self._cpus = cpus
         self.fitters = fitters
         self.actors: dict[int, Any] = {}
+        self._started: set[int] = set()
         self._sizes: dict[int, int] = {}
         self._deaths = 0  # since a block was last finished
         self.rows = 0
@@ -186,7 +187,8 @@ class RayBlocks:
         while empty:
             for fitter in sorted(empty):
                 # In place of one that died with its node there may be no core free.
-                cpus = self._cpus if fitter not in self._sizes else 0
+                cpus = 0 if fitter in self._started else self._cpus
+                self._started.add(fitter)
                 actor = _new_fitter.options(num_cpus=cpus, scheduling_strategy="SPREAD").remote()
                 actor.begin.remote(self._shared)
                 self.actors[fitter] = actor
