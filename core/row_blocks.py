@@ -33,10 +33,8 @@ class Block(Protocol):
     """A block in the process that works on it. memo: results that later work on this block may use again; it is empty
     after its process was replaced, so work must be able to compute them again."""
 
+    number: int
     memo: dict[str, Any]
-
-    @property
-    def number(self) -> int: ...
 
     @property
     def rows(self) -> int: ...
