@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 
 from fuseid.core.records import Description
+
+if TYPE_CHECKING:
+    from fuseid.core.row_blocks import Blocks
 
 Step = Callable[[pa.RecordBatch], pa.RecordBatch]
 """One step of the pipeline: a pure function of a batch; it sets the error columns of bad items."""
@@ -78,9 +81,10 @@ class FittedTokenizer(Tokenizer, Protocol):
     """A tokenizer that is learned from vectors: every kind of `tokenizer.kind`. Its metrics include `r2_per_level`."""
 
     @classmethod
-    def fit(cls, vectors_ND: np.ndarray, codebook_sizes: Sequence[int], *args: Any, **options: Any) -> Self:
-        """vectors_ND: float32 [N, D], finite. Keyword arguments: the keys of the kind's config section, `seed`,
-        `fusion`, and `progress`, which is called with (steps done, steps), first with 0 done.
+    def fit(cls, vectors: np.ndarray | Blocks, codebook_sizes: Sequence[int], *args: Any, **options: Any) -> Self:
+        """vectors: float32 [N, D], finite, or blocks of them; `core.row_blocks.all_rows` makes an array. Keyword
+        arguments: the keys of the kind's config section, `seed`, `fusion`, and `progress`, which is called with (steps
+        done, steps), first with 0 done.
 
         Raises BadInput for vectors that are not finite or too few.
         """

@@ -110,6 +110,13 @@ def as_blocks(vectors: np.ndarray | Blocks) -> Blocks:
     return ArrayBlocks(vectors_ND)
 
 
+def all_rows(vectors: np.ndarray | Blocks) -> np.ndarray:
+    """float32 [N, D], for a fit that needs all vectors in memory."""
+    if isinstance(vectors, np.ndarray):
+        return vectors
+    return np.concatenate([vectors.read(number) for number in range(vectors.count)])
+
+
 def summed(results: Iterable[Sequence[np.ndarray]]) -> list[np.ndarray]:
     """The sum of what each block gave, part by part, added in block order."""
     total: list[np.ndarray] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fuseid.core.row_blocks import CHUNK, ArrayBlocks, rows_per_block
+from fuseid.core.row_blocks import CHUNK, ArrayBlocks, all_rows, rows_per_block
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,9 @@ def test_memo_is_kept_between_works():
     blocks = ArrayBlocks(np.zeros((5000, 2), np.float32))
     list(blocks.map(lambda block: block.memo.update(seen=block.number)))
     assert list(blocks.map(lambda block: block.memo["seen"])) == [0, 1]
+
+
+def test_all_rows_are_those_of_the_blocks_or_of_the_array():
+    vectors = np.random.default_rng(0).normal(size=(10_000, 3)).astype(np.float32)
+    assert np.array_equal(all_rows(ArrayBlocks(vectors)), vectors)
+    assert all_rows(vectors) is vectors
