@@ -36,6 +36,7 @@ class RQKMeans(ResidualCodebooks):
     """
 
     KIND: ClassVar[str] = "rq-kmeans"
+    FITS_BLOCKS: ClassVar[bool] = True
 
     def __init__(self, meta: dict[str, Any], codebooks: Sequence[np.ndarray], prices: Sequence[np.ndarray]) -> None:
         super().__init__(codebooks, prices, meta["beam"])
