@@ -1,8 +1,8 @@
 """How long a fit takes beside busy processes: `python benchmarks/busy.py --vectors FILE.npy [--rounds 5] [--json OUT]`.
 
 FILE holds floats [N, D]. One row for each case: the median seconds with and without one busy loop per core, and the
-median of their ratio, round by round; and the same of CPU seconds, which grow if threads wait in loops. Cases take turns
-within a round, so that a slow minute of the machine affects all of them. Each run is a process of its own, whose
+median of their ratio, round by round; and the same of CPU seconds, which grow if threads wait in loops. Cases take
+turns within a round, so that a slow minute of the machine affects all of them. Each run is a process of its own, whose
 threads wait as those of a `fuseid` command do, or, with `--default-waiting`, as the libraries have it.
 
 `fit` is `RQKMeans.fit`, `fit one thread` the same with one thread, and `products` is a matrix product of torch on all
