@@ -155,6 +155,14 @@ class RQKMeansConfig(TokenizerConfig):
     beam: int = Field(5, ge=1, le=64, description="paths that encoding keeps from level to level; 1 is greedy")
     refinements: Whole = Field(1, ge=0, description="times that all codebooks are fitted together after k-means")
     balanced: bool = Field(False, description="give every code of a level about equally many items")
+    last: Literal["kmeans", "fsq"] = Field(
+        "kmeans", description="the last level: fsq is learned so that fewer items share their codes"
+    )
+    fsq_levels: tuple[Annotated[Whole, Field(ge=2)], ...] | None = Field(
+        None, min_length=1, description="of each dimension of fsq; their product is the last codebook size; default 2"
+    )
+    fsq_epochs: Whole = Field(12, ge=1, description="passes over the vectors that fsq is learned from")
+    fsq_repulsion: float = Field(0.3, ge=0, description="how strongly fsq separates items of equal earlier codes")
 
 
 DEFAULT_KIND = "rq-kmeans"
