@@ -10,7 +10,7 @@ sum over cells of p_i(k) p_j(k), are then exact, and need no estimate such as st
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from fuseid.core.errors import FitFailed
 from fuseid.core.parallel_blocks import on_one_core
 from fuseid.core.row_blocks import Block, Blocks
 from fuseid.core.surface import setting
-from fuseid.tokenizers.block_codes import BeamCodes
+from fuseid.tokenizers.block_codes import BlockCodes
 from fuseid.tokenizers.fsq_grid import Grid
 from fuseid.tokenizers.fsq_network import start_of
 from fuseid.tokenizers.residual_fsq import FSQLevel
@@ -42,20 +42,33 @@ _NEXT = 8
 _LEAST_ENTROPY = 0.5
 
 
-def learned(
-    blocks: Blocks, codes: BeamCodes, variance: float, grid: Grid, epochs: int, repulsion: float, seed: int
-) -> tuple[torch.Tensor, FSQLevel]:
-    """The codebook float32 [K, D] of a level after those of `codes`, and its network. Learned on about 65,536 vectors,
-    all of some prefixes; on the CPU the result has the same bits for any number of threads.
+@dataclass(frozen=True)
+class FSQSettings:
+    """epochs: passes over the vectors that a level is learned from. repulsion: the share of the variance that one
+    expected collision per item is worth."""
 
-    variance: the mean squared distance of the vectors to their mean. repulsion: the share of the variance that one
-    expected collision per item is worth. Raises FitFailed if the training diverges.
+    grid: Grid
+    epochs: int
+    repulsion: float
+    seed: int
+
+
+def learned(
+    blocks: Blocks, codes: BlockCodes, variance: float, settings: FSQSettings, earlier: FSQLevel | None = None
+) -> tuple[torch.Tensor, FSQLevel]:
+    """The codebook float32 [K, D] of a level, and its network. Learned on about 65,536 vectors, all of some prefixes;
+    on the CPU the result has the same bits for any number of threads.
+
+    codes: of the levels before; with `earlier`, a network to go on from, of this level too. variance: the mean squared
+    distance of the vectors to their mean. Raises FitFailed if the training diverges.
     """
-    parts = list(blocks.map(_Picked.of(blocks.rows, codes, seed)))
-    rows_ND = torch.from_numpy(np.concatenate([rows for rows, _ in parts]))
-    codes_NL = torch.from_numpy(np.concatenate([found for _, found in parts])).long()
-    device = codes.books[0].device
-    return _Training(rows_ND.to(device), codes_NL.to(device), codes, grid, variance, seed).run(epochs, repulsion)
+    before = codes.books if earlier is None else codes.books[:-1]
+    parts = list(blocks.map(_Picked.of(blocks.rows, codes, len(before), settings.seed)))
+    device = before[0].device
+    rows_ND = torch.from_numpy(np.concatenate([rows for rows, _ in parts])).to(device)
+    codes_NL = torch.from_numpy(np.concatenate([found for _, found in parts])).to(device, torch.int64)
+    training = _Training(rows_ND, codes_NL, before, variance, settings)
+    return on_one_core(lambda: training.run(None if earlier is None else (codes.books[-1], earlier)))
 
 
 def check_entropy(counts_K: np.ndarray, level: int) -> None:
@@ -75,19 +88,21 @@ class _Picked:
     """The rows of a block whose prefix is in the share of `limit` / 2^32 of all, by a hash; of these each with
     probability `kept`. -> float32 [n, D], codes int32 [n, L - 1]."""
 
-    codes: BeamCodes
+    codes: BlockCodes
+    depth: int
     limit: int
     kept: float
     seed: int
 
     @classmethod
-    def of(cls, rows: int, codes: BeamCodes, seed: int) -> _Picked:
-        prefixes = math.prod(len(book) for book in codes.books)
+    def of(cls, rows: int, codes: BlockCodes, depth: int, seed: int) -> _Picked:
+        """depth: the levels of a prefix."""
+        prefixes = math.prod(len(book) for book in codes.books[:depth])
         share = min(1.0, max(_ROWS / rows, _PREFIXES / prefixes))
-        return cls(codes, int(share * 2**32), min(1.0, _ROWS / (rows * share)), seed)
+        return cls(codes, depth, int(share * 2**32), min(1.0, _ROWS / (rows * share)), seed)
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        found = self.codes.codes(block).numpy()
+        found = self.codes.codes(block).numpy()[:, : self.depth]
         kept = _hashes(found) >> np.uint64(32) < self.limit
         if self.kept < 1:
             kept &= np.random.default_rng((self.seed, block.number)).random(len(kept)) < self.kept
@@ -111,50 +126,58 @@ class _Training:
     """In units in which the mean squared residual is one."""
 
     def __init__(
-        self, rows_ND: torch.Tensor, codes_NL: torch.Tensor, codes: BeamCodes, grid: Grid, variance: float, seed: int
+        self,
+        rows_ND: torch.Tensor,
+        codes_NL: torch.Tensor,
+        books: Sequence[torch.Tensor],
+        variance: float,
+        settings: FSQSettings,
     ) -> None:
-        coarse = torch.stack([book[codes_NL[:, level]] for level, book in enumerate(codes.books)]).sum(0)
+        coarse = torch.stack([book[codes_NL[:, level]] for level, book in enumerate(books)]).sum(0)
         left = rows_ND - coarse
         energy = float(left.square().sum(1).double().mean())
         self._scale = math.sqrt(energy) or 1.0
         self._share = energy / variance if variance > 0 else 1.0
         self._left, self._coarse = left / self._scale, coarse / self._scale
         self._prefix = torch.unique(codes_NL, dim=0, return_inverse=True)[1]
-        self._grid, self._generator = grid, torch.Generator().manual_seed(seed)
-        self._points = grid.points().to(rows_ND.device)
-        self._weight = _GRID_WEIGHT / sum((level**2 - 1) / 12 for level in grid.levels)
+        self._settings, self._grid = settings, settings.grid
+        self._generator = torch.Generator().manual_seed(settings.seed)
+        self._points = settings.grid.points().to(rows_ND.device)
+        self._weight = _GRID_WEIGHT / sum((level**2 - 1) / 12 for level in self._grid.levels)
 
-    def run(self, epochs: int, repulsion: float) -> tuple[torch.Tensor, FSQLevel]:
-        def work() -> tuple[torch.Tensor, FSQLevel]:
+    def run(self, earlier: tuple[torch.Tensor, FSQLevel] | None) -> tuple[torch.Tensor, FSQLevel]:
+        if earlier is None:
             self._network = start_of(self._left, self._grid, _HIDDEN, self._generator)
             self._table = self._started()
-            self._descend(epochs, repulsion)
-            mean, deviation = self._moments()
-            network = self._network.standardised(mean, deviation, self._scale)
-            level = FSQLevel(self._grid, self._points, network, self._weight * self._scale**2)
-            return self._table * self._scale, level
-
-        return on_one_core(work)
+        else:
+            self._network = earlier[1].network.to(self._left.device).standardised(None, 1 / self._scale)
+            self._table = earlier[0] / self._scale
+        self._descend()
+        network = self._network.standardised(self._moments(), self._scale).to(torch.device("cpu"))
+        level = FSQLevel(self._grid, self._grid.points(), network, self._weight * self._scale**2)
+        return self._table * self._scale, level
 
     def _started(self) -> torch.Tensor:
         """A table for the untrained network: first of the rounded cells, then of those with the least cost."""
         table = self._left.new_zeros(self._grid.size, self._left.shape[1])
-        mean, deviation = self._moments()
+        moments = self._moments()
         for turn in range(1 + _START_ROUNDS):
-            counts, sums = torch.zeros(len(table)), 0.01 * table
+            counts, sums = table.new_zeros(len(table)), 0.01 * table
             for rows in self._parts():
                 left = self._left[rows]
-                z = self._bounded(rows, mean, deviation)
+                z = self._bounded(rows, moments)
                 if turn:
-                    cells = self._costs(left, z, table).argmin(1)
+                    cells = (self._errors(left, table) + self._distances(z)).argmin(1)
                 else:
-                    cells = torch.from_numpy(self._grid.codes(self._grid.rounded(z).numpy())).long()
+                    places = self._grid.rounded(z).cpu().numpy()
+                    cells = torch.from_numpy(self._grid.codes(places)).to(left.device, torch.int64)
                 sums.index_add_(0, cells, left)
                 counts += torch.bincount(cells, minlength=len(table))
             table = sums / (counts + 0.01)[:, None]
         return table
 
-    def _descend(self, epochs: int, repulsion: float) -> None:
+    def _descend(self) -> None:
+        epochs, repulsion = self._settings.epochs, self._settings.repulsion
         rows, cells = self._left.shape[0], self._grid.size
         size = max(_LEAST_STEP, min(_STEP, rows // _STEPS_PER_EPOCH, _COSTS // cells))
         steps = max(1, rows // size)
@@ -179,7 +202,7 @@ class _Training:
                 done += 1
             if not all(torch.isfinite(tensor).all() for tensor in (loss, *learned)):
                 raise FitFailed(
-                    f"the last level diverged in epoch {epoch + 1} of {epochs}: its loss is {float(loss):.3g}; "
+                    f"the last level diverged in epoch {epoch + 1} of {epochs}: its loss is {loss.item():.3g}; "
                     f"a lower {setting('tokenizer.fsq_repulsion')} than {repulsion:g} may help, "
                     f"or {setting('tokenizer.last')}: kmeans"
                 )
@@ -198,9 +221,6 @@ class _Training:
             loss = loss + (2 * repulsion / len(rows)) * (shares[first] * shares[first + step]).sum()
         return loss
 
-    def _costs(self, left: torch.Tensor, z: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-        return self._errors(left, table) + self._distances(z)
-
     def _errors(self, left: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         """Half the squared errors [B, K], without the part that all cells have."""
         return table.square().sum(1) / 2 - left @ table.T
@@ -209,9 +229,9 @@ class _Training:
         """Half the squared distances on the grid, weighted, without the part that all cells have."""
         return self._weight * (self._points.square().sum(1) / 2 - z @ self._points.T)
 
-    def _bounded(self, rows: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+    def _bounded(self, rows: torch.Tensor, moments: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         scalars = self._network.scalars(self._left[rows], self._coarse[rows])
-        return self._grid.bounded((scalars - mean) / deviation)
+        return self._grid.bounded((scalars - moments[0]) / moments[1])
 
     def _moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and deviation of the scalars of all rows, float32 [d] each."""

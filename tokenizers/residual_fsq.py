@@ -30,8 +30,8 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class FSQLevel:
-    """points: float32 [K, d], the grid point of each code: those of `grid`, in their order unless codes were
-    renumbered. weight: of a squared distance on the grid, in squared units of the vectors."""
+    """points: float32 [K, d], the grid point of each code: those of `grid`, in their order unless codes are
+    renumbered. weight: of a squared distance on the grid, in squared units of the vectors. All is on the CPU."""
 
     grid: Grid
     points: torch.Tensor
@@ -50,7 +50,7 @@ class FSQLevel:
     @classmethod
     def of_tensors(cls, levels: Sequence[int], tensors: dict[str, np.ndarray]) -> FSQLevel:
         points, weight = torch.from_numpy(tensors["fsq.points"]), float(tensors["fsq.weight"][0])
-        return cls(Grid(levels), points, FSQNetwork.of_tensors(tensors), weight)
+        return cls(Grid(len(points), levels), points, FSQNetwork.of_tensors(tensors), weight)
 
 
 class FSQSearch:

@@ -1,6 +1,6 @@
 """RQ-KMeans: residual quantization with one k-means codebook per level (Chen et al. 2010; QARM, Luo et al. 2024, 3.2).
-Then all codebooks are fitted together to the codes that a beam search finds (Babenko and Lempitsky 2014). The last level
-can be a learned FSQ in place of k-means (OneMall, arXiv 2601.21770), so that fewer items share their codes."""
+Then all codebooks are fitted together to the codes that a beam search finds (Babenko and Lempitsky 2014). The last
+level can be a learned FSQ in place of k-means (OneMall, arXiv 2601.21770), so that fewer items share their codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fuseid.tokenizers.block_codes import BeamCodes, BlockCodes, GreedyCodes
 from fuseid.tokenizers.code_prices import raised_prices
 from fuseid.tokenizers.fit_checks import checked_mean
 from fuseid.tokenizers.fsq_grid import Grid
-from fuseid.tokenizers.fsq_training import check_entropy, learned
+from fuseid.tokenizers.fsq_training import FSQSettings, check_entropy, learned
 from fuseid.tokenizers.kmeans import SAMPLE_ROWS_PER_CODE, FitLevel, kmeans
 from fuseid.tokenizers.least_squares import refined
 from fuseid.tokenizers.residual_codebooks import ResidualCodebooks
@@ -33,6 +33,8 @@ _SETTLING_ROUNDS = 20
 # Rounds of a fit with a start, beside its refinements. After 50% new items, R^2 of held-out items is 0.005 lower after
 # one round than after a cold fit, 0.001 lower after two, 0.001 higher after three.
 _START_ROUNDS = 2
+# The share of the variance below which no code is needed, so that none has to be used.
+_NOTHING_LEFT = 1e-9
 
 
 class RQKMeans(ResidualCodebooks):
@@ -68,7 +70,7 @@ class RQKMeans(ResidualCodebooks):
         last: Literal["kmeans", "fsq"] = "kmeans",
         fsq_levels: Sequence[int] | None = None,
         fsq_epochs: int = 12,
-        fsq_repulsion: float = 0.3,
+        fsq_repulsion: float = 0.15,
         seed: int = 0,
         fusion: str | None = None,
         start: ResidualStart | None = None,
@@ -117,13 +119,14 @@ class RQKMeans(ResidualCodebooks):
         level = None
         if grid is not None:
             variance = _Use.of(blocks, codes, mean_D).variance / blocks.rows
-            book, level = learned(blocks, codes, variance, grid, fsq_epochs, fsq_repulsion, seed)
+            settings = FSQSettings(grid, fsq_epochs, fsq_repulsion, seed)
+            book, level = learned(blocks, codes, variance, settings)
             books, prices = [*books, book], [*prices, book.new_zeros(len(book))]
             codes = FSQCodes(tuple(books), tuple(prices), beam, level)
             if progress:
                 progress(steps, steps)
         use = _Use.of(blocks, codes, mean_D)
-        if level is not None:
+        if level is not None and use.errors[-2] > _NOTHING_LEFT * use.variance:
             check_entropy(use.counts[-1], len(sizes) + 1)
         meta = {
             "version": RQKMeansConfig.VERSION,
@@ -178,7 +181,7 @@ def _grid(codebook_sizes: Sequence[int], levels: Sequence[int] | None) -> Grid:
             f"{setting('tokenizer.last')}: fsq follows other levels, so {setting('tokenizer.codebook_sizes')} needs at "
             "least two; kind fsq needs no others"
         )
-    return Grid.of_size(codebook_sizes[-1], levels, "tokenizer.fsq_levels")
+    return Grid(codebook_sizes[-1], levels)
 
 
 def _level_by_level(
