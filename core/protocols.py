@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 
 from fuseid.core.records import Description
-
-if TYPE_CHECKING:
-    from fuseid.core.row_blocks import Blocks
 
 Step = Callable[[pa.RecordBatch], pa.RecordBatch]
 """One step of the pipeline: a pure function of a batch; it sets the error columns of bad items."""
@@ -78,13 +75,17 @@ class Tokenizer(Protocol):
 
 
 class FittedTokenizer(Tokenizer, Protocol):
-    """A tokenizer that is learned from vectors: every kind of `tokenizer.kind`. Its metrics include `r2_per_level`."""
+    """A tokenizer that is learned from vectors: every kind of `tokenizer.kind`. Its metrics include `r2_per_level`.
+
+    A kind whose attribute FITS_BLOCKS is true is given blocks, which may hold any number of vectors. One that lacks it
+    need only take an array; it is given all vectors in memory, so that `tokenizer.sample` is bounded by that.
+    """
 
     @classmethod
-    def fit(cls, vectors: np.ndarray | Blocks, codebook_sizes: Sequence[int], *args: Any, **options: Any) -> Self:
-        """vectors: float32 [N, D], finite, or blocks of them; `core.row_blocks.all_rows` makes an array. Keyword
-        arguments: the keys of the kind's config section, `seed`, `fusion`, and `progress`, which is called with (steps
-        done, steps), first with 0 done.
+    def fit(cls, vectors: Any, codebook_sizes: Sequence[int], *args: Any, **options: Any) -> Self:
+        """vectors: float32 [N, D], finite: `core.row_blocks.Blocks` or an array. Keyword arguments: the keys of the
+        kind's config section, `seed`, `fusion`, and `progress`, which is called with (steps done, steps), first with 0
+        done.
 
         Raises BadInput for vectors that are not finite or too few.
         """

@@ -110,11 +110,12 @@ def as_blocks(vectors: np.ndarray | Blocks) -> Blocks:
     return ArrayBlocks(vectors_ND)
 
 
-def all_rows(vectors: np.ndarray | Blocks) -> np.ndarray:
-    """float32 [N, D], for a fit that needs all vectors in memory."""
-    if isinstance(vectors, np.ndarray):
-        return vectors
-    return np.concatenate([vectors.read(number) for number in range(vectors.count)])
+def for_fit(kind: Any, blocks: Blocks) -> np.ndarray | Blocks:
+    """What the `fit` of a kind of tokenizer takes: blocks if it has FITS_BLOCKS, see `core.protocols.FittedTokenizer`,
+    otherwise their rows as one array."""
+    if getattr(kind, "FITS_BLOCKS", False):
+        return blocks
+    return np.concatenate([blocks.read(number) for number in range(blocks.count)])
 
 
 def summed(results: Iterable[Sequence[np.ndarray]]) -> list[np.ndarray]:

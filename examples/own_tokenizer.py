@@ -22,7 +22,6 @@ from fuseid.api import Catalog, Config, fit, ingest, open_tokenizer
 from fuseid.core.artifacts import artifact_id, check_version, read_artifact, write_artifact
 from fuseid.core.config import TokenizerConfig
 from fuseid.core.errors import BadInput, NotReady
-from fuseid.core.row_blocks import Blocks, all_rows
 from fuseid.tokenizers.registry import register
 
 SAMPLE = Path(__file__).parent.parent / "assets" / "sample" / "images"
@@ -54,7 +53,7 @@ class ProductQuantizer:
     @classmethod
     def fit(
         cls,
-        vectors: np.ndarray | Blocks,
+        vectors_ND: np.ndarray,
         codebook_sizes: Sequence[int],
         *,
         iterations: int,
@@ -62,7 +61,8 @@ class ProductQuantizer:
         fusion: str | None,
         progress: Callable[[int, int], None],
     ) -> ProductQuantizer:
-        vectors_ND = all_rows(vectors)
+        """vectors_ND: float32 [N, D], all in memory. A class with `FITS_BLOCKS = True` gets them as
+        `core.row_blocks.Blocks`, of any number."""
         _check(vectors_ND)
         if len(np.unique(vectors_ND, axis=0)) < max(codebook_sizes):
             raise NotReady(f"{len(vectors_ND)} vectors cannot fill a codebook of {max(codebook_sizes)} codes")

@@ -13,6 +13,7 @@ from fuseid.core.faults import reached
 from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
 from fuseid.core.names import hint
 from fuseid.core.protocols import Tokenizer
+from fuseid.core.row_blocks import for_fit
 from fuseid.core.surface import command, option
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.champion import make_champion
@@ -119,7 +120,7 @@ def _fit_tokenizer(
 
     def fitted(**start: Any) -> Tokenizer:
         settings = {"seed": config.seed, "fusion": fusion.id, "progress": show, **config.options()}
-        return kind.fit(blocks, sizes, **settings, **start)
+        return kind.fit(for_fit(kind, blocks), sizes, **settings, **start)
 
     if earlier is None:
         tokenizer = fitted()

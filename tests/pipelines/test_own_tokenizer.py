@@ -15,7 +15,6 @@ from fuseid.core.artifacts import artifact_id, check_version, read_artifact, wri
 from fuseid.core.config import TOKENIZER_SECTIONS, Config, TokenizerConfig, load_config
 from fuseid.core.errors import ArtifactError, BadInput, ConfigError
 from fuseid.core.records import SemanticId
-from fuseid.core.row_blocks import Blocks, all_rows
 from fuseid.pipelines.assign import assign
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.exports.ids import export_ids
@@ -49,7 +48,7 @@ class Bins:
     @classmethod
     def fit(
         cls,
-        vectors: np.ndarray | Blocks,
+        vectors_ND: np.ndarray,
         codebook_sizes: Sequence[int],
         *,
         seed: int,
@@ -58,7 +57,6 @@ class Bins:
         spread: float,
     ) -> Bins:
         progress(0, 1)
-        vectors_ND = all_rows(vectors)
         dims = np.argsort(-vectors_ND.var(0), kind="stable")[: len(codebook_sizes)].astype(np.int32)
         tensors = {"mean": vectors_ND.mean(0), "dims": dims}
         for level, (dim, size) in enumerate(zip(dims, codebook_sizes, strict=True)):
