@@ -39,8 +39,10 @@ import numpy as np
 import torch
 
 from fuseid.apps.show import print_rows
+from fuseid.core.row_blocks import as_blocks
 from fuseid.tokenizers.alignment import kept, permutations, renumbered
-from fuseid.tokenizers.kmeans import kmeans, nearest
+from fuseid.tokenizers.kmeans import kmeans
+from fuseid.tokenizers.nearest_code import nearest
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
 CLUSTERS, NEW_SHARE = 64, 0.2
@@ -75,7 +77,7 @@ def cases(vectors: np.ndarray, seed: int) -> Iterator[Case]:
     yield Case("half is new", seen[:half], seen, half, held_out)
 
     rows = torch.from_numpy(vectors)
-    book, _ = kmeans(rows, CLUSTERS, 5, torch.Generator().manual_seed(seed))
+    book, _ = kmeans(as_blocks(vectors), CLUSTERS, 5, torch.Generator().manual_seed(seed))
     clusters = nearest(rows, book).numpy()
     order = np.random.default_rng(seed).permutation(CLUSTERS)
     sizes = np.bincount(clusters, minlength=CLUSTERS)[order].cumsum()

@@ -1,12 +1,16 @@
-"""RQ-KMeans, FAISS and `semantic-id` on the same vectors and threads:
-`python benchmarks/tokenizers.py --vectors FILE.npy [--codebooks 256,256,256] [--json OUT]`.
+"""All kinds of tokenizers, FAISS, vector-quantize-pytorch and `semantic-id` on the same vectors and threads:
+`python benchmarks/tokenizers.py --vectors FILE.npy [--codebooks 256,256,256] [--kinds KINDS] [--json OUT]`.
 
-FILE holds floats [N, D]. Libraries that are not installed are skipped and listed: `uv pip install faiss-cpu
-semantic-id`. R^2 is 1 - squared error / variance over the same vectors; collision B is the share of distinct vectors
-that share their codes with another one. `fuseid-reassign` is `fuseid` with other codes for colliding items; moved_r2 is
-R^2 of the moved items only. FAISS encodes with look-up tables or without: the row is the one with the better R^2, or
-the faster one if they are equal, and `encode_per_s_plain` and `encode_per_s_tables` hold both. Each figure is the
-median over the seeds; the systems take turns within a seed, so that a slow minute of the machine affects all of them.
+FILE holds floats [N, D]; every tenth row (chosen at random, always the same) is held out. Libraries that are not
+installed are skipped and listed: `uv pip install faiss-cpu vector-quantize-pytorch semantic-id`. r2 is 1 - squared
+error / variance of the held-out vectors, r2_fitted of the others; entropy is the normalised entropy of the held-out
+vectors' codes, of the level where it is least; collision B is the share of the distinct vectors of FILE that share
+their codes with another one. A kind that keeps a `history` has its first epoch as a row of its own, measured like
+`r2_own` on the rows that its fit held out. `rq-kmeans, reassign` is `rq-kmeans` with other codes for colliding items;
+moved_r2 is R^2 of the moved items only. FAISS encodes with look-up tables or without: the row is the one with the
+better R^2, or the faster one if they are equal, and `encode_per_s_plain` and `encode_per_s_tables` hold both. Each
+figure is the median over the seeds; the systems take turns within a seed, so that a slow minute of the machine affects
+all of them.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import argparse
 import json
 import multiprocessing
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -23,14 +28,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
+# This folder's tokenizers.py would hide the library of that name, which transformers imports.
+sys.path[0] = str(Path(__file__).parents[1])
+
 from fuseid.apps.show import print_rows
+from fuseid.core.config import RQKMeansConfig, TokenizerConfig
+from fuseid.core.protocols import Tokenizer
+from fuseid.core.variants import variants
 from fuseid.tokenizers.buckets import bucket_ids
 from fuseid.tokenizers.code_use import code_measures
 from fuseid.tokenizers.collisions import alternatives, digits, placed
-from fuseid.tokenizers.rq_kmeans import RQKMeans
+from fuseid.tokenizers.registry import TOKENIZERS
 
 Figures = dict[str, float | str | list[float] | None]
-QUALITY_REFINEMENTS = 8
+KINDS = (
+    "rq-kmeans:beam=1:refinements=0,rq-kmeans,rq-kmeans:refinements=8,rq-kmeans:balanced=true,rq-kmeans:last=fsq,"
+    "rq-vae,fsq"
+)
 
 
 def timed(function: Callable, *arguments, **options):
@@ -43,64 +57,75 @@ class Judge:
     """The measures that every system is evaluated with."""
 
     def __init__(self, vectors: np.ndarray, sizes: tuple[int, ...]) -> None:
-        self.vectors, self.sizes = vectors, sizes
-        self.centred = vectors - vectors.mean(0)
-        self.variance = float(np.square(self.centred, dtype=np.float64).sum())
+        held = np.zeros(len(vectors), dtype=bool)
+        held[np.random.default_rng(0).permutation(len(vectors))[: len(vectors) // 10]] = True
+        self.vectors, self.sizes, self.held = vectors, sizes, held
+        self.fitted = np.ascontiguousarray(vectors[~held])
         self.distinct = np.unique(vectors, axis=0, return_inverse=True)[1].ravel()
 
-    def r2(self, decoded: np.ndarray) -> float:
-        return 1.0 - float(np.square(self.vectors - decoded, dtype=np.float64).sum()) / self.variance
+    def r2(self, decoded: np.ndarray, rows: np.ndarray) -> float:
+        """decoded: of all vectors. rows: bool [N], those that count."""
+        vectors = self.vectors[rows]
+        variance = float(np.square(vectors - vectors.mean(0), dtype=np.float64).sum())
+        return 1.0 - float(np.square(vectors - decoded[rows], dtype=np.float64).sum()) / variance
 
     def figures(self, system: str, codes: np.ndarray, decoded: np.ndarray, **seconds: float) -> Figures:
         measures = code_measures(codes, self.sizes, shared_with=self.distinct, permutations=0)
+        used = code_measures(codes[self.held], self.sizes, permutations=0)
+        entropies = [measure.value for measure in used if measure.name == "normalised_entropy"]
 
         def of(name: str) -> list[float]:
             return [measure.value for measure in measures if measure.name == name]
 
         return {
             "system": system,
-            "r2": self.r2(decoded),
+            "r2": self.r2(decoded, self.held),
+            "r2_fitted": self.r2(decoded, ~self.held),
             "unique": 1 - of("collision_a")[0],
             "collision_b": of("collision_b_distinct")[0],
             "least_used_level": min(of("utilisation")),
-            "least_entropy": min(of("normalised_entropy")),
+            "entropy": min(entropies),
+            "entropy_by_level": entropies,
         } | dict(seconds)
 
 
-def ours(judge: Judge, seed: int) -> Iterator[Figures]:
-    vectors = judge.vectors
-    for system, options in (
-        ("fuseid-greedy", {"beam": 1, "refinements": 0}),
-        ("fuseid", {}),
-        ("fuseid-quality", {"refinements": QUALITY_REFINEMENTS}),
-        ("fuseid-balanced", {"balanced": True}),
-    ):
-        tokenizer, fit_s = timed(RQKMeans.fit, vectors, judge.sizes, seed=seed, **options)
-        codes, per_s = encoding(tokenizer.encode, vectors)
-        found = judge.figures(system, codes, tokenizer.decode(codes), fit_s=fit_s, encode_per_s=per_s)
-        found["r2_by_level"] = [judge.r2(tokenizer.decode(codes[:, : n + 1])) for n in range(len(judge.sizes))]
+def ours(judge: Judge, sections: dict[str, TokenizerConfig], seed: int) -> Iterator[Figures]:
+    for name, section in sections.items():
+        fit = TOKENIZERS[section.kind].fit
+        tokenizer, fit_s = timed(fit, judge.fitted, judge.sizes, seed=seed, **section.options())
+        codes, per_s = encoding(tokenizer.encode, judge.vectors)
+        found = judge.figures(name, codes, tokenizer.decode(codes), fit_s=fit_s, encode_per_s=per_s)
+        depths = range(1, len(judge.sizes) + 1)
+        found["r2_by_level"] = [judge.r2(tokenizer.decode(codes[:, :depth]), judge.held) for depth in depths]
+        history = tokenizer.meta["metrics"].get("history")
+        if history:
+            # Of the rows that the fit itself held out, as is the rest of its history.
+            first = history[0]
+            yield {"system": f"{name}, epoch 0", "r2_own": first["r2"], "entropy": min(first["entropy"])}
+            best = tokenizer.meta["metrics"]["best_epoch"]
+            found |= {"best_epoch": float(best), "r2_own": history[best]["r2"]}
         yield found
-        if system == "fuseid":
-            yield found | {"system": "fuseid-beam5"}
+        if name == "rq-kmeans":
             yield _reassigned(judge, tokenizer, codes, fit_s)
 
 
-def _reassigned(judge: Judge, tokenizer: RQKMeans, codes: np.ndarray, fit_s: float) -> Figures:
+def _reassigned(judge: Judge, tokenizer: Tokenizer, codes: np.ndarray, fit_s: float) -> Figures:
     (given, extra, no_room), seconds = timed(reassigned, tokenizer, judge.vectors, codes)
     moved = extra != 0
     before, after = (np.square(judge.vectors - tokenizer.decode(c)).sum(1) for c in (codes, given))
-    found = judge.figures("fuseid-reassign", given, tokenizer.decode(given), fit_s=fit_s, reassign_s=seconds)
+    found = judge.figures("rq-kmeans, reassign", given, tokenizer.decode(given), fit_s=fit_s, reassign_s=seconds)
+    centred = judge.vectors - judge.vectors.mean(0)
     return found | {
         "moved": float(moved.mean()),
         "no_room": float(no_room.mean()),
         "distortion_all": float(after.sum() / before.sum() - 1),
         "distortion_moved": float(after[moved].sum() / before[moved].sum() - 1),
-        "moved_r2": 1 - float(after[moved].sum() / np.square(judge.centred[moved]).sum()),
+        "moved_r2": 1 - float(after[moved].sum() / np.square(centred[moved]).sum()),
     }
 
 
 def reassigned(
-    tokenizer: RQKMeans, vectors_ND: np.ndarray, codes_NL: np.ndarray, capacity: int = 1, count: int = 32
+    tokenizer: Tokenizer, vectors_ND: np.ndarray, codes_NL: np.ndarray, capacity: int = 1, count: int = 32
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The policy `reassign` over a whole catalogue at once, in memory: N x count x L codes.
 
@@ -144,7 +169,7 @@ def faiss_rq(judge: Judge, seed: int, threads: int) -> Iterator[Figures]:
         quantizer = faiss.ResidualQuantizer(judge.vectors.shape[1], bits)
         quantizer.max_beam_size = beam
         quantizer.cp.seed = 1234 + seed
-        _, fit_s = timed(quantizer.train, judge.vectors)
+        _, fit_s = timed(quantizer.train, judge.fitted)
         for tables in (0, 1):
             quantizer.use_beam_LUT = tables
             packed, per_s = encoding(quantizer.compute_codes, judge.vectors)
@@ -168,11 +193,22 @@ def _unpacked(packed: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
     return np.stack(codes, axis=1)
 
 
-def _fit_semantic_id(vectors: np.ndarray, sizes: tuple[int, ...], seed: int, threads: int, out) -> None:
+def vq_pytorch(judge: Judge, seed: int) -> Iterator[Figures]:
+    from benchmarks.neural_peers import fitted, quantizers
+
+    for system, make in quantizers(judge.sizes).items():
+        encode, decode, fit_s = fitted(make, judge.fitted, seed)
+        codes, per_s = encoding(encode, judge.vectors)
+        yield judge.figures(system, codes, decode(codes), fit_s=fit_s, encode_per_s=per_s)
+
+
+def _fit_semantic_id(
+    fitted: np.ndarray, vectors: np.ndarray, sizes: tuple[int, ...], seed: int, threads: int, out
+) -> None:
     from semantic_id import RQKMeans as Peer
 
     torch.set_num_threads(threads)
-    peer, fit_s = timed(Peer(n_levels=len(sizes), n_clusters=list(sizes), random_state=seed).fit, vectors)
+    peer, fit_s = timed(Peer(n_levels=len(sizes), n_clusters=list(sizes), random_state=seed).fit, fitted)
     codes, encode_s = timed(peer.encode, vectors)
     out.put((fit_s, encode_s, np.asarray(codes), np.asarray(peer.decode(codes))))
 
@@ -182,7 +218,7 @@ def semantic_id(judge: Judge, seed: int, threads: int, limit: float) -> Figures:
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     process = context.Process(
-        target=_fit_semantic_id, args=(judge.vectors, judge.sizes, seed, threads, out), daemon=True
+        target=_fit_semantic_id, args=(judge.fitted, judge.vectors, judge.sizes, seed, threads, out), daemon=True
     )
     process.start()
     try:
@@ -212,6 +248,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, required=True)
     parser.add_argument("--json", type=Path, help="also write the table as JSON")
     parser.add_argument("--codebooks", default="256,256,256", help="codes per level")
+    parser.add_argument("--kinds", default=KINDS, help="KIND[:KEY=VALUE...], separated by commas")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--semantic-id-limit", type=float, default=500.0, help="seconds; 0 leaves it out")
@@ -219,14 +256,17 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     vectors = np.ascontiguousarray(np.load(arguments.vectors, allow_pickle=False), dtype=np.float32)
     judge = Judge(vectors, tuple(map(int, arguments.codebooks.split(","))))
+    sections = variants(RQKMeansConfig(codebook_sizes=judge.sizes), arguments.kinds)
     runs: dict[str, list[Figures]] = defaultdict(list)
     missing = []
     for seed in range(arguments.seeds):
-        found = [*ours(judge, seed), product(judge)]
-        try:
-            found += faiss_rq(judge, seed, arguments.threads)
-        except ImportError:
-            missing.append("faiss")
+        found = [*ours(judge, sections, seed), product(judge)]
+        for peer, library in ((faiss_rq(judge, seed, arguments.threads), "faiss"),
+                              (vq_pytorch(judge, seed), "vector-quantize-pytorch")):  # fmt: skip
+            try:
+                found += peer
+            except ImportError:
+                missing.append(library)
         for figures in found:
             runs[str(figures["system"])].append(figures)
     if arguments.semantic_id_limit:
@@ -240,12 +280,14 @@ def main() -> None:
     print(f"{len(vectors)} x {vectors.shape[1]}, codebooks {arguments.codebooks}, "
           f"{arguments.threads} threads, median of {arguments.seeds} seeds")  # fmt: skip
     for columns in (
-        ("system", "fit_s", "r2", "r2_spread", "encode_per_s", "encode_per_s_plain", "encode_per_s_tables"),
-        ("system", "unique", "collision_b", "least_used_level", "least_entropy"),
+        ("system", "fit_s", "r2", "r2_spread", "r2_fitted", "entropy", "collision_b", "unique", "least_used_level"),
+        ("system", "r2_own", "best_epoch"),
+        ("system", "encode_per_s", "encode_per_s_plain", "encode_per_s_tables"),
         ("system", "reassign_s", "moved", "no_room", "distortion_all", "distortion_moved", "moved_r2"),
     ):
         some = [row for row in rows if any(row.get(name) is not None for name in columns[1:])]
-        print_rows([{name: _shown(name, row.get(name)) for name in columns} for row in some], columns)
+        if some:
+            print_rows([{name: _shown(name, row.get(name)) for name in columns} for row in some], columns)
     if missing:
         print(f"left out, not installed: {', '.join(sorted(set(missing)))}")
     if arguments.json:

@@ -57,6 +57,11 @@ def on_all_cores(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     return map_ahead(lambda item: pool.submit(work, item), items, 2 * threads - 1)
 
 
+def on_one_core(work: Callable[[], R]) -> R:
+    """The result of `work`, computed by one torch thread, so that its bits do not depend on their number."""
+    return next(iter(on_all_cores(lambda _: work(), [None])))
+
+
 @lru_cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads in each of which torch uses one thread. `set_num_threads` also sets the default for threads in which

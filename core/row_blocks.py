@@ -4,13 +4,14 @@ machines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 
+from fuseid.core.errors import BadInput
 from fuseid.core.parallel_blocks import on_all_cores
 
 T = TypeVar("T")
@@ -33,8 +34,10 @@ class Block(Protocol):
     after its process was replaced, so work must be able to compute them again."""
 
     number: int
-    rows: int
     memo: dict[str, Any]
+
+    @property
+    def rows(self) -> int: ...
 
     def chunks(self) -> Iterator[torch.Tensor]:
         """float32 [n, D] on the CPU, `CHUNK` rows each but the last, in order; not to be changed."""
@@ -98,5 +101,22 @@ class ArrayBlocks:
 
 
 def as_blocks(vectors: np.ndarray | Blocks) -> Blocks:
-    """float32 [N, D], or blocks -> blocks."""
-    return ArrayBlocks(vectors) if isinstance(vectors, np.ndarray) else vectors
+    """float32 [N, D], or blocks -> blocks. Raises BadInput for another shape, and without rows."""
+    if not isinstance(vectors, np.ndarray):
+        return vectors
+    vectors_ND = np.ascontiguousarray(vectors, dtype=np.float32)
+    if vectors_ND.ndim != 2 or not vectors_ND.size:
+        raise BadInput(f"vectors must be [N, D] and not empty, got {list(vectors_ND.shape)}")
+    return ArrayBlocks(vectors_ND)
+
+
+def summed(results: Iterable[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """The sum of what each block gave, part by part, added in block order."""
+    total: list[np.ndarray] = []
+    for parts in results:
+        if not total:
+            total = [np.array(part) for part in parts]
+        else:
+            for sum_, part in zip(total, parts, strict=True):
+                sum_ += part
+    return total

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,14 @@ from fuseid.core.artifacts import FUSION, artifact_id, check_version, read_artif
 from fuseid.core.errors import BadInput, FingerprintMismatch, NotReady
 from fuseid.core.fingerprints import STEP_VERSIONS
 from fuseid.core.modalities import modalities
-from fuseid.core.parallel_blocks import each_block
+from fuseid.core.parallel_blocks import each_block, on_all_cores
+from fuseid.core.row_blocks import ArrayBlocks, Blocks
 from fuseid.encoders.blocks import unit_rows
-from fuseid.encoders.fusion_fill import Pattern, learn_fill, learned_patterns, patterns
+from fuseid.encoders.fusion_components import Components
+from fuseid.encoders.fusion_fill import Fill, filled, learned_patterns
+from fuseid.encoders.fusion_moments import HELD_OUT, LEARNING, Pattern, SampleMoments, patterns, present
 
 _BLOCK = 256
-Fill = Literal["linear", "renormalise", "mean", "zero"]
 # In place of a `fill`: the one modality of this fusion passes through unchanged.
 IDENTITY = "identity"
 
@@ -53,68 +56,69 @@ class Fusion:
     @classmethod
     def fit(
         cls,
-        vectors: Mapping[str, np.ndarray],
+        vectors: Mapping[str, np.ndarray] | Blocks,
         weights: Mapping[str, float] | None,
         dim: int,
         encoders: Mapping[str, str | None],
         pairs: np.ndarray | None = None,
         fill: Fill = "linear",
+        dims: Mapping[str, int] | None = None,
     ) -> Fusion:
         """Learns means, predictions and components on a sample.
 
-        vectors: per modality float32 [N, D_m], a row of NaN where the item lacks it. weights: None computes them from
-        the data: the inverse of each modality's largest singular value, so that no modality dominates the first
-        component (multiple factor analysis, Escofier and Pagès 1994). encoders: the encoder fingerprint of each
-        modality's vectors. pairs: int [P, 2] rows of co-engaged items, for learned fusions; not used here.
+        vectors: per modality float32 [N, D_m], a row of NaN where the item lacks it; or blocks of such rows, those of
+        all modalities of `dims` joined in the order of fusion. The same rows in the same blocks give the same artifact,
+        wherever they are kept and however many threads there are.
+        weights: None computes them from the data: the inverse of each modality's largest singular value, so that no
+        modality dominates the first component (multiple factor analysis, Escofier and Pagès 1994). encoders: the
+        encoder fingerprint of each modality's vectors. pairs: int [P, 2] rows of co-engaged items, for learned fusions;
+        not used here. dims: D_m of each modality, for blocks.
         Raises NotReady when no modality with a positive weight has a vector, BadInput when no weight is positive.
         """
-        order = (modality.name for modality in modalities(vectors))
-        has = {m: present(vectors[m]) for m in order if weights is None or weights.get(m, 0)}
-        has = {m: rows for m, rows in has.items() if rows.any()}
-        if not has:
+        if isinstance(vectors, Mapping):
+            dims = {m: values.shape[1] for m, values in vectors.items()}
+            order = [modality.name for modality in modalities(dims)]
+            vectors = ArrayBlocks(np.concatenate([np.asarray(vectors[m], np.float32) for m in order], axis=1))
+        if dims is None:
+            raise TypeError("blocks of joined rows need dims, the size of each modality")
+        dims = {modality.name: dims[modality.name] for modality in modalities(dims)}
+        moments = SampleMoments.of(vectors, dims, [m for m in dims if weights is None or weights.get(m, 0)])
+        if not moments.dims:
             chosen = "" if weights is None else f" ({dict(weights)})"
             kind = NotReady if weights is None or any(weights.values()) else BadInput
             raise kind(f"nothing to fuse: no item has a vector of a modality with a weight above 0{chosen}")
-        has_any = np.any(list(has.values()), axis=0)
-        has = {m: rows[has_any] for m, rows in has.items()}
-        unit = {m: unit_rows(vectors[m][has_any][rows]) for m, rows in has.items()}
-        means = {m: rows.mean(0, dtype=np.float64).astype(np.float32) for m, rows in unit.items()}
-        used = {m: 1.0 / _largest_singular_value(unit[m] - means[m]) for m in has} if weights is None else weights
-        top = max(used[m] for m in has) if weights is None else 1.0
+        used = _balancing(moments) if weights is None else {m: float(weights[m]) for m in moments.dims}
+        moments.scale(used)
+        to_fill = learned_patterns(moments)
+        found = on_all_cores(lambda pattern: filled(fill, pattern, moments, used), to_fill)
+        fills = dict(zip(to_fill, found, strict=True))
         meta: dict[str, Any] = {
             "version": STEP_VERSIONS[cls.KIND],
-            "dims": {m: int(vectors[m].shape[1]) for m in has},
-            "weights": {m: float(used[m] / top) for m in has},
-            "encoders": {m: encoders.get(m) for m in has},
+            "dims": moments.dims,
+            "weights": used,
+            "encoders": {m: encoders.get(m) for m in moments.dims},
             "fill": fill,
+            "dim": min(dim, sum(moments.dims.values())),
         }
-        centred = {}
-        for m, rows in has.items():
-            centred[m] = np.zeros((len(rows), unit[m].shape[1]), dtype=np.float32)
-            centred[m][rows] = meta["weights"][m] * (unit[m] - means[m])
-        offsets = {m: -meta["weights"][m] * means[m].astype(np.float64) for m in has}
-        fills, explained = {}, {}
-        for pattern in learned_patterns(has):
-            fills[pattern], explained[pattern] = _fill(fill, pattern, centred, has, offsets, meta["weights"])
-        joint_dim = sum(meta["dims"].values())
-        meta["dim"] = min(dim, joint_dim)
-        mean, components, kept = _principal_components(_completed(centred, has, fills), meta["dim"])
-        tensors = {f"mean.{m}": means[m] for m in has}
-        tensors["components"] = np.ascontiguousarray(components.astype(np.float32))
-        for pattern, (scale, maps, fixed) in fills.items():
-            blocks = dict(zip(has, np.split(components, np.cumsum(list(meta["dims"].values()))[:-1]), strict=True))
-            matrix = np.concatenate([blocks[m] for m in pattern]) * scale
-            matrix = matrix + sum(maps[m] @ blocks[m] for m in maps)
-            shift = sum((fixed[m] @ blocks[m] for m in fixed), -mean @ components)
-            tensors[f"map.{'+'.join(pattern)}"] = np.ascontiguousarray(matrix.astype(np.float32))
-            tensors[f"shift.{'+'.join(pattern)}"] = shift.astype(np.float32)
+
+        def learned(dim: int) -> tuple[Components, dict[str, torch.Tensor]]:
+            """On one thread: the bits of an eigendecomposition depend on their number."""
+            components = Components.of(moments, fills, dim)
+            tensors = {"components": components.axes}
+            for pattern, how in fills.items():
+                name = "+".join(pattern)
+                tensors[f"map.{name}"], tensors[f"shift.{name}"] = components.affine(pattern, how)
+            return components, tensors
+
+        ((components, tensors),) = on_all_cores(learned, [meta["dim"]])
         meta["metrics"] = {
-            "sample": len(has_any),
-            "complete": int(np.all(list(has.values()), axis=0).sum()),
-            "variance_kept": kept,
-            "fill_explains": {"+".join(pattern): shares for pattern, shares in explained.items() if shares},
+            "sample": vectors.rows,
+            "complete": moments.rows(tuple(moments.dims)),
+            "variance_kept": components.kept,
+            "fill_explains": {"+".join(pattern): how.explained for pattern, how in fills.items() if how.explained},
         }
-        return cls(meta, tensors)
+        means = {f"mean.{m}": mean for m, mean in moments.means.items()}
+        return cls(meta, means | {name: values.float().contiguous().numpy() for name, values in tensors.items()})
 
     @classmethod
     def identity(cls, modality: str, dim: int, encoder: str | None) -> Fusion:
@@ -190,73 +194,14 @@ class Fusion:
         return cls(meta, tensors)
 
 
-Filled = tuple[float, dict[str, np.ndarray], dict[str, np.ndarray]]
-"""How a pattern is completed: the scale of present vectors; maps to absent ones; fixed values of absent ones."""
+def _balancing(moments: SampleMoments) -> dict[str, float]:
+    """Weights in inverse proportion to each modality's largest singular value, the largest of them 1."""
 
+    def standard_deviation(m: str) -> float:
+        """Along the first principal axis of the modality; 1 if it does not vary."""
+        learning, held_out = (moments.having((m,), fold).products for fold in (LEARNING, HELD_OUT))
+        largest = float(torch.linalg.eigvalsh(learning + held_out)[-1])
+        return math.sqrt(largest / moments.counts[m]) if largest > 0 else 1.0
 
-def _fill(
-    fill: Fill,
-    pattern: Pattern,
-    centred: Mapping[str, np.ndarray],
-    has: Mapping[str, np.ndarray],
-    offsets: Mapping[str, np.ndarray],
-    weights: Mapping[str, float],
-) -> tuple[Filled, dict[str, float]]:
-    absent = [m for m in centred if m not in pattern]
-    if fill == "linear":
-        maps, explained = learn_fill(centred, has, pattern)
-        return (1.0, maps, {}), explained
-    scale = 1.0
-    if fill == "renormalise":
-        scale = float(np.sqrt(sum(w**2 for w in weights.values()) / sum(weights[m] ** 2 for m in pattern)))
-    return (scale, {}, {m: offsets[m] for m in absent} if fill == "zero" else {}), {}
-
-
-def _completed(
-    centred: Mapping[str, np.ndarray], has: Mapping[str, np.ndarray], fills: Mapping[Pattern, Filled]
-) -> np.ndarray:
-    """float32 [N, sum of D_m]: the joint vectors of the sample, absent modalities filled in."""
-    ends = np.cumsum([0, *(values.shape[1] for values in centred.values())])
-    joint = np.concatenate(list(centred.values()), axis=1)
-    for pattern, (scale, maps, fixed) in fills.items():
-        which = np.flatnonzero(np.all([has[m] == (m in pattern) for m in centred], axis=0))
-        known = np.concatenate([centred[m][which] for m in pattern], axis=1)
-        joint[which] *= np.float32(scale)
-        for start, end, modality in zip(ends, ends[1:], centred, strict=False):
-            if modality in maps:
-                joint[which, start:end] = known @ maps[modality].astype(np.float32)
-            elif modality in fixed:
-                joint[which, start:end] = fixed[modality]
-    return joint
-
-
-def _principal_components(joint: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """-> (mean [J], components [J, dim], the share of the variance that they explain), float64."""
-    mean = joint.mean(0, dtype=np.float64)
-    values, components = np.linalg.eigh(_scatter(joint, mean))
-    order = np.argsort(values)[::-1][:dim]
-    components = components[:, order]
-    # The sign of an eigenvector is arbitrary: fix it, so that the same sample gives the same artifact.
-    components = components * np.where(components[np.abs(components).argmax(0), np.arange(dim)] < 0, -1.0, 1.0)
-    total = float(values.clip(min=0).sum())
-    return mean, components, float(values[order].clip(min=0).sum()) / total if total > 0 else 1.0
-
-
-def _largest_singular_value(centred: np.ndarray) -> float:
-    """Of the centred vectors, divided by the square root of their number; 1 if they do not vary."""
-    largest = float(np.linalg.eigvalsh(_scatter(centred, np.zeros(centred.shape[1])))[-1])
-    return float(np.sqrt(largest / len(centred))) if largest > 0 else 1.0
-
-
-def _scatter(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Sum of outer products of rows - mean, float64, block by block: avoids a float64 copy of the whole sample."""
-    scatter = np.zeros((rows.shape[1], rows.shape[1]))
-    for start in range(0, len(rows), 8192):
-        centred = rows[start : start + 8192].astype(np.float64) - mean
-        scatter += centred.T @ centred
-    return scatter
-
-
-def present(vectors_ND: np.ndarray) -> np.ndarray:
-    """bool [N]: which rows hold a vector; an absent one is NaN."""
-    return ~np.isnan(vectors_ND[:, 0])
+    found = dict(zip(moments.dims, on_all_cores(standard_deviation, moments.dims), strict=True))
+    return {m: min(found.values()) / each for m, each in found.items()}

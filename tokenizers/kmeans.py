@@ -1,72 +1,121 @@
-"""k-means for one level: shrunk seeds, Lloyd's iterations, no dead codes, and prices that balance the use of codes."""
+"""k-means for one level, in passes over blocks: shrunk seeds, Lloyd's iterations, no dead codes, and prices that
+balance the use of codes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 
-from fuseid.core.parallel_blocks import each_block
-from fuseid.tokenizers.products import Products
+from fuseid.core.parallel_blocks import on_one_core
+from fuseid.core.row_blocks import ArrayBlocks, Block, Blocks, summed
+from fuseid.tokenizers.block_codes import GreedyCodes
+from fuseid.tokenizers.code_prices import balancing_prices
+from fuseid.tokenizers.dead_codes import restarted
+from fuseid.tokenizers.nearest_code import BLOCK
 
-# Rows per matrix product.
-BLOCK = 1024
+# Rows of the sample on which seeds are chosen and prices computed.
+SAMPLE_ROWS_PER_CODE = 64
 # Shrunk seeds have this share of their vector's distance from the mean; see `_start`.
 _SHRINK = 0.3
 _SEED_ROWS_PER_CODE, _CANDIDATES = 8, 3
 _RACE_ROWS_PER_CODE, _RACE_ITERATIONS = 32, 3
-_BALANCE_ROWS_PER_CODE, _SINKHORN_ROUNDS = 64, 20
+
+FitLevel = Callable[[GreedyCodes, int, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
+"""`kmeans` with all but these: the levels before, the size, and the start."""
 
 
 def kmeans(
-    vectors: torch.Tensor,
+    blocks: Blocks,
     size: int,
     iterations: int,
     generator: torch.Generator,
     balanced: bool = False,
     start: torch.Tensor | None = None,
+    *,
+    before: GreedyCodes | None = None,
+    sample: Blocks | None = None,
+    device: torch.device | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """float32 [N, D] -> (codebook [size, D], price of each code [size], zero unless `balanced`).
+    """Blocks of [N, D] -> (codebook [size, D], price of each code [size], zero unless `balanced`).
 
-    A vector takes the code with the least |x - c|^2 / 2 + price. start: [size, D], by default chosen from the vectors.
+    A vector takes the code with the least |x - c|^2 / 2 + price. start: [size, D], by default chosen from the sample.
+    before: the levels of which this one quantizes what they leave. sample: in memory, `SAMPLE_ROWS_PER_CODE` rows per
+    code or more, of which the first are used; by default drawn from the blocks.
     """
-    book = _start(vectors, size, generator) if start is None else start
-    prices = torch.zeros(size, device=vectors.device)
-    rows = _some_rows(vectors, _BALANCE_ROWS_PER_CODE * size, generator) if balanced else vectors[:0]
+    before = before or GreedyCodes()
+    device = device or torch.device("cpu")
+    rows = SAMPLE_ROWS_PER_CODE * size
+    sample = sample or ArrayBlocks(blocks.sample(rows))
+    left = torch.cat(list(sample.map(_Left(before)))) if balanced or start is None else torch.zeros(0, blocks.dim)
+    left = left[:rows].to(device)
+    book = _start(left, size, generator) if start is None else start.to(device)
+    prices = torch.zeros(size, device=device)
     for step in range(iterations):
-        codes = nearest(vectors, book, prices)
-        counts = torch.bincount(codes, minlength=size)
-        book = _moved(vectors, book, codes, counts, restart=not balanced)
+        book = _moved(blocks, before, book, prices, restart=not balanced)
         if balanced:
-            prices = _balanced(rows, book, prices, 0.3 * 0.1 ** (step / iterations))
+            prices = balancing_prices(left, book, prices, 0.3 * 0.1 ** (step / iterations))
     return book, prices
 
 
 def _moved(
-    vectors: torch.Tensor, book: torch.Tensor, codes: torch.Tensor, counts: torch.Tensor, restart: bool = True
+    blocks: Blocks, before: GreedyCodes, book: torch.Tensor, prices: torch.Tensor, restart: bool = True
 ) -> torch.Tensor:
     """Moves every code to the mean of its members, and restarts dead codes, unless prices will give them members."""
-    sums = torch.zeros_like(book).index_add_(0, codes, vectors)
-    book = torch.where((counts > 0)[:, None], sums / counts.clamp(min=1)[:, None], book)
-    if restart:
-        restart_dead(book, vectors, codes, counts)
+    codes = before.then(book, prices)
+    sums, counts = summed(blocks.map(_Sums(codes)))
+    means = torch.from_numpy((sums / np.maximum(counts, 1)[:, None]).astype(np.float32)).to(book.device)
+    book = torch.where(torch.from_numpy(counts > 0).to(book.device)[:, None], means, book)
+    if restart and not counts.all():
+        books = (*before.books, book)
+        return restarted(blocks, codes, books, {len(before.books): counts})[-1]
     return book
 
 
-def nearest(vectors: torch.Tensor, book: torch.Tensor, prices: torch.Tensor | None = None) -> torch.Tensor:
-    """[N, D], [K, D] -> int64 [N]: the code with the least |x - c|^2 / 2 + price; ties go to the lower code."""
-    offsets = book.square().sum(1) / 2
-    if prices is not None:
-        offsets = offsets + prices
-    products = Products(-book, offsets, BLOCK)
-    codes = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
+@dataclass(frozen=True)
+class _Left:
+    """float32 [n, D]: what levels leave of a block."""
 
-    def find(start: int, rows: torch.Tensor, count: int) -> None:
-        codes[start : start + count] = products(rows).argmin(1)[:count]
+    codes: GreedyCodes
 
-    each_block(vectors, BLOCK, find)
-    return codes
+    def __call__(self, block: Block) -> torch.Tensor:
+        return torch.cat([left.cpu() for left, _ in self.codes.left(block)])
 
 
-def _start(vectors: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+@dataclass(frozen=True)
+class _Sums:
+    """For each code of the last level: the sum of what the levels before leave of its members, float64 [K, D], and
+    their number, int64 [K]. Sums of 4 parts are float32, so most additions are."""
+
+    codes: GreedyCodes
+
+    def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        book = self.codes.books[-1]
+        sums, part = torch.zeros_like(book, dtype=torch.float64), torch.zeros_like(book)
+        counts = torch.zeros(len(book), dtype=torch.int64, device=book.device)
+        for number, (left, codes) in enumerate(self.codes.last_level(block), 1):
+            part.index_add_(0, codes, left)
+            counts += torch.bincount(codes, minlength=len(book))
+            if number % 4 == 0 or number * BLOCK >= block.rows:
+                sums += part
+                part.zero_()
+        return sums.cpu().numpy(), counts.cpu().numpy()
+
+
+@dataclass(frozen=True)
+class _Error:
+    """float64 []: the squared error of a block."""
+
+    codes: GreedyCodes
+
+    def __call__(self, block: Block) -> tuple[np.ndarray]:
+        errors = [left.square().sum(1).double().sum() for left, _ in self.codes.left(block)]
+        return (torch.stack(errors).sum().cpu().numpy(),)
+
+
+def _start(rows: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
     """k-means++ seeds, unchanged or shrunk towards the mean, whichever has the lower error after a few iterations.
 
     In many dimensions residuals are nearly orthogonal: a centroid that starts *on* a vector is farther from all other
@@ -74,23 +123,23 @@ def _start(vectors: torch.Tensor, size: int, generator: torch.Generator) -> torc
     embeddings, 3 x 256 codes, three seeds: R^2 0.38 to 0.43 without shrinking, 0.453 to 0.455 with it. For
     well-separated clusters, unchanged seeds are better.
     """
-    chosen = _plus_plus(_some_rows(vectors, _SEED_ROWS_PER_CODE * size, generator), size, generator)
-    rows = _some_rows(vectors, _RACE_ROWS_PER_CODE * size, generator)
-    mean = vectors.mean(0)
+    chosen = on_one_core(lambda: _plus_plus(_some(rows, _SEED_ROWS_PER_CODE * size, generator), size, generator))
+    raced = ArrayBlocks(_some(rows, _RACE_ROWS_PER_CODE * size, generator).cpu().numpy())
+    mean = torch.from_numpy(rows.cpu().numpy().mean(0, dtype=np.float64).astype(np.float32)).to(rows.device)
+    prices = torch.zeros(size, device=rows.device)
     starts = []
     for shrink in (1.0, _SHRINK):
         book = mean + shrink * (chosen - mean)
         for _ in range(_RACE_ITERATIONS):
-            codes = nearest(rows, book)
-            book = _moved(rows, book, codes, torch.bincount(codes, minlength=size))
-        starts.append((float((rows - book[nearest(rows, book)]).square().sum()), book))
+            book = _moved(raced, GreedyCodes(), book, prices)
+        starts.append((float(summed(raced.map(_Error(GreedyCodes().then(book, prices))))[0]), book))
     return min(starts, key=lambda start: start[0])[1]
 
 
-def _some_rows(vectors: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    if count >= len(vectors):
-        return vectors
-    return vectors[torch.randperm(len(vectors), generator=generator)[:count].to(vectors.device)]
+def _some(rows: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    if count >= len(rows):
+        return rows
+    return rows[torch.randperm(len(rows), generator=generator)[:count].to(rows.device)]
 
 
 def _plus_plus(sample: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
@@ -111,38 +160,3 @@ def _plus_plus(sample: torch.Tensor, size: int, generator: torch.Generator) -> t
         distance = after[best]
         distance[chosen[-1]] = 0.0
     return sample[torch.tensor(chosen, device=sample.device)]
-
-
-def restart_dead(book: torch.Tensor, vectors: torch.Tensor, codes: torch.Tensor, counts: torch.Tensor) -> None:
-    """Splits the codes with the largest total error: a dead code and such a code move apart, to either side of it."""
-    dead = (counts == 0).nonzero().flatten()
-    if not len(dead):
-        return
-    error = torch.zeros(len(book), device=book.device)
-    error.index_add_(0, codes, (vectors - book[codes]).square().sum(1))
-    worst = error.topk(len(dead)).indices
-    worst = worst[counts[worst] > 1]
-    for code, source in zip(dead.tolist(), worst.tolist(), strict=False):
-        farthest = (vectors[codes == source] - book[source]).square().sum(1).argmax()
-        shift = _SHRINK * (vectors[codes == source][farthest] - book[source])
-        book[code] = book[source] + shift
-        book[source] -= shift
-
-
-def _balanced(rows: torch.Tensor, book: torch.Tensor, prices: torch.Tensor, softness: float) -> torch.Tensor:
-    """Prices under which all codes get equally many rows: the column potentials of Sinkhorn's iterations (Cuturi 2013),
-    with an entropy term of `softness` times the mean distortion."""
-    costs = book.square().sum(1) / 2 - rows @ book.T
-    softness *= max(float((costs.min(1).values + rows.square().sum(1) / 2).mean()), 1e-12)
-    for _ in range(_SINKHORN_ROUNDS):
-        shares = torch.softmax(-(costs + prices) / softness, dim=1).mean(0)
-        prices = prices + softness * (shares * len(book)).clamp(min=1e-6).log()
-    return prices - prices.mean()
-
-
-def raised_prices(prices: torch.Tensor, counts: torch.Tensor, step: float) -> torch.Tensor:
-    """One step of the same ascent with hard counts: the prices of codes used more than their share rise. step: in
-    squared units of the vectors."""
-    share = counts.clamp(min=0.5) * (len(prices) / counts.sum())
-    prices = prices + step * share.log().clamp(-2, 2)
-    return prices - prices.mean()

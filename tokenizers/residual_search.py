@@ -123,29 +123,3 @@ def _smallest(costs: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tens
     inside = groups.index_select(0, (kept + starts[:, None]).flatten()).view(len(costs), -1)
     values, at = inside.topk(count, dim=1, largest=False)
     return values, kept.gather(1, at // _HEAP) * _HEAP + at % _HEAP
-
-
-def refine(
-    vectors: torch.Tensor, codes: torch.Tensor, books: Sequence[torch.Tensor], pull: float = 0.01
-) -> list[torch.Tensor]:
-    """The best codebooks for these codes, all levels together: least squares on the one-hot codes, regularised by
-    `pull` towards the given codebooks, which keeps codes without members (Babenko and Lempitsky 2014, sec. 3.1).
-
-    vectors float32 [N, D], codes int64 [N, L].
-    """
-    sizes = [len(book) for book in books]
-    starts = torch.tensor([0, *sizes]).cumsum(0).tolist()
-    joined = torch.cat(list(books)).double()
-    together = torch.zeros(starts[-1], starts[-1], dtype=torch.float64, device=vectors.device)
-    sums = torch.zeros(starts[-1], vectors.shape[1], dtype=torch.float32, device=vectors.device)
-    for level, size in enumerate(sizes):
-        rows = slice(starts[level], starts[level + 1])
-        sums[rows].index_add_(0, codes[:, level], vectors)
-        for other in range(level, len(sizes)):
-            columns = slice(starts[other], starts[other + 1])
-            pairs = torch.bincount(codes[:, level] * sizes[other] + codes[:, other], minlength=size * sizes[other])
-            counts = pairs.view(size, sizes[other]).double()
-            together[rows, columns], together[columns, rows] = counts, counts.T
-    together.diagonal().add_(pull)
-    solved = torch.linalg.solve(together, sums.double() + pull * joined).float()
-    return [part.contiguous() for part in solved.split(sizes)]

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fuseid.tokenizers.kmeans import kmeans, nearest, restart_dead
-from fuseid.tokenizers.residual_search import ResidualSearch, refine
+from fuseid.core.row_blocks import ArrayBlocks, Blocks
+from fuseid.tokenizers.block_codes import BeamCodes, GivenCodes, GreedyCodes
+from fuseid.tokenizers.dead_codes import restarted
+from fuseid.tokenizers.kmeans import FitLevel
+from fuseid.tokenizers.least_squares import refined
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,13 @@ class ResidualStart:
         inside = (codes_NL < sizes).all(1)
         if not inside.any():
             return None
-        vectors = torch.from_numpy(np.ascontiguousarray(vectors_ND[inside], dtype=np.float32))
-        zeros = [torch.zeros(size, vectors.shape[1]) for size in sizes]
-        books = refine(vectors, torch.from_numpy(codes_NL[inside].astype(np.int64)), zeros)
+        zeros = [torch.zeros(size, vectors_ND.shape[1]) for size in sizes]
+        codes = GivenCodes(tuple(zeros), torch.from_numpy(codes_NL[inside].astype(np.int64)))
+        books, _ = refined(ArrayBlocks(vectors_ND[inside].astype(np.float32)), codes, zeros)
         return cls([book.numpy() for book in books], [np.zeros(size, np.float32) for size in sizes])
 
     def books(
-        self, vectors: torch.Tensor, sizes: Sequence[int], iterations: int, generator: torch.Generator, balanced: bool
+        self, fit_level: FitLevel, sizes: Sequence[int], balanced: bool, device: torch.device
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Codebooks and prices of all levels of the new fit.
 
@@ -53,22 +56,18 @@ class ResidualStart:
         is fitted by k-means from the earlier codes. A level that the start lacks, or that is both larger and balanced,
         is fitted by k-means without a start.
         """
-        books: list[torch.Tensor] = []
-        prices: list[torch.Tensor] = []
-        residual = vectors.clone()
+        codes = GreedyCodes()
         for level, size in enumerate(sizes):
             found = self._level(level, size, balanced)
             if found is None:
-                book, price = kmeans(residual, size, iterations, generator, balanced)
-            else:
-                book, price = (part.to(vectors.device) for part in found)
-                if len(book) < size or (balanced and not price.any()):
-                    dead = book.new_zeros(size - len(book), book.shape[1])
-                    book, price = kmeans(residual, size, iterations, generator, balanced, torch.cat([book, dead]))
-            residual -= book[nearest(residual, book, price)]
-            books.append(book)
-            prices.append(price if balanced else torch.zeros_like(price))
-        return books, prices
+                codes = codes.then(*fit_level(codes, size, None))
+                continue
+            book, price = (part.to(device) for part in found)
+            if len(book) < size or (balanced and not price.any()):
+                dead = book.new_zeros(size - len(book), book.shape[1])
+                book, price = fit_level(codes, size, torch.cat([book, dead]))
+            codes = codes.then(book, price)
+        return list(codes.books), [price if balanced else torch.zeros_like(price) for price in codes.prices]
 
     def _level(self, level: int, size: int, balanced: bool) -> tuple[torch.Tensor, torch.Tensor] | None:
         if level >= len(self.codebooks) or (balanced and len(self.codebooks[level]) < size):
@@ -77,19 +76,14 @@ class ResidualStart:
 
 
 def adapted(
-    vectors: torch.Tensor, books: list[torch.Tensor], prices: list[torch.Tensor], beam: int, rounds: int
+    blocks: Blocks, books: list[torch.Tensor], prices: list[torch.Tensor], beam: int, rounds: int
 ) -> Iterator[tuple[list[torch.Tensor], list[torch.Tensor]]]:
     """Codebooks and prices after each round. After all rounds but the last, codes that no vector has take over part of
     the vectors of the codes with the largest error."""
     for step in range(rounds):
-        codes = ResidualSearch(books, prices).codes(vectors, beam)
-        books = refine(vectors, codes, books)
-        if step < rounds - 1:
-            left = vectors.clone()
-            for level, book in enumerate(books):
-                left -= book[codes[:, level]]
-            for level, book in enumerate(books):
-                counts = torch.bincount(codes[:, level], minlength=len(book))
-                if not counts.all():
-                    restart_dead(book, left + book[codes[:, level]], codes[:, level], counts)
+        codes = BeamCodes(tuple(books), tuple(prices), beam)
+        books, counts = refined(blocks, codes, books)
+        dead = {level: members for level, members in enumerate(counts) if not members.all()}
+        if dead and step < rounds - 1:
+            books = restarted(blocks, codes, books, dead)
         yield books, prices

@@ -4,6 +4,7 @@ Then all codebooks are fitted together to the codes that a beam search finds (Ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,11 +13,14 @@ import torch
 
 from fuseid.core.artifacts import artifact_id, check_version, read_artifact, write_artifact
 from fuseid.core.config import RQKMeansConfig
-from fuseid.core.errors import NotReady
 from fuseid.core.protocols import Tokenizer
-from fuseid.tokenizers.kmeans import kmeans, nearest, raised_prices
-from fuseid.tokenizers.residual_codebooks import ResidualCodebooks, checked_vectors
-from fuseid.tokenizers.residual_search import ResidualSearch, refine
+from fuseid.core.row_blocks import ArrayBlocks, Block, Blocks, as_blocks, summed
+from fuseid.tokenizers.block_codes import BeamCodes, GreedyCodes
+from fuseid.tokenizers.code_prices import raised_prices
+from fuseid.tokenizers.fit_checks import checked_mean
+from fuseid.tokenizers.kmeans import SAMPLE_ROWS_PER_CODE, FitLevel, kmeans
+from fuseid.tokenizers.least_squares import refined
+from fuseid.tokenizers.residual_codebooks import ResidualCodebooks
 from fuseid.tokenizers.residual_start import ResidualStart, adapted
 
 _SETTLING_ROUNDS = 20
@@ -41,7 +45,7 @@ class RQKMeans(ResidualCodebooks):
     @classmethod
     def fit(
         cls,
-        vectors_ND: np.ndarray,
+        vectors: np.ndarray | Blocks,
         codebook_sizes: Sequence[int],
         *,
         iterations: int = 10,
@@ -56,32 +60,38 @@ class RQKMeans(ResidualCodebooks):
     ) -> RQKMeans:
         """Learns one codebook per level, then fits all of them together `refinements` times.
 
-        vectors_ND: float32 [N, D], finite. beam: paths that encoding keeps, 1 is greedy; stored in the artifact.
-        balanced: prices give every code of a level about equally many vectors. progress is called with (steps done,
-        steps), first with 0 done. start: of a later fit, see `start_from`; instead of k-means, its codebooks are fitted
-        together twice more. Raises BadInput for vectors that are not finite, and for fewer distinct vectors than codes
-        at a level.
+        vectors: float32 [N, D], finite; blocks are read in passes, and nothing of the size of N is kept here. On the
+        CPU the result has the same bits whoever works on the blocks. beam: paths that encoding keeps, 1 is greedy;
+        stored in the artifact. balanced: prices give every code of a level about equally many vectors. progress is
+        called with (steps done, steps), first with 0 done. start: of a later fit, see `start_from`; instead of k-means,
+        its codebooks are fitted together twice more. Raises BadInput for vectors that are not finite, and NotReady for
+        fewer distinct vectors than codes at a level.
         """
-        vectors_ND = checked_vectors(vectors_ND)
-        _check_enough(vectors_ND, max(codebook_sizes))
-        vectors = torch.from_numpy(vectors_ND).to(device or torch.device("cpu"))
+        blocks = as_blocks(vectors)
+        mean_D = checked_mean(blocks, max(codebook_sizes))
+        sample = ArrayBlocks(blocks.sample(SAMPLE_ROWS_PER_CODE * max(codebook_sizes)))
+        device = device or torch.device("cpu")
         generator = torch.Generator().manual_seed(seed)
         steps = refinements + (len(codebook_sizes) if start is None else _START_ROUNDS)
         if progress:
             progress(0, steps)
+
+        def fit_level(before: GreedyCodes, size: int, start: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+            rest: dict[str, Any] = {"before": before, "sample": sample, "device": device}
+            return kmeans(blocks, size, iterations, generator, balanced, start, **rest)
+
         if start is None:
-            rounds = _level_by_level(vectors, codebook_sizes, iterations, beam, refinements, generator, balanced)
+            rounds = _level_by_level(blocks, fit_level, codebook_sizes, beam, refinements)
         else:
-            books, prices = start.books(vectors, codebook_sizes, iterations, generator, balanced)
-            rounds = adapted(vectors, books, prices, beam, steps)
+            books, prices = start.books(fit_level, codebook_sizes, balanced, device)
+            rounds = adapted(blocks, books, prices, beam, steps)
         for done, found in enumerate(rounds, 1):
             books, prices = found
             if progress:
                 progress(done, steps)
         if balanced:
-            prices = _settled(vectors, books, prices, beam)
-        codes = ResidualSearch(books, prices).codes(vectors, beam)
-        metrics = {"sample": len(vectors)} | _metrics(vectors, codes, books)
+            prices = _settled(blocks, books, prices, beam, mean_D)
+        use = _Use.of(blocks, BeamCodes(tuple(books), tuple(prices), beam), mean_D)
         meta = {
             "version": RQKMeansConfig.VERSION,
             "codebook_sizes": [int(size) for size in codebook_sizes],
@@ -91,7 +101,7 @@ class RQKMeans(ResidualCodebooks):
             "balanced": balanced,
             "seed": seed,
             "fusion": fusion,
-            "metrics": metrics,
+            "metrics": {"sample": blocks.rows} | use.metrics(),
         }
         return cls(meta, [book.cpu().numpy() for book in books], [price.cpu().numpy() for price in prices])
 
@@ -125,63 +135,71 @@ class RQKMeans(ResidualCodebooks):
 
 
 def _level_by_level(
-    vectors: torch.Tensor,
-    sizes: Sequence[int],
-    iterations: int,
-    beam: int,
-    refinements: int,
-    generator: torch.Generator,
-    balanced: bool,
+    blocks: Blocks, fit_level: FitLevel, sizes: Sequence[int], beam: int, refinements: int
 ) -> Iterator[tuple[list[torch.Tensor], list[torch.Tensor]]]:
     """Codebooks and prices after each step: k-means of a level, then a refinement of all levels."""
-    residual = vectors.clone()
-    books: list[torch.Tensor] = []
-    prices: list[torch.Tensor] = []
+    codes = GreedyCodes()
     for size in sizes:
-        book, price = kmeans(residual, size, iterations, generator, balanced)
-        residual -= book[nearest(residual, book, price)]
-        books.append(book)
-        prices.append(price)
-        yield books, prices
+        codes = codes.then(*fit_level(codes, size, None))
+        yield list(codes.books), list(codes.prices)
+    books = list(codes.books)
     for _ in range(refinements):
-        books = refine(vectors, ResidualSearch(books, prices).codes(vectors, beam), books)
-        yield books, prices
-
-
-def _check_enough(vectors_ND: np.ndarray, size: int) -> None:
-    distinct: set[bytes] = set()
-    for row in vectors_ND:
-        distinct.add(row.tobytes())
-        if len(distinct) >= size:
-            return
-    raise NotReady(
-        f"{len(distinct)} distinct vectors cannot fill a codebook of {size} codes; "
-        f"ingest more items or set tokenizer.codebook_sizes to smaller ones"
-    )
+        books, _members = refined(blocks, BeamCodes(tuple(books), codes.prices, beam), books)
+        yield books, list(codes.prices)
 
 
 def _settled(
-    vectors: torch.Tensor, books: Sequence[torch.Tensor], prices: list[torch.Tensor], beam: int
+    blocks: Blocks, books: Sequence[torch.Tensor], prices: list[torch.Tensor], beam: int, mean_D: np.ndarray
 ) -> list[torch.Tensor]:
     """Prices that balance the codes found by the search with these codebooks."""
     for done in range(_SETTLING_ROUNDS):
-        codes = ResidualSearch(books, prices).codes(vectors, beam)
-        left = vectors.clone()
-        for level, book in enumerate(books):
-            left -= book[codes[:, level]]
-            counts = torch.bincount(codes[:, level], minlength=len(book))
-            step = float(left.square().sum(1).mean()) * 0.1 * 0.05 ** (done / _SETTLING_ROUNDS)
-            prices[level] = raised_prices(prices[level], counts, step)
+        use = _Use.of(blocks, BeamCodes(tuple(books), tuple(prices), beam), mean_D)
+        for level, counts in enumerate(use.counts):
+            step = use.errors[level] / blocks.rows * 0.1 * 0.05 ** (done / _SETTLING_ROUNDS)
+            prices[level] = raised_prices(prices[level], torch.from_numpy(counts).to(prices[level].device), step)
     return prices
 
 
-def _metrics(vectors: torch.Tensor, codes: torch.Tensor, books: Sequence[torch.Tensor]) -> dict[str, Any]:
-    """Per level: R^2 of the prefix, and the share of codes in use."""
-    variance = float((vectors - vectors.mean(0)).square().sum())
-    left = vectors.clone()
-    r2, used = [], []
-    for level, book in enumerate(books):
-        left -= book[codes[:, level]]
-        r2.append(1.0 - float(left.square().sum()) / variance if variance > 0 else 1.0)
-        used.append(int((torch.bincount(codes[:, level]) > 0).sum()) / len(book))
-    return {"r2_per_level": r2, "utilisation_per_level": used}
+@dataclass(frozen=True)
+class _Use:
+    """variance: the squared distance of all vectors to their mean. errors: their squared error after each level.
+    counts: the members of each code, int64 [K_l]."""
+
+    variance: float
+    errors: list[float]
+    counts: list[np.ndarray]
+
+    @classmethod
+    def of(cls, blocks: Blocks, codes: BeamCodes, mean_D: np.ndarray) -> _Use:
+        work = _BlockUse(codes, torch.from_numpy(mean_D.astype(np.float32)))
+        (variance, *errors), *counts = summed(blocks.map(work))
+        return cls(float(variance), [float(error) for error in errors], counts)
+
+    def metrics(self) -> dict[str, Any]:
+        """Per level: R^2 of the prefix, and the share of codes in use."""
+        r2 = [1.0 - error / self.variance if self.variance > 0 else 1.0 for error in self.errors]
+        return {"r2_per_level": r2, "utilisation_per_level": [float((each > 0).mean()) for each in self.counts]}
+
+
+@dataclass(frozen=True)
+class _BlockUse:
+    """The variance and the errors of `_Use`, float64 [1 + L], and its counts, for one block."""
+
+    codes: BeamCodes
+    mean_D: torch.Tensor
+
+    def __call__(self, block: Block) -> list[np.ndarray]:
+        books, codes_NL = self.codes.books, self.codes.codes(block)
+        sums = torch.zeros(1 + len(books), dtype=torch.float64)
+        row = 0
+        for chunk in block.chunks():
+            codes = codes_NL[row : row + len(chunk)].to(books[0].device, torch.int64)
+            row += len(chunk)
+            left = chunk.to(books[0].device)
+            energies = [(chunk - self.mean_D).square().sum(1).double().sum()]
+            for level, book in enumerate(books):
+                left = left - book[codes[:, level]]
+                energies.append(left.square().sum(1).double().sum().cpu())
+            sums += torch.stack(energies)
+        counts = [torch.bincount(codes, minlength=len(book)) for codes, book in zip(codes_NL.T, books, strict=True)]
+        return [sums.numpy(), *(each.numpy() for each in counts)]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuseid.core import fingerprints
 from fuseid.core.errors import ArtifactError, BadInput, FingerprintMismatch, NotReady
-from fuseid.encoders.fusion import Fusion, present
-from fuseid.encoders.fusion_fill import MIN_ROWS, learn_fill, patterns
+from fuseid.core.row_blocks import ArrayBlocks
+from fuseid.encoders.fusion import Fusion
+from fuseid.encoders.fusion_fill import MIN_ROWS
+from fuseid.encoders.fusion_moments import patterns, present
 
 DIMS = {"clip_image": 24, "clip_text": 24, "vlm": 10}
 WEIGHTS = {"clip_image": 1.0, "clip_text": 0.5, "vlm": 0.5, "external": 1.0}
@@ -186,34 +189,100 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("fill", FILLS)
-def test_every_pattern_is_projected_as_the_filled_joint_vector_would_be(fill):
-    """Against the definition: fill the joint vector, project it on the components, normalise."""
-    sample = made(400, seed=3)
-    fusion = Fusion.fit(sample, WEIGHTS, 12, ENCODERS, fill=fill)
-    there = {m: present(v) for m, v in sample.items()}
-    centred = {m: WEIGHTS[m] * (unit(v.astype(np.float64)) - fusion.tensors[f"mean.{m}"]) for m, v in sample.items()}
-    joint = np.full((400, sum(DIMS.values())), np.nan)
-    filled = {m: np.nan_to_num(v).astype(np.float32) for m, v in centred.items()}
-    for pattern in patterns(tuple(DIMS)):
-        which = np.all([there[m] == (m in pattern) for m in DIMS], axis=0)
-        maps = learn_fill(filled, there, pattern)[0]
+PENALTIES = 10.0 ** np.arange(-3.0, 4.5, 0.5)
+
+
+def ridge(known: np.ndarray, wanted: np.ndarray, sizes: list[int], penalty: float) -> np.ndarray:
+    """Least |wanted - known @ map|^2 + penalty * |map - prior|^2, from the rows; the prior is the best multiple of the
+    identity for each part of `known` that is as wide as `wanted`."""
+    width, ends = wanted.shape[1], np.cumsum(sizes)
+    same = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True) if size == width]
+    prior = np.zeros((known.shape[1], width))
+    if same:
+        scales = np.linalg.lstsq(np.stack([known[:, at].ravel() for at in same], axis=1), wanted.ravel())[0]
+        for at, scale in zip(same, scales, strict=True):
+            prior[at] = scale * np.eye(width)
+    penalised = penalty * np.square(known).sum() / known.shape[1] * np.eye(known.shape[1])
+    return prior + np.linalg.solve(known.T @ known + penalised, known.T @ (wanted - known @ prior))
+
+
+def reference_map(
+    centred: dict[str, np.ndarray], has: dict[str, np.ndarray], held: np.ndarray, pattern: tuple[str, ...], absent: str
+) -> np.ndarray:
+    sizes = [centred[m].shape[1] for m in pattern]
+    rows = np.all([has[m] for m in (*pattern, absent)], axis=0)
+    nothing = np.zeros((sum(sizes), centred[absent].shape[1]))
+    if rows.sum() < MIN_ROWS or not rows[held].any():
+        return nothing
+    known, wanted = np.concatenate([centred[m] for m in pattern], axis=1), centred[absent]
+    learn, test = rows & ~held, rows & held
+    errors = [
+        np.square(wanted[test] - known[test] @ ridge(known[learn], wanted[learn], sizes, penalty)).sum()
+        for penalty in PENALTIES
+    ]
+    if min(errors) >= np.square(wanted[test]).sum():
+        return nothing
+    return ridge(known[rows], wanted[rows], sizes, PENALTIES[int(np.argmin(errors))])
+
+
+def reference_weights(sample: dict[str, np.ndarray]) -> dict[str, float]:
+    values = {m: unit(v[present(v)].astype(np.float64)) for m, v in sample.items()}
+    largest = {m: np.linalg.norm(v - v.mean(0), 2) / np.sqrt(len(v)) for m, v in values.items()}
+    return {m: min(largest.values()) / value for m, value in largest.items()}
+
+
+def reference(
+    sample: dict[str, np.ndarray], weights: dict[str, float] | None, dim: int, fill: str
+) -> tuple[np.ndarray, float]:
+    """The fused vectors of the sample and the share of the variance kept, by the definitions, with all rows in memory:
+    centre and weigh, fill the joint vectors, take the principal components, project, normalise."""
+    weights, names, rows = weights or reference_weights(sample), tuple(sample), len(next(iter(sample.values())))
+    has = {m: present(v) for m, v in sample.items()}
+    units = {m: unit(v.astype(np.float64)) for m, v in sample.items()}
+    centred = {m: weights[m] * (v - np.nanmean(v, axis=0)) for m, v in units.items()}
+    every = {p: np.all([has[m] == (m in p) for m in names], axis=0) for p in patterns(names)}
+    held = np.zeros(rows, bool)
+    for number, which in enumerate(which for which in every.values() if which.any()):
+        held[np.flatnonzero(which)[3 - number % 4 :: 4]] = True
+    joint = np.full((rows, sum(v.shape[1] for v in sample.values())), np.nan)
+    for pattern, which in every.items():
         known = np.concatenate([centred[m][which] for m in pattern], axis=1)
-        scale = np.sqrt(sum(WEIGHTS[m] ** 2 for m in DIMS) / sum(WEIGHTS[m] ** 2 for m in pattern))
+        scale = np.sqrt(sum(weights[m] ** 2 for m in names) / sum(weights[m] ** 2 for m in pattern))
         parts = []
-        for m in DIMS:
+        for m, values in centred.items():
             if m in pattern:
-                parts.append(centred[m][which] * (scale if fill == "renormalise" else 1.0))
+                parts.append(values[which] * (scale if fill == "renormalise" else 1.0))
             elif fill == "linear":
-                parts.append(known @ maps[m])
+                parts.append(known @ reference_map(centred, has, held, pattern, m))
             else:
-                value = -WEIGHTS[m] * fusion.tensors[f"mean.{m}"] if fill == "zero" else np.zeros(DIMS[m])
+                value = -weights[m] * np.nanmean(units[m], axis=0) * (fill == "zero")
                 parts.append(np.tile(value, (which.sum(), 1)))
         joint[which] = np.concatenate(parts, axis=1)
-    there_at_all = np.any(list(there.values()), axis=0)
-    joint = joint[there_at_all]
-    expected = unit((joint - joint.mean(0)) @ fusion.tensors["components"])
-    assert np.abs(fusion.transform(sample)[there_at_all] - expected).max() < 1e-4
+    joint -= np.nanmean(joint, axis=0)
+    there = ~np.isnan(joint[:, 0])
+    _, values, axes = np.linalg.svd(joint[there], full_matrices=False)
+    axes = axes[:dim].T
+    axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
+    return unit(joint @ axes), np.square(values[:dim]).sum() / np.square(values).sum()
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([(tuple(DIMS)), ("clip_image", "clip_text"), ("clip_text", "vlm"), ("vlm",)]),
+    st.sampled_from(FILLS),
+    st.booleans(),
+    st.integers(4, 8),
+)
+def test_a_fit_is_what_its_definition_says(seed, names, fill, given_weights, dim):
+    """Against the same computed row by row, up to rounding."""
+    sample = {m: v for m, v in made(400, seed).items() if m in names}
+    weights = {m: WEIGHTS[m] for m in names} if given_weights else None
+    fusion = Fusion.fit(sample, weights, dim, ENCODERS, fill=fill)
+    expected, kept = reference(sample, weights, dim, fill)
+    assert np.allclose(fusion.transform(sample), expected, atol=2e-5, equal_nan=True)
+    assert fusion.meta["metrics"]["variance_kept"] == pytest.approx(kept, abs=1e-6)
+    assert fusion.meta["weights"] == pytest.approx(weights or reference_weights(sample))
 
 
 @pytest.mark.parametrize(
@@ -383,3 +452,38 @@ def test_patterns_that_occur_are_filled_among_six_as_well_as_among_three(six):
     for pattern in OCCUR[1:3]:
         part = six.transform({m: v for m, v in complete.items() if m in pattern})
         assert float((whole * part).sum(1).mean()) > 0.8
+
+
+# --- the same fit wherever the rows are and whatever works on them ---
+
+
+def wide(rows: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(7)
+    hidden = generator.normal(size=(rows, 20))
+    out = {}
+    for m, dim in (("clip_image", 96), ("clip_text", 96), ("vlm", 150)):
+        out[m] = (hidden @ generator.normal(size=(20, dim)) + generator.normal(size=(rows, dim))).astype(np.float32)
+        out[m][generator.random(rows) < 0.3] = np.nan
+    return out
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_bits_of_a_fit_do_not_depend_on_the_number_of_threads(threads):
+    sample = wide(9000)  # three blocks
+    before = torch.get_num_threads()
+    fusions = []
+    for count in (2, threads):
+        torch.set_num_threads(count)
+        fusions.append(Fusion.fit(sample, None, 64, ENCODERS))
+    torch.set_num_threads(before)
+    assert fusions[0].meta == fusions[1].meta
+    assert fusions[0].id == fusions[1].id
+
+
+def test_blocks_of_joined_rows_give_the_same_fusion_as_the_arrays():
+    order = ("clip_image", "clip_text", "vlm")
+    joined = np.concatenate([VECTORS[m] for m in order], axis=1)
+    dims = {m: DIMS[m] for m in reversed(order)}
+    assert Fusion.fit(ArrayBlocks(joined), WEIGHTS, 16, ENCODERS, dims=dims).id == FUSION.id
+    with pytest.raises(TypeError, match="dims"):
+        Fusion.fit(ArrayBlocks(joined), WEIGHTS, 16, ENCODERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle  # noqa: TID251
 import runpy
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuseid.core.errors import ArtifactError, BadInput, NotReady
+from fuseid.core.row_blocks import ArrayBlocks
 from fuseid.tokenizers.alignment import kept
-from fuseid.tokenizers.residual_search import ResidualSearch, refine
+from fuseid.tokenizers.block_codes import GivenCodes
+from fuseid.tokenizers.least_squares import refined
+from fuseid.tokenizers.residual_search import ResidualSearch
 from fuseid.tokenizers.residual_start import ResidualStart
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 
@@ -27,6 +31,13 @@ def cloud(rows: int = 1500, dim: int = 12, seed: int = 0) -> np.ndarray:
     """A cloud without gaps, the hard case for quantizing; several blocks, the last one partly filled."""
     generator = np.random.default_rng(seed)
     return (generator.normal(size=(rows, dim)) * np.linspace(2, 0.2, dim)).astype(np.float32)
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 VECTORS = cloud()
@@ -255,7 +266,7 @@ def test_a_wider_beam_lowers_the_error_and_a_beam_of_one_is_greedy():
 
 def test_codebooks_fitted_together_lower_the_error_of_the_same_codes():
     vectors, codes = torch.from_numpy(VECTORS), torch.from_numpy(GREEDY_CODES).long()
-    books = refine(vectors, codes, GREEDY.codebooks)
+    books, _ = refined(ArrayBlocks(VECTORS), GivenCodes(tuple(GREEDY.codebooks), codes), GREEDY.codebooks)
     after = sum(book[codes[:, level]] for level, book in enumerate(books))
     assert float((vectors - after).square().sum()) < 0.998 * error_of(GREEDY, GREEDY_CODES).sum()
     # The normal equations: the residual is orthogonal to every code, apart from the regularisation.
@@ -267,10 +278,10 @@ def test_codebooks_fitted_together_lower_the_error_of_the_same_codes():
 
 
 def test_a_code_without_members_stays_where_it_was():
-    vectors = torch.from_numpy(VECTORS[:40])
     books = [torch.randn(4, 12, generator=torch.Generator().manual_seed(level)) for level in range(2)]
     codes = torch.randint(0, 3, (40, 2), generator=torch.Generator().manual_seed(9))
-    for before, after in zip(books, refine(vectors, codes, books), strict=True):
+    after_all, _ = refined(ArrayBlocks(VECTORS[:40]), GivenCodes(tuple(books), codes), books)
+    for before, after in zip(books, after_all, strict=True):
         assert torch.allclose(before[3], after[3], atol=1e-5)
 
 
@@ -391,6 +402,67 @@ def test_greedy_codes_are_those_of_faiss_on_the_same_codebooks():
     assert differ.mean() < 0.005
     ours, their_errors = (error_of(tokenizer, codes, vectors) for codes in (tokenizer.encode(vectors), theirs))
     assert np.allclose(ours[differ], their_errors[differ], rtol=1e-3)
+
+
+# --- fits over blocks ---
+
+
+class Forgetful(ArrayBlocks):
+    """Its blocks are worked on in another process each time: nothing is in their memos, and work arrives as bytes. The
+    last block is first."""
+
+    def map(self, work):
+        found = []
+        for block in reversed(self._blocks):
+            block.memo.clear()
+            found.append(pickle.loads(pickle.dumps(work))(block))  # noqa: S301
+        return reversed(found)
+
+
+MANY = cloud(9000, seed=8)
+STARTS = {"cold": {}, "balanced": {"balanced": True}, "warm": {"start": True}, "wider": {"start": True, "wider": True}}
+
+
+def fitted_on_blocks(blocks, start: bool = False, wider: bool = False, **options) -> RQKMeans:
+    sizes = (12, 16, 4) if wider else SIZES
+    if start:
+        options["start"] = RQKMeans.start_from(TOKENIZER, VECTORS, CODES, sizes)
+    return RQKMeans.fit(blocks, sizes, iterations=4, seed=3, refinements=2, **options)
+
+
+@pytest.mark.parametrize("options", STARTS.values(), ids=STARTS)
+def test_a_fit_has_the_same_bits_for_any_number_of_threads_and_whoever_works_on_the_blocks(threads, options):
+    ids = set()
+    for number in (1, 2, 3):
+        threads(number)
+        ids.add(fitted_on_blocks(MANY, **options).id)
+    ids.add(fitted_on_blocks(Forgetful(MANY), **options).id)
+    assert len(ids) == 1
+
+
+def test_blocks_may_be_fitted_on_again_after_another_fit():
+    blocks = ArrayBlocks(MANY)
+    first = fitted_on_blocks(blocks)
+    fitted_on_blocks(blocks, balanced=True)
+    assert fitted_on_blocks(blocks).id == first.id
+
+
+def test_nothing_of_the_size_of_the_blocks_comes_to_the_process_that_fits():
+    class Counted(ArrayBlocks):
+        def map(self, work):
+            for result in super().map(work):
+                sizes.append(len(pickle.dumps(result)))
+                yield result
+
+        def sample(self, rows):
+            sampled.append(rows)
+            return super().sample(rows)
+
+    sizes: list[int] = []
+    sampled: list[int] = []
+    fitted_on_blocks(Counted(MANY))
+    assert max(sizes) < 8000 < MANY[:4096].nbytes
+    assert sampled == [64 * max(SIZES)]
 
 
 # --- start of a later fit ---
