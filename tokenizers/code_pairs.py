@@ -15,39 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fuseid.tokenizers.code_counts import CodeCounts
+
 # Prices move towards the new ones by this share of the way at most, and no faster than this per factor e of use, in
 # shares of the variance: whatever is moved away by too long a step comes back in the next round.
 _MOST, _FASTEST = 0.5, 0.005
-
-
-@dataclass(frozen=True)
-class CodeCounts:
-    """How many vectors have each code of each level, int64 [K_l]; and each code of the levels before l together with
-    each of level l, int64 [K_1 + .. + K_{l-1}, K_l], for each level l after the first."""
-
-    levels: list[np.ndarray]
-    pairs: list[np.ndarray]
-
-    @classmethod
-    def of(cls, codes_NL: np.ndarray, sizes: Sequence[int]) -> CodeCounts:
-        levels = [np.bincount(codes_NL[:, level], minlength=size) for level, size in enumerate(sizes)]
-        pairs = []
-        for level in range(1, len(sizes)):
-            tables = [
-                np.bincount(
-                    codes_NL[:, before].astype(np.int64) * sizes[level] + codes_NL[:, level],
-                    minlength=sizes[before] * sizes[level],
-                ).reshape(sizes[before], sizes[level])
-                for before in range(level)
-            ]
-            pairs.append(np.concatenate(tables))
-        return cls(levels, pairs)
-
-    def plus(self, other: CodeCounts) -> CodeCounts:
-        added = ([a + b for a, b in zip(*each, strict=True)] for each in (
-            (self.levels, other.levels), (self.pairs, other.pairs)
-        ))  # fmt: skip
-        return CodeCounts(*added)
 
 
 @dataclass(frozen=True)

@@ -120,13 +120,13 @@ class _Trainer:
             order = np.random.default_rng([self._settings.seed, number, block]).permutation(len(vectors))
             for rows in torch.from_numpy(order).split(self._settings.batch_size):
                 standard = (vectors[rows].to(device) - self._mean) * self._scale
-                self._learn(standard, codes[rows.to(device)])
+                self._learn(standard, codes[rows.to(device)], number)
             self._last = vectors[-CHUNK:].to(device), codes[-CHUNK:]
         return counts
 
     def between_epochs(self, counts: CodeCounts) -> None:
         """New prices, and a new place for codes that no row had."""
-        settings, dead = self._settings, {n: c for n, c in enumerate(counts.levels) if not c.all()}
+        settings, dead = self._settings, counts.dead
         if settings.balance_codes or settings.balance_pairs:
             variance = float(len(self._mean))
             self._prices = self._prices.moved(counts, variance, settings.balance_codes, settings.balance_pairs)
@@ -149,22 +149,22 @@ class _Trainer:
                 if len(vectors_ND):
                     yield number, vectors_ND
 
-    def _learn(self, standard: torch.Tensor, codes: torch.Tensor) -> None:
+    def _learn(self, standard: torch.Tensor, codes: torch.Tensor, epoch: int) -> None:
         size = _PART if standard.device.type == "cpu" else len(standard)
         parts = zip(standard.split(size), codes.split(size), strict=True)
         total: list[torch.Tensor] = []
-        for gradients in on_all_cores(lambda part: self._gradients(*part, of=len(standard)), parts):
-            if total:
-                torch._foreach_add_(total, gradients)
-            else:
-                total = gradients
+        for error, gradients in on_all_cores(lambda part: self._gradients(*part, of=len(standard)), parts):
+            if not math.isfinite(error):
+                raise _diverged(epoch, len(self._books), error)
+            total = [one + other for one, other in zip(total, gradients, strict=True)] if total else gradients
         for parameter, gradient in zip(self._parameters, total, strict=True):
             parameter.grad = gradient
         on_one_core(self._optimizer.step)
         self._rate.step()
 
-    def _gradients(self, standard: torch.Tensor, codes: torch.Tensor, of: int) -> list[torch.Tensor]:
-        """Of the squared error, and of the distance between latents and codes, in shares of the variance."""
+    def _gradients(self, standard: torch.Tensor, codes: torch.Tensor, of: int) -> tuple[float, list[torch.Tensor]]:
+        """The error of rows, and its gradients: the squared error, and the distance between latents and codes, in shares
+        of the variance of `of` rows."""
         network = self._network
         latents = network.encoder(standard)
         books = enumerate(self._books)
@@ -173,7 +173,7 @@ class _Trainer:
         error = (decoded - standard).square().sum()
         apart = (latents - quantized.detach()).square().sum() + (latents.detach() - quantized).square().sum()
         loss = (error + self._settings.commitment * apart) / (standard.shape[1] * of)
-        return list(torch.autograd.grad(loss, self._parameters))
+        return float(loss.detach()), list(torch.autograd.grad(loss, self._parameters))
 
 
 def _figures(
@@ -185,19 +185,16 @@ def _figures(
     codes = quantizer.search.codes(latents, settings.beam)
     variance, energy = _squares(judged - quantizer.mean), max(_squares(latents), 1e-30)
     r2, residual = [], []
-    for level in range(1, len(settings_sizes := quantizer.books) + 1):
+    for level in range(1, len(quantizer.books) + 1):
         prefix = codes[:, :level]
         r2.append(1 - _squares(judged - quantizer.decoded(prefix)) / variance if variance > 0 else 1.0)
         residual.append(math.sqrt(_squares(latents - quantizer.quantized(prefix)) / energy))
     entropy = [_entropy(count) for count in counts.levels]
     for level, (kept, left) in enumerate(zip(r2, residual, strict=True), 1):
         if not (math.isfinite(kept) and math.isfinite(left)):
-            raise FitFailed(
-                f"the fit diverged in epoch {epoch}: R² of level {level} is {kept}; set a smaller "
-                f"{setting('tokenizer.learning_rate')} or {setting('tokenizer.commitment')}"
-            )
+            raise _diverged(epoch, level, kept)
     for level, found in enumerate(entropy, 1):
-        if found < settings.least_entropy and len(settings_sizes[level - 1]) > 1:
+        if found < settings.least_entropy and len(counts.levels[level - 1]) > 1:
             raise FitFailed(
                 f"level {level} collapsed in epoch {epoch}: the normalised entropy of its codes is {found:.2f}, under "
                 f"{setting('tokenizer.least_entropy')} {settings.least_entropy:g}; set "
@@ -206,6 +203,13 @@ def _figures(
             )
     dead = [int((count == 0).sum()) for count in counts.levels]
     return {"epoch": epoch, "r2": r2[-1], "r2_per_level": r2, "entropy": entropy, "dead": dead, "residual": residual}
+
+
+def _diverged(epoch: int, level: int, figure: float) -> FitFailed:
+    return FitFailed(
+        f"the fit diverged in epoch {epoch}: the error after level {level} is {figure}; set "
+        f"{setting('tokenizer.learning_rate')} or {setting('tokenizer.commitment')} smaller"
+    )
 
 
 def _squares(rows: torch.Tensor) -> float:
