@@ -1,5 +1,5 @@
-"""Rows that a fit judges itself by, and does not learn from: chosen by a hash of the vector, so that they are the same in
-any blocks, and equal vectors are on one side."""
+"""Rows that a fit judges itself by, and does not learn from: chosen by a hash of the vector, so that they are the same
+in any blocks, and equal vectors are on one side."""
 
 from __future__ import annotations
 
@@ -31,31 +31,19 @@ def held_out(vectors_ND: np.ndarray, share: float, seed: int) -> np.ndarray:
     return (hash_N >> np.uint64(40)) < np.uint64(share * (1 << 24))
 
 
-@dataclass
 class _FittedBlock:
     """The rows of a block that are not held out."""
 
-    whole: Block
-    share: float
-    seed: int
-
-    @property
-    def number(self) -> int:
-        return self.whole.number
-
-    @property
-    def memo(self) -> dict[str, Any]:
-        return self.whole.memo
-
-    @property
-    def rows(self) -> int:
+    def __init__(self, whole: Block, share: float, seed: int) -> None:
+        self.number, self.memo = whole.number, whole.memo
+        self._whole, self._share, self._seed = whole, share, seed
         if "fitted rows" not in self.memo:
             self.memo["fitted rows"] = sum(map(len, self.chunks()))
-        return int(self.memo["fitted rows"])
+        self.rows = int(self.memo["fitted rows"])
 
     def chunks(self) -> Iterator[torch.Tensor]:
-        for chunk in self.whole.chunks():
-            yield chunk[torch.from_numpy(~held_out(chunk.numpy(), self.share, self.seed))]
+        for chunk in self._whole.chunks():
+            yield chunk[torch.from_numpy(~held_out(chunk.numpy(), self._share, self._seed))]
 
 
 @dataclass(frozen=True)

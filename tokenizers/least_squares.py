@@ -46,9 +46,7 @@ class _Products:
         return numbers.numpy(), counts.numpy(), sums.cpu().numpy()
 
 
-def refined(
-    blocks: Blocks, codes: BlockCodes, books: Sequence[torch.Tensor]
-) -> tuple[list[torch.Tensor], CodeCounts]:
+def refined(blocks: Blocks, codes: BlockCodes, books: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], CodeCounts]:
     """Least squares on the one-hot codes, regularised by a pull towards `books`, [K_l, D] (Babenko and Lempitsky 2014,
     sec. 3.1); and how often the codes are used."""
     sizes = [len(book) for book in books]

@@ -1,5 +1,5 @@
-"""The autoencoder of RQ-VAE: on either side a linear path beside an MLP whose output is zero at first, so that the first
-epoch starts at principal components."""
+"""The autoencoder of RQ-VAE: on either side a linear path beside an MLP whose output is zero at first, so that training
+starts at principal components."""
 
 from __future__ import annotations
 

