@@ -73,8 +73,11 @@ def documents(folder: Path) -> dict[str, dict[str, Any]]:
              "figures": {"error_ratio": 1 + n / 9, "error_low": 1.0, "error_high": 2 + n / 5, "items": 12345}}
             for n in range(60)
         ]  # fmt: skip
+        levels = len(column["codebook_sizes"])
         column["history"] = [
-            {"epoch": n, "r2": 0.4 + n / 1000, "entropy": [1 - n / 40] * 2, "dead": [n, 0], "residual": [0.9, n / 40]}
+            {"epoch": n, "r2": 0.4 + n / 1000}
+            | {name: [1 - n / 40] * levels for name in ("entropy", "residual")}
+            | {"dead": [n] * levels}
             for n in range(35)
         ]
         column["fit"]["best_epoch"] = 34
