@@ -42,6 +42,7 @@ WRONG = [
     "remove --db db --from nowhere.txt",
     "remove --db nowhere --from removed.txt",
     "fit --db nowhere",
+    "fit --db db --runner dask",
     "fit --db db --codebooks many",
     "fit --db db --codebooks 0,4",
     "fit --db db --align-to rq-kmeans-0",

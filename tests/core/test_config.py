@@ -113,6 +113,7 @@ WRONG = [
     ("source: {private_hosts: maybe}", 1, 'source.private_hosts is "maybe"; it takes true or false'),
     ("source: {allow: x}", 1, 'source.allow is "x"; it takes a list, such as [a, b], each text'),
     ("source: {schemes: [ftp]}", 1, "each s3, gs, https or http"),
+    ("tokenizer: {sample: 1}", 1, "it takes a whole number of 2 or more, or all"),
     ("clip: {batch_size: automatic}", 1, "it takes a whole number of 1 or more, or auto (did you mean auto?)"),
     ("clip: {model: 3}", 1, "clip.model is 3; it takes text"),
     ("clip: {model: 2024-13-01}", 1, "2024-13-01 is no value that can be read; put text in quotes"),
