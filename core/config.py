@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from fuseid.core.config_problems import LARGEST, Takes, problem
 from fuseid.core.errors import ConfigError
 from fuseid.core.figures import figure_named
+from fuseid.core.fsq_levels import levels_of
 from fuseid.core.modalities import VECTOR_NAME
 from fuseid.core.nearest import did_you_mean
 from fuseid.core.surface import setting
@@ -155,11 +156,69 @@ class RQKMeansConfig(TokenizerConfig):
     beam: int = Field(5, ge=1, le=64, description="paths that encoding keeps from level to level; 1 is greedy")
     refinements: Whole = Field(1, ge=0, description="times that all codebooks are fitted together after k-means")
     balanced: bool = Field(False, description="give every code of a level about equally many items")
+    last: Literal["kmeans", "fsq"] = Field(
+        "kmeans", description="the last level: fsq is learned so that fewer items share their codes"
+    )
+    fsq_levels: tuple[Annotated[Whole, Field(ge=2)], ...] | None = Field(
+        None, min_length=1, description="of each dimension of fsq; their product is the last codebook size; default 2"
+    )
+    fsq_epochs: Whole = Field(12, ge=1, description="passes over the vectors that fsq is learned from")
+    fsq_repulsion: float = Field(0.15, ge=0, description="how strongly fsq separates items of equal earlier codes")
+
+    @model_validator(mode="after")
+    def _has_fitting_levels(self) -> RQKMeansConfig:
+        if self.last == "kmeans":
+            if self.fsq_levels is not None:
+                raise _fsq("fsq_levels belong to last: fsq, which is not set")
+            return self
+        if len(self.codebook_sizes) < 2:
+            raise _fsq(
+                "last: fsq follows other levels, so codebook_sizes needs at least two; kind: fsq needs no others"
+            )
+        try:
+            levels_of(self.codebook_sizes[-1], self.fsq_levels)
+        except ValueError as error:
+            raise _fsq(f"fsq_levels and the last of codebook_sizes do not fit: {error}") from None
+        return self
+
+
+def _fsq(words: str) -> PydanticCustomError:
+    return PydanticCustomError("fsq", "{problem}", {"problem": words})
+
+
+class RQVAEConfig(TokenizerConfig):
+    """An autoencoder whose latents are quantized by residual codebooks; the start is a fit of `rq-kmeans`."""
+
+    VERSION = 1
+
+    kind: Literal["rq-vae"] = "rq-vae"
+    latent_dim: Whole | None = Field(None, ge=1, description="numbers of a latent; by default as many as a vector has")
+    hidden: Whole = Field(512, ge=1, description="units of the hidden layer of encoder and decoder")
+    iterations: Whole = Field(10, ge=1, description="of k-means, per level, for the start")
+    refinements: Whole = Field(8, ge=0, description="times that the start fits all codebooks together")
+    beam: int = Field(5, ge=1, le=64, description="paths that encoding keeps from level to level; 1 is greedy")
+    epochs: Whole = Field(20, ge=1, description="passes over the vectors, at most")
+    patience: Whole = Field(5, ge=1, description="epochs without a better R² on held-out vectors that end the fit")
+    batch_size: Whole = Field(512, ge=1, description="vectors per step of the optimiser")
+    learning_rate: float = Field(
+        1e-3, gt=0, le=1, description="of the decoder's MLP at the first step; it falls to zero"
+    )
+    weight_decay: float = Field(0.01, ge=0, le=1, description="of AdamW, for encoder and decoder")
+    estimator: Literal["ste", "rotation"] = Field(
+        "rotation", description="how gradients pass the codebooks: unchanged (straight-through), or rotated"
+    )
+    commitment: float = Field(1.0, ge=0, le=100, description="weight of the distance between latent and codes")
+    balance: Literal["sinkhorn", "none"] = Field(
+        "sinkhorn", description="prices for codes, and pairs of codes, that many items have"
+    )
+    balance_codes: float = Field(0.02, ge=0, le=1, description="price per factor e of use, in shares of the variance")
+    balance_pairs: float = Field(0.01, ge=0, le=1, description="the same for two codes together")
+    least_entropy: float = Field(0.5, ge=0, le=1, description="normalised; a level below it has collapsed: no result")
 
 
 DEFAULT_KIND = "rq-kmeans"
 # The kinds of tokenizers; their classes are in `tokenizers.registry`.
-TOKENIZER_SECTIONS: dict[str, type[TokenizerConfig]] = {DEFAULT_KIND: RQKMeansConfig}
+TOKENIZER_SECTIONS: dict[str, type[TokenizerConfig]] = {DEFAULT_KIND: RQKMeansConfig, "rq-vae": RQVAEConfig}
 
 
 def _of_kind(value: object) -> object:
