@@ -1,6 +1,7 @@
 """Makes the goldens that tests compare with: `python tests/data/make_goldens.py`, after a change that is meant.
 
 rq_kmeans.json: codes of a seeded data set whose clusters lie so far apart that no rounding can move a code.
+fsq.json: the same, of the two forms of FSQ.
 cli_surface.json: every command and option, which are an interface to keep.
 """
 
@@ -14,6 +15,8 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 CODEBOOK_SIZES = (4, 3)
+FSQ_ALONE = {"seed": 1, "hidden": 8, "epochs": 10}
+FSQ_LAST = {"seed": 1, "iterations": 20, "last": "fsq", "fsq_levels": (2, 2), "fsq_repulsion": 0.0}
 
 
 def two_level_clusters(rows: int = 96) -> np.ndarray:
@@ -32,6 +35,15 @@ def rq_kmeans_golden() -> dict[str, Any]:
     vectors = two_level_clusters()
     tokenizer = RQKMeans.fit(vectors, CODEBOOK_SIZES, iterations=20, seed=1)
     return {"codebook_sizes": list(CODEBOOK_SIZES), "seed": 1, "codes": tokenizer.encode(vectors).tolist()}
+
+
+def fsq_golden() -> dict[str, Any]:
+    from fuseid.tokenizers.fsq import FSQ
+    from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+    vectors = two_level_clusters()
+    fitted = [FSQ.fit(vectors, (4, 4), **FSQ_ALONE), RQKMeans.fit(vectors, (4, 4), **FSQ_LAST)]
+    return {each.KIND: each.encode(vectors).tolist() for each in fitted}
 
 
 def cli_surface() -> dict[str, Any]:
@@ -57,8 +69,9 @@ def _parameter(parameter: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    for name, golden in (("rq_kmeans.json", rq_kmeans_golden()), ("cli_surface.json", cli_surface())):
-        (FOLDER / name).write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
+    goldens = {"rq_kmeans.json": rq_kmeans_golden, "fsq.json": fsq_golden, "cli_surface.json": cli_surface}
+    for name, golden in goldens.items():
+        (FOLDER / name).write_text(json.dumps(golden(), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
