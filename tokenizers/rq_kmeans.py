@@ -45,6 +45,7 @@ class RQKMeans(ResidualCodebooks):
     """
 
     KIND: ClassVar[str] = "rq-kmeans"
+    FITS_BLOCKS: ClassVar[bool] = True
 
     def __init__(
         self,
