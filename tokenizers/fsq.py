@@ -37,6 +37,7 @@ class FSQ:
     """
 
     KIND: ClassVar[str] = "fsq"
+    FITS_BLOCKS: ClassVar[bool] = True
 
     def __init__(self, meta: dict[str, Any], coder: FSQCoder) -> None:
         self.meta, self._coders = meta, {torch.device("cpu"): coder}
