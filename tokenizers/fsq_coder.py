@@ -85,5 +85,5 @@ class FSQCoder:
         cls, sizes: Sequence[int], levels: Sequence[Sequence[int]], tensors: dict[str, np.ndarray]
     ) -> FSQCoder:
         grids = tuple(Grid(size, each) for size, each in zip(sizes, levels, strict=True))
-        layers = (Layers.of_tensors(name, tensors) for name in ("encoder", "decoder"))
-        return cls(grids, *layers, torch.from_numpy(tensors["mean"]))
+        encoder, decoder = (Layers.of_tensors(name, tensors) for name in ("encoder", "decoder"))
+        return cls(grids, encoder, decoder, torch.from_numpy(tensors["mean"]))

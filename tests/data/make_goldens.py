@@ -1,6 +1,6 @@
 """Makes the goldens that tests compare with: `python tests/data/make_goldens.py`, after a change that is meant.
 
-rq_kmeans.json: codes of a seeded data set whose clusters lie so far apart that no rounding can move a code.
+rq_kmeans.json, rq_vae.json: codes of a seeded data set whose clusters lie so far apart that no rounding can move one.
 fsq.json: the same, of the two forms of FSQ.
 cli_surface.json: every command and option, which are an interface to keep.
 """
@@ -17,6 +17,7 @@ FOLDER = Path(__file__).parent
 CODEBOOK_SIZES = (4, 3)
 FSQ_ALONE = {"seed": 1, "hidden": 8, "epochs": 10}
 FSQ_LAST = {"seed": 1, "iterations": 20, "last": "fsq", "fsq_levels": (2, 2), "fsq_repulsion": 0.0}
+RQ_VAE = {"seed": 1, "hidden": 8, "epochs": 3, "refinements": 2}
 
 
 def two_level_clusters(rows: int = 96) -> np.ndarray:
@@ -35,6 +36,14 @@ def rq_kmeans_golden() -> dict[str, Any]:
     vectors = two_level_clusters()
     tokenizer = RQKMeans.fit(vectors, CODEBOOK_SIZES, iterations=20, seed=1)
     return {"codebook_sizes": list(CODEBOOK_SIZES), "seed": 1, "codes": tokenizer.encode(vectors).tolist()}
+
+
+def rq_vae_golden() -> dict[str, Any]:
+    from fuseid.tokenizers.rq_vae import RQVAE
+
+    vectors = two_level_clusters()
+    tokenizer = RQVAE.fit(vectors, CODEBOOK_SIZES, **RQ_VAE)
+    return {"codebook_sizes": list(CODEBOOK_SIZES), "codes": tokenizer.encode(vectors).tolist()}
 
 
 def fsq_golden() -> dict[str, Any]:
@@ -69,7 +78,12 @@ def _parameter(parameter: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    goldens = {"rq_kmeans.json": rq_kmeans_golden, "fsq.json": fsq_golden, "cli_surface.json": cli_surface}
+    goldens = {
+        "rq_kmeans.json": rq_kmeans_golden,
+        "rq_vae.json": rq_vae_golden,
+        "fsq.json": fsq_golden,
+        "cli_surface.json": cli_surface,
+    }
     for name, golden in goldens.items():
         (FOLDER / name).write_text(json.dumps(golden(), indent=1) + "\n", encoding="utf-8")
 

@@ -27,6 +27,7 @@ ITEMS, NEW = 80, 20
 KINDS: dict[str, dict[str, Any]] = {
     "rq-kmeans": {"iterations": 5},
     "rq-kmeans, fsq last": {"last": "fsq", "fsq_levels": [2, 2], "fsq_epochs": 4, "iterations": 5},
+    "rq-vae": {"kind": "rq-vae", "hidden": 8, "epochs": 2, "refinements": 1, "iterations": 5},
     "fsq": {"kind": "fsq", "levels": [[4], [2, 2], [2, 2]], "hidden": 8, "epochs": 4},
 }
 TRIAL = Setting(
