@@ -26,6 +26,7 @@ from fuseid.core.names import check_known
 from fuseid.core.reasons import is_fault, reason
 from fuseid.core.signals import SIGNALS
 from fuseid.core.text import shown
+from fuseid.core.waiting import wait_passively
 from fuseid.pipelines.jobs import stopping
 
 # Typer brings its own copy of click, whose base of all usage errors it does not export.
@@ -84,6 +85,7 @@ def main() -> None:
     """Entry point of the process. A stopped command exits at once, together with the processes that it has started. An
     ordinary exit would wait for threads that are loading a model or starting Ray, or these would crash while the
     interpreter shuts down."""
+    wait_passively()
     outlets.install()
     try:
         run()

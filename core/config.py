@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from fuseid.core.config_problems import LARGEST, Takes, problem
 from fuseid.core.errors import ConfigError
 from fuseid.core.figures import figure_named
+from fuseid.core.fsq_levels import levels_of
 from fuseid.core.modalities import VECTOR_NAME
 from fuseid.core.nearest import did_you_mean
 from fuseid.core.surface import setting
@@ -158,6 +159,34 @@ class RQKMeansConfig(TokenizerConfig):
     beam: int = Field(5, ge=1, le=64, description="paths that encoding keeps from level to level; 1 is greedy")
     refinements: Whole = Field(1, ge=0, description="times that all codebooks are fitted together after k-means")
     balanced: bool = Field(False, description="give every code of a level about equally many items")
+    last: Literal["kmeans", "fsq"] = Field(
+        "kmeans", description="the last level: fsq is learned so that fewer items share their codes"
+    )
+    fsq_levels: tuple[Annotated[Whole, Field(ge=2)], ...] | None = Field(
+        None, min_length=1, description="of each dimension of fsq; their product is the last codebook size; default 2"
+    )
+    fsq_epochs: Whole = Field(12, ge=1, description="passes over the vectors that fsq is learned from")
+    fsq_repulsion: float = Field(0.15, ge=0, description="how strongly fsq separates items of equal earlier codes")
+
+    @model_validator(mode="after")
+    def _has_fitting_levels(self) -> RQKMeansConfig:
+        if self.last == "kmeans":
+            if self.fsq_levels is not None:
+                raise _fsq("fsq_levels belong to last: fsq, which is not set")
+            return self
+        if len(self.codebook_sizes) < 2:
+            raise _fsq(
+                "last: fsq follows other levels, so codebook_sizes needs at least two; kind: fsq needs no others"
+            )
+        try:
+            levels_of(self.codebook_sizes[-1], self.fsq_levels)
+        except ValueError as error:
+            raise _fsq(f"fsq_levels and the last of codebook_sizes do not fit: {error}") from None
+        return self
+
+
+def _fsq(words: str) -> PydanticCustomError:
+    return PydanticCustomError("fsq", "{problem}", {"problem": words})
 
 
 DEFAULT_KIND = "rq-kmeans"

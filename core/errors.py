@@ -85,6 +85,10 @@ class GateFailed(FuseidError):
     exit_status = 5
 
 
+class FitFailed(FuseidError):
+    """A fit that diverged or collapsed; nothing of it is kept."""
+
+
 class Stopped(FuseidError):
     """A signal stopped the run; finished work is kept. The exit status is 128 plus the number of the signal."""
 

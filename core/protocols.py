@@ -75,12 +75,17 @@ class Tokenizer(Protocol):
 
 
 class FittedTokenizer(Tokenizer, Protocol):
-    """A tokenizer that is learned from vectors: every kind of `tokenizer.kind`. Its metrics include `r2_per_level`."""
+    """A tokenizer that is learned from vectors: every kind of `tokenizer.kind`. Its metrics include `r2_per_level`.
+
+    A kind whose attribute FITS_BLOCKS is true is given blocks, which may hold any number of vectors. One that lacks it
+    need only take an array; it is given all vectors in memory, so that `tokenizer.sample` is bounded by that.
+    """
 
     @classmethod
-    def fit(cls, vectors_ND: np.ndarray, codebook_sizes: Sequence[int], *args: Any, **options: Any) -> Self:
-        """vectors_ND: float32 [N, D], finite. Keyword arguments: the keys of the kind's config section, `seed`,
-        `fusion`, and `progress`, which is called with (steps done, steps), first with 0 done.
+    def fit(cls, vectors: Any, codebook_sizes: Sequence[int], *args: Any, **options: Any) -> Self:
+        """vectors: float32 [N, D], finite: `core.row_blocks.Blocks` or an array. Keyword arguments: the keys of the
+        kind's config section, `seed`, `fusion`, and `progress`, which is called with (steps done, steps), first with 0
+        done.
 
         Raises BadInput for vectors that are not finite or too few.
         """

@@ -110,6 +110,14 @@ def as_blocks(vectors: np.ndarray | Blocks) -> Blocks:
     return ArrayBlocks(vectors_ND)
 
 
+def for_fit(kind: Any, blocks: Blocks) -> np.ndarray | Blocks:
+    """What the `fit` of a kind of tokenizer takes: blocks if it has FITS_BLOCKS, see `core.protocols.FittedTokenizer`,
+    otherwise their rows as one array."""
+    if getattr(kind, "FITS_BLOCKS", False):
+        return blocks
+    return np.concatenate([blocks.read(number) for number in range(blocks.count)])
+
+
 def summed(results: Iterable[Sequence[np.ndarray]]) -> list[np.ndarray]:
     """The sum of what each block gave, part by part, added in block order."""
     total: list[np.ndarray] = []

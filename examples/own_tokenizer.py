@@ -61,6 +61,8 @@ class ProductQuantizer:
         fusion: str | None,
         progress: Callable[[int, int], None],
     ) -> ProductQuantizer:
+        """vectors_ND: float32 [N, D], all in memory. A class with `FITS_BLOCKS = True` gets them as
+        `core.row_blocks.Blocks`, of any number."""
         _check(vectors_ND)
         if len(np.unique(vectors_ND, axis=0)) < max(codebook_sizes):
             raise NotReady(f"{len(vectors_ND)} vectors cannot fill a codebook of {max(codebook_sizes)} codes")

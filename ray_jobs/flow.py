@@ -9,7 +9,6 @@ child.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayT
 from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
 from fuseid.core.reasons import reason
+from fuseid.core.waiting import wait_passively
 from fuseid.pipelines.ingestion.steps import DecodeStep, EncodeStep
 from fuseid.pipelines.streams.prefetch import Prefetch
 from fuseid.ray_jobs.pool import Pool, Worker, cause
@@ -58,8 +58,8 @@ class _EncoderActor:
 
     def load(self, config: str, threads: int, load: Callable[[Config], EncodeStep]) -> str:
         """-> the id of the actor's node."""
-        # Before torch is imported: its threads would otherwise spin while they wait, on cores that decoders need.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        # On a cluster that no command has started, nothing else has said so; the cores are those of decoders, too.
+        wait_passively()
         import torch
 
         torch.set_num_threads(threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -41,6 +41,7 @@ class GreedyCodes:
         key = _key(self.keys[-1:], (book, prices))
         return GreedyCodes((*self.books, book), (*self.prices, prices), (*self.keys, key))
 
+    @cached_property
     def before(self) -> GreedyCodes:
         """Without the last level."""
         return GreedyCodes(self.books[:-1], self.prices[:-1], self.keys[:-1])
@@ -51,14 +52,14 @@ class GreedyCodes:
         if block.memo.get(self._slot, ("",))[0] != self.keys[-1]:
             for _ in self.last_level(block):
                 pass
-        return torch.cat([self.before().codes(block), block.memo[self._slot][1][:, None]], dim=1)
+        return torch.cat([self.before.codes(block), block.memo[self._slot][1][:, None]], dim=1)
 
     def last_level(self, block: Block) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Part after part: what the levels before the last one leave, float32 [n, D], and its codes, int64 [n]."""
-        search, found = NearestCode(self.books[-1], self.prices[-1]), []
-        for left, _ in self.before().left(block):
+        found = []
+        for left, _ in self.before.left(block):
             left = left.to(self.books[-1].device)
-            codes = search(left)
+            codes = self._search(left)
             found.append(codes.to("cpu", torch.int32))
             yield left, codes
         block.memo[self._slot] = self.keys[-1], torch.cat(found)
@@ -68,9 +69,16 @@ class GreedyCodes:
         [n, L]."""
         return left_by(block, self.codes(block), self.books)
 
+    @cached_property
+    def _search(self) -> NearestCode:
+        return NearestCode(self.books[-1], self.prices[-1])
+
     @property
     def _slot(self) -> str:
         return f"codes of level {len(self.books)}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return _fields(self)
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ class BeamCodes:
         return ResidualSearch(self.books, self.prices)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_search"}
+        return _fields(self)
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,11 @@ def left_by(
 def _starts(books: Sequence[torch.Tensor]) -> torch.Tensor:
     """int64 [L]: where the rows of each codebook begin, if all are joined."""
     return torch.tensor([0, *(len(book) for book in books[:-1])], device=books[0].device).cumsum(0)
+
+
+def _fields(work: GreedyCodes | BeamCodes) -> dict[str, Any]:
+    """What is sent to other processes: not what they can compute from it."""
+    return {each.name: getattr(work, each.name) for each in fields(work)}
 
 
 def _key(before: Sequence[str], tensors: Sequence[torch.Tensor]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from fuseid.core.errors import BadInput
+from fuseid.tokenizers.residual_fsq import FSQLevel, FSQSearch
 from fuseid.tokenizers.residual_search import ResidualSearch
 
 # Rows on the device at a time while encoding; a multiple of the search's block size.
@@ -19,18 +20,25 @@ class ResidualCodebooks:
     decoded vector is the sum of the L codebook vectors.
 
     codebooks: float32 [K_l, D]. prices: float32 [K_l], added to the cost of each code in the search. beam: paths that
-    encoding keeps, 1 is greedy. id: the name of the tokenizer in messages.
+    encoding keeps, 1 is greedy. fsq: how the last code is found if it is a cell of a grid. id: the name of the
+    tokenizer in messages.
     """
 
     id: str
 
-    def __init__(self, codebooks: Sequence[np.ndarray], prices: Sequence[np.ndarray], beam: int) -> None:
+    def __init__(
+        self,
+        codebooks: Sequence[np.ndarray],
+        prices: Sequence[np.ndarray],
+        beam: int,
+        fsq: FSQLevel | None = None,
+    ) -> None:
         self.codebooks = [torch.from_numpy(np.ascontiguousarray(book, dtype=np.float32)) for book in codebooks]
         self.prices = [torch.from_numpy(np.ascontiguousarray(price, dtype=np.float32)) for price in prices]
         self.codebook_sizes = tuple(len(book) for book in self.codebooks)
         self.dim = int(self.codebooks[0].shape[1])
-        self.beam = beam
-        self._searches: dict[torch.device, ResidualSearch] = {}
+        self.beam, self.fsq = beam, fsq
+        self._searches: dict[torch.device, ResidualSearch | FSQSearch] = {}
 
     def encode(self, vectors_ND: np.ndarray, beam: int | None = None, device: torch.device | None = None) -> np.ndarray:
         """float32 [N, D] -> int32 [N, L], with the tokenizer's own beam unless given; ties go to the lower code.
@@ -67,7 +75,8 @@ class ResidualCodebooks:
     def tensors(self) -> dict[str, np.ndarray]:
         """The arrays of the artifact."""
         tensors = {f"codebook.{level}": book.numpy() for level, book in enumerate(self.codebooks)}
-        return tensors | {f"price.{level}": price.numpy() for level, price in enumerate(self.prices)}
+        tensors |= {f"price.{level}": price.numpy() for level, price in enumerate(self.prices)}
+        return tensors if self.fsq is None else tensors | self.fsq.tensors()
 
     def _checked_size(self, vectors_ND: np.ndarray) -> np.ndarray:
         vectors_ND = checked_vectors(vectors_ND)
@@ -75,10 +84,11 @@ class ResidualCodebooks:
             raise BadInput(f"{self.id} quantizes vectors of {self.dim} numbers, got {vectors_ND.shape[1]}")
         return vectors_ND
 
-    def _search(self, device: torch.device) -> ResidualSearch:
+    def _search(self, device: torch.device) -> ResidualSearch | FSQSearch:
         if device not in self._searches:
             books, prices = ([part.to(device) for part in parts] for parts in (self.codebooks, self.prices))
-            self._searches[device] = ResidualSearch(books, prices)
+            search = ResidualSearch(books, prices) if self.fsq is None else FSQSearch(books, prices, self.fsq)
+            self._searches[device] = search
         return self._searches[device]
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
+from fuseid.core.waiting import PASSIVE
+
 # Measured on 2 cores with another job running: OpenMP threads spin while they wait for one that is not scheduled, and
 # large memory blocks are returned to the system after every step and faulted in again. Without these settings a step
 # takes up to six times longer.
 SETTINGS = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "GOMP_SPINCOUNT": "0",
+    **PASSIVE,
     "MALLOC_MMAP_THRESHOLD_": str(32 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(32 << 30),
     "MALLOC_ARENA_MAX": "1",

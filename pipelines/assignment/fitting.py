@@ -14,6 +14,7 @@ from fuseid.core.errors import BadInput, NotReady
 from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
 from fuseid.core.names import hint
 from fuseid.core.protocols import Tokenizer
+from fuseid.core.row_blocks import for_fit
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.fit_blocks import FitBlocks, FitRunner, LocalFitRunner
 from fuseid.pipelines.assignment.fit_rows import FitRows, Joined, any_of, rows_of_tokenizer
@@ -56,7 +57,7 @@ class Fitting:
 
         def fitted(**start: Any) -> Tokenizer:
             settings = {"seed": config.seed, "fusion": self.fusion.id, "progress": show, **config.options()}
-            return kind.fit(blocks, sizes, **settings, **start)
+            return kind.fit(for_fit(kind, blocks), sizes, **settings, **start)
 
         earlier = self._earlier(rows, config, notes)
         if earlier is None:

@@ -31,8 +31,8 @@ class Piece:
 
     def where(self, chosen_N: np.ndarray, rows_read: int) -> Piece:
         """chosen: bool [N]."""
-        parts = (self.numbers_N, self.hashes_N, self.ties_N, self.vectors_ND)
-        return Piece(*(part[chosen_N] for part in parts), rows_read)
+        numbers, hashes, ties = (part[chosen_N] for part in (self.numbers_N, self.hashes_N, self.ties_N))
+        return Piece(numbers, hashes, ties, self.vectors_ND[chosen_N], rows_read)
 
 
 class BlockFiles:

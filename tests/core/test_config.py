@@ -127,6 +127,16 @@ WRONG = [
     ("tokenizer: {codebook_sizes: []}", 1, "tokenizer.codebook_sizes is []; it takes a list of at least one, such as"),
     ("tokenizer: {codebook_sizes: '9,9'}", 1, 'is "9,9"; it takes a list of at least one, such as [256, 256], each'),
     ("tokenizer: {kind: rqkmeans}", 1, "no kind has this name (did you mean rq-kmeans?); there are rq-kmeans"),
+    ("tokenizer: {fsq_levels: [4, 2]}", 1, "fsq_levels belong to last: fsq, which is not set"),
+    ("tokenizer: {last: fsq, codebook_sizes: [8]}", 1, "so codebook_sizes needs at least two"),
+    ("tokenizer: {last: fsq, codebook_sizes: [8, 6]}", 1, "make a power of two, not 6 codes"),
+    ("tokenizer: {last: fsq, fsq_levels: [8, 8]}", 1, "levels [8, 8] make 64 codes, but the codebook has 256"),
+    (
+        "tokenizer: {last: fsq, fsq_levels: [1, 256]}",
+        1,
+        "tokenizer.fsq_levels is [1, 256]; it takes a list of at least",
+    ),
+    ("tokenizer: {last: fsq, fsq_levels: [65536, 65536]}", 1, "make 4294967296 codes; at most 2147483647"),
     ("fusion: {weights: {Vlm: 1}}", 1, 'fusion.weights is {"Vlm": 1}; it takes auto, or a section of names of modal'),
     ("fusion: {weights: heavy}", 1, 'fusion.weights is "heavy"; it takes auto, or a section of names of modalities'),
     # keys

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fuseid.core.row_blocks import CHUNK, ArrayBlocks, rows_per_block
+from fuseid.core.errors import BadInput
+from fuseid.core.row_blocks import CHUNK, ArrayBlocks, as_blocks, for_fit, rows_per_block, summed
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,29 @@ def test_memo_is_kept_between_works():
     blocks = ArrayBlocks(np.zeros((5000, 2), np.float32))
     list(blocks.map(lambda block: block.memo.update(seen=block.number)))
     assert list(blocks.map(lambda block: block.memo["seen"])) == [0, 1]
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (4,), (2, 2, 2)])
+def test_an_array_of_another_shape_is_refused(shape):
+    with pytest.raises(BadInput, match="N, D"):
+        as_blocks(np.zeros(shape, np.float32))
+
+
+def test_only_a_kind_that_takes_blocks_gets_them():
+    class FromOutside:
+        pass
+
+    class Ours:
+        FITS_BLOCKS = True
+
+    vectors = np.random.default_rng(0).normal(size=(5000, 2)).astype(np.float32)
+    blocks = ArrayBlocks(vectors)
+    assert for_fit(Ours, blocks) is blocks
+    assert np.array_equal(for_fit(FromOutside, blocks), vectors)
+
+
+def test_results_are_added_from_the_first_block_to_the_last():
+    parts = [(np.float64(value), np.array([value])) for value in (1e16, 1.0, -1e16)]
+    one, many = summed(iter(parts))
+    assert (float(one), many.tolist()) == (0.0, [0.0])
+    assert parts[0][1] == 1e16
