@@ -7,6 +7,7 @@ from typing import Any
 
 from fuseid.apps.charts import Axis, Dot, Panel, Plot, Point, Series, bars, dots, linear, logarithmic, named
 from fuseid.apps.figures import figure, tooltip, unit_of
+from fuseid.apps.training_plots import training_plots
 from fuseid.pipelines.reports.findings import measure, slice_title
 
 Column = Mapping[str, Any]
@@ -21,7 +22,7 @@ def plots(columns: Sequence[Column], names: Sequence[str]) -> list[dict[str, Any
     """{"title", "note", "legend", "drawn", "dots"} each; plots without data are left out."""
     drawn = [_fidelity(columns, names), _neighbours(columns, names), _code_use(columns, names)]
     drawn += [_levels(columns, names), _prefixes(columns, names), _buckets(columns, names), _drift(columns, names)]
-    return [one for one in drawn if one]
+    return [one for one in [*drawn, *training_plots(columns, names)] if one]
 
 
 def _plot(title: str, note: str, legend: Legend, drawn: str, dots: bool = False) -> dict[str, Any]:

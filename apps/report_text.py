@@ -34,6 +34,10 @@ def print_report(document: Mapping[str, Any]) -> None:
         }
         print_facts(facts, title=f"{name} {column['id']}")
         out.print()
+        if column["history"]:
+            print_rows(map(_epoch, column["history"]), list(_epoch(column["history"][0])),
+                       title=f"how the fit went; epoch {column['fit']['best_epoch']} was kept")  # fmt: skip
+            out.print()
         if len(column["slices"]) > 1:
             rows = [_slice(part) for part in column["slices"]]
             print_rows(rows, list(dict.fromkeys(key for row in rows for key in row)), title="slices")
@@ -78,6 +82,16 @@ def _slice(part: Mapping[str, Any]) -> dict[str, Any]:
         name = one["name"] if one["level"] is None else f"{one['name']} {one['level']}"
         row[name] = figure(one["value"], unit_of(one["name"]))
     return row
+
+
+def _epoch(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "epoch": str(row["epoch"]),
+        "R² held out": f"{row['r2']:.4f}",
+        "entropy": " ".join(f"{value:.1%}" for value in row["entropy"]),
+        "dead codes": " ".join(map(str, row["dead"])),
+        "left": " ".join(f"{value:.1%}" for value in row["residual"]),
+    }
 
 
 def _compared(document: Mapping[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -189,9 +189,39 @@ def _fsq(words: str) -> PydanticCustomError:
     return PydanticCustomError("fsq", "{problem}", {"problem": words})
 
 
+class RQVAEConfig(TokenizerConfig):
+    """An autoencoder whose latents are quantized by residual codebooks; the start is a fit of `rq-kmeans`."""
+
+    VERSION = 1
+
+    kind: Literal["rq-vae"] = "rq-vae"
+    latent_dim: Whole | None = Field(None, ge=1, description="numbers of a latent; by default as many as a vector has")
+    hidden: Whole = Field(512, ge=1, description="units of the hidden layer of encoder and decoder")
+    iterations: Whole = Field(10, ge=1, description="of k-means, per level, for the start")
+    refinements: Whole = Field(8, ge=0, description="times that the start fits all codebooks together")
+    beam: int = Field(5, ge=1, le=64, description="paths that encoding keeps from level to level; 1 is greedy")
+    epochs: Whole = Field(20, ge=1, description="passes over the vectors, at most")
+    patience: Whole = Field(5, ge=1, description="epochs without a better R² on held-out vectors that end the fit")
+    batch_size: Whole = Field(512, ge=1, description="vectors per step of the optimiser")
+    learning_rate: float = Field(
+        1e-3, gt=0, le=1, description="of the decoder's MLP at the first step; it falls to zero"
+    )
+    weight_decay: float = Field(0.01, ge=0, le=1, description="of AdamW, for encoder and decoder")
+    estimator: Literal["ste", "rotation"] = Field(
+        "rotation", description="how gradients pass the codebooks: unchanged (straight-through), or rotated"
+    )
+    commitment: float = Field(1.0, ge=0, le=100, description="weight of the distance between latent and codes")
+    balance: Literal["sinkhorn", "none"] = Field(
+        "sinkhorn", description="prices for codes, and pairs of codes, that many items have"
+    )
+    balance_codes: float = Field(0.02, ge=0, le=1, description="price per factor e of use, in shares of the variance")
+    balance_pairs: float = Field(0.01, ge=0, le=1, description="the same for two codes together")
+    least_entropy: float = Field(0.5, ge=0, le=1, description="normalised; a level below it has collapsed: no result")
+
+
 DEFAULT_KIND = "rq-kmeans"
 # The kinds of tokenizers; their classes are in `tokenizers.registry`.
-TOKENIZER_SECTIONS: dict[str, type[TokenizerConfig]] = {DEFAULT_KIND: RQKMeansConfig}
+TOKENIZER_SECTIONS: dict[str, type[TokenizerConfig]] = {DEFAULT_KIND: RQKMeansConfig, "rq-vae": RQVAEConfig}
 
 
 def _of_kind(value: object) -> object:

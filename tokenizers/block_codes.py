@@ -83,15 +83,16 @@ class GreedyCodes:
 
 @dataclass(frozen=True)
 class BeamCodes:
-    """A beam search over all levels; see `residual_search`."""
+    """A beam search over all levels; see `residual_search`, also for `pairs`."""
 
     books: Tensors
     prices: Tensors
     beam: int
+    pairs: Tensors = ()
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", _key([str(self.beam)], (*self.books, *self.prices)))
+        object.__setattr__(self, "key", _key([str(self.beam)], (*self.books, *self.prices, *self.pairs)))
 
     def codes(self, block: Block) -> torch.Tensor:
         kept = block.memo.get("codes by beam", ("",))
@@ -103,7 +104,7 @@ class BeamCodes:
 
     @cached_property
     def _search(self) -> ResidualSearch:
-        return ResidualSearch(self.books, self.prices)
+        return ResidualSearch(self.books, self.prices, self.pairs)
 
     def __getstate__(self) -> dict[str, Any]:
         return _fields(self)

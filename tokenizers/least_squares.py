@@ -11,6 +11,7 @@ import torch
 from fuseid.core.parallel_blocks import on_one_core
 from fuseid.core.row_blocks import Block, Blocks
 from fuseid.tokenizers.block_codes import BlockCodes
+from fuseid.tokenizers.code_counts import CodeCounts
 
 # How strongly a code is held where it is, in members. It keeps codes without members.
 _PULL = 0.01
@@ -45,21 +46,19 @@ class _Products:
         return numbers.numpy(), counts.numpy(), sums.cpu().numpy()
 
 
-def refined(
-    blocks: Blocks, codes: BlockCodes, books: Sequence[torch.Tensor]
-) -> tuple[list[torch.Tensor], list[np.ndarray]]:
+def refined(blocks: Blocks, codes: BlockCodes, books: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], CodeCounts]:
     """Least squares on the one-hot codes, regularised by a pull towards `books`, [K_l, D] (Babenko and Lempitsky 2014,
-    sec. 3.1); and the number of members of each code, int64 [K_l]."""
+    sec. 3.1); and how often the codes are used."""
     sizes = [len(book) for book in books]
     together = np.zeros((sum(sizes), sum(sizes)))
     sums = np.zeros((sum(sizes), blocks.dim))
-    for numbers, counts, products in blocks.map(_Products(codes)):
-        together.reshape(-1)[numbers] += counts
+    for numbers, pairs, products in blocks.map(_Products(codes)):
+        together.reshape(-1)[numbers] += pairs
         sums += products
-    members = [part.astype(np.int64) for part in np.split(together.diagonal(), np.cumsum(sizes)[:-1])]
+    counts = CodeCounts.joined(together, sizes)
     upper = torch.from_numpy(together)
     matrix = upper + upper.triu(1).T
     matrix.diagonal().add_(_PULL)
     right = torch.from_numpy(sums) + _PULL * torch.cat(list(books)).double().cpu()
     solved = on_one_core(lambda: torch.linalg.solve(matrix, right)).float().to(books[0].device)
-    return [part.contiguous() for part in solved.split(sizes)], members
+    return [part.contiguous() for part in solved.split(sizes)], counts

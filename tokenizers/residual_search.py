@@ -25,13 +25,19 @@ _HEAP = 64
 class ResidualSearch:
     """A search prepared for one set of codebooks [K_l, D] and their prices [K_l]."""
 
-    def __init__(self, books: Sequence[torch.Tensor], prices: Sequence[torch.Tensor]) -> None:
+    def __init__(
+        self, books: Sequence[torch.Tensor], prices: Sequence[torch.Tensor], pairs: Sequence[torch.Tensor] = ()
+    ) -> None:
+        """pairs: prices of two codes together, [K_1 + .. + K_{l-1}, K_l] for each level l after the first; none by
+        default."""
         self._sizes = [len(book) for book in books]
         joined = torch.cat(list(books))
         offsets = joined.square().sum(1) / 2 + torch.cat(list(prices))
         self._products = Products(-joined, offsets, _BLOCK)
         # The table of level l is [K_1 + .. + K_{l-1}, K_l]; `_starts` is where each earlier level's rows begin in it.
         self._tables = [torch.cat(list(books[:level])) @ book.T for level, book in enumerate(books) if level]
+        for table, price in zip(self._tables, pairs, strict=False):
+            table += price
         self._starts = torch.tensor([0, *self._sizes[:-1]], device=joined.device).cumsum(0)
 
     def codes(self, vectors: torch.Tensor, beam: int = 1) -> torch.Tensor:

@@ -83,7 +83,6 @@ def adapted(
     for step in range(rounds):
         codes = BeamCodes(tuple(books), tuple(prices), beam)
         books, counts = refined(blocks, codes, books)
-        dead = {level: members for level, members in enumerate(counts) if not members.all()}
-        if dead and step < rounds - 1:
-            books = restarted(blocks, codes, books, dead)
+        if counts.dead and step < rounds - 1:
+            books = restarted(blocks, codes, books, counts.dead)
         yield books, prices

@@ -195,7 +195,7 @@ def _level_by_level(
         yield list(codes.books), list(codes.prices)
     books = list(codes.books)
     for _ in range(refinements):
-        books, _members = refined(blocks, BeamCodes(tuple(books), codes.prices, beam), books)
+        books, _counts = refined(blocks, BeamCodes(tuple(books), codes.prices, beam), books)
         yield books, list(codes.prices)
 
 

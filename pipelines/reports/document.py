@@ -134,7 +134,7 @@ def _column(
     tokenizer: Tokenizer, champion: bool, codes: Codes, sample: Sample, slicing: Slicing, settings: _Settings,
     progress: Progress, history: list[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
-    """The part of the document about one tokenizer."""
+    """The part of the document about one tokenizer. history: the figures of each epoch of its fit, if it had any."""
     sizes, seed = tokenizer.codebook_sizes, settings.seed
     parts = list(slicing.slices(codes.labels))
     stage = f"measure {tokenizer.id}"
@@ -168,6 +168,7 @@ def _column(
         "codebook_sizes": list(sizes),
         "config": {name: value for name, value in tokenizer.meta.items() if name != "metrics"},
         "fit": _fit_metrics(tokenizer.meta["metrics"]),
+        "history": tokenizer.meta["metrics"].get("history", []),
         "drift": history,
         "items": len(codes.codes_NL),
         "without_id": codes.without,
@@ -224,7 +225,7 @@ def _slice_measures(
 
 def _fit_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
     held_out = metrics.get("held_out")
-    rest = {name: value for name, value in metrics.items() if name != "held_out"}
+    rest = {name: value for name, value in metrics.items() if name not in ("held_out", "history")}
     return rest | ({"held_out": held_out["items"], "held_out_error": CodeUse.of(held_out).error} if held_out else {})
 
 

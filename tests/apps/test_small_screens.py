@@ -73,6 +73,14 @@ def documents(folder: Path) -> dict[str, dict[str, Any]]:
              "figures": {"error_ratio": 1 + n / 9, "error_low": 1.0, "error_high": 2 + n / 5, "items": 12345}}
             for n in range(60)
         ]  # fmt: skip
+        levels = len(column["codebook_sizes"])
+        column["history"] = [
+            {"epoch": n, "r2": 0.4 + n / 1000}
+            | {name: [1 - n / 40] * levels for name in ("entropy", "residual")}
+            | {"dead": [n] * levels}
+            for n in range(35)
+        ]
+        column["fit"]["best_epoch"] = 34
         column["bucket_sizes"] = [
             {"from": 2**n + 1, "to": 2 ** (n + 1), "items": column["items"] // (n + 1), "buckets": 7} for n in range(18)
         ]

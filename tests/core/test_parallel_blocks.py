@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from fuseid.core.parallel_blocks import each_block, on_all_cores
+from fuseid.core.parallel_blocks import each_block, on_all_cores, on_one_core
 
 
 @pytest.fixture
@@ -79,3 +79,10 @@ def test_results_that_wait_are_bounded(threads):
     results = on_all_cores(begun.append, range(100))
     next(results)
     assert len(begun) <= 5
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_work_on_one_core_has_one_torch_thread(threads, number):
+    threads(number)
+    assert on_one_core(torch.get_num_threads) == 1
+    assert torch.get_num_threads() == number

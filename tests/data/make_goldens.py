@@ -1,6 +1,6 @@
 """Makes the goldens that tests compare with: `python tests/data/make_goldens.py`, after a change that is meant.
 
-rq_kmeans.json: codes of a seeded data set whose clusters lie so far apart that no rounding can move a code.
+rq_kmeans.json, rq_vae.json: codes of a seeded data set whose clusters lie so far apart that no rounding can move one.
 cli_surface.json: every command and option, which are an interface to keep.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 CODEBOOK_SIZES = (4, 3)
+RQ_VAE = {"seed": 1, "hidden": 8, "epochs": 3, "refinements": 2}
 
 
 def two_level_clusters(rows: int = 96) -> np.ndarray:
@@ -32,6 +33,14 @@ def rq_kmeans_golden() -> dict[str, Any]:
     vectors = two_level_clusters()
     tokenizer = RQKMeans.fit(vectors, CODEBOOK_SIZES, iterations=20, seed=1)
     return {"codebook_sizes": list(CODEBOOK_SIZES), "seed": 1, "codes": tokenizer.encode(vectors).tolist()}
+
+
+def rq_vae_golden() -> dict[str, Any]:
+    from fuseid.tokenizers.rq_vae import RQVAE
+
+    vectors = two_level_clusters()
+    tokenizer = RQVAE.fit(vectors, CODEBOOK_SIZES, **RQ_VAE)
+    return {"codebook_sizes": list(CODEBOOK_SIZES), "codes": tokenizer.encode(vectors).tolist()}
 
 
 def cli_surface() -> dict[str, Any]:
@@ -57,7 +66,8 @@ def _parameter(parameter: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    for name, golden in (("rq_kmeans.json", rq_kmeans_golden()), ("cli_surface.json", cli_surface())):
+    made = {"rq_kmeans.json": rq_kmeans_golden(), "rq_vae.json": rq_vae_golden(), "cli_surface.json": cli_surface()}
+    for name, golden in made.items():
         (FOLDER / name).write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
 
 

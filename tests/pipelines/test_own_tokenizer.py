@@ -1,4 +1,5 @@
-"""A tokenizer of a kind that fuseid does not have, registered here, in every job and every reader."""
+"""Tokenizers of other kinds than the default in every job and every reader: one of a kind that fuseid does not have,
+registered here, and those that it has."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from fuseid.apps.report_page import write_report_page
 from fuseid.core.artifacts import artifact_id, check_version, read_artifact, write_artifact
 from fuseid.core.config import TOKENIZER_SECTIONS, Config, TokenizerConfig, load_config
 from fuseid.core.errors import ArtifactError, BadInput, ConfigError
@@ -115,14 +117,18 @@ def config(**tokenizer: Any) -> Config:
     return Config.model_validate({"clip": None, "fusion": {"dim": 16}, "tokenizer": keys})
 
 
+KINDS = [{"kind": "bins", "spread": 0.9}, {"kind": "rq-vae", "hidden": 8, "epochs": 2, "refinements": 2}]
+
+
 @pytest.mark.parametrize("collisions", ["suffix", "reassign"])
-def test_a_registered_kind_goes_through_every_job_and_every_reader(bins, bare, cluster, tmp_path, collisions):
-    chosen = config(kind="bins", spread=0.9, collisions=collisions)
+@pytest.mark.parametrize("keys", KINDS, ids=lambda keys: keys["kind"])
+def test_a_kind_goes_through_every_job_and_every_reader(bins, bare, cluster, tmp_path, keys, collisions):
+    chosen = config(**keys, collisions=collisions)
     uri = bare.uri()
     bare.ingest_vectors(cluster(60), config=chosen)
     run = fit(uri, chosen)
     champion = bare.store().setting("champion")
-    assert champion.startswith("bins-")
+    assert champion.startswith(f"{keys['kind']}-")
     assert (run.counts["assigned"], run.notes[-1].startswith("R² by level")) == (60, True)
     first = bare.ids()
     assert len(set(first.values())) == 60
@@ -153,6 +159,8 @@ def test_a_registered_kind_goes_through_every_job_and_every_reader(bins, bare, c
 
     document = report(uri, sample=80, queries=20, compare=candidate)
     assert [column["id"] for column in document["tokenizers"]] == [champion, candidate]
+    assert len(document["tokenizers"][0]["history"]) == (keys["epochs"] + 1 if "epochs" in keys else 0)
+    write_report_page(document, tmp_path / "page.html")
 
     catalog = bare.catalog()
     prefix = str(SemanticId.parse(given["v000"]).codes[0])
@@ -192,7 +200,7 @@ def test_a_kind_is_registered_once(bins):
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
-        ("kind: bins, beam: 3", "tokenizer.beam is 3; this is a key of kind rq-kmeans, not of bins"),
+        ("kind: bins, beam: 3", "tokenizer.beam is 3; this is a key of kind rq-kmeans and rq-vae, not of bins"),
         ("spread: 0.5", "tokenizer.spread is 0.5; this is a key of kind bins, not of rq-kmeans"),
         ("kind: bin", 'tokenizer.kind is "bin"; no kind has this name .did you mean bins.*; there are rq-kmeans'),
         (
