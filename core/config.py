@@ -185,6 +185,31 @@ class RQKMeansConfig(TokenizerConfig):
         return self
 
 
+class FSQConfig(TokenizerConfig):
+    """An autoencoder whose rounded dimensions are the codes, without an order from coarse to fine."""
+
+    VERSION = 1
+
+    kind: Literal["fsq"] = "fsq"
+    levels: tuple[Annotated[tuple[Annotated[Whole, Field(ge=2)], ...], Field(min_length=1)], ...] | None = Field(
+        None, min_length=1, description="of the dimensions of each code; their product is its codebook size; default 2"
+    )
+    hidden: Whole = Field(256, ge=1, description="units of the hidden layer of encoder and decoder")
+    epochs: Whole = Field(20, ge=1, description="passes over the vectors that it is learned from")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="of AdamW at the first step; it falls to zero")
+
+    @model_validator(mode="after")
+    def _has_fitting_levels(self) -> FSQConfig:
+        if self.levels is not None and len(self.levels) != len(self.codebook_sizes):
+            raise _fsq(f"levels are of {len(self.levels)} codes, codebook_sizes of {len(self.codebook_sizes)}")
+        for code, size in enumerate(self.codebook_sizes):
+            try:
+                levels_of(size, None if self.levels is None else self.levels[code])
+            except ValueError as error:
+                raise _fsq(f"levels and codebook_sizes do not fit: {error}") from None
+        return self
+
+
 def _fsq(words: str) -> PydanticCustomError:
     return PydanticCustomError("fsq", "{problem}", {"problem": words})
 
@@ -221,7 +246,11 @@ class RQVAEConfig(TokenizerConfig):
 
 DEFAULT_KIND = "rq-kmeans"
 # The kinds of tokenizers; their classes are in `tokenizers.registry`.
-TOKENIZER_SECTIONS: dict[str, type[TokenizerConfig]] = {DEFAULT_KIND: RQKMeansConfig, "rq-vae": RQVAEConfig}
+TOKENIZER_SECTIONS: dict[str, type[TokenizerConfig]] = {
+    DEFAULT_KIND: RQKMeansConfig,
+    "rq-vae": RQVAEConfig,
+    "fsq": FSQConfig,
+}
 
 
 def _of_kind(value: object) -> object:
