@@ -38,6 +38,7 @@ _AHEAD = 3
 # Parts of the table per actor: the one that it reads, and the next one.
 _PARTS_AHEAD = 2
 _MOST_DEATHS, _MOST_TRIES = 5, 5
+_REPLACED_CPUS = 0.001
 
 
 class _FitterActor:
@@ -186,8 +187,8 @@ class RayBlocks:
         """Starts actors and gives them their rows, until none of them has died meanwhile."""
         while empty:
             for fitter in sorted(empty):
-                # In place of one that died with its node there may be no core free.
-                cpus = 0 if fitter in self._started else self._cpus
+                # In place of one that died with its node there may be no core free; nodes without cores get none.
+                cpus = _REPLACED_CPUS if fitter in self._started else self._cpus
                 self._started.add(fitter)
                 actor = _new_fitter.options(num_cpus=cpus, scheduling_strategy="SPREAD").remote()
                 actor.begin.remote(self._shared)
@@ -308,7 +309,7 @@ class RayFitRunner:
 
     def __init__(self, fitters: int | None = None, cpus: float | None = None) -> None:
         """fitters: the number of actors, by default one for each core of the cluster. cpus: what Ray reserves for one,
-        by default a core, or less if there are more actors than cores."""
+        by default half of its share, so that half of the cluster can hold all of them if nodes die as they start."""
         self._fitters = fitters
         self._cpus = cpus
 
@@ -318,7 +319,7 @@ class RayFitRunner:
         uri = rows.uri if "://" in rows.uri else str(Path(rows.uri).resolve())
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         fitters = self._fitters or cores
-        cpus = self._cpus or min(1.0, int(10_000 * cores / fitters) / 10_000)
+        cpus = self._cpus or max(_REPLACED_CPUS, min(0.5, int(5000 * cores / fitters) / 10_000))
         blocks = RayBlocks(replace(rows, uri=uri), fitters, cpus)
         with pinned({"contents": rows.contents}):
             try:
