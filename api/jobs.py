@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fuseid.api.renamed import renamed
-from fuseid.api.runners import runner_named
+from fuseid.api.runners import fit_runner_named, runner_named
 from fuseid.core.config import Config
 from fuseid.core.modalities import EXTERNAL
 from fuseid.pipelines.adopt import adopt as run_adopt
 from fuseid.pipelines.assign import assign as run_assign
+from fuseid.pipelines.assignment.fit_blocks import FitRunner
 from fuseid.pipelines.drop import drop as run_drop
 from fuseid.pipelines.fit import fit as run_fit
 from fuseid.pipelines.gate import gate as run_gate
@@ -94,6 +95,7 @@ def fit(
     align_to: str | None = None,
     refit_fusion: bool = False,
     generation: int | None = None,
+    runner: Literal["local", "ray"] | FitRunner = "local",
     progress: Progress | None = None,
 ) -> Run:
     """Fits fusion and tokenizer and gives every item its ID; the first tokenizer of a database becomes its champion, a
@@ -101,11 +103,14 @@ def fit(
     unless `cold`.
 
     refit_fusion: fits the fusion of the next generation, too. generation: on whose vectors the tokenizer is fitted, by
-    default those in force. Raises what `pipelines.fit.fit` raises.
+    default those in force. runner: with `tokenizer.sample: all`, `ray` fits the tokenizer on the cluster that
+    RAY_ADDRESS names, or on one of its own; the result is the same. Raises what `pipelines.fit.fit` raises.
     """
+    config = config or Config()
+    chosen = fit_runner_named(runner, config) if isinstance(runner, str) else runner
     return run_fit(
-        str(db), config or Config(), progress, cold=cold, align_to=align_to, refit_fusion=refit_fusion,
-        generation=generation,
+        str(db), config, progress, cold=cold, align_to=align_to, refit_fusion=refit_fusion, generation=generation,
+        runner=chosen,
     )  # fmt: skip
 
 

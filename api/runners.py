@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from fuseid.core.names import check_known
 
 if TYPE_CHECKING:
+    from fuseid.core.config import Config
+    from fuseid.pipelines.assignment.fit_blocks import FitRunner
     from fuseid.pipelines.ingestion.runners import Runner
 
 
@@ -25,3 +27,15 @@ def runner_named(name: str) -> Runner:
     from fuseid.ray_jobs.runner import RayRunner
 
     return RayRunner()
+
+
+def fit_runner_named(name: str, config: Config) -> FitRunner:
+    """The runner of a fit. Raises BadInput for another name than ray and local."""
+    check_runner(name)
+    if name == "local":
+        from fuseid.pipelines.assignment.fit_blocks import LocalFitRunner
+
+        return LocalFitRunner()
+    from fuseid.ray_jobs.fit import RayFitRunner
+
+    return RayFitRunner(config.run.fitters)

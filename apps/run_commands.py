@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fuseid.api.runners import check_runner, runner_named
+from fuseid.api.runners import check_runner, fit_runner_named, runner_named
 from fuseid.apps.options import Clip, ConfigFile, Db, Json, Vlm, load
 from fuseid.core.errors import BadInput
 
@@ -117,20 +117,25 @@ def fit(
     generation: Annotated[
         int | None, typer.Option(help="fit on the fused vectors of this generation; default: the one in force")
     ] = None,
+    runner: Annotated[
+        str, typer.Option(help="ray: with tokenizer.sample: all, fit on a cluster; a sample is fitted here anyway")
+    ] = "local",
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Learn fusion and tokenizer, give every item its ID; the first tokenizer becomes champion."""
     from fuseid.apps.show import Bars, print_run
 
+    check_runner(runner)
     sizes = None if codebooks is None else _sizes("--codebooks", codebooks)
     settings = load(config, tokenizer__codebook_sizes=sizes, tokenizer__seed=seed)
     from fuseid.pipelines.fit import fit as run_fit
 
     with Bars(quiet=json) as bars:
         run = run_fit(
-            db, settings, bars, cold=cold, align_to=align_to, refit_fusion=refit_fusion, generation=generation
-        )
+            db, settings, bars, cold=cold, align_to=align_to, refit_fusion=refit_fusion, generation=generation,
+            runner=fit_runner_named(runner, settings),
+        )  # fmt: skip
     print_run(run, json)
 
 

@@ -116,7 +116,7 @@ class FusionConfig(Section):
     weights: Literal["auto"] | dict[ModalityName, Annotated[float, Field(ge=0)]] | None = None
     fill: Literal["linear", "renormalise", "mean", "zero"] = "linear"
     dim: Whole = Field(256, ge=1, description="D of the fused vector; fewer if the joined vectors have fewer")
-    sample: Whole = Field(200_000, ge=2, description="the most items that fusion and tokenizer are fitted on")
+    sample: Whole = Field(200_000, ge=2, description="the most items that the fusion is fitted on")
 
 
 class TokenizerConfig(Section):
@@ -132,6 +132,9 @@ class TokenizerConfig(Section):
     kind: str
     codebook_sizes: tuple[Annotated[Whole, Field(ge=1)], ...] = Field((256, 256, 256), min_length=1)
     seed: Whole = Field(0, ge=0)
+    sample: Annotated[Whole, Field(ge=2)] | Literal["all"] = Field(
+        200_000, description="the most items that the tokenizer is fitted on"
+    )
     collisions: Literal["suffix", "reassign", "none"] = Field(
         "suffix", description="what items of the same codes get: a suffix, other codes nearby, or a shared ID"
     )
@@ -182,6 +185,31 @@ class RQKMeansConfig(TokenizerConfig):
         return self
 
 
+class FSQConfig(TokenizerConfig):
+    """An autoencoder whose rounded dimensions are the codes, without an order from coarse to fine."""
+
+    VERSION = 1
+
+    kind: Literal["fsq"] = "fsq"
+    levels: tuple[Annotated[tuple[Annotated[Whole, Field(ge=2)], ...], Field(min_length=1)], ...] | None = Field(
+        None, min_length=1, description="of the dimensions of each code; their product is its codebook size; default 2"
+    )
+    hidden: Whole = Field(256, ge=1, description="units of the hidden layer of encoder and decoder")
+    epochs: Whole = Field(20, ge=1, description="passes over the vectors that it is learned from")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="of AdamW at the first step; it falls to zero")
+
+    @model_validator(mode="after")
+    def _has_fitting_levels(self) -> FSQConfig:
+        if self.levels is not None and len(self.levels) != len(self.codebook_sizes):
+            raise _fsq(f"levels are of {len(self.levels)} codes, codebook_sizes of {len(self.codebook_sizes)}")
+        for code, size in enumerate(self.codebook_sizes):
+            try:
+                levels_of(size, None if self.levels is None else self.levels[code])
+            except ValueError as error:
+                raise _fsq(f"levels and codebook_sizes do not fit: {error}") from None
+        return self
+
+
 def _fsq(words: str) -> PydanticCustomError:
     return PydanticCustomError("fsq", "{problem}", {"problem": words})
 
@@ -218,7 +246,11 @@ class RQVAEConfig(TokenizerConfig):
 
 DEFAULT_KIND = "rq-kmeans"
 # The kinds of tokenizers; their classes are in `tokenizers.registry`.
-TOKENIZER_SECTIONS: dict[str, type[TokenizerConfig]] = {DEFAULT_KIND: RQKMeansConfig, "rq-vae": RQVAEConfig}
+TOKENIZER_SECTIONS: dict[str, type[TokenizerConfig]] = {
+    DEFAULT_KIND: RQKMeansConfig,
+    "rq-vae": RQVAEConfig,
+    "fsq": FSQConfig,
+}
 
 
 def _of_kind(value: object) -> object:
@@ -267,6 +299,7 @@ class RunConfig(Section):
     wave_seconds: Seconds = Field(120.0, gt=0, description="commit at least this often")
     block_rows: Whole = Field(128, ge=1, description="rows per block between processes; a video counts as its frames")
     encoders: Whole | None = Field(None, ge=1, description="most encoder actors on Ray; default: one per GPU or node")
+    fitters: Whole | None = Field(None, ge=1, description="actors of a fit on Ray; default: one per core")
     lease_seconds: Seconds = Field(30.0, gt=1, description="a lease that is not renewed for this long is lost")
     report_seconds: Seconds = Field(60.0, gt=0, description="how often a run logs and records how far it is")
     drain_seconds: Seconds = Field(20.0, ge=0, description="time in which a stopped run finishes its work in progress")

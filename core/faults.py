@@ -22,8 +22,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# Most steps happen in the driver. `encode.load`, `decode.block` and `encode.block` happen in the driver or in actors of
-# a cluster, `decode.start` and `decode.item` in a decode child.
+# Most steps happen in the driver. `encode.load`, `decode.block`, `encode.block`, `fit.read` and `fit.block` happen in
+# the driver or in actors of a cluster, `decode.start` and `decode.item` in a decode child.
 STEPS = {
     "lease.taken": "the lease is held, the run has no row yet",
     "fence.begun": "the lease is taken from a process that may still live and is not fenced off yet",
@@ -49,6 +49,8 @@ STEPS = {
     "index.compacted": "`contents` is compacted, its indexes are not extended",
     "index.made": "missing indexes are created",
     "index.done": "all indexes cover all rows, old versions are still there",
+    "fit.read": "a part of the rows of a fit is read, its vectors are in no block",
+    "fit.block": "one pass of a fit is done with a block, the next block is not begun",
     "fit.fusion": "a fitted fusion is stored, no setting refers to it",
     "fit.tokenizer": "a fitted tokenizer is stored, no setting refers to it",
     "fit.champion": "the new tokenizer is the champion, no item has an ID from it",

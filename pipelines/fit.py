@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 
 from fuseid.core.config import Config, TokenizerConfig
 from fuseid.core.errors import BadInput, NotReady
@@ -15,22 +13,21 @@ from fuseid.core.faults import reached
 from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
 from fuseid.core.names import hint
 from fuseid.core.protocols import Tokenizer
+from fuseid.core.row_blocks import for_fit
 from fuseid.core.surface import command, option
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.champion import make_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
+from fuseid.pipelines.assignment.fit_blocks import FitBlocks, FitRunner, LocalFitRunner
+from fuseid.pipelines.assignment.fit_rows import FitRows, Joined, any_of, rows_of_tokenizer
 from fuseid.pipelines.assignment.resumable_fit import ResumableFit
-from fuseid.pipelines.assignment.warm_start import Earlier, earlier_id, nothing_kept, other_sizes
+from fuseid.pipelines.assignment.warm_start import COMPARED, Earlier, earlier_id, nothing_kept, other_sizes
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
-from fuseid.pipelines.store.rows import sampled_rows
 from fuseid.pipelines.store.store import Store
-from fuseid.pipelines.store.vector_columns import nan_rows
 from fuseid.tokenizers.drift import CodeUse
 from fuseid.tokenizers.registry import TOKENIZERS
-
-_HELD_OUT, _HELD_OUT_PER_CODE = 20_000, 10
 
 
 def fit(
@@ -42,6 +39,7 @@ def fit(
     align_to: str | None = None,
     refit_fusion: bool = False,
     generation: int | None = None,
+    runner: FitRunner | None = None,
 ) -> Run:
     """The first fit of a database also learns its fusion and makes the tokenizer champion; a later fit makes a
     candidate, whose IDs are only in the ledger, beside the champion's, until `promote`. It starts from the champion and
@@ -50,6 +48,7 @@ def fit(
     cold: do neither. align_to: the id of another tokenizer to start from, or an unambiguous beginning of it.
     refit_fusion: learns the fusion again, too, whose vectors are the next generation, beside the one in force.
     generation: whose vectors the tokenizer is fitted on, by default those in force.
+    runner: of a tokenizer that is fitted on all items, by default this process; a sample always is fitted here.
     A fit that was killed goes on when it is repeated before any other job has run.
     Raises BadInput for a generation that does not exist, NotReady for an empty database, for one with fewer items than
     codes, and for a third generation, and what `warm_start.earlier_id` raises.
@@ -68,19 +67,20 @@ def fit(
             reconcile(store)
             earlier = earlier_id(store, config.tokenizer.kind, cold, align_to, start_notes)
             fit = ResumableFit.begin(store, run, config, refit_fusion, generation, [cold, align_to])
-            fusion = fit.fusion(lambda: _fit_fusion(store, config))
-            sample = _sample(store, config, fusion)
+            fusion = fit.fusion(lambda: _fit_fusion(store, config, progress))
 
             def fitted() -> Tokenizer:
-                ids, section = sample.content_ids, config.tokenizer
-                start = None
+                section, start = config.tokenizer, None
+                rows = rows_of_tokenizer(store, fusion, section.sample, section.seed, max(section.codebook_sizes))
                 if earlier is not None:
-                    start = Earlier.of(store, earlier, ids, section, fusion.id)
+                    start = Earlier.of(store, earlier, rows.first_ids(COMPARED), section, fusion.id)
                     if start is None:
                         start_notes.append(nothing_kept(store, earlier, align_to is not None))
                     elif (note := other_sizes(store, earlier, section.codebook_sizes)) is not None:
                         start_notes.append(note)
-                return _fit_tokenizer(sample, section, fusion, progress, start, start_notes)
+                chosen = runner if runner is not None and section.sample == "all" else LocalFitRunner()
+                with chosen.blocks(rows, progress) as blocks:
+                    return _fit_tokenizer(blocks, section, fusion, progress, start, start_notes)
 
             tokenizer = fit.tokenizer(fitted)
         fuse(store, run)
@@ -90,7 +90,7 @@ def fit(
             make_champion(store, tokenizer)
             reached("fit.champion")
         finish(store, run, config, progress, tokenizer, champion=champion == tokenizer.id, fitted=True)
-        run.counts["sample"] = len(sample.vectors)
+        run.counts["sample"] = tokenizer.meta["metrics"]["sample"]
         run.notes += [f"{run.role} {tokenizer.id} on {fusion.id}", *start_notes]
         if fit.number is not None:
             run.notes.append(f"generation {fit.number}; {command('promote', uri, tokenizer.id)} puts it in force")
@@ -99,18 +99,8 @@ def fit(
     return run
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """vectors: float32 [N, D], to fit on, of the items content_ids [N]. held_out: [M, D], by which drift is judged;
-    None if fewer than ten per code would be left to fit on."""
-
-    vectors: np.ndarray
-    content_ids: pa.Array
-    held_out: np.ndarray | None
-
-
 def _fit_tokenizer(
-    sample: _Sample,
+    blocks: FitBlocks,
     config: TokenizerConfig,
     fusion: Fusion,
     progress: Progress,
@@ -126,30 +116,33 @@ def _fit_tokenizer(
         else:
             progress.begin("fit", steps)
 
-    kind, sizes, held_out_MD = TOKENIZERS[config.kind], config.codebook_sizes, sample.held_out
+    kind, sizes = TOKENIZERS[config.kind], config.codebook_sizes
 
     def fitted(**start: Any) -> Tokenizer:
         settings = {"seed": config.seed, "fusion": fusion.id, "progress": show, **config.options()}
-        return kind.fit(sample.vectors, sizes, **settings, **start)
+        return kind.fit(for_fit(kind, blocks), sizes, **settings, **start)
 
     if earlier is None:
         tokenizer = fitted()
     else:
-        tokenizer = earlier.refitted(fitted, kind, sample.vectors, sizes, config.seed, notes)
-    if held_out_MD is not None:
+        tokenizer = earlier.refitted(fitted, kind, blocks.sample(COMPARED), sizes, config.seed, notes)
+    tokenizer.meta["metrics"]["sample"] = blocks.rows
+    held_out_MD = blocks.held_out()
+    if len(held_out_MD):
         use = CodeUse.under(tokenizer, held_out_MD)
         spread = float(np.square(held_out_MD - held_out_MD.mean(0), dtype=np.float64).sum(1).mean())
         tokenizer.meta["metrics"] |= {"held_out": use.document(), "held_out_r2": 1 - use.error / max(spread, 1e-30)}
     return tokenizer
 
 
-def _fit_fusion(store: Store, config: Config) -> Fusion:
+def _fit_fusion(store: Store, config: Config, progress: Progress) -> Fusion:
     sizes = store.dims()
     dims = {each.name: sizes[each.name] for each in modalities(sizes)}
-    table = _sampled_rows(store, config.fusion.sample, list(dims), "content_id IS NOT NULL")
-    vectors = {m: nan_rows(table[m], size) for m, size in dims.items()}
     weights = _weights(store, dims, config.fusion.weights)
-    return Fusion.fit(vectors, weights, config.fusion.dim, encoders_of(store, dims), fill=config.fusion.fill)
+    encoders = encoders_of(store, dims)
+    rows = FitRows.of(store, config.fusion.sample, Joined(dims), any_of(dims))
+    with LocalFitRunner().blocks(rows, progress) as blocks:
+        return Fusion.fit(blocks, weights, config.fusion.dim, encoders, fill=config.fusion.fill, dims=dims)
 
 
 def _weights(
@@ -176,8 +169,8 @@ def encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
         if modality.made_from == "outside":
             out[name] = None
             continue
-        seen = store.dataset("contents").to_table(columns=[column], filter=f"{name} IS NOT NULL")
-        found = [value for value in seen[column].unique().to_pylist() if value]
+        batches = store.dataset("contents").to_batches(columns=[column], filter=f"{name} IS NOT NULL")
+        found = sorted({value for batch in batches for value in batch[column].unique().to_pylist() if value})
         if len(found) > 1:
             raise NotReady(
                 f"{name} vectors in {store.uri} come from {len(found)} models ({', '.join(found)}); "
@@ -185,26 +178,3 @@ def encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
             )
         out[name] = found[0] if found else None
     return out
-
-
-def _sample(store: Store, config: Config, fusion: Fusion) -> _Sample:
-    """Every tenth item is held out."""
-    used = [m for m in fusion.dims if m in store.dims()]
-    where = " OR ".join(f"{m} IS NOT NULL" for m in used)
-    table = _sampled_rows(store, config.fusion.sample, used, where)
-    fused = fusion.transform({m: nan_rows(table[m], fusion.dims[m]) for m in used})
-    shuffled = np.random.default_rng(config.tokenizer.seed).permutation(len(fused))
-    held = np.zeros(len(fused), dtype=bool)
-    held[shuffled[: min(len(fused) // 10, _HELD_OUT)]] = True
-    if (~held).sum() < _HELD_OUT_PER_CODE * max(config.tokenizer.codebook_sizes):
-        return _Sample(fused, table["content_id"].combine_chunks(), None)
-    return _Sample(fused[~held], table["content_id"].filter(pa.array(~held)).combine_chunks(), fused[held])
-
-
-def _sampled_rows(store: Store, limit: int, columns: list[str], where: str) -> pa.Table:
-    """The rows of `rows.sampled_rows`, sorted by content_id. Raises NotReady if no row fulfils the condition."""
-    rows = sampled_rows(store.dataset("contents"), limit, columns, where)
-    if not rows.num_rows:
-        more = command("ingest", store.uri, " ...")
-        raise NotReady(f"no item in {store.uri} has a vector to fit on; {more} adds some")
-    return rows.sort_by("content_id")

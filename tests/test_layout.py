@@ -51,6 +51,7 @@ ACROSS = {
     "pipelines/sequences/formats": "the same events in every format",
     "pipelines/test_frozen.py": "databases of earlier releases, in every command",
     "pipelines/test_hostile.py": "a catalogue of hostile media, from listing to commit",
+    "pipelines/test_kinds.py": "each kind of tokenizer, in every job and reader",
     "pipelines/test_own_tokenizer.py": "a kind of tokenizer from outside, in every job and reader",
     "pipelines/test_scale.py": "what the benchmarks of scale assert, in small",
     "ray_jobs/test_kills.py": "every job, killed at every step",

@@ -20,13 +20,14 @@ class Grid:
     and 0.5 for two levels, -1, 0 and 1 for three.
     """
 
-    def __init__(self, size: int, levels: Sequence[int] | None = None) -> None:
-        """levels: by default two for each dimension. Raises BadInput for what `levels_of` refuses."""
+    def __init__(self, size: int, levels: Sequence[int] | None = None, key: str = "fsq_levels") -> None:
+        """levels: by default two for each dimension. key: their name in the configuration. Raises BadInput for what
+        `levels_of` refuses."""
         try:
             self.levels, self.size = levels_of(size, levels), size
         except ValueError as error:
-            key, sizes = setting("tokenizer.fsq_levels"), setting("tokenizer.codebook_sizes")
-            raise BadInput(f"{error}; change {key} or {sizes}") from None
+            sizes = setting("tokenizer.codebook_sizes")
+            raise BadInput(f"{error}; change {setting(f'tokenizer.{key}')} or {sizes}") from None
         self.half = torch.tensor([level / 2 for level in self.levels])
         # The last dimension counts in ones, the one before in steps of its levels, and so on.
         self._steps = np.cumprod([1, *self.levels[:0:-1]], dtype=np.int64)[::-1].copy()

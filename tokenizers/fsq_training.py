@@ -71,15 +71,15 @@ def learned(
     return on_one_core(lambda: training.run(None if earlier is None else (codes.books[-1], earlier)))
 
 
-def check_entropy(counts_K: np.ndarray, level: int) -> None:
-    """Raises FitFailed if the codes of a learned level are used too unevenly. counts_K: vectors of each code."""
+def check_entropy(counts_K: np.ndarray, level: int, keys: Sequence[str]) -> None:
+    """Raises FitFailed if the codes of a learned level are used too unevenly. counts_K: vectors of each code. keys:
+    what to change in the configuration."""
     shares = counts_K[counts_K > 0] / counts_K.sum()
     entropy = float(-(shares * np.log(shares)).sum() / np.log(len(counts_K)))
     if entropy < _LEAST_ENTROPY:
         raise FitFailed(
             f"level {level} collapsed: the normalised entropy of its codes is {entropy:.2f}, below {_LEAST_ENTROPY:g}; "
-            f"raise {setting('tokenizer.fsq_repulsion')} or {setting('tokenizer.fsq_epochs')}, or change "
-            f"{setting('tokenizer.fsq_levels')}"
+            f"change {' or '.join(setting(f'tokenizer.{key}') for key in keys)}"
         )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from fuseid.core.config import TOKENIZER_SECTIONS, TokenizerConfig
 from fuseid.core.protocols import FittedTokenizer, Tokenizer
 from fuseid.tokenizers.adopted import Adopted
+from fuseid.tokenizers.fsq import FSQ
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 from fuseid.tokenizers.rq_vae import RQVAE
 
 # The kinds that `tokenizer.kind` can name, the same as in TOKENIZER_SECTIONS.
-TOKENIZERS: dict[str, type[FittedTokenizer]] = {RQKMeans.KIND: RQKMeans, RQVAE.KIND: RQVAE}
+TOKENIZERS: dict[str, type[FittedTokenizer]] = {RQKMeans.KIND: RQKMeans, RQVAE.KIND: RQVAE, FSQ.KIND: FSQ}
 
 
 def class_of(kind: str) -> type[Tokenizer]:

@@ -4,13 +4,20 @@ With codebooks C_1..C_L, codes k_1..k_L and prices p, the cost is |x - sum_l c_l
 |c_l|^2 / 2 + p_l - x.c_l + sum_{j<l} c_j.c_l to the cost of a path. The products x.c_l do not depend on the path, and
 c_j.c_l do not depend on x, so one product [N, D] x [D, sum K] and tables [K_j, K_l] suffice for any beam (Babenko and
 Lempitsky 2014, sec. 3).
+
+With the extra `fast`, what follows the product is one compiled function (`beam_kernel`), which finds the same codes.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
+from typing import Any
 
+import numpy as np
 import torch
 
 from fuseid.core.parallel_blocks import each_block
@@ -20,6 +27,12 @@ from fuseid.tokenizers.products import Products
 _BLOCK, _BEAM_ROWS = 512, 256
 # torch selects the k smallest of n with a heap if n is at least this many times k; otherwise it is much slower.
 _HEAP = 64
+# Rows that a process encodes before it loads the compiled search, which takes as long: about 1 s, or 6 s where it is
+# compiled for the first time.
+_FEW_ROWS = 200_000
+# The compiled search is for numbers up to this, no sums of which overflow.
+_LARGE = 1e36
+_done = 0
 
 
 class ResidualSearch:
@@ -42,12 +55,21 @@ class ResidualSearch:
 
     def codes(self, vectors: torch.Tensor, beam: int = 1) -> torch.Tensor:
         """float32 [N, D] -> int64 [N, L]; keeps `beam` paths from level to level and returns the best one."""
-        if beam > 1:
+        global _done
+        _done += len(vectors)
+        search = self._compiled.search(beam) if _done > _FEW_ROWS and self._compiled else None
+        if beam > 1 and search is None:
             return self.candidates(vectors, beam, 1)[:, 0]
         out = torch.empty(len(vectors), len(self._sizes), dtype=torch.int64, device=vectors.device)
 
         def find(start: int, rows: torch.Tensor, count: int) -> None:
-            out[start : start + count] = self._greedy(self._products(rows))[:count]
+            added, found = self._products(rows), out[start : start + count]
+            if search is None:
+                found[:] = self._greedy(added)[:count]
+            else:
+                left = search(added[:count], found).nonzero()[:, 0]
+                if len(left):
+                    found[left] = self._paths(added[left], beam, 1)[:, 0]
 
         each_block(vectors, _BLOCK, find)
         return out
@@ -66,6 +88,10 @@ class ResidualSearch:
 
         each_block(vectors, _BLOCK, find)
         return out
+
+    @cached_property
+    def _compiled(self) -> _Compiled | None:
+        return _Compiled.of(self._sizes, self._tables)
 
     def _greedy(self, added: torch.Tensor) -> torch.Tensor:
         """[B, sum K] -> [B, L]."""
@@ -101,6 +127,47 @@ class ResidualSearch:
         if level == 1:
             return table.index_select(0, at[:, 0])
         return torch.nn.functional.embedding_bag(at, table, mode="sum")
+
+
+class _Compiled:
+    """The compiled search for the codebooks of these sizes and tables; see `beam_kernel`."""
+
+    def __init__(self, sizes: Sequence[int], tables: Sequence[torch.Tensor]) -> None:
+        self._sizes = np.array(sizes)
+        self._tables = torch.cat([*(table.flatten() for table in tables), torch.zeros(max(sizes))]).numpy()
+        self._offsets = np.cumsum([0, 0, *(table.numel() for table in tables[:-1])])
+
+    @classmethod
+    def of(cls, sizes: Sequence[int], tables: Sequence[torch.Tensor]) -> _Compiled | None:
+        """None where it cannot be used: without numba, for one level, on another device, for enormous numbers."""
+        usable = tables and tables[0].device.type == "cpu" and importlib.util.find_spec("numba") is not None
+        return cls(sizes, tables) if usable and all(_moderate(table) for table in tables) else None
+
+    def search(self, beam: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
+        """(added [B, sum K], codes [B, L] to be written) -> bool [B], rows whose codes are left to be found. None for a
+        beam that it does not have."""
+        kernel = _kernel()
+        if not 1 < beam <= min(kernel.MOST_PATHS, self._sizes[0]):
+            return None
+
+        def find(added: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+            left = torch.ones(len(added), dtype=torch.bool)
+            if _moderate(added):
+                arrays = self._sizes, self._tables, self._offsets
+                kernel.search(added.numpy(), *arrays, beam, codes.numpy(), left.numpy())
+            return left
+
+        return find
+
+
+@cache
+def _kernel() -> Any:
+    return importlib.import_module("fuseid.tokenizers.beam_kernel")
+
+
+def _moderate(numbers: torch.Tensor) -> bool:
+    low, high = numbers.aminmax()
+    return float(low) > -_LARGE and float(high) < _LARGE
 
 
 def _least(total: torch.Tensor, cost: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

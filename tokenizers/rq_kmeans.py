@@ -128,7 +128,7 @@ class RQKMeans(ResidualCodebooks):
                 progress(steps, steps)
         use = _Use.of(blocks, codes, mean_D)
         if level is not None and use.errors[-2] > _NOTHING_LEFT * use.variance:
-            check_entropy(use.counts[-1], len(sizes) + 1)
+            check_entropy(use.counts[-1], len(sizes) + 1, ("fsq_repulsion", "fsq_epochs", "fsq_levels"))
         meta = {
             "version": RQKMeansConfig.VERSION,
             "codebook_sizes": [int(size) for size in codebook_sizes],

@@ -25,6 +25,9 @@ from fuseid.pipelines.store.store import Store
 from fuseid.tokenizers.alignment import kept, permutations, renumbered
 from fuseid.tokenizers.registry import TOKENIZERS
 
+# Codes are compared on so many items at most, the first ones in the order of the fit's blocks.
+COMPARED = 200_000
+
 
 def earlier_id(store: Store, kind: str, cold: bool, align_to: str | None, notes: list[str]) -> str | None:
     """The id of the tokenizer that a fit starts from and is aligned to: `align_to`, or the champion; None for a cold

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import lance
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.text import storable
+from fuseid.pipelines.store.hash_order import lowest
 
 # For scans of vectors that are used more slowly than they are read: Lance itself reads up to 2 GiB ahead.
 READ_AHEAD_BYTES = 256 << 20
@@ -69,28 +68,10 @@ def table_by_row(dataset: lance.LanceDataset, rows: Sequence[int], columns: Sequ
 def sampled_rows(dataset: lance.LanceDataset, limit: int, columns: Sequence[str], where: str) -> pa.Table:
     """content_id and columns of at most `limit` rows that fulfil a condition: those with the lowest hash of their
     content_id, the lowest first. The order in which rows were committed has no influence on the choice."""
-    lowest = sorted(_with_lowest_hashes(dataset, limit, where))[:limit]
-    rows = table_by_row(dataset, sorted(row for _, _, row in lowest), ["content_id", *columns])
-    ids = pa.array([content_id for _, content_id, _ in lowest], pa.string())
+    chosen = lowest(dataset, limit, where)
+    rows = table_by_row(dataset, sorted(chosen["row"].to_pylist()), ["content_id", *columns])
+    ids = chosen["content_id"].combine_chunks()
     return rows.take(pc.index_in(ids, value_set=rows["content_id"].combine_chunks()))
-
-
-def _with_lowest_hashes(dataset: lance.LanceDataset, limit: int, where: str) -> Iterator[tuple[int, str, int]]:
-    """Hash, content_id and row id of the rows with the lowest hashes: `limit` of them, and more if others have the
-    highest of these hashes too. Memory holds twice as many, and one batch."""
-    schema = pa.schema([("hash", pa.uint64()), ("content_id", pa.string()), ("row", pa.uint64())])
-    kept, highest = schema.empty_table(), np.iinfo(np.uint64).max
-    for batch in dataset.to_batches(columns=["content_id"], filter=where, with_row_id=True):
-        texts = batch["content_id"].cast(pa.binary()).to_pylist()
-        digests = b"".join([hashlib.blake2b(text, digest_size=8).digest() for text in texts])
-        hashes = pa.array(np.frombuffer(digests, ">u8").astype(np.uint64))
-        low = pa.record_batch([hashes, batch["content_id"], batch["_rowid"]], schema=schema)
-        low = low.filter(pc.field("hash") <= pa.scalar(highest, pa.uint64()))
-        kept = pa.concat_tables([kept, pa.Table.from_batches([low])])
-        if len(kept) > 2 * limit:
-            highest = int(np.partition(kept["hash"].to_numpy(), limit - 1)[limit - 1])
-            kept = kept.filter(pc.field("hash") <= pa.scalar(highest, pa.uint64())).combine_chunks()
-    return zip(*(column.to_pylist() for column in kept.columns), strict=True)
 
 
 def _parts_by_id(

@@ -1,6 +1,7 @@
 """Makes the goldens that tests compare with: `python tests/data/make_goldens.py`, after a change that is meant.
 
 rq_kmeans.json, rq_vae.json: codes of a seeded data set whose clusters lie so far apart that no rounding can move one.
+fsq.json: the same, of the two forms of FSQ.
 cli_surface.json: every command and option, which are an interface to keep.
 """
 
@@ -14,6 +15,8 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 CODEBOOK_SIZES = (4, 3)
+FSQ_ALONE = {"seed": 1, "hidden": 8, "epochs": 10}
+FSQ_LAST = {"seed": 1, "iterations": 20, "last": "fsq", "fsq_levels": (2, 2), "fsq_repulsion": 0.0}
 RQ_VAE = {"seed": 1, "hidden": 8, "epochs": 3, "refinements": 2}
 
 
@@ -43,6 +46,15 @@ def rq_vae_golden() -> dict[str, Any]:
     return {"codebook_sizes": list(CODEBOOK_SIZES), "codes": tokenizer.encode(vectors).tolist()}
 
 
+def fsq_golden() -> dict[str, Any]:
+    from fuseid.tokenizers.fsq import FSQ
+    from fuseid.tokenizers.rq_kmeans import RQKMeans
+
+    vectors = two_level_clusters()
+    fitted = [FSQ.fit(vectors, (4, 4), **FSQ_ALONE), RQKMeans.fit(vectors, (4, 4), **FSQ_LAST)]
+    return {each.KIND: each.encode(vectors).tolist() for each in fitted}
+
+
 def cli_surface() -> dict[str, Any]:
     """Per command and group, by its path: each parameter's names, whether it must be given, and its default."""
     import typer
@@ -66,9 +78,14 @@ def _parameter(parameter: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    made = {"rq_kmeans.json": rq_kmeans_golden(), "rq_vae.json": rq_vae_golden(), "cli_surface.json": cli_surface()}
-    for name, golden in made.items():
-        (FOLDER / name).write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
+    goldens = {
+        "rq_kmeans.json": rq_kmeans_golden,
+        "rq_vae.json": rq_vae_golden,
+        "fsq.json": fsq_golden,
+        "cli_surface.json": cli_surface,
+    }
+    for name, golden in goldens.items():
+        (FOLDER / name).write_text(json.dumps(golden(), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import FuseidError
 from fuseid.pipelines.adopt import adopt
 from fuseid.pipelines.assignment import finish
+from fuseid.pipelines.assignment.fit_blocks import FitRunner, LocalFitRunner
 from fuseid.pipelines.drop import drop
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.gate import gate
@@ -48,7 +49,7 @@ def run(job: dict[str, Any]) -> None:
     faults.arm()
     config = Config.model_validate(job["settings"])
     if job["job"] == "fit":
-        fit(job["db"], config, refit_fusion=job.get("refit_fusion", False))
+        fit(job["db"], config, refit_fusion=job.get("refit_fusion", False), runner=_fit_runner(job))
     elif job["job"] == "adopt":
         adopt(job["db"], job["ids"], config, codebooks=job["codebooks"], promote=job["promote"])
     elif job["job"] == "gate":
@@ -74,17 +75,32 @@ def run(job: dict[str, Any]) -> None:
 def _runner(job: dict[str, Any]) -> Runner:
     if "ray" not in job:
         return LocalRunner()
-    import ray
-
+    _join(job)
     from fuseid.ray_jobs import flow
     from fuseid.ray_jobs.runner import RayRunner
     from fuseid.ray_jobs.sizing import Sizes
 
-    variables = {name: value for name, value in job["environment"].items() if name.startswith("FUSEID")}
-    # Workers and actors get the faults, too.
-    ray.init(job["ray"]["address"], runtime_env={"env_vars": variables}, log_to_driver=False)
     flow._MOST_TRIES = job["ray"].get("tries", flow._MOST_TRIES)
     return RayRunner(sizes=Sizes(*job["ray"]["sizes"]))
+
+
+def _fit_runner(job: dict[str, Any]) -> FitRunner:
+    if "ray" not in job:
+        return LocalFitRunner()
+    _join(job)
+    from fuseid.ray_jobs.fit import RayFitRunner
+
+    return RayFitRunner()
+
+
+def _join(job: dict[str, Any]) -> None:
+    """Workers and actors get the faults of the driver, unless they have some of their own."""
+    import ray
+
+    variables = {name: value for name, value in job["environment"].items() if name.startswith("FUSEID")}
+    if "fault" in job["ray"]:
+        variables["FUSEID_FAULT"] = job["ray"]["fault"]
+    ray.init(job["ray"]["address"], runtime_env={"env_vars": variables}, log_to_driver=False)
 
 
 def _forked(job: dict[str, Any], errors: int) -> None:

@@ -65,6 +65,9 @@ NEW_VECTORS = ("wave.contents", "wave.done", "columns.written", "vectors.updated
 CASES = [
     *(("ingest", step, nth) for step, nth in INGEST.items()),
     *(("fit", step, nth) for step, nth in FIT.items()),
+    ("fit", "fit.read", 1),  # for the fusion
+    ("fit", "fit.read", 2),  # for the tokenizer
+    ("fit", "fit.block", 1),
     *(("adopt", step, nth) for step, nth in ADOPT.items()),
     *(("first adopt", step, 1) for step in ("adopt.artifact", "adopt.settings", "adopt.appended", "adopt.champion")),
     ("first adopt", "columns.written", 1),
@@ -272,6 +275,48 @@ def test_a_run_survives_the_death_of_a_child_a_worker_an_encoder_and_a_node(
     assert ended.status == 0, ended.words
     died = {step: int((tmp_path / step).read_text()) for step in ("decode.item", "decode.block", "encode.block")}
     assert len({*died.values(), driver}) == 4
+    assert violations(State.of(db), before.quiet, before.listed, killed=0) == []
+
+
+ALL = {**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], "sample": "all"}}
+
+
+@pytest.mark.parametrize("step", ["fit.read", "fit.block", "fit.tokenizer"])
+def test_after_a_kill_on_a_cluster_the_next_fit_completes_the_job(
+    step: str, on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+) -> None:
+    """All rows on a cluster give the tokenizer that a sample of at least as many gives here."""
+    before = copied(jobs["fit"], db)
+    ended = drivers.run("fit", db, settings=ALL, fault=step, marks=tmp_path, ray={**on_ray, "fault": ""})
+    assert ended.status == -SIGKILL, ended.words
+    drivers.finish("fit", db, settings=ALL, ray=on_ray)
+    assert violations(State.of(db), before.quiet, before.listed, killed=1) == []
+
+
+@pytest.mark.parametrize("step", ["fit.read", "fit.block"])
+def test_a_fit_survives_the_death_of_an_actor(
+    step: str, on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path, tmp_path: Path
+) -> None:
+    before = copied(jobs["fit"], db)
+    drivers.finish("fit", db, settings=ALL, marks=tmp_path, ray={**on_ray, "fault": step})
+    assert (tmp_path / step).exists()
+    assert violations(State.of(db), before.quiet, before.listed, killed=0) == []
+
+
+@pytest.mark.parametrize("step", ["fit.read", "fit.block"])
+def test_a_fit_survives_the_death_of_a_node(
+    step: str, cluster: ThreeNodes, on_ray: dict[str, Any], jobs: dict[str, Before], drivers: Drivers, db: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    before = copied(jobs["fit"], db)
+    ray = {**on_ray, "fault": f"{step}=hold"}
+    driver = drivers.start("fit", db, settings=ALL, marks=tmp_path, ray=ray)
+    wait_for(tmp_path / step)
+    cluster.kill()
+    (tmp_path / f"{step}.go").touch()
+    ended = drivers.wait(driver)
+    cluster.add()
+    assert ended.status == 0, ended.words
     assert violations(State.of(db), before.quiet, before.listed, killed=0) == []
 
 

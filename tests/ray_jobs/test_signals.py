@@ -359,6 +359,22 @@ def test_a_fit_ends_at_once(made: Made, folder: Path, drivers: Drivers, step: st
     check(made, folder, drivers, "fit")
 
 
+@pytest.mark.parametrize(("step", "number", "how"), [("fit.read", SIGTERM, "group"), ("fit.block", SIGINT, "once")])
+def test_a_fit_on_its_own_ray_ends_in_time(made: Made, folder: Path, step: str, number: int, how: str) -> None:
+    """The step is one of an actor: the fusion is there already."""
+    (folder / "fuseid.yaml").write_text(json.dumps({**SETTINGS, "tokenizer": {"sample": "all", "codebook_sizes": [5]}}))
+    call = (folder, "fit", "--db", "db", "--config", "fuseid.yaml", "--runner", "ray")
+    with Job(*call, hold=step) as job:
+        job.wait_for_step(step)
+        job.send(number, how)
+        job.ended(number, within=6)
+    state = State.of(folder / "db")
+    assert (state.outcomes[-1], state.lease_holder) == ("stopped", "")
+    with Job(*call) as job:
+        assert job.process.communicate(timeout=_QUICK + 30)[1] == ""
+    assert State.of(folder / "db").outcomes[-1] == "done"
+
+
 def test_a_promotion_ends_at_once(made: Made, folder: Path, drivers: Drivers) -> None:
     shutil.rmtree(folder / "db")
     shutil.copytree(made.folder / "candidate", folder / "db")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from fuseid.tokenizers import fsq_training
 from fuseid.tokenizers.rq_kmeans import RQKMeans
 from tests.tokenizers.test_rq_kmeans import all_codes, cloud, error_of
 
+DATA = Path(__file__).parents[1] / "data"
 SIZES, LEVELS = (16, 16, 8), (4, 2)
 OPTIONS = {"iterations": 8, "seed": 3, "last": "fsq", "fsq_levels": LEVELS, "fusion": "fusion-0123"}
 VECTORS = cloud()
@@ -116,6 +120,13 @@ def test_a_second_fit_is_the_same_artifact_for_any_number_of_threads():
     assert RQKMeans.fit(VECTORS, SIZES, **{**OPTIONS, "seed": 4}).id != TOKENIZER.id
 
 
+def test_codes_equal_the_golden_ones():
+    golden = json.loads((DATA / "fsq.json").read_text(encoding="utf-8"))
+    make = runpy.run_path(str(DATA / "make_goldens.py"))
+    vectors = make["two_level_clusters"]()
+    assert RQKMeans.fit(vectors, (4, 4), **make["FSQ_LAST"]).encode(vectors).tolist() == golden["rq-kmeans"]
+
+
 def test_a_tokenizer_without_fsq_does_not_mention_it():
     assert not [name for name in (*KMEANS.meta, *KMEANS.tensors()) if "fsq" in name or name == "last"]
     assert {"last": "fsq", "fsq_levels": [4, 2]}.items() <= TOKENIZER.meta.items()
@@ -200,8 +211,8 @@ def test_a_training_that_diverges_names_the_level_the_figure_and_the_keys():
 
 
 def test_a_level_that_collapses_names_the_level_the_figure_and_the_keys():
-    with pytest.raises(FitFailed, match=r"level 3 collapsed: .* is 0.03, below 0.5; raise tokenizer.fsq_repulsion"):
-        fsq_training.check_entropy(np.array([990, 10, 0, 0, 0, 0, 0, 0]) // 1, 3)
+    with pytest.raises(FitFailed, match=r"level 3 collapsed: .* is 0.03, below 0.5; change tokenizer.a or tokenizer.b"):
+        fsq_training.check_entropy(np.array([990, 10, 0, 0, 0, 0, 0, 0]), 3, ("a", "b"))
 
 
 def test_a_share_of_the_prefixes_is_learned_from_where_there_are_many_vectors(monkeypatch):

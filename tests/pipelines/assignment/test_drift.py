@@ -75,7 +75,7 @@ def test_a_new_theme_is_noted_with_figures_and_the_remedy(older):
 
 def test_a_report_lists_drift_and_draws_it(older, tmp_path):
     quiet = report(older.uri())
-    assert (quiet["tokenizers"][0]["drift"], quiet["tokenizers"][0]["fit"]["held_out"]) == ([], 150)
+    assert (quiet["tokenizers"][0]["drift"], quiet["tokenizers"][0]["fit"]["held_out"]) == ([], 160)
     ingest(older, items("new", 1000, slice(5, 6), seed=1))
     document = report(older.uri())
     (run,) = document["tokenizers"][0]["drift"]
