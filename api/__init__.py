@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fuseid.api.jobs import (
         adopt,
         assign,
+        compare,
         drop,
         fit,
         gate,
@@ -37,6 +38,7 @@ __all__ = [
     "TokenizerInfo",
     "adopt",
     "assign",
+    "compare",
     "drop",
     "export_ids",
     "export_sequences",
@@ -62,6 +64,7 @@ _MODULES = {
     "TokenizerInfo": "fuseid.pipelines.tokenizers",
     "adopt": "fuseid.api.jobs",
     "assign": "fuseid.api.jobs",
+    "compare": "fuseid.api.jobs",
     "drop": "fuseid.api.jobs",
     "export_ids": "fuseid.api.exports",
     "export_sequences": "fuseid.api.exports",

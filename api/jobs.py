@@ -12,8 +12,10 @@ from fuseid.core.config import Config
 from fuseid.core.modalities import EXTERNAL
 from fuseid.pipelines.adopt import adopt as run_adopt
 from fuseid.pipelines.assign import assign as run_assign
+from fuseid.pipelines.assignment.comparison import Compared, Comparison
 from fuseid.pipelines.assignment.fit_blocks import FitRunner
 from fuseid.pipelines.drop import drop as run_drop
+from fuseid.pipelines.fit import compare as run_compare
 from fuseid.pipelines.fit import fit as run_fit
 from fuseid.pipelines.gate import gate as run_gate
 from fuseid.pipelines.ingest import ingest as run_ingest
@@ -112,6 +114,27 @@ def fit(
         str(db), config, progress, cold=cold, align_to=align_to, refit_fusion=refit_fusion, generation=generation,
         runner=chosen,
     )  # fmt: skip
+
+
+def compare(
+    db: str | Path,
+    kinds: str,
+    config: Config | None = None,
+    *,
+    cold: bool = False,
+    runner: Literal["local", "ray"] | FitRunner = "local",
+    progress: Progress | None = None,
+) -> list[Compared]:
+    """Fits several tokenizers on the same items and measures them on held-out ones; stores nothing, gives no IDs.
+
+    kinds: `rq-kmeans,rq-kmeans:last=fsq,rq-vae`, see `core.variants`. cold, runner: see `fit`. Raises BadInput for
+    kinds, keys and values that do not exist, and what `pipelines.fit.fit` raises; a tokenizer that cannot be fitted has
+    a row with its `problem`.
+    """
+    config = config or Config()
+    chosen = fit_runner_named(runner, config) if isinstance(runner, str) else runner
+    comparison = Comparison.of(config.tokenizer, kinds)
+    return run_compare(str(db), config, comparison, progress, cold=cold, runner=chosen)
 
 
 def drop(db: str | Path, generation: int, config: Config | None = None, *, progress: Progress | None = None) -> Run:

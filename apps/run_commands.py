@@ -4,13 +4,14 @@ demo."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fuseid.api.runners import check_runner, fit_runner_named, runner_named
 from fuseid.apps.options import Clip, ConfigFile, Db, Json, Vlm, load
 from fuseid.core.errors import BadInput
+from fuseid.core.surface import option
 
 
 def ingest(
@@ -120,23 +121,47 @@ def fit(
     runner: Annotated[
         str, typer.Option(help="ray: with tokenizer.sample: all, fit on a cluster; a sample is fitted here anyway")
     ] = "local",
+    compare: Annotated[
+        str | None,
+        typer.Option(help="fit several and print their figures; no IDs: rq-kmeans,rq-kmeans:last=fsq,rq-vae,fsq"),
+    ] = None,
+    keep: Annotated[str | None, typer.Option(help="with --compare: the one to make a candidate")] = None,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Learn fusion and tokenizer, give every item its ID; the first tokenizer becomes champion."""
-    from fuseid.apps.show import Bars, print_run
+    from fuseid.apps.show import Bars, print_json, print_run
 
     check_runner(runner)
     sizes = None if codebooks is None else _sizes("--codebooks", codebooks)
     settings = load(config, tokenizer__codebook_sizes=sizes, tokenizer__seed=seed)
+    if keep is not None and compare is None:
+        raise BadInput(f"{option('keep')} names one of those of {option('compare')}; give both")
+    from fuseid.pipelines.assignment.comparison import Comparison
+    from fuseid.pipelines.fit import compare as run_compare
     from fuseid.pipelines.fit import fit as run_fit
 
+    comparison = None if compare is None else Comparison.of(settings.tokenizer, compare, keep)
+    asked: dict[str, Any] = {
+        "cold": cold, "align_to": align_to, "refit_fusion": refit_fusion, "generation": generation,
+        "runner": fit_runner_named(runner, settings),
+    }  # fmt: skip
     with Bars(quiet=json) as bars:
-        run = run_fit(
-            db, settings, bars, cold=cold, align_to=align_to, refit_fusion=refit_fusion, generation=generation,
-            runner=fit_runner_named(runner, settings),
-        )  # fmt: skip
-    print_run(run, json)
+        if comparison is not None and keep is None:
+            run, rows = None, run_compare(db, settings, comparison, bars, **asked)
+        else:
+            run = run_fit(db, settings, bars, comparison=comparison, **asked)
+            rows = [] if comparison is None else comparison.rows
+    if json and comparison is not None:
+        compared = {"compared": [each.document() for each in rows]}
+        print_json(compared if run is None else {**run.summary(), **compared})
+        return
+    if comparison is not None:
+        from fuseid.apps.comparison_text import print_comparison
+
+        print_comparison(rows, keep)
+    if run is not None:
+        print_run(run, json)
 
 
 def drop(

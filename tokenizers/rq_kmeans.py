@@ -115,7 +115,7 @@ class RQKMeans(ResidualCodebooks):
             if progress:
                 progress(done, steps)
         if balanced:
-            prices = _settled(blocks, books, prices, beam, mean_D)
+            prices = _settled(sample, books, prices, beam, mean_D)
         codes: BlockCodes = BeamCodes(tuple(books), tuple(prices), beam)
         level = None
         if grid is not None:
@@ -200,13 +200,13 @@ def _level_by_level(
 
 
 def _settled(
-    blocks: Blocks, books: Sequence[torch.Tensor], prices: list[torch.Tensor], beam: int, mean_D: np.ndarray
+    sample: Blocks, books: Sequence[torch.Tensor], prices: list[torch.Tensor], beam: int, mean_D: np.ndarray
 ) -> list[torch.Tensor]:
     """Prices that balance the codes found by the search with these codebooks."""
     for done in range(_SETTLING_ROUNDS):
-        use = _Use.of(blocks, BeamCodes(tuple(books), tuple(prices), beam), mean_D)
+        use = _Use.of(sample, BeamCodes(tuple(books), tuple(prices), beam), mean_D)
         for level, counts in enumerate(use.counts):
-            step = use.errors[level] / blocks.rows * 0.1 * 0.05 ** (done / _SETTLING_ROUNDS)
+            step = use.errors[level] / sample.rows * 0.1 * 0.05 ** (done / _SETTLING_ROUNDS)
             prices[level] = raised_prices(prices[level], torch.from_numpy(counts).to(prices[level].device), step)
     return prices
 

@@ -34,6 +34,7 @@ class RQVAE:
     have `history`, the figures of each epoch, and `best_epoch`, the one that was kept."""
 
     KIND: ClassVar[str] = "rq-vae"
+    FITS_BLOCKS: ClassVar[bool] = True
 
     def __init__(self, meta: dict[str, Any], quantizer: LatentQuantizer) -> None:
         """quantizer: on the CPU."""
