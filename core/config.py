@@ -223,17 +223,17 @@ class RQVAEConfig(TokenizerConfig):
     latent_dim: Whole | None = Field(None, ge=1, description="numbers of a latent; by default as many as a vector has")
     hidden: Whole = Field(512, ge=1, description="units of the hidden layer of encoder and decoder")
     iterations: Whole = Field(10, ge=1, description="of k-means, per level, for the start")
-    refinements: Whole = Field(8, ge=0, description="times that the start fits all codebooks together")
+    refinements: Whole = Field(10, ge=0, description="times that the start fits all codebooks together")
     beam: int = Field(5, ge=1, le=64, description="paths that encoding keeps from level to level; 1 is greedy")
-    epochs: Whole = Field(20, ge=1, description="passes over the vectors, at most")
+    epochs: Whole = Field(8, ge=1, description="passes over the vectors, at most")
     patience: Whole = Field(5, ge=1, description="epochs without a better R² on held-out vectors that end the fit")
     batch_size: Whole = Field(512, ge=1, description="vectors per step of the optimiser")
     learning_rate: float = Field(
-        1e-3, gt=0, le=1, description="of the decoder's MLP at the first step; it falls to zero"
+        3e-3, gt=0, le=1, description="of the MLPs and codebooks at the first step; it falls to zero"
     )
     weight_decay: float = Field(0.01, ge=0, le=1, description="of AdamW, for encoder and decoder")
     estimator: Literal["ste", "rotation"] = Field(
-        "rotation", description="how gradients pass the codebooks: unchanged (straight-through), or rotated"
+        "ste", description="how gradients pass the codebooks: unchanged (straight-through), or rotated"
     )
     commitment: float = Field(1.0, ge=0, le=100, description="weight of the distance between latent and codes")
     balance: Literal["sinkhorn", "none"] = Field(

@@ -19,7 +19,7 @@ from fuseid.tokenizers.code_counts import CodeCounts
 
 # Prices move towards the new ones by this share of the way at most, and no faster than this per factor e of use, in
 # shares of the variance: whatever is moved away by too long a step comes back in the next round.
-_MOST, _FASTEST = 0.5, 0.005
+_MOST, _FASTEST = 0.5, 0.0025
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,10 @@ class FSQNetwork:
         linear, hidden = sums.split([len(self.output), self.output.shape[1]], dim=1)
         return linear + torch.nn.functional.silu(hidden) @ self.output.T
 
-    def standardised(self, moments: tuple[torch.Tensor, torch.Tensor] | None, scale: float) -> FSQNetwork:
+    def standardised(self, moments: tuple[torch.Tensor, torch.Tensor], scale: float) -> FSQNetwork:
         """The same of vectors that are not divided by `scale`. moments: mean and deviation [d] of the scalars, which
         become zero and one."""
-        linear = self.bias[: len(self.output)]
-        mean, deviation = moments or (torch.zeros_like(linear), torch.ones_like(linear))
+        mean, deviation = moments
         hidden = self.bias[len(self.output) :]
         rows = torch.cat([1 / deviation, torch.ones_like(hidden)])
         shift = torch.cat([mean / deviation, torch.zeros_like(hidden)])

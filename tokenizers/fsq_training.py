@@ -53,22 +53,18 @@ class FSQSettings:
     seed: int
 
 
-def learned(
-    blocks: Blocks, codes: BlockCodes, variance: float, settings: FSQSettings, earlier: FSQLevel | None = None
-) -> tuple[torch.Tensor, FSQLevel]:
+def learned(blocks: Blocks, codes: BlockCodes, variance: float, settings: FSQSettings) -> tuple[torch.Tensor, FSQLevel]:
     """The codebook float32 [K, D] of a level, and its network. Learned on about 65,536 vectors, all of some prefixes;
     on the CPU the result has the same bits for any number of threads.
 
-    codes: of the levels before; with `earlier`, a network to go on from, of this level too. variance: the mean squared
-    distance of the vectors to their mean. Raises FitFailed if the training diverges.
+    codes: of the levels before. variance: the mean squared distance of the vectors to their mean. Raises FitFailed if
+    the training diverges.
     """
-    before = codes.books if earlier is None else codes.books[:-1]
-    parts = list(blocks.map(_Picked.of(blocks.rows, codes, len(before), settings.seed)))
-    device = before[0].device
+    parts = list(blocks.map(_Picked.of(blocks.rows, codes, settings.seed)))
+    device = codes.books[0].device
     rows_ND = torch.from_numpy(np.concatenate([rows for rows, _ in parts])).to(device)
     codes_NL = torch.from_numpy(np.concatenate([found for _, found in parts])).to(device, torch.int64)
-    training = _Training(rows_ND, codes_NL, before, variance, settings)
-    return on_one_core(lambda: training.run(None if earlier is None else (codes.books[-1], earlier)))
+    return on_one_core(_Training(rows_ND, codes_NL, codes.books, variance, settings).run)
 
 
 def check_entropy(counts_K: np.ndarray, level: int, keys: Sequence[str]) -> None:
@@ -89,20 +85,18 @@ class _Picked:
     probability `kept`. -> float32 [n, D], codes int32 [n, L - 1]."""
 
     codes: BlockCodes
-    depth: int
     limit: int
     kept: float
     seed: int
 
     @classmethod
-    def of(cls, rows: int, codes: BlockCodes, depth: int, seed: int) -> _Picked:
-        """depth: the levels of a prefix."""
-        prefixes = math.prod(len(book) for book in codes.books[:depth])
+    def of(cls, rows: int, codes: BlockCodes, seed: int) -> _Picked:
+        prefixes = math.prod(len(book) for book in codes.books)
         share = min(1.0, max(_ROWS / rows, _PREFIXES / prefixes))
-        return cls(codes, depth, int(share * 2**32), min(1.0, _ROWS / (rows * share)), seed)
+        return cls(codes, int(share * 2**32), min(1.0, _ROWS / (rows * share)), seed)
 
     def __call__(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        found = self.codes.codes(block).numpy()[:, : self.depth]
+        found = self.codes.codes(block).numpy()
         kept = _hashes(found) >> np.uint64(32) < self.limit
         if self.kept < 1:
             kept &= np.random.default_rng((self.seed, block.number)).random(len(kept)) < self.kept
@@ -145,13 +139,9 @@ class _Training:
         self._points = settings.grid.points().to(rows_ND.device)
         self._weight = _GRID_WEIGHT / sum((level**2 - 1) / 12 for level in self._grid.levels)
 
-    def run(self, earlier: tuple[torch.Tensor, FSQLevel] | None) -> tuple[torch.Tensor, FSQLevel]:
-        if earlier is None:
-            self._network = start_of(self._left, self._grid, _HIDDEN, self._generator)
-            self._table = self._started()
-        else:
-            self._network = earlier[1].network.to(self._left.device).standardised(None, 1 / self._scale)
-            self._table = earlier[0] / self._scale
+    def run(self) -> tuple[torch.Tensor, FSQLevel]:
+        self._network = start_of(self._left, self._grid, _HIDDEN, self._generator)
+        self._table = self._started()
         self._descend()
         network = self._network.standardised(self._moments(), self._scale).to(torch.device("cpu"))
         level = FSQLevel(self._grid, self._grid.points(), network, self._weight * self._scale**2)

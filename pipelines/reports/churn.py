@@ -24,6 +24,8 @@ from fuseid.tokenizers.registry import TOKENIZERS
 _CODES, _PARTS, _EXAMPLES = 6, 4, 4
 # A cold fit of so many multiplications takes about a minute on two cores.
 _MOST_WORK = 1e12
+# An epoch of training takes about as long as so many iterations of k-means.
+_EPOCH_WORK = 10
 
 
 def churn_of(
@@ -99,7 +101,8 @@ def _cold_codes(tokenizer: Tokenizer, sample: Sample) -> tuple[np.ndarray | None
     meta, (items, dim) = tokenizer.meta, sample.vectors_SD.shape
     if not encodes(tokenizer) or tokenizer.KIND not in TOKENIZERS or not dim:
         return None, f"no tokenizer of kind {tokenizer.KIND} can be fitted"
-    work = float(items) * dim * sum(tokenizer.codebook_sizes) * meta.get("iterations", 1)
+    passes = meta.get("iterations", 1) + _EPOCH_WORK * meta.get("epochs", 0)
+    work = float(items) * dim * sum(tokenizer.codebook_sizes) * passes
     if work > _MOST_WORK:
         return None, f"a fit on {items:,} items takes minutes; a smaller {option('sample')} allows it"
     section = TOKENIZER_SECTIONS[tokenizer.KIND]
