@@ -35,7 +35,11 @@ ROWS, DIM = 14_000, 8
 # What each actor reserves: several sets of them exist at a time.
 CPUS = 0.1
 # What a tokenizer of a kind needs to be fitted in a moment.
-SMALL: dict[str, dict[str, Any]] = {"rq-kmeans": {"iterations": 2}}
+SMALL: dict[str, dict[str, Any]] = {
+    "rq-kmeans": {"iterations": 2},
+    "rq-vae": {"iterations": 2, "refinements": 1, "hidden": 8, "epochs": 1},
+    "fsq": {"hidden": 8, "epochs": 1},
+}
 
 
 @pytest.fixture(scope="module")
