@@ -35,11 +35,13 @@ class _FittedBlock:
     """The rows of a block that are not held out."""
 
     def __init__(self, whole: Block, share: float, seed: int) -> None:
-        self.number, self.memo = whole.number, whole.memo
+        self.number = whole.number
+        # Of its own: equal codebooks have other codes here than in the whole block.
+        self.memo: dict[str, Any] = whole.memo.setdefault(f"fitted rows, {share}, {seed}", {})
         self._whole, self._share, self._seed = whole, share, seed
-        if "fitted rows" not in self.memo:
-            self.memo["fitted rows"] = sum(map(len, self.chunks()))
-        self.rows = int(self.memo["fitted rows"])
+        if "rows" not in self.memo:
+            self.memo["rows"] = sum(map(len, self.chunks()))
+        self.rows = int(self.memo["rows"])
 
     def chunks(self) -> Iterator[torch.Tensor]:
         for chunk in self._whole.chunks():

@@ -136,6 +136,8 @@ def _read(file: IO[bytes], rows: np.ndarray, offset: int) -> None:
     left = rows.reshape(-1).view(np.uint8).data
     while left:
         done = os.preadv(file.fileno(), [left], offset)
+        if not done:
+            raise OSError(f"a file of vectors ends at byte {offset}")
         left, offset = left[done:], offset + done
 
 

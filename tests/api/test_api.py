@@ -29,6 +29,7 @@ NAMES = {
     "TokenizerInfo",
     "adopt",
     "assign",
+    "compare",
     "drop",
     "export_ids",
     "export_sequences",
@@ -141,6 +142,13 @@ def test_another_tokenizer_gives_ids_of_its_own_and_can_become_champion(
     assert api.assign(db, config, tokenizer=candidate).counts["assigned"] == 0
     assert api.promote(db, candidate, config).job == "promote"
     assert api.open_tokenizer(db).id == candidate
+
+
+def test_kinds_of_tokenizers_are_compared_without_a_trace(db: Path, config: api.Config) -> None:
+    before = api.tokenizers(db)
+    rows = api.compare(db, "rq-kmeans,rq-kmeans:seed=3", config)
+    assert [(row.name, row.problem) for row in rows] == [("rq-kmeans", None), ("rq-kmeans:seed=3", None)]
+    assert api.tokenizers(db) == before
 
 
 def test_ids_from_elsewhere_are_adopted_and_no_vector_can_be_encoded_without_their_codebooks(
