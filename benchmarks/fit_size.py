@@ -110,7 +110,7 @@ def fit_once(db: str, runner: str, sizes: list[int], iterations: int) -> dict[st
         chosen = LocalFitRunner()
     store = Store.open(db)
     fusion = Fusion.identity("external", DIM, None)
-    rows = rows_of_tokenizer(store, fusion, "all", seed=0, codes=max(sizes))
+    rows = rows_of_tokenizer(store, fusion, "all", codes=max(sizes))
     started = time.perf_counter()
     with chosen.blocks(rows, Stages()) as blocks:
         read = time.perf_counter() - started

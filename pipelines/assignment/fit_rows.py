@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Sample = int | Literal["all"]
 _HASHES = 1 << 64
 _HELD_OUT, _LEFT_PER_CODE = 20_000, 10
+# Personalises the hash that says which rows are held out: the same ones for tokenizers of any seed and kind.
+_HELD = b"held" + bytes(12)
 # Of the vectors in one part of the table.
 _PART_BYTES, _LEAST_PART, _MOST_PART = 32 << 20, 1024, 1 << 16
 _PICKED_PART = 10_000
@@ -86,22 +88,19 @@ class Fused:
 class FitRows:
     """uri, version: of the table. vectors: what its rows become. where: the rows that have a vector. total: how many
     are sampled. below: their hashes are below this. held_below: those whose other hash is below this are held out.
-    picked: the row ids of the sample, None to read the whole table. seed: of the other hash."""
+    picked: the row ids of the sample, None to read the whole table."""
 
     uri: str
     version: int
     vectors: Vectors
     where: str
     total: int
-    seed: int
     below: int
     held_below: int
     picked: np.ndarray | None
 
     @classmethod
-    def of(
-        cls, store: Store, sample: Sample, vectors: Vectors, where: str, seed: int = 0, least_left: int | None = None
-    ) -> FitRows:
+    def of(cls, store: Store, sample: Sample, vectors: Vectors, where: str, least_left: int | None = None) -> FitRows:
         """sample: how many rows, those with the lowest hashes. least_left: hold out a tenth of them, at most 20,000, if
         at least so many are left; None to hold out nothing. Raises NotReady if no row fulfils the condition."""
         contents = store.dataset("contents")
@@ -117,7 +116,7 @@ class FitRows:
         held = min(total // 10, _HELD_OUT)
         if least_left is None or total - held < least_left:
             held = 0
-        return cls(store.uri, contents.version, vectors, where, total, seed, below, held * _HASHES // total, picked)
+        return cls(store.uri, contents.version, vectors, where, total, below, held * _HASHES // total, picked)
 
     @property
     def count(self) -> int:
@@ -183,10 +182,10 @@ class FitRows:
         return np.array([-(-number * self.below // self.count) for number in range(self.count)], np.uint64)
 
     def _other_hashes(self, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
-        return content_hashes(ids, b"held" + self.seed.to_bytes(12, "little"))
+        return content_hashes(ids, _HELD)
 
 
-def rows_of_tokenizer(store: Store, fusion: Fusion, sample: Sample, seed: int, codes: int) -> FitRows:
+def rows_of_tokenizer(store: Store, fusion: Fusion, sample: Sample, codes: int) -> FitRows:
     """The rows that a tokenizer is fitted on, by fused vectors; some are held out if ten for each of `codes` are left.
 
     The vectors that the store holds are read where every row has them: they have the bits that fusing again would give.
@@ -199,8 +198,8 @@ def rows_of_tokenizer(store: Store, fusion: Fusion, sample: Sample, seed: int, c
         # The first count reads no vector.
         if not contents.count_rows(missing) or not contents.count_rows(f"{missing} AND ({where})"):
             there = f"{fingerprint(column)} IS NOT NULL"
-            return FitRows.of(store, sample, Joined({column: fusion.dim}), there, seed, least)
-    return FitRows.of(store, sample, vectors, where, seed, least)
+            return FitRows.of(store, sample, Joined({column: fusion.dim}), there, least)
+    return FitRows.of(store, sample, vectors, where, least)
 
 
 def any_of(columns: Iterable[str]) -> str:

@@ -38,7 +38,7 @@ class Fitting:
     @contextmanager
     def blocks(self, config: TokenizerConfig, runner: FitRunner | None) -> Iterator[tuple[FitRows, FitBlocks]]:
         """The rows that a tokenizer is fitted on. runner: used for all rows of the table; a sample is read here."""
-        rows = rows_of_tokenizer(self.store, self.fusion, config.sample, config.seed, max(config.codebook_sizes))
+        rows = rows_of_tokenizer(self.store, self.fusion, config.sample, max(config.codebook_sizes))
         chosen = runner if runner is not None and config.sample == "all" else LocalFitRunner()
         with chosen.blocks(rows, self.progress) as blocks:
             yield rows, blocks

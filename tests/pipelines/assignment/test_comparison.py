@@ -41,9 +41,10 @@ def test_a_comparison_changes_nothing(workspace, cluster, database):
 def test_the_one_to_keep_is_what_a_fit_with_its_settings_gives(workspace, cluster):
     workspace.ingest_vectors(cluster(60))
     workspace.fit()
+    [compared] = compare(workspace.uri(), *of(workspace, "rq-kmeans:seed=5"))
     config, comparison = of(workspace, "rq-kmeans,rq-kmeans:seed=5", keep="rq-kmeans:seed=5")
     run = fit(workspace.uri(), config, comparison=comparison)
-    assert run.tokenizer_id == comparison.rows[1].id
+    assert run.tokenizer_id == comparison.rows[1].id == compared.id
     assert run.counts["assigned"] == 60
     assert workspace.store().setting("champion") != run.tokenizer_id
     same = fit(workspace.uri(), workspace.settings(clip=None, tokenizer={"seed": 5}))
