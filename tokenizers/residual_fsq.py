@@ -125,8 +125,9 @@ class FSQCodes:
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        network = (self.level.network.residual, self.level.network.output, self.level.points)
-        object.__setattr__(self, "key", "fsq " + BeamCodes((*self.books, *network), self.prices, self.beam).key)
+        network = self.level.network
+        level = (network.residual, network.coarse, network.bias, network.output, self.level.points)
+        object.__setattr__(self, "key", "fsq " + BeamCodes((*self.books, *level), self.prices, self.beam).key)
 
     def codes(self, block: Block) -> torch.Tensor:
         kept = block.memo.get("codes by beam", ("",))
