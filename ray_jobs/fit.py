@@ -7,6 +7,7 @@ from the version of the table that the fit began with.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from fuseid.ray_jobs.runner import connect
 T = TypeVar("T")
 log = logging.getLogger("fuseid")
 _POLL_SECONDS = 0.2
+_SILENCE_SECONDS = 60.0
 # Blocks per actor that are being worked on, or whose results wait for their turn.
 _AHEAD = 3
 # Parts of the table per actor: the one that it reads, and the next one.
@@ -224,6 +226,7 @@ class _Filling:
     def run(self) -> set[int]:
         """-> the actors that have died. Raises what reading raises, and FuseidError for a part that is lost too
         often."""
+        last = time.monotonic()
         while self._fitters - self._died:
             while self._waiting and (reader := self._free()) is not None:
                 self._start(*self._waiting.popleft(), reader)
@@ -231,6 +234,14 @@ class _Filling:
             if not going:
                 break
             ready, _ = ray.wait(going, num_returns=1, timeout=_POLL_SECONDS, fetch_local=False)
+            if ready:
+                last = time.monotonic()
+            elif time.monotonic() - last > _SILENCE_SECONDS:
+                last = time.monotonic()
+                log.warning(
+                    "no part of the table has arrived for %.0f s; actors of the fit may wait for cores of the cluster, "
+                    "which has %g now", _SILENCE_SECONDS, ray.cluster_resources().get("CPU", 0),
+                )  # fmt: skip
             for ref in ready:
                 if ref in self._reading:
                     self._have_read(ref)

@@ -231,6 +231,7 @@ def cluster() -> Iterator[ThreeNodes]:
 
 @pytest.fixture
 def on_ray(cluster: ThreeNodes) -> dict[str, Any]:
+    cluster.complete()
     return {"address": cluster.address, "sizes": SIZES}
 
 
@@ -315,7 +316,6 @@ def test_a_fit_survives_the_death_of_a_node(
     cluster.kill()
     (tmp_path / f"{step}.go").touch()
     ended = drivers.wait(driver)
-    cluster.add()
     assert ended.status == 0, ended.words
     assert violations(State.of(db), before.quiet, before.listed, killed=0) == []
 

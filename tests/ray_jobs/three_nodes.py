@@ -40,8 +40,7 @@ class ThreeNodes:
                 },
             )
             self._nodes: list[Any] = []
-            for _ in range(2):
-                self.add()
+        self.complete()
         return self
 
     def __exit__(
@@ -55,9 +54,11 @@ class ThreeNodes:
     def address(self) -> str:
         return self._cluster.address
 
-    def add(self) -> None:
+    def complete(self) -> None:
+        """Replaces a node that was killed."""
         with _quiet():
-            self._nodes.append(self._cluster.add_node(num_cpus=2))
+            while len(self._nodes) < 2:
+                self._nodes.append(self._cluster.add_node(num_cpus=2))
 
     def kill(self) -> None:
         """Ends the older of the two nodes by SIGKILL, with everything that runs on it."""
