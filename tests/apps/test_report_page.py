@@ -38,7 +38,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_pictures, ingest_and_
     for number, row in enumerate(rows):
         row["attributes"] = {"style": HOSTILE if number % 2 else "plain", "views": number}
     ingest_and_fit(folder, rows, CONFIG)
-    fit(str(folder / "db"), CONFIG.model_copy(update={"tokenizer": CONFIG.tokenizer.model_copy(update={"seed": 5})}))
+    fit(
+        str(folder / "db"),
+        CONFIG.model_copy(update={"tokenizer": CONFIG.tokenizer.model_copy(update={"seed": 5})}),
+        cold=True,
+    )
     return folder
 
 
