@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from hashlib import blake2b
@@ -95,12 +95,7 @@ class BeamCodes:
         object.__setattr__(self, "key", _key([str(self.beam)], (*self.books, *self.prices, *self.pairs)))
 
     def codes(self, block: Block) -> torch.Tensor:
-        kept = block.memo.get("codes by beam", ("",))
-        if kept[0] != self.key:
-            device = self.books[0].device
-            found = [self._search.codes(chunk.to(device), self.beam) for chunk in block.chunks()]
-            kept = block.memo["codes by beam"] = self.key, torch.cat(found).to("cpu", torch.int32)
-        return kept[1]
+        return kept_codes(block, self.key, lambda rows: self._search.codes(rows, self.beam), self.books[0].device)
 
     @cached_property
     def _search(self) -> ResidualSearch:
@@ -108,6 +103,19 @@ class BeamCodes:
 
     def __getstate__(self) -> dict[str, Any]:
         return _fields(self)
+
+
+def kept_codes(
+    block: Block, key: str, find: Callable[[torch.Tensor], torch.Tensor], device: torch.device
+) -> torch.Tensor:
+    """int32 [n, L]: what `find` gives for all rows of the block, on the CPU. The memo keeps the codes of the last
+    key."""
+    kept = block.memo.get("codes by key", ("",))
+    if kept[0] != key:
+        found = torch.cat([find(chunk.to(device)) for chunk in block.chunks()])
+        kept = block.memo["codes by key"] = key, found.to("cpu", torch.int32)
+    codes: torch.Tensor = kept[1]
+    return codes
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -51,3 +52,11 @@ class CodeCounts:
             (self.levels, other.levels), (self.pairs, other.pairs)
         ))  # fmt: skip
         return CodeCounts(*added)
+
+
+def normalised_entropy(counts_K: np.ndarray) -> float:
+    """Of the codes of one level: 1 for even use, also of a single code. counts: vectors of each code."""
+    if len(counts_K) < 2:
+        return 1.0
+    shares = counts_K[counts_K > 0] / max(counts_K.sum(), 1)
+    return float(-(shares * np.log(shares)).sum() / math.log(len(counts_K)))

@@ -21,6 +21,7 @@ from fuseid.core.parallel_blocks import on_one_core
 from fuseid.core.row_blocks import Block, Blocks
 from fuseid.core.surface import setting
 from fuseid.tokenizers.block_codes import BlockCodes
+from fuseid.tokenizers.code_counts import normalised_entropy
 from fuseid.tokenizers.fsq_grid import Grid
 from fuseid.tokenizers.fsq_network import start_of
 from fuseid.tokenizers.residual_fsq import FSQLevel
@@ -70,8 +71,7 @@ def learned(blocks: Blocks, codes: BlockCodes, variance: float, settings: FSQSet
 def check_entropy(counts_K: np.ndarray, level: int, keys: Sequence[str]) -> None:
     """Raises FitFailed if the codes of a learned level are used too unevenly. counts_K: vectors of each code. keys:
     what to change in the configuration."""
-    shares = counts_K[counts_K > 0] / counts_K.sum()
-    entropy = float(-(shares * np.log(shares)).sum() / np.log(len(counts_K)))
+    entropy = normalised_entropy(counts_K)
     if entropy < _LEAST_ENTROPY:
         raise FitFailed(
             f"level {level} collapsed: the normalised entropy of its codes is {entropy:.2f}, below {_LEAST_ENTROPY:g}; "

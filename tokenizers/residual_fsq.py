@@ -19,7 +19,7 @@ import torch
 
 from fuseid.core.parallel_blocks import each_block
 from fuseid.core.row_blocks import Block
-from fuseid.tokenizers.block_codes import BeamCodes, Tensors
+from fuseid.tokenizers.block_codes import BeamCodes, Tensors, kept_codes
 from fuseid.tokenizers.fsq_grid import Grid
 from fuseid.tokenizers.fsq_network import FSQNetwork
 from fuseid.tokenizers.products import Products
@@ -130,12 +130,7 @@ class FSQCodes:
         object.__setattr__(self, "key", "fsq " + BeamCodes((*self.books, *level), self.prices, self.beam).key)
 
     def codes(self, block: Block) -> torch.Tensor:
-        kept = block.memo.get("codes by beam", ("",))
-        if kept[0] != self.key:
-            device = self.books[0].device
-            found = [self._search.codes(chunk.to(device), self.beam) for chunk in block.chunks()]
-            kept = block.memo["codes by beam"] = self.key, torch.cat(found).to("cpu", torch.int32)
-        return kept[1]
+        return kept_codes(block, self.key, lambda rows: self._search.codes(rows, self.beam), self.books[0].device)
 
     @cached_property
     def _search(self) -> FSQSearch:

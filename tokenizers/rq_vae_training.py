@@ -23,7 +23,7 @@ from fuseid.core.parallel_blocks import on_all_cores, on_one_core
 from fuseid.core.row_blocks import CHUNK, ArrayBlocks, Blocks
 from fuseid.core.surface import setting
 from fuseid.tokenizers.block_codes import GivenCodes
-from fuseid.tokenizers.code_pairs import CodeCounts
+from fuseid.tokenizers.code_counts import CodeCounts, normalised_entropy
 from fuseid.tokenizers.dead_codes import restarted
 from fuseid.tokenizers.latent_quantizer import LatentQuantizer
 from fuseid.tokenizers.rq_vae_network import passed
@@ -197,12 +197,12 @@ def _figures(
         prefix = codes[:, :level]
         r2.append(1 - _squares(judged - quantizer.decoded(prefix)) / variance if variance > 0 else 1.0)
         residual.append(math.sqrt(_squares(latents - quantizer.quantized(prefix)) / energy))
-    entropy = [_entropy(count) for count in counts.levels]
+    entropy = [normalised_entropy(count) for count in counts.levels]
     for level, (kept, left) in enumerate(zip(r2, residual, strict=True), 1):
         if not (math.isfinite(kept) and math.isfinite(left)):
             raise _diverged(epoch, level, kept)
     for level, found in enumerate(entropy, 1):
-        if found < settings.least_entropy and len(counts.levels[level - 1]) > 1:
+        if found < settings.least_entropy:
             raise FitFailed(
                 f"level {level} collapsed in epoch {epoch}: the normalised entropy of its codes is {found:.2f}, under "
                 f"{setting('tokenizer.least_entropy')} {settings.least_entropy:g}; set "
@@ -222,9 +222,3 @@ def _diverged(epoch: int, level: int, figure: float) -> FitFailed:
 
 def _squares(rows: torch.Tensor) -> float:
     return float(np.square(rows.cpu().numpy().astype(np.float64)).sum())
-
-
-def _entropy(counts: np.ndarray) -> float:
-    """Normalised: 1 for even use."""
-    shares = counts[counts > 0] / max(counts.sum(), 1)
-    return float(-(shares * np.log(shares)).sum() / math.log(len(counts))) if len(counts) > 1 else 1.0
