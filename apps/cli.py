@@ -18,8 +18,9 @@ from fuseid.apps import options, outlets
 from fuseid.apps.care_commands import backup, check, restore, upgrade
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.history_commands import runs, tokenizers
+from fuseid.apps.lookup_command import lookup
 from fuseid.apps.run_commands import adopt, assign, demo, drop, fit, gate, ingest, promote, remove, retry, rollback
-from fuseid.apps.view_commands import evaluate, explain, lookup, rejected, report
+from fuseid.apps.view_commands import evaluate, explain, rejected, report
 from fuseid.core import surface
 from fuseid.core.errors import FuseidError, Stopped
 from fuseid.core.names import check_known

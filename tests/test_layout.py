@@ -28,7 +28,7 @@ ALLOWED = {
 FLOORS = (
     ("streams", "files"),
     ("store",),
-    ("jobs", "sources"),
+    ("jobs", "sources", "search"),
     ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
     ("ingest", "remove", "fit", "assign", "promote", "rollback", "drop", "tokenizers", "exports", "reports", "upgrade"),
     ("sequences", "checks", "backup", "adoption", "gate"),

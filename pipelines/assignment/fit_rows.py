@@ -33,7 +33,7 @@ _HELD_OUT, _LEFT_PER_CODE = 20_000, 10
 # Personalises the hash that says which rows are held out: the same ones for tokenizers of any seed and kind.
 _HELD = b"held" + bytes(12)
 # Of the vectors in one part of the table.
-_PART_BYTES, _LEAST_PART, _MOST_PART = 32 << 20, 1024, 1 << 16
+_PART_BYTES, _LEAST_PART, _MOST_PART = 8 << 20, 1024, 1 << 16
 _PICKED_PART = 10_000
 
 

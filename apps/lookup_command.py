@@ -1,0 +1,40 @@
+"""The command that finds content: lookup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fuseid.apps.options import Clip, ConfigFile, Db, Json, Timeout, load
+
+
+def lookup(
+    db: Db,
+    text: Annotated[str | None, typer.Option(help="words")] = None,
+    image: Annotated[Path | None, typer.Option(help="picture file")] = None,
+    video: Annotated[Path | None, typer.Option(help="video file")] = None,
+    like: Annotated[str | None, typer.Option(help="content_id of an item: find similar items")] = None,
+    sid: Annotated[str | None, typer.Option(help="semantic ID or prefix, e.g. 12-240")] = None,
+    k: Annotated[int, typer.Option("-k", help="results at most")] = 10,
+    where: Annotated[str | None, typer.Option(help="SQL condition, e.g. \"kind = 'video'\"")] = None,
+    timeout: Timeout = None,
+    config: ConfigFile = None,
+    clip: Clip = None,
+    json: Json = False,
+) -> None:
+    """Find content by words, picture, video, item or ID prefix."""
+    from fuseid.apps.show import print_json, print_rows
+    from fuseid.pipelines.lookup import Catalog
+    from fuseid.pipelines.store.rows import attributes_of
+
+    is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
+    catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None)
+    rows = catalog.search(
+        text=text, image=image, video=video, like=like, sid=sid, k=k, where=where, timeout=timeout
+    ).to_pylist()
+    if json:
+        print_json([{**row, "attributes": attributes_of(row["attributes"])} for row in rows])
+    else:
+        print_rows(rows, ("score", "content_id", "kind", "sid", "caption"))

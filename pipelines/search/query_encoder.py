@@ -1,0 +1,108 @@
+"""Queries into CLIP space: by the model that encoded the catalogue, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, NotReady, TooLarge, unusable
+from fuseid.core.surface import option
+from fuseid.encoders.captions import normalise_caption
+from fuseid.pipelines.search.calibration import Calibration
+from fuseid.pipelines.search.view import View
+from fuseid.pipelines.store.store import Store
+
+# What encodes queries is imported when it is used: a look-up by ID or by item starts in a fraction of the time.
+if TYPE_CHECKING:
+    from fuseid.core.config import Config
+
+
+class QueryEncoder:
+    """config: how queries are encoded; None: as in the last ingest. The model is loaded once."""
+
+    def __init__(self, store: Store, config: Config | None, calibration: Calibration) -> None:
+        self._store = store
+        self._given_config = config
+        self._stored_config: Config | None = None
+        self._calibration = calibration
+        self._encoders: dict[bool, Any] = {}
+
+    def caption(self, text: str) -> str:
+        """The text of a query as ingest would store it. Raises BadInput for one that is empty or too long."""
+        try:
+            caption = normalise_caption(text, self._config().decode.max_caption_chars)
+        except TooLarge as error:
+            raise BadInput(f"cannot use the query: {error}") from None
+        if caption is None:
+            raise BadInput("the text to look up is empty")
+        return caption
+
+    def of_caption(self, view: View, caption: str) -> np.ndarray:
+        """float32 [D], of length one. Raises NotReady if the catalogue has no CLIP vectors, FingerprintMismatch if they
+        are another model's."""
+        vector: np.ndarray = self._encoder(view, texts=True).encode_texts([caption])[0]
+        return vector
+
+    def of_picture(self, view: View, kind: str, path: str | Path) -> np.ndarray:
+        """kind: image or video. As `of_caption`. Raises BadInput for a file that cannot be decoded."""
+        clip = self._encoder(view, texts=False)
+        try:
+            from fuseid.encoders.decode_pool import DecodePool
+
+            with DecodePool(self._config().decode, 1) as pool:
+                (decoded,) = pool.decode_many([(str(Path(str(path)).resolve()), kind)])
+            if isinstance(decoded, ItemError):
+                raise decoded
+        except ItemError as error:
+            raise unusable(f"cannot use the query: {error}", error) from None
+        pooled = clip.encode_frames(list(decoded.frames)).mean(0)
+        unit: np.ndarray = pooled / np.linalg.norm(pooled)
+        return unit
+
+    def _config(self) -> Config:
+        if self._given_config is not None:
+            return self._given_config
+        if self._stored_config is None:
+            from fuseid.core.config import ClipConfig, Config, read_stored
+
+            clip, shown = self._store.setting("clip"), f"the setting clip of {self._store.uri}"
+            self._stored_config = Config() if clip is None else Config(clip=read_stored(ClipConfig, clip, shown))
+        return self._stored_config
+
+    def _encoder(self, view: View, texts: bool) -> Any:
+        """CLIP. texts: of texts alone, which is loaded much faster, unless there is the other."""
+        if "clip_image" not in view.dims and "clip_text" not in view.dims:
+            raise NotReady(
+                f"{self._store.uri} holds no CLIP vectors; look up by {option('like')}, {option('sid')} or a vector"
+            )
+        if found := self._encoders.get(False) or self._encoders.get(texts):
+            return found
+        from fuseid.encoders.model_identity import PYTHON, as_known, former_fingerprints
+        from fuseid.encoders.models import load_clip, load_clip_texts
+
+        config = self._config().clip
+        if config is None:
+            raise BadInput(
+                f"the configuration switches CLIP off; look up by {option('like')}, {option('sid')} or a vector"
+            )
+        if self._given_config is None and config.model.startswith(PYTHON):
+            # A database must not decide which code its readers import.
+            raise BadInput(
+                f"{self._store.uri} was encoded by {config.model}, which is not imported because a database names it; "
+                f"pass the {option('config')} that the ingest used"
+            )
+        known = (self._store.setting("clip") or {}).get("model")
+        spelled = config.model_copy(update={"model": as_known(config.model, known)})
+        clip = load_clip_texts(spelled) if texts else load_clip(spelled)
+        column = "clip_image" if "clip_image" in view.dims else "clip_text"
+        sample = self._calibration.sample(view, column)
+        stored = sample["clip_fp"][0].as_py() if len(sample) else clip.fingerprint
+        if stored not in (clip.fingerprint, former_fingerprints(self._config()).get("clip_fp")):
+            raise FingerprintMismatch(
+                f"{self._store.uri} was encoded by CLIP {stored}, the query would be by {clip.fingerprint} "
+                f"({config.model}); pass the {option('config')} that the ingest used"
+            )
+        self._encoders[texts] = clip
+        return clip
