@@ -239,7 +239,7 @@ class RQVAEConfig(TokenizerConfig):
     balance: Literal["sinkhorn", "none"] = Field(
         "sinkhorn", description="prices for codes, and pairs of codes, that many items have"
     )
-    balance_codes: float = Field(0.02, ge=0, le=1, description="price per factor e of use, in shares of the variance")
+    balance_codes: float = Field(0.025, ge=0, le=1, description="price per factor e of use, in shares of the variance")
     balance_pairs: float = Field(0.01, ge=0, le=1, description="the same for two codes together")
     least_entropy: float = Field(0.5, ge=0, le=1, description="normalised; a level below it has collapsed: no result")
 

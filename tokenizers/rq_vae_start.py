@@ -13,7 +13,8 @@ from fuseid.core.parallel_blocks import on_one_core
 from fuseid.core.row_blocks import Block, Blocks, summed
 from fuseid.tokenizers.block_codes import BeamCodes
 from fuseid.tokenizers.code_counts import CodeCounts
-from fuseid.tokenizers.code_pairs import Prices
+from fuseid.tokenizers.code_pairs import Prices, energies
+from fuseid.tokenizers.kmeans import SAMPLE_ROWS_PER_CODE
 from fuseid.tokenizers.latent_quantizer import LatentQuantizer
 from fuseid.tokenizers.least_squares import refined
 from fuseid.tokenizers.rq_kmeans import RQKMeans
@@ -64,13 +65,17 @@ def start_of(
         progress=lambda done, of: progress(min(done, len(sizes))),
     )  # fmt: skip
     books, prices = [book.to(device) for book in first.codebooks], Prices.none(sizes, device)
+    sample = torch.from_numpy(blocks.sample(SAMPLE_ROWS_PER_CODE * max(sizes))).to(device)
     for done in range(refinements + 1):
         codes = BeamCodes(tuple(books), tuple(prices.codes), settings.beam, tuple(prices.pairs))
         books, counts = refined(blocks, codes, books)
         if done == refinements:
             break
-        if settings.balance_codes or settings.balance_pairs:
-            prices = prices.moved(counts, variance, settings.balance_codes, settings.balance_pairs)
+        if settings.balance_pairs:
+            found = energies(books, counts, variance)
+            prices = prices.moved_pairs(counts, found, settings.balance_pairs)
+        if settings.balance_codes:
+            prices = prices.settled(sample, books, settings.beam, settings.balance_codes, variance)
         progress(len(sizes) + done + 1)
     scale = (len(mean_D) / variance) ** 0.5
     mean = torch.from_numpy(mean_D.astype(np.float32)).to(device)

@@ -24,7 +24,9 @@ from fuseid.core.row_blocks import CHUNK, ArrayBlocks, Blocks
 from fuseid.core.surface import setting
 from fuseid.tokenizers.block_codes import GivenCodes
 from fuseid.tokenizers.code_counts import CodeCounts, normalised_entropy
+from fuseid.tokenizers.code_pairs import energies
 from fuseid.tokenizers.dead_codes import restarted
+from fuseid.tokenizers.kmeans import SAMPLE_ROWS_PER_CODE
 from fuseid.tokenizers.latent_quantizer import LatentQuantizer
 from fuseid.tokenizers.rq_vae_network import passed
 
@@ -110,6 +112,7 @@ class _Trainer:
         self._optimizer = torch.optim.AdamW(groups, settings.learning_rate)
         steps = settings.epochs * (math.ceil(blocks.rows / settings.batch_size) + blocks.count)
         self._rate = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: max(1 - step / steps, 0.0))
+        self._sample = torch.from_numpy(blocks.sample(SAMPLE_ROWS_PER_CODE * max(self._sizes))).to(self._mean.device)
         self._last: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def snapshot(self) -> LatentQuantizer:
@@ -136,8 +139,14 @@ class _Trainer:
         """New prices, and a new place for codes that no row had."""
         settings, dead = self._settings, counts.dead
         if settings.balance_codes or settings.balance_pairs:
-            variance = float(len(self._mean))
-            self._prices = self._prices.moved(counts, variance, settings.balance_codes, settings.balance_pairs)
+            quantizer, variance = self.snapshot(), float(len(self._mean))
+            if settings.balance_pairs:
+                found = energies(quantizer.books, counts, variance)
+                self._prices = self._prices.moved_pairs(counts, found, settings.balance_pairs)
+            if settings.balance_codes:
+                latents = quantizer.latents(self._sample)
+                rest = quantizer.books, settings.beam, settings.balance_codes, variance
+                self._prices = self._prices.settled(latents, *rest)
         if dead and self._last is not None:
             vectors, codes = self._last
             quantizer = self.snapshot()
