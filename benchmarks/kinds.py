@@ -112,7 +112,7 @@ def run(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         names[adopted] = "shipped"
     first, *others = names
     sequences = work / "sequences"
-    chosen = ["--tokenizer", first, "--format", "parquet", *split]
+    chosen = ["--tokenizer", first, "--format", "parquet", "--runner", "local", *split]
     fuseid("export", "sequences", "--db", db, "--interactions", interactions, "--out", sequences, *chosen)
     against = [part for name in ("random", *others) for part in ("--against", name)]
     more = ["--users", arguments.users] if arguments.users else []
