@@ -14,11 +14,11 @@ from fuseid.core.modalities import FUSED_COLUMNS
 from fuseid.pipelines.store.pins import remove_expired
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
+from fuseid.pipelines.store.word_indexes import FTS_ROWS, make_text_indexes
 
 # With fewer rows an exact scan takes milliseconds, and an index would only lower the recall.
 VECTOR_ROWS = 50_000
 PQ_ROWS = 1_000_000
-FTS_ROWS = 5_000
 # Lance's own default. For a million rows, 122 partitions instead of a thousand are found in half the time, and searches
 # are as fast and find as much: a partition holds 8 or 16 bytes for each row.
 _PQ_PARTITION_ROWS = 8192
@@ -26,8 +26,6 @@ _PQ_PARTITION_ROWS = 8192
 # searched before the first fit only, and are scanned: to index a million of them takes ten times as long as to take
 # them in.
 _SEARCHED = ("clip_image", "clip_text", *FUSED_COLUMNS)
-# Memory for building a full-text index; Lance's own limit is 2 GiB for each core.
-_FTS_MIB = 1024
 # The size of a compacted fragment, whichever is less.
 _FRAGMENT_ROWS, FRAGMENT_BYTES = 1 << 20, 1 << 30
 # The index on content_id is extended every N waves: N grows by one for each so many rows, up to so many waves.
@@ -62,12 +60,7 @@ def maintain(
                 compact(store, fragment_bytes)
                 reached("index.compacted")
                 with store.writing(name) as dataset:
-                    positions = text_indexes(dataset)
-                    for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
-                        # An index without positions, from an earlier fuseid, is replaced.
-                        due = not positions[column] if column in positions else dataset.count_rows(rows) >= fts_rows
-                        if due:
-                            dataset.create_scalar_index(column, "INVERTED", with_position=True, memory_limit=_FTS_MIB)
+                    make_text_indexes(dataset, fts_rows)
             with trimmed_memory(), store.writing(name) as dataset:
                 _vector_indexes(dataset, have, vector_rows, pq_rows)
         with store.writing(name) as dataset:
@@ -129,12 +122,6 @@ def index_key(store: Store, name: str) -> None:
 def indexed_columns(dataset: lance.LanceDataset) -> set[str]:
     """The columns that have an index."""
     return {column for index in dataset.describe_indices() for column in index.field_names}
-
-
-def text_indexes(dataset: lance.LanceDataset) -> dict[str, bool]:
-    """The columns with a full-text index, and whether it has the positions of words, which phrase queries need."""
-    indexes = (index for index in dataset.describe_indices() if index.index_type == "Inverted")
-    return {index.field_names[0]: bool(index.details.get("with_position")) for index in indexes}
 
 
 def unindexed_rows(store: Store) -> dict[str, int]:
