@@ -1,4 +1,4 @@
-"""Scripts of text: which write words without spaces, or join particles to them, so that a search by words misses most."""
+"""Scripts that write words without spaces, or join particles to them, so that a search by words misses most."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Terms:
         words = long or (set() if pairs else words)
         self._pairs = tuple(sorted(pairs))
         stems = [word[:-_ENDING_LETTERS] if len(word) > _WHOLE_LETTERS else word for word in sorted(words)]
-        self._words = re.compile("|".join(rf"(?<![^\W{_UNSPACED}]){re.escape(stem)}" for stem in stems)) if stems else None
+        begins = [rf"(?<![^\W{_UNSPACED}]){re.escape(stem)}" for stem in stems]
+        self._words = re.compile("|".join(begins)) if begins else None
 
     def in_text(self, text: str) -> bool:
         """Whether the text has two neighbouring characters of a run of the query, or a word that begins as one of its

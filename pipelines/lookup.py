@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.errors import BadInput, StoreError
-from fuseid.core.text import storable
 from fuseid.core.reasons import reason
 from fuseid.core.surface import option
+from fuseid.core.text import storable
 from fuseid.pipelines.search.by_vector import by_vector
 from fuseid.pipelines.search.calibration import Calibration
 from fuseid.pipelines.search.clauses import clauses_of, item_columns, item_vector, items_of, vector_of
@@ -63,7 +63,7 @@ class Catalog:
         like: str | Sequence[str] | None = None,
         not_like: str | Sequence[str] | None = None,
         sid: str | None = None,
-        weights: Mapping[str, float] | None = None,
+        weights: Mapping[str, float | str] | None = None,
         space: str | None = None,
         diverse: int | str | None = None,
         k: int = 10,

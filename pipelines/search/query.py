@@ -51,8 +51,8 @@ class Diverse:
 
 
 def parts_of(given: Mapping[str, Any], weights: Mapping[str, Any] | None) -> tuple[Part, ...]:
-    """The parts of a query, without those of weight 0. given: by name, one value or several of a kind, None if there is
-    none; `vector` is one vector. Raises BadInput for a query or a weight that cannot be used."""
+    """The parts of a query, without those of weight 0. given: by name, one value or several of a kind, or None;
+    `vector` is one vector. Raises BadInput for a query or a weight that cannot be used."""
     values = {name: _several(name, value) for name, value in given.items()}
     named = [name for name in PARTS if values.get(name)]
     if named in ([], ["not_like"]):

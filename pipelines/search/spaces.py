@@ -35,6 +35,6 @@ def check_part(part: Part, space: str | None) -> None:
     """Raises BadInput for a part that cannot be compared in the space."""
     if part.name in _ENCODED and space not in (None, CLIP, *CLIP_COLUMNS):
         raise BadInput(
-            f"{option(part.name)} is compared in CLIP space, not in {space}; leave {option('space')} out, or look up by "
-            f"{option('like')}"
+            f"{option(part.name)} is compared in CLIP space, not in {space}; leave out {option('space')}, or look up "
+            f"by {option('like')}"
         )

@@ -45,7 +45,7 @@ def _rows(
 def _by_words(
     dataset: lance.LanceDataset, column: str, text: str, positions: bool, k: int, where: str | None
 ) -> list[dict[str, Any]]:
-    """Captions that contain every phrase in double quotes; if there is none, those that contain any of the words.
+    """Captions that contain every phrase in double quotes; if no caption does, those that contain any of the words.
     Double quotes are the only syntax; one that is never closed is ignored. positions: whether the index has the
     positions of words, without which it finds no phrases."""
     words = MatchQuery(" ".join(text.split('"')), column)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import lance
 import numpy as np
 
 from fuseid.core.scripts import is_unspaced
+from fuseid.pipelines.store.indexes import uncovered
+from fuseid.pipelines.store.store import Store
 
 # From how many texts on; an index of few takes milliseconds.
 FTS_ROWS = 1
@@ -25,48 +27,41 @@ _SAMPLE, _MAKE_SHARE, _KEEP_SHARE = 2048, 0.02, 0.01
 
 @dataclass(frozen=True)
 class TextIndex:
-    """positions: whether it has those of words, which phrase queries need. ngrams: of characters, in place of words."""
+    """positions: whether it has those of words, which phrase queries need. ngrams: of characters, in place of words.
+    described: what Lance says of it."""
 
     positions: bool
     ngrams: bool
+    described: Any = field(default=None, compare=False)
 
 
 def text_indexes(dataset: lance.LanceDataset) -> dict[str, TextIndex]:
     """The full-text indexes by column."""
-    indexes = (index for index in dataset.describe_indices() if index.index_type == "Inverted")
     return {
         index.field_names[0]: TextIndex(
-            bool(index.details.get("with_position")), index.details.get("base_tokenizer") == "ngram"
+            bool(index.details.get("with_position")), index.details.get("base_tokenizer") == "ngram", index
         )
-        for index in indexes
-    }
-
-
-def make_text_indexes(dataset: lance.LanceDataset, least_rows: int = FTS_ROWS) -> None:
-    """Makes those that are due, and makes an index again if its scripts ask for another kind, or if it lacks the
-    positions of words, as of an earlier fuseid. Rows that an index lacks are added elsewhere."""
-    have = text_indexes(dataset)
-    for column in COLUMNS:
-        index = have.get(column)
-        if index is None and dataset.count_rows(f"{column} IS NOT NULL") < least_rows:
-            continue
-        if index is not None and not _has_new_rows(dataset, column) and (index.positions or index.ngrams):
-            continue
-        ngrams = _asks_for_ngrams(dataset, column, index is not None and index.ngrams)
-        if index is None or index.ngrams != ngrams or not (index.positions or ngrams):
-            kind = _BY_NGRAMS if ngrams else _BY_WORDS | {"with_position": True}
-            dataset.create_scalar_index(column, "INVERTED", memory_limit=_MIB, **kind)
-
-
-def _has_new_rows(dataset: lance.LanceDataset, column: str) -> bool:
-    covered = {
-        number
         for index in dataset.describe_indices()
-        if index.index_type == "Inverted" and index.field_names == [column]
-        for segment in index.segments
-        for number in segment.fragment_ids
+        if index.index_type == "Inverted"
     }
-    return any(fragment.fragment_id not in covered for fragment in dataset.get_fragments())
+
+
+def index_words(store: Store, rows: int = FTS_ROWS) -> None:
+    """Makes the full-text index of each column that has so many texts. Makes one again if its scripts ask for another
+    kind, or if it lacks the positions of words, as of an earlier fuseid. Rows that an index lacks are added
+    elsewhere."""
+    with store.writing("contents") as dataset:
+        have = text_indexes(dataset)
+        for column in COLUMNS:
+            index = have.get(column)
+            if index is None and dataset.count_rows(f"{column} IS NOT NULL") < rows:
+                continue
+            if index is not None and (index.positions or index.ngrams) and not uncovered(dataset, index.described):
+                continue
+            ngrams = _asks_for_ngrams(dataset, column, index is not None and index.ngrams)
+            if index is None or index.ngrams != ngrams or not (index.positions or ngrams):
+                kind = _BY_NGRAMS if ngrams else _BY_WORDS | {"with_position": True}
+                dataset.create_scalar_index(column, "INVERTED", memory_limit=_MIB, **kind)
 
 
 def _asks_for_ngrams(dataset: lance.LanceDataset, column: str, now: bool) -> bool:

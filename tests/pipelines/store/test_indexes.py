@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from fuseid.pipelines.assignment.projection import project
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.ingestion.steps import load_encoders
 from fuseid.pipelines.promote import promote
-from fuseid.pipelines.store.indexes import indexed_columns, maintain, unindexed_rows
+from fuseid.pipelines.store.indexes import indexed_columns, unindexed_rows
 
 INDEX = {"external": "external_idx", "fused": "fused_idx"}
 
@@ -41,7 +42,7 @@ def test_a_small_table_has_key_indexes_only(fitted):
 
 
 def test_a_table_that_is_large_enough_has_them_all(indexed):
-    assert names(indexed) == {"content_id", "sid", "caption", "fused"}
+    assert names(indexed) == {"content_id", "sid", "fused"}
     assert set(unindexed_rows(indexed.store()).values()) == {0}
 
 
