@@ -79,6 +79,11 @@ def index_vectors(store: Store, threshold: int) -> tuple[set[str], list[str]]:
     for index in vector_indexes(dataset):
         if index.name in made:
             continue
+        if not index.num_rows_indexed and (rows := dataset.count_rows(f"{index.field_names[0]} IS NOT NULL")):
+            # All its vectors were written again, as after a fit of the fusion. Lance would put them in one partition.
+            made.add(index.name)
+            _make(store, index.field_names[0], rows, index.name)
+            continue
         try:
             with _readable():
                 if outgrown_index(dataset, index):
@@ -123,7 +128,8 @@ def partitions(dataset: lance.LanceDataset, name: str) -> int:
     # Lance writes a warning about the centroids to standard error, unless it is set that they are left out.
     os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")
     parts = dataset.stats.index_stats(name)["indices"]
-    return max((part["num_partitions"] for part in parts), default=1)
+    # A part of which no row is left has no such number.
+    return max((part.get("num_partitions", 1) for part in parts), default=1)
 
 
 def _measured(
