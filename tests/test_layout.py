@@ -29,6 +29,7 @@ FLOORS = (
     ("streams", "files"),
     ("store",),
     ("jobs", "sources", "search", "neighbourhood"),
+    ("indexing",),
     ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
     ("ingest", "remove", "fit", "assign", "promote", "rollback", "drop", "tokenizers", "exports", "reports", "upgrade"),
     ("neighbours", "sequences", "checks", "backup", "adoption", "gate"),
