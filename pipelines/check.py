@@ -28,10 +28,10 @@ from fuseid.pipelines.checks.tables import (
     doubled_items,
     problem_of,
 )
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.jobs.runs import recorded
-from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import TABLES
 

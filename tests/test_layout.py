@@ -29,6 +29,7 @@ FLOORS = (
     ("streams", "files"),
     ("store",),
     ("jobs", "sources", "search"),
+    ("indexing",),
     ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
     ("ingest", "remove", "fit", "assign", "promote", "rollback", "drop", "tokenizers", "exports", "reports", "upgrade"),
     ("sequences", "checks", "backup", "adoption", "gate"),

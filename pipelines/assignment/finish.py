@@ -16,10 +16,10 @@ from fuseid.core.protocols import Tokenizer
 from fuseid.pipelines.assignment.assign import assign
 from fuseid.pipelines.assignment.champion import load_fusions, load_other
 from fuseid.pipelines.assignment.drift import record_drift
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.store.generations import fingerprint
-from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.rows import READ_AHEAD_BYTES
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed

@@ -1,31 +1,20 @@
-"""Indexes: created once a table is large enough to gain from them, extended as waves are committed."""
+"""Indexes of keys and of words: created once a table is large enough, extended as waves are committed; and the sizes of
+fragments and the age of versions."""
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 from typing import Any
 
 import lance
 
-from fuseid.core.faults import reached
 from fuseid.core.memory import trimmed_memory
-from fuseid.core.modalities import FUSED_COLUMNS
 from fuseid.pipelines.store.pins import remove_expired
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
 
-# With fewer rows an exact scan takes milliseconds, and an index would only lower the recall.
-VECTOR_ROWS = 50_000
-PQ_ROWS = 1_000_000
-FTS_ROWS = 5_000
-# Lance's own default. For a million rows, 122 partitions instead of a thousand are found in half the time, and searches
-# are as fast and find as much: a partition holds 8 or 16 bytes for each row.
-_PQ_PARTITION_ROWS = 8192
-# The vectors that look-ups search once there are IDs, also of a generation that is not in force yet. Others are
-# searched before the first fit only, and are scanned: to index a million of them takes ten times as long as to take
-# them in.
-_SEARCHED = ("clip_image", "clip_text", *FUSED_COLUMNS)
+# The columns of each table that have an index on their values.
+_KEYS = {"contents": ("content_id", "sid"), "assignments": ("content_id", "base")}
 # Memory for building a full-text index; Lance's own limit is 2 GiB for each core.
 _FTS_MIB = 1024
 # The size of a compacted fragment, whichever is less.
@@ -38,49 +27,24 @@ KEEP_VERSIONS = timedelta(days=7)
 KEEP_RUN_VERSIONS = timedelta(minutes=30)
 
 
-def maintain(
-    store: Store,
-    vector_rows: int = VECTOR_ROWS,
-    fts_rows: int = FTS_ROWS,
-    pq_rows: int = PQ_ROWS,
-    keep_versions: timedelta = KEEP_VERSIONS,
-    fragment_bytes: int = FRAGMENT_BYTES,
-) -> None:
-    """Compacts small fragments within a memory bound, creates the indexes that are due, adds new rows to all, and
-    removes versions older than `keep_versions`.
+def index_words(store: Store, rows: int) -> None:
+    """Creates the full-text indexes of the columns that have text in so many rows."""
+    with store.writing("contents") as dataset:
+        positions = text_indexes(dataset)
+        for column, where in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
+            # An index without positions, from an earlier fuseid, is replaced.
+            due = not positions[column] if column in positions else dataset.count_rows(where) >= rows
+            if due:
+                dataset.create_scalar_index(column, "INVERTED", with_position=True, memory_limit=_FTS_MIB)
 
-    vector_rows, fts_rows, pq_rows: from how many rows on an index of vectors, of words, or with product quantization is
-    created. fragment_bytes: the most that a compacted fragment may hold.
-    """
-    reached("index.begun")
-    for name, columns in (("contents", ("content_id", "sid")), ("assignments", ("content_id", "base"))):
-        if name == "contents" and not store.has_contents():
-            continue
-        have = indexed_columns(store.dataset(name))
-        if name == "contents":
-            with trimmed_memory():
-                compact(store, fragment_bytes)
-                reached("index.compacted")
-                with store.writing(name) as dataset:
-                    positions = text_indexes(dataset)
-                    for column, rows in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
-                        # An index without positions, from an earlier fuseid, is replaced.
-                        due = not positions[column] if column in positions else dataset.count_rows(rows) >= fts_rows
-                        if due:
-                            dataset.create_scalar_index(column, "INVERTED", with_position=True, memory_limit=_FTS_MIB)
-            with trimmed_memory(), store.writing(name) as dataset:
-                _vector_indexes(dataset, have, vector_rows, pq_rows)
-        with store.writing(name) as dataset:
-            for column in columns:
-                if column not in have and dataset.count_rows():
-                    dataset.create_scalar_index(column, "BTREE")
-        reached("index.made")
-        with store.writing(name) as dataset:
-            _extend_indexes(dataset)
-    reached("index.done")
-    for name in store.versions():
-        remove_old_versions(store, name, keep_versions)
-    remove_old_versions(store, "runs", min(keep_versions, KEEP_RUN_VERSIONS))
+
+def index_keys(store: Store, name: str) -> None:
+    """Creates the BTREE indexes that a table lacks."""
+    with store.writing(name) as dataset:
+        have = indexed_columns(dataset)
+        for column in _KEYS[name]:
+            if column not in have and dataset.count_rows():
+                dataset.create_scalar_index(column, "BTREE")
 
 
 def remove_old_versions(store: Store, name: str, keep: timedelta) -> None:
@@ -126,6 +90,21 @@ def index_key(store: Store, name: str) -> None:
             dataset.create_scalar_index("content_id", "BTREE")
 
 
+def extend_indexes(store: Store, name: str) -> None:
+    """Adds new rows to the indexes that lack any: Lance would write the others again too. It cannot extend a vector
+    index by rows of which none has a vector; such an index stays as it is, since a search finds nothing in those rows
+    anyway."""
+    with store.writing(name) as dataset:
+        due = []
+        for index in dataset.describe_indices():
+            new = _uncovered(dataset, index)
+            rows = dataset.scanner(["content_id"], _belongs(dataset, index), limit=1, fragments=new) if new else None
+            if rows is not None and rows.to_table().num_rows:
+                due.append(index.name)
+        if due:
+            dataset.optimize.optimize_indices(index_names=due)
+
+
 def indexed_columns(dataset: lance.LanceDataset) -> set[str]:
     """The columns that have an index."""
     return {column for index in dataset.describe_indices() for column in index.field_names}
@@ -156,43 +135,3 @@ def _belongs(dataset: lance.LanceDataset, index: Any) -> str | None:
 def _uncovered(dataset: lance.LanceDataset, index: Any) -> list[lance.LanceFragment]:
     covered = {number for segment in index.segments for number in segment.fragment_ids}
     return [fragment for fragment in dataset.get_fragments() if fragment.fragment_id not in covered]
-
-
-def _extend_indexes(dataset: lance.LanceDataset) -> None:
-    """Adds new rows to the indexes that lack any: Lance would write the others again too. It cannot extend a vector
-    index by rows of which none has a vector; such an index stays as it is, since a search finds nothing in those rows
-    anyway."""
-    due = []
-    for index in dataset.describe_indices():
-        new = _uncovered(dataset, index)
-        rows = dataset.scanner(["content_id"], _belongs(dataset, index), limit=1, fragments=new) if new else None
-        if rows is not None and rows.to_table().num_rows:
-            due.append(index.name)
-    if due:
-        dataset.optimize.optimize_indices(index_names=due)
-
-
-def _index_name(dataset: lance.LanceDataset, column: str) -> str:
-    """A free name: an index keeps its own when the columns of two generations exchange theirs."""
-    taken = {index.name for index in dataset.describe_indices()}
-    return next(name for name in (f"{column}_idx", *(f"{each}_idx" for each in FUSED_COLUMNS)) if name not in taken)
-
-
-def _vector_indexes(dataset: lance.LanceDataset, have: set[str], threshold: int, pq_rows: int) -> None:
-    for column, size in vector_sizes(dataset.schema).items():
-        if column in have or column not in _SEARCHED:
-            continue
-        rows = dataset.count_rows(f"{column} IS NOT NULL")
-        if rows < threshold:
-            continue
-        name = _index_name(dataset, column)
-        partitions = max(1, round(math.sqrt(rows)))
-        if rows < pq_rows:
-            dataset.create_index(column, "IVF_FLAT", name=name, metric="cosine", num_partitions=partitions)
-        else:
-            partitions = max(1, min(partitions, round(rows / _PQ_PARTITION_ROWS)))
-            # LanceDB's own default.
-            parts = next((size // numbers for numbers in (16, 8) if size % numbers == 0), 1)
-            dataset.create_index(
-                column, "IVF_PQ", name=name, metric="cosine", num_partitions=partitions, num_sub_vectors=parts
-            )

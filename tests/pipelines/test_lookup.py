@@ -18,9 +18,10 @@ from fuseid.core.records import SemanticId
 from fuseid.core.schemas import contents_schema
 from fuseid.encoders.captions import normalise_caption
 from fuseid.encoders.models import load_clip
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.lookup import RESULT_COLUMNS, Catalog
 from fuseid.pipelines.search.nearest import with_words
-from fuseid.pipelines.store.indexes import maintain, text_indexes
+from fuseid.pipelines.store.indexes import text_indexes
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import to_fixed
 

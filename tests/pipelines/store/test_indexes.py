@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from fuseid.pipelines.assignment.projection import project
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.ingestion.steps import load_encoders
 from fuseid.pipelines.promote import promote
-from fuseid.pipelines.store.indexes import indexed_columns, maintain, unindexed_rows
+from fuseid.pipelines.store.indexes import indexed_columns, unindexed_rows
 
 INDEX = {"external": "external_idx", "fused": "fused_idx"}
 
