@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,7 +40,7 @@ def lookup(
     from fuseid.pipelines.search.filter_text import typed
     from fuseid.pipelines.store.rows import attributes_of
 
-    given = {"text": text, "image": image, "video": video, "like": like}
+    given: dict[str, Any] = {"text": text, "image": image, "video": video, "like": like}
     is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
     catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None)
     chosen = typed(kind or (), tag or (), attr or (), since, until, has or ())
