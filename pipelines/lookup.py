@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,12 @@ from fuseid.pipelines.search.by_vector import by_vector
 from fuseid.pipelines.search.calibration import Calibration
 from fuseid.pipelines.search.clauses import clauses_of, item_columns, item_vector, items_of, vector_of
 from fuseid.pipelines.search.combine import combined
+from fuseid.pipelines.search.condition import condition_of, explain_nothing
 from fuseid.pipelines.search.diverse import diversified
-from fuseid.pipelines.search.prefixes import by_prefix
+from fuseid.pipelines.search.facets import Facet, check_found, facets
+from fuseid.pipelines.search.filters import Filter
+from fuseid.pipelines.search.listing import by_content_id
+from fuseid.pipelines.search.prefixes import below, by_prefix
 from fuseid.pipelines.search.query import Diverse, Part, parts_of
 from fuseid.pipelines.search.query_encoder import QueryEncoder
 from fuseid.pipelines.search.spaces import CLIP, check_space
@@ -67,12 +72,15 @@ class Catalog:
         space: str | None = None,
         diverse: int | str | None = None,
         k: int = 10,
+        filter: Filter | None = None,
         where: str | None = None,
         columns: Sequence[str] = RESULT_COLUMNS,
         timeout: float | None = None,
     ) -> pa.Table:
         """A query of one part or several -> at most k rows, best first, with `columns`, `score`, its shares
         `score_text` and `score_image`, and the `space` that decided.
+
+        Without a query: the items that fulfil `filter` and `where`, in the order of their content_id, without a score.
 
         text: compared with pictures and captions in CLIP space, and by its words with captions, where text in double
         quotes is a phrase. image, video: files, compared with pictures and videos in CLIP space. An item's score is the
@@ -88,8 +96,10 @@ class Catalog:
         space: clip, fused, or the name of a modality: where all parts are compared.
         sid: alone; all items whose ID begins with a prefix such as `12-240`, ordered by ID; their score is null.
         diverse: at most so many results whose IDs begin with the same code; "2:3" is two with the same three codes.
-        where: an SQL condition on the columns of `contents`, for example `kind = 'video'`.
-        timeout: seconds that a search with `where` may take, by default `lookup.timeout_seconds` of the configuration.
+        filter: only items that fulfil it. where: an SQL condition on the columns of `contents`, for example
+        `kind = 'video'`; with both, items fulfil both.
+        timeout: seconds that a search with a condition may take, by default `lookup.timeout_seconds` of the
+        configuration.
         Raises BadInput for a query that cannot be used, NotReady for one that takes too long, StoreError for an empty
         database.
         """
@@ -97,38 +107,63 @@ class Catalog:
             "text": text, "image": image, "video": video, "vector": vector, "like": like, "not_like": not_like,
         }  # fmt: skip
         parts: tuple[Part, ...] = ()
-        if sid is None:
+        if sid is None and (any(value is not None for value in given.values()) or not (filter or where)):
             parts = parts_of(given, weights)
         else:
             beside = given | {"weight": weights or None, "space": space, "diverse": diverse}
             if named := [option(name) for name, value in beside.items() if value is not None]:
-                raise BadInput(f"{option('sid')} lists the items of a prefix; leave out {', '.join(named)}")
+                lists = "a look-up without a query lists" if sid is None else f"{option('sid')} lists"
+                raise BadInput(f"{lists} items; leave out {', '.join(named)}")
         if k < 1:
             raise BadInput(f"{option('k')} must be at least 1, got {k}")
         few = None if diverse is None else Diverse.of(diverse)
         view = self._view()
         view.check_columns(columns)
         k = min(k, view.count)
-        if timeout is None and self._config is not None:
-            timeout = self._config.lookup.timeout_seconds
+        condition = condition_of(view, filter, where)
         find: Callable[[], pa.Table]
-        try:
+        with self._refusals(where):
             if sid is not None:
-                find = partial(by_prefix, view, sid, k, where, columns)
+                find = partial(by_prefix, view, sid, k, condition, columns)
+            elif parts:
+                find = self._ranked(view, parts, space, few, k, condition, columns)
             else:
-                find = self._ranked(view, parts, space, few, k, where, columns)
-            found = limited(find, timeout, where)
-        except (OSError, RuntimeError, ValueError) as error:
-            if where is not None:
-                from fuseid.pipelines.store.integrity import cause_of
+                find = partial(by_content_id, view, k, condition, columns)
+            found = limited(find, self._seconds(timeout), condition)
+        if condition is not None and not found.num_rows:
+            explain_nothing(view, filter, where)
+        return found
 
-                refused = f"the database refused {option('where', where)}: {reason(error)}"
-                raise cause_of(error, self._store.uri) or BadInput(refused) from None
-            raise
-        if where is not None and not found.num_rows:
-            from fuseid.pipelines.store.conditions import check_names
+    def facets(
+        self,
+        names: Sequence[str],
+        *,
+        filter: Filter | None = None,
+        where: str | None = None,
+        sid: str | None = None,
+        top: int = 10,
+        timeout: float | None = None,
+    ) -> dict[str, Facet]:
+        """How many of the items that fulfil `filter` and `where`, below the prefix `sid`, have which values.
 
-            check_names(view.contents, where)
+        names: `kind`, `tag`, `sid` (the next code below the prefix), `attr:NAME`. top: values listed of each.
+        Memory is bounded: of more than 100,000 distinct values the counts are a little too low, and `error` says by how
+        much at most. Raises what `search` raises.
+        """
+        if top < 1:
+            raise BadInput(f"{option('top')} must be at least 1, got {top}")
+        if not names:
+            raise BadInput(f"name what to count, for example {option('facet', 'kind')}")
+        view = self._view()
+        condition = condition_of(view, filter, where)
+        if sid is not None:
+            condition = below(view, sid, condition)
+        seconds = self._seconds(timeout)
+        with self._refusals(where):
+            found = limited(partial(facets, view, names, condition, sid, top, seconds), seconds, condition)
+        if not next(iter(found.values())).items:
+            explain_nothing(view, filter, where)
+        check_found(view, found)
         return found
 
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -187,3 +222,21 @@ class Catalog:
         return lambda: diversified(lambda count: best(count, wider), k, diverse, view.count).drop_columns(
             [name for name in wider if name not in columns]
         )
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        if timeout is None and self._config is not None:
+            return self._config.lookup.timeout_seconds
+        return timeout
+
+    @contextmanager
+    def _refusals(self, where: str | None) -> Iterator[None]:
+        """Lance's errors about a condition as ours. where: the part of it that somebody wrote as SQL."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            if where is not None:
+                from fuseid.pipelines.store.integrity import cause_of
+
+                refused = f"the database refused {option('where', where)}: {reason(error)}"
+                raise cause_of(error, self._store.uri) or BadInput(refused) from None
+            raise

@@ -143,7 +143,7 @@ def test_a_prefix_ends_where_a_code_ends(bare, cluster):
         ({}, "at least one of text=, image=, video=, vector=, like=, sid=$"),
         ({"not_like": "p1"}, "at least one of .*; got not_like= alone"),
         ({"text": []}, "at least one of"),
-        ({"text": "a", "sid": "1"}, "sid= lists the items of a prefix; leave out text="),
+        ({"text": "a", "sid": "1"}, "sid= lists items; leave out text="),
         ({"sid": "1", "weights": {"like": 1}, "space": "clip", "diverse": 1}, "leave out weight=, space=, diverse="),
     ],
     ids=str,
