@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from fuseid.apps.filter_options import Attributes, Facets, Has, Kinds, Since, Tags, Until
 from fuseid.apps.options import Clip, ConfigFile, Db, Json, Timeout, load
 
 
@@ -18,6 +19,13 @@ def lookup(
     like: Annotated[str | None, typer.Option(help="content_id of an item: find similar items")] = None,
     sid: Annotated[str | None, typer.Option(help="semantic ID or prefix, e.g. 12-240")] = None,
     k: Annotated[int, typer.Option("-k", help="results at most")] = 10,
+    kind: Kinds = None,
+    tag: Tags = None,
+    attr: Attributes = None,
+    since: Since = None,
+    until: Until = None,
+    has: Has = None,
+    facet: Facets = None,
     where: Annotated[str | None, typer.Option(help="SQL condition, e.g. \"kind = 'video'\"")] = None,
     from_: Annotated[
         Path | None, typer.Option("--from", help='queries in JSONL, one a line: {"text": "words", "k": 5}; with --out')
@@ -30,20 +38,31 @@ def lookup(
 ) -> None:
     """Find content by words, picture, video, item or ID prefix."""
     from fuseid.apps.show import print_json, print_rows
+    from fuseid.core.errors import BadInput
+    from fuseid.core.surface import option
     from fuseid.pipelines.lookup import Catalog
+    from fuseid.pipelines.search.filter_text import typed
     from fuseid.pipelines.store.rows import attributes_of
 
+    given: dict[str, Any] = {"text": text, "image": image, "video": video, "like": like}
     is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
     catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None)
+    chosen = typed(kind or (), tag or (), attr or (), since, until, has or ())
     if from_ is not None or out is not None:
         from fuseid.apps.lookup_bulk import lookup_from
 
-        query = {"text": text, "image": image, "video": video, "like": like, "sid": sid}
-        lookup_from(catalog, from_, out, query, {"k": k, "where": where, "timeout": timeout}, json)
+        common = {"k": k, "filter": chosen, "where": where, "timeout": timeout}
+        lookup_from(catalog, from_, out, {**given, "sid": sid, "facet": facet}, common, json)
         return
-    rows = catalog.search(
-        text=text, image=image, video=video, like=like, sid=sid, k=k, where=where, timeout=timeout
-    ).to_pylist()
+    if facet:
+        from fuseid.apps.facet_text import print_facets
+
+        if named := [name for name, value in given.items() if value is not None]:
+            raise BadInput(f"{option('facet')} counts items of a filter or prefix; leave out {option(named[0])}")
+        counted = catalog.facets(facet, filter=chosen, where=where, sid=sid, top=k, timeout=timeout)
+        print_json({name: one.as_json() for name, one in counted.items()}) if json else print_facets(counted)
+        return
+    rows = catalog.search(**given, sid=sid, k=k, filter=chosen, where=where, timeout=timeout).to_pylist()
     if json:
         print_json([{**row, "attributes": attributes_of(row["attributes"])} for row in rows])
     else:

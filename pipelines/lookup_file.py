@@ -18,6 +18,7 @@ from fuseid.pipelines.exports.folder import scratch_prefix
 from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.search.bulk import Query
+from fuseid.pipelines.search.filter_text import typed
 from fuseid.pipelines.store.durable import fsync
 
 # A vector of 4,096 numbers has some 90,000.
@@ -25,6 +26,9 @@ _MOST_BYTES = 4 << 20
 # Rows of results in memory, and in a row group of the file.
 _ROWS = 1 << 14
 _FILES = ("image", "video")
+# What a filter is made of in a line: the options of `fuseid lookup`.
+_LISTS = ("kind", "tag", "attr", "has")
+_FILTERS = (*_LISTS, "since", "until")
 
 
 def lookup_file(
@@ -38,7 +42,8 @@ def lookup_file(
     version, and writes a new Parquet file `out` -> `version`, and the counts of `queries`, `results` and `errors`.
 
     out: rows as `search.bulk.Answer.rows` has them, `query` is the number of the line, from 1 on, in the order of the
-    lines; empty lines are no queries. image and video are relative to the folder of `queries`. common: keywords of all
+    lines; empty lines are no queries. image and video are relative to the folder of `queries`; kind, tag, attr, since,
+    until and has are filters, as typed in a shell, one text or a list. common: keywords of all
     lines that do not have their own. A line that cannot be read or used, or finds nothing, is a row with an `error`.
     Memory does not grow with the number of lines. A failure leaves no file. Raises BadInput for files that cannot be
     read or written, StoreError for an empty database.
@@ -105,7 +110,24 @@ def _query(line: bytes, folder: Path) -> Query:
             found[name] = str(folder / value)
         elif isinstance(value, list):
             found[name] = [str(folder / each) if isinstance(each, str) else each for each in value]
-    return found
+    try:
+        return _with_filter(found)
+    except BadInput as error:
+        return error
+
+
+def _with_filter(found: dict[str, Any]) -> dict[str, Any]:
+    """With a `filter` in place of what it is made of. Raises BadInput."""
+    parts = {name: found.pop(name) for name in _FILTERS if name in found}
+    if not parts:
+        return found
+    for name, value in parts.items():
+        several = value if isinstance(value, list) and name not in ("since", "until") else [value]
+        if not all(isinstance(each, str) for each in several):
+            raise BadInput(f"{name} is text, or a list of texts, got {str(value)[:80]!r}")
+    kinds, tags, attributes, has = ([each] if isinstance(each := parts.get(name, []), str) else each for name in _LISTS)
+    chosen = typed(kinds, tags, attributes, parts.get("since"), parts.get("until"), has)
+    return found if chosen is None else {**found, "filter": chosen}
 
 
 def _count(path: Path) -> int:

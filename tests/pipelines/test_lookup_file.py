@@ -60,6 +60,21 @@ def test_each_line_has_its_results_or_its_error_in_order(words, tmp_path):
     assert table.schema.metadata[b"fuseid.version"] == str(summary["version"]).encode()
 
 
+def test_a_line_may_have_filters_as_they_are_typed_in_a_shell(words, tmp_path):
+    queries = lines(
+        tmp_path / "queries.jsonl",
+        {"text": "a dog", "kind": "image"}, {"kind": ["text"], "has": "caption", "since": "2020-01-01", "k": 2},
+        {"kind": 5}, {"kind": "imgae"}, {"text": "a dog"}, {"since": ["2020-01-01"]}, {"text": "a dog", "attr": "n>="},
+    )  # fmt: skip
+    lookup_file(words.catalog(), queries, tmp_path / "out.parquet", {"k": 3})
+    found = {}
+    for row in pq.read_table(tmp_path / "out.parquet").to_pylist():
+        found.setdefault(row["query"], []).append(row["kind"] or row["error"])
+    assert (found[1], found[2], len(found[5])) == (["image"] * 3, ["text"] * 2, 3)
+    said = {3: "kind is text", 4: "did you mean image", 6: "since is text", 7: "attr"}
+    assert all(part in found[number][0] for number, part in said.items())
+
+
 def test_a_file_of_many_queries_is_written_in_pieces(words, tmp_path, monkeypatch):
     monkeypatch.setattr(verb, "_ROWS", 10)
     monkeypatch.setattr(bulk, "_TOGETHER", 3)
