@@ -23,6 +23,8 @@ from fuseid.pipelines.store.store import Store
 NAMES = {
     "Catalog",
     "Config",
+    "Facet",
+    "Filter",
     "History",
     "RunInfo",
     "SemanticId",
