@@ -35,6 +35,10 @@ def lookup(
     has: Has = None,
     facet: Facets = None,
     where: Annotated[str | None, typer.Option(help="SQL condition, e.g. \"kind = 'video'\"")] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help='queries in JSONL, one a line: {"text": "words", "k": 5}; with --out')
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="new .parquet file for the results of --from")] = None,
     timeout: Timeout = None,
     config: ConfigFile = None,
     clip: Clip = None,
@@ -52,6 +56,15 @@ def lookup(
     is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
     catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None)
     chosen = typed(kind or (), tag or (), attr or (), since, until, has or ())
+    if from_ is not None or out is not None:
+        from fuseid.apps.lookup_bulk import lookup_from
+
+        common = {
+            "weights": _weights(weight), "space": space, "diverse": diverse, "k": k, "filter": chosen, "where": where,
+            "timeout": timeout,
+        }  # fmt: skip
+        lookup_from(catalog, from_, out, {**given, "sid": sid, "facet": facet}, common, json)
+        return
     if facet:
         from fuseid.apps.facet_text import print_facets
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from fuseid.core.faults import reached
 from fuseid.core.memory import trimmed_memory
-from fuseid.pipelines.indexing.kinds import VECTOR_ROWS
+from fuseid.pipelines.indexing.kinds import RECALL, VECTOR_ROWS
 from fuseid.pipelines.indexing.vector_indexes import index_vectors, measure_vector_indexes
 from fuseid.pipelines.store.indexes import (
     FRAGMENT_BYTES,
@@ -19,8 +19,6 @@ from fuseid.pipelines.store.indexes import (
 )
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.word_indexes import FTS_ROWS, index_words
-
-RECALL = 0.95
 
 
 def maintain(
