@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fuseid.api.exports import export_ids, export_sequences
+    from fuseid.api.exports import export_ids, export_sequences, neighbours
     from fuseid.api.jobs import (
         adopt,
         assign,
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         gate,
         ingest,
         ingest_vectors,
+        maintain,
         promote,
         remove,
         rollback,
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from fuseid.core.records import SemanticId
     from fuseid.pipelines.lookup import Catalog
     from fuseid.pipelines.runs import History, RunInfo, runs
+    from fuseid.pipelines.search.facets import Facet
+    from fuseid.pipelines.search.filters import Filter
     from fuseid.pipelines.tokenizers import TokenizerInfo, tokenizers
 
 __all__ = [
     "Catalog",
     "Config",
+    "Facet",
+    "Filter",
     "History",
     "RunInfo",
     "SemanticId",
@@ -46,6 +51,8 @@ __all__ = [
     "gate",
     "ingest",
     "ingest_vectors",
+    "maintain",
+    "neighbours",
     "open_tokenizer",
     "promote",
     "remove",
@@ -58,6 +65,8 @@ __all__ = [
 _MODULES = {
     "Catalog": "fuseid.pipelines.lookup",
     "Config": "fuseid.core.config",
+    "Facet": "fuseid.pipelines.search.facets",
+    "Filter": "fuseid.pipelines.search.filters",
     "History": "fuseid.pipelines.runs",
     "RunInfo": "fuseid.pipelines.runs",
     "SemanticId": "fuseid.core.records",
@@ -72,6 +81,8 @@ _MODULES = {
     "gate": "fuseid.api.jobs",
     "ingest": "fuseid.api.jobs",
     "ingest_vectors": "fuseid.api.jobs",
+    "maintain": "fuseid.api.jobs",
+    "neighbours": "fuseid.api.exports",
     "open_tokenizer": "fuseid.api.tokenizer",
     "promote": "fuseid.api.jobs",
     "remove": "fuseid.api.jobs",

@@ -34,7 +34,7 @@ from benchmarks.exports import content_ids
 from benchmarks.processes import fuseid
 from fuseid.apps.show import print_rows
 from fuseid.pipelines.assignment.placement import base_texts
-from fuseid.pipelines.store.indexes import maintain
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import to_fixed
 from fuseid.tokenizers.buckets import bucket_ids

@@ -36,11 +36,12 @@ from benchmarks.processes import own_peak_mib
 from fuseid.apps.show import print_rows
 from fuseid.core.config import load_config
 from fuseid.core.schemas import DONE
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.ingestion.media_intake import MediaIntake
 from fuseid.pipelines.ingestion.waves import Waves
 from fuseid.pipelines.jobs.runs import writing_job
 from fuseid.pipelines.sources.item import SourceItem
-from fuseid.pipelines.store.indexes import compact, extend_key_index, maintain
+from fuseid.pipelines.store.indexes import compact, extend_key_index
 from fuseid.pipelines.store.store import Store
 
 DIM = 512

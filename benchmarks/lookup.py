@@ -34,8 +34,8 @@ from fuseid.apps.show import print_rows
 from fuseid.core.config import ClipConfig
 from fuseid.core.schemas import contents_schema
 from fuseid.encoders.models import load_clip
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.lookup import RESULT_COLUMNS, Catalog
-from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import to_fixed
 

@@ -28,10 +28,10 @@ from fuseid.pipelines.checks.tables import (
     doubled_items,
     problem_of,
 )
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.jobs.runs import recorded
-from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import TABLES
 
@@ -92,7 +92,7 @@ def _repair(store: Store, config: Config, due: list[Damage]) -> list[Damage]:
             _run(damage)
             run.notes.append(f"repaired {damage.where}: {damage.what}")
         if any(", index " in damage.where for damage in due):
-            maintain(store)
+            run.notes += maintain(store, recall=config.lookup.recall)
         run.counts["repaired"] = len(due)
     return due
 

@@ -32,12 +32,12 @@ from PIL import Image
 from fuseid.core.config import Config
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.fit import fit
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.promote import promote
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
-from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
 
 FOLDER = Path(__file__).parent / "frozen"

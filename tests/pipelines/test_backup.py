@@ -14,8 +14,8 @@ from fuseid.core.errors import BadInput, StoreError
 from fuseid.pipelines.backup import backup
 from fuseid.pipelines.check import check
 from fuseid.pipelines.exports.ids import export_ids
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.restore import restore
-from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.pins import pinned, remove_expired
 
 _ONES = dict.fromkeys(("assignments", "rejected", "runs"), 1)

@@ -18,9 +18,9 @@ from fuseid.core.errors import ArtifactError, FuseidError, LeaseHeld, StoreError
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.check import check
 from fuseid.pipelines.exports.ids import export_ids
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.promote import promote
-from fuseid.pipelines.store.indexes import maintain
 
 VECTORS = 60
 

@@ -9,8 +9,8 @@ import pytest
 
 from fuseid.core.errors import NotReady, StoreError
 from fuseid.pipelines.explain import explain
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.remove import remove
-from fuseid.pipelines.store.indexes import maintain
 
 
 def test_an_item_is_explained_by_its_ids_and_the_items_that_share_its_prefixes(fitted):

@@ -12,8 +12,8 @@ from fuseid.core.errors import GateFailed, NotReady
 from fuseid.pipelines.assign import assign
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.gate import gate
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.promote import promote
-from fuseid.pipelines.store.indexes import maintain
 
 PASSES, FAILS = {"churn 1": {"at_most": 1}}, {"churn 1": {"at_most": 0}, "largest_bucket": {"at_most": 60}}
 

@@ -19,8 +19,8 @@ from fuseid.pipelines.exports.columns import IDS
 from fuseid.pipelines.exports.ranges import Ranges
 from fuseid.pipelines.exports.snapshot import ITEMS, Snapshot
 from fuseid.pipelines.exports.tags import remove_tag, tags
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.promote import promote
-from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
 
 # In the order of their UTF-8 bytes, which is not that of any locale.

@@ -16,6 +16,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import TooManyRejected
 from fuseid.encoders.fake import FakeClip, FakeVlm
 from fuseid.pipelines.explain import explain
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.ingestion.steps import EncodeStep
@@ -23,7 +24,7 @@ from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.rejected import retry
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.store.incomplete import incomplete, remedy
-from fuseid.pipelines.store.indexes import maintain, unindexed_rows
+from fuseid.pipelines.store.indexes import unindexed_rows
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
 

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from fuseid.core.errors import TooManyRejected
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.ingestion.steps import load_encoders
 from fuseid.pipelines.rejected import retry
 from fuseid.pipelines.remove import remove
 from fuseid.pipelines.sources.vectors import Vectors
-from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
 
 GOOD = [1.0, 2.0, 3.0]

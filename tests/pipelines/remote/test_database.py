@@ -14,13 +14,14 @@ from fuseid.pipelines.backup import backup
 from fuseid.pipelines.check import check
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.fit import fit
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.restore import restore
 from fuseid.pipelines.sources.open import open_source
-from fuseid.pipelines.store.indexes import maintain, unindexed_rows
+from fuseid.pipelines.store.indexes import unindexed_rows
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.upgrade import upgrade
 

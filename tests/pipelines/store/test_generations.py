@@ -20,12 +20,12 @@ from fuseid.pipelines.assignment.champion import load_fusion
 from fuseid.pipelines.check import check
 from fuseid.pipelines.drop import drop
 from fuseid.pipelines.fit import fit
+from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.jobs.runs import exclusive_job
 from fuseid.pipelines.promote import promote
 from fuseid.pipelines.reports.document import report
 from fuseid.pipelines.rollback import rollback
 from fuseid.pipelines.store.generations import fused_column
-from fuseid.pipelines.store.indexes import maintain
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.tokenizers import tokenizers
 
