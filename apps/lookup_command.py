@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fuseid.apps.options import Clip, ConfigFile, Db, Json, Timeout, load
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def lookup(
@@ -17,7 +20,12 @@ def lookup(
     video: Annotated[Path | None, typer.Option(help="video file")] = None,
     like: Annotated[str | None, typer.Option(help="content_id of an item: find similar items")] = None,
     sid: Annotated[str | None, typer.Option(help="semantic ID or prefix, e.g. 12-240")] = None,
-    k: Annotated[int, typer.Option("-k", help="results at most")] = 10,
+    children: Annotated[
+        bool, typer.Option("--children", help="the prefixes one code longer than --sid, or the first codes")
+    ] = False,
+    k: Annotated[int | None, typer.Option("-k", help="results at most; default: 10, of --children 1,000")] = None,
+    after: Annotated[str | None, typer.Option(help="cursor of the page before, with --sid or --children")] = None,
+    at: Annotated[str | None, typer.Option(help="export tag, version or time; default: the newest version")] = None,
     where: Annotated[str | None, typer.Option(help="SQL condition, e.g. \"kind = 'video'\"")] = None,
     timeout: Timeout = None,
     config: ConfigFile = None,
@@ -25,16 +33,44 @@ def lookup(
     json: Json = False,
 ) -> None:
     """Find content by words, picture, video, item or ID prefix."""
-    from fuseid.apps.show import print_json, print_rows
+    from fuseid.apps.show import out, print_json, print_rows
+    from fuseid.core.errors import BadInput
+    from fuseid.core.surface import option
     from fuseid.pipelines.lookup import Catalog
-    from fuseid.pipelines.store.rows import attributes_of
 
     is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
-    catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None)
-    rows = catalog.search(
-        text=text, image=image, video=video, like=like, sid=sid, k=k, where=where, timeout=timeout
-    ).to_pylist()
-    if json:
-        print_json([{**row, "attributes": attributes_of(row["attributes"])} for row in rows])
+    catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None, at)
+    if children:
+        given = {"text": text, "image": image, "video": video, "like": like, "where": where}
+        if wrong := next((name for name, value in given.items() if value is not None), None):
+            raise BadInput(f"--children goes with {option('sid')}; leave out {option(wrong)}")
+        found = catalog.children(sid, after=after, **({} if k is None else {"k": k}))
+        columns: tuple[str, ...] = ("prefix", "items", "examples")
     else:
-        print_rows(rows, ("score", "content_id", "kind", "sid", "caption"))
+        found = catalog.search(
+            text=text, image=image, video=video, like=like, sid=sid, k=10 if k is None else k, where=where,
+            timeout=timeout, after=after,
+        )  # fmt: skip
+        columns = ("score", "content_id", "kind", "sid", "caption")
+    rows, following = _rows(found)
+    if json:
+        print_json(rows)
+        return
+    print_rows([{**row, "examples": ", ".join(row.get("examples", ()))} for row in rows], columns)
+    if following:
+        out.print(f"\nthe next page: --after {following}", markup=False, soft_wrap=True)
+
+
+def _rows(found: pa.Table) -> tuple[list[dict[str, Any]], str | None]:
+    """Results as JSON has them, and the cursor of the next page, which the last of them shows."""
+    from fuseid.pipelines.store.rows import attributes_of
+
+    metadata = found.schema.metadata
+    following = metadata.get(b"fuseid.next")
+    rows = [{**row, "version": int(metadata[b"fuseid.version"]), "next": None} for row in found.to_pylist()]
+    for row in rows:
+        if "attributes" in row:
+            row["attributes"] = attributes_of(row["attributes"])
+    if following is not None:
+        rows[-1]["next"] = following.decode()
+    return rows, rows[-1]["next"] if rows else None

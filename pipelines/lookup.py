@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,12 @@ from fuseid.core.surface import in_shell, option
 from fuseid.pipelines.search.by_vector import by_vector, like, query_of
 from fuseid.pipelines.search.calibration import Calibration
 from fuseid.pipelines.search.clip_space import in_clip_space
-from fuseid.pipelines.search.prefixes import by_prefix
+from fuseid.pipelines.search.cursors import Cursor
+from fuseid.pipelines.search.id_order import IdOrders
+from fuseid.pipelines.search.prefixes import CHILDREN, by_prefix, children
 from fuseid.pipelines.search.query_encoder import QueryEncoder
 from fuseid.pipelines.search.view import View
+from fuseid.pipelines.store.at_version import StoreAt, version_of
 from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
@@ -28,6 +32,8 @@ from fuseid.pipelines.store.time_limit import limited
 if TYPE_CHECKING:
     from fuseid.core.config import Config
 
+# The key of the metadata of results that has the version of `contents` which was read.
+VERSION = "fuseid.version"
 RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
 
 
@@ -38,14 +44,16 @@ class Catalog:
         self._store = store
         self._config = config
         self._session: Any = None
+        self._orders = IdOrders()
         self._calibration = Calibration()
         self._encoder = QueryEncoder(store, config, self._calibration)
 
     @classmethod
-    def open(cls, uri: str | Path, config: Config | None = None) -> Catalog:
-        """config: how queries are encoded; by default as in the last ingest. Raises StoreError if there is no
-        database."""
-        return cls(Store.open(uri), config)
+    def open(cls, uri: str | Path, config: Config | None = None, at: str | int | datetime | None = None) -> Catalog:
+        """config: how queries are encoded; by default as in the last ingest. at: the tag of an export, a version of
+        `contents` or a time, whose state all searches then see; by default each sees the newest. Raises StoreError if
+        there is no database, BadInput for a version that it does not have."""
+        return cls(Store.open(uri) if at is None else StoreAt.at(uri, at), config)
 
     def search(
         self,
@@ -60,6 +68,7 @@ class Catalog:
         where: str | None = None,
         columns: Sequence[str] = RESULT_COLUMNS,
         timeout: float | None = None,
+        after: str | None = None,
     ) -> pa.Table:
         """Exactly one of the six kinds of query -> at most k rows, best first, with `columns` and a `score`.
 
@@ -72,6 +81,8 @@ class Catalog:
         item whose fused vector is zero, as all are where all items are alike, is compared by its other vectors.
         sid: all items whose ID begins with a prefix such as `12-240`, ordered by ID; their score is null.
         where: an SQL condition on the columns of `contents`, for example `kind = 'video'`.
+        after: with `sid`, the cursor of the page before: `fuseid.next` in the metadata of its schema. The metadata also
+        says which version of `contents` was read, `fuseid.version`; a cursor stays on its version.
         timeout: seconds that a search with `where` may take, by default `lookup.timeout_seconds` of the configuration.
         Raises BadInput for a query that cannot be used, NotReady for one that takes too long, StoreError for an empty
         database.
@@ -84,14 +95,30 @@ class Catalog:
             raise BadInput(f"a look-up takes exactly one of {', '.join(kinds)}; got {got}")
         if k < 1:
             raise BadInput(f"{option('k')} must be at least 1, got {k}")
-        view = self._view()
+        if after is not None and sid is None:
+            raise BadInput(
+                f"{option('after')} turns the pages of {option('sid')}; for other queries give a larger {option('k')}"
+            )
+        cursor = None if after is None else Cursor.of(after)
+        view = self._view(cursor)
         view.check_columns(columns)
-        found = self._found(view, given, min(k, view.count), where, columns, timeout)
+        found = self._found(view, given, min(k, view.count), where, columns, timeout, cursor)
         if where is not None and not found.num_rows:
             from fuseid.pipelines.store.conditions import check_names
 
             check_names(view.contents, where)
-        return found
+        return _with_version(found, view)
+
+    def children(self, sid: str | None = None, k: int = CHILDREN, after: str | None = None) -> pa.Table:
+        """The prefixes that are one code longer than `sid`, or the first codes: at most k rows of `code`, `prefix`, the
+        number of `items`, and up to three content_ids as `examples`, by code. after: as for `search`.
+
+        Raises BadInput for what is no prefix and the cursor of another query, StoreError without IDs."""
+        if k < 1:
+            raise BadInput(f"{option('k')} must be at least 1, got {k}")
+        cursor = None if after is None else Cursor.of(after)
+        view = self._view(cursor)
+        return _with_version(children(view, self._orders, sid, k, cursor), view)
 
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Rows by content_id, with all columns but the vectors, or with the columns named."""
@@ -100,15 +127,31 @@ class Catalog:
         names = columns or [name for name in dataset.schema.names if name not in dims]
         return list(rows_by_id(dataset, list(ids), names))
 
-    def _view(self) -> View:
-        """The newest version of `contents`."""
+    def _view(self, cursor: Cursor | None = None) -> View:
+        """The newest version of `contents`, or the one of a cursor."""
         if self._session is None:
             self._session = lance.Session()
         # The session keeps what was read of indexes from search to search.
         view = View(self._store, self._store.dataset("contents", self._session))
+        if cursor is not None and cursor.version != view.version:
+            view = View(self._store, self._of_cursor(cursor, view.version))
+        if cursor is not None and cursor.commit != view.commit:
+            raise BadInput(
+                f"the cursor of {option('after')} is of another database than {self._store.uri}; leave it out"
+            )
         if not view.count:
             raise self._store.empty()
         return view
+
+    def _of_cursor(self, cursor: Cursor, newest: int) -> lance.LanceDataset:
+        first = f"leave {option('after')} out to begin at the first page of version {newest}"
+        if isinstance(self._store, StoreAt):
+            raise BadInput(f"the cursor is of version {cursor.version} of {self._store.uri}; {first}")
+        try:
+            return version_of(self._store, "contents", cursor.version, self._session)
+        except BadInput:
+            gone = f"the cursor is of version {cursor.version} of {self._store.uri}, which is gone"
+            raise BadInput(f"{gone}; {first}") from None
 
     def _found(
         self,
@@ -118,6 +161,7 @@ class Catalog:
         where: str | None,
         columns: Sequence[str],
         timeout: float | None,
+        cursor: Cursor | None,
     ) -> pa.Table:
         text, image, video, vector, item, sid = given.values()
         if timeout is None and self._config is not None:
@@ -125,7 +169,7 @@ class Catalog:
         find: Callable[[], pa.Table]
         try:
             if sid is not None:
-                find = partial(by_prefix, view, sid, k, where, columns)
+                find = partial(by_prefix, view, self._orders, sid, k, where, columns, cursor)
             elif item is not None:
                 find = partial(like, view, item, k, where, columns)
             elif vector is not None:
@@ -147,3 +191,8 @@ class Catalog:
                 refused = f"the database refused {option('where', where)}: {reason(error)}"
                 raise cause_of(error, self._store.uri) or BadInput(refused) from None
             raise
+
+
+def _with_version(found: pa.Table, view: View) -> pa.Table:
+    metadata = {VERSION: str(view.version), **(found.schema.metadata or {})}
+    return found.replace_schema_metadata(metadata)

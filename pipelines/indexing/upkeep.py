@@ -7,6 +7,7 @@ from datetime import timedelta
 from fuseid.core.faults import reached
 from fuseid.core.memory import trimmed_memory
 from fuseid.pipelines.indexing.vector_indexes import index_vectors
+from fuseid.pipelines.store.id_order_making import ORDER_ROWS, maintain_id_order
 from fuseid.pipelines.store.indexes import (
     FRAGMENT_BYTES,
     KEEP_RUN_VERSIONS,
@@ -33,12 +34,13 @@ def maintain(
     pq_rows: int = PQ_ROWS,
     keep_versions: timedelta = KEEP_VERSIONS,
     fragment_bytes: int = FRAGMENT_BYTES,
+    order_rows: int = ORDER_ROWS,
 ) -> None:
     """Compacts small fragments within a memory bound, creates the indexes that are due, adds new rows to all, and
     removes versions older than `keep_versions`.
 
-    vector_rows, fts_rows, pq_rows: from how many rows on an index of vectors, of words, or with product quantization is
-    created. fragment_bytes: the most that a compacted fragment may hold.
+    vector_rows, fts_rows, pq_rows, order_rows: from how many rows on an index of vectors, of words, or with product
+    quantization, or the ID order is created. fragment_bytes: the most that a compacted fragment may hold.
     """
     reached("index.begun")
     for name in ("contents", "assignments"):
@@ -54,6 +56,7 @@ def maintain(
         index_keys(store, name)
         reached("index.made")
         extend_indexes(store, name)
+    maintain_id_order(store, keep_versions, order_rows)
     reached("index.done")
     for name in store.versions():
         remove_old_versions(store, name, keep_versions)
