@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fuseid.api.exports import export_ids, export_sequences
+    from fuseid.api.exports import export_ids, export_sequences, neighbours
     from fuseid.api.jobs import (
         adopt,
         assign,
@@ -46,6 +46,7 @@ __all__ = [
     "gate",
     "ingest",
     "ingest_vectors",
+    "neighbours",
     "open_tokenizer",
     "promote",
     "remove",
@@ -72,6 +73,7 @@ _MODULES = {
     "gate": "fuseid.api.jobs",
     "ingest": "fuseid.api.jobs",
     "ingest_vectors": "fuseid.api.jobs",
+    "neighbours": "fuseid.api.exports",
     "open_tokenizer": "fuseid.api.tokenizer",
     "promote": "fuseid.api.jobs",
     "remove": "fuseid.api.jobs",

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fuseid.api.renamed import renamed
+from fuseid.api.runners import neighbour_runner_named
 from fuseid.pipelines.exports.ids import export_ids as run_ids
 from fuseid.pipelines.jobs.progress import Progress
+from fuseid.pipelines.neighbourhood.runners import NeighbourRunner
+from fuseid.pipelines.neighbours import neighbours as run_neighbours
 from fuseid.pipelines.sequences.export import export_sequences as run_sequences
 from fuseid.pipelines.sequences.options import Options, parse_cuts
 
@@ -63,3 +66,20 @@ def export_sequences(
         str(db), interactions, out, format, options, tokenizer_id=tokenizer, tag=tag, time_zone=time_zone,
         time_unit=time_unit, keep=keep, shards=shards, progress=progress,
     )  # fmt: skip
+
+
+def neighbours(
+    db: str | Path,
+    out: str | Path,
+    k: int = 50,
+    *,
+    space: str | None = None,
+    recall: float = 0.95,
+    runner: Literal["local", "ray"] | NeighbourRunner = "local",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Writes the k most similar items of every item into a new folder `out`; -> its manifest, with the measured recall.
+    See `pipelines.neighbours.neighbours`. runner: `ray` works on the cluster that RAY_ADDRESS names, or on one of its
+    own; the table is the same."""
+    chosen = neighbour_runner_named(runner) if isinstance(runner, str) else runner
+    return run_neighbours(str(db), out, k, space=space, recall=recall, runner=chosen, progress=progress)

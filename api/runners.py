@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fuseid.core.config import Config
     from fuseid.pipelines.assignment.fit_blocks import FitRunner
     from fuseid.pipelines.ingestion.runners import Runner
+    from fuseid.pipelines.neighbourhood.runners import NeighbourRunner
 
 
 def check_runner(name: str) -> None:
@@ -39,3 +40,15 @@ def fit_runner_named(name: str, config: Config) -> FitRunner:
     from fuseid.ray_jobs.fit import RayFitRunner
 
     return RayFitRunner(config.run.fitters)
+
+
+def neighbour_runner_named(name: str) -> NeighbourRunner:
+    """The runner of a neighbour table. Raises BadInput for another name than ray and local."""
+    check_runner(name)
+    if name == "local":
+        from fuseid.pipelines.neighbourhood.runners import LocalNeighbourRunner
+
+        return LocalNeighbourRunner()
+    from fuseid.ray_jobs.neighbours import RayNeighbourRunner
+
+    return RayNeighbourRunner()

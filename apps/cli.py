@@ -19,6 +19,7 @@ from fuseid.apps.care_commands import backup, check, restore, upgrade
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.history_commands import runs, tokenizers
 from fuseid.apps.lookup_command import lookup
+from fuseid.apps.neighbours_command import neighbours
 from fuseid.apps.run_commands import adopt, assign, demo, drop, fit, gate, ingest, promote, remove, retry, rollback
 from fuseid.apps.view_commands import evaluate, explain, rejected, report
 from fuseid.core import surface
@@ -54,6 +55,7 @@ for command in (
     runs,
     tokenizers,
     lookup,
+    neighbours,
     explain,
     report,
     evaluate,

@@ -28,11 +28,11 @@ ALLOWED = {
 FLOORS = (
     ("streams", "files"),
     ("store",),
-    ("jobs", "sources", "search"),
+    ("jobs", "sources", "search", "neighbourhood"),
     ("indexing",),
     ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
     ("ingest", "remove", "fit", "assign", "promote", "rollback", "drop", "tokenizers", "exports", "reports", "upgrade"),
-    ("sequences", "checks", "backup", "adoption", "gate"),
+    ("neighbours", "sequences", "checks", "backup", "adoption", "gate"),
     ("evaluation", "check", "restore", "adopt"),
 )
 # Tests of several modules at once. Every other file has the name and the folder of the module that it tests, unless it

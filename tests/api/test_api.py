@@ -37,6 +37,7 @@ NAMES = {
     "gate",
     "ingest",
     "ingest_vectors",
+    "neighbours",
     "open_tokenizer",
     "promote",
     "remove",

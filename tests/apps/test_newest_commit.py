@@ -105,6 +105,7 @@ def test_every_command_works_after_a_commit_that(
     assert second["tag"] in as_json("export", "tags", "--db", "db")["tags"]
     (found,) = as_json("lookup", "--db", "db", "--sid", "0", "-k", "1")
     assert as_json("lookup", "--db", "db", "--like", found["content_id"])
+    assert as_json("neighbours", "--db", "db", "--out", "neighbours")["items"] == 40
     as_json("explain", "--db", "db", found["content_id"])
     as_json("report", "--db", "db")
     as_json("rejected", "--db", "db")

@@ -41,6 +41,7 @@ OTHERS = {
     "export vocabulary": ["export", "vocabulary", "--db", "db", "--out", "vocabulary.json"],
     "fit": ["fit", "--db", "db"],
     "gate": ["gate", "--db", "db", "--tokenizer", "CHAMPION"],
+    "neighbours": ["neighbours", "--db", "db", "--out", "neighbours", "--runner", "local"],
     "promote": ["promote", "--db", "db", "CHAMPION"],
     "rejected": ["rejected", "--db", "db"],
     "remove": ["remove", "--db", "db", "--ids", "ids.csv"],

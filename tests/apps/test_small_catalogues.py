@@ -41,7 +41,7 @@ READ = [
     "lookup --id a", "lookup --text same", "lookup --image query.png", "lookup --sid 0", "explain a", "explain nobody",
     "lookup --text x --where content_id='b'", "report", "report --page report.html", "check", "rejected", "export tags",
     "export trie --out trie", "export trie --out no --where content_id='nobody'", "export vocabulary --out words",
-    "export sequences --interactions events.csv --out sequences", "backup --to kept",
+    "export sequences --interactions events.csv --out sequences", "backup --to kept", "neighbours --out near",
     *(f"export ids --format {name} --out {name}" for name in FORMATS),
 ]  # fmt: skip
 WRITE = [
