@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from fuseid.core.records import SemanticId
     from fuseid.pipelines.lookup import Catalog
     from fuseid.pipelines.runs import History, RunInfo, runs
+    from fuseid.pipelines.search.facets import Facet
+    from fuseid.pipelines.search.filters import Filter
     from fuseid.pipelines.tokenizers import TokenizerInfo, tokenizers
 
 __all__ = [
     "Catalog",
     "Config",
+    "Facet",
+    "Filter",
     "History",
     "RunInfo",
     "SemanticId",
@@ -59,6 +63,8 @@ __all__ = [
 _MODULES = {
     "Catalog": "fuseid.pipelines.lookup",
     "Config": "fuseid.core.config",
+    "Facet": "fuseid.pipelines.search.facets",
+    "Filter": "fuseid.pipelines.search.filters",
     "History": "fuseid.pipelines.runs",
     "RunInfo": "fuseid.pipelines.runs",
     "SemanticId": "fuseid.core.records",

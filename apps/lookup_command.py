@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fuseid.apps.filter_options import Attributes, Facets, Has, Kinds, Since, Tags, Until
 from fuseid.apps.options import Clip, ConfigFile, Db, Json, Timeout, load
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ def lookup(
     k: Annotated[int | None, typer.Option("-k", help="results at most; default: 10, of --children 1,000")] = None,
     after: Annotated[str | None, typer.Option(help="cursor of the page before, with --sid or --children")] = None,
     at: Annotated[str | None, typer.Option(help="export tag, version or time; default: the newest version")] = None,
+    kind: Kinds = None,
+    tag: Tags = None,
+    attr: Attributes = None,
+    since: Since = None,
+    until: Until = None,
+    has: Has = None,
+    facet: Facets = None,
     where: Annotated[str | None, typer.Option(help="SQL condition, e.g. \"kind = 'video'\"")] = None,
     timeout: Timeout = None,
     config: ConfigFile = None,
@@ -37,21 +45,33 @@ def lookup(
     from fuseid.core.errors import BadInput
     from fuseid.core.surface import option
     from fuseid.pipelines.lookup import Catalog
+    from fuseid.pipelines.search.filter_text import typed
 
+    given: dict[str, Any] = {"text": text, "image": image, "video": video, "like": like}
     is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
     catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None, at)
+    chosen = typed(kind or (), tag or (), attr or (), since, until, has or ())
+    columns: tuple[str, ...] = ("score", "content_id", "kind", "sid", "caption")
+    if facet:
+        from fuseid.apps.facet_text import print_facets
+
+        if named := [name for name, value in given.items() if value is not None]:
+            raise BadInput(f"{option('facet')} counts items of a filter or prefix; leave out {option(named[0])}")
+        top = {} if k is None else {"top": k}
+        counted = catalog.facets(facet, filter=chosen, where=where, sid=sid, timeout=timeout, **top)
+        print_json({name: one.as_json() for name, one in counted.items()}) if json else print_facets(counted)
+        return
     if children:
-        given = {"text": text, "image": image, "video": video, "like": like, "where": where}
-        if wrong := next((name for name, value in given.items() if value is not None), None):
-            raise BadInput(f"--children goes with {option('sid')}; leave out {option(wrong)}")
+        if named := [name for name, value in (given | {"where": where}).items() if value is not None]:
+            raise BadInput(f"--children goes with {option('sid')}; leave out {option(named[0])}")
+        if chosen:
+            raise BadInput("--children counts all items below a prefix; leave out the filter, or use --facet sid")
         found = catalog.children(sid, after=after, **({} if k is None else {"k": k}))
-        columns: tuple[str, ...] = ("prefix", "items", "examples")
+        columns = ("prefix", "items", "examples")
     else:
         found = catalog.search(
-            text=text, image=image, video=video, like=like, sid=sid, k=10 if k is None else k, where=where,
-            timeout=timeout, after=after,
-        )  # fmt: skip
-        columns = ("score", "content_id", "kind", "sid", "caption")
+            **given, sid=sid, k=10 if k is None else k, filter=chosen, where=where, timeout=timeout, after=after
+        )
     rows, following = _rows(found)
     if json:
         print_json(rows)

@@ -51,7 +51,7 @@ ConfigFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", help="seconds until a query with --where is ended; default: lookup.timeout_seconds"),
+    typer.Option("--timeout", help="seconds until a query with a condition is ended; default: lookup.timeout_seconds"),
 ]
 Clip = Annotated[str | None, typer.Option("--clip", help="CLIP model; overrides clip.model")]
 Vlm = Annotated[str | None, typer.Option("--vlm", help="VLM; overrides vlm.model; `none` switches it off")]

@@ -331,6 +331,7 @@ class SourceConfig(Section):
 
 
 class LookupConfig(Section):
+    recall: float = Field(0.95, gt=0, le=1, description="share of the 10 nearest items that look-ups are to find")
     timeout_seconds: float = Field(60.0, gt=0, description="a query with --where is ended after this long")
 
 

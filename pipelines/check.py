@@ -93,7 +93,7 @@ def _repair(store: Store, config: Config, due: list[Damage]) -> list[Damage]:
             _run(damage)
             run.notes.append(f"repaired {damage.where}: {damage.what}")
         if any(", index " in damage.where for damage in due):
-            maintain(store)
+            run.notes += maintain(store, recall=config.lookup.recall)
         run.counts["repaired"] = len(due)
     return due
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,13 @@ from fuseid.core.surface import in_shell, option
 from fuseid.pipelines.search.by_vector import by_vector, like, query_of
 from fuseid.pipelines.search.calibration import Calibration
 from fuseid.pipelines.search.clip_space import in_clip_space
+from fuseid.pipelines.search.condition import condition_of, explain_nothing
 from fuseid.pipelines.search.cursors import Cursor
+from fuseid.pipelines.search.facets import Facet, check_found, facets
+from fuseid.pipelines.search.filters import Filter
 from fuseid.pipelines.search.id_order import IdOrders
-from fuseid.pipelines.search.prefixes import CHILDREN, by_prefix, children
+from fuseid.pipelines.search.listing import by_content_id
+from fuseid.pipelines.search.prefixes import CHILDREN, below, by_prefix, children
 from fuseid.pipelines.search.query_encoder import QueryEncoder
 from fuseid.pipelines.search.view import View
 from fuseid.pipelines.store.at_version import StoreAt, version_of
@@ -65,12 +70,15 @@ class Catalog:
         like: str | None = None,
         sid: str | None = None,
         k: int = 10,
+        filter: Filter | None = None,
         where: str | None = None,
         columns: Sequence[str] = RESULT_COLUMNS,
         timeout: float | None = None,
         after: str | None = None,
     ) -> pa.Table:
-        """Exactly one of the six kinds of query -> at most k rows, best first, with `columns` and a `score`.
+        """One of the six kinds of query -> at most k rows, best first, with `columns` and a `score`.
+
+        Without a query: the items that fulfil `filter` and `where`, in the order of their content_id, without a score.
 
         text: compared with pictures and captions in CLIP space; once there is a full-text index, it adds captions that
         contain the words, where text in double quotes is a phrase. image, video: compared with pictures and videos. An
@@ -80,16 +88,18 @@ class Catalog:
         vector, like: by cosine in the fused space; before the first fit, in the space of one of the other vectors. An
         item whose fused vector is zero, as all are where all items are alike, is compared by its other vectors.
         sid: all items whose ID begins with a prefix such as `12-240`, ordered by ID; their score is null.
-        where: an SQL condition on the columns of `contents`, for example `kind = 'video'`.
+        filter: only items that fulfil it. where: an SQL condition on the columns of `contents`, for example
+        `kind = 'video'`; with both, items fulfil both.
+        timeout: seconds that a search with a condition may take, by default `lookup.timeout_seconds` of the
+        configuration.
         after: with `sid`, the cursor of the page before: `fuseid.next` in the metadata of its schema. The metadata also
         says which version of `contents` was read, `fuseid.version`; a cursor stays on its version.
-        timeout: seconds that a search with `where` may take, by default `lookup.timeout_seconds` of the configuration.
         Raises BadInput for a query that cannot be used, NotReady for one that takes too long, StoreError for an empty
         database.
         """
         given = {"text": text, "image": image, "video": video, "vector": vector, "like": like, "sid": sid}
         named = [name for name, value in given.items() if value is not None]
-        if len(named) != 1:
+        if len(named) > 1 or not (named or filter or where):
             kinds = [option(name) for name in given if not (name == "vector" and in_shell())]
             got = ", ".join(map(option, named)) or "none"
             raise BadInput(f"a look-up takes exactly one of {', '.join(kinds)}; got {got}")
@@ -102,11 +112,10 @@ class Catalog:
         cursor = None if after is None else Cursor.of(after)
         view = self._view(cursor)
         view.check_columns(columns)
-        found = self._found(view, given, min(k, view.count), where, columns, timeout, cursor)
-        if where is not None and not found.num_rows:
-            from fuseid.pipelines.store.conditions import check_names
-
-            check_names(view.contents, where)
+        condition = condition_of(view, filter, where)
+        found = self._found(view, given, min(k, view.count), condition, columns, timeout, where, cursor)
+        if condition is not None and not found.num_rows:
+            explain_nothing(view, filter, where)
         return _with_version(found, view)
 
     def children(self, sid: str | None = None, k: int = CHILDREN, after: str | None = None) -> pa.Table:
@@ -119,6 +128,38 @@ class Catalog:
         cursor = None if after is None else Cursor.of(after)
         view = self._view(cursor)
         return _with_version(children(view, self._orders, sid, k, cursor), view)
+
+    def facets(
+        self,
+        names: Sequence[str],
+        *,
+        filter: Filter | None = None,
+        where: str | None = None,
+        sid: str | None = None,
+        top: int = 10,
+        timeout: float | None = None,
+    ) -> dict[str, Facet]:
+        """How many of the items that fulfil `filter` and `where`, below the prefix `sid`, have which values.
+
+        names: `kind`, `tag`, `sid` (the next code below the prefix), `attr:NAME`. top: values listed of each.
+        Memory is bounded: of more than 100,000 distinct values the counts are a little too low, and `error` says by how
+        much at most. Raises what `search` raises.
+        """
+        if top < 1:
+            raise BadInput(f"{option('top')} must be at least 1, got {top}")
+        if not names:
+            raise BadInput(f"name what to count, for example {option('facet', 'kind')}")
+        view = self._view()
+        condition = condition_of(view, filter, where)
+        if sid is not None:
+            condition = below(view, sid, condition)
+        seconds = self._seconds(timeout)
+        with self._refusals(where):
+            found = limited(partial(facets, view, names, condition, sid, top, seconds), seconds, condition)
+        if not next(iter(found.values())).items:
+            explain_nothing(view, filter, where)
+        check_found(view, found)
+        return found
 
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Rows by content_id, with all columns but the vectors, or with the columns named."""
@@ -161,19 +202,21 @@ class Catalog:
         where: str | None,
         columns: Sequence[str],
         timeout: float | None,
+        typed: str | None,
         cursor: Cursor | None,
     ) -> pa.Table:
+        """where: the whole condition. typed: the part of it that somebody wrote as SQL."""
         text, image, video, vector, item, sid = given.values()
-        if timeout is None and self._config is not None:
-            timeout = self._config.lookup.timeout_seconds
         find: Callable[[], pa.Table]
-        try:
+        with self._refusals(typed):
             if sid is not None:
                 find = partial(by_prefix, view, self._orders, sid, k, where, columns, cursor)
             elif item is not None:
                 find = partial(like, view, item, k, where, columns)
             elif vector is not None:
                 find = partial(by_vector, view, view.item_spaces[0], query_of(vector), k, where, columns)
+            elif text is None and image is None and video is None:
+                find = partial(by_content_id, view, k, where, columns)
             else:
                 caption = None
                 if text is not None:
@@ -183,7 +226,18 @@ class Catalog:
                     kind, path = ("image", image) if image is not None else ("video", video)
                     query = self._encoder.of_picture(view, kind, path)
                 find = partial(in_clip_space, view, self._calibration, query, caption, k, where, columns)
-            return limited(find, timeout, where)
+            return limited(find, self._seconds(timeout), where)
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        if timeout is None and self._config is not None:
+            return self._config.lookup.timeout_seconds
+        return timeout
+
+    @contextmanager
+    def _refusals(self, where: str | None) -> Iterator[None]:
+        """Lance's errors about a condition as ours. where: the part of it that somebody wrote as SQL."""
+        try:
+            yield
         except (OSError, RuntimeError, ValueError) as error:
             if where is not None:
                 from fuseid.pipelines.store.integrity import cause_of

@@ -59,7 +59,7 @@ def finish(
                 if (other := load_other(store)) is not None:
                     assign(store, other, run.run_id, champion=False, policy=policy, notes=run.notes)
     with run.timed("maintain"):
-        maintain(store)
+        run.notes += maintain(store, recall=config.lookup.recall)
 
 
 def fuse(store: Store, run: Run) -> None:

@@ -293,7 +293,7 @@ def rows_at(
         return contents.schema.empty_table().select(list(columns)).append_column("_rowid", pa.array([], pa.uint64()))
     condition = f"_rowid IN ({', '.join(map(str, addresses.tolist()))})"
     if where:
-        condition = f"({where}) AND {condition}"
+        condition = f"{condition} AND ({where}\n)"  # a comment may end it
     return contents.to_table(columns=list(columns), filter=condition, with_row_id=True)
 
 

@@ -60,7 +60,7 @@ def scanned_children(contents: lance.LanceDataset, prefix: str, code: int, most:
 
 def _condition(prefix: str, where: str | None) -> str:
     condition = below_prefix(prefix) if prefix else "sid IS NOT NULL"
-    return f"{condition} AND ({where})" if where else condition
+    return f"{condition} AND ({where}\n)" if where else condition
 
 
 def _first(entries: pa.Table, k: int) -> pa.Table:

@@ -16,6 +16,7 @@ from fuseid.pipelines.search.id_order import After, IdOrder, IdOrders, OrderLost
 from fuseid.pipelines.search.id_scan import scanned_children, scanned_page
 from fuseid.pipelines.search.view import View, with_key
 from fuseid.pipelines.store.messages import no_ids
+from fuseid.pipelines.store.rows import below_prefix
 
 # The key of the metadata of results that has the cursor of the next page.
 NEXT = "fuseid.next"
@@ -80,7 +81,7 @@ def by_prefix(
     query = query_digest(sid=str(prefix), where=where)
     begin = None
     if after is not None:
-        after.check(query, option("sid", str(prefix)) + (f" with {option('where', where)}" if where else ""))
+        after.check(query, option("sid", str(prefix)) + (" with this condition" if where else ""))
         sid_before, id_before, position = after.last
         begin = After(str(sid_before), str(id_before), None if position is None else int(position))
     page = _Page([], [], False)
@@ -129,6 +130,14 @@ def children(view: View, orders: IdOrders, sid: str | None, k: int, after: Curso
         return table
     following = Cursor(view.version, view.commit, query, (shown[-1].code + 1,))
     return table.replace_schema_metadata({NEXT: str(following)})
+
+
+def below(view: View, sid: str, where: str | None) -> str:
+    """The SQL condition for items below a prefix that fulfil `where`. Raises what `by_prefix` raises."""
+    prefix = Prefix.of(sid)
+    if not view.has_ids:
+        raise StoreError(no_ids(view.store.uri))
+    return below_prefix(str(prefix)) + (f" AND ({where}\n)" if where else "")
 
 
 def _page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,13 +58,10 @@ def version_of(store: Store, name: str, version: int, session: lance.Session | N
 
 
 def _moment(at: str | int | datetime) -> datetime | None:
-    if isinstance(at, str):
-        try:
-            moment = None if at.isdecimal() else datetime.fromisoformat(at)
-        except ValueError:
-            return None
-    else:
-        moment = at if isinstance(at, datetime) else None
+    moment = at if isinstance(at, datetime) else None
+    if isinstance(at, str) and not at.isdecimal():
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(at)
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 

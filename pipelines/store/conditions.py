@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import lance
 
@@ -37,10 +39,22 @@ def check_names(contents: lance.LanceDataset, where: str) -> None:
             continue
         path = f"$.{json.dumps(key, ensure_ascii=False)}"
         if not contents.count_rows(f"json_exists(attributes, {sql_string(path)})"):
-            texts = contents.to_table(columns=["attributes"], limit=_ROWS)["attributes"].to_pylist()
-            known = sorted({name for text in texts for name in json.loads(text or "{}")})
             place = contents.uri.rpartition("/")[0]
-            raise BadInput(f"no item of {place} has an attribute {key!r}; {hint(key, known)}")
+            raise BadInput(f"no item of {place} has an attribute {key!r}; {hint(key, attribute_names(contents))}")
+
+
+def attribute_names(contents: lance.LanceDataset, nested: bool = False) -> list[str]:
+    """The attributes of the first items. nested: also those within objects, as `maker.country`."""
+    texts = contents.to_table(columns=["attributes"], limit=_ROWS)["attributes"].to_pylist()
+    return sorted({name for text in texts for name in _names(json.loads(text or "{}"), nested)})
+
+
+def _names(attributes: Any, nested: bool) -> Iterator[str]:
+    for each in attributes if isinstance(attributes, list) else [attributes]:
+        for name, value in each.items() if isinstance(each, dict) else ():
+            yield name
+            if nested:
+                yield from (f"{name}.{inner}" for inner in _names(value, nested))
 
 
 def _first_key(function: str, text: str) -> str | None:

@@ -3,6 +3,7 @@ fragments and the age of versions."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -90,13 +91,15 @@ def index_key(store: Store, name: str) -> None:
             dataset.create_scalar_index("content_id", "BTREE")
 
 
-def extend_indexes(store: Store, name: str) -> None:
-    """Adds new rows to the indexes that lack any: Lance would write the others again too. It cannot extend a vector
-    index by rows of which none has a vector; such an index stays as it is, since a search finds nothing in those rows
-    anyway."""
+def extend_indexes(store: Store, name: str, indexes: Collection[str] | None = None) -> None:
+    """Adds new rows to those of the indexes, by default all, that lack any: Lance would write the others again too. It
+    cannot extend a vector index by rows of which none has a vector; such an index stays as it is, since a search finds
+    nothing in those rows anyway."""
     with store.writing(name) as dataset:
         due = []
         for index in dataset.describe_indices():
+            if indexes is not None and index.name not in indexes:
+                continue
             new = _uncovered(dataset, index)
             rows = dataset.scanner(["content_id"], _belongs(dataset, index), limit=1, fragments=new) if new else None
             if rows is not None and rows.to_table().num_rows:

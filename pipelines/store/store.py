@@ -246,8 +246,7 @@ class Store:
 
     def configured(self, name: str, key: str) -> Any:
         """The value of a key of a table's configuration, None if it was never set."""
-        value = self.dataset(name).config().get(_SETTING + key)
-        return None if value is None else json.loads(value)
+        return configuration(self.dataset(name), key)
 
     def _configure(self, dataset: lance.LanceDataset, values: Mapping[str, Any]) -> None:
         config = {_SETTING + key: json.dumps(value) for key, value in values.items()}
@@ -480,6 +479,12 @@ def _counted(batches: Iterable[pa.RecordBatch], counts: list[int]) -> pa.RecordB
             yield batch
 
     return pa.RecordBatchReader.from_batches(first.schema, read())
+
+
+def configuration(dataset: lance.LanceDataset, key: str) -> Any:
+    """The value of a key of the configuration of a version of a table, None if it was never set."""
+    value = dataset.config().get(_SETTING + key)
+    return None if value is None else json.loads(value)
 
 
 def _settings(assignments: lance.LanceDataset) -> dict[str, Any]:

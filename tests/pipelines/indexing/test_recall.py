@@ -1,0 +1,47 @@
+"""Recall: what a search finds of what a scan finds, as look-ups search."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fuseid.pipelines.indexing.canaries import canaries, condition, drawn
+from fuseid.pipelines.indexing.recall import recall
+from fuseid.pipelines.search.nearest import nearest
+from fuseid.pipelines.store.index_figures import SHARES, Effort
+from tests.pipelines.indexing.conftest import clustered
+
+
+@pytest.fixture
+def indexed(written):
+    store = written({"fused": clustered(3000, spread=2)})
+    store.dataset("contents").create_index("fused", "IVF_FLAT", name="fused_idx", metric="cosine", num_partitions=50)
+    return store.dataset("contents")
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_all_partitions_find_everything_and_one_does_not(indexed, share):
+    known = canaries(indexed, "fused", None, drawn(indexed, 40), 40)
+    one, every = (recall(indexed, known, share, Effort(probes, 0)) for probes in (1, 50))
+    assert every.mean == 1.0
+    assert every.error == 0.0
+    assert one.mean < 0.9
+
+
+@pytest.mark.parametrize("share", ["all", "tenth"])
+def test_the_measured_search_is_that_of_look_ups(indexed, share, monkeypatch):
+    known = canaries(indexed, "fused", None, drawn(indexed, 10), 10)
+    effort = Effort(3, 0)
+    monkeypatch.setattr("fuseid.pipelines.search.nearest.effort_for", lambda *_, **__: effort)
+    near, hits = known.near[share], 0
+    for number, query in enumerate(known.queries_QD):
+        rows = nearest(indexed, "fused", query, 11, condition(share), ["_rowid"])
+        found = [row["_rowid"] for row in rows if row["_rowid"] != known.own_Q[number]][:10]
+        hits += len({*found} & {*near.rows_QR[number][near.good_QR[number]].tolist()})
+    assert recall(indexed, known, share, effort).mean == pytest.approx(hits / near.size_Q.sum())
+
+
+def test_items_that_are_all_alike_have_no_recall(written):
+    dataset = written({"fused": np.ones((300, 48), np.float32)}).dataset("contents")
+    known = canaries(dataset, "fused", None, drawn(dataset, 5), 5)
+    assert recall(dataset, known, "all", Effort(1, 0)) is None
