@@ -40,9 +40,9 @@ def maintain(
     how much the indexes of vectors find, makes those again that find too little, and removes versions older than
     `keep_versions`. Returns notes about what was out of order.
 
-    vector_rows, fts_rows, order_rows: from how many rows on an index of vectors or of words, or the ID order is created.
-    fragment_bytes: the most that a compacted fragment may hold. recall: what look-ups are to find of the 10 nearest
-    items. measure_all: also indexes that have not changed since they were measured.
+    vector_rows, fts_rows, order_rows: from how many rows on an index of vectors or of words, or the ID order is
+    created. fragment_bytes: the most that a compacted fragment may hold. recall: what look-ups are to find of the 10
+    nearest items. measure_all: also indexes that have not changed since they were measured.
     """
     reached("index.begun")
     notes: list[str] = []

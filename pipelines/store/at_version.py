@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import lance
 
@@ -67,7 +68,7 @@ def _moment(at: str | int | datetime) -> datetime | None:
 
 def _times(dataset: lance.LanceDataset) -> list[tuple[int, datetime]]:
     """The versions that there are, in order, and when each was made."""
-    return sorted((one["version"], one["timestamp"].astimezone(UTC)) for one in dataset.versions())
+    return sorted((one["version"], cast(datetime, one["timestamp"]).astimezone(UTC)) for one in dataset.versions())
 
 
 def _of_version(
