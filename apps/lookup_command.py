@@ -35,13 +35,18 @@ def lookup(
     has: Has = None,
     facet: Facets = None,
     where: Annotated[str | None, typer.Option(help="SQL condition, e.g. \"kind = 'video'\"")] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help='queries in JSONL, one a line: {"text": "words", "k": 5}; with --out')
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="new .parquet file for the results of --from")] = None,
     timeout: Timeout = None,
     config: ConfigFile = None,
     clip: Clip = None,
     json: Json = False,
 ) -> None:
     """Find content by words, picture, video, item or ID prefix."""
-    from fuseid.apps.show import out, print_json, print_rows
+    from fuseid.apps.show import out as console
+    from fuseid.apps.show import print_json, print_rows
     from fuseid.core.errors import BadInput
     from fuseid.core.surface import option
     from fuseid.pipelines.lookup import Catalog
@@ -52,6 +57,13 @@ def lookup(
     catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None, at)
     chosen = typed(kind or (), tag or (), attr or (), since, until, has or ())
     columns: tuple[str, ...] = ("score", "content_id", "kind", "sid", "caption")
+    if from_ is not None or out is not None:
+        from fuseid.apps.lookup_bulk import lookup_from
+
+        query = {**given, "sid": sid, "facet": facet, "after": after, "children": children or None}
+        common = {"k": 10 if k is None else k, "filter": chosen, "where": where, "timeout": timeout}
+        lookup_from(catalog, from_, out, query, common, json)
+        return
     if facet:
         from fuseid.apps.facet_text import print_facets
 
@@ -78,7 +90,7 @@ def lookup(
         return
     print_rows([{**row, "examples": ", ".join(row.get("examples", ()))} for row in rows], columns)
     if following:
-        out.print(f"\nthe next page: --after {following}", markup=False, soft_wrap=True)
+        console.print(f"\nthe next page: --after {following}", markup=False, soft_wrap=True)
 
 
 def _rows(found: pa.Table) -> tuple[list[dict[str, Any]], str | None]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow as pa
 from fuseid.core.errors import BadInput
 from fuseid.core.reasons import reason
 from fuseid.core.surface import in_shell, option
+from fuseid.pipelines.search.bulk import Answers, Query
 from fuseid.pipelines.search.by_vector import by_vector, like, query_of
 from fuseid.pipelines.search.calibration import Calibration
 from fuseid.pipelines.search.clip_space import in_clip_space
@@ -50,6 +52,8 @@ class Catalog:
         self._config = config
         self._session: Any = None
         self._orders = IdOrders()
+        # The version that all searches see; by default each sees the newest.
+        self._fixed: View | None = None
         self._calibration = Calibration()
         self._encoder = QueryEncoder(store, config, self._calibration)
 
@@ -161,6 +165,24 @@ class Catalog:
         check_found(view, found)
         return found
 
+    def search_many(self, queries: Iterable[Mapping[str, Any]], **common: Any) -> Answers:
+        """Many queries, all of one version -> an iterator of `Answer`s, in their order, each made when it is asked for.
+
+        queries: the keywords of `search` for each, read as they are needed, in any number. common: keywords of all
+        queries that do not have their own. A query that cannot be used or finds nothing is an answer with an `error`,
+        and the others go on. Texts are encoded many at a time. Raises StoreError for an empty database.
+        """
+        return self.numbered(enumerate(queries), common)
+
+    def numbered(self, queries: Iterable[tuple[int, Query]], common: Mapping[str, Any]) -> Answers:
+        """`search_many`, of queries with their numbers."""
+        fixed, view = copy(self), self._view()
+        fixed._fixed = view
+        columns = common.get("columns", RESULT_COLUMNS)
+        view.check_columns(columns)
+        prepare = partial(fixed._encoder.prepare, view)
+        return Answers(fixed.search, prepare, view.table([], columns), view.contents.version, queries, common)
+
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Rows by content_id, with all columns but the vectors, or with the columns named."""
         dataset = self._store.dataset("contents")
@@ -170,6 +192,8 @@ class Catalog:
 
     def _view(self, cursor: Cursor | None = None) -> View:
         """The newest version of `contents`, or the one of a cursor."""
+        if self._fixed is not None and cursor is None:
+            return self._fixed
         if self._session is None:
             self._session = lance.Session()
         # The session keeps what was read of indexes from search to search.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fuseid.core.errors import BadInput, FingerprintMismatch, ItemError, NotReady, TooLarge, unusable
+from fuseid.core.errors import BadInput, FingerprintMismatch, FuseidError, ItemError, NotReady, TooLarge, unusable
 from fuseid.core.surface import option
 from fuseid.encoders.captions import normalise_caption
 from fuseid.pipelines.search.calibration import Calibration
@@ -28,6 +30,7 @@ class QueryEncoder:
         self._stored_config: Config | None = None
         self._calibration = calibration
         self._encoders: dict[bool, Any] = {}
+        self._ahead: dict[str, np.ndarray] = {}
 
     def caption(self, text: str) -> str:
         """The text of a query as ingest would store it. Raises BadInput for one that is empty or too long."""
@@ -42,8 +45,23 @@ class QueryEncoder:
     def of_caption(self, view: View, caption: str) -> np.ndarray:
         """float32 [D], of length one. Raises NotReady if the catalogue has no CLIP vectors, FingerprintMismatch if they
         are another model's."""
+        if caption in self._ahead:
+            return self._ahead[caption]
         vector: np.ndarray = self._encoder(view, texts=True).encode_texts([caption])[0]
         return vector
+
+    def prepare(self, view: View, texts: Sequence[str]) -> None:
+        """Encodes the texts of many queries together, for the calls of `of_caption` that follow. What is wrong with one
+        of them is for those to say."""
+        captions: dict[str, None] = {}
+        for text in texts:
+            with suppress(FuseidError):
+                captions[self.caption(text)] = None
+        self._ahead = {}
+        with suppress(FuseidError):
+            if captions:
+                vectors_ND = self._encoder(view, texts=True).encode_texts([*captions])
+                self._ahead = dict(zip(captions, vectors_ND, strict=True))
 
     def of_picture(self, view: View, kind: str, path: str | Path) -> np.ndarray:
         """kind: image or video. As `of_caption`. Raises BadInput for a file that cannot be decoded."""

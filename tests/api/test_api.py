@@ -23,6 +23,8 @@ from fuseid.pipelines.store.store import Store
 NAMES = {
     "Catalog",
     "Config",
+    "Facet",
+    "Filter",
     "History",
     "RunInfo",
     "SemanticId",
@@ -37,6 +39,7 @@ NAMES = {
     "gate",
     "ingest",
     "ingest_vectors",
+    "maintain",
     "neighbours",
     "open_tokenizer",
     "promote",
