@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 
 def lookup(
     db: Db,
-    text: Annotated[str | None, typer.Option(help="words")] = None,
-    image: Annotated[Path | None, typer.Option(help="picture file")] = None,
-    video: Annotated[Path | None, typer.Option(help="video file")] = None,
-    like: Annotated[str | None, typer.Option(help="content_id of an item: find similar items")] = None,
+    text: Annotated[list[str] | None, typer.Option(help='words; "..." is a phrase')] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="picture file")] = None,
+    video: Annotated[list[Path] | None, typer.Option(help="video file")] = None,
+    like: Annotated[list[str] | None, typer.Option(help="content_id of an item: find similar items")] = None,
+    not_like: Annotated[list[str] | None, typer.Option(help="content_id of an item that results are unlike")] = None,
     sid: Annotated[str | None, typer.Option(help="semantic ID or prefix, e.g. 12-240")] = None,
+    weight: Annotated[
+        list[str] | None, typer.Option(help="weight of a part of the query, e.g. like=0.5; default: 1")
+    ] = None,
+    space: Annotated[str | None, typer.Option(help="where to compare: clip, fused or the name of a modality")] = None,
+    diverse: Annotated[
+        str | None, typer.Option(help="N or N:DEPTH: at most N results whose IDs begin with the same DEPTH codes")
+    ] = None,
     children: Annotated[
         bool, typer.Option("--children", help="the prefixes one code longer than --sid, or the first codes")
     ] = False,
@@ -44,7 +52,7 @@ def lookup(
     clip: Clip = None,
     json: Json = False,
 ) -> None:
-    """Find content by words, picture, video, item or ID prefix."""
+    """Find content by words, pictures, videos, items, or several of them at once; or by ID prefix."""
     from fuseid.apps.show import out as console
     from fuseid.apps.show import print_json, print_rows
     from fuseid.core.errors import BadInput
@@ -52,7 +60,7 @@ def lookup(
     from fuseid.pipelines.lookup import Catalog
     from fuseid.pipelines.search.filter_text import typed
 
-    given: dict[str, Any] = {"text": text, "image": image, "video": video, "like": like}
+    given: dict[str, Any] = {"text": text, "image": image, "video": video, "like": like, "not_like": not_like}
     is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
     catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None, at)
     chosen = typed(kind or (), tag or (), attr or (), since, until, has or ())
@@ -61,7 +69,10 @@ def lookup(
         from fuseid.apps.lookup_bulk import lookup_from
 
         query = {**given, "sid": sid, "facet": facet, "after": after, "children": children or None}
-        common = {"k": 10 if k is None else k, "filter": chosen, "where": where, "timeout": timeout}
+        common = {
+            "weights": _weights(weight), "space": space, "diverse": diverse, "k": 10 if k is None else k,
+            "filter": chosen, "where": where, "timeout": timeout,
+        }  # fmt: skip
         lookup_from(catalog, from_, out, query, common, json)
         return
     if facet:
@@ -82,8 +93,9 @@ def lookup(
         columns = ("prefix", "items", "examples")
     else:
         found = catalog.search(
-            **given, sid=sid, k=10 if k is None else k, filter=chosen, where=where, timeout=timeout, after=after
-        )
+            **given, sid=sid, weights=_weights(weight), space=space, diverse=diverse, k=10 if k is None else k,
+            filter=chosen, where=where, timeout=timeout, after=after,
+        )  # fmt: skip
     rows, following = _rows(found)
     if json:
         print_json(rows)
@@ -91,6 +103,21 @@ def lookup(
     print_rows([{**row, "examples": ", ".join(row.get("examples", ()))} for row in rows], columns)
     if following:
         console.print(f"\nthe next page: --after {following}", markup=False, soft_wrap=True)
+
+
+def _weights(given: list[str] | None) -> dict[str, str]:
+    """NAME=NUMBER each -> by name; the number is checked where it is used. Raises BadInput."""
+    from fuseid.core.errors import BadInput
+    from fuseid.core.surface import option
+
+    found: dict[str, str] = {}
+    for text in given or []:
+        name, sign, number = text.partition("=")
+        if not sign:
+            raise BadInput(f"{option('weight')} takes NAME=NUMBER, such as like=0.5; got {text[:80]!r}")
+        if found.setdefault(name, number) != number:
+            raise BadInput(f"{option('weight')} gives {name} two weights, {found[name]} and {number[:80]}")
+    return found
 
 
 def _rows(found: pa.Table) -> tuple[list[dict[str, Any]], str | None]:
