@@ -22,6 +22,8 @@ from fuseid.pipelines.ingest import ingest as run_ingest
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run
+from fuseid.pipelines.maintain import Maintained
+from fuseid.pipelines.maintain import maintain as run_maintain
 from fuseid.pipelines.promote import promote as run_promote
 from fuseid.pipelines.remove import remove as run_remove
 from fuseid.pipelines.rollback import rollback as run_rollback
@@ -209,6 +211,15 @@ def rollback(db: str | Path, config: Config | None = None, *, progress: Progress
     """Makes the former champion champion again, with its generation of fused vectors. Raises what
     `pipelines.rollback.rollback` raises."""
     return run_rollback(str(db), config or Config(), progress)
+
+
+def maintain(
+    db: str | Path, config: Config | None = None, *, dry_run: bool = False, progress: Progress | None = None
+) -> Maintained:
+    """Makes and extends the indexes, measures how much look-ups find through them, and makes those again that find less
+    than `lookup.recall`. dry_run: changes nothing, and says for each index what would be done. Raises what
+    `pipelines.maintain.maintain` raises."""
+    return run_maintain(str(db), config or Config(), progress, dry_run=dry_run)
 
 
 def upgrade(db: str | Path, config: Config | None = None, *, progress: Progress | None = None) -> Run:

@@ -1,4 +1,4 @@
-"""Commands that look after a database: check, backup, restore, upgrade."""
+"""Commands that look after a database: maintain, check, backup, restore, upgrade."""
 
 from __future__ import annotations
 
@@ -8,6 +8,33 @@ from typing import Annotated, Any
 import typer
 
 from fuseid.apps.options import ConfigFile, Db, Json, load
+
+
+def maintain(
+    db: Db,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="change nothing; show the indexes and what would be done to each")
+    ] = False,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Make and extend the indexes, measure how much look-ups find through them, make again those that find too little.
+    Every job does that at its end, too, for the indexes that have changed."""
+    from dataclasses import asdict
+
+    from fuseid.apps.index_text import print_indexes
+    from fuseid.apps.show import Bars, print_json, print_run
+    from fuseid.pipelines.maintain import maintain as run_maintain
+
+    with Bars(quiet=json) as bars:
+        made = run_maintain(db, load(config), bars, dry_run=dry_run)
+    if json:
+        indexes = [asdict(state) for state in made.indexes]
+        print_json({**({} if made.run is None else made.run.summary()), "indexes": indexes})
+        return
+    if made.run is not None:
+        print_run(made.run, json)
+    print_indexes(made.indexes)
 
 
 def check(

@@ -15,7 +15,7 @@ import psutil
 import typer
 
 from fuseid.apps import options, outlets
-from fuseid.apps.care_commands import backup, check, restore, upgrade
+from fuseid.apps.care_commands import backup, check, maintain, restore, upgrade
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.history_commands import runs, tokenizers
 from fuseid.apps.lookup_command import lookup
@@ -59,6 +59,7 @@ for command in (
     explain,
     report,
     evaluate,
+    maintain,
     check,
     backup,
     restore,

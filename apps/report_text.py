@@ -9,7 +9,9 @@ from rich.text import Text
 
 from fuseid.apps.churn_text import print_churn
 from fuseid.apps.figures import MADE_FROM, figure, interval, measure_row, short_names, title_of, unit_of
+from fuseid.apps.index_text import print_indexes
 from fuseid.apps.show import out, print_facts, print_rows
+from fuseid.pipelines.indexing.states import IndexState
 from fuseid.pipelines.reports.findings import slice_title
 from fuseid.pipelines.store.incomplete import remedy
 
@@ -23,6 +25,8 @@ def print_report(document: Mapping[str, Any]) -> None:
     print_rows([_vectors(one) for one in document["vectors"]], ("vectors", "made from", "numbers", "items", "weight"))
     if document["incomplete"]["items"]:
         out.print(Text(remedy(document["database"], document["incomplete"])))
+    if any(index["recall"] is not None for index in document.get("indexes", [])):
+        print_indexes([IndexState(**index) for index in document["indexes"]])
     out.print()
     for name, column in zip(names, columns, strict=True):
         facts = {

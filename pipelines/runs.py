@@ -23,6 +23,7 @@ from fuseid.pipelines.store.store import Store
 # The jobs that write to a database.
 JOBS = (
     "ingest", "fit", "drop", "adopt", "assign", "gate", "promote", "rollback", "remove", "retry", "upgrade", "check",
+    "maintain",
 )  # fmt: skip
 _COLUMNS = ["run_id", "job", "source", "started_at", "finished_at", "counts", "rejected", "seconds", "outcome"]
 

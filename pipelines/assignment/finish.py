@@ -20,6 +20,7 @@ from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.store.generations import fingerprint
+from fuseid.pipelines.store.indexes import unindexed_rows
 from fuseid.pipelines.store.rows import READ_AHEAD_BYTES
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import fused_fingerprints, nan_rows, to_fixed
@@ -60,6 +61,8 @@ def finish(
                     assign(store, other, run.run_id, champion=False, policy=policy, notes=run.notes)
     with run.timed("maintain"):
         run.notes += maintain(store, recall=config.lookup.recall)
+        outside = unindexed_rows(store) if store.has_contents() else {}
+        run.counts |= {f"outside_{name}": rows for name, rows in outside.items() if rows}
 
 
 def fuse(store: Store, run: Run) -> None:

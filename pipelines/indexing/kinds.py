@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fuseid.core.config import LookupConfig
+
+# Share of the 10 nearest items that look-ups are to find, unless the configuration says otherwise.
+RECALL = LookupConfig().recall
 # With fewer rows a scan takes milliseconds, and an index would only lower the recall.
 VECTOR_ROWS = 50_000
 # Vectors of so few numbers are as short as their codes and what belongs to them, and are compared themselves.
 _SHORT = 32
-# Rows in a partition, on average; if there are so many times more or fewer, the index is made again.
+# Rows in a partition, on average; with so many times more, the index is made again.
 _PARTITION_ROWS, _TIMES = 4096, 8
 
 
@@ -40,6 +44,5 @@ def compared_by(index_type: str) -> tuple[int, ...]:
 
 
 def outgrown(rows: int, dim: int, partitions: int) -> bool:
-    """Whether an index has far fewer or more partitions than one that is made now would have."""
-    times = kind_for(rows, dim).partitions / max(1, partitions)
-    return times > _TIMES
+    """Whether an index has far fewer partitions than one that is made now would have."""
+    return kind_for(rows, dim).partitions > _TIMES * partitions

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from fuseid.core.faults import reached
 from fuseid.core.memory import trimmed_memory
-from fuseid.pipelines.indexing.kinds import VECTOR_ROWS
+from fuseid.pipelines.indexing.kinds import RECALL, VECTOR_ROWS
 from fuseid.pipelines.indexing.vector_indexes import index_vectors, measure_vector_indexes
 from fuseid.pipelines.store.indexes import (
     FRAGMENT_BYTES,
@@ -20,8 +20,8 @@ from fuseid.pipelines.store.indexes import (
 )
 from fuseid.pipelines.store.store import Store
 
+# From so many texts on there is an index of their words.
 FTS_ROWS = 5_000
-RECALL = 0.95
 
 
 def maintain(

@@ -16,6 +16,7 @@ from fuseid.core.protocols import Tokenizer
 from fuseid.core.surface import command, option
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.drift import drift_history
+from fuseid.pipelines.indexing.states import index_states
 from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.reports.churn import churn_of
 from fuseid.pipelines.reports.findings import comparison, findings
@@ -104,6 +105,7 @@ def report(
         },
         "incomplete": incomplete(pinned.contents, {each["name"]: each["items"] for each in vectors}),
         "vectors": vectors,
+        "indexes": [asdict(state) for state in index_states(store)],
         "definitions": {key: asdict(definition) for key, definition in DEFINITIONS.items()},
         "tokenizers": columns,
         "comparison": comparison(*columns) if compare else [],

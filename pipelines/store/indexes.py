@@ -122,7 +122,11 @@ def text_indexes(dataset: lance.LanceDataset) -> dict[str, bool]:
 def unindexed_rows(store: Store) -> dict[str, int]:
     """For each index of `contents` the number of rows that it does not cover; for a vector index, of rows that have the
     vector."""
-    dataset = store.dataset("contents")
+    return uncovered_rows(store.dataset("contents"))
+
+
+def uncovered_rows(dataset: lance.LanceDataset) -> dict[str, int]:
+    """As `unindexed_rows`, of a version of a table."""
     return {
         index.name: sum(fragment.count_rows(_belongs(dataset, index)) for fragment in _uncovered(dataset, index))
         for index in dataset.describe_indices()

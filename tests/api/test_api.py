@@ -39,6 +39,7 @@ NAMES = {
     "gate",
     "ingest",
     "ingest_vectors",
+    "maintain",
     "neighbours",
     "open_tokenizer",
     "promote",

@@ -42,6 +42,7 @@ OTHERS = {
     "fit": ["fit", "--db", "db"],
     "gate": ["gate", "--db", "db", "--tokenizer", "CHAMPION"],
     "neighbours": ["neighbours", "--db", "db", "--out", "neighbours", "--runner", "local"],
+    "maintain": ["maintain", "--db", "db"],
     "promote": ["promote", "--db", "db", "CHAMPION"],
     "rejected": ["rejected", "--db", "db"],
     "remove": ["remove", "--db", "db", "--ids", "ids.csv"],

@@ -40,6 +40,7 @@ FORMATS = ("parquet", "grid", "minionerec", "openonerec", "forge", "torcheasyrec
 READ = [
     "lookup --id a", "lookup --text same", "lookup --image query.png", "lookup --sid 0", "explain a", "explain nobody",
     "lookup --text x --where content_id='b'", "report", "report --page report.html", "check", "rejected", "export tags",
+    "maintain --dry-run",
     "export trie --out trie", "export trie --out no --where content_id='nobody'", "export vocabulary --out words",
     "export sequences --interactions events.csv --out sequences", "backup --to kept", "neighbours --out near",
     *(f"export ids --format {name} --out {name}" for name in FORMATS),
@@ -47,7 +48,7 @@ READ = [
 WRITE = [
     "ingest manifest.jsonl --runner local", "fit", "assign", "retry", "promote rq-kmeans-0000000000000000",
     "gate --tokenizer rq-kmeans-0000000000000000",
-    "adopt --ids ids.csv", "upgrade", "remove --from gone.txt",
+    "adopt --ids ids.csv", "upgrade", "maintain", "remove --from gone.txt",
 ]  # fmt: skip
 PYTHON_WORDS = re.compile(
     r"Traceback|object has no attribute|NoneType|out of range|KeyError|not subscriptable|FUSEID_DEBUG"

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from fuseid.pipelines.indexing.upkeep import maintain
+from fuseid.pipelines.indexing.vector_indexes import partitions
 from fuseid.pipelines.search.nearest import nearest
 from fuseid.pipelines.store.index_figures import effort_for, figures_of, segments, vector_indexes
+from fuseid.pipelines.store.vector_columns import nan_rows, to_fixed
 from tests.pipelines.indexing.conftest import clustered
 
 
@@ -136,3 +139,20 @@ def test_an_index_of_an_earlier_fuseid_is_measured_and_kept(written):
     (after,) = vector_indexes(store.dataset("contents"))
     assert segments(after) == segments(before)
     assert figures_of(store.dataset("contents"))["fused_idx"].recall >= 0.95
+
+
+def test_an_index_whose_every_vector_was_written_again_has_all_its_partitions(written):
+    store = written({"fused": clustered(3000, 24)})
+    maintain(store, vector_rows=1000)
+    before = partitions(store.dataset("contents"), "fused_idx")
+
+    def turned(fragment):
+        for batch in fragment.to_batches(columns=["content_id", "fused"]):
+            vectors = -nan_rows(batch["fused"], 24)
+            yield pa.record_batch([batch["content_id"], to_fixed(vectors)], names=["content_id", "fused"])
+
+    store.rewrite_columns(turned)
+    assert vector_indexes(store.dataset("contents"))[0].num_rows_indexed == 0
+    assert maintain(store, vector_rows=1000) == []
+    assert partitions(store.dataset("contents"), "fused_idx") == before
+    assert recall_of(store.dataset("contents"), -clustered(30, 24, seed=6)) >= 0.9
