@@ -27,8 +27,8 @@ from fuseid.pipelines.neighbourhood.partitions import (
     partition_count,
     sample_rows,
 )
-from fuseid.pipelines.neighbourhood.recall import CANARIES, Recall, canaries, measured, probes_for
-from fuseid.pipelines.neighbourhood.row_files import RowFiles, Rows
+from fuseid.pipelines.neighbourhood.recall import CANARIES, Recall, canaries, found_within, measured, probes_for
+from fuseid.pipelines.neighbourhood.row_files import RowFiles
 from fuseid.pipelines.neighbourhood.runners import LocalNeighbourRunner, NeighbourRunner
 from fuseid.pipelines.neighbourhood.search import Exact, Neighbours, best_of
 from fuseid.pipelines.neighbourhood.table import KeyFile, TextFile, write_shards
@@ -169,9 +169,9 @@ class _Table:
         scans = runner.run(Exact(chosen, self.width), groups, read)
         exact = best_of(self._tracked(scans, "exact", groups), self.width)
         half = len(chosen.places_N) // 2 if rows > CANARIES else len(chosen.places_N)
-        chooses = Rows(chosen.places_N[:half], chosen.vectors_ND[:half])
         partition_of = np.memmap(self._partition_of, np.uint16, "r")
-        probes = probes_for(chooses, exact[:half], partition_of, self._partitions, target)
+        shares = found_within(chosen, exact, partition_of, self._partitions)
+        probes = probes_for(shares[:half], shares[half:] if half < len(shares) else shares, target)
         self.keys = KeyFile(self._scratch, self.width)
         self._progress.begin("search", rows)
         for found in self._tracked(runner.run(Neighbours(self._partitions, probes), groups, read), "search", groups):
