@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import tarfile
 from pathlib import Path
@@ -50,6 +51,18 @@ def test_the_examples_of_look_ups_print_what_the_page_shows(fuseid):
     assert len(examples) >= 10
     for example, shown, found in examples:
         assert alike(shown, found), f"{example}\n{found}"
+
+
+@pytest.mark.slow
+def test_the_options_find_what_the_page_says(shop, as_json, monkeypatch):
+    """On the database of the examples above."""
+    monkeypatch.chdir(shop)
+    options = LOOKUP[LOOKUP.index("| Options | Finds |") : LOOKUP.index("- **Types.**")]
+    rows = [row for row in rows_of(options) if row[0].startswith("`")]
+    assert len(rows) >= 15
+    for typed, names in rows:
+        found = [row["content_id"] for row in as_json("lookup", "--db", "shop", *shlex.split(typed.strip("`")))]
+        assert found == [name for name in names.split(", ") if name], typed
 
 
 @pytest.mark.slow

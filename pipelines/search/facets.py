@@ -68,11 +68,12 @@ def facets(
     for batch in scan.to_batches():
         items += batch.num_rows
         for name, each in counted.items():
-            found: Counter[str] = Counter()
+            found: dict[str, int] = {}
             for row, times in _rows(batch, list(each.columns)):
                 values = each.values(row)
                 without[name] += 0 if values else times
-                found.update(dict.fromkeys(values, times))
+                for value in values:
+                    found[value] = found.get(value, 0) + times
             counts[name].add(found.items())
         if time.monotonic() > end:
             raise NotReady(f"counting {', '.join(names)} took longer than the time limit ({option('timeout')})")
@@ -93,7 +94,7 @@ class _Counted:
     columns: dict[str, str]
 
     def values(self, row: tuple[Any, ...]) -> set[str]:
-        """The distinct values of a row, as JSON."""
+        """The distinct values of a row, as `_text` writes them."""
         return {_text(value) for value in row if value is not None}
 
 
@@ -101,8 +102,9 @@ class _Attributes(_Counted):
     def values(self, row: tuple[Any, ...]) -> set[str]:
         found: set[str] = set()
         for cell in row:
-            found.update(map(_text, _flat(json.loads(cell) if isinstance(cell, str) else cell)))
-        return found - {"null"}
+            if cell is not None:
+                _add(found, json.loads(cell) if isinstance(cell, str) else cell)
+        return found
 
 
 @dataclass(frozen=True)
@@ -135,31 +137,38 @@ def _rows(batch: pa.RecordBatch, columns: list[str]) -> Iterator[tuple[tuple[Any
     """Each combination of values of these columns in a batch, and how many rows have it."""
     if len(columns) == 1 and not pa.types.is_nested(batch.column(columns[0]).type):
         counted = batch.column(columns[0]).value_counts()
-        for one in counted.to_pylist():
-            yield (one["values"],), one["counts"]
+        values, times = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
+        yield from zip(zip(values), times, strict=True)
         return
     cells = ([tuple(cell) if isinstance(cell, list) else cell for cell in batch.column(c).to_pylist()] for c in columns)
     yield from Counter(zip(*cells, strict=True)).items()
 
 
-def _flat(value: Any) -> Iterator[Any]:
-    """The elements of a list and of the lists within; what is no list itself."""
+def _add(found: set[str], value: Any) -> None:
+    """Adds a value, or the elements of a list and of the lists within; not null."""
     if isinstance(value, list | tuple):
         for each in value:
-            yield from _flat(each)
-    else:
-        yield value
+            _add(found, each)
+    elif value is not None:
+        found.add(_text(value))
 
 
 def _text(value: Any) -> str:
-    """A value as JSON: equal numbers have one form."""
+    """One text for each value: text with a double quote before it, and JSON, in which equal numbers have one form."""
+    if isinstance(value, str):
+        return f'"{value}'
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
+def _value(text: str) -> Any:
+    """What `_text` was made from."""
+    return text[1:] if text.startswith('"') else json.loads(text)
+
+
 def _facet(counts: Counts, items: int, without: int, top: int) -> Facet:
     listed = counts.top(top)
     others = counts.total - sum(count for _, count in listed)
-    values = tuple((json.loads(text), count) for text, count in listed)
+    values = tuple((_value(text), count) for text, count in listed)
     return Facet(values, items, without, others, counts.distinct, counts.error)
