@@ -25,7 +25,7 @@ class Command(TyperCommand):
         parser = super().make_parser(ctx)
         for param in self.get_params(ctx):
             if isinstance(param, TyperOption) and (former := FORMER_NAMES.get((self.name or "", param.name or ""))):
-                parser.add_option(param, [former], param.name)
+                parser.add_option(param, [former], param.name, action="append" if param.multiple else "store")
         return parser
 
 

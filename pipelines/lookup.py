@@ -1,4 +1,4 @@
-"""Look-up: finds items by text, picture, video, vector, another item, or ID prefix."""
+"""Look-up: finds items by text, pictures, videos, vectors, other items, or by ID prefix."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from fuseid.core.errors import BadInput
+from fuseid.core.errors import BadInput, StoreError
 from fuseid.core.reasons import reason
-from fuseid.core.surface import in_shell, option
+from fuseid.core.surface import option
+from fuseid.core.text import storable
 from fuseid.pipelines.search.bulk import Answers, Query
-from fuseid.pipelines.search.by_vector import by_vector, like, query_of
+from fuseid.pipelines.search.by_vector import by_vector
 from fuseid.pipelines.search.calibration import Calibration
-from fuseid.pipelines.search.clip_space import in_clip_space
+from fuseid.pipelines.search.clauses import clauses_of, item_columns, item_vector, items_of, vector_of
+from fuseid.pipelines.search.combine import combined
 from fuseid.pipelines.search.condition import condition_of, explain_nothing
+from fuseid.pipelines.search.diverse import diversified
 from fuseid.pipelines.search.facets import Facet, check_found, facets
 from fuseid.pipelines.search.filters import Filter
 from fuseid.pipelines.search.listing import by_content_id
 from fuseid.pipelines.search.prefixes import below, by_prefix
+from fuseid.pipelines.search.query import Diverse, Part, parts_of
 from fuseid.pipelines.search.query_encoder import QueryEncoder
+from fuseid.pipelines.search.spaces import CLIP, check_space
 from fuseid.pipelines.search.view import View
+from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
@@ -59,30 +65,41 @@ class Catalog:
     def search(
         self,
         *,
-        text: str | None = None,
-        image: str | Path | None = None,
-        video: str | Path | None = None,
+        text: str | Sequence[str] | None = None,
+        image: str | Path | Sequence[str | Path] | None = None,
+        video: str | Path | Sequence[str | Path] | None = None,
         vector: Sequence[float] | np.ndarray | None = None,
-        like: str | None = None,
+        like: str | Sequence[str] | None = None,
+        not_like: str | Sequence[str] | None = None,
         sid: str | None = None,
+        weights: Mapping[str, float | str] | None = None,
+        space: str | None = None,
+        diverse: int | str | None = None,
         k: int = 10,
         filter: Filter | None = None,
         where: str | None = None,
         columns: Sequence[str] = RESULT_COLUMNS,
         timeout: float | None = None,
     ) -> pa.Table:
-        """One of the six kinds of query -> at most k rows, best first, with `columns` and a `score`.
+        """A query of one part or several -> at most k rows, best first, with `columns`, `score`, its shares
+        `score_text` and `score_image`, and the `space` that decided.
 
         Without a query: the items that fulfil `filter` and `where`, in the order of their content_id, without a score.
 
-        text: compared with pictures and captions in CLIP space; once there is a full-text index, it adds captions that
-        contain the words, where text in double quotes is a phrase. image, video: compared with pictures and videos. An
-        item's score is the higher of its similarities, each in standard deviations above the mean similarity of the
+        text: compared with pictures and captions in CLIP space, and by its words with captions, where text in double
+        quotes is a phrase. image, video: files, compared with pictures and videos in CLIP space. An item's score is the
+        higher of its picture's and its caption's, each in standard deviations above the mean similarity of the
         catalogue to this query, since cosines between a caption and a picture and between two captions are not on one
         scale.
         vector, like: by cosine in the fused space; before the first fit, in the space of one of the other vectors. An
         item whose fused vector is zero, as all are where all items are alike, is compared by its other vectors.
-        sid: all items whose ID begins with a prefix such as `12-240`, ordered by ID; their score is null.
+        not_like: items that results should be unlike; beside another part.
+        Several parts, also of one kind: their scores, all in standard deviations, are added by weight and divided by
+        the sum of the weights; those of `not_like` are subtracted. weights: by part, such as {"like": 0.5}, by default
+        1; 0 leaves a part out.
+        space: clip, fused, or the name of a modality: where all parts are compared.
+        sid: alone; all items whose ID begins with a prefix such as `12-240`, ordered by ID; their score is null.
+        diverse: at most so many results whose IDs begin with the same code; "2:3" is two with the same three codes.
         filter: only items that fulfil it. where: an SQL condition on the columns of `contents`, for example
         `kind = 'video'`; with both, items fulfil both.
         timeout: seconds that a search with a condition may take, by default `lookup.timeout_seconds` of the
@@ -90,18 +107,33 @@ class Catalog:
         Raises BadInput for a query that cannot be used, NotReady for one that takes too long, StoreError for an empty
         database.
         """
-        given = {"text": text, "image": image, "video": video, "vector": vector, "like": like, "sid": sid}
-        named = [name for name, value in given.items() if value is not None]
-        if len(named) > 1 or not (named or filter or where):
-            kinds = [option(name) for name in given if not (name == "vector" and in_shell())]
-            got = ", ".join(map(option, named)) or "none"
-            raise BadInput(f"a look-up takes exactly one of {', '.join(kinds)}; got {got}")
+        given = {
+            "text": text, "image": image, "video": video, "vector": vector, "like": like, "not_like": not_like,
+        }  # fmt: skip
+        parts: tuple[Part, ...] = ()
+        if sid is None and (any(value is not None for value in given.values()) or not (filter or where)):
+            parts = parts_of(given, weights)
+        else:
+            beside = given | {"weight": weights or None, "space": space, "diverse": diverse}
+            if named := [option(name) for name, value in beside.items() if value is not None]:
+                lists = "a look-up without a query lists" if sid is None else f"{option('sid')} lists"
+                raise BadInput(f"{lists} items; leave out {', '.join(named)}")
         if k < 1:
             raise BadInput(f"{option('k')} must be at least 1, got {k}")
+        few = None if diverse is None else Diverse.of(diverse)
         view = self._view()
         view.check_columns(columns)
+        k = min(k, view.count)
         condition = condition_of(view, filter, where)
-        found = self._found(view, given, min(k, view.count), condition, columns, timeout, where)
+        find: Callable[[], pa.Table]
+        with self._refusals(where):
+            if sid is not None:
+                find = partial(by_prefix, view, sid, k, condition, columns)
+            elif parts:
+                find = self._ranked(view, parts, space, few, k, condition, columns)
+            else:
+                find = partial(by_content_id, view, k, condition, columns)
+            found = limited(find, self._seconds(timeout), condition)
         if condition is not None and not found.num_rows:
             explain_nothing(view, filter, where)
         return found
@@ -175,38 +207,45 @@ class Catalog:
             raise self._store.empty()
         return view
 
-    def _found(
+    def _ranked(
         self,
         view: View,
-        given: Mapping[str, Any],
+        parts: Sequence[Part],
+        space: str | None,
+        diverse: Diverse | None,
         k: int,
         where: str | None,
         columns: Sequence[str],
-        timeout: float | None,
-        typed: str | None,
-    ) -> pa.Table:
-        """where: the whole condition. typed: the part of it that somebody wrote as SQL."""
-        text, image, video, vector, item, sid = given.values()
-        find: Callable[[], pa.Table]
-        with self._refusals(typed):
-            if sid is not None:
-                find = partial(by_prefix, view, sid, k, where, columns)
-            elif item is not None:
-                find = partial(like, view, item, k, where, columns)
-            elif vector is not None:
-                find = partial(by_vector, view, view.item_spaces[0], query_of(vector), k, where, columns)
-            elif text is None and image is None and video is None:
-                find = partial(by_content_id, view, k, where, columns)
+    ) -> Callable[[], pa.Table]:
+        """The search for the best k results of a query with these parts, all of whose vectors are there."""
+        if space is not None:
+            check_space(view, space)
+        best: Callable[[int, Sequence[str]], pa.Table]
+        without = items_of(parts)
+        first = parts[0]
+        if len(parts) == 1 and first.name in ("vector", "like") and space != CLIP:
+            spaces = item_columns(view, space)
+            if first.name == "vector":
+                column, query = spaces[0], vector_of(view, first.value, spaces[0])
             else:
-                caption = None
-                if text is not None:
-                    caption = self._encoder.caption(text)
-                    query = self._encoder.of_caption(view, caption)
-                else:
-                    kind, path = ("image", image) if image is not None else ("video", video)
-                    query = self._encoder.of_picture(view, kind, path)
-                find = partial(in_clip_space, view, self._calibration, query, caption, k, where, columns)
-            return limited(find, self._seconds(timeout), where)
+                column, query = item_vector(view, storable(first.value), spaces)
+
+            def best(count: int, columns: Sequence[str]) -> pa.Table:
+                return by_vector(view, column, query, count, where, columns, without)
+        else:
+            clauses = clauses_of(view, self._encoder, self._calibration, parts, space)
+
+            def best(count: int, columns: Sequence[str]) -> pa.Table:
+                return combined(view, clauses, count, where, columns, without)
+
+        if diverse is None:
+            return lambda: best(k, columns)
+        if not view.has_ids:
+            raise StoreError(no_ids(view.store.uri))
+        wider = [*columns, *({"sid"} - set(columns))]
+        return lambda: diversified(lambda count: best(count, wider), k, diverse, view.count).drop_columns(
+            [name for name in wider if name not in columns]
+        )
 
     def _seconds(self, timeout: float | None) -> float | None:
         if timeout is None and self._config is not None:

@@ -15,13 +15,10 @@ from fuseid.pipelines.store.indexes import (
     compact,
     extend_indexes,
     index_keys,
-    index_words,
     remove_old_versions,
 )
 from fuseid.pipelines.store.store import Store
-
-# From so many texts on there is an index of their words.
-FTS_ROWS = 5_000
+from fuseid.pipelines.store.word_indexes import FTS_ROWS, index_words
 
 
 def maintain(

@@ -23,9 +23,9 @@ class Usual:
     mean: float
     spread: float
 
-    def score(self, cosine: float) -> float:
+    def score(self, cosine_N: np.ndarray) -> np.ndarray:
         """In standard deviations above the mean."""
-        return (cosine - self.mean) / self.spread
+        return (cosine_N - self.mean) / self.spread
 
 
 class Calibration:
@@ -39,7 +39,11 @@ class Calibration:
         sample = self.sample(view, column)
         if not len(sample):
             return None
-        cosines = nan_rows(sample[column], view.dims[column]) @ query_D
+        vectors = nan_rows(sample[column], view.dims[column])
+        lengths = np.linalg.norm(vectors, axis=1)
+        cosines = (vectors @ query_D)[lengths > 0] / lengths[lengths > 0]
+        if not len(cosines):
+            return None
         return Usual(float(cosines.mean()), max(float(cosines.std()), _LEAST_SPREAD))
 
     def sample(self, view: View, column: str) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Searches of one version of a table: the rows nearest to a vector, and the rows that contain words."""
+"""Searches of one version of a table by vector."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow as pa
-from lance.query import BooleanQuery, FullTextQuery, MatchQuery, Occur, PhraseQuery
 
 from fuseid.pipelines.store.index_figures import Effort, effort_for
-from fuseid.pipelines.store.indexes import text_indexes
 from fuseid.pipelines.store.vector_columns import nan_rows
 
 # For an index that was not measured, as LanceDB searches it. Lance goes on until k rows fulfil a condition; without
@@ -63,29 +61,3 @@ def _by_distance(found: pa.Table, column: str, query_D: np.ndarray) -> pa.Table:
     place = found.schema.get_field_index("_distance")
     found = found.set_column(place, found.schema.field(place), pa.array(distances, pa.float32()))
     return found.take(np.argsort(distances, kind="stable"))
-
-
-def with_words(dataset: lance.LanceDataset, text: str, k: int, where: str | None = None) -> list[str]:
-    """Ids of up to k rows for each full-text index whose text, a caption or a generated one, contains words of `text`;
-    none while there are too few captions for an index. A part in double quotes is a phrase."""
-    found: dict[str, None] = {}
-    for column, positions in sorted(text_indexes(dataset).items()):
-        for query in _queries(text, column, positions):
-            scan = dataset.scanner(
-                columns=["content_id", "_score"], full_text_query=query, filter=where, prefilter=True, limit=k
-            )
-            hits = scan.to_table()
-            if hits.num_rows:
-                found |= dict.fromkeys(hits["content_id"].to_pylist())
-                break
-    return list(found)
-
-
-def _queries(text: str, column: str, positions: bool) -> list[FullTextQuery]:
-    """Full-text queries, to be tried in this order until one finds something: captions that contain every phrase in
-    double quotes; then captions that contain any of the words. Double quotes are the only syntax; one that is never
-    closed is ignored. positions: whether the index has the positions of words, without which it finds no phrases."""
-    parts = text.split('"')
-    words = MatchQuery(" ".join(parts), column)
-    phrases = [(Occur.MUST, PhraseQuery(part, column)) for part in parts[1:-1:2]]
-    return [BooleanQuery([*phrases, (Occur.SHOULD, words)]), words] if phrases and positions else [words]

@@ -17,6 +17,15 @@ from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
 
+# What results have after their columns: the score, the shares of captions and of pictures in it, and the space, or the
+# spaces joined by +, in which it was computed.
+SCORES = (
+    pa.field("score", pa.float32()),
+    pa.field("score_text", pa.float32()),
+    pa.field("score_image", pa.float32()),
+    pa.field("space", pa.string()),
+)
+
 
 @dataclass(frozen=True)
 class View:
@@ -59,13 +68,13 @@ class View:
         return {row["content_id"]: row for row in rows_by_id(self.contents, ids, with_key(columns))}
 
     def table(self, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pa.Table:
-        """Results: these columns, and `score`."""
+        """Results: these columns and `SCORES`, null where a row has none."""
         fields = []
         for name in columns:
             kind = self.contents.schema.field(name).type
             # Lance returns JSON as text.
             fields.append(pa.field(name, pa.string() if name == "attributes" else kind))
-        fields.append(pa.field("score", pa.float32()))
+        fields += SCORES
         return pa.Table.from_pylist(
             [{f.name: row.get(f.name) for f in fields} for row in rows], schema=pa.schema(fields)
         )

@@ -16,8 +16,6 @@ from fuseid.pipelines.store.tables import vector_sizes
 
 # The columns of each table that have an index on their values.
 _KEYS = {"contents": ("content_id", "sid"), "assignments": ("content_id", "base")}
-# Memory for building a full-text index; Lance's own limit is 2 GiB for each core.
-_FTS_MIB = 1024
 # The size of a compacted fragment, whichever is less.
 _FRAGMENT_ROWS, FRAGMENT_BYTES = 1 << 20, 1 << 30
 # The index on content_id is extended every N waves: N grows by one for each so many rows, up to so many waves.
@@ -26,17 +24,6 @@ _ROWS_A_WAVE, _MOST_WAVES = 500_000, 20
 KEEP_VERSIONS = timedelta(days=7)
 # A run adds a version to `runs` each minute; readers of that table take no longer.
 KEEP_RUN_VERSIONS = timedelta(minutes=30)
-
-
-def index_words(store: Store, rows: int) -> None:
-    """Creates the full-text indexes of the columns that have text in so many rows."""
-    with store.writing("contents") as dataset:
-        positions = text_indexes(dataset)
-        for column, where in (("caption", None), ("vlm_caption", "vlm_caption IS NOT NULL")):
-            # An index without positions, from an earlier fuseid, is replaced.
-            due = not positions[column] if column in positions else dataset.count_rows(where) >= rows
-            if due:
-                dataset.create_scalar_index(column, "INVERTED", with_position=True, memory_limit=_FTS_MIB)
 
 
 def index_keys(store: Store, name: str) -> None:
@@ -100,7 +87,7 @@ def extend_indexes(store: Store, name: str, indexes: Collection[str] | None = No
         for index in dataset.describe_indices():
             if indexes is not None and index.name not in indexes:
                 continue
-            new = _uncovered(dataset, index)
+            new = uncovered(dataset, index)
             rows = dataset.scanner(["content_id"], _belongs(dataset, index), limit=1, fragments=new) if new else None
             if rows is not None and rows.to_table().num_rows:
                 due.append(index.name)
@@ -113,12 +100,6 @@ def indexed_columns(dataset: lance.LanceDataset) -> set[str]:
     return {column for index in dataset.describe_indices() for column in index.field_names}
 
 
-def text_indexes(dataset: lance.LanceDataset) -> dict[str, bool]:
-    """The columns with a full-text index, and whether it has the positions of words, which phrase queries need."""
-    indexes = (index for index in dataset.describe_indices() if index.index_type == "Inverted")
-    return {index.field_names[0]: bool(index.details.get("with_position")) for index in indexes}
-
-
 def unindexed_rows(store: Store) -> dict[str, int]:
     """For each index of `contents` the number of rows that it does not cover; for a vector index, of rows that have the
     vector."""
@@ -128,7 +109,7 @@ def unindexed_rows(store: Store) -> dict[str, int]:
 def uncovered_rows(dataset: lance.LanceDataset) -> dict[str, int]:
     """As `unindexed_rows`, of a version of a table."""
     return {
-        index.name: sum(fragment.count_rows(_belongs(dataset, index)) for fragment in _uncovered(dataset, index))
+        index.name: sum(fragment.count_rows(_belongs(dataset, index)) for fragment in uncovered(dataset, index))
         for index in dataset.describe_indices()
     }
 
@@ -139,6 +120,7 @@ def _belongs(dataset: lance.LanceDataset, index: Any) -> str | None:
     return f"{column} IS NOT NULL" if column in vector_sizes(dataset.schema) else None
 
 
-def _uncovered(dataset: lance.LanceDataset, index: Any) -> list[lance.LanceFragment]:
+def uncovered(dataset: lance.LanceDataset, index: Any) -> list[lance.LanceFragment]:
+    """The fragments whose rows an index lacks."""
     covered = {number for segment in index.segments for number in segment.fragment_ids}
     return [fragment for fragment in dataset.get_fragments() if fragment.fragment_id not in covered]

@@ -42,7 +42,7 @@ def test_a_small_table_has_key_indexes_only(fitted):
 
 
 def test_a_table_that_is_large_enough_has_them_all(indexed):
-    assert names(indexed) == {"content_id", "sid", "caption", "fused"}
+    assert names(indexed) == {"content_id", "sid", "fused"}
     assert set(unindexed_rows(indexed.store()).values()) == {0}
 
 
