@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput, NotReady
+from fuseid.core.memory import trim
 from fuseid.core.names import check_known
 from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import new_folder, write_manifest
@@ -26,19 +27,21 @@ from fuseid.pipelines.neighbourhood.partitions import (
     partition_count,
     sample_rows,
 )
-from fuseid.pipelines.neighbourhood.recall import CANARIES, Recall, canaries, measured, probes_for
-from fuseid.pipelines.neighbourhood.row_files import RowFiles, Rows
+from fuseid.pipelines.neighbourhood.recall import CANARIES, Recall, canaries, found_within, measured, probes_for
+from fuseid.pipelines.neighbourhood.row_files import RowFiles
 from fuseid.pipelines.neighbourhood.runners import LocalNeighbourRunner, NeighbourRunner
 from fuseid.pipelines.neighbourhood.search import Exact, Neighbours, best_of
 from fuseid.pipelines.neighbourhood.table import KeyFile, TextFile, write_shards
 from fuseid.pipelines.search.view import View
 from fuseid.pipelines.store.pins import pinned
-from fuseid.pipelines.store.rows import READ_AHEAD_BYTES, sampled_rows
+from fuseid.pipelines.store.rows import sampled_rows
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.table_files import commit_id
 from fuseid.pipelines.store.vector_columns import nan_rows
 
 _MOST_K = 1000
+# What Lance reads ahead: less than elsewhere, since the sort beside it needs memory, too.
+_READ_AHEAD_BYTES = 64 << 20
 _LIBRARIES = ("fuseid", "pyarrow", "torch", "numpy")
 _RANGE_BYTES = 64 << 20
 # Of the vectors that are put into partitions at a time.
@@ -136,6 +139,8 @@ class _Table:
         if not len(sample):
             raise NotReady(f"no item in {self._view.store.uri} has a vector in {self._column} that is not zero")
         centres = fitted_centres(sample, partition_count(count))
+        del sample
+        trim()
         closeness = Closeness(centres)
         ids, sids = TextFile(self._scratch, "ids"), TextFile(self._scratch, "sids")
         self._progress.begin("read", count)
@@ -153,6 +158,7 @@ class _Table:
         self._files.finish(np.arange(len(centres)))
         self.ids, self.sids = ids.finish(), sids.finish()
         self._partitions = Partitions(centres, self._files.parts, self.width)
+        trim()
 
     def search(self, runner: NeighbourRunner, target: float) -> dict[str, Any]:
         """Finds the neighbours of all rows -> facts about how."""
@@ -163,9 +169,9 @@ class _Table:
         scans = runner.run(Exact(chosen, self.width), groups, read)
         exact = best_of(self._tracked(scans, "exact", groups), self.width)
         half = len(chosen.places_N) // 2 if rows > CANARIES else len(chosen.places_N)
-        chooses = Rows(chosen.places_N[:half], chosen.vectors_ND[:half])
         partition_of = np.memmap(self._partition_of, np.uint16, "r")
-        probes = probes_for(chooses, exact[:half], partition_of, self._partitions, target)
+        shares = found_within(chosen, exact, partition_of, self._partitions)
+        probes = probes_for(shares[:half], shares[half:] if half < len(shares) else shares, target)
         self.keys = KeyFile(self._scratch, self.width)
         self._progress.begin("search", rows)
         for found in self._tracked(runner.run(Neighbours(self._partitions, probes), groups, read), "search", groups):
@@ -196,7 +202,7 @@ class _Table:
     def _in_order(self, where: str, count: int) -> Iterator[pa.Table]:
         """All rows that have a vector, by content_id, in tables of `_ADDED_BYTES`."""
         contents, columns = self._view.contents, ["content_id", "sid", self._column]
-        scanner = contents.scanner(columns=columns, filter=where, io_buffer_size=READ_AHEAD_BYTES)
+        scanner = contents.scanner(columns=columns, filter=where, io_buffer_size=_READ_AHEAD_BYTES)
         folder = self._scratch / "ranges"
         folder.mkdir()
         find = partial(borders, contents, where, count)

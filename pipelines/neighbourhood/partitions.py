@@ -16,7 +16,7 @@ from fuseid.tokenizers.kmeans import SAMPLE_ROWS_PER_CODE, kmeans
 _ONE_PARTITION = 8192
 _MOST_PARTITIONS = 1 << 15
 _ITERATIONS = 8
-_SAMPLE_BYTES = 256 << 20
+_SAMPLE_BYTES = 64 << 20
 # Centres per cluster of centres, by which partitions are ordered.
 _CENTRES_TOGETHER = 8
 # Rows whose products with all centres are in memory at a time.

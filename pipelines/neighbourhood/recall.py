@@ -15,6 +15,7 @@ from fuseid.tokenizers.estimates import Z95
 
 # One half of them chooses the number of partitions, the other half measures the table.
 CANARIES = 1024
+_AT_A_TIME = 128
 # Cosines of one pair in two matrix products differ by less.
 _SAME_SCORE = 1e-6
 
@@ -49,28 +50,34 @@ def canaries(files: RowFiles, seed: int = 0) -> Rows:
     return Rows(np.concatenate([one.places_N for one in found]), np.concatenate([one.vectors_ND for one in found]))
 
 
-def probes_for(own: Rows, keys_CK: np.ndarray, partition_N: np.ndarray, partitions: Partitions, target: float) -> int:
-    """The least number of partitions with which the canaries have the recall `target` at the low end of its interval.
-
-    keys_CK: their true neighbours. partition_N: int, the partition of each place.
-    """
-    shares = found_within(own, keys_CK, partition_N, partitions)
-    enough = [probes for probes in range(1, shares.shape[1] + 1) if lower_bound(shares[:, probes - 1]) >= target]
-    return enough[0] if enough else shares.shape[1]
+def probes_for(shares_CP: np.ndarray, others_CP: np.ndarray, target: float) -> int:
+    """The least number of partitions with which canaries have the recall `target` at the low end of its interval, and
+    other ones in the mean. shares_CP, others_CP: see `found_within`."""
+    for probes in range(1, shares_CP.shape[1] + 1):
+        if lower_bound(shares_CP[:, probes - 1]) >= target and others_CP[:, probes - 1].mean() >= target:
+            return probes
+    return shares_CP.shape[1]
 
 
 def found_within(own: Rows, keys_CK: np.ndarray, partition_N: np.ndarray, partitions: Partitions) -> np.ndarray:
-    """float64 [C, P]: which share of a canary's true neighbours is in the partitions nearest to it, by their number."""
-    order = np.argsort(-partitions.closeness(own.vectors_ND), axis=1, kind="stable")
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(order.shape[1])[None], axis=1)
-    there = keys_CK != 0
-    places = np.where(there, places_of(keys_CK), 0)
-    ranks = np.take_along_axis(rank, np.asarray(partition_N[places], np.int64), axis=1)
-    counts = np.zeros(order.shape, np.int64)
-    rows = np.broadcast_to(np.arange(len(ranks))[:, None], ranks.shape)
-    np.add.at(counts, (rows[there], ranks[there]), 1)
-    return np.cumsum(counts, axis=1) / np.maximum(1, there.sum(1))[:, None]
+    """float32 [C, P]: which share of a canary's true neighbours is in the partitions nearest to it, by their number.
+
+    keys_CK: the true neighbours. partition_N: int, the partition of each place.
+    """
+    found = np.empty((len(keys_CK), len(partitions.centres_PD)), np.float32)
+    for at in range(0, len(keys_CK), _AT_A_TIME):
+        keys = keys_CK[at : at + _AT_A_TIME]
+        order = np.argsort(-partitions.closeness(own.vectors_ND[at : at + _AT_A_TIME]), axis=1, kind="stable")
+        rank = np.empty_like(order)
+        np.put_along_axis(rank, order, np.arange(order.shape[1])[None], axis=1)
+        there = keys != 0
+        places = np.where(there, places_of(keys), 0)
+        ranks = np.take_along_axis(rank, np.asarray(partition_N[places], np.int64), axis=1)
+        counts = np.zeros(order.shape, np.int64)
+        rows = np.broadcast_to(np.arange(len(ranks))[:, None], ranks.shape)
+        np.add.at(counts, (rows[there], ranks[there]), 1)
+        found[at : at + _AT_A_TIME] = np.cumsum(counts, axis=1) / np.maximum(1, there.sum(1))[:, None]
+    return found
 
 
 def measured(keys_CK: np.ndarray, exact_CK: np.ndarray) -> np.ndarray:

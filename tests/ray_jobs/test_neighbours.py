@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fuseid.core.config import Config
 from fuseid.core.errors import BadInput, FuseidError
+from fuseid.pipelines import neighbours as verb
+from fuseid.pipelines.ingest import ingest
+from fuseid.pipelines.ingestion.runners import LocalRunner
+from fuseid.pipelines.neighbourhood import partitions, recall
 from fuseid.pipelines.neighbourhood.partitions import Closeness, Partitions
 from fuseid.pipelines.neighbourhood.row_files import RowFiles
 from fuseid.pipelines.neighbourhood.runners import LocalNeighbourRunner, Work
 from fuseid.pipelines.neighbourhood.search import Found, Neighbours, Read
+from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.ray_jobs.neighbours import RayNeighbourRunner
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -85,3 +91,34 @@ def test_work_that_always_kills_its_worker_is_given_up_and_an_error_is_passed_on
         list(RayNeighbourRunner().run(DiesOnce(work, 0, tmp_path / "mark", always=True), groups, opened.read))
     with pytest.raises(BadInput, match="this is refused"):
         list(RayNeighbourRunner().run(Refuses(work, 0, tmp_path / "mark"), groups, opened.read))
+
+
+class Kills(RayNeighbourRunner):
+    """Kills a worker of each piece of work once."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def run(self, work: Work, groups: Iterable[Sequence[int]], read: Read) -> Iterator[Found]:
+        mark = self._folder / type(work).__name__
+        return super().run(DiesOnce(work, 0, mark), groups, read)
+
+
+def test_the_files_are_those_of_the_local_runner_to_the_last_byte(tmp_path, monkeypatch):
+    generator = np.random.default_rng(1)
+    vectors = generator.normal(size=(400, 6)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    (tmp_path / "vectors.ids.txt").write_text("".join(f"v{number:03d}\n" for number in range(400)))
+    config = Config.model_validate({"clip": None})
+    ingest(str(tmp_path / "db"), Vectors(tmp_path / "vectors.npy"), config, LocalRunner())
+    monkeypatch.setattr(partitions, "_ONE_PARTITION", 20)
+    monkeypatch.setattr(recall, "CANARIES", 40)
+    monkeypatch.setattr(verb, "CANARIES", 40)
+    monkeypatch.setattr(verb, "_GROUP_ROWS", 30)
+    local = verb.neighbours(str(tmp_path / "db"), tmp_path / "local", 7, recall=0.8)
+    assert local["partitions"] > local["probes"]
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    assert verb.neighbours(str(tmp_path / "db"), tmp_path / "ray", 7, recall=0.8, runner=Kills(marks)) == local
+    assert sorted(mark.name for mark in marks.iterdir()) == ["Exact", "Neighbours"]

@@ -17,7 +17,7 @@ from fuseid.pipelines.neighbourhood.row_files import Parts
 
 def test_few_rows_are_one_partition_and_many_do_not_need_more_memory():
     assert [partition_count(rows) for rows in (1, 8192, 1_000_000, 10**12)] == [1, 1, 2000, 1 << 15]
-    assert 4 * 256 * sample_rows(10**9, 256) <= 256 << 20
+    assert 4 * 256 * sample_rows(10**9, 256) <= 64 << 20
     assert sample_rows(10, 256) == 10
 
 
