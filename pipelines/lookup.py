@@ -62,6 +62,10 @@ class Catalog:
         database."""
         return cls(Store.open(uri), config)
 
+    def close(self) -> None:
+        """Ends the process that decodes pictures of queries, if there is one; it also ends with this object."""
+        self._encoder.close()
+
     def search(
         self,
         *,
