@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fuseid.apps.filter_options import Attributes, Facets, Has, Kinds, Since, Tags, Until
 from fuseid.apps.options import Clip, ConfigFile, Db, Json, Timeout, load
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def lookup(
@@ -26,7 +29,12 @@ def lookup(
     diverse: Annotated[
         str | None, typer.Option(help="N or N:DEPTH: at most N results whose IDs begin with the same DEPTH codes")
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="results at most")] = 10,
+    children: Annotated[
+        bool, typer.Option("--children", help="the prefixes one code longer than --sid, or the first codes")
+    ] = False,
+    k: Annotated[int | None, typer.Option("-k", help="results at most; default: 10, of --children 1,000")] = None,
+    after: Annotated[str | None, typer.Option(help="cursor of the page before, with --sid or --children")] = None,
+    at: Annotated[str | None, typer.Option(help="export tag, version or time; default: the newest version")] = None,
     kind: Kinds = None,
     tag: Tags = None,
     attr: Attributes = None,
@@ -45,42 +53,56 @@ def lookup(
     json: Json = False,
 ) -> None:
     """Find content by words, pictures, videos, items, or several of them at once; or by ID prefix."""
+    from fuseid.apps.show import out as console
     from fuseid.apps.show import print_json, print_rows
     from fuseid.core.errors import BadInput
     from fuseid.core.surface import option
     from fuseid.pipelines.lookup import Catalog
     from fuseid.pipelines.search.filter_text import typed
-    from fuseid.pipelines.store.rows import attributes_of
 
     given: dict[str, Any] = {"text": text, "image": image, "video": video, "like": like, "not_like": not_like}
     is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
-    catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None)
+    catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None, at)
     chosen = typed(kind or (), tag or (), attr or (), since, until, has or ())
+    columns: tuple[str, ...] = ("score", "content_id", "kind", "sid", "caption")
     if from_ is not None or out is not None:
         from fuseid.apps.lookup_bulk import lookup_from
 
+        query = {**given, "sid": sid, "facet": facet, "after": after, "children": children or None}
         common = {
-            "weights": _weights(weight), "space": space, "diverse": diverse, "k": k, "filter": chosen, "where": where,
-            "timeout": timeout,
+            "weights": _weights(weight), "space": space, "diverse": diverse, "k": 10 if k is None else k,
+            "filter": chosen, "where": where, "timeout": timeout,
         }  # fmt: skip
-        lookup_from(catalog, from_, out, {**given, "sid": sid, "facet": facet}, common, json)
+        lookup_from(catalog, from_, out, query, common, json)
         return
     if facet:
         from fuseid.apps.facet_text import print_facets
 
         if named := [name for name, value in given.items() if value is not None]:
             raise BadInput(f"{option('facet')} counts items of a filter or prefix; leave out {option(named[0])}")
-        counted = catalog.facets(facet, filter=chosen, where=where, sid=sid, top=k, timeout=timeout)
+        top = {} if k is None else {"top": k}
+        counted = catalog.facets(facet, filter=chosen, where=where, sid=sid, timeout=timeout, **top)
         print_json({name: one.as_json() for name, one in counted.items()}) if json else print_facets(counted)
         return
-    rows = catalog.search(
-        **given, sid=sid, weights=_weights(weight), space=space, diverse=diverse, k=k, filter=chosen, where=where,
-        timeout=timeout,
-    ).to_pylist()  # fmt: skip
-    if json:
-        print_json([{**row, "attributes": attributes_of(row["attributes"])} for row in rows])
+    if children:
+        if named := [name for name, value in (given | {"where": where}).items() if value is not None]:
+            raise BadInput(f"--children goes with {option('sid')}; leave out {option(named[0])}")
+        if chosen:
+            raise BadInput("--children counts all items below a prefix; leave out the filter, or use --facet sid")
+        found = catalog.children(sid, after=after, **({} if k is None else {"k": k}))
+        columns = ("prefix", "items", "examples")
     else:
-        print_rows(rows, ("score", "content_id", "kind", "sid", "caption"))
+        found = catalog.search(
+            **given, sid=sid, weights=_weights(weight), space=space, diverse=diverse, k=10 if k is None else k,
+            filter=chosen, where=where, timeout=timeout, after=after,
+        )  # fmt: skip
+    rows, following = _rows(found)
+    if json:
+        print_json(rows)
+        return
+    print_rows([{**row, "examples": ", ".join(row.get("examples", ()))} for row in rows], columns)
+    if following:
+        console.print(f"\nthe next page: --after {following}", markup=False, soft_wrap=True)
 
 
 def _weights(given: list[str] | None) -> dict[str, str]:
@@ -96,3 +118,18 @@ def _weights(given: list[str] | None) -> dict[str, str]:
         if found.setdefault(name, number) != number:
             raise BadInput(f"{option('weight')} gives {name} two weights, {found[name]} and {number[:80]}")
     return found
+
+
+def _rows(found: pa.Table) -> tuple[list[dict[str, Any]], str | None]:
+    """Results as JSON has them, and the cursor of the next page, which the last of them shows."""
+    from fuseid.pipelines.store.rows import attributes_of
+
+    metadata = found.schema.metadata
+    following = metadata.get(b"fuseid.next")
+    rows = [{**row, "version": int(metadata[b"fuseid.version"]), "next": None} for row in found.to_pylist()]
+    for row in rows:
+        if "attributes" in row:
+            row["attributes"] = attributes_of(row["attributes"])
+    if following is not None:
+        rows[-1]["next"] = following.decode()
+    return rows, rows[-1]["next"] if rows else None

@@ -18,6 +18,8 @@ from fuseid.core.reasons import reason
 from fuseid.pipelines.exports.folder import new_folder
 from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.store.durable import fsync
+from fuseid.pipelines.store.id_order import broken_files as broken_order
+from fuseid.pipelines.store.id_order import order_files
 from fuseid.pipelines.store.messages import damage
 from fuseid.pipelines.store.pins import pinned
 from fuseid.pipelines.store.store import Store, filesystem
@@ -46,6 +48,9 @@ def backup(uri: str, to: str, progress: Progress | None = None) -> dict[str, Any
     datasets = {name: store.dataset(name) for name in TABLES if name != "contents" or store.has_contents()}
     with pinned(datasets), new_target(to) as target:
         jobs = dict(_artifacts(store))
+        if "contents" in datasets and not broken_order(store, datasets["contents"]):
+            # Before the tables, which name it; without it a reader sorts the IDs itself.
+            jobs |= order_files(store, datasets["contents"])
         for name, dataset in datasets.items():
             jobs |= {f"{name}.lance/{path}": size for path, size in _table(store, name, dataset).items()}
         files = copied(store.uri, target, jobs, progress)

@@ -11,6 +11,7 @@ from fuseid.core.errors import DamagedTable, FuseidError, NoDatabase
 from fuseid.core.surface import command
 from fuseid.pipelines.checks.artifacts import damaged_artifacts, damaged_settings, damaged_tags
 from fuseid.pipelines.checks.damage import Damage
+from fuseid.pipelines.checks.id_order import damaged_id_order
 from fuseid.pipelines.checks.ids import (
     copies_that_differ,
     doubled_ids,
@@ -144,6 +145,7 @@ def _damages(store: Store, accept: bool, progress: Progress) -> Iterator[Damage]
     if not copies:
         yield from _found("contents", other_codes(store))
         yield from _found("contents", stale_copies(store))
+        yield from _found("contents", damaged_id_order(store))
 
 
 def _found(where: str, look: Iterable[Damage | None]) -> list[Damage]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,15 +24,18 @@ from fuseid.pipelines.search.calibration import Calibration
 from fuseid.pipelines.search.clauses import clauses_of, item_columns, item_vector, items_of, vector_of
 from fuseid.pipelines.search.combine import combined
 from fuseid.pipelines.search.condition import condition_of, explain_nothing
+from fuseid.pipelines.search.cursors import Cursor
 from fuseid.pipelines.search.diverse import diversified
 from fuseid.pipelines.search.facets import Facet, check_found, facets
 from fuseid.pipelines.search.filters import Filter
+from fuseid.pipelines.search.id_order import IdOrders
 from fuseid.pipelines.search.listing import by_content_id
-from fuseid.pipelines.search.prefixes import below, by_prefix
+from fuseid.pipelines.search.prefixes import CHILDREN, below, by_prefix, children
 from fuseid.pipelines.search.query import Diverse, Part, parts_of
 from fuseid.pipelines.search.query_encoder import QueryEncoder
 from fuseid.pipelines.search.spaces import CLIP, check_space
 from fuseid.pipelines.search.view import View
+from fuseid.pipelines.store.at_version import StoreAt, version_of
 from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
@@ -41,6 +45,8 @@ from fuseid.pipelines.store.time_limit import limited
 if TYPE_CHECKING:
     from fuseid.core.config import Config
 
+# The key of the metadata of results that has the version of `contents` which was read.
+VERSION = "fuseid.version"
 RESULT_COLUMNS = ("content_id", "kind", "sid", "caption", "uri", "attributes")
 
 
@@ -51,16 +57,18 @@ class Catalog:
         self._store = store
         self._config = config
         self._session: Any = None
+        self._orders = IdOrders()
         # The version that all searches see; by default each sees the newest.
         self._fixed: View | None = None
         self._calibration = Calibration()
         self._encoder = QueryEncoder(store, config, self._calibration)
 
     @classmethod
-    def open(cls, uri: str | Path, config: Config | None = None) -> Catalog:
-        """config: how queries are encoded; by default as in the last ingest. Raises StoreError if there is no
-        database."""
-        return cls(Store.open(uri), config)
+    def open(cls, uri: str | Path, config: Config | None = None, at: str | int | datetime | None = None) -> Catalog:
+        """config: how queries are encoded; by default as in the last ingest. at: the tag of an export, a version of
+        `contents` or a time, whose state all searches then see; by default each sees the newest. Raises StoreError if
+        there is no database, BadInput for a version that it does not have."""
+        return cls(Store.open(uri) if at is None else StoreAt.at(uri, at), config)
 
     def close(self) -> None:
         """Ends the process that decodes pictures of queries, if there is one; it also ends with this object."""
@@ -84,6 +92,7 @@ class Catalog:
         where: str | None = None,
         columns: Sequence[str] = RESULT_COLUMNS,
         timeout: float | None = None,
+        after: str | None = None,
     ) -> pa.Table:
         """A query of one part or several -> at most k rows, best first, with `columns`, `score`, its shares
         `score_text` and `score_image`, and the `space` that decided.
@@ -108,6 +117,8 @@ class Catalog:
         `kind = 'video'`; with both, items fulfil both.
         timeout: seconds that a search with a condition may take, by default `lookup.timeout_seconds` of the
         configuration.
+        after: with `sid`, the cursor of the page before: `fuseid.next` in the metadata of its schema. The metadata also
+        says which version of `contents` was read, `fuseid.version`; a cursor stays on its version.
         Raises BadInput for a query that cannot be used, NotReady for one that takes too long, StoreError for an empty
         database.
         """
@@ -124,15 +135,20 @@ class Catalog:
                 raise BadInput(f"{lists} items; leave out {', '.join(named)}")
         if k < 1:
             raise BadInput(f"{option('k')} must be at least 1, got {k}")
+        if after is not None and sid is None:
+            raise BadInput(
+                f"{option('after')} turns the pages of {option('sid')}; for other queries give a larger {option('k')}"
+            )
+        cursor = None if after is None else Cursor.of(after)
         few = None if diverse is None else Diverse.of(diverse)
-        view = self._view()
+        view = self._view(cursor)
         view.check_columns(columns)
         k = min(k, view.count)
         condition = condition_of(view, filter, where)
         find: Callable[[], pa.Table]
         with self._refusals(where):
             if sid is not None:
-                find = partial(by_prefix, view, sid, k, condition, columns)
+                find = partial(by_prefix, view, self._orders, sid, k, condition, columns, cursor)
             elif parts:
                 find = self._ranked(view, parts, space, few, k, condition, columns)
             else:
@@ -140,7 +156,18 @@ class Catalog:
             found = limited(find, self._seconds(timeout), condition)
         if condition is not None and not found.num_rows:
             explain_nothing(view, filter, where)
-        return found
+        return _with_version(found, view)
+
+    def children(self, sid: str | None = None, k: int = CHILDREN, after: str | None = None) -> pa.Table:
+        """The prefixes that are one code longer than `sid`, or the first codes: at most k rows of `code`, `prefix`, the
+        number of `items`, and up to three content_ids as `examples`, by code. after: as for `search`.
+
+        Raises BadInput for what is no prefix and the cursor of another query, StoreError without IDs."""
+        if k < 1:
+            raise BadInput(f"{option('k')} must be at least 1, got {k}")
+        cursor = None if after is None else Cursor.of(after)
+        view = self._view(cursor)
+        return _with_version(children(view, self._orders, sid, k, cursor), view)
 
     def facets(
         self,
@@ -199,17 +226,33 @@ class Catalog:
         names = columns or [name for name in dataset.schema.names if name not in dims]
         return list(rows_by_id(dataset, list(ids), names))
 
-    def _view(self) -> View:
-        """The newest version of `contents`."""
-        if self._fixed is not None:
+    def _view(self, cursor: Cursor | None = None) -> View:
+        """The newest version of `contents`, or the one of a cursor."""
+        if self._fixed is not None and cursor is None:
             return self._fixed
         if self._session is None:
             self._session = lance.Session()
         # The session keeps what was read of indexes from search to search.
         view = View(self._store, self._store.dataset("contents", self._session))
+        if cursor is not None and cursor.version != view.version:
+            view = View(self._store, self._of_cursor(cursor, view.version))
+        if cursor is not None and cursor.commit != view.commit:
+            raise BadInput(
+                f"the cursor of {option('after')} is of another database than {self._store.uri}; leave it out"
+            )
         if not view.count:
             raise self._store.empty()
         return view
+
+    def _of_cursor(self, cursor: Cursor, newest: int) -> lance.LanceDataset:
+        first = f"leave {option('after')} out to begin at the first page of version {newest}"
+        if isinstance(self._store, StoreAt):
+            raise BadInput(f"the cursor is of version {cursor.version} of {self._store.uri}; {first}")
+        try:
+            return version_of(self._store, "contents", cursor.version, self._session)
+        except BadInput:
+            gone = f"the cursor is of version {cursor.version} of {self._store.uri}, which is gone"
+            raise BadInput(f"{gone}; {first}") from None
 
     def _ranked(
         self,
@@ -268,3 +311,8 @@ class Catalog:
                 refused = f"the database refused {option('where', where)}: {reason(error)}"
                 raise cause_of(error, self._store.uri) or BadInput(refused) from None
             raise
+
+
+def _with_version(found: pa.Table, view: View) -> pa.Table:
+    metadata = {VERSION: str(view.version), **(found.schema.metadata or {})}
+    return found.replace_schema_metadata(metadata)

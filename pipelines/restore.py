@@ -21,6 +21,7 @@ from fuseid.pipelines.assignment.ledger import Ledger, ledger_rows, pinned_polic
 from fuseid.pipelines.backup import FORMAT, MANIFEST, TABLES, copied, make_durable, new_target
 from fuseid.pipelines.exports.folder import read_manifest
 from fuseid.pipelines.jobs.progress import Lines, Progress
+from fuseid.pipelines.store.id_order import FOLDER
 from fuseid.pipelines.store.store import Store, filesystem
 from fuseid.pipelines.store.tables import SCHEMAS
 
@@ -84,7 +85,7 @@ def read_backup(source: str) -> dict[str, Any]:
 
 
 def _is_file(path: str, facts: Any) -> bool:
-    tops = "|".join(["artifacts", *(f"{name}.lance" for name in TABLES)])
+    tops = "|".join(["artifacts", FOLDER, *(f"{name}.lance" for name in TABLES)])
     is_below = re.fullmatch(rf"({tops})(/[\w-][\w.-]{{0,150}}){{1,3}}", path, re.ASCII) is not None
     return is_below and isinstance(facts, dict) and isinstance(facts.get("bytes"), int)
 

@@ -8,6 +8,7 @@ from fuseid.core.faults import reached
 from fuseid.core.memory import trimmed_memory
 from fuseid.pipelines.indexing.kinds import RECALL, VECTOR_ROWS
 from fuseid.pipelines.indexing.vector_indexes import index_vectors, measure_vector_indexes
+from fuseid.pipelines.store.id_order_making import ORDER_ROWS, maintain_id_order
 from fuseid.pipelines.store.indexes import (
     FRAGMENT_BYTES,
     KEEP_RUN_VERSIONS,
@@ -28,6 +29,7 @@ def maintain(
     keep_versions: timedelta = KEEP_VERSIONS,
     fragment_bytes: int = FRAGMENT_BYTES,
     *,
+    order_rows: int = ORDER_ROWS,
     recall: float = RECALL,
     measure_all: bool = False,
 ) -> list[str]:
@@ -35,9 +37,9 @@ def maintain(
     how much the indexes of vectors find, makes those again that find too little, and removes versions older than
     `keep_versions`. Returns notes about what was out of order.
 
-    vector_rows, fts_rows: from how many rows on an index of vectors or of words is created. fragment_bytes: the most
-    that a compacted fragment may hold. recall: what look-ups are to find of the 10 nearest items. measure_all: also
-    indexes that have not changed since they were measured.
+    vector_rows, fts_rows, order_rows: from how many rows on an index of vectors or of words, or the ID order is
+    created. fragment_bytes: the most that a compacted fragment may hold. recall: what look-ups are to find of the 10
+    nearest items. measure_all: also indexes that have not changed since they were measured.
     """
     reached("index.begun")
     notes: list[str] = []
@@ -54,6 +56,7 @@ def maintain(
         extend_indexes(store, name)
     if store.has_contents():
         notes += measure_vector_indexes(store, recall, made, measure_all)
+    maintain_id_order(store, keep_versions, order_rows)
     reached("index.done")
     for name in store.versions():
         remove_old_versions(store, name, keep_versions)

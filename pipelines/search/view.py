@@ -15,6 +15,7 @@ from fuseid.core.modalities import modalities
 from fuseid.core.names import hint
 from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
+from fuseid.pipelines.store.table_files import commit_id
 from fuseid.pipelines.store.tables import vector_sizes
 
 # What results have after their columns: the score, the shares of captions and of pictures in it, and the space, or the
@@ -33,6 +34,15 @@ class View:
 
     store: Store
     contents: lance.LanceDataset
+
+    @property
+    def version(self) -> int:
+        return self.contents.version
+
+    @cached_property
+    def commit(self) -> str:
+        """The beginning of the id of the commit that made this version: another database has another one."""
+        return (commit_id(self.contents) or "")[:8]
 
     @cached_property
     def count(self) -> int:

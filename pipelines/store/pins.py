@@ -40,6 +40,10 @@ def pinned(datasets: Mapping[str, lance.LanceDataset]) -> Iterator[None]:
                 dataset.tags.delete(name)
 
 
+def is_pin(tag: str) -> bool:
+    return _PIN.fullmatch(tag) is not None
+
+
 def remove_expired(dataset: lance.LanceDataset) -> None:
     """Removes expired pins, which killed readers have left."""
     for tag in dataset.tags.list():

@@ -16,6 +16,8 @@ from fuseid.pipelines.check import check
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.restore import restore
+from fuseid.pipelines.store.id_order import named
+from fuseid.pipelines.store.id_order_making import make_id_order, outside
 from fuseid.pipelines.store.pins import pinned, remove_expired
 
 _ONES = dict.fromkeys(("assignments", "rejected", "runs"), 1)
@@ -246,3 +248,29 @@ def test_the_document_says_where_the_copy_is_from(fitted):
     assert written.pop("files").keys() >= {f"artifacts/{made['champion']}/artifact.json"}
     assert written == made
     assert made["db"] == fitted.uri()
+
+
+# The ID order
+
+
+def test_a_copy_has_the_id_order_of_its_version(fitted):
+    store = fitted.store()
+    make_id_order(store, timedelta(days=7))
+    make_id_order(store, timedelta(days=7))
+    name = named(store.dataset("contents"))["name"]
+    backup(fitted.uri(), fitted.uri("backup"))
+    restored(fitted, "backup")
+    assert [path.name for path in (Path(fitted.uri("again")) / "id_order").iterdir()] == [name]
+    assert outside(fitted.store("again"), fitted.store("again").dataset("contents")) == 0
+    assert damages(fitted, "again") == []
+    assert fitted.catalog("again").children().equals(fitted.catalog().children())
+
+
+def test_a_database_whose_id_order_is_lost_is_copied_without_it(fitted):
+    make_id_order(fitted.store(), timedelta(days=7))
+    shutil.rmtree(Path(fitted.uri()) / "id_order")
+    backup(fitted.uri(), fitted.uri("backup"))
+    restored(fitted, "backup")
+    assert not (Path(fitted.uri("again")) / "id_order").exists()
+    assert fitted.catalog("again").children().num_rows
+    assert [damage["where"] for damage in damages(fitted, "again")] == ["contents, ID order"]
