@@ -28,8 +28,8 @@ from fuseid.pipelines.search.combine import with_caption
 from fuseid.pipelines.store.vector_columns import nan_rows
 
 STOP = frozenset(
-    ("a", "an", "the", "on", "of", "in", "and", "with", "is", "its", "from", "to", "at", "that", "for", "by", "it", "are",
-     "into", "under", "up", "over", "one", "out")
+    ("a", "an", "the", "on", "of", "in", "and", "with", "is", "its", "from", "to", "at", "that", "for", "by", "it",
+     "are", "into", "under", "up", "over", "one", "out")
 )  # fmt: skip
 NEVER = 10_000
 
