@@ -70,6 +70,10 @@ class Catalog:
         there is no database, BadInput for a version that it does not have."""
         return cls(Store.open(uri) if at is None else StoreAt.at(uri, at), config)
 
+    def close(self) -> None:
+        """Ends the process that decodes pictures of queries, if there is one; it also ends with this object."""
+        self._encoder.close()
+
     def search(
         self,
         *,

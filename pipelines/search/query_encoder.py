@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from fuseid.pipelines.store.store import Store
 # What encodes queries is imported when it is used: a look-up by ID or by item starts in a fraction of the time.
 if TYPE_CHECKING:
     from fuseid.core.config import Config
+    from fuseid.encoders.decode_pool import DecodePool
 
 
 class QueryEncoder:
@@ -31,6 +33,7 @@ class QueryEncoder:
         self._calibration = calibration
         self._encoders: dict[bool, Any] = {}
         self._ahead: dict[str, np.ndarray] = {}
+        self._pool: DecodePool | None = None
 
     def caption(self, text: str) -> str:
         """The text of a query as ingest would store it. Raises BadInput for one that is empty or too long."""
@@ -67,10 +70,7 @@ class QueryEncoder:
         """kind: image or video. As `of_caption`. Raises BadInput for a file that cannot be decoded."""
         clip = self._encoder(view, texts=False)
         try:
-            from fuseid.encoders.decode_pool import DecodePool
-
-            with DecodePool(self._config().decode, 1) as pool:
-                (decoded,) = pool.decode_many([(str(Path(str(path)).resolve()), kind)])
+            (decoded,) = self._decoders().decode_many([(str(Path(str(path)).resolve()), kind)])
             if isinstance(decoded, ItemError):
                 raise decoded
         except ItemError as error:
@@ -78,6 +78,22 @@ class QueryEncoder:
         pooled = clip.encode_frames(list(decoded.frames)).mean(0)
         unit: np.ndarray = pooled / np.linalg.norm(pooled)
         return unit
+
+    def close(self) -> None:
+        """Ends the process that decodes pictures; the next picture starts another."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _decoders(self) -> DecodePool:
+        """One process, from the first picture on until `close`, or until this object is no longer used: its start takes
+        longer than a picture. The pool replaces it when it crashes."""
+        if self._pool is None:
+            from fuseid.encoders.decode_pool import DecodePool
+
+            self._pool = DecodePool(self._config().decode, 1)
+            finalize(self, self._pool.close)
+        return self._pool
 
     def _config(self) -> Config:
         if self._given_config is not None:
