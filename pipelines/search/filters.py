@@ -1,6 +1,6 @@
 """Filters: conditions on items as typed objects, each of which is one SQL condition.
 
-AllOf condition is true or false, never null, so that `~` finds exactly the other items.
+Every condition is true or false, never null, so that `~` finds exactly the other items.
 """
 
 from __future__ import annotations
