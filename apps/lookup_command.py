@@ -80,8 +80,8 @@ def lookup(
 
         if named := [name for name, value in given.items() if value is not None]:
             raise BadInput(f"{option('facet')} counts items of a filter or prefix; leave out {option(named[0])}")
-        top = {} if k is None else {"top": k}
-        counted = catalog.facets(facet, filter=chosen, where=where, sid=sid, timeout=timeout, **top)
+        most = {} if k is None else {"k": k}
+        counted = catalog.facets(facet, filter=chosen, where=where, sid=sid, timeout=timeout, **most)
         print_json({name: one.as_json() for name, one in counted.items()}) if json else print_facets(counted)
         return
     if children:

@@ -176,26 +176,26 @@ class Catalog:
         filter: Filter | None = None,
         where: str | None = None,
         sid: str | None = None,
-        top: int = 10,
+        k: int = 10,
         timeout: float | None = None,
     ) -> dict[str, Facet]:
         """How many of the items that fulfil `filter` and `where`, below the prefix `sid`, have which values.
 
-        names: `kind`, `tag`, `sid` (the next code below the prefix), `attr:NAME`. top: values listed of each.
+        names: `kind`, `tag`, `sid` (the next code below the prefix), `attr:NAME`. k: values listed of each.
         Memory is bounded: of more than 100,000 distinct values the counts are a little too low, and `error` says by how
         much at most. Raises what `search` raises.
         """
-        if top < 1:
-            raise BadInput(f"{option('top')} must be at least 1, got {top}")
+        if k < 1:
+            raise BadInput(f"{option('k')} must be at least 1, got {k}")
         if not names:
-            raise BadInput(f"name what to count, for example {option('facet', 'kind')}")
+            raise BadInput("name what to count: kind, tag, sid, attr:NAME")
         view = self._view()
         condition = condition_of(view, filter, where)
         if sid is not None:
             condition = below(view, sid, condition)
         seconds = self._seconds(timeout)
         with self._refusals(where):
-            found = limited(partial(facets, view, names, condition, sid, top, seconds), seconds, condition)
+            found = limited(partial(facets, view, names, condition, sid, k, seconds), seconds, condition)
         if not next(iter(found.values())).items:
             explain_nothing(view, filter, where)
         check_found(view, found)

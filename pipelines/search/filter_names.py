@@ -10,7 +10,7 @@ import lance
 from fuseid.core.errors import BadInput
 from fuseid.core.names import hint
 from fuseid.core.nearest import nearest
-from fuseid.core.surface import in_shell
+from fuseid.core.surface import in_shell, option
 from fuseid.pipelines.search import json_sql
 from fuseid.pipelines.search.filters import ATTRIBUTE, HAS, Attribute, Filter, Has, Present
 from fuseid.pipelines.search.json_sql import NUMBER
@@ -76,12 +76,12 @@ def _check_type(contents: lance.LanceDataset, part: Attribute) -> None:
 
 def _asked(part: Attribute, value: str) -> str:
     if in_shell():
-        return f"--attr '{part.name}{part.operator}{value}'"
+        return option("attr", f"{part.name}{part.operator}{value}")
     return f"Filter.attr({part.name!r}, {part.operator!r}, {value})"
 
 
 def _there(part: Attribute) -> str:
-    return f"--has {ATTRIBUTE}{part.name}" if in_shell() else f"Filter.attr({part.name!r})"
+    return option("has", f"{ATTRIBUTE}{part.name}") if in_shell() else f"Filter.attr({part.name!r})"
 
 
 def _any(contents: lance.LanceDataset, condition: str) -> bool:

@@ -49,7 +49,7 @@ def test_a_facet_counts_what_its_filters_find(tmp_path_factory, catalog_of, cata
         asked = asked if only is None else asked & only
         return catalog._view().contents.count_rows(asked.sql())
 
-    found = catalog.facets(["kind", "tag", "attr:style", "attr:m.c", "sid"], filter=only, top=100)
+    found = catalog.facets(["kind", "tag", "attr:style", "attr:m.c", "sid"], filter=only, k=100)
     assert {facet.items for facet in found.values()} == {count(Filter.every([]))}
     wanted: dict[str, Any] = {
         "kind": Filter.kind,
@@ -81,7 +81,7 @@ def catalog(tmp_path_factory, catalog_of):
 
 
 def test_the_rest_is_counted_together(catalog):
-    (facet,) = catalog.facets(["attr:n"], top=2).values()
+    (facet,) = catalog.facets(["attr:n"], k=2).values()
     assert facet == Facet(values=((0, 1), (1, 1)), items=3000, without=0, others=2998, distinct=3000)
 
 
@@ -110,8 +110,8 @@ def test_what_cannot_be_counted_is_answered_with_what_can(catalog, tmp_path, cat
     ]:
         with pytest.raises(BadInput, match=said):
             catalog.facets(names)
-    with pytest.raises(BadInput, match="top= must be at least 1"):
-        catalog.facets(["kind"], top=0)
+    with pytest.raises(BadInput, match="k= must be at least 1"):
+        catalog.facets(["kind"], k=0)
     with pytest.raises(BadInput, match="not an ID or ID prefix"):
         catalog.facets(["kind"], sid="a")
     with pytest.raises(NotReady, match="timeout="):
