@@ -67,9 +67,8 @@ def parts_of(given: Mapping[str, Any], weights: Mapping[str, Any] | None) -> tup
         if factors.get(name, 1.0) > 0
     )
     if not any(part.sign > 0 for part in parts):
-        raise BadInput(
-            f"the weight of every part of the query is 0; give one of them more by {option('weight' if in_shell() else 'weights')}"
-        )
+        more = option("weight" if in_shell() else "weights")
+        raise BadInput(f"the weight of every part of the query is 0; give one of them more by {more}")
     return parts
 
 
