@@ -92,7 +92,9 @@ def test_a_file_of_many_queries_is_written_in_pieces(words, tmp_path, monkeypatc
 def test_no_query_gives_a_file_without_rows_and_with_all_columns(words, tmp_path):
     summary = lookup_file(words.catalog(), lines(tmp_path / "none.jsonl", ""), tmp_path / "out.parquet")
     assert summary["queries"] == 0
-    assert pq.read_schema(tmp_path / "out.parquet").names[:-2] == ["query", "rank", *RESULT_COLUMNS]
+    scores = ["score", "score_text", "score_image", "space"]
+    names = ["query", "rank", *RESULT_COLUMNS, *scores, "error"]
+    assert pq.read_schema(tmp_path / "out.parquet").names == names
 
 
 def test_a_line_that_is_too_long_is_an_error_and_is_never_in_memory(words, tmp_path, monkeypatch):
