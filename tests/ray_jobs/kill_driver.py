@@ -23,6 +23,7 @@ from fuseid.pipelines.assignment.fit_blocks import FitRunner, LocalFitRunner
 from fuseid.pipelines.drop import drop
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.gate import gate
+from fuseid.pipelines.indexing import upkeep
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.removal import Removal
 from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
@@ -31,13 +32,12 @@ from fuseid.pipelines.remove import remove
 from fuseid.pipelines.rollback import rollback
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
-from fuseid.pipelines.store import indexes
 from fuseid.pipelines.upgrade import upgrade
 
 # Their warnings do not apply: neither has opened anything yet.
 warnings.filterwarnings("ignore", message="lance(db)? .*fork")
 # With the real limits the few items of a test would have no vector index to damage.
-indexes.maintain.__defaults__ = (20, 20, *indexes.maintain.__defaults__[2:])
+upkeep.maintain.__defaults__ = (20, 20, *upkeep.maintain.__defaults__[2:])
 # The few items of a test are removed in several commits.
 Removal.remove.__defaults__ = (*Removal.remove.__defaults__[:-1], 2)
 
