@@ -66,7 +66,7 @@ def run(job: dict[str, Any]) -> None:
         remove(job["db"], job["ids"], config)
     elif job["job"] == "vectors":
         if job.get("scattered"):  # without maintenance what is new stays in fragments of its own
-            finish.maintain = lambda store: None
+            finish.maintain = lambda store, recall: []
         ingest(job["db"], Vectors(job["vectors"], name=job["name"]), config, _runner(job))
     else:
         ingest(job["db"], open_source(job["manifest"]), config, _runner(job), prune=True)
