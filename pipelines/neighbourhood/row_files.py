@@ -3,7 +3,6 @@ read at a time."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from fuseid.core.errors import NotReady
 from fuseid.core.reasons import reason
+from fuseid.pipelines.streams.block_files import read_at, write_at
 
 # Rows of a part at most.
 PART_ROWS = 8192
@@ -161,19 +161,3 @@ def new_file(folder: Path) -> IO[bytes]:
 
 def no_room(folder: Path, error: OSError) -> NotReady:
     return NotReady(f"cannot write the vectors of neighbours to {folder}: {reason(error)}")
-
-
-def write_at(file: IO[bytes], values: np.ndarray, offset: int) -> None:
-    left = values.reshape(-1).view(np.uint8).data
-    while left:
-        done = os.pwrite(file.fileno(), left, offset)
-        left, offset = left[done:], offset + done
-
-
-def read_at(file: IO[bytes], values: np.ndarray, offset: int) -> None:
-    left = values.reshape(-1).view(np.uint8).data
-    while left:
-        done = os.preadv(file.fileno(), [left], offset)
-        if not done:
-            raise OSError(f"a file of vectors ends at byte {offset}")
-        left, offset = left[done:], offset + done

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fuseid.pipelines.neighbourhood.best import NO_PLACE, places_of, scores_of
-from fuseid.pipelines.neighbourhood.row_files import new_file, no_room, read_at, write_at
+from fuseid.pipelines.neighbourhood.row_files import new_file, no_room
 from fuseid.pipelines.neighbourhood.search import Found
+from fuseid.pipelines.streams.block_files import read_at, write_at
 
 TABLE = pa.schema(
     [

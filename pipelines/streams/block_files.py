@@ -62,7 +62,7 @@ class BlockFiles:
         records["hash"], records["tie"] = piece.hashes_N[order], piece.ties_N[order]
         records["vector"] = piece.vectors_ND[order]
         with _room():
-            _write(self._unsorted, records, self._end)
+            write_at(self._unsorted, records, self._end)
         numbers, counts = np.unique(piece.numbers_N, return_counts=True)
         for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
             self._parts.setdefault(number, []).append((self._end, count))
@@ -76,7 +76,7 @@ class BlockFiles:
             records = self._read(self._parts.get(number, []))
             order = np.lexsort((records["tie"], records["hash"]))
             with _room():
-                _write(self._sorted, np.ascontiguousarray(records["vector"][order]), start)
+                write_at(self._sorted, np.ascontiguousarray(records["vector"][order]), start)
             blocks[number] = FileBlock(number, len(order), self._dim, self._sorted, start)
             start += blocks[number].bytes
         self._unsorted.close()
@@ -87,7 +87,7 @@ class BlockFiles:
         records = np.empty(sum(count for _, count in parts), self._record)
         start = 0
         for offset, count in parts:
-            _read(self._unsorted, records[start : start + count], offset)
+            read_at(self._unsorted, records[start : start + count], offset)
             start += count
         return records
 
@@ -111,7 +111,7 @@ class FileBlock:
         """float32 [n, D]: rows from `first` on."""
         end = self.rows if count is None else min(self.rows, first + count)
         rows_ND = np.empty((max(0, end - first), self.dim), np.float32)
-        _read(self.file, rows_ND, self.offset + 4 * self.dim * first)
+        read_at(self.file, rows_ND, self.offset + 4 * self.dim * first)
         return rows_ND
 
     def chunks(self) -> Iterator[torch.Tensor]:
@@ -124,15 +124,16 @@ def _file() -> IO[bytes]:
         return tempfile.TemporaryFile(prefix="fuseid-fit-", buffering=0)
 
 
-def _write(file: IO[bytes], rows: np.ndarray, offset: int) -> None:
+def write_at(file: IO[bytes], rows: np.ndarray, offset: int) -> None:
+    """All of an array, from a byte on."""
     left = rows.reshape(-1).view(np.uint8).data
     while left:
         done = os.pwrite(file.fileno(), left, offset)
         left, offset = left[done:], offset + done
 
 
-def _read(file: IO[bytes], rows: np.ndarray, offset: int) -> None:
-    """Threads may read the same file: it has no position of its own."""
+def read_at(file: IO[bytes], rows: np.ndarray, offset: int) -> None:
+    """Fills an array from a byte on. Threads may read the same file: it has no position of its own."""
     left = rows.reshape(-1).view(np.uint8).data
     while left:
         done = os.preadv(file.fileno(), [left], offset)

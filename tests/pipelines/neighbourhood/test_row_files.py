@@ -57,7 +57,7 @@ def test_a_full_disk_is_named(files, monkeypatch, tmp_path):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(row_files.os, "pwrite", full)
+    monkeypatch.setattr("os.pwrite", full)
     with pytest.raises(NotReady, match=f"{tmp_path}: No space left on device"):
         files.add(np.zeros((1, 3), np.float32), np.zeros(1, np.int64), 1)
     with pytest.raises(NotReady, match="cannot write the vectors"):
