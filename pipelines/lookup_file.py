@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput, unusable
 from fuseid.core.surface import option
-from fuseid.pipelines.exports.folder import scratch_prefix
+from fuseid.pipelines.exports.folder import scratch_file
 from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.search.bulk import Query
@@ -54,7 +53,7 @@ def lookup_file(
     total = _count(queries)
     answers = catalog.numbered(_numbered(queries), common or {})
     schema = answers.schema.with_metadata({"fuseid.version": str(answers.version)})
-    scratch = _beside(out)
+    scratch = scratch_file(out)
     counts = {"queries": 0, "results": 0, "errors": 0}
     progress.begin("look up", total)
     try:
@@ -142,18 +141,3 @@ def _count(path: Path) -> int:
             return count + (not blank)
     except OSError as error:
         raise unusable(f"cannot read the queries {path}: {error.strerror or error}", error) from None
-
-
-def _beside(out: Path) -> Path:
-    """A new file in the folder of another."""
-    try:
-        if out.exists():
-            raise BadInput(f"{out} exists; choose another {option('out')} or remove it")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=scratch_prefix(out), dir=out.parent)
-    except OSError as error:
-        raise unusable(
-            f"cannot write {out}: {error.strerror or error}; choose another {option('out')}", error
-        ) from None
-    os.close(handle)
-    return Path(scratch)

@@ -59,6 +59,21 @@ def new_folder(out: str | Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def scratch_file(out: Path) -> Path:
+    """A new file beside `out`, to be renamed to it. Raises BadInput if `out` exists or cannot be written."""
+    try:
+        if out.exists():
+            raise BadInput(f"{out} exists; choose another {option('out')} or remove it")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(prefix=scratch_prefix(out), dir=out.parent)
+    except OSError as error:
+        raise unusable(
+            f"cannot write {out}: {error.strerror or error}; choose another {option('out')}", error
+        ) from None
+    os.close(handle)
+    return Path(scratch)
+
+
 def scratch_prefix(out: Path) -> str:
     """The beginning of the name of a scratch file or folder beside `out`."""
     name = os.fsencode(out.name)[:_NAME_BYTES].decode(errors="ignore")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from fuseid.core.artifacts import ArtifactInfo
-from fuseid.core.errors import BadInput, unusable
 from fuseid.core.names import check_known
 from fuseid.core.surface import option
-from fuseid.pipelines.exports.folder import scratch_prefix
+from fuseid.pipelines.exports.folder import scratch_file
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.tokenizers.two_vocabularies import TwoVocabularies
 from fuseid.tokenizers.vocabulary import STYLES, Vocabulary, digits_for
@@ -41,23 +39,14 @@ def export_vocabulary(
         other = snapshot.under(with_id, option("with_"))
         second, facts["largest_new_suffix"] = _of(other, style)
         written = TwoVocabularies.of(vocabulary, second, aligned(snapshot.tokenizer, other.tokenizer))
+    scratch = scratch_file(out)
     try:
-        if out.exists():
-            raise BadInput(f"{out} exists; choose another {option('out')} or remove it")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=scratch_prefix(out), dir=out.parent)
-    except OSError as error:
-        raise unusable(
-            f"cannot write {out}: {error.strerror or error}; choose another {option('out')}", error
-        ) from None
-    os.close(handle)
-    try:
-        written.save(Path(scratch))
+        written.save(scratch)
         # mkstemp makes files that only their owner can read.
         os.chmod(scratch, 0o644)
         os.rename(scratch, out)
     except BaseException:
-        Path(scratch).unlink()
+        scratch.unlink()
         raise
     document = written.document()
     del document["tokens"]
