@@ -52,7 +52,7 @@ def test_filters_and_sql_combine(catalog):
             Filter.attr("sku", "=", 12),
             "attribute 'sku' has text, not numbers; text is in double quotes: --attr 'sku=\"12\"'",
         ),
-        (Filter.attr("n", "=", "5"), "attribute 'n' has numbers, not text; numbers are without quotes: --attr 'n=5'"),
+        (Filter.attr("n", "=", "5"), "attribute 'n' has numbers, not text; numbers are without quotes: --attr n=5"),
         (Filter.attr("views", "=", True), "attribute 'views' has text and numbers, not booleans"),
         (Filter.attr("maker", "=", "IE"), "attribute 'maker' has no values that can be compared"),
         (Filter.kind("text") & Filter.attr("stile", "=", "noto"), "did you mean style?"),
