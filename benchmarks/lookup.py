@@ -11,8 +11,8 @@ JSON is a list of systems, each with recall@10 against a matrix product, p50 and
 filters that 10% (`kind = 'text'`) and 1% (`kind = 'video'`) of the rows pass:
 
 fuseid         `Catalog.search(vector=...)` after `maintain`; also `like`, `text` and `image`, the first answer of a
-               newly opened catalogue, pages below prefixes by depth, and `maintain`: seconds and memory at first, with
-               10,000 more rows, and with nothing to do
+               newly opened catalogue, pages of 20 below prefixes by depth and by cursor, children, and `maintain`:
+               seconds and memory at first, with 10,000 more rows, and with nothing to do
 lancedb        `table.search(vector).distance_type("cosine").limit(10)` on a copy with LanceDB's default index (IVF_PQ)
 lancedb-tuned  the settings of `GRID` with the best p95 among those of recall 0.95 or more, for each filter of its own,
                on that copy or on the index that fuseid made
@@ -54,6 +54,7 @@ from fuseid.core.schemas import contents_schema
 from fuseid.encoders.models import load_clip
 from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.lookup import RESULT_COLUMNS, Catalog
+from fuseid.pipelines.search.prefixes import NEXT
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import nan_rows, to_fixed
 
@@ -210,7 +211,8 @@ def copy_with_default_index(uri: str, folder: Path) -> str:
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(f"{uri}/contents.lance", copy / "contents.lance")
         table = lancedb.connect(copy).open_table("contents")
-        table.drop_index("fused_idx")
+        if "fused_idx" in {index.name for index in table.list_indices()}:
+            table.drop_index("fused_idx")
         table.create_index("fused", config=IvfPq(distance_type="cosine"))
         (folder / "copied").touch()
     return str(copy)
@@ -278,12 +280,24 @@ def kinds_of_query(catalog: Catalog, queries: Queries, picture: Path, uri: str) 
     for depth in (1, 2, 3):
         prefixes = ["-".join(sid.partition(".")[0].split("-")[:depth]) for sid in sids]
         ways[depth] = lambda number, prefixes=prefixes: ids(catalog.search(sid=prefixes[number], k=20))
+    first = [sid.partition("-")[0] for sid in sids]
+    cursors = [next_page(catalog, prefix) for prefix in first]
+    ways["page 51"] = lambda number: ids(catalog.search(sid=first[number], k=20, after=cursors[number]))
+    for depth in (0, 1, 2):
+        above = ["-".join(sid.split("-")[:depth]) or None for sid in sids]
+        ways[f"children, {depth} codes"] = lambda number, above=above: catalog.children(above[number])["prefix"]
     started = time.perf_counter()
     Catalog.open(uri).search(vector=queries.vectors[0])
     opened = round(1e3 * (time.perf_counter() - started), 1)
     found = {key: figures(spent) for key, (spent, _) in timed(ways, queries).items()}
     prefix = {str(depth): found.pop(depth)["p95_ms"] for depth in (1, 2, 3)}
     return {"first_ms": opened, "queries": found, "prefix": {"p95_ms": prefix}}
+
+
+def next_page(catalog: Catalog, prefix: str) -> str | None:
+    """The cursor of the 51st page of 20."""
+    metadata = catalog.search(sid=prefix, k=1000).schema.metadata
+    return metadata[NEXT.encode()].decode() if NEXT.encode() in metadata else None
 
 
 def measured_upkeep(uri: str) -> dict[str, float]:

@@ -60,6 +60,7 @@ class Catalog:
         self._orders = IdOrders()
         # The version that all searches see; by default each sees the newest.
         self._fixed: View | None = None
+        self._last: View | None = None
         self._calibration = Calibration()
         self._encoder = QueryEncoder(store, config, self._calibration)
 
@@ -234,6 +235,9 @@ class Catalog:
             self._session = lance.Session()
         # The session keeps what was read of indexes from search to search.
         view = View(self._store, self._store.dataset("contents", self._session))
+        if self._last is not None and self._last.is_still(view):
+            view = self._last
+        self._last = view
         if cursor is not None and cursor.version != view.version:
             view = View(self._store, self._of_cursor(cursor, view.version))
         if cursor is not None and cursor.commit != view.commit:

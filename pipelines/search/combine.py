@@ -160,7 +160,7 @@ def _candidates(view: View, clauses: Sequence[Clause], depth: int, where: str | 
     found: set[str] = set()
     for column, query_D in searches:
         if query_D.any():
-            found.update(row["content_id"] for row in nearest(view.contents, column, query_D, depth, where))
+            found.update(row["content_id"] for row in nearest(view, column, query_D, depth, where))
     return found
 
 

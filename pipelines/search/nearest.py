@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import lance
 import numpy as np
 import pyarrow as pa
 
-from fuseid.pipelines.store.index_figures import Effort, effort_for
+from fuseid.pipelines.search.view import View
+from fuseid.pipelines.store.index_figures import Effort
 from fuseid.pipelines.store.vector_columns import nan_rows
 
 # For an index that was not measured, as LanceDB searches it. Lance goes on until k rows fulfil a condition; without
@@ -18,7 +18,7 @@ _UNMEASURED = 20
 
 
 def nearest(
-    dataset: lance.LanceDataset,
+    view: View,
     column: str,
     query_D: np.ndarray,
     k: int,
@@ -30,11 +30,12 @@ def nearest(
     Rows without a vector, and with a zero one, are never found, with or without an index, so there is no condition for
     that; it would read the whole column. Of an index so much is read as was found to be enough when it was measured.
     """
-    effort = effort_for(dataset, column, filtered=where is not None)
+    known = view.efforts.get(column)
+    effort = None if known is None else known.effort(filtered=where is not None)
     search = vector_search(column, query_D, k, effort)
     exact = effort is not None and effort.compared == 1
     wanted = dict.fromkeys([*columns, *([column] if exact else []), "_distance"])
-    found = dataset.scanner(columns=list(wanted), nearest=search, filter=where, prefilter=True).to_table()
+    found = view.contents.scanner(columns=list(wanted), nearest=search, filter=where, prefilter=True).to_table()
     if exact:
         found = _by_distance(found, column, query_D)
         found = found if column in columns else found.drop_columns(column)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from fuseid.core.errors import BadInput
 from fuseid.core.modalities import modalities
 from fuseid.core.names import hint
+from fuseid.pipelines.store.index_figures import IndexFigures, measured
 from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.table_files import commit_id
@@ -44,15 +45,29 @@ class View:
         """The beginning of the id of the commit that made this version: another database has another one."""
         return (commit_id(self.contents) or "")[:8]
 
+    def is_still(self, newest: View) -> bool:
+        """Whether nothing that this view has read of the database is another in `newest`."""
+        return self.has_ids and (self.version, self.commit) == (newest.version, newest.commit)
+
     @cached_property
     def count(self) -> int:
         """The number of items."""
         return self.contents.count_rows()
 
     @cached_property
+    def schema(self) -> pa.Schema:
+        """Of `contents`, which Lance converts each time that it is asked."""
+        return self.contents.schema
+
+    @cached_property
     def dims(self) -> dict[str, int]:
         """The size of each vector column."""
-        return vector_sizes(self.contents.schema)
+        return vector_sizes(self.schema)
+
+    @cached_property
+    def efforts(self) -> dict[str, IndexFigures]:
+        """What was measured of the index of each vector column that has a measured one."""
+        return measured(self.contents, self.dims)
 
     @cached_property
     def has_ids(self) -> bool:
@@ -69,7 +84,7 @@ class View:
 
     def check_columns(self, columns: Sequence[str]) -> None:
         """Raises BadInput for a column that there is not."""
-        known = self.contents.schema.names
+        known = self.schema.names
         if unknown := [name for name in columns if name not in known]:
             raise BadInput(f"{self.store.uri} has no column {unknown[0]!r}; {hint(unknown[0], known)}")
 
@@ -81,7 +96,7 @@ class View:
         """Results: these columns and `SCORES`, null where a row has none."""
         fields = []
         for name in columns:
-            kind = self.contents.schema.field(name).type
+            kind = self.schema.field(name).type
             # Lance returns JSON as text.
             fields.append(pa.field(name, pa.string() if name == "attributes" else kind))
         fields += SCORES

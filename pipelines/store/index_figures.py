@@ -5,7 +5,7 @@ The figures are in the configuration of `contents`, so each version of the table
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -77,13 +77,13 @@ def store_figures(store: Store, figures: Mapping[str, IndexFigures]) -> None:
     store.configure("contents", {_KEY: {name: asdict(each) for name, each in figures.items()}})
 
 
-def effort_for(dataset: lance.LanceDataset, column: str, filtered: bool) -> Effort | None:
-    """For searches of a column; None if it has no index, or one that was not measured."""
+def measured(dataset: lance.LanceDataset, columns: Collection[str]) -> dict[str, IndexFigures]:
+    """By the vector column, of those of `columns` whose index was measured."""
     figures = figures_of(dataset)
     if not figures:
-        return None
-    name = next((index.name for index in vector_indexes(dataset) if index.field_names == [column]), None)
-    return figures[name].effort(filtered) if name in figures else None
+        return {}
+    indexes = {index.field_names[0]: index.name for index in dataset.describe_indices()}
+    return {column: figures[indexes[column]] for column in columns if indexes.get(column) in figures}
 
 
 def vector_indexes(dataset: lance.LanceDataset) -> list[Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fuseid.pipelines.indexing.canaries import canaries, condition, drawn
 from fuseid.pipelines.indexing.recall import recall
 from fuseid.pipelines.search.nearest import nearest
-from fuseid.pipelines.store.index_figures import SHARES, Effort
+from fuseid.pipelines.search.view import View
+from fuseid.pipelines.store.index_figures import SHARES, Effort, Found, IndexFigures
+from fuseid.pipelines.store.store import Store
 from tests.pipelines.indexing.conftest import clustered
 
 
@@ -29,13 +33,14 @@ def test_all_partitions_find_everything_and_one_does_not(indexed, share):
 
 
 @pytest.mark.parametrize("share", ["all", "tenth"])
-def test_the_measured_search_is_that_of_look_ups(indexed, share, monkeypatch):
+def test_the_measured_search_is_that_of_look_ups(indexed, share):
     known = canaries(indexed, "fused", None, drawn(indexed, 10), 10)
     effort = Effort(3, 0)
-    monkeypatch.setattr("fuseid.pipelines.search.nearest.effort_for", lambda *_, **__: effort)
+    view = View(Store.open(Path(indexed.uri).parent), indexed)
+    view.__dict__["efforts"] = {"fused": IndexFigures((), 0, 3, 0.95, 10, {share: Found(effort, 1.0)})}
     near, hits = known.near[share], 0
     for number, query in enumerate(known.queries_QD):
-        rows = nearest(indexed, "fused", query, 11, condition(share), ["_rowid"])
+        rows = nearest(view, "fused", query, 11, condition(share), ["_rowid"])
         found = [row["_rowid"] for row in rows if row["_rowid"] != known.own_Q[number]][:10]
         hits += len({*found} & {*near.rows_QR[number][near.good_QR[number]].tolist()})
     assert recall(indexed, known, share, effort).mean == pytest.approx(hits / near.size_Q.sum())

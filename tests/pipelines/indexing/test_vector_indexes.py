@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import lance
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,20 +11,23 @@ import pytest
 from fuseid.pipelines.indexing.upkeep import maintain
 from fuseid.pipelines.indexing.vector_indexes import partitions
 from fuseid.pipelines.search.nearest import nearest
-from fuseid.pipelines.store.index_figures import effort_for, figures_of, segments, vector_indexes
+from fuseid.pipelines.search.view import View
+from fuseid.pipelines.store.index_figures import figures_of, measured, segments, vector_indexes
+from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import nan_rows, to_fixed
 from tests.pipelines.indexing.conftest import clustered
 
 
-def recall_of(dataset: lance.LanceDataset, queries: np.ndarray) -> float:
+def recall_of(store: Store, queries: np.ndarray) -> float:
     """recall@10 of look-ups, for queries that are no items, against a plain matrix product."""
-    table = dataset.to_table(columns=["content_id", "fused"])
+    view = View(store, store.dataset("contents"))
+    table = view.contents.to_table(columns=["content_id", "fused"])
     vectors = np.asarray(table["fused"].to_pylist(), np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     names, hits = np.asarray(table["content_id"].to_pylist()), 0
     for query in queries:
         best = {*names[np.argsort(-(vectors @ query))[:10]]}
-        hits += len(best & {row["content_id"] for row in nearest(dataset, "fused", query, 10)})
+        hits += len(best & {row["content_id"] for row in nearest(view, "fused", query, 10)})
     return hits / (10 * len(queries))
 
 
@@ -39,10 +41,10 @@ def test_an_index_finds_what_is_asked_for_also_for_vectors_that_are_no_items(wri
     assert figures.canaries == 100
     assert figures.recall >= 0.95
     # A sample of 60 queries; the efforts are those of another sample.
-    assert recall_of(dataset, clustered(60, dim, seed=5, spread=1)) >= 0.9
+    assert recall_of(store, clustered(60, dim, seed=5, spread=1)) >= 0.9
     low = maintain(store, vector_rows=1000, recall=0.5)
     assert low == []
-    easier = effort_for(store.dataset("contents"), "fused", filtered=False)
+    easier = measured(store.dataset("contents"), ["fused"])["fused"].effort(filtered=False)
     assert easier.probes < figures.found["all"].effort.probes or figures.found["all"].effort.probes == 1
 
 
@@ -66,7 +68,7 @@ def test_rows_that_arrive_are_added_and_measured(written):
     after = figures_of(store.dataset("contents"))["fused_idx"]
     assert (before.rows, after.rows) == (1500, 2200)
     assert after.segments != before.segments
-    assert recall_of(store.dataset("contents"), clustered(30, seed=6)) >= 0.9
+    assert recall_of(store, clustered(30, seed=6)) >= 0.9
 
 
 def spoil(store, **options) -> None:
@@ -82,14 +84,13 @@ def test_an_index_that_finds_too_little_is_noticed_and_made_again(written):
     store = written({"fused": clustered(3000, spread=2)})
     maintain(store, vector_rows=1000)
     spoil(store)
-    dataset = store.dataset("contents")
-    assert recall_of(dataset, clustered(30, seed=6, spread=2)) < 0.7
+    assert recall_of(store, clustered(30, seed=6, spread=2)) < 0.7
     (note,) = maintain(store, vector_rows=1000)
     assert "the index fused_idx" in note
     assert note.endswith("it was made again")
     (figures,) = figures_of(store.dataset("contents")).values()
     assert figures.recall >= 0.95
-    assert recall_of(store.dataset("contents"), clustered(30, seed=6, spread=2)) >= 0.9
+    assert recall_of(store, clustered(30, seed=6, spread=2)) >= 0.9
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "zeros"])
@@ -108,7 +109,7 @@ def test_an_index_whose_files_are_damaged_is_made_again(written, damage):
     assert "could not be read" in note
     (again,) = vector_indexes(store.dataset("contents"))
     assert segments(again) != segments(index)
-    assert recall_of(store.dataset("contents"), clustered(30, seed=6)) >= 0.9
+    assert recall_of(store, clustered(30, seed=6)) >= 0.9
 
 
 def test_rows_of_another_kind_are_noticed(written):
@@ -126,14 +127,14 @@ def test_vectors_that_are_all_alike_can_be_indexed(written):
     assert maintain(store, vector_rows=1000) == []
     (figures,) = figures_of(store.dataset("contents")).values()
     assert figures.recall is None
-    assert len(nearest(store.dataset("contents"), "fused", np.ones(48, np.float32), 10)) == 10
+    assert len(nearest(View(store, store.dataset("contents")), "fused", np.ones(48, np.float32), 10)) == 10
 
 
 def test_an_index_of_an_earlier_fuseid_is_measured_and_kept(written):
     store = written({"fused": clustered(3000)})
     store.dataset("contents").create_index("fused", "IVF_PQ", name="fused_idx", metric="cosine", num_partitions=8,
                                            num_sub_vectors=12, sample_rate=8)  # fmt: skip
-    assert effort_for(store.dataset("contents"), "fused", filtered=False) is None
+    assert measured(store.dataset("contents"), ["fused"]) == {}
     before = vector_indexes(store.dataset("contents"))[0]
     maintain(store, vector_rows=1000)
     (after,) = vector_indexes(store.dataset("contents"))
@@ -155,4 +156,4 @@ def test_an_index_whose_every_vector_was_written_again_has_all_its_partitions(wr
     assert vector_indexes(store.dataset("contents"))[0].num_rows_indexed == 0
     assert maintain(store, vector_rows=1000) == []
     assert partitions(store.dataset("contents"), "fused_idx") == before
-    assert recall_of(store.dataset("contents"), -clustered(30, 24, seed=6)) >= 0.9
+    assert recall_of(store, -clustered(30, 24, seed=6)) >= 0.9
