@@ -19,6 +19,8 @@ from fuseid.core.reasons import reason
 
 FORMAT = 1
 FUSION = "fusion"
+# The key of the meta of a learned fusion that has its settings.
+LEARNED = "learned"
 # The kind of tokenizers whose IDs came from outside; `tokenizer.kind` cannot name it, since it cannot be fitted.
 ADOPTED, ADOPTED_VERSION = "adopted", 1
 _META, _TENSORS = "artifact.json", "tensors.safetensors"
@@ -62,7 +64,7 @@ def read_artifact(directory: Path, kind: str) -> tuple[str, dict[str, Any], dict
 
 def check_version(name: str, kind: str, meta: dict[str, Any]) -> None:
     """Raises ArtifactError, which names the remedy, for an artifact of another version of its kind."""
-    own = {FUSION: STEP_VERSIONS[FUSION], ADOPTED: ADOPTED_VERSION}
+    own = {FUSION: fusion_version(LEARNED in meta), ADOPTED: ADOPTED_VERSION}
     ours = own[kind] if kind in own else _sections()[kind].VERSION
     if meta.get("version") != ours:
         # The fusion of a database never changes; tokenizers can be added to it.
@@ -71,6 +73,12 @@ def check_version(name: str, kind: str, meta: dict[str, Any]) -> None:
         raise ArtifactError(
             f"{name} is of version {meta.get('version')} of {kind}, this fuseid has version {ours}; {remedy}"
         )
+
+
+def fusion_version(learned: bool) -> int | str:
+    """A learned fusion has a version of another form, so that no earlier fuseid takes it for a linear one."""
+    linear = STEP_VERSIONS[FUSION]
+    return f"{linear}, {LEARNED} {STEP_VERSIONS['learned fusion']}" if learned else linear
 
 
 def kind_of(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_origin
 
@@ -38,6 +39,9 @@ _Section = TypeVar("_Section", bound="Section")
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+_Sections = Mapping[str, type[Section]]
 
 
 class SamplingConfig(Section):
@@ -113,10 +117,41 @@ class FusionConfig(Section):
     """`weights`: for each modality by name, 0 for those not named; `auto`: computed from the data; by default 0.5 for
     `vlm` and 1 for every other. `fill`: how an absent modality is replaced."""
 
+    kind: Literal["linear", "learned"] = "linear"
     weights: Literal["auto"] | dict[ModalityName, Annotated[float, Field(ge=0)]] | None = None
     fill: Literal["linear", "renormalise", "mean", "zero"] = "linear"
     dim: Whole = Field(256, ge=1, description="D of the fused vector; fewer if the joined vectors have fewer")
     sample: Whole = Field(200_000, ge=2, description="the most items that the fusion is fitted on")
+
+
+class LearnedFusionConfig(FusionConfig):
+    """The linear fusion and, beside it, a network that is trained on pairs of items that the same people use. Its own
+    keys are keyword arguments of `LearnedFusion.fit`."""
+
+    kind: Literal["learned"] = "learned"
+    hidden: Whole = Field(512, ge=1, description="units of the hidden layer")
+    keep_content: float = Field(1.0, ge=0, le=1000, description="weight of staying near the content, beside the pairs")
+    epochs: Whole = Field(30, ge=1, description="passes over the pairs, at most")
+    patience: Whole = Field(5, ge=1, description="epochs without a better hit rate on held-out pairs that end the fit")
+    batch_size: Whole = Field(512, ge=2, description="pairs per step of the optimiser")
+    epoch_pairs: Whole = Field(200_000, ge=2, description="the most pairs that are drawn for one epoch")
+    negatives: Whole = Field(256, ge=0, description="random items beside the pairs of a step")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="of AdamW at the first step; it falls to zero")
+    weight_decay: float = Field(0.01, ge=0, le=10, description="of AdamW")
+    temperature: float = Field(0.07, gt=0.01, le=1, description="of the contrast at first; it is learned")
+    drop_modalities: float = Field(
+        0.2, ge=0, lt=1, description="how often a modality is left out in training, so that absent ones are natural"
+    )
+    seed: Whole = Field(0, ge=0)
+
+    def options(self) -> dict[str, Any]:
+        """The keys that only this kind has."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in FusionConfig.model_fields}
+
+
+LINEAR = "linear"
+# The kinds of fusions; `encoders.fusions` loads them.
+FUSION_SECTIONS: dict[str, type[FusionConfig]] = {LINEAR: FusionConfig, "learned": LearnedFusionConfig}
 
 
 class TokenizerConfig(Section):
@@ -251,27 +286,35 @@ TOKENIZER_SECTIONS: dict[str, type[TokenizerConfig]] = {
     "rq-vae": RQVAEConfig,
     "fsq": FSQConfig,
 }
+# Of each section that has kinds: its class, the sections of the kinds, and the default.
+_KINDS: tuple[tuple[type[Section], _Sections, str], ...] = (
+    (FusionConfig, FUSION_SECTIONS, LINEAR), (TokenizerConfig, TOKENIZER_SECTIONS, DEFAULT_KIND),
+)  # fmt: skip
 
 
-def _of_kind(value: object) -> object:
-    """The section for `kind`. Refuses a kind that does not exist, and a key that belongs to another kind."""
-    if not isinstance(value, dict):
-        return value
-    kind = value.get("kind", DEFAULT_KIND)
-    section = TOKENIZER_SECTIONS.get(kind) if isinstance(kind, str) else None
-    if section is None:
-        meant = did_you_mean(str(kind), TOKENIZER_SECTIONS)
-        raise _wrong("kind", kind, f"no kind has this name{meant}; there are {', '.join(TOKENIZER_SECTIONS)}")
-    for key in value:
-        owners = [name for name, other in TOKENIZER_SECTIONS.items() if key in other.model_fields]
-        if owners and kind not in owners:
-            raise _wrong(key, value[key], f"this is a key of kind {' and '.join(owners)}, not of {kind}")
-    return section.model_validate(value)
+def _of_kind(sections: _Sections, default: str) -> Callable[[object], object]:
+    """-> the section for `kind`. Refuses a kind that does not exist, and a key that belongs to another kind."""
+
+    def section_for(value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        kind = value.get("kind", default)
+        section = sections.get(kind) if isinstance(kind, str) else None
+        if section is None:
+            meant = did_you_mean(str(kind), sections)
+            raise _wrong("kind", kind, f"no kind has this name{meant}; there are {', '.join(sections)}")
+        for key in value:
+            owners = [name for name, other in sections.items() if key in other.model_fields]
+            if owners and kind not in owners:
+                raise _wrong(key, value[key], f"this is a key of kind {' and '.join(owners)}, not of {kind}")
+        return section.model_validate(value)
+
+    return section_for
 
 
 def _wrong(key: str, value: object, problem: str) -> ValidationError:
-    error = PydanticCustomError("tokenizer", "{problem}", {"problem": problem})
-    return ValidationError.from_exception_data("tokenizer", [{"type": error, "loc": (key,), "input": value}])
+    error = PydanticCustomError("kind", "{problem}", {"problem": problem})
+    return ValidationError.from_exception_data("kind", [{"type": error, "loc": (key,), "input": value}])
 
 
 def _is_limit(value: object) -> object:
@@ -402,8 +445,10 @@ class Config(Section):
     decode: DecodeConfig = DecodeConfig()
     clip: ClipConfig | None = ClipConfig()
     vlm: VlmConfig = VlmConfig()
-    fusion: FusionConfig = FusionConfig()
-    tokenizer: Annotated[SerializeAsAny[TokenizerConfig], BeforeValidator(_of_kind)] = RQKMeansConfig()
+    fusion: Annotated[SerializeAsAny[FusionConfig], BeforeValidator(_of_kind(FUSION_SECTIONS, LINEAR))] = FusionConfig()
+    tokenizer: Annotated[
+        SerializeAsAny[TokenizerConfig], BeforeValidator(_of_kind(TOKENIZER_SECTIONS, DEFAULT_KIND))
+    ] = RQKMeansConfig()
     run: RunConfig = RunConfig()
     lookup: LookupConfig = LookupConfig()
     gate: GateConfig | None = Field(None, description="by default every tokenizer may be promoted")
@@ -459,9 +504,10 @@ def section_of(key: tuple[str, ...], value: Any) -> type[Section] | None:
         if not found:
             return None
         section = found[0]
-    if section is TokenizerConfig:
-        kind = value.get("kind", DEFAULT_KIND) if isinstance(value, dict) else DEFAULT_KIND
-        section = TOKENIZER_SECTIONS.get(kind, RQKMeansConfig) if isinstance(kind, str) else RQKMeansConfig
+    for base, sections, default in _KINDS:
+        if section is base:
+            kind = value.get("kind", default) if isinstance(value, dict) else default
+            return sections.get(kind, sections[default]) if isinstance(kind, str) else sections[default]
     return section
 
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 # Increased by one when a step's output changes for the same input and config: stored rows of that stage are then stale.
-STEP_VERSIONS = {"decode": 4, "caption": 1, "clip": 1, "vlm": 2, "describe": 1, "fusion": 2}
+STEP_VERSIONS = {"decode": 4, "caption": 1, "clip": 1, "vlm": 2, "describe": 1, "fusion": 2, "learned fusion": 1}
 
 
 def fingerprint(stage: str, **parts: Any) -> str:

@@ -60,7 +60,6 @@ class Fusion:
         weights: Mapping[str, float] | None,
         dim: int,
         encoders: Mapping[str, str | None],
-        pairs: np.ndarray | None = None,
         fill: Fill = "linear",
         dims: Mapping[str, int] | None = None,
     ) -> Fusion:
@@ -71,8 +70,7 @@ class Fusion:
         wherever they are kept and however many threads there are.
         weights: None computes them from the data: the inverse of each modality's largest singular value, so that no
         modality dominates the first component (multiple factor analysis, Escofier and Pagès 1994). encoders: the
-        encoder fingerprint of each modality's vectors. pairs: int [P, 2] rows of co-engaged items, for learned fusions;
-        not used here. dims: D_m of each modality, for blocks.
+        encoder fingerprint of each modality's vectors. dims: D_m of each modality, for blocks.
         Raises NotReady when no modality with a positive weight has a vector, BadInput when no weight is positive.
         """
         if isinstance(vectors, Mapping):

@@ -44,9 +44,10 @@ def load_fusion(store: Store, name: str | None = None) -> Fusion:
     name = name or store.setting("fusion")
     if name is None:
         raise StoreError(f"{store.uri} has no fusion yet; {command('fit', store.uri)} makes one")
-    from fuseid.encoders.fusion import Fusion
+    from fuseid.encoders.fusions import Fusions
 
-    return store.get_artifact(Fusion, name)
+    found: Fusion = store.get_artifact(Fusions, name)
+    return found
 
 
 def load_fusions(store: Store) -> dict[str, Fusion]:
