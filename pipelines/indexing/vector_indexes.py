@@ -42,8 +42,8 @@ _TEXTS = {"clip_image": "clip_text"}
 CANARIES = 100
 # Fewer rows that pass a filter are found by any effort.
 _FEWEST = 100
-# An index is measured again when more than such a share of its rows has been added. Fewer rows change the recall by less
-# than a measurement can tell.
+# An index is measured again when more than one in so many of its rows has been added. Fewer rows change the recall by
+# less than a measurement can tell.
 _ADDED_SHARE = 20
 # An index that comes to need so many times the probes that it began with is made again.
 _MOST_TIMES = 4
@@ -106,8 +106,8 @@ def index_vectors(store: Store, threshold: int) -> tuple[set[str], list[str]]:
 
 def measure_vector_indexes(store: Store, target: float, made: Collection[str], always: bool) -> list[str]:
     """Measures the indexes that have changed since they were measured by more than a few added rows, or all, and stores
-    what searches need to know. An index that finds too little is searched harder, and made again if that is not enough, unless it is new. Returns
-    notes about those that were made again or still find too little.
+    what searches need to know. An index that finds too little is searched harder, and made again if that is not enough,
+    unless it is new. Returns notes about those that were made again or still find too little.
 
     target: the recall that is asked for. made: the names of new indexes.
     """
