@@ -19,8 +19,8 @@ lancedb-tuned  the settings of `GRID` with the best p95 among those of recall 0.
 faiss-ivf      IndexIVFFlat with as many partitions as rows have a square root, the fewest probes of `FAISS_PROBES` with
                that recall; it returns numbers of rows and no columns, and is given the rows that pass a filter
 
-Systems that return columns return those that a look-up shows. All take turns, query by query, in one process on warm
-files.
+Systems that return columns return those that a look-up shows. All take turns, query by query, in one process; before,
+each has answered every query once.
 """
 
 from __future__ import annotations
@@ -171,7 +171,8 @@ def timed(ways: dict[Any, Way], queries: Queries) -> dict[Any, tuple[list[float]
     """Milliseconds and results of each way for each query; all take turns."""
     found: dict[Any, tuple[list[float], list[list[str]]]] = {key: ([], []) for key in ways}
     for way in ways.values():
-        way(0)
+        for number in range(len(queries.vectors)):
+            way(number)
     for number in range(len(queries.vectors)):
         for key, way in ways.items():
             started = time.perf_counter()

@@ -48,6 +48,7 @@ STEPS = {
     "index.begun": "maintenance begins",
     "index.compacted": "`contents` is compacted, its indexes are not extended",
     "index.made": "missing indexes are created",
+    "index.order": "the files of the ID order are written, `contents` names them not yet",
     "index.done": "all indexes cover all rows, old versions are still there",
     "fit.read": "a part of the rows of a fit is read, its vectors are in no block",
     "fit.block": "one pass of a fit is done with a block, the next block is not begun",

@@ -29,7 +29,7 @@ FLOORS = (
     ("streams", "files"),
     ("store",),
     ("jobs", "sources", "search", "neighbourhood"),
-    ("indexing",),
+    ("indexing", "engagement"),
     ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
     ("ingest", "remove", "fit", "assign", "promote", "rollback", "drop", "tokenizers", "exports", "reports", "upgrade"),
     ("neighbours", "lookup_file", "sequences", "checks", "backup", "adoption", "gate", "maintain"),

@@ -10,11 +10,13 @@ from fuseid.pipelines.store.index_figures import Effort, Found
 # Probes are tried in steps of a quarter; the first step that is tried, and how much further the next ones lie: about
 # twice as many probes.
 _STEP, _FIRST, _NEXT = 1.25, 3, 3
+# Standard errors that are taken off a measured recall.
+_ERRORS = 2
 
 
 def tuned(measure: Callable[[Effort], Recall | None], partitions: int, compared: Sequence[int], target: float) -> Found:
-    """The fewest probes, with the fewest compared candidates, whose recall is the target or more with its standard
-    error taken off, so that other items are found as often. If no effort is enough, the greatest one.
+    """The fewest probes, with the fewest compared candidates, whose recall is the target or more with two standard
+    errors taken off, so that other items are found as often. If no effort is enough, the greatest one.
 
     compared: what is tried, the least first. More probes are taken never to find less.
     """
@@ -45,7 +47,7 @@ class _Trial:
     def enough(self) -> bool:
         """Also if nothing can be judged: then all items are alike."""
         found = self._measured()
-        return found is None or found.mean - found.error >= self._target
+        return found is None or found.mean - _ERRORS * found.error >= self._target
 
     @property
     def found(self) -> Found:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from fuseid.pipelines.store.index_figures import (
     store_figures,
     vector_indexes,
 )
-from fuseid.pipelines.store.indexes import extend_indexes, indexed_columns
+from fuseid.pipelines.store.indexes import extend_indexes, indexed_columns, rows_outside
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.tables import vector_sizes
 
@@ -42,6 +42,9 @@ _TEXTS = {"clip_image": "clip_text"}
 CANARIES = 100
 # Fewer rows that pass a filter are found by any effort.
 _FEWEST = 100
+# An index is measured again when more than one in so many of its rows has been added. Fewer rows change the recall by
+# less than a measurement can tell.
+_ADDED_SHARE = 20
 # An index that comes to need so many times the probes that it began with is made again.
 _MOST_TIMES = 4
 
@@ -70,8 +73,9 @@ def index_vectors(store: Store, threshold: int) -> tuple[set[str], list[str]]:
     """Makes the indexes that are due, and adds new rows to the others; one that cannot be read, or that the table has
     outgrown, is made again. Returns the names of those that are new, and notes about those that were made again."""
     made: set[str] = set()
-    notes = []
+    notes, added = [], {}
     dataset = store.dataset("contents")
+    figures = figures_of(dataset)
     for column, rows in missing_vector_indexes(dataset, threshold):
         made.add(name := _free_name(dataset, column))
         _make(store, column, rows, name)
@@ -90,17 +94,20 @@ def index_vectors(store: Store, threshold: int) -> tuple[set[str], list[str]]:
                     notes.append(_made_again(store, index, "had too few partitions"))
                     made.add(index.name)
                 else:
+                    if index.name in figures and figures[index.name].segments == segments(index):
+                        added[index.name] = rows_outside(dataset, index)
                     extend_indexes(store, "contents", [index.name])
         except UnreadableIndex as error:
             notes.append(_made_again(store, index, f"could not be read ({error})"))
             made.add(index.name)
+    _note_added(store, {name: rows for name, rows in added.items() if rows and name not in made})
     return made, notes
 
 
 def measure_vector_indexes(store: Store, target: float, made: Collection[str], always: bool) -> list[str]:
-    """Measures the indexes that have changed since they were measured, or all, and stores what searches need to know.
-    An index that finds too little is searched harder, and made again if that is not enough, unless it is new. Returns
-    notes about those that were made again or still find too little.
+    """Measures the indexes that have changed since they were measured by more than a few added rows, or all, and stores
+    what searches need to know. An index that finds too little is searched harder, and made again if that is not enough,
+    unless it is new. Returns notes about those that were made again or still find too little.
 
     target: the recall that is asked for. made: the names of new indexes.
     """
@@ -120,8 +127,13 @@ def measure_vector_indexes(store: Store, target: float, made: Collection[str], a
 
 
 def is_measured(figures: IndexFigures | None, index: Any, target: float) -> bool:
-    """Whether the figures are those of the index as it is."""
-    return figures is not None and figures.segments == segments(index) and figures.target == target
+    """Whether the figures are those of the index as it is, or was before a few rows were added."""
+    return (
+        figures is not None
+        and figures.segments == segments(index)
+        and figures.target == target
+        and figures.added <= figures.rows // _ADDED_SHARE
+    )
 
 
 def partitions(dataset: lance.LanceDataset, name: str) -> int:
@@ -192,6 +204,19 @@ class _Measuring:
 
     def _recall(self, share: str, effort: Effort) -> Any:
         return recall(self.dataset, self.known, share, effort)
+
+
+def _note_added(store: Store, added: Mapping[str, int]) -> None:
+    """Keeps the figures of indexes that these numbers of rows were added to."""
+    if not added:
+        return
+    dataset = store.dataset("contents")
+    figures = figures_of(dataset)
+    for index in vector_indexes(dataset):
+        if rows := added.get(index.name):
+            before = figures[index.name]
+            figures[index.name] = replace(before, segments=segments(index), added=before.added + rows)
+    store_figures(store, figures)
 
 
 def _made_again(store: Store, index: Any, why: str) -> str:

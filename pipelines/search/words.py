@@ -59,7 +59,9 @@ def _by_words(
 def _by_ngrams(dataset: lance.LanceDataset, column: str, text: str, k: int, where: str | None) -> list[dict[str, Any]]:
     """As `_by_words`; a phrase is any part of a caption."""
     words = " ".join(text.split('"'))
-    rows = _rows(dataset, MatchQuery(words, column), max(_NGRAM_ROWS, 4 * k), where, column)
+    # Letters of half or full width are indexed as they are written.
+    forms = " ".join(dict.fromkeys([words, folded(words)]))
+    rows = _rows(dataset, MatchQuery(forms, column), max(_NGRAM_ROWS, 4 * k), where, column)
     if phrases := [folded(part.strip()) for part in _phrases(text) if part.strip()]:
         held = [row for row in rows if all(part in folded(row[column]) for part in phrases)]
         if held:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from fuseid.core.config import SourceConfig
@@ -20,21 +18,18 @@ from fuseid.core.names import hint
 from fuseid.core.surface import option
 from fuseid.pipelines.exports.folder import file_hash
 from fuseid.pipelines.files.compression import codec_of
-from fuseid.pipelines.files.data_file import SEPARATORS, DataFile
+from fuseid.pipelines.files.data_file import DataFile
 from fuseid.pipelines.sequences.clock import UTC_TIME, Clock
+from fuseid.pipelines.sources.columns import CSV_BLOCK, column_batches, schema_of
 from fuseid.pipelines.sources.parts import Part, find_parts, opened_part
 from fuseid.pipelines.sources.rows import reading
 from fuseid.pipelines.sources.texts import Unreadable, is_id, texts_of, values_of
 
 NEEDED = ("user_id", "content_id", "timestamp")
 EVENTS = pa.schema([("user_id", pa.string()), ("content_id", pa.string()), ("timestamp", UTC_TIME)])
-_ROWS = 1 << 18
-_CSV_BLOCK = 1 << 23
-_READ_BYTES = 1 << 20
 # The number of events in a CSV is estimated from its size; the estimate only decides how many files are written.
 _CSV_EVENT_BYTES = 40
 _USUAL_RATIO = 5  # of compressed text
-_MOST_CHARS = 1 << 24  # of a header
 _FORMATS = ("parquet", "csv", "tsv")
 _WHAT = "interactions are .parquet, .csv or .tsv files (the last two also .gz or .zst), or a folder or pattern of them"
 
@@ -68,7 +63,7 @@ class Interactions:
         """
         found = find_parts(str(path), _FORMATS, SourceConfig(), _WHAT)
         files = found.parts
-        schemas = [_schema(file) for file in files]
+        schemas = [schema_of(file) for file in files]
         for file, schema in zip(files, schemas, strict=True):
             _check_columns(file, schema, keep)
         kept = _kept(schemas[0], keep)
@@ -102,7 +97,7 @@ class Interactions:
             for file in files
         ]
 
-    def batches(self, csv_block: int = _CSV_BLOCK) -> Iterator[pa.RecordBatch]:
+    def batches(self, csv_block: int = CSV_BLOCK) -> Iterator[pa.RecordBatch]:
         """EVENTS and the kept columns, in the order of the files. csv_block: bytes of a CSV that are read at a time.
 
         Raises BadInput: at once for a file that cannot be read and for time stamps of no clear meaning; at the end,
@@ -114,7 +109,7 @@ class Interactions:
         for part in self.files:
             with opened_part(part, SourceConfig()) as file, reading(file):
                 row = 0
-                for raw in _raw_batches(part, file, [*NEEDED, *self.kept.names], self.kept, csv_block):
+                for raw in column_batches(part, file, [*NEEDED, *self.kept.names], self.kept, csv_block):
                     columns = [self._column(raw, name, file, row) for name in schema.names]
                     row += raw.num_rows
                     total += raw.num_rows
@@ -157,22 +152,6 @@ class Interactions:
         self._problems[name].rows += rows
 
 
-def _schema(part: Part) -> pa.Schema:
-    """The columns of a file, and those of its folders that it lacks."""
-    with opened_part(part, SourceConfig()) as file, reading(file):
-        if file.format == "parquet":
-            schema = pq.read_schema(file.path)
-        else:
-            with file.lines(_MOST_CHARS, newline="") as lines:
-                header = next(csv.reader(lines, delimiter=SEPARATORS[file.format]), [])
-            if problem := file.separator_problem(header):
-                raise BadInput(problem)
-            types = {"weight": pa.float64()}
-            schema = pa.schema([(name, types.get(name, pa.string())) for name in header])
-    folders = [pa.field(name, pa.string()) for name, _ in part.columns if name not in schema.names]
-    return pa.schema([*schema, *folders])
-
-
 def _check_columns(part: Part, schema: pa.Schema, keep: Sequence[str] | None) -> None:
     file, names = part.file, schema.names
     if not names:
@@ -194,47 +173,6 @@ def _kept(schema: pa.Schema, keep: Sequence[str] | None) -> pa.Schema:
 
 def _listed(schema: pa.Schema) -> str:
     return ", ".join(f"{name} ({schema.field(name).type})" for name in schema.names) or "none"
-
-
-def _raw_batches(
-    part: Part, file: DataFile, names: list[str], kept: pa.Schema, csv_block: int
-) -> Iterator[pa.RecordBatch]:
-    """The named columns; those that only the folders of the part have are added."""
-    there = _schema(Part(part.file, part.format)).names
-    folders = {name: value for name, value in part.columns if name not in there}
-    read = [name for name in names if name not in folders]
-    batches = _parquet(file, read) if file.format == "parquet" else _delimited(file, read, kept, csv_block)
-    for batch in batches:
-        for name in names:
-            if name in folders:
-                batch = batch.append_column(name, pa.repeat(pa.scalar(folders[name], pa.string()), batch.num_rows))
-        yield batch
-
-
-def _parquet(file: DataFile, names: list[str]) -> Iterator[pa.RecordBatch]:
-    # With read-ahead, the whole file would stay in memory until its end.
-    with pq.ParquetFile(file.path, pre_buffer=False, buffer_size=_READ_BYTES) as opened:
-        yield from opened.iter_batches(batch_size=_ROWS, columns=names)
-
-
-def _delimited(file: DataFile, names: list[str], kept: pa.Schema, csv_block: int) -> Iterator[pa.RecordBatch]:
-    # All columns are read as text and converted later: inferred types would differ from file to file, and would drop
-    # the zeros of 007.
-    types = {name: kept.field(name).type if name in kept.names else pa.string() for name in names}
-    converting = pa_csv.ConvertOptions(
-        column_types=types, include_columns=names, null_values=[""], strings_can_be_null=True,
-    )  # fmt: skip
-    parsing = pa_csv.ParseOptions(delimiter=SEPARATORS[file.format])
-    try:
-        with (
-            file.bytes() as stream,
-            pa_csv.open_csv(stream, pa_csv.ReadOptions(block_size=csv_block), parsing, converting) as reader,
-        ):
-            yield from reader
-    except pa.ArrowInvalid as error:
-        if "UTF8" in str(error):
-            raise BadInput(file.encoding_problem()) from None
-        raise
 
 
 def _ids(column: pa.Array) -> tuple[pa.Array, pa.Array]:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from lance.file import LanceFileWriter
 
+from fuseid.core.faults import reached
 from fuseid.core.memory import trimmed_memory
 from fuseid.pipelines.store.durable import fsync
 from fuseid.pipelines.store.id_keys import codes_of, depth_of, fixed, from_fixed, id_keys
@@ -69,6 +70,7 @@ def make_id_order(store: Store, keep: timedelta, part_rows: int = PART_ROWS) -> 
     if "://" not in store.uri:
         folder = Path(root) / FOLDER / name
         fsync([*folder.iterdir(), folder, folder.parent, root])
+    reached("index.order")
     store.configure("contents", {KEY: {"name": name, **facts, "former": replaced(named(contents), keep)}})
 
 

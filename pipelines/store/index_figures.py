@@ -43,7 +43,7 @@ class Found:
 class IndexFigures:
     """segments: the parts of the index that were measured. rows: in them. built: the probes without a filter when it
     was built. target: the recall that was asked for. canaries: how many items were looked for. found: by `SHARES`; for
-    too few rows without those of small shares."""
+    too few rows without those of small shares. added: rows that have come into the index since."""
 
     segments: tuple[str, ...]
     rows: int
@@ -51,6 +51,7 @@ class IndexFigures:
     target: float
     canaries: int
     found: Mapping[str, Found]
+    added: int = 0
 
     def effort(self, filtered: bool) -> Effort:
         """The hardest of the efforts for searches with a filter, or the one for those without."""

@@ -108,10 +108,12 @@ def unindexed_rows(store: Store) -> dict[str, int]:
 
 def uncovered_rows(dataset: lance.LanceDataset) -> dict[str, int]:
     """As `unindexed_rows`, of a version of a table."""
-    return {
-        index.name: sum(fragment.count_rows(_belongs(dataset, index)) for fragment in uncovered(dataset, index))
-        for index in dataset.describe_indices()
-    }
+    return {index.name: rows_outside(dataset, index) for index in dataset.describe_indices()}
+
+
+def rows_outside(dataset: lance.LanceDataset, index: Any) -> int:
+    """The number of rows that belong to an index and that it does not cover."""
+    return sum(fragment.count_rows(_belongs(dataset, index)) for fragment in uncovered(dataset, index))
 
 
 def _belongs(dataset: lance.LanceDataset, index: Any) -> str | None:

@@ -36,8 +36,9 @@ from fuseid.pipelines.upgrade import upgrade
 
 # Their warnings do not apply: neither has opened anything yet.
 warnings.filterwarnings("ignore", message="lance(db)? .*fork")
-# With the real limits the few items of a test would have no vector index to damage.
+# With the real limits the few items of a test would have no vector index and no ID order to damage.
 upkeep.maintain.__defaults__ = (20, 20, *upkeep.maintain.__defaults__[2:])
+upkeep.maintain.__kwdefaults__["order_rows"] = 1
 # The few items of a test are removed in several commits.
 Removal.remove.__defaults__ = (*Removal.remove.__defaults__[:-1], 2)
 

@@ -33,7 +33,8 @@ INGEST = {
     "lease.taken": 1, "run.begun": 1, "wave.ready": 1, "wave.contents": 2, "wave.removed": 1, "wave.rejected": 1,
     "wave.done": 2, "items.removed": 1, "fuse.begun": 1, "fuse.done": 1, "columns.written": 1, "assign.spilled": 1,
     "assign.ready": 1, "assign.appended": 1, "assign.indexed": 1, "assign.projected": 1, "index.begun": 1,
-    "index.compacted": 1, "index.made": 1, "index.done": 1, "run.ending": 1, "lease.releasing": 1, "decode.block": 2,
+    "index.compacted": 1, "index.made": 1, "index.order": 1, "index.done": 1, "run.ending": 1, "lease.releasing": 1,
+    "decode.block": 2,
     "run.reported": 3, "encode.block": 2, "encode.load": 1,
 }  # fmt: skip
 FIT = {

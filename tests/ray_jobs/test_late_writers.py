@@ -33,7 +33,8 @@ ASSIGN = [
     ("assign.spilled", 1), ("assign.ready", 1), ("assign.appended", 1), ("assign.indexed", 1), ("assign.projected", 1),
 ]  # fmt: skip
 END = [
-    ("index.begun", 1), ("index.compacted", 1), ("index.made", 1), ("index.made", 2), ("index.done", 1),
+    ("index.begun", 1), ("index.compacted", 1), ("index.made", 1), ("index.made", 2), ("index.order", 1),
+    ("index.done", 1),
     ("run.ending", 1), ("lease.releasing", 1),
 ]  # fmt: skip
 FIT = [

@@ -13,6 +13,7 @@ from fuseid.pipelines.indexing.vector_indexes import partitions
 from fuseid.pipelines.search.nearest import nearest
 from fuseid.pipelines.search.view import View
 from fuseid.pipelines.store.index_figures import figures_of, measured, segments, vector_indexes
+from fuseid.pipelines.store.indexes import extend_indexes
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.store.vector_columns import nan_rows, to_fixed
 from tests.pipelines.indexing.conftest import clustered
@@ -69,6 +70,34 @@ def test_rows_that_arrive_are_added_and_measured(written):
     assert (before.rows, after.rows) == (1500, 2200)
     assert after.segments != before.segments
     assert recall_of(store, clustered(30, seed=6)) >= 0.9
+
+
+def test_an_index_is_measured_again_when_a_twentieth_of_its_rows_has_been_added(written, monkeypatch):
+    store = written({"fused": clustered(2000)})
+    maintain(store, vector_rows=1000)
+    before = figures_of(store.dataset("contents"))["fused_idx"]
+    with monkeypatch.context() as patched:
+        patched.setattr("fuseid.pipelines.indexing.vector_indexes.canaries", None)  # a measurement would fail
+        for first in (2000, 2050):
+            written({"fused": clustered(50, seed=first)}, first=first)
+            assert maintain(store, vector_rows=1000) == []
+    few = figures_of(store.dataset("contents"))["fused_idx"]
+    assert (few.rows, few.added, few.found) == (2000, 100, before.found)
+    assert few.segments == segments(vector_indexes(store.dataset("contents"))[0])
+    assert recall_of(store, clustered(30, seed=6)) >= 0.9
+    written({"fused": clustered(1, seed=3)}, first=2100)
+    assert maintain(store, vector_rows=1000) == []
+    more = figures_of(store.dataset("contents"))["fused_idx"]
+    assert (more.rows, more.added) == (2101, 0)
+
+
+def test_rows_that_a_killed_run_added_are_measured(written):
+    store = written({"fused": clustered(2000)})
+    maintain(store, vector_rows=1000)
+    written({"fused": clustered(50, seed=2)}, first=2000)
+    extend_indexes(store, "contents")  # the run ends here
+    maintain(store, vector_rows=1000)
+    assert figures_of(store.dataset("contents"))["fused_idx"].rows == 2050
 
 
 def spoil(store, **options) -> None:
