@@ -99,6 +99,7 @@ def fit(
     align_to: str | None = None,
     refit_fusion: bool = False,
     generation: int | None = None,
+    pairs: str | Path | None = None,
     runner: Literal["local", "ray"] | FitRunner = "local",
     progress: Progress | None = None,
 ) -> Run:
@@ -107,14 +108,16 @@ def fit(
     unless `cold`.
 
     refit_fusion: fits the fusion of the next generation, too. generation: on whose vectors the tokenizer is fitted, by
-    default those in force. runner: with `tokenizer.sample: all`, `ray` fits the tokenizer on the cluster that
-    RAY_ADDRESS names, or on one of its own; the result is the same. Raises what `pipelines.fit.fit` raises.
+    default those in force. pairs: a file that `pairs` has written, or one of your own: items that the same people use,
+    from which a learned fusion is fitted, later as that of the next generation. runner: with `tokenizer.sample: all`,
+    `ray` fits the tokenizer on the cluster that RAY_ADDRESS names, or on one of its own; the result is the same. Raises
+    what `pipelines.fit.fit` raises.
     """
     config = config or Config()
     chosen = fit_runner_named(runner, config) if isinstance(runner, str) else runner
     return run_fit(
         str(db), config, progress, cold=cold, align_to=align_to, refit_fusion=refit_fusion, generation=generation,
-        runner=chosen,
+        pairs=pairs, runner=chosen,
     )  # fmt: skip
 
 

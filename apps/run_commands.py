@@ -118,6 +118,10 @@ def fit(
     generation: Annotated[
         int | None, typer.Option(help="fit on the fused vectors of this generation; default: the one in force")
     ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(help="learn a fusion from pairs of items that the same people use; later: the next generation"),
+    ] = None,
     runner: Annotated[
         str, typer.Option(help="ray: with tokenizer.sample: all, fit on a cluster; a sample is fitted here anyway")
     ] = "local",
@@ -143,7 +147,7 @@ def fit(
 
     comparison = None if compare is None else Comparison.of(settings.tokenizer, compare, keep)
     asked: dict[str, Any] = {
-        "cold": cold, "align_to": align_to, "refit_fusion": refit_fusion, "generation": generation,
+        "cold": cold, "align_to": align_to, "refit_fusion": refit_fusion, "generation": generation, "pairs": pairs,
         "runner": fit_runner_named(runner, settings),
     }  # fmt: skip
     with Bars(quiet=json) as bars:

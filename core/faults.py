@@ -52,6 +52,8 @@ STEPS = {
     "index.done": "all indexes cover all rows, old versions are still there",
     "fit.read": "a part of the rows of a fit is read, its vectors are in no block",
     "fit.block": "one pass of a fit is done with a block, the next block is not begun",
+    "fit.epoch": "one epoch of the training of a fusion is done, nothing of it is stored",
+    "fit.learned": "a trained fusion is stored, the settings do not name it, its tokenizer is not fitted",
     "fit.fusion": "a fitted fusion is stored, no setting refers to it",
     "fit.tokenizer": "a fitted tokenizer is stored, no setting refers to it",
     "fit.champion": "the new tokenizer is the champion, no item has an ID from it",

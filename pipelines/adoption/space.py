@@ -9,7 +9,7 @@ from fuseid.core.surface import option
 from fuseid.encoders.fusion import IDENTITY, Fusion
 from fuseid.pipelines.adoption.codebooks import Codebooks
 from fuseid.pipelines.assignment.champion import load_fusion
-from fuseid.pipelines.assignment.fitting import encoders_of
+from fuseid.pipelines.assignment.fusion_fitting import encoders_of
 from fuseid.pipelines.store.store import Store
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -50,6 +51,10 @@ class FileBlocks:
     def read(self, number: int) -> np.ndarray:
         return self._blocks[number].read()
 
+    def take(self, numbers_B: np.ndarray) -> np.ndarray:
+        """float32 [B, D]: rows by their numbers among those of all blocks, which lie one after another."""
+        return replace(self._blocks[0], rows=self.rows).take(numbers_B)
+
     def sample(self, rows: int) -> np.ndarray:
         return first_rows(self, rows)
 
@@ -63,7 +68,7 @@ class LocalFitRunner:
     name = "local"
 
     @contextmanager
-    def blocks(self, rows: FitRows, progress: Progress) -> Iterator[FitBlocks]:
+    def blocks(self, rows: FitRows, progress: Progress) -> Iterator[FileBlocks]:
         progress.begin("read", rows.to_read)
         files = BlockFiles(rows.vectors.dim)
         try:

@@ -118,6 +118,12 @@ class FitRows:
             held = 0
         return cls(store.uri, contents.version, vectors, where, total, below, held * _HASHES // total, picked)
 
+    @classmethod
+    def picked_rows(cls, store: Store, vectors: Vectors, where: str, row_ids: np.ndarray) -> FitRows:
+        """The rows of these ids, ascending; all fulfil the condition, and none is held out."""
+        version = store.dataset("contents").version
+        return cls(store.uri, version, vectors, where, len(row_ids), _HASHES, 0, row_ids)
+
     @property
     def count(self) -> int:
         """The number of blocks; the rows that are held out are in one more."""
@@ -162,8 +168,11 @@ class FitRows:
 
         found = lowest(self.contents, min(rows, self.total), self.where, fitted)
         found = found.filter(found["hash"].to_numpy() < self.below)
-        ties = self._other_hashes(found["content_id"])
-        return found["content_id"].take(np.lexsort((ties, found["hash"].to_numpy()))).combine_chunks()
+        return found["content_id"].take(self.order(found["content_id"])).combine_chunks()
+
+    def order(self, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """int64 [N]: the places of content_ids, in the order that their rows have in the blocks."""
+        return np.lexsort((self._other_hashes(ids), content_hashes(ids)))
 
     @cached_property
     def contents(self) -> lance.LanceDataset:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from fuseid.core.config import Config, TokenizerConfig
-from fuseid.core.errors import BadInput, NotReady
-from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
-from fuseid.core.names import hint
+from fuseid.core.config import TokenizerConfig
 from fuseid.core.protocols import Tokenizer
 from fuseid.core.row_blocks import for_fit
 from fuseid.encoders.fusion import Fusion
 from fuseid.pipelines.assignment.fit_blocks import FitBlocks, FitRunner, LocalFitRunner
-from fuseid.pipelines.assignment.fit_rows import FitRows, Joined, any_of, rows_of_tokenizer
+from fuseid.pipelines.assignment.fit_rows import FitRows, rows_of_tokenizer
 from fuseid.pipelines.assignment.warm_start import COMPARED, Earlier, earlier_id, nothing_kept, other_sizes
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.store.store import Store
@@ -87,48 +84,3 @@ class Fitting:
 def check_start(store: Store, kind: str, cold: bool, align_to: str | None) -> None:
     """Raises what `warm_start.earlier_id` raises, before anything is fitted."""
     earlier_id(store, kind, cold, align_to, [])
-
-
-def fit_fusion(store: Store, config: Config, progress: Progress) -> Fusion:
-    sizes = store.dims()
-    dims = {each.name: sizes[each.name] for each in modalities(sizes)}
-    weights = _weights(store, dims, config.fusion.weights)
-    encoders = encoders_of(store, dims)
-    rows = FitRows.of(store, config.fusion.sample, Joined(dims), any_of(dims))
-    with LocalFitRunner().blocks(rows, progress) as blocks:
-        return Fusion.fit(blocks, weights, config.fusion.dim, encoders, fill=config.fusion.fill, dims=dims)
-
-
-def _weights(
-    store: Store, dims: Mapping[str, int], chosen: Literal["auto"] | Mapping[str, float] | None
-) -> Mapping[str, float] | None:
-    """The weight of each modality, None to compute them from the data. Raises BadInput for the name of a modality that
-    the database does not have."""
-    if chosen is None:
-        return {modality.name: modality.weight for modality in modalities(dims)}
-    if chosen == "auto":
-        return None
-    known = {*dims, *(modality.name for modality in ENCODED), EXTERNAL}
-    if unknown := sorted(chosen.keys() - known):
-        raise BadInput(f"fusion.weights: {store.uri} has no vectors {unknown[0]!r}; {hint(unknown[0], dims)}")
-    return chosen
-
-
-def encoders_of(store: Store, dims: Iterable[str]) -> dict[str, str | None]:
-    """The fingerprint of the encoder of each modality's stored vectors, None for ready-made ones. Raises NotReady if
-    rows come from different models."""
-    out: dict[str, str | None] = {}
-    for modality in modalities(dims):
-        name, column = modality.name, modality.fingerprint
-        if modality.made_from == "outside":
-            out[name] = None
-            continue
-        batches = store.dataset("contents").to_batches(columns=[column], filter=f"{name} IS NOT NULL")
-        found = sorted({value for batch in batches for value in batch[column].unique().to_pylist() if value})
-        if len(found) > 1:
-            raise NotReady(
-                f"{name} vectors in {store.uri} come from {len(found)} models ({', '.join(found)}); "
-                "run ingest again with one model over the whole catalogue before the fit"
-            )
-        out[name] = found[0] if found else None
-    return out

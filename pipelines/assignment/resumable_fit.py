@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fuseid.core.artifacts import LEARNED
 from fuseid.core.config import Config
 from fuseid.core.errors import NotReady
 from fuseid.core.faults import reached
@@ -35,8 +36,8 @@ _FITTING = "fitting"
 class ResumableFit:
     """The state of a fit that is kept in the settings, so that a repeated one goes on with what a killed one made.
 
-    began: the fusion and the tokenizer that the killed one had stored. number: of the generation that it fits, None for
-    the one in force. new: a fusion that is not stored yet.
+    began: the fusion and the tokenizer that the killed one had stored, and the learned fusion that it had not put into
+    use yet. number: of the generation that it fits, None for the one in force. new: a fusion that is not in use yet.
     """
 
     store: Store
@@ -72,7 +73,7 @@ class ResumableFit:
         in_force = settings.get("fusion")
         if self.number is not None:
             return load_fusion(store, generation_numbered(store.uri, settings, self.number).fusion)
-        if in_force is not None and not self.refit_fusion:
+        if in_force is not None and (not self.refit_fusion or in_force == self.began.get("fusion")):
             return load_fusion(store)
         other = other_generation(settings)
         if other is not None and other.fusion == self.began.get("fusion"):
@@ -80,12 +81,18 @@ class ResumableFit:
             return load_fusion(store, other.fusion)
         if in_force is not None:
             check_room(store.uri, settings)
-        self.new = fitted()
+        self.new = load_fusion(store, self.began["learned"]) if "learned" in self.began else fitted()
         if self.new.id == in_force:
             raise NotReady(
                 f"the fusion of {store.uri} would be the same again: neither its vectors nor the section fusion: of the"
-                f" configuration have changed; {command('fit', store.uri)} makes a tokenizer on it"
+                f" configuration, nor pairs, have changed; {command('fit', store.uri)} makes a tokenizer on it"
             )
+        if LEARNED in self.new.meta and "learned" not in self.began:
+            # It takes long to train, and its tokenizer is yet to be fitted.
+            store.put_artifact(self.new)
+            reached("fit.learned")
+            self.began |= {"learned": self.new.id}
+            store.put_settings({_FITTING: self.began}, settings)
         return self.new
 
     def tokenizer(self, fitted: Callable[[], Tokenizer]) -> Tokenizer:
@@ -108,7 +115,8 @@ class ResumableFit:
         reached("fit.fusion")
         settings = self.store.settings()
         if settings.get("fusion") is None:
-            self.store.put_settings({"fusion": fusion.id}, settings)
+            self.began |= {"fusion": fusion.id}
+            self.store.put_settings({"fusion": fusion.id, _FITTING: self.began}, settings)
             return
         self.began |= {"fusion": fusion.id}
         self.number = begin_next(self.store, fusion.id, settings, also={_FITTING: self.began})

@@ -114,6 +114,14 @@ class FileBlock:
         read_at(self.file, rows_ND, self.offset + 4 * self.dim * first)
         return rows_ND
 
+    def take(self, numbers_B: np.ndarray) -> np.ndarray:
+        """float32 [B, D]: the rows of these numbers. Reads, not a memory map: a process is not charged with the page
+        cache, and a missing page holds up one thread, not all."""
+        rows_BD = np.empty((len(numbers_B), self.dim), np.float32)
+        for row, number in zip(rows_BD, numbers_B.tolist(), strict=True):
+            read_at(self.file, row, self.offset + 4 * self.dim * number)
+        return rows_BD
+
     def chunks(self) -> Iterator[torch.Tensor]:
         for first in range(0, self.rows, CHUNK):
             yield torch.from_numpy(self.read(first, CHUNK))

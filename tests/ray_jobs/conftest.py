@@ -17,7 +17,7 @@ import pytest
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.store.store import Store
 
-from .exactly_once import CANDIDATE, GATED, REFIT, Before, Catalogue, Drivers, State
+from .exactly_once import CANDIDATE, GATED, LEARN, REFIT, Before, Catalogue, Drivers, State
 
 VECTORS_OF_SCHEMA_3 = Path(__file__).parents[1] / "data" / "frozen" / "schema-3-vectors.tar.gz"
 
@@ -72,6 +72,11 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     copy("refitted", "dropped")
     drivers.finish("drop", root / "dropped", generation=2)
 
+    learning = {"settings": LEARN, "pairs": str(_pairs(root / "pairs.parquet", sorted(listed)))}
+    for before, after in (("ingested", "first-learned"), ("fitted", "learned")):
+        copy(before, after)
+        drivers.finish("fit", root / after, **learning)
+
     # Five in `contents`, one in `rejected`, one twice, one unknown.
     some = [name for kind, count in (("caption", 3), ("picture", 2), ("broken", 1)) for name in named(kind)[:count]]
     removal = {"ids": [*some, "nobody", some[0]]}
@@ -111,6 +116,7 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     names = (
         "ingested", "fitted", "gated", "passed", "promoted", "removed", "updated", "upgraded", "adopted",
         "first-adopted", "audio", "likes", "only-vectors", "refitted", "switched", "rolled-back", "dropped", "both",
+        "first-learned", "learned",
     )  # fmt: skip
     made = {name: State.of(root / name) for name in names}
     old = {row["content_id"] for row in (*made["upgraded"].contents, *made["upgraded"].rejected)}
@@ -121,6 +127,8 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "gated promote": Before(root / "gated", "promote", gated, made["passed"], listed),
         "promote": Before(root / "candidate", "promote", promotion, made["promoted"], listed),
         "refit": Before(root / "fitted", "fit", refit, made["refitted"], listed),
+        "first learn": Before(root / "ingested", "fit", learning, made["first-learned"], listed),
+        "learn": Before(root / "fitted", "fit", learning, made["learned"], listed),
         "switch": Before(root / "refitted", "promote", switch, made["switched"], listed),
         "rollback": Before(root / "switched", "rollback", {}, made["rolled-back"], listed),
         "drop": Before(root / "refitted", "drop", {"generation": 2}, made["dropped"], listed),
@@ -134,6 +142,14 @@ def jobs(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "new vectors": Before(root / "voiced", "vectors", likes, made["likes"], _items(made["likes"])),
         "first vectors": Before(None, "vectors", audio, made["only-vectors"], _items(made["only-vectors"])),
     }
+
+
+def _pairs(path: Path, names: list[str]) -> Path:
+    """Each item and those a few places after it, also one that no database has."""
+    rows = [(one, other) for step in (1, 2, 3) for one, other in zip(names, names[step:], strict=False)]
+    table = pa.table({"content_id": [one for one, _ in rows], "partner_id": [other for _, other in rows]})
+    pq.write_table(pa.concat_tables([table, pa.table({"content_id": ["nobody"], "partner_id": names[:1]})]), path)
+    return path
 
 
 def _items(state: State) -> set[str]:

@@ -35,6 +35,8 @@ GATED: dict[str, Any] = {**SETTINGS, "gate": {"limits": {"churn 1": {"at_most": 
 CANDIDATE: dict[str, Any] = {**SETTINGS, "tokenizer": {**SETTINGS["tokenizer"], "seed": 1}}
 # Of the next generation.
 REFIT: dict[str, Any] = {**CANDIDATE, "fusion": {"dim": 9}}
+_LEARNED = {"kind": "learned", "dim": 9, "hidden": 8, "batch_size": 16, "negatives": 4, "epochs": 2}
+LEARN: dict[str, Any] = {**CANDIDATE, "fusion": _LEARNED}
 _NOTHING = b"\xff\xd8\xff\xe0 not a picture after all"
 _WORDS = ("apple", "dog", "bicycle", "house", "tree", "fish", "cloud")
 

@@ -50,7 +50,8 @@ def run(job: dict[str, Any]) -> None:
     faults.arm()
     config = Config.model_validate(job["settings"])
     if job["job"] == "fit":
-        fit(job["db"], config, refit_fusion=job.get("refit_fusion", False), runner=_fit_runner(job))
+        refit, pairs = job.get("refit_fusion", False), job.get("pairs")
+        fit(job["db"], config, refit_fusion=refit, pairs=pairs, runner=_fit_runner(job))
     elif job["job"] == "adopt":
         adopt(job["db"], job["ids"], config, codebooks=job["codebooks"], promote=job["promote"])
     elif job["job"] == "gate":
