@@ -8,7 +8,7 @@ from typing import Any
 import lance
 
 from fuseid.pipelines.indexing.kinds import RECALL, VECTOR_ROWS
-from fuseid.pipelines.indexing.vector_indexes import is_measured, missing_vector_indexes, outgrown_index
+from fuseid.pipelines.indexing.vector_indexes import is_measured, missing_vector_indexes, outgrown_index, vectors_in
 from fuseid.pipelines.store.index_figures import IndexFigures, figures_of, vector_indexes
 from fuseid.pipelines.store.indexes import uncovered_rows
 from fuseid.pipelines.store.store import Store
@@ -66,11 +66,12 @@ def _of_vectors(
     due = state.due or (None if is_measured(figures, index, target) else "measure")
     if outgrown_index(dataset, index):
         due = "make again"
+    state = replace(state, due=due, rows=vectors_in(dataset, index.name))
     if figures is None:
-        return replace(state, due=due)
+        return state
     filtered = [one for share, one in figures.found.items() if share != "all"]
     recalls = [one.recall for one in filtered if one.recall is not None]
     return replace(
-        state, due=due, recall=figures.recall, filtered=min(recalls, default=None), target=figures.target,
+        state, recall=figures.recall, filtered=min(recalls, default=None), target=figures.target,
         probes=figures.effort(filtered=False).probes, filtered_probes=figures.effort(filtered=True).probes,
     )  # fmt: skip

@@ -66,7 +66,7 @@ def missing_vector_indexes(dataset: lance.LanceDataset, threshold: int) -> Itera
 def outgrown_index(dataset: lance.LanceDataset, index: Any) -> bool:
     """Whether it is due to be made again, since the table has grown."""
     size = vector_sizes(dataset.schema)[index.field_names[0]]
-    return outgrown(index.num_rows_indexed, size, partitions(dataset, index.name))
+    return outgrown(vectors_in(dataset, index.name), size, partitions(dataset, index.name))
 
 
 def index_vectors(store: Store, threshold: int) -> tuple[set[str], list[str]]:
@@ -137,11 +137,20 @@ def is_measured(figures: IndexFigures | None, index: Any, target: float) -> bool
 
 
 def partitions(dataset: lance.LanceDataset, name: str) -> int:
+    # A part of which no row is left has no such number.
+    return max((part.get("num_partitions", 1) for part in _parts(dataset, name)), default=1)
+
+
+def vectors_in(dataset: lance.LanceDataset, name: str) -> int:
+    """How many vectors an index holds; the number of its rows also counts those without one."""
+    return sum(one["size"] for part in _parts(dataset, name) for one in part.get("partitions", ()))
+
+
+def _parts(dataset: lance.LanceDataset, name: str) -> list[dict[str, Any]]:
     # Lance writes a warning about the centroids to standard error, unless it is set that they are left out.
     os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")
-    parts = dataset.stats.index_stats(name)["indices"]
-    # A part of which no row is left has no such number.
-    return max((part.get("num_partitions", 1) for part in parts), default=1)
+    found: list[dict[str, Any]] = dataset.stats.index_stats(name)["indices"]
+    return found
 
 
 def _measured(
@@ -184,9 +193,9 @@ class _Measuring:
     def figures(self, before: IndexFigures | None) -> IndexFigures:
         """before: whose efforts are kept where they are still enough."""
         index = next(each for each in vector_indexes(self.dataset) if each.name == self.name)
-        count, found = partitions(self.dataset, self.name), {}
+        count, rows, found = partitions(self.dataset, self.name), vectors_in(self.dataset, self.name), {}
         for share, times in SHARES.items():
-            if share != "all" and index.num_rows_indexed < times * _FEWEST:
+            if share != "all" and rows < times * _FEWEST:
                 continue
             kept = None if before is None or share not in before.found else self._kept(share, before.found[share])
             compared = compared_by(index.index_type)
@@ -194,7 +203,7 @@ class _Measuring:
             if (found[share].recall or 1) < self.target:
                 break  # the greatest effort is not enough
         built = found["all"].effort.probes if before is None else before.built
-        return IndexFigures(segments(index), index.num_rows_indexed, built, self.target, len(self.known.own_Q), found)
+        return IndexFigures(segments(index), rows, built, self.target, len(self.known.own_Q), found)
 
     def _kept(self, share: str, before: Found) -> Found | None:
         now = self._recall(share, before.effort)
@@ -220,7 +229,8 @@ def _note_added(store: Store, added: Mapping[str, int]) -> None:
 
 
 def _made_again(store: Store, index: Any, why: str) -> str:
-    _make(store, index.field_names[0], index.num_rows_indexed, index.name)
+    column = index.field_names[0]
+    _make(store, column, store.dataset("contents").count_rows(f"{column} IS NOT NULL"), index.name)
     return f"the index {index.name} {why}: it was made again"
 
 

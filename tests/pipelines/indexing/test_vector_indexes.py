@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from fuseid.pipelines.indexing.upkeep import maintain
-from fuseid.pipelines.indexing.vector_indexes import partitions
+from fuseid.pipelines.indexing.vector_indexes import outgrown_index, partitions, vectors_in
 from fuseid.pipelines.search.nearest import nearest
 from fuseid.pipelines.search.view import View
 from fuseid.pipelines.store.index_figures import figures_of, measured, segments, vector_indexes
@@ -89,6 +89,21 @@ def test_an_index_is_measured_again_when_a_twentieth_of_its_rows_has_been_added(
     assert maintain(store, vector_rows=1000) == []
     more = figures_of(store.dataset("contents"))["fused_idx"]
     assert (more.rows, more.added) == (2101, 0)
+
+
+def test_rows_without_a_vector_do_not_count(written):
+    vectors = np.full((40_000, 24), np.nan, np.float32)
+    vectors[:2000] = clustered(2000, 24)
+    store = written({"fused": vectors})
+    assert maintain(store, vector_rows=1000) == []
+    dataset = store.dataset("contents")
+    (index,) = vector_indexes(dataset)
+    assert vectors_in(dataset, index.name) == figures_of(dataset)[index.name].rows == 2000
+    assert partitions(dataset, index.name) == round(2000**0.5)
+    assert not outgrown_index(dataset, index)
+    written({"fused": np.full((10, 24), np.nan, np.float32)}, first=40_000)
+    assert maintain(store, vector_rows=1000) == []
+    assert segments(vector_indexes(store.dataset("contents"))[0]) == segments(index)
 
 
 def test_rows_that_a_killed_run_added_are_measured(written):
