@@ -113,6 +113,7 @@ class QueryEncoder:
             )
         if found := self._encoders.get(False) or self._encoders.get(texts):
             return found
+        from fuseid.encoders.devices import pick_device
         from fuseid.encoders.model_identity import PYTHON, as_known, former_fingerprints
         from fuseid.encoders.models import load_clip, load_clip_texts
 
@@ -128,7 +129,10 @@ class QueryEncoder:
                 f"pass the {option('config')} that the ingest used"
             )
         known = (self._store.setting("clip") or {}).get("model")
-        spelled = config.model_copy(update={"model": as_known(config.model, known)})
+        # A forward pass has as many rows as an ingest's, of which a query fills one: on a CPU it would take so many
+        # times as long.
+        rows = 1 if pick_device(config.device).type == "cpu" else config.batch_size
+        spelled = config.model_copy(update={"model": as_known(config.model, known), "batch_size": rows})
         clip = load_clip_texts(spelled) if texts else load_clip(spelled)
         column = "clip_image" if "clip_image" in view.dims else "clip_text"
         sample = self._calibration.sample(view, column)
