@@ -254,3 +254,12 @@ def test_an_item_without_a_modality_is_refused():
 def test_a_fit_that_diverges_is_refused():
     with pytest.raises(FitFailed, match=r"diverged in epoch 1.*fusion\.learning_rate"):
         LearnedFusion.fit(LINEAR, CATALOGUE.vectors, CATALOGUE.pairs, **QUICK | {"learning_rate": 1e30})
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_learns_the_same_up_to_rounding(quick):
+    device = torch.device("cuda")
+    fusion = LearnedFusion.fit(LINEAR, CATALOGUE.vectors, CATALOGUE.pairs, **QUICK, device=device)
+    before, after = (each.meta["metrics"]["history"][-1] for each in (quick, fusion))
+    assert after["hit@10"] == pytest.approx(before["hit@10"], abs=0.02)
+    assert after["content_kept"] == pytest.approx(before["content_kept"], abs=0.02)
