@@ -38,6 +38,10 @@ def print_report(document: Mapping[str, Any]) -> None:
         }
         print_facts(facts, title=f"{name} {column['id']}")
         out.print()
+        if fusion := column.get("fusion"):
+            print_rows(map(_epoch_of_fusion, fusion["history"]), list(_epoch_of_fusion(fusion["history"][0])),
+                       title=f"how {fusion['id']} learned; epoch {fusion['best_epoch']} was kept")  # fmt: skip
+            out.print()
         if column["history"]:
             print_rows(map(_epoch, column["history"]), list(_epoch(column["history"][0])),
                        title=f"how the fit went; epoch {column['fit']['best_epoch']} was kept")  # fmt: skip
@@ -95,6 +99,16 @@ def _epoch(row: Mapping[str, Any]) -> dict[str, Any]:
         "entropy": " ".join(f"{value:.1%}" for value in row["entropy"]),
         "dead codes": " ".join(map(str, row["dead"])),
         "left": " ".join(f"{value:.1%}" for value in row["residual"]),
+    }
+
+
+def _epoch_of_fusion(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "epoch": str(row["epoch"]),
+        "loss": "" if row["loss"] is None else f"{row['loss']:.3f}",
+        "held-out partners in 10": f"{row['hit@10']:.1%}",
+        "content neighbours kept": f"{row['content_kept']:.1%}",
+        "temperature": f"{row['temperature']:.3f}",
     }
 
 

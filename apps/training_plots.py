@@ -1,4 +1,5 @@
-"""The plots of a report's page that show how the fit of a tokenizer went, epoch by epoch, if it was trained."""
+"""The plots of a report's page that show how the fit of a tokenizer, and of its fusion, went, epoch by epoch, if they
+were trained."""
 
 from __future__ import annotations
 
@@ -11,8 +12,11 @@ Column = Mapping[str, Any]
 
 
 def training_plots(columns: Sequence[Column], names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """{"title", "note", "legend", "drawn", "dots"} each: R² of all tokenizers that were trained, then the levels of
-    each."""
+    """{"title", "note", "legend", "drawn", "dots"} each: every learned fusion; R² of all tokenizers that were trained,
+    then the levels of each."""
+    fusions = {column["fusion"]["id"]: column["fusion"] for column in columns if column.get("fusion")}
+    for fusion in fusions.values():
+        yield _fusion(fusion, f", {fusion['id']}" if len(fusions) > 1 else "")
     trained = [(column, name) for column, name in zip(columns, names, strict=True) if column["history"]]
     if not trained:
         return
@@ -20,6 +24,30 @@ def training_plots(columns: Sequence[Column], names: Sequence[str]) -> Iterator[
     yield _r2(trained, several)
     for column, name in trained:
         yield _levels(column, f", {name}" if several else "")
+
+
+def _fusion(fusion: Mapping[str, Any], of: str) -> dict[str, Any]:
+    series = []
+    for name, text, style in (("hit@10", "partners", "s1"), ("content_kept", "content neighbours", "s2")):
+        points = [
+            Point(row["epoch"], row[name], tooltip=f"epoch {row['epoch']}: {row[name]:.1%} of {text}")
+            for row in fusion["history"]
+        ]
+        series.append(Series(text, style, points))
+    y = Axis("share among the 10 nearest", 0.0, 1.0, [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")])
+    note = (
+        f"How many of the partners in {fusion['held_out_pairs']:,} held-out pairs, and of the 10 nearest items by the "
+        f"linear fusion, are among the 10 nearest. Epoch 0 is the linear fusion; epoch {fusion['best_epoch']} was kept."
+    )
+    plot = Plot("partners and content neighbours found by epoch", _epochs([fusion]), y).lines(series)
+    legend = [(one.style, one.name) for one in series]
+    return {
+        "title": f"What the fusion learned{of}",
+        "note": note,
+        "legend": legend,
+        "drawn": plot.drawn(),
+        "dots": False,
+    }
 
 
 def _r2(trained: Sequence[tuple[Column, str]], several: bool) -> dict[str, Any]:

@@ -16,10 +16,11 @@ class Partners:
     """The partners of each row."""
 
     def __init__(self, pairs_P2: np.ndarray, rows: int) -> None:
-        """pairs_P2: int [P, 2], each pair once."""
-        of, partner = np.concatenate([pairs_P2, pairs_P2[:, ::-1]]).astype(np.int32).T
+        """pairs_P2: int32 [P, 2], each pair once."""
+        first, second = pairs_P2.T
+        of = np.concatenate([first, second])
         order = np.argsort(of, kind="stable")
-        self._partners = partner[order]
+        self._partners = np.concatenate([second, first])[order]
         self._ends = np.concatenate([[0], np.cumsum(np.bincount(of, minlength=rows))])
 
     def of(self, numbers_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,8 +41,8 @@ class Partners:
 
 @dataclass(frozen=True)
 class PairSplit:
-    """learned: int64 [P, 2], rows, the smaller first; weights: float64 [P], how often they are drawn in proportion.
-    held: int64 [Q, 2], held out. partners: by all pairs."""
+    """learned: int32 [P, 2], rows, the smaller first; weights: float64 [P], how often they are drawn in proportion.
+    held: int32 [Q, 2], held out. partners: by all pairs."""
 
     learned: np.ndarray
     weights: np.ndarray
@@ -57,31 +58,43 @@ class PairSplit:
 
         Raises BadInput for pairs that cannot be used.
         """
-        pairs = np.sort(np.asarray(pairs_P2, np.int64).reshape(-1, 2), axis=1)
-        weights = np.ones(len(pairs)) if weights_P is None else np.array(weights_P, np.float64)
-        if len(pairs) and (pairs[:, 0].min() < 0 or pairs[:, 1].max() >= rows):
-            raise BadInput(f"pairs are of rows 0 to {rows - 1}, got {pairs[:, 0].min()} and {pairs[:, 1].max()}")
-        if len(same := pairs[pairs[:, 0] == pairs[:, 1]]):
-            raise BadInput(f"a pair joins row {same[0, 0]} with itself; leave such pairs out")
-        if not (np.isfinite(weights) & (weights > 0)).all():
-            raise BadInput("weights of pairs must be finite and above 0")
-        keys, first, which = np.unique(pairs[:, 0] * rows + pairs[:, 1], return_index=True, return_inverse=True)
-        summed: np.ndarray = np.bincount(which, weights, len(keys))
-        pairs, hashes = pairs[first], _mixed(keys) if hashes_P is None else np.asarray(hashes_P, np.uint64)[first]
+        pairs, weights, hashes = _distinct(pairs_P2, weights_P, hashes_P, rows)
         held = np.zeros(len(pairs), bool)
         if len(pairs) > 1:
             count = min(max(len(pairs) // _HELD_SHARE, 1), _MOST_HELD)
-            held[np.lexsort((keys, hashes))[:count]] = True
-        return cls(pairs[~held], summed[~held], pairs[held], Partners(pairs, rows))
+            held = hashes <= np.partition(hashes, count - 1)[count - 1]
+        return cls(pairs[~held], weights[~held], pairs[held], Partners(pairs, rows))
 
     def drawn(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """int64 [count, 2]: pairs in random order, each as often as its share of the weights says, rounded up or down
+        """int32 [count, 2]: pairs in random order, each as often as its share of the weights says, rounded up or down
         at random (systematic sampling, Madow 1949)."""
         order = rng.permutation(len(self.learned))
         ends = np.cumsum(self.weights[order])
         points = (np.arange(count) + rng.random()) * (ends[-1] / count)
         found = order[np.minimum(np.searchsorted(ends, points, side="right"), len(order) - 1)]
         return self.learned[rng.permutation(found)]
+
+
+def _distinct(
+    pairs_P2: np.ndarray, weights_P: np.ndarray | None, hashes_P: np.ndarray | None, rows: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """See `PairSplit.of` -> int32 [P, 2], sorted; float64 [P]; uint64 [P]."""
+    pairs = np.sort(np.asarray(pairs_P2).astype(np.int32).reshape(-1, 2), axis=1)
+    weights = np.ones(len(pairs)) if weights_P is None else np.array(weights_P, np.float64)
+    if len(pairs) and (pairs[:, 0].min() < 0 or pairs[:, 1].max() >= rows):
+        raise BadInput(f"pairs are of rows 0 to {rows - 1}, got {pairs[:, 0].min()} and {pairs[:, 1].max()}")
+    if len(same := pairs[pairs[:, 0] == pairs[:, 1]]):
+        raise BadInput(f"a pair joins row {same[0, 0]} with itself; leave such pairs out")
+    if not (np.isfinite(weights) & (weights > 0)).all():
+        raise BadInput("weights of pairs must be finite and above 0")
+    keys = pairs[:, 0].astype(np.int64) * rows + pairs[:, 1]
+    # Weights of equal pairs are added in their order, so that the order of pairs does not change a sum.
+    order = np.lexsort((weights, keys))
+    keys = keys[order]
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    keys, first = keys[starts], order[starts]
+    summed = np.add.reduceat(weights[order], starts) if len(starts) else weights
+    return pairs[first], summed, _mixed(keys) if hashes_P is None else np.asarray(hashes_P, np.uint64)[first]
 
 
 def _mixed(keys: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fuseid.core.artifacts import encodes
+from fuseid.core.artifacts import LEARNED, encodes
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.core.protocols import Tokenizer
 from fuseid.core.surface import command, option
@@ -93,6 +93,7 @@ def report(
     ]
     columns = [
         _column(each, each.id == champion, found, sample, slicing, settings, progress, drift_history(store, each.id))
+        | {"fusion": _learned_fusion(store, each)}
         for each, found, sample in zip(tokenizers, codes, samples, strict=True)
     ]
     return {
@@ -116,6 +117,20 @@ def report(
 def _weights(store: Store, pinned: PinnedTables) -> dict[str, float]:
     fusion = store.setting("fusion", pinned.ledger)
     return store.describe_fusion(fusion).meta["weights"] if fusion else {}
+
+
+def _learned_fusion(store: Store, tokenizer: Tokenizer) -> dict[str, Any] | None:
+    """Of the learned fusion whose vectors a tokenizer quantizes: what it was learned from, and the figures of each
+    epoch; None for another one."""
+    name = tokenizer.meta.get("fusion")
+    meta = {} if name is None else store.describe_fusion(name).meta
+    if LEARNED not in meta:
+        return None
+    metrics = meta["metrics"]
+    return {
+        "id": name, "settings": meta[LEARNED], "pairs": meta["pairs"],
+        **{key: metrics[key] for key in ("held_out_pairs", "best_epoch", "history")},
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)

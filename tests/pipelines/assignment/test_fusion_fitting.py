@@ -17,6 +17,7 @@ from fuseid.pipelines.check import check
 from fuseid.pipelines.engagement.pairs_file import read_pairs
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.promote import promote
+from fuseid.pipelines.reports.document import report
 from fuseid.pipelines.rollback import rollback
 
 Workspace = Any
@@ -160,6 +161,17 @@ def test_a_later_fit_of_a_tokenizer_needs_no_pairs(made, tmp_path):
 
 def test_pairs_and_a_generation_exclude_each_other(made, tmp_path):
     refused(made, BadInput, r"pairs= begins the next generation", pairs_file(tmp_path), generation=1)
+
+
+def test_a_report_has_what_the_fusion_learned(made, tmp_path):
+    learn(made, pairs_file(tmp_path))
+    (column,) = report(made.uri())["tokenizers"]
+    fusion, meta = column["fusion"], load_fusion(made.store()).meta
+    assert fusion["history"] == meta["metrics"]["history"]
+    assert (fusion["id"], fusion["pairs"]) == (made.store().setting("fusion"), meta["pairs"])
+    made.ingest_vectors(vectors(), db="other")
+    made.fit(db="other", clip=None)
+    assert report(made.uri("other"))["tokenizers"][0]["fusion"] is None
 
 
 def test_the_same_pairs_again_make_no_generation(made, tmp_path):
