@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fuseid.api.exports import export_ids, export_sequences, neighbours
+    from fuseid.api.exports import export_ids, export_sequences, neighbours, pairs
     from fuseid.api.jobs import (
         adopt,
         assign,
@@ -54,6 +54,7 @@ __all__ = [
     "maintain",
     "neighbours",
     "open_tokenizer",
+    "pairs",
     "promote",
     "remove",
     "rollback",
@@ -84,6 +85,7 @@ _MODULES = {
     "maintain": "fuseid.api.jobs",
     "neighbours": "fuseid.api.exports",
     "open_tokenizer": "fuseid.api.tokenizer",
+    "pairs": "fuseid.api.exports",
     "promote": "fuseid.api.jobs",
     "remove": "fuseid.api.jobs",
     "rollback": "fuseid.api.jobs",

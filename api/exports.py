@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fuseid.api.renamed import renamed
-from fuseid.api.runners import neighbour_runner_named
+from fuseid.api.runners import neighbour_runner_named, pair_runner_named
 from fuseid.pipelines.exports.ids import export_ids as run_ids
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.neighbourhood.runners import NeighbourRunner
 from fuseid.pipelines.neighbours import neighbours as run_neighbours
+from fuseid.pipelines.pairing.options import Options as PairOptions
+from fuseid.pipelines.pairing.options import parse_until
+from fuseid.pipelines.pairing.runners import PairRunner
+from fuseid.pipelines.pairs import pairs as run_pairs
 from fuseid.pipelines.sequences.export import export_sequences as run_sequences
 from fuseid.pipelines.sequences.options import Options, parse_cuts
 
@@ -83,3 +87,42 @@ def neighbours(
     own; the table is the same."""
     chosen = neighbour_runner_named(runner) if isinstance(runner, str) else runner
     return run_neighbours(str(db), out, k, space=space, recall=recall, runner=chosen, progress=progress)
+
+
+def pairs(
+    interactions: str | Path,
+    out: str | Path,
+    method: Literal["window", "swing", "cooccurrence"],
+    *,
+    db: str | Path | None = None,
+    until: str | None = None,
+    leave_out: int = 0,
+    max_history: int = 500,
+    most: int = 50,
+    least: int = 2,
+    window: int | None = None,
+    session: float | None = None,
+    by_distance: bool | None = None,
+    popularity: float | None = None,
+    smoothing: float | None = None,
+    alpha: float | None = None,
+    most_users: int | None = None,
+    time_zone: str | None = None,
+    time_unit: str | None = None,
+    runner: Literal["local", "ray"] | PairRunner = "local",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Writes pairs of items that the same people use into a new Parquet file `out`; -> what is in it.
+
+    until: a time stamp, at and after which no event is used. The options from leave_out to most_users are those of
+    `pipelines.pairing.options.Options`, all others those of `pipelines.pairs.pairs`.
+    """
+    options = PairOptions(
+        method, None if until is None else parse_until(until, time_zone), leave_out, max_history, most, least, window,
+        session, by_distance, popularity, smoothing, alpha, most_users,
+    )  # fmt: skip
+    chosen = pair_runner_named(runner) if isinstance(runner, str) else runner
+    return run_pairs(
+        interactions, out, options, db=None if db is None else str(db), time_zone=time_zone, time_unit=time_unit,
+        runner=chosen, progress=progress,
+    )  # fmt: skip

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fuseid.pipelines.assignment.fit_blocks import FitRunner
     from fuseid.pipelines.ingestion.runners import Runner
     from fuseid.pipelines.neighbourhood.runners import NeighbourRunner
+    from fuseid.pipelines.pairing.runners import PairRunner
 
 
 def check_runner(name: str) -> None:
@@ -52,3 +53,15 @@ def neighbour_runner_named(name: str) -> NeighbourRunner:
     from fuseid.ray_jobs.neighbours import RayNeighbourRunner
 
     return RayNeighbourRunner()
+
+
+def pair_runner_named(name: str) -> PairRunner:
+    """The runner of pairs. Raises BadInput for another name than ray and local."""
+    check_runner(name)
+    if name == "local":
+        from fuseid.pipelines.pairing.runners import LocalPairRunner
+
+        return LocalPairRunner()
+    from fuseid.ray_jobs.pairs import RayPairRunner
+
+    return RayPairRunner()

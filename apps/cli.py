@@ -20,6 +20,7 @@ from fuseid.apps.export_commands import export_app
 from fuseid.apps.history_commands import runs, tokenizers
 from fuseid.apps.lookup_command import lookup
 from fuseid.apps.neighbours_command import neighbours
+from fuseid.apps.pairs_command import pairs
 from fuseid.apps.run_commands import adopt, assign, demo, drop, fit, gate, ingest, promote, remove, retry, rollback
 from fuseid.apps.view_commands import evaluate, explain, rejected, report
 from fuseid.core import surface
@@ -56,6 +57,7 @@ for command in (
     tokenizers,
     lookup,
     neighbours,
+    pairs,
     explain,
     report,
     evaluate,

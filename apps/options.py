@@ -44,6 +44,13 @@ Db = Annotated[
     str,
     typer.Option("--db", envvar="FUSEID_DB", callback=_note, help="database: a directory or an object-store URI"),
 ]
+OptionalDb = Annotated[
+    str | None,
+    typer.Option(
+        "--db", envvar="FUSEID_DB", callback=lambda value: value and _note(value),
+        help="database whose items alone count, and whose captions are shown",
+    ),
+]  # fmt: skip
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", envvar="FUSEID_CONFIG", help="fuseid.yaml; default: the one in this folder, if any"),

@@ -12,3 +12,8 @@ def shown(text: str) -> str:
     """Foreign text as a terminal may get it: each character that is not printable (control characters with which a
     terminal is steered, bidirectional overrides, line ends) becomes U+FFFD. As long as before."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def counted(count: int, what: str) -> str:
+    """`1 event`, `2 events`"""
+    return f"{count} {what}{'s' * (count != 1)}"

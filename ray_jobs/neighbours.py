@@ -3,28 +3,18 @@ object store."""
 
 from __future__ import annotations
 
-import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayError, RayTaskError
 
-from fuseid.core.errors import FuseidError
-from fuseid.core.reasons import reason
 from fuseid.pipelines.neighbourhood.row_files import Rows
 from fuseid.pipelines.neighbourhood.runners import Work
 from fuseid.pipelines.neighbourhood.search import Found, Read
-from fuseid.ray_jobs.pool import cause
+from fuseid.ray_jobs.in_order import in_order
 from fuseid.ray_jobs.runner import connect
-
-log = logging.getLogger("fuseid")
-_MOST_TRIES = 5
-# Tasks per core that run or wait.
-_AHEAD = 2
-_POLL_SECONDS = 0.2
 
 
 class RayNeighbourRunner:
@@ -41,42 +31,12 @@ class RayNeighbourRunner:
         connect()
         shared = ray.put(work)
         stored = _Stored(read, self._stored_bytes)
-        at_once = _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        waiting = iter(groups)
-        running: deque[tuple[Sequence[int], Any]] = deque()
 
-        def start(group: Sequence[int]) -> tuple[Sequence[int], Any]:
+        def start(group: Sequence[int]) -> Any:
             parts = work.needs(read, group)
-            return group, _do.remote(shared, list(group), parts, [stored.ref(part) for part in parts])
+            return _do.remote(shared, list(group), parts, [stored.ref(part) for part in parts])
 
-        tries = 0
-        try:
-            while True:
-                while len(running) < at_once and (given := next(waiting, None)) is not None:
-                    running.append(start(given))
-                if not running:
-                    return
-                group, ref = running[0]
-                # Nothing that waits in Ray can be stopped by a signal.
-                if not ray.wait([ref], timeout=_POLL_SECONDS)[0]:
-                    continue
-                try:
-                    found = ray.get(ref)
-                except RayTaskError as error:
-                    raise cause(error) from None
-                except RayError as error:
-                    tries += 1
-                    if tries == _MOST_TRIES:
-                        raise FuseidError(f"a piece of work was lost {tries} times over: {reason(error)}") from None
-                    log.warning("parts %d to %d are given out again: %s", group[0], group[-1], reason(error))
-                    running[0] = start(group)
-                    continue
-                running.popleft()
-                tries = 0
-                yield found
-        finally:
-            for _, ref in running:
-                ray.cancel(ref)
+        yield from in_order(groups, start, lambda group: f"parts {group[0]} to {group[-1]}")
 
 
 class _Stored:

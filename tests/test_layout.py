@@ -33,7 +33,8 @@ FLOORS = (
     ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
     ("ingest", "remove", "fit", "assign", "promote", "rollback", "drop", "tokenizers", "exports", "reports", "upgrade"),
     ("neighbours", "lookup_file", "sequences", "checks", "backup", "adoption", "gate", "maintain"),
-    ("evaluation", "check", "restore", "adopt"),
+    ("evaluation", "pairing", "check", "restore", "adopt"),
+    ("pairs",),
 )
 # Tests of several modules at once. Every other file has the name and the folder of the module that it tests, unless it
 # lies flat in `tests`: then it is about the whole tree.

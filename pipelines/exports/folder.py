@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from fuseid.core.errors import BadInput, unusable
+from fuseid.core.errors import BadInput, FuseidError, unusable
 from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 
@@ -39,24 +39,35 @@ def new_folder(out: str | Path) -> Iterator[Path]:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise BadInput(f"{out} exists and is not an empty folder; choose another {option('out')} or remove it")
         out = out.resolve()
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch, lock = _locked_beside(out)
     except OSError as error:
-        raise unusable(
-            f"cannot make the folder {out}: {error.strerror or error}; choose another {option('out')}", error
-        ) from None
-    try:
+        raise _unusable(out, error) from None
+    with scratch_folder(out) as scratch:
         yield scratch
         # mkdtemp makes folders that only their owner can read.
         scratch.chmod(0o755)
         if out.exists():
             out.rmdir()
         scratch.rename(out)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+
+
+@contextmanager
+def scratch_folder(out: Path) -> Iterator[Path]:
+    """A new folder beside `out`, which is removed at the end, unless it has another name then; and those that killed
+    processes have left. Raises BadInput if `out` cannot be written."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch, lock = _locked_beside(out)
+    except OSError as error:
+        raise _unusable(out, error) from None
+    try:
+        yield scratch
     finally:
+        shutil.rmtree(scratch, ignore_errors=True)
         os.close(lock)
+
+
+def _unusable(out: Path, error: OSError) -> FuseidError:
+    return unusable(f"cannot write {out}: {error.strerror or error}; choose another {option('out')}", error)
 
 
 def scratch_file(out: Path) -> Path:
@@ -67,9 +78,7 @@ def scratch_file(out: Path) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(prefix=scratch_prefix(out), dir=out.parent)
     except OSError as error:
-        raise unusable(
-            f"cannot write {out}: {error.strerror or error}; choose another {option('out')}", error
-        ) from None
+        raise _unusable(out, error) from None
     os.close(handle)
     return Path(scratch)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from fuseid.core.errors import BadInput
 from fuseid.core.surface import option
+from fuseid.core.text import counted
 from fuseid.pipelines.exports.folder import new_folder, write_manifest
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.pipelines.jobs.progress import Lines, Progress, tracked
@@ -114,18 +115,14 @@ def _check_splits(counts: Counter[str], job: Job, events: Events) -> None:
     if not empty:
         return
     first, last = events.span
-    known = _counted(events.count - events.unknown - counts["duplicates"], "event")
-    users = _counted(counts["users"], "user")
+    known = counted(events.count - events.unknown - counts["duplicates"], "event")
+    users = counted(counts["users"], "user")
     cuts = f"other {option('cuts')}, or " if job.options.cuts else ""
     raise BadInput(
         f"no example is left for {' and '.join(empty)}: known items occur in {known} of {users}, "
         f"from {shown(first)} to {shown(last)}; give more, or choose {cuts}less {option('min_history')} and "
         f"{option('min_events')}"
     )
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _facts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -52,6 +53,13 @@ class Spill:
         for path in self._files.get(part, ()):
             with pa.OSFile(path) as source, pa.ipc.open_stream(source) as stream:
                 yield from stream
+
+    def delete(self) -> None:
+        """Deletes the files; rows that were read stay readable."""
+        for paths in self._files.values():
+            for path in paths:
+                os.unlink(path)
+        self._files.clear()
 
     def _writer(self, part: int) -> pa.RecordBatchWriter:
         if part not in self._open:

@@ -42,6 +42,7 @@ NAMES = {
     "maintain",
     "neighbours",
     "open_tokenizer",
+    "pairs",
     "promote",
     "remove",
     "rollback",
@@ -185,6 +186,16 @@ def test_exports_write_ids_and_histories(db: Path, tmp_path: Path) -> None:
     assert by_time["options"]["max_history"] == 2
     histories = pq.read_table(next((tmp_path / "by-time").glob("part-*.parquet")))["codes"].to_pylist()
     assert max(map(len, histories)) == 2
+
+
+def test_pairs_of_items_that_the_same_people_use_are_written(db: Path, tmp_path: Path) -> None:
+    rows = [f"u{user},{(user + step) % PICTURES}.png,{1_700_000_000 + step}" for user in range(9) for step in range(3)]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,content_id,timestamp", *rows]))
+    options = {"db": db, "window": 1, "until": "2023-11-15T00:00Z"}
+    made = api.pairs(tmp_path / "events.csv", tmp_path / "p.parquet", "window", **options)
+    assert made["counts"]["pairs"] == len(pq.read_table(tmp_path / "p.parquet")) > 0
+    with pytest.raises(BadInput, match="alpha= belongs to swing"):
+        api.pairs(tmp_path / "events.csv", tmp_path / "q.parquet", "window", alpha=1.0)
 
 
 def test_a_runner_that_is_not_known_is_refused_by_name(pictures: Path, tmp_path: Path, config: api.Config) -> None:

@@ -42,6 +42,7 @@ OTHERS = {
     "fit": ["fit", "--db", "db"],
     "gate": ["gate", "--db", "db", "--tokenizer", "CHAMPION"],
     "neighbours": ["neighbours", "--db", "db", "--out", "neighbours", "--runner", "local"],
+    "pairs": ["pairs", "--interactions", "events.csv", "--out", "p.parquet", "--method", "window", "--least", "1"],
     "maintain": ["maintain", "--db", "db"],
     "promote": ["promote", "--db", "db", "CHAMPION"],
     "rejected": ["rejected", "--db", "db"],
