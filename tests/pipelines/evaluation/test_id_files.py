@@ -46,9 +46,7 @@ def test_suffixes_of_the_file_are_kept(tmp_path):
 
 def test_an_item_without_an_id_is_named(tmp_path):
     file = written(tmp_path / "ids.jsonl", {"a": [0], "d": [1]})
-    with pytest.raises(
-        BadInput, match=re.escape("no ID for 2 of the 4 items of the sequences, such as 'b'")
-    ):
+    with pytest.raises(BadInput, match=re.escape("no ID for 2 of the 4 items of the sequences, such as 'b'")):
         ids_of_file("ids", file, NAMES)
 
 
