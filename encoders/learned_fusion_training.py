@@ -1,11 +1,11 @@
 """The training of a learned fusion: co-engaged items are drawn together, and each stays near its content.
 
 The loss is InfoNCE (van den Oord et al. 2018, 2.3) of each pair in both directions, against all other items of the
-batch but known partners, with a learned temperature (Radford et al. 2021, 2.3), plus a content term: how far the
-neighbours of an item in the batch are from those of its linear fused vector (as in stochastic neighbour embedding,
-Hinton and Roweis 2002). A batch is split into parts of fixed size, each on one thread, and their gradients are added in
-order, so that the result has the same bits for any number of threads; the vectors of all parts are computed before the
-loss of any (Gao et al. 2021).
+batch but known partners, with a learned temperature (Radford et al. 2021, 2.3), plus a content term: how far an item is
+from its linear fused vector, or how far its neighbours in the batch are from those by that vector (as in stochastic
+neighbour embedding, Hinton and Roweis 2002). A batch is split into parts of fixed size, each on one thread, and their
+gradients are added in order, so that the result has the same bits for any number of threads; the vectors of all parts
+are computed before the loss of any (Gao et al. 2021).
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Settings:
     """The keys of `core.config.LearnedFusionConfig` that the training needs."""
 
     keep_content: float
+    keep: str
     epochs: int
     patience: int
     batch_size: int
@@ -250,7 +251,11 @@ class _Trainer:
         wanted = scaled[anchors, partners]
         loss = (torch.logaddexp(wanted, others[anchors]) - wanted).sum() / len(batch.pairs)
         if self._settings.keep_content:
-            loss = loss + self._settings.keep_content * _neighbours_lost(cosines, content, at) / len(vectors)
+            if self._settings.keep == "neighbours":
+                away = _neighbours_lost(cosines, content, at)
+            else:
+                away = (1 - (rows[at] * content[at]).sum(1)).sum()
+            loss = loss + self._settings.keep_content * away / len(vectors)
         of_factor, of_rows = torch.autograd.grad(loss, (factor, rows))
         return float(loss.detach()), of_factor, of_rows
 

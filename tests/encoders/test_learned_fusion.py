@@ -112,10 +112,12 @@ def test_the_history_begins_with_the_linear_fusion_and_ends_better(learned):
     assert history[best]["content_kept"] < 1.0
 
 
-def test_content_is_kept_as_its_weight_says():
+@pytest.mark.parametrize("keep", ["vectors", "neighbours"])
+def test_content_is_kept_as_its_weight_says(keep):
     kept = []
     for weight in (0.0, 1.0, 30.0):
-        fusion = LearnedFusion.fit(LINEAR, CATALOGUE.vectors, CATALOGUE.pairs, **QUICK | {"keep_content": weight})
+        options = QUICK | {"keep_content": weight, "keep": keep}
+        fusion = LearnedFusion.fit(LINEAR, CATALOGUE.vectors, CATALOGUE.pairs, **options)
         kept.append(fusion.meta["metrics"]["history"][-1]["content_kept"])
     assert kept == sorted(kept)
     assert kept[2] > kept[0] + 0.1
