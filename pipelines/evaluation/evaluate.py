@@ -19,6 +19,7 @@ from fuseid.core.surface import command, option
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
 from fuseid.pipelines.evaluation.estimate import trial_seconds
 from fuseid.pipelines.evaluation.histories import read_sequences
+from fuseid.pipelines.evaluation.leaks import check_unseen
 from fuseid.pipelines.evaluation.settings import TINY, Setting
 from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, summary
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial
@@ -49,7 +50,8 @@ def evaluate(
     default what the setting says. workers: how many trials run in parallel, by default one for each processor; the
     number changes only the time.
 
-    Raises BadInput for a folder that is not an export of sequences, or one of another tokenizer or database.
+    Raises BadInput for a folder that is not an export of sequences, or one of another tokenizer or database, and for
+    IDs that have seen what is tested (`leaks.check_unseen`).
     """
     progress = progress or Lines()
     started = time.perf_counter()
@@ -60,6 +62,9 @@ def evaluate(
         raise BadInput(f"{option('against')} names a control twice")
     manifest = opened_sequences(uri, folder, tokenizer_id)
     made_for = str(manifest["tokenizer_id"])
+    check_unseen(
+        uri, folder, manifest, [made_for, *(name for name in against if name not in (RANDOM, HASHED))], progress
+    )
     names, ids = read_ids(Snapshot.of_manifest(uri, manifest), SEMANTIC)
     others = [ids_of_another(uri, manifest, name, names, "against") for name in against if name not in (RANDOM, HASHED)]
     sequences = read_sequences(
