@@ -62,11 +62,10 @@ def evaluate(
         raise BadInput(f"{option('against')} names a control twice")
     manifest = opened_sequences(uri, folder, tokenizer_id)
     made_for = str(manifest["tokenizer_id"])
-    check_unseen(
-        uri, folder, manifest, [made_for, *(name for name in against if name not in (RANDOM, HASHED))], progress
-    )
+    rivals = [name for name in against if name not in (RANDOM, HASHED)]
+    check_unseen(uri, folder, manifest, [made_for, *rivals], progress)
     names, ids = read_ids(Snapshot.of_manifest(uri, manifest), SEMANTIC)
-    others = [ids_of_another(uri, manifest, name, names, "against") for name in against if name not in (RANDOM, HASHED)]
+    others = [ids_of_another(uri, manifest, name, names, "against") for name in rivals]
     sequences = read_sequences(
         folder, names, history=chosen.history, train=chosen.steps * chosen.batch, valid=chosen.valid_examples,
         users=chosen.users, progress=progress,
