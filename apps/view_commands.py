@@ -108,6 +108,12 @@ def evaluate(
     against: Annotated[
         list[str] | None, typer.Option(help="random, hashed, or another tokenizer's id; may be repeated")
     ] = None,
+    ids: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="another system's IDs: .parquet, .csv, .jsonl, .json (MiniOneRec), .pt (GRID); may be repeated"
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="models trained for each kind of ID")] = 5,
     setting: Annotated[str, typer.Option(help="tiny (minutes on two cores) or small")] = "tiny",
     users: Annotated[int | None, typer.Option(help="test users at most; overrides the setting's")] = None,
@@ -130,8 +136,8 @@ def evaluate(
         from fuseid.apps.warm_start_text import print_warm_start
         from fuseid.pipelines.evaluation.warm_start import warm_start as run_warm_start
 
-        if against:
-            raise BadInput(f"{option('warm_start')} has its own comparisons; leave out {option('against')}")
+        if named := [name for name, given in (("against", against), ("ids", ids)) if given]:
+            raise BadInput(f"{option('warm_start')} has its own comparisons; leave out {option(named[0])}")
         with Bars(quiet=json) as bars:
             document = run_warm_start(
                 db, sequences, warm_start, tokenizer, seeds=seeds, setting=setting_named(setting), users=users,
@@ -141,7 +147,7 @@ def evaluate(
         return
     with Bars(quiet=json) as bars:
         document = run_evaluate(
-            db, sequences, tokenizer, against=against or ("random", "hashed"), seeds=seeds,
+            db, sequences, tokenizer, against=against or ("random", "hashed"), ids=ids or (), seeds=seeds,
             setting=setting_named(setting), users=users, progress=bars,
         )  # fmt: skip
     if json:

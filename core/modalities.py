@@ -18,6 +18,8 @@ EXTERNAL = "external"
 # The columns of fused vectors: of the generation in force, and of the other one while there is one.
 FUSED, FUSED_OTHER = "fused", "fused_other"
 FUSED_COLUMNS = (FUSED, FUSED_OTHER)
+# Columns that results have.
+_RESULTS = ("score", "score_text", "score_image", "space")
 # Fusion has a map for each combination of modalities that items have.
 MOST_MODALITIES = 6
 VECTOR_NAME = r"^[a-z][a-z0-9_]{0,30}$"
@@ -76,7 +78,7 @@ def check_name(name: str, taken: Iterable[str]) -> None:
         )
     if name in _SQL_WORDS:
         raise BadInput(f"{name!r} cannot name vectors: it is a word of SQL; choose another, like audio")
-    own = {*_ENCODED, *taken, *FUSED_COLUMNS, "score", "suffix"}
+    own = {*_ENCODED, *taken, *FUSED_COLUMNS, *_RESULTS, "suffix"}
     if name in own or ready_made(name).fingerprint in own or name.endswith("_fp"):
         raise BadInput(
             f"{name!r} cannot name vectors: fuseid itself has a column of that name; choose another, like audio"

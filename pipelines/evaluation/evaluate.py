@@ -19,6 +19,7 @@ from fuseid.core.surface import command, option
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
 from fuseid.pipelines.evaluation.estimate import trial_seconds
 from fuseid.pipelines.evaluation.histories import read_sequences
+from fuseid.pipelines.evaluation.id_files import ids_of_file, named_files
 from fuseid.pipelines.evaluation.leaks import check_unseen
 from fuseid.pipelines.evaluation.settings import TINY, Setting
 from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, summary
@@ -37,6 +38,7 @@ def evaluate(
     tokenizer_id: str | None = None,
     *,
     against: Sequence[str] = (RANDOM, HASHED),
+    ids: Sequence[str | Path] = (),
     seeds: int = 5,
     setting: Setting = TINY,
     users: int | None = None,
@@ -46,12 +48,13 @@ def evaluate(
     """A plain dictionary that can be written as JSON. One model is trained for every kind of IDs and every seed, on the
     sequences in `folder`, and generates IDs for the test examples; docs/evaluation.md says what is measured.
 
-    against: `random`, `hashed`, or ids of other tokenizers. users: test examples of at most so many users are used; by
+    against: `random`, `hashed`, or ids of other tokenizers. ids: files of any system's IDs, in the forms that `adopt`
+    reads, each named in the tables as its file is. users: test examples of at most so many users are used; by
     default what the setting says. workers: how many trials run in parallel, by default one for each processor; the
     number changes only the time.
 
-    Raises BadInput for a folder that is not an export of sequences, or one of another tokenizer or database, and for
-    IDs that have seen what is tested (`leaks.check_unseen`).
+    Raises BadInput for a folder that is not an export of sequences, or one of another tokenizer or database, for a file
+    that lacks the ID of an item, and for IDs that have seen what is tested (`leaks.check_unseen`).
     """
     progress = progress or Lines()
     started = time.perf_counter()
@@ -60,26 +63,25 @@ def evaluate(
     check_counts(seeds, users)
     if len(set(against)) < len(against):
         raise BadInput(f"{option('against')} names a control twice")
+    files = named_files(ids, (SEMANTIC, RANDOM, HASHED, *against))
     manifest = opened_sequences(uri, folder, tokenizer_id)
     made_for = str(manifest["tokenizer_id"])
     rivals = [name for name in against if name not in (RANDOM, HASHED)]
     check_unseen(uri, folder, manifest, [made_for, *rivals], progress)
-    names, ids = read_ids(Snapshot.of_manifest(uri, manifest), SEMANTIC)
+    names, own = read_ids(Snapshot.of_manifest(uri, manifest), SEMANTIC)
     others = [ids_of_another(uri, manifest, name, names, "against") for name in rivals]
+    others += [ids_of_file(name, file, names) for name, file in files.items()]
+    compared = (SEMANTIC, *against, *files)
     sequences = read_sequences(
         folder, names, history=chosen.history, train=chosen.steps * chosen.batch, valid=chosen.valid_examples,
         users=chosen.users, progress=progress,
     )  # fmt: skip
     content_ids = names.to_pylist()
-    trials = [
-        Trial(_named(name, ids, others, content_ids, seed), seed)
-        for seed in range(seeds)
-        for name in (SEMANTIC, *against)
-    ]
+    trials = [Trial(_named(name, own, others, content_ids, seed), seed) for seed in range(seeds) for name in compared]
     data, parallel = Data(sequences, chosen), workers or len(os.sched_getaffinity(0))
     _announce(data, trials, parallel, progress)
     outcomes = run_trials(data, trials, parallel, progress)
-    by_name: dict[str, list[Outcome]] = {name: [] for name in (SEMANTIC, *against)}
+    by_name: dict[str, list[Outcome]] = {name: [] for name in compared}
     for trial, outcome in zip(trials, outcomes, strict=True):
         by_name[trial.ids.name].append(outcome)
     tables = Tables(sequences, by_name)
@@ -87,7 +89,7 @@ def evaluate(
         "database": uri,
         "sequences": str(folder),
         "tokenizer_id": made_for,
-        "codebook_sizes": list(ids.codebook_sizes),
+        "codebook_sizes": list(own.codebook_sizes),
         "versions": manifest["versions"],
         "setting": asdict(chosen),
         "seeds": seeds,

@@ -36,3 +36,26 @@ def test_queries_none_of_which_finds_anything_are_a_failure_whose_file_says_why(
     assert (status, json.loads(out)["errors"]) == (1, 2)
     assert err == "error: not one of 2 queries found an item; the column error of found.parquet says why\n"
     assert len(pq.read_table(asked / "found.parquet")) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "options"),
+    [
+        ({"like": ["v01", "v02"], "weights": {"like": 0.5}}, ["--like", "v01", "--like", "v02"]),
+        ({"like": "v01", "not_like": "v05", "weights": {"not_like": 0.5}}, ["--like", "v01", "--not-like", "v05"]),
+        ({"like": "v01", "space": "external"}, ["--like", "v01", "--space", "external"]),
+        ({"like": "v01", "diverse": "1:1"}, ["--like", "v01", "--diverse", "1:1"]),
+        ({"like": "v01", "has": "external"}, ["--like", "v01", "--has", "external"]),
+    ],
+)
+def test_a_line_says_what_options_say(asked, as_text, as_json, line, options):
+    (asked / "one.jsonl").write_text(json.dumps(line) + "\n")
+    (asked / "one.parquet").unlink(missing_ok=True)
+    as_text("lookup", "--db", "db", "--from", "one.jsonl", "--out", "one.parquet", "-k", "5")
+    rows = pq.read_table(asked / "one.parquet").to_pylist()
+    weights = line.get("weights", {})
+    typed = [part for name, value in weights.items() for part in ("--weight", f"{name.replace('_', '-')}={value}")]
+    alone = as_json("lookup", "--db", "db", "-k", "5", *options, *typed)
+    assert rows[0]["error"] is None
+    assert [row["content_id"] for row in rows] == [row["content_id"] for row in alone]
+    assert [row["score"] for row in rows] == pytest.approx([row["score"] for row in alone], abs=1e-6)

@@ -42,7 +42,9 @@ def test_other_names_are_refused_with_what_a_name_has(name):
         check_name(name, COLUMNS)
 
 
-@pytest.mark.parametrize("name", [*COLUMNS, *(modality.name for modality in ENCODED), "fused", "audio_fp"])
+@pytest.mark.parametrize(
+    "name", [*COLUMNS, *(modality.name for modality in ENCODED), "fused", "audio_fp", "score", "score_text", "space"]
+)
 def test_names_of_columns_are_refused(name):
     with pytest.raises(BadInput, match=f"^'{name}' cannot name vectors: "):
         check_name(name, COLUMNS)

@@ -21,6 +21,7 @@ from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.restore import restore
 from fuseid.pipelines.sources.open import open_source
+from fuseid.pipelines.store.id_order import named
 from fuseid.pipelines.store.indexes import unindexed_rows
 from fuseid.pipelines.store.store import Store
 from fuseid.pipelines.upgrade import upgrade
@@ -115,6 +116,48 @@ def test_a_database_in_a_bucket_is_filled_fitted_and_looked_up(workspace, in_buc
     found = Catalog.open(in_bucket).search(like="v03", k=3)
     assert found.num_rows == 3
     assert None not in found["sid"].to_pylist()
+
+
+@pytest.mark.slow
+def test_the_id_order_of_a_database_in_a_bucket_pages_as_a_scan_does(workspace, in_bucket):
+    vectors = {f"v{n:02d}": np.random.default_rng(n).normal(size=8) for n in range(20)}
+    config = workspace.settings(clip=None)
+    ingest(in_bucket, workspace.vectors(vectors), config, LocalRunner())
+    fit(in_bucket, config)
+
+    def pages() -> tuple[list[list[str]], list[dict]]:
+        catalog = Catalog.open(in_bucket)
+        children = catalog.children()
+        found = []
+        for prefix in children["prefix"].to_pylist():
+            after = None
+            while True:
+                page = catalog.search(sid=prefix, k=3, after=after)
+                found.append(page["content_id"].to_pylist())
+                after = (page.schema.metadata or {}).get(b"fuseid.next", b"").decode() or None
+                if after is None:
+                    break
+        return found, children.to_pylist()
+
+    store = Store.open(in_bucket)
+    assert named(store.dataset("contents")) is None
+    scanned = pages()
+    maintain(store, order_rows=1)
+    facts = named(store.dataset("contents"))
+    assert facts is not None
+    assert facts["items"] == 20
+    assert pages() == scanned
+    assert check(in_bucket, config)["damages"] == []
+    fs, root = fsspec.url_to_fs(in_bucket)
+    fs.rm(f"{root}/id_order/{facts['name']}/items.lance")
+    assert pages() == scanned
+    document = check(in_bucket, config, repair=True)
+    assert [one["where"] for one in document["repaired"]] == ["contents, ID order"]
+    assert pages() == scanned
+    backup(in_bucket, f"{in_bucket}-backup")
+    restore(f"{in_bucket}-backup", f"{in_bucket}-again")
+    assert check(f"{in_bucket}-again", config)["damages"] == []
+    assert named(Store.open(f"{in_bucket}-again").dataset("contents")) is not None
 
 
 def test_two_writers_to_a_bucket_are_kept_apart(workspace, in_bucket, encode_step):
