@@ -37,8 +37,10 @@ def check_unseen(
         if not seen:
             note(progress, f"{name}: its pairs do not say of which events they are; see that none is of the test")
         elif not _clear(pairs, first, of_users):
-            limit = {"leave_out": 2} if of_users else {"until": shown(first)}
-            again = command("pairs", interactions="FILE", out="NEW.parquet", method=pairs["method"], **limit)
+            method = pairs["method"]
+            again = command("pairs", interactions="FILE", out="NEW.parquet", method=method, until=shown(first))
+            if of_users:
+                again = command("pairs", interactions="FILE", out="NEW.parquet", method=method, leave_out=2)
             raise BadInput(
                 f"{name} comes from pairs with events up to {min(seen)}, and {folder} tests events from {shown(first)} "
                 f"on, so that its IDs have seen what is tested; {again} makes pairs to fit again with"
