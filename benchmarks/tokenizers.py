@@ -173,7 +173,7 @@ def faiss_rq(judge: Judge, seed: int, threads: int) -> Iterator[Figures]:
         for tables in (0, 1):
             quantizer.use_beam_LUT = tables
             packed, per_s = encoding(quantizer.compute_codes, judge.vectors)
-            codes = _unpacked(packed, judge.sizes)
+            codes = unpacked_codes(packed, judge.sizes)
             figures = judge.figures(
                 f"faiss-beam{beam}", codes, quantizer.decode(packed), fit_s=fit_s, encode_per_s=per_s
             )
@@ -183,7 +183,7 @@ def faiss_rq(judge: Judge, seed: int, threads: int) -> Iterator[Figures]:
         yield best | {"encode_per_s_plain": plain["encode_per_s"], "encode_per_s_tables": tabled["encode_per_s"]}
 
 
-def _unpacked(packed: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+def unpacked_codes(packed: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
     """FAISS's bit strings, lowest bits first -> codes [N, L]."""
     number = sum(packed[:, byte].astype(np.int64) << 8 * byte for byte in range(packed.shape[1]))
     codes = []

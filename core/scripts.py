@@ -30,7 +30,8 @@ def folded(text: str) -> str:
 
 
 class Terms:
-    """What a text must hold of a query to count as found, where an index compares n-grams of characters."""
+    """The words of a query, and of runs without spaces all pairs of neighbouring characters. A text holds a word if one
+    of its words begins as this word does."""
 
     def __init__(self, query: str) -> None:
         pairs, words = set(), set()
@@ -43,11 +44,13 @@ class Terms:
         words = long or (set() if pairs else words)
         self._pairs = tuple(sorted(pairs))
         stems = [word[:-_ENDING_LETTERS] if len(word) > _WHOLE_LETTERS else word for word in sorted(words)]
-        begins = [rf"(?<![^\W{_UNSPACED}]){re.escape(stem)}" for stem in stems]
-        self._words = re.compile("|".join(begins)) if begins else None
+        self._words = tuple(re.compile(rf"(?<![^\W{_UNSPACED}]){re.escape(stem)}") for stem in stems)
 
-    def in_text(self, text: str) -> bool:
-        """Whether the text has two neighbouring characters of a run of the query, or a word that begins as one of its
-        words does."""
+    def __len__(self) -> int:
+        return len(self._pairs) + len(self._words)
+
+    def share_in(self, text: str) -> float:
+        """The share of the terms that the text holds; 0 without any."""
         there = folded(text)
-        return any(pair in there for pair in self._pairs) or bool(self._words and self._words.search(there))
+        held = sum(pair in there for pair in self._pairs) + sum(word.search(there) is not None for word in self._words)
+        return held / max(1, len(self))

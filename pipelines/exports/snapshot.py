@@ -25,6 +25,7 @@ from fuseid.pipelines.exports.columns import IDS, column, lists_of, matrix
 from fuseid.pipelines.exports.order import order_of
 from fuseid.pipelines.exports.ranges import SCAN_ROWS, Ranges, borders
 from fuseid.pipelines.exports.tags import put_tag, tag_named, tag_of, tokenizer_of
+from fuseid.pipelines.store.conditions import check_whole
 from fuseid.pipelines.store.integrity import cause_of
 from fuseid.pipelines.store.messages import no_ids
 from fuseid.pipelines.store.pinned_tables import NAMES, PinnedTables
@@ -217,6 +218,8 @@ class Snapshot:
         `contents` holds a copy of the champion's IDs: the ledger is read for the items that lack it, which are all
         items for another tokenizer.
         """
+        if where is not None:
+            check_whole(self.pinned.contents, where)
         try:
             rows = self.pinned.contents.count_rows(where)
             lacking = rows - self.pinned.contents.count_rows(f"({where}) AND {self._ours}" if where else self._ours)

@@ -138,14 +138,14 @@ def scores(
 
 
 def with_caption(similar_N: np.ndarray, words_N: np.ndarray, count: int) -> np.ndarray:
-    """The score of captions: the mean of their vectors' (NaN for none) and of their words'.
+    """The score of captions: half of their vectors' (NaN for none), and their words'.
 
-    words: relative to the best caption, from 0 to 1. The best one counts as much as the highest of `count` numbers with
+    words: from 0 to 1, as `with_words`. A caption with all words counts as much as the highest of `count` numbers with
     a standard normal distribution is to be expected, about sqrt(2 ln count): vectors' scores are on that scale. Among
     several ways to join words and vectors this one was best (docs/benchmarks/lookup.md)."""
     highest = math.sqrt(2 * math.log(max(count, 2)))
     there = np.isfinite(similar_N) | (words_N > 0)
-    return np.where(there, (np.nan_to_num(similar_N) + highest * words_N) / 2, np.nan)
+    return np.where(there, np.nan_to_num(similar_N) / 2 + highest * words_N, np.nan)
 
 
 def _candidates(view: View, clauses: Sequence[Clause], depth: int, where: str | None) -> set[str]:

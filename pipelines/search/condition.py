@@ -5,11 +5,14 @@ from __future__ import annotations
 from fuseid.pipelines.search.filter_names import check_attributes, check_columns
 from fuseid.pipelines.search.filters import Filter
 from fuseid.pipelines.search.view import View
-from fuseid.pipelines.store.conditions import check_names
+from fuseid.pipelines.store.conditions import check_names, check_whole
 
 
 def condition_of(view: View, filter_: Filter | None, where: str | None) -> str | None:
-    """The SQL condition that both are fulfilled. Raises BadInput for something that items may not have."""
+    """The SQL condition that both are fulfilled. Raises BadInput for something that items may not have,
+    and for SQL with something behind its end."""
+    if where is not None:
+        check_whole(view.contents, where)
     if filter_ is None:
         return where
     check_columns(view.contents, filter_)

@@ -1,4 +1,5 @@
-"""Why an SQL condition finds nothing: it names a kind that there is not, or an attribute that no item has."""
+"""SQL conditions that people write: whether they are whole, and why one finds nothing: it names a kind that there is
+not, or an attribute that no item has."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import lance
 from fuseid.core.errors import BadInput
 from fuseid.core.names import hint, unknown
 from fuseid.core.records import KINDS
+from fuseid.core.surface import option
 from fuseid.pipelines.store.rows import sql_string
 
 _TEXT = r"'((?:[^']|'')*)'"
@@ -22,6 +24,28 @@ _ATTRIBUTE = re.compile(rf"\b(json_\w+)\s*\(\s*attributes\s*,\s*{_TEXT}", re.IGN
 _KEY = re.compile(r"""\s*\$\s*(?:\.\s*"((?:[^"\\]|\\.)+)"|\.\s*([\w-]+)|\[\s*["']((?:[^"'\\]|\\.)+)["']\s*\])""")
 # As many items are asked for their attributes when the nearest one is looked for.
 _ROWS = 10_000
+
+
+def check_whole(contents: lance.LanceDataset, where: str) -> None:
+    """Raises BadInput for a condition with something behind its end: `kind = 'image' adn caption IS NULL`. Lance reads
+    one expression and ignores the rest without a word. Other mistakes are for Lance to refuse."""
+    # Within CAST an expression has to be followed by AS; a comment may end it.
+    problem = _problem(contents, f"CAST({where}\n AS BOOLEAN)")
+    if problem is not None and _problem(contents, where) is None:
+        found = re.search(r"Expected: AS, found: (.+?)\)(?:,|$)", problem)
+        raise BadInput(
+            f"{option('where', where)} has more behind its end, from {found[1] if found else ')'!r} on, which would be "
+            "ignored; conditions are joined by AND or OR"
+        )
+
+
+def _problem(contents: lance.LanceDataset, where: str) -> str | None:
+    """Lance's words about a condition that it cannot use. Nothing is read."""
+    try:
+        contents.scanner(columns=[], filter=where, limit=1, with_row_id=True).explain_plan()
+    except (OSError, RuntimeError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def check_names(contents: lance.LanceDataset, where: str) -> None:

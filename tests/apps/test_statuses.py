@@ -72,6 +72,8 @@ WRONG = [
     "retry --db nowhere",
     "retry --db db --class Corupt",
     "rejected --db db --class Corupt",
+    "lookup --db db --where \"kind = 'image' adn caption IS NULL\"",
+    "export trie --db db --out trie --where \"kind = 'image')\"",
     "lookup --db db --sid 0 --where \"kind = 'vidoe'\"",
     "retry --db db --max-attempts 0",
     "rejected --db nowhere",

@@ -82,10 +82,25 @@ def test_marks_that_make_another_letter_stay():
     ],
 )
 def test_what_a_text_must_hold(query, text, found):
-    assert Terms(query).in_text(text) is found
+    assert (Terms(query).share_in(text) > 0) is found
 
 
 @given(st.text("红苹果猫a b", min_size=1), st.text("红苹果猫a b"), st.text("红苹果猫a b"))
 def test_a_text_that_has_the_query_is_found(query, before, after):
     if folded(query).split():
-        assert Terms(query).in_text(f"{before} {query} {after}")
+        assert Terms(query).share_in(f"{before} {query} {after}") == (1 if len(Terms(query)) else 0)
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "share"),
+    [
+        ("red apples", "a red apple", 1),
+        ("red apples", "a green apple", 1 / 2),
+        ("a red apple on the table", "an apple", 1 / 4),
+        ("红苹果", "苹果", 1 / 2),
+        ("新しいUSB端子", "USB", 1 / 4),
+        ("", "anything", 0),
+    ],
+)
+def test_the_share_of_the_terms_that_a_text_holds(query, text, share):
+    assert Terms(query).share_in(text) == pytest.approx(share)

@@ -36,7 +36,7 @@ def part_scores(small: Any, name: str, value: Any, space: str | None) -> np.ndar
         if hits and "clip_text" in sides:
             held = np.array([hits.get(each, 0.0) for each in small.names])
             highest = math.sqrt(2 * math.log(len(small.names)))
-            sides["clip_text"] = (sides["clip_text"] + highest * held) / 2
+            sides["clip_text"] = sides["clip_text"] / 2 + highest * held
     elif name == "vector":
         columns = CLIP if space == "clip" else (space or "fused",)
         query = np.array(value) / np.linalg.norm(value)
@@ -166,11 +166,11 @@ def test_the_shares_of_captions_and_pictures_are_shown_and_the_space_that_decide
     assert (first["space"], first["score_text"], first["score_image"]) == ("clip_text", first["score"], None)
 
 
-def test_the_best_caption_by_words_counts_as_much_as_the_best_by_vectors():
+def test_a_caption_with_all_words_counts_as_much_as_the_best_by_vectors():
     similar = np.array([2.0, np.nan, 0.0, np.nan])
     words = np.array([0.0, 1.0, 0.5, 0.0])
     highest = math.sqrt(2 * math.log(1000))
-    expected = [1.0, highest / 2, highest / 4, np.nan]
+    expected = [1.0, highest, highest / 2, np.nan]
     np.testing.assert_allclose(with_caption(similar, words, 1000), expected)
     drawn = np.random.default_rng(0).normal(size=(200, 1000)).max(1).mean()
     assert drawn == pytest.approx(highest, rel=0.15)

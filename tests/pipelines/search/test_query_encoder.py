@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from fuseid.pipelines.lookup import Catalog
 
 
@@ -22,3 +25,16 @@ def test_pictures_are_decoded_by_one_process_until_the_catalogue_is_closed(works
     assert catalog.search(image=workspace.media / "1.png", k=1)["content_id"].to_pylist() == ["p1"]
     assert len(started) == 2
     catalog.close()
+
+
+def test_for_words_only_the_text_tower_is_loaded(workspace):
+    """The bundled CLIP, in a process of its own: `open_clip` with its picture towers is not imported, nor decoders."""
+    workspace.ingest(workspace.captions(5), config=workspace.settings(clip={"model": "builtin:mini-clip"}))
+    program = (
+        "import sys; from fuseid.pipelines.lookup import Catalog\n"
+        "catalog = Catalog.open(sys.argv[1])\n"
+        "for text in ('first words', 'second words'): assert catalog.search(text=text, k=3).num_rows == 3\n"
+        "print(*sorted({'torchvision', 'open_clip.model', 'av', 'decord', 'PIL'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, workspace.uri()], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []

@@ -1,11 +1,11 @@
-"""A condition that finds nothing because of a misspelt name is refused with the nearest one."""
+"""Conditions with something behind their end are refused, and those that find nothing because of a misspelt name."""
 
 import lance
 import pyarrow as pa
 import pytest
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.store.conditions import check_names
+from fuseid.pipelines.store.conditions import check_names, check_whole
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +55,39 @@ def test_a_name_that_nothing_has_is_refused(contents, where, said):
 )
 def test_a_condition_of_known_names_may_find_nothing(contents, where):
     check_names(contents, where)
+
+
+@pytest.mark.parametrize(
+    ("where", "rest"),
+    [
+        ("kind = 'image' adn attributes IS NULL", "adn"),
+        ("kind = 'image' kind = 'text'", "kind"),
+        ("kind = 'image'; kind = 'text'", ";"),
+        ("kind = 'image', kind = 'text'", ","),
+        ("kind = 'image')", ")"),
+        ("(kind = 'image') OR (kind = 'text'))", ")"),
+        ("kind = 'image' LIMIT 5", "LIMIT"),
+        ("kind = 'image' -- a comment\n kind", "kind"),
+        ("true 'its'", "'its'"),
+    ],
+)
+def test_what_is_behind_the_end_of_a_condition_is_not_ignored(contents, where, rest):
+    assert contents.count_rows(where) > 0  # Lance ignores it
+    with pytest.raises(BadInput) as caught:
+        check_whole(contents, where)
+    assert f"has more behind its end, from {rest!r} on, which would be ignored" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "kind = 'image'", "kind = 'a) garbage'", "kind IN ('image', 'text') AND attributes IS NOT NULL -- why",
+        "true", "null",
+        "kind LIKE '%a' /* so */", "NOT (kind = 'image' OR kind BETWEEN 'a' AND 'b')", "kind = 'it''s'",
+        "json_get_int(attributes, 'views') > 2", "CAST(kind AS STRING) = 'image'",
+        # For Lance to refuse.
+        "knd = 'image'", "kind = ", "(kind = 'image'", "",
+    ],
+)  # fmt: skip
+def test_whole_conditions_pass_and_other_mistakes_are_for_others(contents, where):
+    check_whole(contents, where)
