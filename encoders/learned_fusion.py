@@ -48,6 +48,7 @@ class LearnedFusion(Fusion):
         source: Mapping[str, Any] | None = None,
         hidden: int = _DEFAULTS.hidden,
         keep_content: float = _DEFAULTS.keep_content,
+        keep: str = _DEFAULTS.keep,
         epochs: int = _DEFAULTS.epochs,
         patience: int = _DEFAULTS.patience,
         batch_size: int = _DEFAULTS.batch_size,
@@ -80,7 +81,7 @@ class LearnedFusion(Fusion):
                 f" a batch needs; {setting('fusion.batch_size')} is {batch_size}"
             )
         settings = Settings(
-            keep_content, epochs, patience, batch_size, epoch_pairs, negatives, learning_rate, weight_decay,
+            keep_content, keep, epochs, patience, batch_size, epoch_pairs, negatives, learning_rate, weight_decay,
             temperature, drop_modalities, seed,
         )  # fmt: skip
         show = progress or (lambda done, steps: None)

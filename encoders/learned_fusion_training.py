@@ -1,9 +1,11 @@
 """The training of a learned fusion: co-engaged items are drawn together, and each stays near its content.
 
 The loss is InfoNCE (van den Oord et al. 2018, 2.3) of each pair in both directions, against all other items of the
-batch but known partners, with a learned temperature (Radford et al. 2021, 2.3), plus a content term. A batch is split
-into parts of fixed size, each on one thread, and their gradients are added in order, so that the result has the same
-bits for any number of threads; the vectors of all parts are computed before the loss of any (Gao et al. 2021).
+batch but known partners, with a learned temperature (Radford et al. 2021, 2.3), plus a content term: how far an item is
+from its linear fused vector, or how far its neighbours in the batch are from those by that vector (as in stochastic
+neighbour embedding, Hinton and Roweis 2002). A batch is split into parts of fixed size, each on one thread, and their
+gradients are added in order, so that the result has the same bits for any number of threads; the vectors of all parts
+are computed before the loss of any (Gao et al. 2021).
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ _PART = 256
 _JUDGED = 4096
 # The logarithm of the largest factor of cosines, as in Radford et al. 2021, 2.5.
 _SHARPEST = math.log(100.0)
+# Of the softmax over content neighbours: items whose cosine is lower by this much count a factor e less.
+_NEIGHBOURHOOD = 0.1
 # Where a cosine is to count for nothing.
 _LEFT_OUT = -1e4
 
@@ -53,6 +57,7 @@ class Settings:
     """The keys of `core.config.LearnedFusionConfig` that the training needs."""
 
     keep_content: float
+    keep: str
     epochs: int
     patience: int
     batch_size: int
@@ -137,7 +142,7 @@ class _Trainer:
             {"params": [self._factor], "weight_decay": 0.0},
         ]
         self._optimizer = torch.optim.AdamW(groups, settings.learning_rate)
-        self._drawn = min(len(pairs.learned), settings.epoch_pairs)
+        self._drawn = min(len(pairs.learned), max(settings.epoch_pairs, settings.batch_size))
         steps = settings.epochs * (self._drawn // settings.batch_size)
         self._rate = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: max(1 - step / steps, 0.0))
 
@@ -246,16 +251,25 @@ class _Trainer:
         wanted = scaled[anchors, partners]
         loss = (torch.logaddexp(wanted, others[anchors]) - wanted).sum() / len(batch.pairs)
         if self._settings.keep_content:
-            away = self._away(rows[at], cosines, content, at, batch)
+            if self._settings.keep == "neighbours":
+                away = _neighbours_lost(cosines, content, at)
+            else:
+                away = (1 - (rows[at] * content[at]).sum(1)).sum()
             loss = loss + self._settings.keep_content * away / len(vectors)
         of_factor, of_rows = torch.autograd.grad(loss, (factor, rows))
         return float(loss.detach()), of_factor, of_rows
 
-    def _away(
-        self, own: torch.Tensor, cosines: torch.Tensor, content: torch.Tensor, at: slice, batch: Batch
-    ) -> torch.Tensor:
-        """How far the rows are from their content."""
-        return (1 - (own * content[at]).sum(1)).sum()
+
+def _neighbours_lost(cosines: torch.Tensor, content: torch.Tensor, at: slice) -> torch.Tensor:
+    """How far the neighbours of some rows are from those of their content: the sum of the divergences, in nats, of the
+    softmax over the cosines to all other rows from that over the cosines of content. cosines: [n, U]; content: [U, D].
+    """
+    itself = torch.arange(len(cosines), device=cosines.device)
+    before, after = (
+        each.div(_NEIGHBOURHOOD).index_put((itself, itself + at.start), cosines.new_tensor(_LEFT_OUT)).log_softmax(1)
+        for each in (content[at] @ content.T, cosines)
+    )
+    return (before.exp() * (before - after)).sum()
 
 
 def split(joined_ND: np.ndarray, dims: Mapping[str, int]) -> dict[str, np.ndarray]:

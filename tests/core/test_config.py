@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fuseid.core.config import TOKENIZER_SECTIONS, ClipConfig, Config, load_config, read_stored
+from fuseid.core.config import FUSION_SECTIONS, TOKENIZER_SECTIONS, ClipConfig, Config, load_config, read_stored
 from fuseid.core.config_problems import takes
 from fuseid.core.errors import ConfigError
 from fuseid.core.surface import shell
@@ -127,6 +127,9 @@ WRONG = [
     ("run: {max_prune: 5.5}", 1, "it takes a share of the items like 5%, or a number of them like 100"),
     ("tokenizer: {codebook_sizes: []}", 1, "tokenizer.codebook_sizes is []; it takes a list of at least one, such as"),
     ("tokenizer: {codebook_sizes: '9,9'}", 1, 'is "9,9"; it takes a list of at least one, such as [256, 256], each'),
+    ("fusion: {kind: learnt}", 1, "no kind has this name (did you mean learned?); there are linear, learned"),
+    ("fusion: {hidden: 5}", 1, "fusion.hidden is 5; this is a key of kind learned, not of linear"),
+    ("fusion: {kind: learned, temperature: 0}", 1, "fusion.temperature is 0; it takes"),
     ("tokenizer: {kind: rqkmeans}", 1, "no kind has this name (did you mean rq-kmeans?); there are rq-kmeans"),
     ("tokenizer: {fsq_levels: [4, 2]}", 1, "fsq_levels belong to last: fsq, which is not set"),
     ("tokenizer: {last: fsq, codebook_sizes: [8]}", 1, "so codebook_sizes needs at least two"),
@@ -214,7 +217,7 @@ def test_a_section_of_the_file_is_not_blamed_on_an_override(tmp_path):
     assert "line 1: run is 5; it takes a section" in refused(tmp_path, "run: 5", {"run.max_prune": "9%"})
 
 
-@pytest.mark.parametrize("section", [Config, *TOKENIZER_SECTIONS.values()])
+@pytest.mark.parametrize("section", [Config, *TOKENIZER_SECTIONS.values(), *FUSION_SECTIONS.values()])
 def test_what_every_key_takes_can_be_said(section):
     for name, field in section.model_fields.items():
         words = takes(field.annotation, field.metadata)

@@ -112,10 +112,12 @@ def test_the_history_begins_with_the_linear_fusion_and_ends_better(learned):
     assert history[best]["content_kept"] < 1.0
 
 
-def test_content_is_kept_as_its_weight_says():
+@pytest.mark.parametrize("keep", ["vectors", "neighbours"])
+def test_content_is_kept_as_its_weight_says(keep):
     kept = []
     for weight in (0.0, 1.0, 30.0):
-        fusion = LearnedFusion.fit(LINEAR, CATALOGUE.vectors, CATALOGUE.pairs, **QUICK | {"keep_content": weight})
+        options = QUICK | {"keep_content": weight, "keep": keep}
+        fusion = LearnedFusion.fit(LINEAR, CATALOGUE.vectors, CATALOGUE.pairs, **options)
         kept.append(fusion.meta["metrics"]["history"][-1]["content_kept"])
     assert kept == sorted(kept)
     assert kept[2] > kept[0] + 0.1
@@ -254,3 +256,12 @@ def test_an_item_without_a_modality_is_refused():
 def test_a_fit_that_diverges_is_refused():
     with pytest.raises(FitFailed, match=r"diverged in epoch 1.*fusion\.learning_rate"):
         LearnedFusion.fit(LINEAR, CATALOGUE.vectors, CATALOGUE.pairs, **QUICK | {"learning_rate": 1e30})
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_learns_the_same_up_to_rounding(quick):
+    device = torch.device("cuda")
+    fusion = LearnedFusion.fit(LINEAR, CATALOGUE.vectors, CATALOGUE.pairs, **QUICK, device=device)
+    before, after = (each.meta["metrics"]["history"][-1] for each in (quick, fusion))
+    assert after["hit@10"] == pytest.approx(before["hit@10"], abs=0.02)
+    assert after["content_kept"] == pytest.approx(before["content_kept"], abs=0.02)

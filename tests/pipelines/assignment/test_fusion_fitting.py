@@ -15,6 +15,7 @@ from fuseid.encoders.learned_fusion import LearnedFusion
 from fuseid.pipelines.assignment.champion import load_fusion
 from fuseid.pipelines.check import check
 from fuseid.pipelines.engagement.pairs_file import read_pairs
+from fuseid.pipelines.explain import explain
 from fuseid.pipelines.fit import fit
 from fuseid.pipelines.promote import promote
 from fuseid.pipelines.reports.document import report
@@ -80,6 +81,16 @@ def test_items_that_come_later_get_learned_vectors_and_ids(made, tmp_path):
     assert np.array_equal(np.array([stored[name]["fused"] for name in late], np.float32), fused)
     assert all(stored[name]["sid"] for name in late)
     assert check(made.uri(), made.settings(clip=None))["damages"] == []
+
+
+def test_items_are_explained_and_found_by_their_learned_vectors(made, tmp_path):
+    learn(made, pairs_file(tmp_path))
+    given = vectors()
+    names = list(given)
+    fused = load_fusion(made.store()).transform({"external": np.stack(list(given.values()))})
+    nearest = [names[at] for at in np.argsort(-(fused @ fused[7]))[:5]]
+    assert made.catalog().search(like="v007", space="fused", k=4)["content_id"].to_pylist() == nearest[1:]
+    assert explain(made.uri(), "v007")["content_id"] == "v007"
 
 
 def test_on_a_database_with_a_fusion_it_is_that_of_the_next_generation_which_can_be_switched_to_and_back(
