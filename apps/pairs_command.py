@@ -43,7 +43,7 @@ def pairs(
         float | None, typer.Option(help="cooccurrence: exponent of the counts of contexts; default: 0.75")
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="swing: added to what two users share; default: 1")] = None,
-    most_users: Annotated[int | None, typer.Option(help="swing: users of an item that count; default: 100")] = None,
+    most_users: Annotated[int | None, typer.Option(help="swing: users of an item that count; default: 500")] = None,
     time_zone: Annotated[str | None, typer.Option(help="time zone of time stamps without one, e.g. UTC")] = None,
     time_unit: Annotated[
         str | None, typer.Option(help="unit of numeric time stamps: s, ms, us or ns; default: by their size")

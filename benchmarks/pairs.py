@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import sys
 from pathlib import Path
@@ -30,16 +31,15 @@ METHODS = ("window", "swing", "cooccurrence")
 WINDOW, LEAST, MOST, HISTORY = 5, 2, 50, 500
 _SQL = f"""
 SET threads = {{threads}}; SET memory_limit = '{{memory}}'; SET temp_directory = '{{scratch}}';
-SET preserve_insertion_order = false;
+SET preserve_insertion_order = false; SET max_temp_directory_size = '20GB';
 COPY (
   WITH events AS (SELECT DISTINCT user_id, content_id, timestamp FROM read_parquet('{{events}}')),
   placed AS (SELECT *, row_number() OVER (PARTITION BY user_id ORDER BY timestamp DESC) AS place FROM events),
   used AS (SELECT * FROM placed WHERE place <= {HISTORY}),
   users AS (SELECT content_id, count(DISTINCT user_id) AS n FROM used GROUP BY content_id),
+  nearby AS ({{nearby}}),
   close AS (
-    SELECT DISTINCT a.user_id, least(a.content_id, b.content_id) AS one, greatest(a.content_id, b.content_id) AS other
-    FROM used a JOIN used b ON a.user_id = b.user_id AND b.place BETWEEN a.place + 1 AND a.place + {WINDOW}
-    WHERE a.content_id <> b.content_id
+    SELECT DISTINCT user_id, least(a, b) AS one, greatest(a, b) AS other FROM nearby WHERE a <> b
   ),
   counted AS (SELECT one, other, count(*) AS n FROM close GROUP BY one, other HAVING count(*) >= {LEAST}),
   weighted AS (
@@ -57,6 +57,10 @@ COPY (
   ORDER BY content_id, partner_id
 ) TO '{{out}}' (FORMAT parquet, COMPRESSION zstd);
 """
+# A join of events with those that follow would make all pairs of a history before it drops the distant ones.
+_NEARBY = """
+    SELECT user_id, content_id AS a, lead(content_id, {distance}) OVER (PARTITION BY user_id ORDER BY place) AS b
+    FROM used"""
 
 
 def by_fuseid(events: Path, folder: Path, method: str, runner: str) -> dict[str, Any]:
@@ -69,19 +73,29 @@ def by_fuseid(events: Path, folder: Path, method: str, runner: str) -> dict[str,
     return {
         "who": f"fuseid, {runner}", "method": method, "events": counts["events"], "seconds": run.seconds,
         "peak_mib": run.peak_mib, "scratch_mib": run.peak("scratch_mib"), "pairs": counts["pairs"],
-        "head_covered": head["covered"], "tail_covered": tail["covered"], "fingerprint": run.output["fingerprint"],
+        "head_covered": head["covered"], "tail_covered": tail["covered"],
+        "fingerprint": run.output["fingerprint"],
     }  # fmt: skip
 
 
 def by_duckdb(events: Path, folder: Path, memory: str) -> dict[str, Any]:
     out = folder / "pairs.parquet"
-    sql = _SQL.format(threads=os.cpu_count(), memory=memory, scratch=folder / "duckdb", events=events, out=out)
+    nearby = " UNION ALL ".join(_NEARBY.format(distance=distance) for distance in range(1, WINDOW + 1))
+    sql = _SQL.format(
+        threads=os.cpu_count(), memory=memory, scratch=folder / "duckdb", events=events, nearby=nearby, out=out
+    )
     script = "import sys, duckdb; duckdb.connect().execute(sys.argv[1]); print('{}')"
     run = measured([sys.executable, "-c", script, sql], scratch=folder)
     return {
         "who": "DuckDB", "method": "window", "events": pq.read_metadata(events).num_rows, "seconds": run.seconds,
         "peak_mib": run.peak_mib, "scratch_mib": run.peak("scratch_mib"), "pairs": pq.read_metadata(out).num_rows,
     }  # fmt: skip
+
+
+def _cpu_seconds() -> float:
+    """Of all children that have ended, and theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -105,7 +119,11 @@ def main() -> None:
         folder = work / "out"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        rows.append(run(*given[:1], folder, *given[1:]))
+        before = _cpu_seconds()
+        row = run(*given[:1], folder, *given[1:])
+        # Ray's processes are no children of the command.
+        rows.append(row | {"cpu_s": None if "ray" in row["who"] else _cpu_seconds() - before})
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
         shutil.rmtree(folder)
 
     for method in arguments.methods:
@@ -124,7 +142,7 @@ def main() -> None:
                 raise RuntimeError(f"DuckDB did not find as many pairs: {rows[-1]['pairs']}, not {made[0]['pairs']}")
     print(f"{arguments.items:,} items, {arguments.users:,} users; {os.cpu_count()} cores")
     shown = [{**row, **{name: f"{row[name]:,.0f}" for name in ("peak_mib", "scratch_mib")}} for row in rows]
-    columns = ("method", "who", "events", "seconds", "peak_mib", "scratch_mib", "pairs", "head_covered", "tail_covered")
+    columns = ("method", "who", "events", "seconds", "cpu_s", "peak_mib", "scratch_mib", "pairs", "head_covered")
     print_rows(shown, columns)
     if arguments.json:
         names = ("events", "items", "users")

@@ -20,6 +20,7 @@ from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids
 from fuseid.pipelines.evaluation.estimate import trial_seconds
 from fuseid.pipelines.evaluation.histories import read_sequences
 from fuseid.pipelines.evaluation.id_files import ids_of_file, named_files
+from fuseid.pipelines.evaluation.leaks import check_unseen
 from fuseid.pipelines.evaluation.settings import TINY, Setting
 from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, summary
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial
@@ -52,8 +53,8 @@ def evaluate(
     default what the setting says. workers: how many trials run in parallel, by default one for each processor; the
     number changes only the time.
 
-    Raises BadInput for a folder that is not an export of sequences, or one of another tokenizer or database, and for a
-    file that lacks the ID of an item.
+    Raises BadInput for a folder that is not an export of sequences, or one of another tokenizer or database, for a file
+    that lacks the ID of an item, and for IDs that have seen what is tested (`leaks.check_unseen`).
     """
     progress = progress or Lines()
     started = time.perf_counter()
@@ -65,8 +66,10 @@ def evaluate(
     files = named_files(ids, (SEMANTIC, RANDOM, HASHED, *against))
     manifest = opened_sequences(uri, folder, tokenizer_id)
     made_for = str(manifest["tokenizer_id"])
+    rivals = [name for name in against if name not in (RANDOM, HASHED)]
+    check_unseen(uri, folder, manifest, [made_for, *rivals], progress)
     names, own = read_ids(Snapshot.of_manifest(uri, manifest), SEMANTIC)
-    others = [ids_of_another(uri, manifest, name, names, "against") for name in against if name not in (RANDOM, HASHED)]
+    others = [ids_of_another(uri, manifest, name, names, "against") for name in rivals]
     others += [ids_of_file(name, file, names) for name, file in files.items()]
     compared = (SEMANTIC, *against, *files)
     sequences = read_sequences(

@@ -99,6 +99,17 @@ def read_sequences(
     return Sequences(**kept, targets_N=targets_N, seen_N=seen_N, counts=counts)
 
 
+def first_tested(folder: Path) -> int:
+    """The time of the first event of the test split, in microseconds. Raises BadInput if it is empty."""
+    times = []
+    for batch in _batches(sorted(folder.glob("part-*.parquet")), ["split", "target_timestamp"]):
+        time = pc.min(batch.filter(pc.equal(batch["split"], "test"))["target_timestamp"].cast(pa.int64())).as_py()
+        times += [] if time is None else [time]
+    if not times:
+        raise BadInput(f"{folder} has no example of the test split; export sequences of more or longer histories")
+    return int(min(times))
+
+
 class _Draw:
     """A sample of at most `limit` of all examples added, each equally likely; all of them without a limit."""
 

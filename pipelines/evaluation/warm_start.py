@@ -20,6 +20,7 @@ from fuseid.pipelines.evaluation.estimate import trial_seconds
 from fuseid.pipelines.evaluation.evaluate import check_counts, ids_of_another, opened_sequences, read_ids
 from fuseid.pipelines.evaluation.histories import read_sequences
 from fuseid.pipelines.evaluation.intervals import estimates
+from fuseid.pipelines.evaluation.leaks import check_unseen
 from fuseid.pipelines.evaluation.settings import TINY, Setting
 from fuseid.pipelines.evaluation.trial import Data, Trial
 from fuseid.pipelines.evaluation.workers import one_thread, run_jobs
@@ -76,6 +77,7 @@ def warm_start(
     if not new or len(set(new)) < len(new):
         raise BadInput(f"{option('warm_start')} takes one or more tokenizers, each once")
     manifest = opened_sequences(uri, folder, tokenizer_id)
+    check_unseen(uri, folder, manifest, [manifest["tokenizer_id"], *new], progress)
     names, old = read_ids(Snapshot.of_manifest(uri, manifest), OLD)
     others = [ids_of_another(uri, manifest, name, names, "warm_start") for name in new]
     sequences = read_sequences(

@@ -15,12 +15,13 @@ WINDOW, SWING, COOCCURRENCE = METHODS = ("window", "swing", "cooccurrence")
 # The options that only some methods have, and their values where none is given.
 DEFAULTS: dict[str, dict[str, Any]] = {
     WINDOW: {"window": 5, "session": None, "by_distance": False, "popularity": 0.5},
-    SWING: {"alpha": 1.0, "most_users": 100},
+    SWING: {"alpha": 1.0, "most_users": 500},
     COOCCURRENCE: {"window": 5, "session": None, "by_distance": False, "smoothing": 0.75},
 }
-# At most this many events of a history, and this many pairs of an item.
+# At most this many events of a history, pairs of an item, and users of an item in swing.
 _MOST_HISTORY = 10_000
 _MOST_PAIRS = 1000
+_MOST_USERS = 2000
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Options:
         self._check("popularity", 0, 1)
         self._check("smoothing", 0, 1)
         self._check("alpha", 0, math.inf)
-        self._check("most_users", 2, _MOST_PAIRS)
+        self._check("most_users", 2, _MOST_USERS)
 
     def _check(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)

@@ -34,7 +34,7 @@ def test_a_method_has_its_own_options_with_their_values() -> None:
         ({"method": "cooccurrence", "smoothing": -0.1}, "smoothing= is 0 to 1, got -0.1"),
         ({"method": "swing", "alpha": math.inf}, "alpha= is 0 or more, got inf"),
         ({"method": "swing", "alpha": -1.0}, "alpha= is 0 or more, got -1.0"),
-        ({"method": "swing", "most_users": 1}, "most_users= is 2 to 1000, got 1"),
+        ({"method": "swing", "most_users": 1}, "most_users= is 2 to 2000, got 1"),
         ({"method": "swing", "most": 0}, "most= is 1 to 1000, got 0"),
         ({"method": "swing", "least": 0}, "least= is 1 to"),
         ({"method": "swing", "leave_out": -1}, "leave_out= is 0 to 10000, got -1"),
