@@ -1,5 +1,5 @@
 """What a learned fusion's IDs are worth to a recommender, beside those of others:
-`python benchmarks/downstream.py --data movielens|FOLDER --work WORK [--seeds 3] [--keep-content 30] [--method window]`.
+`python benchmarks/downstream.py --data movielens|FOLDER --work WORK [--seeds 3] [--keep-content 16] [--keep vectors]`.
 
 The data are those of `benchmarks/kinds.py`. fuseid's commands run: `ingest --vectors`, `fit`, `pairs` of the events
 before the test alone, `fit --pairs`, `export sequences`, and one `evaluate` of all IDs, whose examples, order and seeds
@@ -80,7 +80,8 @@ def run(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     made = ["--method", arguments.method, "--least", str(arguments.least), *limit]
     fuseid("pairs", "--interactions", interactions, "--out", pairs, "--db", db, *made)
     config = work / "learned.yaml"
-    config.write_text(yaml.safe_dump({"fusion": {"kind": "learned", "keep_content": arguments.keep_content}}))
+    kept = {"keep": arguments.keep, "keep_content": arguments.keep_content}
+    config.write_text(yaml.safe_dump({"fusion": {"kind": "learned", **kept}}))
     learned = fitted(db, arguments.codebooks, "--cold", "--pairs", pairs, "--config", config)
     sequences = work / "sequences"
     chosen = ["--tokenizer", learned, "--format", "parquet", "--runner", "local", *split]
@@ -108,7 +109,8 @@ def main() -> None:
     parser.add_argument("--cold", type=float, default=0.0, help="movielens: share of movies that are made new")
     parser.add_argument("--method", default="window", help="of `fuseid pairs`")
     parser.add_argument("--least", type=int, default=1, help="users that a pair has at least")
-    parser.add_argument("--keep-content", type=float, default=30.0, help="weight of content in the learned fusion")
+    parser.add_argument("--keep", default="vectors", help="fusion.keep: vectors or neighbours")
+    parser.add_argument("--keep-content", type=float, default=16.0, help="fusion.keep_content")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--setting", default="tiny")
     parser.add_argument("--json", type=Path, help="also write the document as JSON")
