@@ -153,6 +153,8 @@ def _coded(frame: np.ndarray, pixels: str) -> tuple[bytes, bytes]:
         given = av.VideoFrame.from_ndarray(frame, "rgb24").reformat(
             format=pixels, dst_colorspace="ITU601", dst_color_range="JPEG"
         )
+        # Without a time the encoder now and then gives the packet one that a file cannot have.
+        given.pts = 0
         output.mux(stream.encode(given))
         output.mux(stream.encode())
     file.seek(0)
