@@ -10,19 +10,23 @@ from fuseid.pipelines.store.index_figures import Effort, Found
 # Probes are tried in steps of a quarter; the first step that is tried, and how much further the next ones lie: about
 # twice as many probes.
 _STEP, _FIRST, _NEXT = 1.25, 3, 3
-# Standard errors that are taken off a measured recall.
-_ERRORS = 2
 
 
-def tuned(measure: Callable[[Effort], Recall | None], partitions: int, compared: Sequence[int], target: float) -> Found:
-    """The fewest probes, with the fewest compared candidates, whose recall is the target or more with two standard
+def tuned(
+    measure: Callable[[Effort], Recall | None],
+    partitions: int,
+    compared: Sequence[int],
+    target: float,
+    errors: float = 1.0,
+) -> Found:
+    """The fewest probes, with the fewest compared candidates, whose recall is the target or more with so many standard
     errors taken off, so that other items are found as often. If no effort is enough, the greatest one.
 
     compared: what is tried, the least first. More probes are taken never to find less.
     """
     steps = _steps(partitions)
     for candidates in compared:
-        tried = [_Trial(measure, Effort(probes, candidates), target) for probes in steps]
+        tried = [_Trial(measure, Effort(probes, candidates), target, errors) for probes in steps]
         high = _FIRST if len(steps) > _FIRST else len(steps) - 1
         low = -1
         while not tried[high].enough and high < len(steps) - 1:
@@ -38,8 +42,10 @@ def tuned(measure: Callable[[Effort], Recall | None], partitions: int, compared:
 class _Trial:
     """An effort, measured when it is first asked for."""
 
-    def __init__(self, measure: Callable[[Effort], Recall | None], effort: Effort, target: float) -> None:
-        self._measure, self._effort, self._target = measure, effort, target
+    def __init__(
+        self, measure: Callable[[Effort], Recall | None], effort: Effort, target: float, errors: float
+    ) -> None:
+        self._measure, self._effort, self._target, self._errors = measure, effort, target, errors
         self._recall: Recall | None = None
         self._is_measured = False
 
@@ -47,7 +53,7 @@ class _Trial:
     def enough(self) -> bool:
         """Also if nothing can be judged: then all items are alike."""
         found = self._measured()
-        return found is None or found.mean - _ERRORS * found.error >= self._target
+        return found is None or found.mean - self._errors * found.error >= self._target
 
     @property
     def found(self) -> Found:

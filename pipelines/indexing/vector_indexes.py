@@ -40,6 +40,9 @@ SEARCHED = ("clip_image", "clip_text", *FUSED_COLUMNS)
 _TEXTS = {"clip_image": "clip_text"}
 # Items for which each index is measured, and as many texts.
 CANARIES = 100
+# Standard errors that are taken off a measured recall. People's filters differ more from those that stand in for them
+# than their queries do from items.
+_ERRORS, _ERRORS_FILTERED = 1, 2
 # Fewer rows that pass a filter are found by any effort.
 _FEWEST = 100
 # An index is measured again when more than one in so many of its rows has been added. Fewer rows change the recall by
@@ -199,7 +202,8 @@ class _Measuring:
                 continue
             kept = None if before is None or share not in before.found else self._kept(share, before.found[share])
             compared = compared_by(index.index_type)
-            found[share] = kept or tuned(partial(self._recall, share), count, compared, self.target)
+            errors = _ERRORS if share == "all" else _ERRORS_FILTERED
+            found[share] = kept or tuned(partial(self._recall, share), count, compared, self.target, errors)
             if (found[share].recall or 1) < self.target:
                 break  # the greatest effort is not enough
         built = found["all"].effort.probes if before is None else before.built
