@@ -108,7 +108,7 @@ class IdOrder:
         cls, contents: lance.LanceDataset, files: OrderFiles | None, most_outside: int = MOST_OUTSIDE
     ) -> IdOrder | None:
         """None if there are too many items outside the stored order. Raises OrderLost."""
-        with _files_read():
+        with files_read():
             covered = files.covered() if files is not None else {}
         now = coverage(contents)
         kept = {number for number, (path, _) in now.items() if path and covered.get(number, ("", 0))[0] == path}
@@ -118,14 +118,14 @@ class IdOrder:
         if files is None:
             return cls(contents, None, np.empty(0, np.int64), held)
         changed = {number for number in kept if covered[number] != now[number]}
-        with _files_read():
+        with files_read():
             dead = _dead(contents, files, {*covered} - kept, changed)
         return cls(contents, files, dead, held) if len(dead) <= most_outside else None
 
     def pieces(self, codes: Sequence[int], after: After | None, size: int) -> Iterator[Piece]:
         """The items that begin with these codes, behind `after`: the first piece has up to `size`, later ones more.
         Raises OrderLost."""
-        with _files_read():
+        with files_read():
             node = None if self._files is None else self._files.find(codes)
         start, stop = (0, 0) if node is None else node.items
         first, end = self._held.within(codes)
@@ -136,12 +136,12 @@ class IdOrder:
             if after.position is not None:
                 start, passed = max(start, after.position), None
             elif node is not None and self._files is not None:
-                with _files_read():
+                with files_read():
                     start = max(start, self._files.position([*map(int, after.sid.partition(".")[0].split("-"))]))
         while start < stop or first < end:
             until = min(stop, start + size)
             positions = self._alive(start, until)
-            with _files_read():
+            with files_read():
                 addresses = self._addresses_of(positions)
             entries = None
             if first < end or passed is not None:
@@ -176,7 +176,7 @@ class IdOrder:
         assert self._files is not None
         found: dict[int, Child] = {}
         lacking: dict[int, np.ndarray] = {}
-        with _files_read():
+        with files_read():
             node = self._files.find(codes)
             # Those whose items are all gone are left out, and others come in.
             while node is not None and len(found) < most:
@@ -212,7 +212,8 @@ class IdOrder:
 
     def _keys(self, addresses: np.ndarray) -> dict[int, tuple[bytes, str]]:
         """Key and content_id by address. Raises OrderLost for an item that is not there."""
-        rows = rows_at(self._contents, addresses, ["sid", "content_id"])
+        with files_read():
+            rows = rows_at(self._contents, addresses, ["sid", "content_id"])
         if len(rows) < len(addresses) or rows["sid"].null_count:
             raise OrderLost
         keys = id_keys(rows["sid"]).tolist()
@@ -278,7 +279,7 @@ class IdOrders:
     def _opened(self, store: Store, contents: lance.LanceDataset) -> OrderFiles | None:
         name = (named(contents) or {"name": ""})["name"]
         if name not in self._files:
-            with _files_read():
+            with files_read():
                 # Most often all versions that are read have the same.
                 self._files = {name: OrderFiles.of(store, contents)}
         return self._files[name]
@@ -288,19 +289,19 @@ def rows_at(
     contents: lance.LanceDataset, addresses: np.ndarray, columns: Sequence[str], where: str | None = None
 ) -> pa.Table:
     """Those of the rows at these addresses that are there and fulfil a condition, in no particular order, with their
-    `_rowid`. Raises OrderLost for addresses that the table does not have."""
+    `_rowid`. Raises OSError for addresses in fragments that the table does not have."""
     if not len(addresses):
         return contents.schema.empty_table().select(list(columns)).append_column("_rowid", pa.array([], pa.uint64()))
     if where is None:
-        with _files_read():
-            # Half the time of a condition on row numbers, and a fragment that is gone is an error.
-            return contents._take_rows(addresses.tolist(), columns=[*columns, "_rowid"])
+        # Half the time of a condition on row numbers.
+        return contents._take_rows(addresses.tolist(), columns=[*columns, "_rowid"])
     condition = f"_rowid IN ({', '.join(map(str, addresses.tolist()))}) AND ({where}\n)"  # a comment may end it
     return contents.to_table(columns=list(columns), filter=condition, with_row_id=True)
 
 
 @contextmanager
-def _files_read() -> Iterator[None]:
+def files_read() -> Iterator[None]:
+    """Raises OrderLost for what Lance raises about files that are gone or damaged, and rows that are not there."""
     try:
         yield
     except OrderLost:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.core.surface import option
 from fuseid.pipelines.search.cursors import Cursor, query_digest
-from fuseid.pipelines.search.id_order import After, IdOrder, IdOrders, OrderLost, rows_at
+from fuseid.pipelines.search.id_order import After, IdOrder, IdOrders, OrderLost, files_read, rows_at
 from fuseid.pipelines.search.id_scan import scanned_children, scanned_page
 from fuseid.pipelines.search.view import View, with_key
 from fuseid.pipelines.store.messages import no_ids
@@ -161,7 +162,10 @@ def _read_on(
     read = 0
     for piece in order.pieces(prefix.codes, begin, k if where is None else max(_FIRST_READ, 4 * k)):
         addresses = piece.addresses_N if where is not None else piece.addresses_N[: k - len(rows)]
-        found = {row["_rowid"]: row for row in rows_at(view.contents, addresses, columns, where).to_pylist()}
+        # With a condition an error may be about that.
+        with files_read() if where is None else nullcontext():
+            rows_read = rows_at(view.contents, addresses, columns, where)
+        found = {row["_rowid"]: row for row in rows_read.to_pylist()}
         for address, position in zip(addresses.tolist(), piece.positions_N.tolist(), strict=False):
             row = found.get(address)
             if row is None and where is not None:
