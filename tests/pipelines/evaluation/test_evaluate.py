@@ -35,7 +35,7 @@ def other(made) -> str:
 @pytest.fixture(scope="module")
 def make(made, other, short):
     """Makes the document, in this process."""
-    controls = ("random", "hashed", other)
+    controls = ("random", "hashed", "sasrec", other)
     return lambda: evaluate(
         str(made / "db"), made / "sequences", against=controls, seeds=2, setting=short, workers=1
     )  # fmt: skip
@@ -59,7 +59,7 @@ def test_slices_are_a_partition_and_their_means_add_up(document, other):
     assert sum(slices[name]["items"] for name in ("head", "tail", "cold")) == slices["all"]["items"] == ITEMS
     measures = {row["measure"] for row in document["measures"]}
     assert measures == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
-    for ids in ("semantic", "random", "hashed", other, "most popular"):
+    for ids in ("semantic", "random", "hashed", "sasrec", other, "most popular"):
         for measure in measures:
             parts = [(slices[p]["examples"], value(document, p, ids, measure)) for p in ("head", "tail", "cold")]
             assert sum(count * mean for count, mean in parts) / USERS == pytest.approx(
@@ -76,8 +76,10 @@ def test_differences_are_those_of_the_means(document):
 
 
 def test_with_the_trie_no_generated_id_is_invalid(document, other):
-    assert [one["ids"] for one in document["ids"]] == ["semantic", "random", "hashed", other]
-    assert {one["invalid_trie"] for one in document["ids"]} == {0}
+    assert [one["ids"] for one in document["ids"]] == ["semantic", "random", "hashed", "sasrec", other]
+    assert {one["ids"]: one["invalid_trie"] for one in document["ids"]} == {
+        "semantic": 0, "random": 0, "hashed": 0, "sasrec": None, other: 0,
+    }  # fmt: skip
 
 
 def test_cold_items_ranked_among_themselves_are_all_found(document):
@@ -114,7 +116,7 @@ def test_the_table_names_every_slice_and_control(document, other, capsys):
     shown = capsys.readouterr().out
     for part in ("all", "head", "tail", "cold", "cold among cold"):
         assert f"\n{part}: " in shown
-    for text in ("random", "hashed", "most popular", other[-8:], "95% interval", "recall@10", "0.0%"):
+    for text in ("random", "hashed", "sasrec", "most popular", other[-8:], "95% interval", "recall@10", "0.0%"):
         assert text in shown
 
 
@@ -128,7 +130,7 @@ def test_the_head_is_the_most_popular_fifth_without_ties():
     ("options", "message"),
     [
         ({"tokenizer_id": "rq-kmeans-0000"}, "has no tokenizer 'rq-kmeans-0000'"),
-        ({"against": ["nothing"]}, "unknown control 'nothing'; there are random, hashed and tokenizers: "),
+        ({"against": ["nothing"]}, "unknown control 'nothing'; there are random, hashed, sasrec and tokenizers: "),
         ({"against": ["random", "random"]}, "against= names a control twice"),
         ({"seeds": 0}, "seeds= takes 1 or more, got 0"),
         ({"users": 1}, "users= takes 2 or more, got 1"),
