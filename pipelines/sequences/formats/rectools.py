@@ -37,7 +37,7 @@ _SCHEMA = pa.schema(
 
 def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) -> None:
     """`interactions.parquet/part-00000.parquet`, in whose rows item_id is the content_id, `weight` the kept column of
-    this name, 1 where there is none, and `datetime` in UTC; other kept columns follow."""
+    this name, 1 if it is missing, and `datetime` in UTC; other kept columns follow."""
     write_tables((_table(examples, items) for examples in chunks), folder / FOLDER / f"part-{shard:05d}.parquet")
 
 
