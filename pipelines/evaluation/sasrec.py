@@ -13,11 +13,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy, dropout, relu, scaled_dot_product_attention
 
 from fuseid.pipelines.evaluation.histories import TestHistories
-from fuseid.pipelines.evaluation.ranking import ndcg
 from fuseid.pipelines.evaluation.settings import Setting
 from fuseid.pipelines.evaluation.training import descend
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Ranks
 from fuseid.pipelines.evaluation.windows import Windows
+from fuseid.tokenizers.ranks import ndcg
 
 SASREC = "sasrec"
 # Of the first places of validation lists, by which the best weights are found: their loss is lowest long before.

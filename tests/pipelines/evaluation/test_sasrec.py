@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from fuseid.pipelines.evaluation import sasrec
-from fuseid.pipelines.evaluation.ranking import recall
 from fuseid.pipelines.evaluation.sasrec import ItemTrial, SASRec, run_sasrec, sasrec_setting
 from fuseid.pipelines.evaluation.trial import Data
 from fuseid.pipelines.evaluation.windows import Windows
+from fuseid.tokenizers.ranks import recall
 
 
 @pytest.fixture(scope="module")
