@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,25 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Batches of a few small pictures gain nothing from a second thread. Where another process runs beside this one, threads
 # that wait for each other cost more time than all that they compute.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+STARTED = time.monotonic()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    about = "skip the slow tests that have not begun after so many minutes; the summary says how many"
+    parser.addoption("--slow-minutes", type=float, help=about)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: with two processes, none is left to one of them at the end."""
+    items.sort(key=lambda item: item.path.parent.name != "ray_jobs")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("--slow-minutes")
+    if minutes is not None and item.get_closest_marker("slow") and time.monotonic() - STARTED > 60 * minutes:
+        pytest.skip("not begun in the time of --slow-minutes")
 
 
 def pytest_configure() -> None:

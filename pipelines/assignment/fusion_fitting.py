@@ -64,7 +64,7 @@ def _learned(
             linear, blocks, paired.pairs, paired.weights, hashes=paired.hashes, source=pairs.facts(), progress=show,
             **section.options(),
         )  # fmt: skip
-    notes += [line for line in (paired.note(), _found(learned)) if line]
+    notes += [line for line in (paired.known.note(), _found(learned)) if line]
     return learned
 
 

@@ -20,6 +20,9 @@ from fuseid.pipelines.store.store import Store
 # With more items outside the stored order memory would grow; then the table is scanned for each page.
 MOST_OUTSIDE = 250_000
 _MOST_READ = 4096
+# Items in memory that are read along with those of a piece, in case that they come between them.
+_ALONG = 4
+_KEY = ("sid", "content_id")
 _READ = 1 << 16
 _VERSIONS = 4
 
@@ -40,11 +43,13 @@ class After:
 @dataclass(frozen=True)
 class Piece:
     """Some items in order. addresses: uint64 [N]. positions: int64 [N], where the stored order goes on after each.
-    more: whether others follow."""
+    more: whether others follow. rows: those that were read to find the order, with `_rowid`, some of them of no item of
+    the piece; None if there was no need."""
 
     addresses_N: np.ndarray
     positions_N: np.ndarray
     more: bool
+    rows: pa.Table | None
 
 
 @dataclass
@@ -122,9 +127,11 @@ class IdOrder:
             dead = _dead(contents, files, {*covered} - kept, changed)
         return cls(contents, files, dead, held) if len(dead) <= most_outside else None
 
-    def pieces(self, codes: Sequence[int], after: After | None, size: int) -> Iterator[Piece]:
+    def pieces(
+        self, codes: Sequence[int], after: After | None, size: int, columns: Sequence[str] = _KEY
+    ) -> Iterator[Piece]:
         """The items that begin with these codes, behind `after`: the first piece has up to `size`, later ones more.
-        Raises OrderLost."""
+        columns: of the rows that are read, sid and content_id among them. Raises OrderLost."""
         with files_read():
             node = None if self._files is None else self._files.find(codes)
         start, stop = (0, 0) if node is None else node.items
@@ -143,16 +150,20 @@ class IdOrder:
             positions = self._alive(start, until)
             with files_read():
                 addresses = self._addresses_of(positions)
-            entries = None
+            entries, rows = None, None
             if first < end or passed is not None:
-                entries = self._entries(addresses, positions + 1, passed)
+                rows = self._rows(addresses, self._held.addresses_N[first : min(first + _ALONG, end)], columns)
+                entries = _entries(rows, addresses, positions + 1, passed)
                 upto = self._held.up_to(*entries[-1][:2]) if entries else first
                 upto = min(max(upto, first + size if until >= stop else first), end)
                 entries += [(*entry, -1) for entry in self._held.entries(first, upto)]
                 entries.sort()
                 first = upto
             more = first < end or bool(stop - until - int(self._count_dead(until, stop)))
-            yield Piece(addresses, positions + 1, more) if entries is None else _piece(entries, start, more)
+            if entries is None:
+                yield Piece(addresses, positions + 1, more, None)
+            else:
+                yield _piece(entries, start, more, rows)
             start, size = until, min(2 * size, _MOST_READ)
 
     def children(self, codes: Sequence[int], code: int, most: int) -> list[Child]:
@@ -197,29 +208,18 @@ class IdOrder:
                     break
                 code = rows["code"][-1].as_py()
         if lacking:
-            names_of = self._keys(np.concatenate([*lacking.values()]))
+            keys = _keys(self._rows(np.concatenate([*lacking.values()]), np.empty(0, np.uint64), _KEY))
             for number, addresses in lacking.items():
-                found[number].examples[:] = [names_of[address][1] for address in addresses.tolist()]
+                found[number].examples[:] = [keys[address][1] for address in addresses.tolist()]
         return found
 
-    def _entries(
-        self, addresses: np.ndarray, positions: np.ndarray, passed: tuple[bytes, str] | None
-    ) -> list[tuple[bytes, str, int, int]]:
-        """Key, content_id, address and position of items of the stored order, without those up to `passed`."""
-        keys = self._keys(addresses)
-        entries = [(*keys[a], a, p) for a, p in zip(addresses.tolist(), positions.tolist(), strict=True)]
-        return entries if passed is None else [entry for entry in entries if entry[:2] > passed]
-
-    def _keys(self, addresses: np.ndarray) -> dict[int, tuple[bytes, str]]:
-        """Key and content_id by address. Raises OrderLost for an item that is not there."""
+    def _rows(self, addresses: np.ndarray, along: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """The rows at both. Raises OrderLost for an item of the stored order that is not there."""
         with files_read():
-            rows = rows_at(self._contents, addresses, ["sid", "content_id"])
-        if len(rows) < len(addresses) or rows["sid"].null_count:
+            rows = rows_at(self._contents, np.concatenate([addresses, along]), columns)
+        if len(rows) < len(addresses) + len(along) or rows["sid"].null_count:
             raise OrderLost
-        keys = id_keys(rows["sid"]).tolist()
-        return dict(
-            zip(rows["_rowid"].to_pylist(), zip(keys, rows["content_id"].to_pylist(), strict=True), strict=True)
-        )
+        return rows
 
     def _first_alive(self, first: int, end: int, count: int) -> np.ndarray:
         size = count
@@ -316,10 +316,25 @@ def files_read() -> Iterator[None]:
         raise
 
 
-def _piece(entries: list[tuple[bytes, str, int, int]], start: int, more: bool) -> Piece:
+def _keys(rows: pa.Table) -> dict[int, tuple[bytes, str]]:
+    """Key and content_id by address."""
+    parts = (id_keys(rows["sid"]).tolist(), rows["content_id"].to_pylist())
+    return dict(zip(rows["_rowid"].to_pylist(), zip(*parts, strict=True), strict=True))
+
+
+def _entries(
+    rows: pa.Table, addresses: np.ndarray, positions: np.ndarray, passed: tuple[bytes, str] | None
+) -> list[tuple[bytes, str, int, int]]:
+    """Key, content_id, address and position of items of the stored order, without those up to `passed`."""
+    keys = _keys(rows)
+    entries = [(*keys[a], a, p) for a, p in zip(addresses.tolist(), positions.tolist(), strict=True)]
+    return entries if passed is None else [entry for entry in entries if entry[:2] > passed]
+
+
+def _piece(entries: list[tuple[bytes, str, int, int]], start: int, more: bool, rows: pa.Table | None) -> Piece:
     """start: where the stored order goes on after items that come before any of it."""
     positions = np.maximum.accumulate([start, *(position for *_, position in entries)])[1:]
-    return Piece(np.array([entry[2] for entry in entries], np.uint64), positions, more)
+    return Piece(np.array([entry[2] for entry in entries], np.uint64), positions, more, rows)
 
 
 def _held(contents: lance.LanceDataset, fragments: set[str], most: int) -> Held | None:

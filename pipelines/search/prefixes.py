@@ -160,12 +160,21 @@ def _read_on(
     rows: list[dict[str, Any]] = []
     positions: list[int | None] = []
     read = 0
-    for piece in order.pieces(prefix.codes, begin, k if where is None else max(_FIRST_READ, 4 * k)):
+    pieces = (
+        order.pieces(prefix.codes, begin, k, columns)
+        if where is None
+        else order.pieces(prefix.codes, begin, max(_FIRST_READ, 4 * k))
+    )
+    for piece in pieces:
         addresses = piece.addresses_N if where is not None else piece.addresses_N[: k - len(rows)]
+        found = {}
+        if where is None and piece.rows is not None:
+            found = {row["_rowid"]: row for row in piece.rows.to_pylist()}
+        lacking = addresses[[address not in found for address in addresses.tolist()]]
         # With a condition an error may be about that.
         with files_read() if where is None else nullcontext():
-            rows_read = rows_at(view.contents, addresses, columns, where)
-        found = {row["_rowid"]: row for row in rows_read.to_pylist()}
+            rows_read = rows_at(view.contents, lacking, columns, where)
+        found |= {row["_rowid"]: row for row in rows_read.to_pylist()}
         for address, position in zip(addresses.tolist(), piece.positions_N.tolist(), strict=False):
             row = found.get(address)
             if row is None and where is not None:

@@ -153,10 +153,10 @@ def _coded(frame: np.ndarray, pixels: str) -> tuple[bytes, bytes]:
         given = av.VideoFrame.from_ndarray(frame, "rgb24").reformat(
             format=pixels, dst_colorspace="ITU601", dst_color_range="JPEG"
         )
-        # Without a time the encoder now and then gives the packet one that a file cannot have.
-        given.pts = 0
-        output.mux(stream.encode(given))
-        output.mux(stream.encode())
+        for packet in (*stream.encode(given), *stream.encode()):
+            # The encoder now and then gives a single frame a time that a file cannot have.
+            packet.pts = packet.dts = 0
+            output.mux(packet)
     file.seek(0)
     with av.open(file) as container:
         configuration = container.streams.video[0].codec_context.extradata
