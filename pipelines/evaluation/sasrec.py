@@ -131,7 +131,7 @@ def run_sasrec(data: Data, trial: ItemTrial, advance: Callable[[int], None]) -> 
         for examples, among_N in ((test, everything_N), (test.rows(cold_N[test.target_E]), cold_N))
     )
     loss = _loss(model, sequences.valid) if len(sequences.valid) else None
-    return Outcome(ranks, cold_ranks, None, None, trained.steps, loss, time.perf_counter() - started)
+    return Outcome(ranks, cold_ranks, (), None, None, trained.steps, loss, time.perf_counter() - started)
 
 
 @torch.inference_mode()
