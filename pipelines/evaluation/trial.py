@@ -54,9 +54,9 @@ class Ranks:
 class Outcome:
     """ranks: of the test examples, among all items. cold_ranks: of those whose target is cold, among cold items alone.
     invalid_held, invalid_free: the share of the first generated IDs that are no item's ID, with the trie and without it
-    (for the first `free_examples`). with_cold: like `ranks`, for each of `Data.cold_places`. A model without IDs has none
-    of these three. steps: after which the model had its weights. loss: of the validation examples, in nats per item;
-    None if there are none."""
+    (for the first `free_examples`). with_cold: like `ranks`, for each of `Data.cold_places`. A model without IDs has
+    none of these three. steps: after which the model had its weights. loss: of the validation examples, in nats per
+    item; None if there are none."""
 
     ranks: Ranks
     cold_ranks: Ranks
