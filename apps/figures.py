@@ -37,6 +37,39 @@ def short_names(columns: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["champion" if column["champion"] else "candidate" for column in columns]
 
 
+def ranking_titles(document: Mapping[str, Any]) -> list[str]:
+    """What each row of a report's partners is ranked by."""
+    columns, rows = document["tokenizers"], document["partners"]["rows"]
+    short = dict(zip((column["id"] for column in columns), short_names(columns), strict=True))
+
+    def one_of(name: str, row: Mapping[str, Any], key: str = "of") -> str:
+        """With the id, if there are several of this kind."""
+        several = len({each[key] for each in rows if (each["kind"], each["by"]) == (row["kind"], row["by"])}) > 1
+        return f"{name} {short.get(row[key], row[key])}" if several else name
+
+    def title(row: Mapping[str, Any]) -> str:
+        if row["kind"] == "linear" and row["by"] == "id":
+            return one_of("IDs of the linear fusion", row, "like")
+        if row["kind"] in ("learned", "linear"):
+            return one_of(f"{row['kind']} fusion", row)
+        return {
+            "ids": f"IDs of {short.get(row['of'], row['of'])}", "modality": f"{row['of']} alone",
+            "attribute": f"same {row['of']}", "chance": "random order",
+        }[row["kind"]]  # fmt: skip
+
+    return [f"{title(row)}, permuted partners" if row["permuted"] else title(row) for row in rows]
+
+
+def asked_pairs(partners: Mapping[str, Any]) -> str:
+    """Which pairs were asked for, and among how many items."""
+    by = partners["held_out_by"]
+    out = f"held out by {' and '.join(by)}" if by else "held out as a fit would"
+    return (
+        f"{partners['asked']:,} of {partners['known']:,} pairs, {out}: partners of {partners['anchors']:,} items among "
+        f"{partners['candidates']:,}"
+    )
+
+
 def figure(value: float | None, unit: str) -> str:
     """A share in percent, a whole count as an integer, anything else with three digits."""
     if value is None:

@@ -9,6 +9,7 @@ from typing import Any
 from fuseid.apps.churn_page import churn_section, examples_of
 from fuseid.apps.figures import MADE_FROM, figure, interval, short_names, title_of, unit_of
 from fuseid.apps.page import render, tile
+from fuseid.apps.partners_page import partners_section
 from fuseid.apps.report_plots import plots, slices_plot
 from fuseid.pipelines.reports.findings import measure
 from fuseid.pipelines.store.incomplete import remedy
@@ -36,6 +37,7 @@ def write_report_page(document: Mapping[str, Any], path: Path) -> None:
         plots=plots(columns, labels),
         slices=slices_plot(columns, labels),
         churn=_churn(document),
+        partners=partners_section(document),
         prefixes=_with_tiles(document["database"], first["prefixes"]),
         measured=(
             f"Codes were looked at for all {first['items']:,} items, vectors for a sample of {first['sampled']:,}, "

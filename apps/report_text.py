@@ -10,6 +10,7 @@ from rich.text import Text
 from fuseid.apps.churn_text import print_churn
 from fuseid.apps.figures import MADE_FROM, figure, interval, measure_row, short_names, title_of, unit_of
 from fuseid.apps.index_text import print_indexes
+from fuseid.apps.partners_text import print_partners
 from fuseid.apps.show import out, print_facts, print_rows
 from fuseid.pipelines.indexing.states import IndexState
 from fuseid.pipelines.reports.findings import slice_title
@@ -59,6 +60,9 @@ def print_report(document: Mapping[str, Any]) -> None:
         )
         out.print()
         print_churn(document["churn"])
+    if document["partners"]:
+        out.print()
+        print_partners(document)
     print_findings(document)
 
 

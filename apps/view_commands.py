@@ -75,6 +75,9 @@ def report(
     compare: Annotated[str | None, typer.Option(help="id of a second tokenizer: compare, and what changes")] = None,
     popularity: Annotated[str | None, typer.Option(help="numeric attribute: also report head and tail by it")] = None,
     by: Annotated[list[str] | None, typer.Option(help="attribute: also report each value; may be repeated")] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="file of pairs: also report how often held-out partners are near, and by what")
+    ] = None,
     page: Annotated[Path | None, typer.Option(help="also write an HTML page, with plots and examples")] = None,
     sample: Annotated[int, typer.Option(help="number of items whose vectors are measured")] = 20_000,
     json: Json = False,
@@ -85,8 +88,9 @@ def report(
 
     with Bars(quiet=json) as bars:
         document = run_report(
-            db, tokenizer, compare=compare, popularity=popularity, attributes=by or (), sample=sample, progress=bars
-        )
+            db, tokenizer, compare=compare, popularity=popularity, attributes=by or (), pairs=pairs, sample=sample,
+            progress=bars,
+        )  # fmt: skip
     if page is not None:
         from fuseid.apps.report_page import write_report_page
 

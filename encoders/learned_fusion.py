@@ -22,13 +22,15 @@ from fuseid.encoders.learned_fusion_training import Rows, Settings, trained
 _BLOCK = 256
 _DEFAULTS = LearnedFusionConfig()
 _NETWORK = "network."
+HELD_UP_TO = "held_out_up_to"
 
 
 class LearnedFusion(Fusion):
     """The linear fused vector plus what a network of the modalities' vectors adds to it, of unit norm; see
     `learned_fusion_network`. Its artifact has the linear fusion's meta and tensors. meta has `learned`, the settings,
     and `pairs`, where the pairs came from; its metrics have `history`, the figures of each epoch, the linear fusion's
-    as epoch 0, and `best_epoch`, the one that was kept."""
+    as epoch 0, and `best_epoch`, the one that was kept; and `HELD_UP_TO`, the highest hash of the pairs that were held
+    out, in digits, so that they can be known again."""
 
     def __init__(self, meta: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         super().__init__(meta, tensors)
@@ -90,21 +92,26 @@ class LearnedFusion(Fusion):
         found = trained(
             rows, linear, network, parts, settings, device or torch.device("cpu"), lambda done: show(done, epochs)
         )
+        on = {} if device is None or device.type == "cpu" else {"device": device.type}
         meta = linear.meta | {
             "version": fusion_version(learned=True),
-            LEARNED: {"hidden": hidden, **asdict(settings)},
+            LEARNED: {"hidden": hidden, **asdict(settings), **on},
             "pairs": {"count": len(parts.learned) + len(parts.held), **(source or {})},
         }
         meta["metrics"] = linear.meta["metrics"] | {
-            "linear": linear.id, "held_out_pairs": len(parts.held), "best_epoch": found.best_epoch,
-            "history": found.history,
+            "linear": linear.id, "held_out_pairs": len(parts.held), HELD_UP_TO: str(parts.highest),
+            "best_epoch": found.best_epoch, "history": found.history,
         }  # fmt: skip
         learned = {_NETWORK + name: part for name, part in found.network.arrays().items()}
         return cls(meta, linear.tensors | learned)
 
+    def linear(self, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The same of the linear fusion with which it began."""
+        return super().transform(vectors)
+
     def transform(self, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
         """See `Fusion.transform`."""
-        fused_ND = super().transform(vectors)
+        fused_ND = self.linear(vectors)
         there = ~np.isnan(fused_ND[:, 0])
         inputs = Inputs.of(self, {m: each[there] for m, each in vectors.items() if m in self.dims}, fused_ND[there])
         out_ND = np.empty((len(inputs.linear), self.dim), np.float32)

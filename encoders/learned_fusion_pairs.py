@@ -39,15 +39,25 @@ class Partners:
         return place[there], at[there]
 
 
+def highest_held(hashes_P: np.ndarray) -> int:
+    """uint64 [P], of distinct pairs -> the hash up to which they are held out; -1 for fewer than two pairs."""
+    if len(hashes_P) < 2:
+        return -1
+    count = min(max(len(hashes_P) // _HELD_SHARE, 1), _MOST_HELD)
+    return int(np.partition(hashes_P, count - 1)[count - 1])
+
+
 @dataclass(frozen=True)
 class PairSplit:
     """learned: int32 [P, 2], rows, the smaller first; weights: float64 [P], how often they are drawn in proportion.
-    held: int32 [Q, 2], held out. partners: by all pairs."""
+    held: int32 [Q, 2], held out. partners: by all pairs. highest: the hash up to which pairs are held out, -1 where
+    none is."""
 
     learned: np.ndarray
     weights: np.ndarray
     held: np.ndarray
     partners: Partners
+    highest: int
 
     @classmethod
     def of(
@@ -59,11 +69,9 @@ class PairSplit:
         Raises BadInput for pairs that cannot be used.
         """
         pairs, weights, hashes = _distinct(pairs_P2, weights_P, hashes_P, rows)
-        held = np.zeros(len(pairs), bool)
-        if len(pairs) > 1:
-            count = min(max(len(pairs) // _HELD_SHARE, 1), _MOST_HELD)
-            held = hashes <= np.partition(hashes, count - 1)[count - 1]
-        return cls(pairs[~held], weights[~held], pairs[held], Partners(pairs, rows))
+        highest = highest_held(hashes)
+        held = hashes <= highest if highest >= 0 else np.zeros(len(pairs), bool)
+        return cls(pairs[~held], weights[~held], pairs[held], Partners(pairs, rows), highest)
 
     def drawn(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """int32 [count, 2]: pairs in random order, each as often as its share of the weights says, rounded up or down

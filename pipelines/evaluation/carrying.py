@@ -14,10 +14,11 @@ from fuseid.pipelines.evaluation.controls import Ids
 from fuseid.pipelines.evaluation.generation import generate
 from fuseid.pipelines.evaluation.histories import TestHistories
 from fuseid.pipelines.evaluation.model import Tokens, new_model
-from fuseid.pipelines.evaluation.ranking import IdIndex, places, recall
+from fuseid.pipelines.evaluation.ranking import IdIndex, places
 from fuseid.pipelines.evaluation.settings import Setting
 from fuseid.pipelines.evaluation.training import train
 from fuseid.pipelines.evaluation.trial import Data
+from fuseid.tokenizers.ranks import recall
 from fuseid.tokenizers.trie import Trie
 from fuseid.tokenizers.vocabulary import same_tokens
 

@@ -1,8 +1,4 @@
-"""Ranking measures at item level for ranked lists of generated IDs, as arrays.
-
-The items of one ID take adjacent ranks in random order; every measure is its expectation over that order, so that a
-tokenizer gains nothing from collisions.
-"""
+"""The places of items in ranked lists of generated IDs, as arrays; items of one ID share a place."""
 
 from __future__ import annotations
 
@@ -50,19 +46,3 @@ def popularity_places(target_E: np.ndarray, counts_N: np.ndarray) -> tuple[np.nd
     ascending = np.sort(counts_N)
     upto = np.searchsorted(ascending, counts_N[target_E], "right")
     return len(counts_N) - upto, upto - np.searchsorted(ascending, counts_N[target_E], "left")
-
-
-def recall(before_E: np.ndarray, same_E: np.ndarray, k: int) -> np.ndarray:
-    """float64 [E]: the chance that the target, one of the items of its place, is among the first k."""
-    return np.clip(k - before_E, 0, same_E) / np.maximum(same_E, 1)
-
-
-def ndcg(before_E: np.ndarray, same_E: np.ndarray, k: int) -> np.ndarray:
-    """float64 [E]: the expectation of 1 / log2(1 + rank) if the rank is at most k, else of 0 (Järvelin and Kekäläinen
-    2002, with one relevant item, whose ideal is 1)."""
-    gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(k) + 2))])
-    first, last = np.minimum(before_E, k), np.minimum(before_E + same_E, k)
-    return (gains[last] - gains[first]) / np.maximum(same_E, 1)
-
-
-MEASURES = {"recall": recall, "ndcg": ndcg}

@@ -11,8 +11,9 @@ import numpy as np
 from fuseid.pipelines.evaluation.controls import Ids
 from fuseid.pipelines.evaluation.histories import Sequences
 from fuseid.pipelines.evaluation.intervals import Estimate, estimates
-from fuseid.pipelines.evaluation.ranking import MEASURES, popularity_places
+from fuseid.pipelines.evaluation.ranking import popularity_places
 from fuseid.pipelines.evaluation.trial import Outcome, Ranks
+from fuseid.tokenizers.ranks import MEASURES
 
 KS = (5, 10)
 SEMANTIC, POPULAR = "semantic", "most popular"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-# Shares of the items, from the one with the most events on.
-PARTS = (("head", 0.0, 0.2), ("middle", 0.2, 0.5), ("tail", 0.5, 1.0))
+from fuseid.pipelines.engagement.popularity import parts_of
+
 # Of each part: items whose pairs are noted, and those of them that are shown, with so many partners.
 _NOTED, _SHOWN, _PARTNERS = 16, 2, 3
 
@@ -36,8 +36,7 @@ class Coverage:
         used = np.flatnonzero(self.events_I)
         # Equal numbers of events in the order of content_id.
         order = used[np.argsort(-self.events_I[used], kind="stable")]
-        borders = [(name, round(low * len(order)), round(high * len(order))) for name, low, high in PARTS]
-        self._parts = {name: order[low:high] for name, low, high in borders}
+        self._parts = parts_of(order)
         self._noted = {
             name: items[np.unique(np.linspace(0, len(items) - 1, _NOTED).astype(int))] if len(items) else items
             for name, items in self._parts.items()

@@ -7,25 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from fuseid.core.artifacts import encodes
-from fuseid.core.config import TOKENIZER_SECTIONS
-from fuseid.core.errors import FuseidError
 from fuseid.core.protocols import Tokenizer
-from fuseid.core.surface import option
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.reports.items import Codes, Sample
 from fuseid.pipelines.reports.prefixes import captions_of, example
+from fuseid.pipelines.reports.refitting import refitted_codes
 from fuseid.pipelines.reports.slices import SMALL_SLICE, Slicing
 from fuseid.tokenizers.alignment import permutations, renumbered
 from fuseid.tokenizers.churn import churn_measures, spreads
-from fuseid.tokenizers.registry import TOKENIZERS
 
 # How many codes that split or merged are listed, of each the largest parts, and of each part examples.
 _CODES, _PARTS, _EXAMPLES = 6, 4, 4
-# A cold fit of so many multiplications takes about a minute on two cores.
-_MOST_WORK = 1e12
-# An epoch of training takes about as long as so many iterations of k-means.
-_EPOCH_WORK = 10
 
 
 def churn_of(
@@ -86,35 +78,14 @@ def _cold_references(tokenizers: Sequence[Tokenizer], samples: Sequence[Sample])
     permuted. {"name", "items", "measures", "reason"} each; if it was not computed, the reason says why."""
     both = samples[0].there & samples[1].there
     old_SL = samples[0].codes_SL[both[samples[0].there]]
-    cold, why = _cold_codes(tokenizers[1], samples[1])
+    other_seed = tokenizers[1].meta.get("seed", 0) + 1
+    cold, why = refitted_codes(tokenizers[1], samples[1].vectors_SD, other_seed)
     if cold is None or not len(old_SL):
         reason = why or "no sampled item has an ID of both"
         return [{"name": "cold", "items": len(old_SL), "measures": [], "reason": reason}]
     cold = cold[both[samples[1].there]]
     permuted = _permuted(old_SL, cold, tokenizers[1].codebook_sizes)
     return [_reference("cold", old_SL, cold), _reference("cold, permuted", old_SL, permuted)]
-
-
-def _cold_codes(tokenizer: Tokenizer, sample: Sample) -> tuple[np.ndarray | None, str]:
-    """-> the sample's codes under a tokenizer of the same kind and settings and another seed, fitted on the sample
-    without a start; or None and why it was not fitted."""
-    meta, (items, dim) = tokenizer.meta, sample.vectors_SD.shape
-    if not encodes(tokenizer) or tokenizer.KIND not in TOKENIZERS or not dim:
-        return None, f"no tokenizer of kind {tokenizer.KIND} can be fitted"
-    passes = meta.get("iterations", 1) + _EPOCH_WORK * meta.get("epochs", 0)
-    work = float(items) * dim * sum(tokenizer.codebook_sizes) * passes
-    if work > _MOST_WORK:
-        return None, f"a fit on {items:,} items takes minutes; a smaller {option('sample')} allows it"
-    section = TOKENIZER_SECTIONS[tokenizer.KIND]
-    known = {name: meta[name] for name in section.model_fields if name in meta and name != "kind"}
-    try:
-        config = section.model_validate({**known, "kind": tokenizer.KIND, "seed": meta.get("seed", 0) + 1})
-        fitted = TOKENIZERS[tokenizer.KIND].fit(
-            sample.vectors_SD, config.codebook_sizes, seed=config.seed, fusion=meta["fusion"], **config.options()
-        )
-    except FuseidError as error:
-        return None, str(error)
-    return fitted.encode(sample.vectors_SD), ""
 
 
 def _examined(firsts: Sequence[np.ndarray], samples: Sequence[Sample], *, merged: bool) -> list[dict[str, Any]]:

@@ -16,11 +16,13 @@ from fuseid.core.protocols import Tokenizer
 from fuseid.core.surface import command, option
 from fuseid.pipelines.assignment.champion import load_tokenizer
 from fuseid.pipelines.assignment.drift import drift_history
+from fuseid.pipelines.engagement.pairs_file import read_pairs
 from fuseid.pipelines.indexing.states import index_states
 from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.reports.churn import churn_of
 from fuseid.pipelines.reports.findings import comparison, findings
 from fuseid.pipelines.reports.items import Codes, Sample, drawn_items, read_codes
+from fuseid.pipelines.reports.partners import partners_of
 from fuseid.pipelines.reports.prefixes import SharedCodes, first_codes
 from fuseid.pipelines.reports.slices import SMALL_SLICE, Slicing
 from fuseid.pipelines.reports.vectors import vectors_of
@@ -51,6 +53,7 @@ def report(
     queries: int = 1_000,
     popularity: str | None = None,
     attributes: Sequence[str] = (),
+    pairs: str | Path | None = None,
     seed: int = 0,
     cold: bool = True,
     progress: Progress | None = None,
@@ -61,12 +64,14 @@ def report(
 
     sample: how many items' vectors are measured, those with the lowest hash of their content_id. queries: how many of
     these, the first ones, are compared with their neighbours in the sample. popularity: a numeric attribute,
-    attributes: any others; measures are also given by their slices. cold: whether to fit a tokenizer on the sample that
-    does not start from another, for its churn. Memory for every item, of each tokenizer: 4 bytes per level, 12 for its
-    suffix and its vector's fingerprint, 1 per way to slice, 8 for its popularity, and for a moment a few numbers to
-    sort them by; no text, picture or vector.
+    attributes: any others; measures are also given by their slices. pairs: a file of items that the same people use
+    (`engagement.pairs_file`); the report says how often those that were not learned from are near each other, among at
+    most `sample` items. cold: whether to fit a tokenizer on the sample that does not start from another, for its churn.
+    Memory for every item, of each tokenizer: 4 bytes per level, 12 for its suffix and its vector's fingerprint, 1 per
+    way to slice, 8 for its popularity, and for a moment a few numbers to sort them by; no text, picture or vector.
 
-    Raises BadInput for an unknown attribute, StoreError if there are no IDs, ArtifactError for an unknown tokenizer.
+    Raises BadInput for an unknown attribute and for pairs of which none can be asked for, StoreError if there are no
+    IDs, ArtifactError for an unknown tokenizer.
     """
     progress = progress or Lines()
     store = Store.open(uri)
@@ -81,6 +86,7 @@ def report(
     if compare == name:
         raise BadInput(f"{option('compare')} names {name}, the tokenizer that it is compared with; name another one")
     tokenizers = [load_tokenizer(store, each) for each in (name, compare) if each is not None]
+    used = None if pairs is None else read_pairs(pairs)
     vectors = vectors_of(pinned.contents, _weights(store, pinned))
     drawn = drawn_items(pinned, sample)
     slicing = Slicing(drawn, attributes, popularity)
@@ -110,6 +116,9 @@ def report(
         "definitions": {key: asdict(definition) for key, definition in DEFINITIONS.items()},
         "tokenizers": columns,
         "comparison": comparison(*columns) if compare else [],
+        "partners": partners_of(store, pinned, tokenizers, used, attributes, progress, most=sample, seed=seed)
+        if used
+        else None,
         "churn": churn_of(tokenizers, codes, samples, slicing, progress, cold=cold) if compare else None,
     }  # fmt: skip
 

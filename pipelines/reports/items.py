@@ -26,10 +26,13 @@ def drawn_items(pinned: PinnedTables, limit: int) -> pa.Table:
     items without vectors: adopted IDs need none."""
     columns = ["kind", "caption", "vlm_caption", "attributes"]
     fused = [name for name in FUSED_COLUMNS if name in pinned.contents.schema.names]
-    if fused:
-        where = " AND ".join(f"{name} IS NOT NULL" for name in fused)
-        return sampled_rows(pinned.contents, limit, [*columns, *fused], where)
-    return sampled_rows(pinned.contents, limit, columns, "content_id IS NOT NULL")
+    return sampled_rows(pinned.contents, limit, [*columns, *fused], with_vectors(pinned))
+
+
+def with_vectors(pinned: PinnedTables) -> str:
+    """The condition for items with a fused vector of each generation; without a fusion for all."""
+    fused = [name for name in FUSED_COLUMNS if name in pinned.contents.schema.names]
+    return " AND ".join(f"{name} IS NOT NULL" for name in fused) or "content_id IS NOT NULL"
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,11 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
     numbers_N = np.empty(total if slicing.popularity else 0)
     labels = {by: np.empty(total, np.uint8) for by in slicing.ways}
     seen = done = edited = 0
-    fp = fingerprint(_column(pinned, tokenizer) or FUSED)
+    fp = fingerprint(vector_column(pinned, tokenizer) or FUSED)
     columns = ["content_id", fp, *slicing.columns]
     batches = pinned.contents.to_batches(columns=columns, batch_size=_BATCH)
     for batch in tracked(batches, f"read {tokenizer.id}", total, progress):
-        ids = _ids(pinned, batch["content_id"], tokenizer.id)
+        ids = ids_of(pinned, batch["content_id"], tokenizer.id)
         there = ids["sid"].combine_chunks().is_valid()
         everywhere[seen : seen + len(there)] = there.to_numpy(zero_copy_only=False)
         seen += len(there)
@@ -78,7 +81,7 @@ def read_codes(pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, pro
             continue
         rows = slice(done, done + batch.num_rows)
         done = rows.stop
-        codes_NL[rows] = _matrix(ids["codes"])
+        codes_NL[rows] = code_matrix(ids["codes"])
         now, then = batch[fp].to_pylist(), ids["fused_fp"].to_pylist()
         # Items without a vector count as different: no fingerprint says otherwise.
         known = (new or old or f"{done - number:x}" for number, (new, old) in enumerate(zip(now, then, strict=True)))
@@ -112,27 +115,27 @@ class Sample:
 
     @classmethod
     def of(cls, drawn: pa.Table, pinned: PinnedTables, tokenizer: Tokenizer, slicing: Slicing, border: float) -> Sample:
-        ids = _ids(pinned, drawn["content_id"].combine_chunks(), tokenizer.id)
+        ids = ids_of(pinned, drawn["content_id"].combine_chunks(), tokenizer.id)
         there = ids["sid"].combine_chunks().is_valid()
         rows, ids = drawn.filter(there), ids.filter(there)
         labels = slicing.labels(rows)
         if slicing.popularity:
             slicing.add_popularity(labels, slicing.numbers(rows), border)
         vectors_SD = np.empty((len(rows), 0), np.float32)
-        column = _column(pinned, tokenizer)
+        column = vector_column(pinned, tokenizer)
         if column is not None:
             vectors_SD = nan_rows(rows[column], rows.schema.field(column).type.list_size)
         return cls(
             there.to_numpy(zero_copy_only=False),
             rows,
             ids["sid"].to_pylist(),
-            _matrix(ids["codes"]),
+            code_matrix(ids["codes"]),
             vectors_SD,
             labels,
         )
 
 
-def _column(pinned: PinnedTables, tokenizer: Tokenizer) -> str | None:
+def vector_column(pinned: PinnedTables, tokenizer: Tokenizer) -> str | None:
     """The column of the vectors that a tokenizer quantizes; for IDs that depend on no vectors, of those in force."""
     schema = pinned.contents.schema
     if encodes(tokenizer):
@@ -140,7 +143,7 @@ def _column(pinned: PinnedTables, tokenizer: Tokenizer) -> str | None:
     return FUSED if FUSED in schema.names else None
 
 
-def _ids(pinned: PinnedTables, content_ids: pa.Array, tokenizer_id: str) -> pa.Table:
+def ids_of(pinned: PinnedTables, content_ids: pa.Array, tokenizer_id: str) -> pa.Table:
     """The ledger's rows of these items under a tokenizer, one for each; null for an item without an ID."""
     where = f"tokenizer_id = {sql_string(tokenizer_id)}"
     columns = ["content_id", "codes", "suffix", "sid", "fused_fp"]
@@ -148,6 +151,6 @@ def _ids(pinned: PinnedTables, content_ids: pa.Array, tokenizer_id: str) -> pa.T
     return rows.take(pc.index_in(content_ids, value_set=rows["content_id"].combine_chunks()))
 
 
-def _matrix(codes: pa.ChunkedArray) -> np.ndarray:
+def code_matrix(codes: pa.ChunkedArray) -> np.ndarray:
     flat = codes.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(codes), -1) if len(codes) else np.empty((0, 0), np.int32)

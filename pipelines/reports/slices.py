@@ -41,7 +41,7 @@ class Slicing:
         for name in (*self._attributes, *([popularity] if popularity else [])):
             _check_known(rows, name)
         for name in self._attributes:
-            counts = Counter(_text(row[name]) for row in rows if row.get(name) is not None)
+            counts = Counter(value_text(row[name]) for row in rows if row.get(name) is not None)
             common = sorted(counts, key=lambda value: (-counts[value], value))[:MOST_VALUES]
             self.values[f"attributes.{name}"] = common
         if popularity:
@@ -65,7 +65,7 @@ class Slicing:
         out = {"kind": _positions(batch["kind"].to_pylist(), self.values["kind"])}
         rows = _attributes_of(batch) if self._attributes else []
         for name in self._attributes:
-            texts = [None if row.get(name) is None else _text(row[name]) for row in rows]
+            texts = [None if row.get(name) is None else value_text(row[name]) for row in rows]
             out[f"attributes.{name}"] = _positions(texts, self.values[f"attributes.{name}"])
         return out
 
@@ -119,7 +119,8 @@ def _check_known(rows: Sequence[dict[str, Any]], name: str) -> None:
         raise BadInput(f"no item of {len(rows)} looked at has an attribute {name!r}; {hint(name, known)}")
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """The value of an attribute as text."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 

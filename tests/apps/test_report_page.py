@@ -53,6 +53,15 @@ def candidate(folder: Path) -> str:
     return next(name for name in names if name != store.setting("champion"))
 
 
+@pytest.fixture(scope="module")
+def pairs(folder: Path) -> Path:
+    """Of words, and one of an unknown item."""
+    ends = [(f"t{n:02d}", f"t{(n + step) % 35:02d}") for n in range(35) for step in (1, 9)]
+    rows = "".join(f"{one},{other}\n" for one, other in [*ends, ("t00", "nobody")])
+    (folder / "pairs.csv").write_text(f"content_id,partner_id\n{rows}")
+    return folder / "pairs.csv"
+
+
 @pytest.fixture
 def directory(folder: Path) -> Path:
     return folder
@@ -62,9 +71,9 @@ def directory(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module", params=["one", "two"])
-def page(request, folder, candidate, tmp_path_factory) -> tuple[dict, str]:
+def page(request, folder, candidate, pairs, tmp_path_factory) -> tuple[dict, str]:
     compare = candidate if request.param == "two" else None
-    document = report(folder / "db", compare=compare, attributes=["style"], popularity="views")
+    document = report(folder / "db", compare=compare, attributes=["style"], popularity="views", pairs=pairs)
     path = tmp_path_factory.mktemp("page") / "report.html"
     write_report_page(document, path)
     return document, path.read_text(encoding="utf-8")
@@ -114,6 +123,18 @@ def test_the_page_shows_every_measure_with_its_formula_and_the_plots(page):
     assert ("Side by side" in text) == (len(document["tokenizers"]) == 2)
 
 
+def test_the_page_shows_what_partners_were_found_by(page):
+    partners, text = page[0]["partners"], page[1]
+    section = text[text.index("What people use together") : text.index("What the codes mean")]
+    titles = ["same style", "clip_text alone", "random order", "linear fusion, permuted partners"]
+    for title in (*titles, *(["IDs of champion", "IDs of candidate"][: len(page[0]["tokenizers"])])):
+        assert section.count(f"<tr><td>{title}</td>") == 1
+    assert section.count("<tr><td>") == len(partners["rows"])
+    assert f"7 of 70 pairs, held out as a fit would: partners of {partners['anchors']} items among 56" in section
+    assert "1 ids of pairs are of no item with a vector" in section
+    assert section.count('class="chart"') == 1
+
+
 def test_a_sample_too_small_for_vectors_still_gives_a_page(folder, tmp_path):
     write_report_page(report(folder / "db", sample=2), tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -136,6 +157,31 @@ def test_the_text_report_has_a_table_and_its_findings(as_text, candidate):
         assert said in out
     assert "popularity: head" in out
     assert f"candidate {candidate}" in as_text("report", "--db", "db", "--tokenizer", candidate)
+
+
+def test_the_text_report_of_pairs_has_one_table(as_text, folder, pairs):
+    out = as_text("report", "--db", "db", "--by", "style", "--pairs", "pairs.csv")
+    lines = out.splitlines()
+    (start,) = (place for place, line in enumerate(lines) if line.startswith("partners in the 10"))
+    assert [cell.strip() for cell in lines[start + 1].split("┃")][:3] == ["ranked by", "hit@10", "95% interval"]
+    found = {line.partition("│")[0].strip() for line in lines[start + 3 :]}
+    assert found >= {"IDs of champion", "linear fusion", "same style", "clip_image alone", "random order"}
+
+
+def test_what_was_learned_is_compared_with_the_linear_fusion_and_what_was_not_computed_says_why(folder, pairs, capsys):
+    document = report(folder / "db", pairs=pairs)
+    ids, vectors, *rest = (row for row in document["partners"]["rows"] if not row["permuted"])
+    times = {"value": 1.68, "low": 1.42, "high": 1.99}
+    learned = {**vectors, "kind": "learned", "of": "fusion-2", "times": times}
+    without = {**vectors, "by": "id", "like": "one", "figures": [], "reason": "a fit takes minutes"}
+    document["partners"]["rows"] = [{**ids, "times": times}, learned, vectors, without, *rest]
+    print_report(document)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "1.68 (1.42 to 1.99)" in line]
+    assert [line.partition("│")[0].strip() for line in lines] == ["IDs of champion", "learned fusion"]
+    write_report_page(document, folder / "learned.html")
+    text = (folder / "learned.html").read_text(encoding="utf-8")
+    assert text.count("1.68 (1.42 to 1.99)") == 2
+    assert "IDs of the linear fusion: not computed, a fit takes minutes" in text
 
 
 def test_two_tokenizers_are_shown_side_by_side(as_text, candidate):

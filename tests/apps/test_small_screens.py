@@ -61,11 +61,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_pictures, ingest_and_
 
 @pytest.fixture(scope="module")
 def documents(folder: Path) -> dict[str, dict[str, Any]]:
-    """Reports: of one tokenizer, and of two side by side as after years, with 60 runs and 18 sizes of buckets."""
+    """Reports: of one tokenizer, with pairs, and of two side by side as after years: 60 runs, 18 sizes of buckets."""
     store = Store.open(folder / "db")
     names = store.dataset("assignments").to_table(columns=["tokenizer_id"])["tokenizer_id"].unique().to_pylist()
     other = next(name for name in names if name != store.setting("champion"))
-    one = report(folder / "db", attributes=["style"])
+    ends = [f"t{n}" for n in range(40)]
+    pq.write_table(pa.table({"content_id": ends, "partner_id": ends[3:] + ends[:3]}), folder / "pairs.parquet")
+    one = report(folder / "db", attributes=["style"], pairs=folder / "pairs.parquet")
     old = report(folder / "db", compare=other, attributes=["style"], popularity="views")
     for column in old["tokenizers"]:
         column["drift"] = [

@@ -115,6 +115,8 @@ WRONG = [
     "explain --db nowhere v01",
     "report --db nowhere",
     "report --db db --by nope",
+    "report --db db --pairs nowhere.parquet",
+    "report --db db --pairs list.jsonl",
     "report --db db --tokenizer rq-kmeans-0",
     "evaluate --db db --sequences nowhere",
     "evaluate --db db --sequences nowhere --setting huge",

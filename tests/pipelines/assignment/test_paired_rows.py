@@ -44,7 +44,7 @@ def test_each_pair_names_the_rows_of_its_items(store, tmp_path):
     ends = rng.permutation(ROWS)[:5_000].reshape(-1, 2)
     given = pairs_of(tmp_path, [(f"i{a:04d}", f"i{b:04d}") for a, b in ends], rng.random(len(ends)).tolist())
     found = PairedRows.of(store, given, {"external": DIM}, sample=100)
-    assert found.unknown == 0
+    assert found.known.unknown == 0
     assert len(found.pairs) == len(given)
     assert len(given.content_ids) < found.rows.total <= len(given.content_ids) + 100
     with LocalFitRunner().blocks(found.rows, Lines()) as blocks:
@@ -68,8 +68,8 @@ def test_pairs_of_unknown_items_and_of_items_without_a_vector_are_left_out(store
     rows = [("i0001", "i0002"), ("i0001", "nobody"), ("mute", "i0002"), ("ghost", "mute")]
     found = PairedRows.of(store, pairs_of(tmp_path, rows), {"external": DIM}, sample=5)
     assert len(found.pairs) == 1
-    assert (found.unknown, set(found.examples)) == (3, {"nobody", "mute", "ghost"})
-    assert "3 ids of pairs" in str(found.note())
+    assert (found.known.unknown, set(found.known.examples)) == (3, {"nobody", "mute", "ghost"})
+    assert "3 ids of pairs" in str(found.known.note())
 
 
 def test_without_a_pair_of_known_items_nothing_can_be_learned(store, tmp_path):

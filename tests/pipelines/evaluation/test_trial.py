@@ -11,12 +11,12 @@ import torch
 from fuseid.core.errors import FuseidError
 from fuseid.pipelines.evaluation.controls import Ids
 from fuseid.pipelines.evaluation.model import PAD, Tokens
-from fuseid.pipelines.evaluation.ranking import recall
 from fuseid.pipelines.evaluation.settings import SMALL, TINY, setting_named
 from fuseid.pipelines.evaluation.training import rate
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Ranks, Trial, run_trial
 from fuseid.pipelines.evaluation.workers import run_trials
 from fuseid.pipelines.jobs.progress import Lines
+from fuseid.tokenizers.ranks import recall
 
 
 @pytest.fixture(scope="module")
