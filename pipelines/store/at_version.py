@@ -46,6 +46,9 @@ class StoreAt(Store):
         found.check_readable()
         return found
 
+    def empty(self) -> StoreError:
+        return StoreError(f"version {self._versions['contents']} of {self.uri} has no item; leave {option('at')} out")
+
     def newest(self, name: str, session: lance.Session | None = None) -> lance.LanceDataset | None:
         version = self._versions.get(name)
         return super().newest(name, session) if version is None else version_of(self, name, version, session)
