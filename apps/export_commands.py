@@ -20,7 +20,10 @@ def export_ids(
     out: Annotated[Path, typer.Option(help="new folder")],
     format: Annotated[
         str | None,
-        typer.Option(help="parquet (default), grid, minionerec, openonerec, forge, torcheasyrec or static"),
+        typer.Option(
+            help="parquet (default), grid, minionerec, openonerec, forge, torcheasyrec, static, cornac, rectools or "
+            "sidinspector"
+        ),
     ] = None,
     tokenizer: Annotated[str | None, typer.Option(help="id of a fitted tokenizer; default: the champion")] = None,
     since: Annotated[str | None, typer.Option(help="tag of an earlier export: also write what changed since")] = None,
@@ -70,7 +73,9 @@ def export_sequences(
         Path, typer.Option(help=".parquet or .csv with user_id, content_id, timestamp; or a folder of them")
     ],
     out: Annotated[Path, typer.Option(help="new folder")],
-    format: Annotated[str, typer.Option(help="parquet, jsonl, minionerec, grid or webdataset")] = "parquet",
+    format: Annotated[
+        str, typer.Option(help="parquet, jsonl, minionerec, grid, webdataset, cornac, rectools or sidinspector")
+    ] = "parquet",
     split: Annotated[str, typer.Option(help="leave-one-out or by-time")] = "leave-one-out",
     cuts: Annotated[
         str | None,

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.processes import fuseid
-from fuseid.apps.charts import Axis, linear, logarithmic
+from benchmarks.svg import Chart, write_svg
+from fuseid.apps.charts import linear, logarithmic
 from fuseid.apps.show import print_rows
 
 DIM, NEIGHBOURS, NOISE, PIECE = 256, 8, 0.3, 50_000
@@ -152,8 +152,7 @@ def _peak_mib(pid: int) -> float:
     return int(next((line.split()[1] for line in lines if line.startswith("VmHWM:")), 0)) / 1024
 
 
-WIDTH, HEIGHT, LEFT, TOP = 340, 230, 70, 30
-COLOURS = ("#1f5f99", "#5aa0d8", "#b3541e", "#e0883f", "#7a7a7a", "#444444")
+COLOURS = dict(zip(RUNNERS, ("#1f5f99", "#5aa0d8", "#b3541e", "#e0883f", "#7a7a7a", "#444444"), strict=True))
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -164,41 +163,17 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     )
     sizes = [row["rows"] for row in rows]
     x = logarithmic("items", min(sizes), max(sizes), lambda value: f"{value:,.0f}")
-    parts = []
-    for number, (title, heights, log) in enumerate(values):
+    charts = []
+    for title, heights, log in values:
         y = (
             logarithmic(title, min(heights), max(heights), lambda value: f"{value:,.0f}")
             if log
             else linear(title, 0.0, 2.0, lambda value: f"{value:g}", 4)
         )
-        parts.append(f'<g transform="translate({LEFT + number * (WIDTH + LEFT)} {TOP})">')
-        parts += _frame(x, y)
-        for colour, runner in zip(COLOURS, RUNNERS, strict=True):
-            mine = [(row["rows"], height) for row, height in zip(rows, heights, strict=True) if row["runner"] == runner]
-            places = [(x.place(one, 0, WIDTH), y.place(other, HEIGHT, 0)) for one, other in sorted(mine)]
-            line = " ".join(f"{at},{up}" for at, up in places)
-            parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-            parts += [f'<circle cx="{at}" cy="{up}" r="3" fill="{colour}"/>' for at, up in places]
-        parts.append("</g>")
-    names = [runner for runner in RUNNERS if any(row["runner"] == runner for row in rows)]
-    for number, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
-        at, y_of = LEFT + 12, TOP + 16 + 16 * number
-        colour = COLOURS[RUNNERS.index(name)]
-        parts.append(f'<text x="{at}" y="{y_of}" fill="{colour}" font-weight="bold">{name}</text>')
-    size = f"{2 * (WIDTH + LEFT) + 20} {HEIGHT + TOP + 50}"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" font-family="sans-serif" font-size="12">'
-    path.write_text("\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *parts, "</svg>"]) + "\n")
-
-
-def _frame(x: Axis, y: Axis) -> Iterator[str]:
-    yield f'<text x="0" y="-12">{y.title}</text>'
-    yield f'<text x="{WIDTH}" y="{HEIGHT + 38}" text-anchor="end">{x.title}</text>'
-    for value, text in y.ticks:
-        at = y.place(value, HEIGHT, 0)
-        yield f'<line x1="0" x2="{WIDTH}" y1="{at}" y2="{at}" stroke="#ddd"/>'
-        yield f'<text x="-8" y="{at + 4}" text-anchor="end">{text}</text>'
-    for value, text in x.ticks:
-        yield f'<text x="{x.place(value, 0, WIDTH)}" y="{HEIGHT + 18}" text-anchor="middle">{text}</text>'
+        points = [(row["runner"], (row["rows"], height)) for row, height in zip(rows, heights, strict=True)]
+        lines = {runner: sorted(at for of, at in points if of == runner) for runner in RUNNERS}
+        charts.append(Chart(x, y, {runner: line for runner, line in lines.items() if line}))
+    write_svg(path, charts, COLOURS)
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ lancedb-tuned  the settings of `GRID` with the best p95 among those of recall 0.
 faiss-ivf      IndexIVFFlat with as many partitions as rows have a square root, the fewest probes of `FAISS_PROBES` with
                that recall; it returns numbers of rows and no columns, and is given the rows that pass a filter
 
-Systems that return columns return those that a look-up shows. All take turns, query by query, in one process; before,
-each has answered every query once.
+Systems that return columns return those that a look-up shows. All take turns, query by query and in a random order, in
+one process; before, each has answered every query once.
 """
 
 from __future__ import annotations
@@ -168,15 +168,19 @@ Way = Callable[[int], list[str]]
 
 
 def timed(ways: dict[Any, Way], queries: Queries) -> dict[Any, tuple[list[float], list[list[str]]]]:
-    """Milliseconds and results of each way for each query; all take turns."""
+    """Milliseconds and results of each way for each query; all take turns, in another order for each query, since a way
+    that follows a large scan finds nothing left in the processor's caches."""
     found: dict[Any, tuple[list[float], list[list[str]]]] = {key: ([], []) for key in ways}
+    random = np.random.default_rng(3)
     for way in ways.values():
         for number in range(len(queries.vectors)):
             way(number)
+    keys = list(ways)
     for number in range(len(queries.vectors)):
-        for key, way in ways.items():
+        for place in random.permutation(len(keys)):
+            key = keys[place]
             started = time.perf_counter()
-            ids = way(number)
+            ids = ways[key](number)
             found[key][0].append(1e3 * (time.perf_counter() - started))
             found[key][1].append(ids)
     return found

@@ -145,6 +145,7 @@ class LearnedFusionConfig(FusionConfig):
     drop_modalities: float = Field(
         0.2, ge=0, lt=1, description="how often a modality is left out in training, so that absent ones are natural"
     )
+    device: str = Field("cpu", description="of the training; on another one its bits are its own")
     seed: Whole = Field(0, ge=0)
 
     def options(self) -> dict[str, Any]:

@@ -92,9 +92,10 @@ class LearnedFusion(Fusion):
         found = trained(
             rows, linear, network, parts, settings, device or torch.device("cpu"), lambda done: show(done, epochs)
         )
+        on = {} if device is None or device.type == "cpu" else {"device": device.type}
         meta = linear.meta | {
             "version": fusion_version(learned=True),
-            LEARNED: {"hidden": hidden, **asdict(settings)},
+            LEARNED: {"hidden": hidden, **asdict(settings), **on},
             "pairs": {"count": len(parts.learned) + len(parts.held), **(source or {})},
         }
         meta["metrics"] = linear.meta["metrics"] | {

@@ -11,6 +11,7 @@ from fuseid.core.faults import reached
 from fuseid.core.modalities import ENCODED, EXTERNAL, modalities
 from fuseid.core.names import hint
 from fuseid.core.surface import option, setting
+from fuseid.encoders.devices import pick_device
 from fuseid.encoders.fusion import Fusion
 from fuseid.encoders.learned_fusion import LearnedFusion
 from fuseid.pipelines.assignment.fit_blocks import LocalFitRunner
@@ -29,6 +30,8 @@ def fit_fusion(store: Store, config: Config, progress: Progress, pairs: Pairs | 
     section = config.fusion
     if isinstance(section, LearnedFusionConfig) and pairs is None:
         raise BadInput(f"{setting('fusion.kind')} is learned, which takes pairs of items; {option('pairs')} names them")
+    if isinstance(section, LearnedFusionConfig):
+        pick_device(section.device)
     sizes = store.dims()
     dims = {each.name: sizes[each.name] for each in modalities(sizes)}
     weights = _weights(store, dims, section.weights)
@@ -62,7 +65,7 @@ def _learned(
     with LocalFitRunner().blocks(paired.rows, progress) as blocks:
         learned = LearnedFusion.fit(
             linear, blocks, paired.pairs, paired.weights, hashes=paired.hashes, source=pairs.facts(), progress=show,
-            **section.options(),
+            **section.options() | {"device": pick_device(section.device)},
         )  # fmt: skip
     notes += [line for line in (paired.known.note(), _found(learned)) if line]
     return learned

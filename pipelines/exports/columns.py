@@ -109,6 +109,14 @@ def write_text(file: BinaryIO, lines: pa.Array) -> None:
         file.write(memoryview(lines.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
 
 
+def write_members(file: BinaryIO, members: pa.Array, first: bool) -> None:
+    """Writes the members of a JSON object, each after a comma; the first of all is written after the brace instead."""
+    if first:
+        file.write(b"{" + members[0].as_py()[1:].encode())
+        members = members.slice(1)
+    write_text(file, members)
+
+
 @dataclass(frozen=True)
 class ExportInfo:
     """codebook_sizes: of each level; items: how many will come; largest_suffix: 0 if no item has a suffix."""

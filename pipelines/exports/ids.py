@@ -12,14 +12,14 @@ from fuseid.pipelines.exports import both
 from fuseid.pipelines.exports.changes import read_changes, write_changes
 from fuseid.pipelines.exports.columns import ExportInfo
 from fuseid.pipelines.exports.folder import load_manifest, new_folder, write_manifest
-from fuseid.pipelines.exports.formats import grid, minionerec, openonerec, parquet
+from fuseid.pipelines.exports.formats import cornac, grid, minionerec, openonerec, parquet, sidinspector
 from fuseid.pipelines.exports.formats.base import DeltaFormat, ExportFormat
 from fuseid.pipelines.exports.registry import format_named
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.pipelines.jobs.progress import Lines, Progress, tracked
 
 # These formats name an item by its position among the content_ids, which changes when items are added or removed.
-_NUMBERED = (grid.NAME, minionerec.NAME, openonerec.NAME)
+_NUMBERED = (grid.NAME, minionerec.NAME, openonerec.NAME, cornac.NAME, sidinspector.NAME)
 # Other versions of these packages may write the same IDs in other bytes.
 _LIBRARIES = ("fuseid", "pyarrow", "torch")
 

@@ -7,18 +7,23 @@ from typing import TypeVar
 
 from fuseid.core.names import check_known
 from fuseid.pipelines.exports.formats import (
+    cornac,
     forge,
     grid,
     minionerec,
     openonerec,
     parquet,
+    rectools,
+    sidinspector,
     static,
     torcheasyrec,
 )
 from fuseid.pipelines.exports.formats.base import ExportFormat
 
 Format = TypeVar("Format")
-_ALL: list[ExportFormat] = [parquet, grid, minionerec, openonerec, forge, torcheasyrec, static]
+_ALL: list[ExportFormat] = [
+    parquet, grid, minionerec, openonerec, forge, torcheasyrec, static, cornac, rectools, sidinspector,
+]  # fmt: skip
 FORMATS = {form.NAME: form for form in _ALL}
 
 

@@ -21,12 +21,14 @@ from fuseid.pipelines.sequences.clock import Clock, shown
 from fuseid.pipelines.sequences.events import Events
 from fuseid.pipelines.sequences.interactions import Interactions
 from fuseid.pipelines.sequences.items import Items
-from fuseid.pipelines.sequences.options import MOST_SHARDS, SPLITS, Options
+from fuseid.pipelines.sequences.options import EVENTS, MOST_SHARDS, SPLITS, Options
 from fuseid.pipelines.sequences.registry import SequenceFormat, format_named
 from fuseid.pipelines.sequences.shards import Job, LocalShardRunner, ShardRunner
 
 # Events of one shard, which a worker sorts at a time; some 50 MB.
 _SHARD_EVENTS = 500_000
+# Options that decide which examples there are, and how long their histories.
+_OF_HISTORIES = ("train", "max_history", "min_history")
 _LIBRARIES = ("fuseid", "pyarrow", "numpy", "protobuf")
 
 
@@ -58,6 +60,7 @@ def export_sequences(
     chosen = format_named(format)
     options = options or Options()
     progress = progress or Lines()
+    _check_options(chosen, options)
     source = Interactions.open(Path(interactions), Clock(time_unit, time_zone), keep)
     if taken := [name for name in source.kept.names if name in chosen.RESERVED]:
         raise BadInput(
@@ -87,6 +90,13 @@ def export_sequences(
             folder,
             {**snapshot.facts(), **_facts(chosen, job, options, source, events, counts), "unknown_items": unknown},
         )
+
+
+def _check_options(chosen: SequenceFormat, options: Options) -> None:
+    plain = Options()
+    given = [name for name in _OF_HISTORIES if getattr(options, name) != getattr(plain, name)]
+    if chosen.TRAIN == EVENTS and given:
+        raise BadInput(f"{chosen.NAME} has every event once, without a history; leave out {option(given[0])}")
 
 
 def _with_times(options: Options, events: Events) -> Options:
@@ -129,6 +139,8 @@ def _facts(
     chosen: SequenceFormat, job: Job, asked: Options, source: Interactions, events: Events, counts: Counter[str]
 ) -> dict[str, Any]:
     options = asdict(asked) | {"train": job.train, "cuts": [str(cut) for cut in asked.cuts]}
+    if job.train == EVENTS:
+        options = {name: value for name, value in options.items() if name not in ("max_history", "min_history")}
     if job.options.cuts:
         options["cut_times"] = [shown(int(cut)) for cut in job.options.cuts]
     return {

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fuseid.pipelines.exports.columns import column, ids_of
 
@@ -49,6 +51,11 @@ class Items:
         """int32 [N, L + 1]."""
         lists = column(self.table, "codes")
         return lists.flatten().to_numpy().reshape(len(lists), lists.type.list_size)
+
+    def write_numbers(self, folder: Path) -> None:
+        """`items.parquet`, the number and the content_id of every item that has an ID."""
+        table = pa.table({"number": pa.array(range(len(self)), pa.int64()), "content_id": self.content_ids})
+        pq.write_table(table, folder / "items.parquet", compression="zstd")
 
     @cached_property
     def titles(self) -> pa.Array:

@@ -16,6 +16,8 @@ METHODS = ("leave-one-out", "by-time")
 # histories, or with the whole of a shorter sequence. `last`: only the last event, for trainers that make parts of
 # sequences themselves.
 TRAIN = ("prefix", "window", "last")
+# What a format that is a table of interactions has instead: every event once, without a history.
+EVENTS = "events"
 # Each is an open file while events are read.
 MOST_SHARDS = 256
 

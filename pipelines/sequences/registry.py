@@ -8,13 +8,23 @@ from typing import Protocol
 
 from fuseid.pipelines.exports.registry import chosen
 from fuseid.pipelines.sequences.examples import Examples
-from fuseid.pipelines.sequences.formats import grid, jsonl, minionerec, parquet, webdataset
+from fuseid.pipelines.sequences.formats import (
+    cornac,
+    grid,
+    jsonl,
+    minionerec,
+    parquet,
+    rectools,
+    sidinspector,
+    webdataset,
+)
 from fuseid.pipelines.sequences.items import Items, Titles
 
 
 class SequenceFormat(Protocol):
-    """A module of `formats`. NAME: on the command line. TRAIN: the training examples that its trainer expects. EXTRA:
-    columns of `contents` from which `titles` makes titles. RESERVED: names that no kept column may have."""
+    """A module of `formats`. NAME: on the command line. TRAIN: the training examples that its trainer expects, or
+    `options.EVENTS`: its files have each event once, and the examples that it writes have no history. EXTRA: columns of
+    `contents` from which `titles` makes titles. RESERVED: names that no kept column may have."""
 
     NAME: str
     TRAIN: str
@@ -30,7 +40,9 @@ class SequenceFormat(Protocol):
         """Called once, after the last shard."""
 
 
-_ALL: tuple[SequenceFormat, ...] = (parquet, jsonl, minionerec, grid, webdataset)  # type: ignore[assignment]
+_ALL: tuple[SequenceFormat, ...] = (  # type: ignore[assignment]
+    parquet, jsonl, minionerec, grid, webdataset, cornac, rectools, sidinspector,
+)  # fmt: skip
 FORMATS = {form.NAME: form for form in _ALL}
 
 

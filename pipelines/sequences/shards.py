@@ -16,7 +16,7 @@ from fuseid.core.ahead import map_ahead
 from fuseid.pipelines.sequences.examples import examples_of
 from fuseid.pipelines.sequences.histories import Histories
 from fuseid.pipelines.sequences.items import Items
-from fuseid.pipelines.sequences.options import SPLITS, Options
+from fuseid.pipelines.sequences.options import EVENTS, SPLITS, Options
 from fuseid.pipelines.sequences.registry import format_named
 from fuseid.pipelines.sequences.splits import targets_of
 
@@ -29,7 +29,7 @@ _MOST_THREADS = 4
 
 @dataclass(frozen=True)
 class Job:
-    """The part of the work that is the same for all shards. train: see `options.TRAIN`."""
+    """The part of the work that is the same for all shards. train: one of `options.TRAIN`, or `options.EVENTS`."""
 
     format: str
     options: Options
@@ -42,7 +42,8 @@ def write_shard(job: Job, items: Items, number: int, events: pa.Table, folder: P
     histories = Histories.of(events)
     targets = targets_of(histories, job.options, job.train)
     kept = events.drop_columns(SHARD.names).combine_chunks()
-    chunks = examples_of(histories, targets, job.options.max_history, kept, number, job.shards)
+    max_history = 0 if job.train == EVENTS else job.options.max_history
+    chunks = examples_of(histories, targets, max_history, kept, number, job.shards)
     format_named(job.format).write(chunks, items, folder, number)
     with_example = np.unique(histories.user_E[np.concatenate(targets)])
     return {

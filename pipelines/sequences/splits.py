@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fuseid.pipelines.sequences.histories import Histories
-from fuseid.pipelines.sequences.options import Options
+from fuseid.pipelines.sequences.options import EVENTS, Options
 
 TRAIN, VALID, TEST = 0, 1, 2
 
@@ -25,13 +25,14 @@ def split_of(histories: Histories, options: Options) -> np.ndarray:
 
 
 def targets_of(histories: Histories, options: Options, train: str) -> list[np.ndarray]:
-    """For each split the events that are its targets, ascending. train: see `options.TRAIN`."""
+    """For each split the events that are its targets, ascending. train: see `options.TRAIN`; for `options.EVENTS`, each
+    event is in its split, also the first one of a user."""
     splits = split_of(histories, options)
     before = np.arange(len(splits)) - histories.starts_E
-    fit = before >= options.min_history
+    fit = before >= (0 if train == EVENTS else options.min_history)
     if options.min_events > 1:
         fit &= _known_events(histories, splits, options) >= options.min_events
-    if train != "prefix":
+    if train in ("window", "last"):
         last = np.ones(len(splits), bool)
         last[:-1] = (histories.user_E[1:] != histories.user_E[:-1]) | (splits[1:] != splits[:-1])
         fit &= (splits != TRAIN) | last | ((before >= options.max_history) & (train == "window"))

@@ -60,9 +60,7 @@ def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) ->
 
 def finish(folder: Path, items: Items) -> None:
     """`items.parquet`, the number and the content_id of every item that has an ID."""
-    numbers = pa.array(range(len(items)), pa.int64())
-    table = pa.table({"number": numbers, "content_id": items.content_ids})
-    pq.write_table(table, folder / "items.parquet", compression="zstd")
+    items.write_numbers(folder)
 
 
 def framed(record: bytes) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from fuseid.pipelines.exports.formats import minionerec as ids
+from fuseid.pipelines.exports.formats.texts import texts_of
 from fuseid.pipelines.sequences.examples import Examples
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.sequences.options import SPLITS
@@ -32,7 +33,7 @@ RESERVED = COLUMNS[1:]
 
 def titles(rows: pa.Table) -> pa.Array:
     """The titles that `fuseid export ids --format minionerec` writes."""
-    return ids.texts_of(rows)[0]
+    return texts_of(rows)[0]
 
 
 def write(chunks: Iterator[Examples], items: Items, folder: Path, shard: int) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fuseid.core.errors import BadInput, NotReady
+from fuseid.core.errors import BadInput, ConfigError, NotReady
 from fuseid.encoders.learned_fusion import LearnedFusion
 from fuseid.pipelines.assignment.champion import load_fusion
 from fuseid.pipelines.check import check
@@ -154,6 +154,8 @@ def test_pairs_that_cannot_be_used_are_refused_and_nothing_is_stored(made, tmp_p
     refused(made, BadInput, r"both items of no pair: .* ids .*such as 'x000'", pairs_file(tmp_path, prefix="x"))
     refused(made, BadInput, r"pairs are of items of .*batch_size is 4096", pairs_file(tmp_path),
             {**LEARNED, "batch_size": 4096})  # fmt: skip
+    refused(made, ConfigError, r"unknown device 'tpu7'; try auto, cpu or cuda", pairs_file(tmp_path),
+            {**LEARNED, "device": "tpu7"})  # fmt: skip
     assert made.store().setting("fusion") is None
     assert not (Path(made.uri()) / "artifacts").exists()
 

@@ -237,7 +237,7 @@ def test_changes_lead_from_the_old_ids_to_the_new_ones_also_across_tokenizers(fi
     assert contents_of(tmp_path / "again") == contents_of(tmp_path / "now")
 
 
-@pytest.mark.parametrize("format", ["grid", "minionerec", "openonerec"])
+@pytest.mark.parametrize("format", ["grid", "minionerec", "openonerec", "cornac", "sidinspector"])
 def test_where_items_are_numbers_all_old_ones_are_mapped_to_the_new(fitted, cluster, tmp_path, format):
     before = export_ids(fitted.uri(), tmp_path / "before", format=format)
     fitted.store().delete("contents", ["v003", "v010"])

@@ -90,7 +90,7 @@ def test_the_number_of_threads_does_not_change_the_files(fitted, events, tmp_pat
     assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "3")
 
 
-@pytest.mark.parametrize("format", ["parquet", "grid", "minionerec"])
+@pytest.mark.parametrize("format", ["parquet", "grid", "minionerec", "cornac", "rectools"])
 def test_the_same_input_gives_the_same_bytes_also_after_the_database_has_moved_on(
     fitted, cluster, events, tmp_path, format
 ):
@@ -100,6 +100,23 @@ def test_the_same_input_gives_the_same_bytes_also_after_the_database_has_moved_o
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
     later = export_sequences(fitted.uri(), events, tmp_path / "three", format, shards=2)
     assert later["unknown_items"]["items"] == 0
+
+
+def test_interactions_are_all_known_events_and_say_so(fitted, events, tmp_path):
+    manifest = export_sequences(fitted.uri(), events, tmp_path / "out", "sidinspector", shards=2)
+    rows = pq.read_table(tmp_path / "out" / "interactions.parquet").to_pylist()
+    names = pq.read_table(tmp_path / "out" / "items.parquet")["content_id"].to_pylist()
+    lines = [line.split(",") for line in events.read_text().splitlines()[1:]]
+    known = {(user, item, int(time), event) for user, item, time, event in lines if item < "v060"}
+    found = [(r["user_id"], names[r["item_id"]], int(r["timestamp"].timestamp()), r["event"]) for r in rows]
+    assert len(found) == len(known)
+    assert set(found) == known
+    assert sum(manifest["examples"].values()) == len(rows)
+    assert manifest["users_without_example"] == 0
+    assert manifest["options"]["train"] == "events"
+    assert "max_history" not in manifest["options"]
+    newest = {user: max(time for other, _, time, _ in known if other == user) for user, *_ in known}
+    assert all(row["timestamp"].timestamp() == newest[row["user_id"]] for row in rows if row["split"] == "test")
 
 
 def test_a_share_and_the_time_that_it_means_cut_alike(fitted, events, tmp_path):
@@ -137,6 +154,11 @@ def test_a_title_is_the_one_that_the_ids_are_exported_with(fitted, events, tmp_p
         ),
         ({"options": Options("by-time", parse_cuts("0.5,0.501", None))}, "both cuts= fall on 2024-05-01T"),
         ({"keep": ["likes"]}, "no column 'likes' to keep"),
+        (
+            {"format": "rectools", "options": Options(train="last")},
+            "rectools has every event once, without a history; leave out train=",
+        ),
+        ({"format": "sidinspector", "options": Options(max_history=9)}, "leave out max_history="),
         ({"shards": 1000}, "shards= is 1 to 256, got 1000"),
         ({"tag": "yesterday"}, "has no tag 'yesterday'"),
     ],

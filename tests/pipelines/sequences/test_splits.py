@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.sequences.examples import examples_of
 from fuseid.pipelines.sequences.histories import Histories
-from fuseid.pipelines.sequences.options import SPLITS, TRAIN, Options
+from fuseid.pipelines.sequences.options import EVENTS, SPLITS, TRAIN, Options
 from fuseid.pipelines.sequences.splits import targets_of
 
 EVENT = pa.schema([("event", pa.string())])
@@ -44,9 +44,8 @@ def made(shard_of, rows, options: Options, train: str, **limits: int) -> list[tu
     histories = Histories.of(table)
     kept = table.select(["event"])
     found = []
-    for chunk in examples_of(
-        histories, targets_of(histories, options, train), options.max_history, kept, 0, 1, **limits
-    ):
+    max_history = 0 if train == EVENTS else options.max_history
+    for chunk in examples_of(histories, targets_of(histories, options, train), max_history, kept, 0, 1, **limits):
         assert [histories.user_ids[int(number)].as_py() for number in chunk.users_E] == chunk.user_ids.to_pylist()
         for e, user in enumerate(chunk.user_ids.to_pylist()):
             at = slice(chunk.offsets_E[e], chunk.offsets_E[e + 1])
@@ -75,19 +74,20 @@ def expected(rows, options: Options, train: str) -> list[tuple]:
         for place, (_, item, time, event) in enumerate(events):
             split = splits[place]
             counted = [s for s in splits if options.split == "leave-one-out" or SPLITS.index(s) <= SPLITS.index(split)]
-            if place < options.min_history or len(counted) < options.min_events:
+            if len(counted) < options.min_events or (train != EVENTS and place < options.min_history):
                 continue
             is_last = place == len(events) - 1 or splits[place + 1] != "train"
             full = place >= options.max_history
-            if split == "train" and not (train == "prefix" or is_last or (train == "window" and full)):
+            every = train in ("prefix", EVENTS)
+            if split == "train" and not (every or is_last or (train == "window" and full)):
                 continue
-            past = [row[1:3] for row in events[max(0, place - options.max_history) : place]]
+            past = [row[1:3] for row in events[max(0, place - options.max_history) : place]] * (train != EVENTS)
             found[split].append((split, user, past, item, time, event))
     return [example for split in SPLITS for example in found[split]]
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(rows=ROWS, options=OPTIONS, train=st.sampled_from(TRAIN))
+@given(rows=ROWS, options=OPTIONS, train=st.sampled_from([*TRAIN, EVENTS]))
 def test_examples_equal_those_of_a_plain_loop(shard_of, rows, options, train):
     assert made(shard_of, rows, options, train) == expected(rows, options, train)
 
@@ -165,6 +165,7 @@ def test_chunk_size_does_not_change_the_examples(shard_of, most):
     [
         ({"split": "random"}, "unknown split 'random'; there are leave-one-out, by-time"),
         ({"train": "all"}, "unknown kind of training examples 'all'; there are prefix, window, last"),
+        ({"train": EVENTS}, "unknown kind of training examples 'events'; there are prefix, window, last"),
         ({"min_history": 0}, "min_history= is at least 1"),
         ({"min_history": 51}, "at most max_history="),
         ({"min_events": 0}, "min_events= is at least 1"),

@@ -74,7 +74,7 @@ def many(rows: int) -> pa.Table:
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 attributes = st.none() | st.builds(
     json.dumps,
-    st.dictionaries(st.sampled_from(["title", "description", "brand"]), texts | st.integers() | st.none()),
+    st.dictionaries(st.sampled_from(["title", "description", "category"]), texts | st.integers() | st.none()),
     ensure_ascii=st.booleans(),
 )
 

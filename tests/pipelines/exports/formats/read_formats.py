@@ -74,6 +74,35 @@ def torcheasyrec(folder: Path) -> pa.Table:
     return table.select(["item_id", "codebook", "suffix"]).rename_columns(IDS.names).cast(IDS)
 
 
+def cornac(folder: Path) -> pa.Table:
+    rows = json.loads((folder / "semantic_ids.json").read_text())
+    assert list(rows) == [str(number) for number in range(len(rows))]
+    return table_of(numbered(folder), list(rows.values()))
+
+
+def rectools(folder: Path) -> pa.Table:
+    table = pq.read_table(folder / "item_features.parquet")
+    rows = table.to_pydict()
+    levels = len(set(rows["feature"]))
+    assert rows["feature"] == [f"code_{level + 1}" for level in range(levels)] * (len(table) // max(1, levels))
+    ids, codes, suffixes = (
+        [rows[name][start : start + levels] for start in range(0, len(table), max(1, levels))]
+        for name in ("id", "value", "suffix")
+    )
+    assert all(len(set(of_item)) == 1 for of_item in (*ids, *suffixes))
+    return pa.table([[one[0] for one in ids], codes, [one[0] for one in suffixes]], schema=IDS)
+
+
+def sidinspector(folder: Path) -> pa.Table:
+    table = pq.read_table(folder / "sid_assignments.parquet")
+    assert table["item_id"].to_pylist() == list(range(len(table)))
+    levels = [name for name in table.schema.names if name.startswith("sid_level_")]
+    assert levels == [f"sid_level_{level}" for level in range(len(levels))]
+    codes = [list(row.values()) for row in table.select(levels).to_pylist()]
+    assert table["sid"].to_pylist() == ["-".join(map(str, row)) for row in codes]
+    return pa.table([numbered(folder), codes, table["suffix"]], schema=IDS)
+
+
 def numbered(folder: Path) -> pa.Array:
     """The content_ids of `items.parquet`, by number."""
     table = pq.read_table(folder / "items.parquet")
@@ -87,5 +116,17 @@ def table_of(content_ids: pa.Array | list[str], codes_and_digits: Codes) -> pa.T
 
 
 READERS: dict[str, Callable[[Path], pa.Table]] = {
-    reader.__name__: reader for reader in (parquet, grid, minionerec, openonerec, forge, torcheasyrec, static)
+    reader.__name__: reader
+    for reader in (
+        parquet,
+        grid,
+        minionerec,
+        openonerec,
+        forge,
+        torcheasyrec,
+        static,
+        cornac,
+        rectools,
+        sidinspector,
+    )
 }

@@ -18,7 +18,18 @@ from hypothesis import strategies as st
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.exports.columns import ExportInfo
 from fuseid.pipelines.exports.folder import file_hash
-from fuseid.pipelines.exports.formats import forge, grid, minionerec, openonerec, parquet, static, torcheasyrec
+from fuseid.pipelines.exports.formats import (
+    cornac,
+    forge,
+    grid,
+    minionerec,
+    openonerec,
+    parquet,
+    rectools,
+    sidinspector,
+    static,
+    torcheasyrec,
+)
 from fuseid.pipelines.exports.registry import FORMATS
 
 from .format_items import catalogues, export, ids_of, info_of, item, many, table_of
@@ -158,6 +169,24 @@ def test_static_is_sorted_with_and_without_the_digit(tmp_path):
     assert len(np.unique(digits, axis=0)) == 5000
 
 
+def test_cornac_holds_the_suffix_as_one_more_code(tmp_path):
+    folder = export(cornac, BUCKET, tmp_path / "out")
+    rows = json.loads((folder / cornac.FILE).read_text())
+    assert rows == {"0": [5, 6, 7, 0], "1": [5, 6, 7, 2], "2": [5, 6, 8, 1], "3": [5, 6, 8, 1], "4": [5, 6, 7, 1]}
+
+
+def test_rectools_gives_items_of_equal_codes_equal_features(tmp_path):
+    rows = pq.read_table(export(rectools, BUCKET, tmp_path / "out") / rectools.FILE)
+    assert rows["value"].to_pylist() == [5, 6, 7, 5, 6, 7, 5, 6, 8, 5, 6, 8, 5, 6, 7]
+    assert rows["suffix"].to_pylist()[::3] == [None, 2, 1, 1, 1]
+
+
+def test_sidinspector_counts_items_of_equal_codes_as_aliases(tmp_path):
+    rows = pq.read_table(export(sidinspector, BUCKET, tmp_path / "out") / sidinspector.SIDS)
+    assert rows["sid"].to_pylist() == ["5-6-7", "5-6-7", "5-6-8", "5-6-8", "5-6-7"]
+    assert rows["suffix"].to_pylist() == [None, 2, 1, 1, 1]
+
+
 @quick
 @given(catalogues(3), catalogues(3))
 def test_a_delta_of_torcheasyrec_holds_what_changed_and_whole_ids(before, after):
@@ -232,6 +261,21 @@ def test_every_title_is_one_line_of_three_columns(drawn):
 def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path):
     folder = export(minionerec, table_of([item("a", [1, 2, 3], attributes=r'{"title": "\ud800 x"}')]), tmp_path / "out")
     assert json.loads((folder / minionerec.ITEM).read_text())["0"]["title"] == "? x"
+
+
+@quick
+@given(catalogues())
+def test_sidinspector_has_metadata_of_every_item_and_categories_if_there_are_any(drawn):
+    table, sizes = drawn
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = export(sidinspector, table, Path(scratch) / "out", sizes)
+        written = pq.read_table(folder / sidinspector.METADATA).to_pydict()
+    known = [json.loads(text or "{}").get("category") for text in table["attributes"].to_pylist()]
+    categories = [text.strip() if isinstance(text, str) else "" for text in known]
+    assert written["item_id"] == list(range(len(table)))
+    assert None not in written["title"] + written["text"]
+    assert written.get("category", [""] * len(table)) == categories
+    assert ("category" in written) == any(categories)
 
 
 @quick

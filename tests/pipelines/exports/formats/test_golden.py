@@ -12,7 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from fuseid.pipelines.exports.formats import forge, grid, minionerec, openonerec, parquet, static, torcheasyrec
+from fuseid.pipelines.exports.formats import (
+    cornac,
+    forge,
+    grid,
+    minionerec,
+    openonerec,
+    parquet,
+    rectools,
+    sidinspector,
+    static,
+    torcheasyrec,
+)
 
 from .format_items import export, item, table_of
 
@@ -31,7 +42,7 @@ TABLE = table_of(
             attributes='{"title": " Two boats ", "description": "Harbour\\nview", "brand": "x"}',
         ),
         item('im"3', [0, 0, 255]),
-        item("item four", [12, 3, 0], caption="Vier étages\u2028二", attributes='{"title": 4}'),
+        item("item four", [12, 3, 0], caption="Vier étages\u2028二", attributes='{"title": 4, "category": "maps"}'),
         item("z9", [12, 240, 7], 3, caption="  ", vlm_caption="A late boat", attributes="[1]"),
     ]
 )
@@ -42,7 +53,7 @@ def assert_maps_numbers(folder: Path) -> None:
     assert rows == [{"number": number, "content_id": name} for number, name in enumerate(NAMES)]
 
 
-@pytest.mark.parametrize("form", [minionerec, forge], ids=lambda form: form.NAME)
+@pytest.mark.parametrize("form", [minionerec, forge, cornac], ids=lambda form: form.NAME)
 def test_written_texts_equal_the_golden_files(form, tmp_path):
     folder = export(form, TABLE, tmp_path / "out")
     texts = sorted(path for path in folder.iterdir() if path.suffix != ".parquet")
@@ -141,3 +152,42 @@ def test_static_files_equal_the_golden_arrays(tmp_path):
         [*row, digit] for row, digit in zip(rows, digits, strict=True)
     ]
     assert pq.read_table(folder / "items.parquet")["content_id"].to_pylist() == order
+
+
+def test_cornac_numbers_are_mapped(tmp_path):
+    assert_maps_numbers(export(cornac, TABLE, tmp_path / "out"))
+
+
+def test_rectools_files_equal_the_golden_rows(tmp_path):
+    folder = export(rectools, TABLE, tmp_path / "out")
+    features = pq.read_table(folder / "item_features.parquet")
+    assert features.schema.types == [pa.string(), pa.string(), pa.int32(), pa.int32()]
+    assert features.to_pylist() == [
+        {"id": name, "feature": f"code_{level}", "value": code, "suffix": suffix}
+        for name, codes, suffix in zip(NAMES, CODES, [None, 1, None, None, 3], strict=True)
+        for level, code in enumerate(codes, start=1)
+    ]
+
+
+def test_sidinspector_files_equal_the_golden_rows(tmp_path):
+    folder = export(sidinspector, TABLE, tmp_path / "out")
+    shared = {"sid_level_0": 12, "sid_level_1": 240, "sid_level_2": 7, "sid": "12-240-7"}
+    third = {"sid_level_0": 0, "sid_level_1": 0, "sid_level_2": 255, "sid": "0-0-255"}
+    fourth = {"sid_level_0": 12, "sid_level_1": 3, "sid_level_2": 0, "sid": "12-3-0"}
+    constants = {"method": "rq-kmeans-0123456789abcdef", "dataset": "catalogue"}
+    assert pq.read_table(folder / "sid_assignments.parquet").to_pylist() == [
+        {"item_id": 0, **shared, **constants, "suffix": None},
+        {"item_id": 1, **shared, **constants, "suffix": 1},
+        {"item_id": 2, **third, **constants, "suffix": None},
+        {"item_id": 3, **fourth, **constants, "suffix": None},
+        {"item_id": 4, **shared, **constants, "suffix": 3},
+    ]
+    red, four = 'A "red" boat\ton the sea\nat dawn', "Vier étages\u2028二"
+    assert pq.read_table(folder / "item_metadata.parquet").to_pylist() == [
+        {"item_id": 0, "title": 'A "red" boat on the sea at dawn', "text": red, "category": ""},
+        {"item_id": 1, "title": "Two boats", "text": "Harbour\nview", "category": ""},
+        {"item_id": 2, "title": 'im"3', "text": "", "category": ""},
+        {"item_id": 3, "title": "Vier étages 二", "text": four, "category": "maps"},
+        {"item_id": 4, "title": "A late boat", "text": "A late boat", "category": ""},
+    ]
+    assert_maps_numbers(folder)

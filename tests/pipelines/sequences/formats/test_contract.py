@@ -9,7 +9,8 @@ import json
 import re
 import struct
 import tarfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 
 from fuseid.core.errors import BadInput
 from fuseid.pipelines.sequences.formats import grid
-from fuseid.pipelines.sequences.options import SPLITS, Options
+from fuseid.pipelines.sequences.options import EVENTS, SPLITS, Options
 from fuseid.pipelines.sequences.registry import FORMATS, format_named
 from fuseid.pipelines.sequences.shards import Job, write_shard
 from fuseid.pipelines.sequences.texts import sid_texts
@@ -43,6 +44,11 @@ def rows_of(user: str, items: list[int]) -> list[tuple]:
 ROWS = rows_of('a"b,\n', [0, 1, 2, 3, 4]) + rows_of("u2", [4, 4, 1]) + rows_of("u3", [2, 0])
 
 
+def job_of(name: str, shards: int) -> Job:
+    """All training examples, or all events for a format that is a table of interactions."""
+    return Job(name, Options(), EVENTS if FORMATS[name].TRAIN == EVENTS else "prefix", shards)
+
+
 @pytest.fixture(scope="module")
 def folders(items, shard_of, tmp_path_factory) -> dict[str, Path]:
     """Each format's files of the same events in two shards, the third user alone in the second."""
@@ -50,8 +56,7 @@ def folders(items, shard_of, tmp_path_factory) -> dict[str, Path]:
     for name, form in FORMATS.items():
         out[name] = tmp_path_factory.mktemp(name)
         for number, rows in enumerate([ROWS[:8], ROWS[8:]]):
-            job = Job(name, Options(), "prefix", shards=2)
-            write_shard(job, items, number, shard_of(rows, KEPT), out[name])
+            write_shard(job_of(name, 2), items, number, shard_of(rows, KEPT), out[name])
         form.finish(out[name], items)
     return out
 
@@ -259,13 +264,90 @@ def test_webdataset_files_hold_the_examples(folders, codes):
     assert found == EXAMPLES
 
 
+def test_cornac_files_hold_the_examples(folders):
+    folder = folders["cornac"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "items.parquet", "sessions", "test.tsv", "train.tsv", "valid.tsv",
+    ]  # fmt: skip
+    assert pq.read_table(folder / "items.parquet").to_pydict() == {"number": [0, 1, 2, 3, 4], "content_id": NAMES}
+    sessions = {row["session"]: row for row in pq.read_table(folder / "sessions").to_pylist()}
+    found = []
+    for split in SPLITS:
+        rows = [line.split("\t") for line in (folder / f"{split}.tsv").read_text().splitlines()]
+        for (user, session), of_session in groupby(rows, key=lambda row: row[:2]):
+            *past, target = of_session
+            facts = sessions.pop(session)
+            example = (split, facts["user_id"], [int(row[2]) for row in past], int(target[2]))
+            assert (facts["split"], facts["user"]) == (split, int(user))
+            assert {name: facts[name] for name in KEPT.names} == kept_of(example)
+            assert [int(row[3]) for row in (*past, target)] == [MICROS + place for place in range(len(past) + 1)]
+            found.append(example)
+    assert found == EXAMPLES
+    assert not sessions
+
+
+# split, user, position among the user's events, item: by hand; the split of each event, also of first ones.
+ALL_EVENTS = [
+    ("train", 'a"b,\n', 0, 0),
+    ("train", 'a"b,\n', 1, 1),
+    ("train", 'a"b,\n', 2, 2),
+    ("train", "u2", 0, 4),
+    ("valid", 'a"b,\n', 3, 3),
+    ("valid", "u2", 1, 4),
+    ("test", 'a"b,\n', 4, 4),
+    ("test", "u2", 2, 1),
+    ("valid", "u3", 0, 2),
+    ("test", "u3", 1, 0),
+]
+
+
+def test_rectools_files_hold_all_events(folders):
+    table = pq.read_table(folders["rectools"] / "interactions.parquet")
+    assert table.schema.names == ["user_id", "item_id", "weight", "datetime", "split", "event", "shown"]
+    assert [str(kind) for kind in table.schema.types[2:4]] == ["double", "timestamp[us]"]
+    assert table.to_pylist() == [
+        {
+            "user_id": user,
+            "item_id": NAMES[item],
+            "weight": place / 2,
+            "datetime": (NOON + timedelta(microseconds=place)).replace(tzinfo=None),
+            "split": split,
+            "event": None if place == 1 else f"e{place}",
+            "shown": [NAMES[item], "ü"],
+        }
+        for split, user, place, item in ALL_EVENTS
+    ]
+
+
+def test_rectools_weighs_events_without_a_weight_1(items, shard_of, tmp_path):
+    kept = pa.schema([("weight", pa.float64())])
+    for name, schema, rows in (
+        ("none", pa.schema([]), [("u", item, item) for item in range(3)]),
+        ("some", kept, [("u", 0, 0, None), ("u", 1, 1, 2.5), ("u", 2, 2, 0.0)]),
+    ):
+        (tmp_path / name).mkdir()
+        write_shard(job_of("rectools", 1), items, 0, shard_of(rows, schema), tmp_path / name)
+    assert pq.read_table(tmp_path / "none" / "interactions.parquet")["weight"].to_pylist() == [1, 1, 1]
+    assert pq.read_table(tmp_path / "some" / "interactions.parquet")["weight"].to_pylist() == [1, 2.5, 0]
+
+
+def test_sidinspector_files_hold_all_events(folders):
+    folder = folders["sidinspector"]
+    table = pq.read_table(folder / "interactions.parquet")
+    assert table.schema.names == ["user_id", "item_id", "timestamp", "split", *KEPT.names]
+    rows = table.set_column(2, "timestamp", table["timestamp"].cast(pa.int64())).to_pylist()
+    assert [(row["split"], row["user_id"], row["timestamp"] - MICROS, row["item_id"]) for row in rows] == ALL_EVENTS
+    assert [row["weight"] for row in rows] == [place / 2 for _, _, place, _ in ALL_EVENTS]
+    assert pq.read_table(folder / "items.parquet").to_pydict() == {"number": [0, 1, 2, 3, 4], "content_id": NAMES}
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_same_events_give_the_same_bytes(items, shard_of, folders, tmp_path, name, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 1.0)
     for number, rows in enumerate([ROWS[:8], ROWS[8:]]):
         # The order of users does not matter, only that of the rows of each user.
         rows = sorted(rows, key=lambda row: row[0], reverse=True)
-        write_shard(Job(name, Options(), "prefix", 2), items, number, shard_of(rows, KEPT), tmp_path)
+        write_shard(job_of(name, 2), items, number, shard_of(rows, KEPT), tmp_path)
     format_named(name).finish(tmp_path, items)
 
     def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -289,7 +371,7 @@ def test_kept_columns_of_every_type_are_written(items, shard_of, tmp_path):
     for name, form in FORMATS.items():
         folder = tmp_path / name
         folder.mkdir()
-        write_shard(Job(name, Options(), "prefix", 1), items, 0, shard_of(rows, kept), folder)
+        write_shard(job_of(name, 1), items, 0, shard_of(rows, kept), folder)
         form.finish(folder, items)
     expected = {"day": "2024-05-01", "raw": "\\xff", "flag": True, "nested": {"a": [1]}, "many": [0.5, None]}
     line = json.loads((tmp_path / "jsonl" / "test-00000.jsonl").read_text())
@@ -303,6 +385,9 @@ def test_kept_columns_of_every_type_are_written(items, shard_of, tmp_path):
     assert list(features["raw"].bytes_list.value) == [b"\xff"]
     assert list(features["nested"].bytes_list.value) == [b'{"a": [1]}']
     assert np.array_equal(features["many"].float_list.value, [0.5])
+    for path in ("cornac/sessions", "rectools/interactions.parquet", "sidinspector/interactions.parquet"):
+        row = pq.read_table(tmp_path / path).select(kept.names).to_pylist()[-1]
+        assert row == dict(zip(kept.names, facts, strict=True))
 
 
 def test_an_unknown_format_is_refused():
