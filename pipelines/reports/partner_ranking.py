@@ -81,7 +81,7 @@ def placed(scores: Scores, asked_E2: np.ndarray, partners: Partners, count: int)
         # One row at a time stays in the cache.
         for number, (row, score) in enumerate(zip(at, wanted, strict=True)):
             places[:, number] = np.count_nonzero(near[row] > score), np.count_nonzero(near[row] == score)
-        # A partner itself was passed over; an item that is none was not.
+        # A partner itself was passed over, other items were not.
         places[1] += near[at, asked_E2[rows, 1]] != wanted
         return places
 
