@@ -16,6 +16,7 @@ import typer
 
 from fuseid.apps import options, outlets
 from fuseid.apps.care_commands import backup, check, maintain, restore, upgrade
+from fuseid.apps.config_commands import config_app
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.history_commands import runs, tokenizers
 from fuseid.apps.lookup_command import lookup
@@ -70,6 +71,7 @@ for command in (
 ):
     app.command(cls=options.Command)(command)
 app.add_typer(export_app, name="export")
+app.add_typer(config_app, name="config")
 
 
 def _show_version(asked: bool) -> None:

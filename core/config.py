@@ -15,6 +15,7 @@ from pydantic import (
     SerializeAsAny,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -291,7 +292,7 @@ TOKENIZER_SECTIONS: dict[str, type[TokenizerConfig]] = {
     "fsq": FSQConfig,
 }
 # Of each section that has kinds: its class, the sections of the kinds, and the default.
-_KINDS: tuple[tuple[type[Section], _Sections, str], ...] = (
+KINDS: tuple[tuple[type[Section], _Sections, str], ...] = (
     (FusionConfig, FUSION_SECTIONS, LINEAR), (TokenizerConfig, TOKENIZER_SECTIONS, DEFAULT_KIND),
 )  # fmt: skip
 
@@ -330,7 +331,14 @@ def _is_limit(value: object) -> object:
 
 
 # A share of the items, `5%`, or a number of them, `100`.
-Limit = Annotated[str, BeforeValidator(_is_limit), Takes("a share of the items like 5%, or a number of them like 100")]
+Limit = Annotated[
+    str,
+    BeforeValidator(_is_limit),
+    Takes("a share of the items like 5%, or a number of them like 100"),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": f"^({_LIMIT.pattern})$"}, {"type": "integer", "minimum": 0}]}
+    ),
+]
 
 
 def allowed(limit: str, items: int) -> float:
@@ -395,7 +403,12 @@ def _is_bound(value: object) -> object:
     return value
 
 
-Bound = Annotated[float, BeforeValidator(_is_bound), Takes("a number like 0.2, or a share like 20%")]
+Bound = Annotated[
+    float,
+    BeforeValidator(_is_bound),
+    Takes("a number like 0.2, or a share like 20%"),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{_SHARE.pattern}$"}]}),
+]
 
 
 class LimitConfig(Section):
@@ -508,7 +521,7 @@ def section_of(key: tuple[str, ...], value: Any) -> type[Section] | None:
         if not found:
             return None
         section = found[0]
-    for base, sections, default in _KINDS:
+    for base, sections, default in KINDS:
         if section is base:
             kind = value.get("kind", default) if isinstance(value, dict) else default
             return sections.get(kind, sections[default]) if isinstance(kind, str) else sections[default]

@@ -22,6 +22,8 @@ _KINDS = re.compile(rf"\bkind\s+(?:NOT\s+)?IN\s*\(((?:\s*{_TEXT}\s*,?)+)\)", re.
 _ATTRIBUTE = re.compile(rf"\b(json_\w+)\s*\(\s*attributes\s*,\s*{_TEXT}", re.IGNORECASE)
 # The first key of `$.style.name`, `$."style name"`, `$['style']` and `$.style ? (@ == 1)`; none of `$.*`.
 _KEY = re.compile(r"""\s*\$\s*(?:\.\s*"((?:[^"\\]|\\.)+)"|\.\s*([\w-]+)|\[\s*["']((?:[^"'\\]|\\.)+)["']\s*\])""")
+# What Lance says of a condition that it has read, if a column is not there.
+_NO_COLUMN, _NOT_THERE = "column_that_is_not_there", "Schema error"
 # As many items are asked for their attributes when the nearest one is looked for.
 _ROWS = 10_000
 
@@ -30,8 +32,8 @@ def check_whole(contents: lance.LanceDataset, where: str) -> None:
     """Raises BadInput for a condition with something behind its end: `kind = 'image' adn caption IS NULL`. Lance reads
     one expression and ignores the rest without a word. Other mistakes are for Lance to refuse."""
     # Within CAST an expression has to be followed by AS; a comment may end it.
-    problem = _problem(contents, f"CAST({where}\n AS BOOLEAN)")
-    if problem is not None and _problem(contents, where) is None:
+    problem = _problem(contents, f"CAST({where}\n AS BOOLEAN) AND {_NO_COLUMN}")
+    if _NOT_THERE not in problem and _NOT_THERE in _problem(contents, f"{_NO_COLUMN} AND {where}"):
         found = re.search(r"Expected: AS, found: (.+?)\)(?:,|$)", problem)
         raise BadInput(
             f"{option('where', where)} has more behind its end, from {found[1] if found else ')'!r} on, which would be "
@@ -39,13 +41,14 @@ def check_whole(contents: lance.LanceDataset, where: str) -> None:
         )
 
 
-def _problem(contents: lance.LanceDataset, where: str) -> str | None:
-    """Lance's words about a condition that it cannot use. Nothing is read."""
+def _problem(contents: lance.LanceDataset, condition: str) -> str:
+    """Lance's words about a condition with a column that is not there: nothing is read, and nothing computed, which
+    takes as long as somebody wishes."""
     try:
-        contents.scanner(columns=[], filter=where, limit=1, with_row_id=True).explain_plan()
+        contents.scanner(columns=[], filter=condition, limit=1, with_row_id=True).explain_plan()
     except (OSError, RuntimeError, ValueError) as error:
         return str(error)
-    return None
+    return ""
 
 
 def check_names(contents: lance.LanceDataset, where: str) -> None:

@@ -48,7 +48,7 @@ def test_the_version_is_that_of_the_package(fuseid):
 
 
 def test_every_database_command_takes_db_and_json():
-    commands = SURFACE.keys() - {"", "export", "demo"}
+    commands = SURFACE.keys() - {"", "export", "demo"} - {name for name in SURFACE if name.startswith("config")}
     assert all({"db", "json"} <= SURFACE[name].keys() for name in commands)
 
 
@@ -370,7 +370,7 @@ def test_vectors_are_taken_in_before_the_first_fit_without_torch(tmp_path):
     ids=["item", "prefix", "trie"],
 )
 def test_a_condition_that_takes_too_long_ends_the_command_in_one_line(folder, command):
-    condition = ["--where", "repeat('a', 2000000000) = 'b'", "--timeout", "0.5"]
+    condition = ["--where", "levenshtein(repeat('a', 200000), repeat('b', 200000)) = 1", "--timeout", "0.5"]
     started = subprocess.Popen(
         [sys.executable, "-m", "fuseid.apps.cli", *command, "--db", "db", *condition],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -385,7 +385,15 @@ def test_a_condition_that_takes_too_long_ends_the_command_in_one_line(folder, co
 def test_the_time_limit_of_conditions_is_set_in_the_configuration(folder):
     with (folder / "fuseid.yaml").open("a", encoding="utf-8") as file:
         file.write("lookup: {timeout_seconds: 0.5}\n")
-    command = ["lookup", "--db", "db", "--id", "v00", "--where", "repeat('a', 2000000000) = 'b'"]
+    command = [
+        "lookup",
+        "--db",
+        "db",
+        "--id",
+        "v00",
+        "--where",
+        "levenshtein(repeat('a', 200000), repeat('b', 200000)) = 1",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "fuseid.apps.cli", *command], cwd=folder, capture_output=True, text=True, check=False
     )

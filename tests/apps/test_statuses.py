@@ -39,6 +39,8 @@ WRONG = [
     "ingest --vectors nowhere.npy --db new",
     "ingest --vectors vectors.npy --as select --db new",
     "ingest --vectors vectors.npy --db fuseid.yaml",
+    "config check nowhere.yaml",
+    "config check list.jsonl",
     "remove --db db --from nowhere.txt",
     "remove --db nowhere --from removed.txt",
     "fit --db nowhere",
@@ -204,7 +206,7 @@ LATER = [
     "export vocabulary --db bare --out new",
 ]
 # `check` reports damage and ends with 1; `demo` reads nothing that may be missing.
-WITHOUT_LATER = {"", "demo", "export"}
+WITHOUT_LATER = {"", "demo", "export", "config", "config check", "config schema"}
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +316,7 @@ def test_an_id_may_be_given_by_its_beginning(as_text, as_json, folder):
 def test_no_command_is_left_out():
     def named(commands: list[str]) -> set[str]:
         words = [shlex.split(command) for command in commands]
-        return {" ".join(each[: 1 + (each[0] == "export")]) for each in words}
+        return {" ".join(each[: 1 + (each[0] in ("export", "config"))]) for each in words}
 
-    assert SURFACE.keys() - {"", "export"} <= named(WRONG)
+    assert SURFACE.keys() - {"", "export", "config", "config schema"} <= named(WRONG)
     assert SURFACE.keys() - WITHOUT_LATER <= named(LATER)

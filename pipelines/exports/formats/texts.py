@@ -35,8 +35,9 @@ def attribute(attributes: pa.Array, key: str) -> pa.Array:
     texts = attributes.cast(pa.large_string())
     rows = np.flatnonzero(pc.match_substring(texts, f'"{key}"').fill_null(False))
     values = np.full(len(texts), None, object)
-    for row in rows.tolist():
-        document = json.loads(texts[row].as_py())
+    # Parsing one list of all objects takes a third of the time of parsing each.
+    documents = json.loads(f"[{','.join(texts.take(pa.array(rows)).to_pylist())}]")
+    for row, document in zip(rows.tolist(), documents, strict=True):
         value = document.get(key) if isinstance(document, dict) else None
         # JSON may escape half a surrogate pair, which a text file cannot contain.
         values[row] = value.encode(errors="replace").decode() if isinstance(value, str) else None

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,51 +25,30 @@ from fuseid.pipelines.sequences.options import Options
 
 pytestmark = pytest.mark.slow
 UV = Path(sys.executable).parent / "uv"
+PAGE = (Path(__file__).parents[4] / "docs" / "exports.md").read_text(encoding="utf-8")
+# What the programs of docs/exports.md have loaded, as JSON.
 CORNAC = """
-import json, sys
-import numpy as np
-from cornac.data import FeatureModality, Reader
-from cornac.eval_methods import NextItemEvaluation
-from cornac.models.letter.beauty_example import align_semantic_ids, load_semantic_ids
+import json
 
-ids, sequences = sys.argv[1:]
-codes = load_semantic_ids(f"{ids}/semantic_ids.json")
-data = {name: Reader().read(f"{sequences}/{split}.tsv", fmt="USIT")
-        for name, split in (("train_data", "train"), ("val_data", "valid"), ("test_data", "test"))}
-method = NextItemEvaluation.from_splits(
-    **data, fmt="USIT", mode="last", exclude_unknowns=False,
-    item_feature=FeatureModality(features=np.zeros((len(codes), 1), "float32"), ids=list(codes)),
-)
-table = align_semantic_ids(method, codes)
-names = {number: name for name, number in method.global_iid_map.items()}
+names = {number: name for name, number in split.global_iid_map.items()}
 sessions = {}
-for part in (method.train_set, method.val_set, method.test_set):
+for part in (split.train_set, split.val_set, split.test_set):
     labels = {number: name for name, number in part.sid_map.items()}
     for number, events in part.sessions.items():
         sessions[labels[number]] = [names[item] for item in part.uir_tuple[1][events]]
-print(json.dumps({"codes": {name: table[number].tolist() for number, name in names.items()}, "sessions": sessions}))
+codes = {name: model.precomputed_semantic_ids[number].tolist() for number, name in names.items()}
+print(json.dumps({"codes": codes, "sessions": sessions}))
 """
 RECTOOLS = """
-import json, sys
-import pandas as pd
-from rectools.dataset import Dataset
+import json
 
-ids, sequences = sys.argv[1:]
-features = pd.read_parquet(f"{ids}/item_features.parquet")
-events = pd.read_parquet(f"{sequences}/interactions.parquet")
-dataset = Dataset.construct(
-    events, item_features_df=features, cat_item_features=features["feature"].unique()
-)
 names = dataset.item_features.names
 rows = dataset.item_features.get_sparse().tolil().rows
 codes = {dataset.item_id_map.to_external[item]: sorted([str(names[one][0]), int(names[one][1])] for one in row)
          for item, row in enumerate(rows)}
 raw = dataset.get_raw_interactions()
-print(json.dumps({
-    "codes": codes,
-    "events": [[r.user_id, r.item_id, r.weight, r.datetime.isoformat()] for r in raw.itertuples()],
-    "split": events["split"].tolist(),
-}))
+train = [[row.user_id, row.item_id, row.weight, row.datetime.isoformat()] for row in raw.itertuples()]
+print(json.dumps({"codes": codes, "train": train, "splits": events["split"].tolist()}))
 """
 
 
@@ -103,8 +84,11 @@ def events(tmp_path: Path) -> Path:
     return path
 
 
-def read_by(python: Path, script: str, *folders: Path) -> Any:
-    done = subprocess.run([python, "-W", "ignore", "-c", script, *folders], check=False, capture_output=True, text=True)
+def read_by(python: Path, form: str, report: str, folder: Path) -> Any:
+    """What the program of a format's section in docs/exports.md loads in this folder."""
+    program = re.search(rf"^### {form}\n.*?^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[1]
+    command = [python, "-W", "ignore", "-c", program + report]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -114,7 +98,7 @@ def test_cornac_reads_ids_and_sessions(fitted, events, environment, tmp_path):
     export_ids(fitted.uri(), tmp_path / "ids", "cornac")
     export_sequences(fitted.uri(), events, tmp_path / "sessions", "cornac", shards=2)
     export_sequences(fitted.uri(), events, tmp_path / "ours", options=Options(train="last"), shards=2)
-    read = read_by(python, CORNAC, tmp_path / "ids", tmp_path / "sessions")
+    read = read_by(python, "cornac", CORNAC, tmp_path)
     numbers = pq.read_table(tmp_path / "ids" / "items.parquet").to_pylist()
     names = {str(row["number"]): row["content_id"] for row in numbers}
     ledger = fitted.store().dataset("assignments").to_table().to_pylist()
@@ -136,7 +120,7 @@ def test_rectools_reads_features_and_interactions(fitted, events, environment, t
     python = environment("rectools==0.19.0", "pyarrow==21.0.0")
     export_ids(fitted.uri(), tmp_path / "ids", "rectools")
     export_sequences(fitted.uri(), events, tmp_path / "events", "rectools", shards=2)
-    read = read_by(python, RECTOOLS, tmp_path / "ids", tmp_path / "events")
+    read = read_by(python, "rectools", RECTOOLS, tmp_path)
     ledger = fitted.store().dataset("assignments").to_table().to_pylist()
     assert read["codes"] == {
         row["content_id"]: [[f"code_{level}", code] for level, code in enumerate(row["codes"], start=1)]
@@ -144,12 +128,11 @@ def test_rectools_reads_features_and_interactions(fitted, events, environment, t
     }
     with events.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert sorted(read["events"]) == sorted(
-        [row["user_id"], row["content_id"], float(row["weight"]), f"{_moment(row['timestamp'])}"] for row in rows
+    # All but the last two of each user, in the order of time.
+    of_user = {row["user_id"]: [other for other in rows if other["user_id"] == row["user_id"]] for row in rows}
+    assert sorted(read["train"]) == sorted(
+        [user, row["content_id"], float(row["weight"]), str(np.datetime64(int(row["timestamp"]), "s"))]
+        for user, mine in of_user.items()
+        for row in mine[:-2]
     )
-    assert len(read["split"]) == len(rows)
-    assert set(read["split"]) == {"train", "valid", "test"}
-
-
-def _moment(seconds: str) -> str:
-    return str(np.datetime64(int(seconds), "s"))
+    assert Counter(read["splits"]) == {"train": len(rows) - 18, "valid": 9, "test": 9}
