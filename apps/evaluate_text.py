@@ -9,6 +9,9 @@ from rich.text import Text
 
 from fuseid.apps.show import out, print_facts, print_rows
 
+# Columns of the table about places of cold items.
+_COLD = ("IDs", "places", "codes", "cold", "warm", "warm, more", "all, more")
+
 
 def print_evaluation(document: Mapping[str, Any]) -> None:
     examples, setting = document["examples"], document["setting"]
@@ -30,6 +33,10 @@ def print_evaluation(document: Mapping[str, Any]) -> None:
         out.print()
         rows = list(_differences(document))
         print_rows(rows, ("slice", "less", *measures), title="semantic less each control, points (95% interval)")
+    if document["cold_places"]:
+        out.print()
+        title = "with places for cold items, recall@10 (95% interval), and points more than without"
+        print_rows(list(_cold_places(document)), _COLD, title=title)
     out.print()
     print_rows(_ids(document), ("IDs", "no item, free", "no item, trie", "with suffix", "steps", "loss", "s a seed"))
     out.print(Text(f"{document['seconds']:,.0f} s in all; docs/evaluation.md says how to read this"))
@@ -47,6 +54,17 @@ def _differences(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         for name in dict.fromkeys(row["against"] for row in document["differences"]):
             rows = [row for row in document["differences"] if (row["slice"], row["against"]) == (part, name)]
             yield {"slice": part, "less": name} | {row["measure"]: _figure(row, "+") for row in rows}
+
+
+def _cold_places(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """A row for each kind of IDs, share of the places and number of shared codes."""
+    rows = [row for row in document["cold_places"] if row["measure"] == "recall@10"]
+    for key in dict.fromkeys((row["ids"], row["share"], row["codes"]) for row in rows):
+        parts = {row["slice"]: row for row in rows if (row["ids"], row["share"], row["codes"]) == key}
+        shown = dict(zip(_COLD, (key[0], f"{key[1]:.0%}", str(key[2])), strict=False))
+        for name, row in parts.items():
+            shown |= {name: _figure(row), f"{name}, more": _figure(row["less"], "+")}
+        yield shown
 
 
 def _ids(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:

@@ -121,6 +121,13 @@ def evaluate(
     seeds: Annotated[int, typer.Option(help="models trained for each kind of ID")] = 5,
     setting: Annotated[str, typer.Option(help="tiny (minutes on two cores) or small")] = "tiny",
     users: Annotated[int | None, typer.Option(help="test users at most; overrides the setting's")] = None,
+    cold_share: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="also with this share of each list for items that training lacks, if they share codes with the "
+            "history, such as 0.1; may be repeated"
+        ),
+    ] = None,
     warm_start: Annotated[
         list[str] | None,
         typer.Option(
@@ -140,7 +147,7 @@ def evaluate(
         from fuseid.apps.warm_start_text import print_warm_start
         from fuseid.pipelines.evaluation.warm_start import warm_start as run_warm_start
 
-        if named := [name for name, given in (("against", against), ("ids", ids)) if given]:
+        if named := [name for name, given in (("against", against), ("ids", ids), ("cold_share", cold_share)) if given]:
             raise BadInput(f"{option('warm_start')} has its own comparisons; leave out {option(named[0])}")
         with Bars(quiet=json) as bars:
             document = run_warm_start(
@@ -152,7 +159,7 @@ def evaluate(
     with Bars(quiet=json) as bars:
         document = run_evaluate(
             db, sequences, tokenizer, against=against or ("random", "hashed"), ids=ids or (), seeds=seeds,
-            setting=setting_named(setting), users=users, progress=bars,
+            setting=setting_named(setting), users=users, cold_share=cold_share or (), progress=bars,
         )  # fmt: skip
     if json:
         print_json(document)

@@ -23,6 +23,13 @@ ROOT = Path(__file__).parent.parent
 LOOKUP = (ROOT / "docs" / "lookup.md").read_text(encoding="utf-8")
 
 
+def test_the_example_of_cold_items_prints_what_the_page_shows(fuseid):
+    text = (ROOT / "docs" / "decoding.md").read_text(encoding="utf-8")
+    section = text[text.index("## Items that the model has never seen") : text.index("## Cost")]
+    [(_, shown, found)] = shown_and_found(section, fuseid)
+    assert shown == found
+
+
 # Look-ups
 
 

@@ -31,10 +31,10 @@ SOURCES = {
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 # Options of functions that are not part of the public surface, by what takes them.
 INNER = {
-    "against": "evaluate", "attr": "lookup", "compare": "report", "exports": "restore", "facet": "lookup",
-    "from_": "lookup", "has": "lookup", "interactions": "export_sequences", "last": "runs", "limit": "rejected",
-    "max_attempts": "retry", "sample": "report", "seeds": "evaluate", "users": "evaluate", "warm_start": "evaluate",
-    "weight": "lookup",
+    "against": "evaluate", "attr": "lookup", "cold_share": "evaluate", "compare": "report", "exports": "restore",
+    "facet": "lookup", "from_": "lookup", "has": "lookup", "interactions": "export_sequences", "last": "runs",
+    "limit": "rejected", "max_attempts": "retry", "sample": "report", "seeds": "evaluate", "users": "evaluate",
+    "warm_start": "evaluate", "weight": "lookup",
 }  # fmt: skip
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 GROUP = typer.main.get_command(app)

@@ -88,14 +88,16 @@ class Trie:
         prefix = np.asarray(codes, np.int64).reshape(-1)
         if len(prefix) > self.levels:
             raise BadInput(f"IDs of this trie have {self.levels} codes, got {prefix.tolist()}")
-        node = self._walk(prefix[None])[0]
-        if node < 0:
-            return np.empty(0, np.int64)
-        low, high = node, node + 1
-        for offsets in self.offsets[len(prefix) :]:
-            low, high = offsets[low], offsets[high]
+        [low], [high] = self._spans(prefix[None])
         found = np.array(self.entries[-1][low:high])
         return found if self.alive is None else found[self.alive[-1][low:high]]
+
+    def spans(self, codes_BM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [B] each: the items of a row, a complete ID or a prefix, are those from `low` to `high` of `rows`;
+        equal for a row that the trie lacks. A view has to be compact."""
+        if self.alive is not None:
+            raise ValueError("hidden items have positions too: spans are those of a compact trie")
+        return self._spans(np.asarray(codes_BM, np.int64))
 
     def has(self, codes_BM: np.ndarray) -> np.ndarray:
         """bool [B]: whether the trie contains the rows, which are complete IDs or prefixes of one length."""
@@ -241,6 +243,14 @@ class Trie:
             counts = np.concatenate([[0], np.cumsum(alive[-1])])[offsets]
             alive.append(counts[1:] > counts[:-1])
         return replace(self, alive=tuple(alive[::-1]))
+
+    def _spans(self, codes_BM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [B] each: from where to where the items of each row are among `entries[-1]`."""
+        nodes = self._walk(codes_BM)
+        low, high = np.maximum(nodes, 0), nodes + 1
+        for offsets in self.offsets[codes_BM.shape[1] :]:
+            low, high = offsets[low].astype(np.int64), offsets[high].astype(np.int64)
+        return low, np.where(nodes < 0, low, high)
 
     def _walk(self, codes_BM: np.ndarray) -> np.ndarray:
         """int64 [B]: the node that each row of codes leads to, -1 if it does not exist."""

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from fuseid.core.errors import BadInput, NotReady, UnknownArtifact
 from fuseid.core.names import hint
 from fuseid.core.surface import command, option
+from fuseid.pipelines.evaluation.cold_places import ColdPlaces
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
 from fuseid.pipelines.evaluation.estimate import trial_seconds
 from fuseid.pipelines.evaluation.histories import read_sequences
@@ -42,6 +43,7 @@ def evaluate(
     seeds: int = 5,
     setting: Setting = TINY,
     users: int | None = None,
+    cold_share: Sequence[float] = (),
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -50,17 +52,20 @@ def evaluate(
 
     against: `random`, `hashed`, or ids of other tokenizers. ids: files of any system's IDs, in the forms that `adopt`
     reads, each named in the tables as its file is. users: test examples of at most so many users are used; by
-    default what the setting says. workers: how many trials run in parallel, by default one for each processor; the
-    number changes only the time.
+    default what the setting says. cold_share: the lists are also measured with so many of their places offered to
+    cold items, for every number of leading codes that these may have to share with the history. workers: how many
+    trials run in parallel, by default one for each processor; the number changes only the time.
 
     Raises BadInput for a folder that is not an export of sequences, or one of another tokenizer or database, for a file
-    that lacks the ID of an item, and for IDs that have seen what is tested (`leaks.check_unseen`).
+    that lacks the ID of an item, for a share if no item is cold, and for IDs that have seen what is tested
+    (`leaks.check_unseen`).
     """
     progress = progress or Lines()
     started = time.perf_counter()
     chosen = setting if users is None else replace(setting, users=users)
     against = [_control(uri, name) for name in against]
     check_counts(seeds, users)
+    shares = _checked_shares(cold_share)
     if len(set(against)) < len(against):
         raise BadInput(f"{option('against')} names a control twice")
     files = named_files(ids, (SEMANTIC, RANDOM, HASHED, *against))
@@ -78,7 +83,10 @@ def evaluate(
     )  # fmt: skip
     content_ids = names.to_pylist()
     trials = [Trial(_named(name, own, others, content_ids, seed), seed) for seed in range(seeds) for name in compared]
-    data, parallel = Data(sequences, chosen), workers or len(os.sched_getaffinity(0))
+    if shares and sequences.seen_N.all():
+        raise BadInput(f"every item occurs in training, so that none is cold; leave out {option('cold_share')}")
+    cold_places = [ColdPlaces(share, codes) for share in shares for codes in range(1, len(own.codebook_sizes) + 1)]
+    data, parallel = Data(sequences, chosen, tuple(cold_places)), workers or len(os.sched_getaffinity(0))
     _announce(data, trials, parallel, progress)
     outcomes = run_trials(data, trials, parallel, progress)
     by_name: dict[str, list[Outcome]] = {name: [] for name in compared}
@@ -98,6 +106,7 @@ def evaluate(
         "slices": [tables.slice(name) for name in tables.slices],
         "measures": list(tables.measured()),
         "differences": list(tables.differences()),
+        "cold_places": list(tables.with_cold(cold_places)),
         "ids": [summary(trial.ids, by_name[trial.ids.name]) for trial in trials[: len(by_name)]],
         "seconds": time.perf_counter() - started,
     }
@@ -174,6 +183,16 @@ def _named(name: str, ids: Ids, others: Sequence[Ids], content_ids: Sequence[str
     if name == HASHED:
         return hashed_ids(content_ids, ids.codebook_sizes, seed)
     return next(one for one in (ids, *others) if one.name == name)
+
+
+def _checked_shares(shares: Sequence[float]) -> list[float]:
+    """The shares, ascending. Raises BadInput for one that is not between 0 and 1, and for one that occurs twice."""
+    for share in shares:
+        if not 0 < share <= 1:
+            raise BadInput(f"{option('cold_share')} takes a share of the places, above 0 and at most 1, got {share:g}")
+    if len(set(shares)) < len(shares):
+        raise BadInput(f"{option('cold_share')} names a share twice")
+    return sorted(shares)
 
 
 def check_counts(seeds: int, users: int | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fuseid.pipelines.evaluation.cold_places import ColdPlaces
 from fuseid.pipelines.evaluation.controls import Ids
 from fuseid.pipelines.evaluation.histories import Sequences
 from fuseid.pipelines.evaluation.intervals import Estimate, estimates
@@ -19,6 +20,8 @@ KS = (5, 10)
 SEMANTIC, POPULAR = "semantic", "most popular"
 # The slices of targets; those of the last one are ranked among cold items alone.
 ALL, HEAD, TAIL, COLD, COLD_ALONE = "all", "head", "tail", "cold", "cold among cold"
+# Head and tail together.
+WARM = "warm"
 
 
 class Tables:
@@ -66,22 +69,46 @@ class Tables:
                     for measure, found in self._estimates(part, own - self._values(name, part)):
                         yield {"slice": part, "against": name, "measure": measure, **asdict(found)}
 
+    def with_cold(self, options: Sequence[ColdPlaces]) -> Iterator[dict[str, Any]]:
+        """The measures of lists in which cold items have places, and `less`: minus those of the lists without."""
+        masks = {ALL: np.ones_like(self._cold_E), WARM: ~self._cold_E, COLD: self._cold_E}
+        for number, option in enumerate(options):
+            for part, mask in masks.items():
+                for name, outcomes in self._by_name.items() if mask.any() else ():
+                    own = _measured([outcome.with_cold[number] for outcome in outcomes], mask)
+                    less = own - _measured([outcome.ranks for outcome in outcomes], mask)
+                    pairs = zip(self._named(own, mask), self._named(less, mask), strict=True)
+                    for (measure, found), (_, change) in pairs:
+                        row = {"share": option.share, "codes": option.codes, "slice": part, "ids": name}
+                        yield row | {"measure": measure, **asdict(found), "less": asdict(change)}
+
     def _estimates(self, part: str, values_VSE: np.ndarray) -> Iterator[tuple[str, Estimate]]:
+        return self._named(values_VSE, self.slices[part])
+
+    def _named(self, values_VSE: np.ndarray, mask_E: np.ndarray) -> Iterator[tuple[str, Estimate]]:
         names = [f"{measure}@{k}" for measure in MEASURES for k in KS]
-        return zip(names, estimates(values_VSE, self._user_E[self.slices[part]]), strict=True)
+        return zip(names, estimates(values_VSE, self._user_E[mask_E]), strict=True)
 
     def _values(self, name: str, part: str) -> np.ndarray:
         """float64 [V, S, E] of the examples of a slice."""
         mask = self.slices[part]
         if name == POPULAR:
-            ranks = [Ranks(*popularity_places(self._target_E[mask], self._targets_N))]
-        elif part == COLD_ALONE:
-            ranks = [outcome.cold_ranks for outcome in self._by_name[name]]
-        else:
-            ranks = [Ranks(outcome.ranks.before_E[mask], outcome.ranks.same_E[mask]) for outcome in self._by_name[name]]
-        return np.array(
-            [[measure(one.before_E, one.same_E, k) for one in ranks] for measure in MEASURES.values() for k in KS]
-        )
+            popular = Ranks(*popularity_places(self._target_E, self._targets_N))
+            return _measured([popular], mask)
+        if part == COLD_ALONE:
+            return _measured([outcome.cold_ranks for outcome in self._by_name[name]], np.ones(mask.sum(), bool))
+        return _measured([outcome.ranks for outcome in self._by_name[name]], mask)
+
+
+def _measured(ranks: Sequence[Ranks], mask_E: np.ndarray) -> np.ndarray:
+    """float64 [V, S, E] of the examples of a mask; ranks: of each seed."""
+    return np.array(
+        [
+            [measure(one.before_E[mask_E], one.same_E[mask_E], k) for one in ranks]
+            for measure in MEASURES.values()
+            for k in KS
+        ]
+    )
 
 
 def head_border(targets_N: np.ndarray) -> int:

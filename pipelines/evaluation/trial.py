@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fuseid.pipelines.evaluation.cold_places import ColdPlaces, with_cold
 from fuseid.pipelines.evaluation.controls import Ids
 from fuseid.pipelines.evaluation.generation import Generated, generate
 from fuseid.pipelines.evaluation.histories import Sequences, TestHistories
@@ -30,10 +31,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Data:
-    """What all trials of an evaluation share."""
+    """What all trials of an evaluation share. cold_places: in which ways cold items get places in the lists."""
 
     sequences: Sequences
     setting: Setting
+    cold_places: tuple[ColdPlaces, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,12 @@ class Ranks:
 class Outcome:
     """ranks: of the test examples, among all items. cold_ranks: of those whose target is cold, among cold items alone.
     invalid_held, invalid_free: the share of the first generated IDs that are no item's ID, with the trie and without it
-    (for the first `free_examples`). steps, loss: of `Trained`."""
+    (for the first `free_examples`). with_cold: like `ranks`, for each of `Data.cold_places`. steps, loss: of `Trained`.
+    """
 
     ranks: Ranks
     cold_ranks: Ranks
+    with_cold: tuple[Ranks, ...]
     invalid_free: float
     invalid_held: float
     steps: int
@@ -80,20 +84,24 @@ def run_trial(data: Data, trial: Trial, advance: Callable[[int], None]) -> Outco
     trie = Trie.build(codes_NM)
     test, cold_N = sequences.test, ~sequences.seen_N
 
-    def ranked(examples: TestHistories, among_N: np.ndarray, held_to: Trie | None) -> tuple[Ranks, float]:
-        buckets = IdIndex(codes_NM[among_N])
+    def found(examples: TestHistories, index: IdIndex, held_to: Trie | None) -> tuple[np.ndarray, float]:
         made = generate(model, tokens, examples.history_EH, setting.beams, held_to, lambda: advance(0))
-        found_EB = buckets.find(made.codes_EBM)
-        targets_E = buckets.of_N[np.cumsum(among_N)[examples.target_E] - 1]
-        return Ranks(*places(found_EB, targets_E, buckets.sizes_G)), invalid_rate(found_EB, made)
+        found_EB = index.find(made.codes_EBM)
+        return found_EB, invalid_rate(found_EB, made)
 
-    everything_N = np.ones_like(cold_N)
+    everything, cold = IdIndex(codes_NM), IdIndex(codes_NM[cold_N])
+    target_E, is_cold_E = everything.of_N[test.target_E], cold_N[test.target_E]
     some = test.rows(np.arange(min(len(test), setting.free_examples)))
-    ranks, invalid_held = ranked(test, everything_N, trie)
-    _, invalid_free = ranked(some, everything_N, None)
-    cold_ranks, _ = ranked(test.rows(cold_N[test.target_E]), cold_N, trie.filtered(cold_N))
-    seconds = time.perf_counter() - started
-    return Outcome(ranks, cold_ranks, invalid_free, invalid_held, trained.steps, trained.loss, seconds)
+    found_EB, invalid_held = found(test, everything, trie)
+    _, invalid_free = found(some, everything, None)
+    cold_EB, _ = found(test.rows(is_cold_E), cold, trie.filtered(cold_N))
+    cold_target_E = cold.of_N[np.cumsum(cold_N)[test.target_E[is_cold_E]] - 1]
+    lists = [found_EB, *with_cold(found_EB, everything, codes_NM, cold_N, test, data.cold_places)]
+    ranks, *others = [Ranks(*places(list_EB, target_E, everything.sizes_G)) for list_EB in lists]
+    return Outcome(
+        ranks, Ranks(*places(cold_EB, cold_target_E, cold.sizes_G)), tuple(others), invalid_free, invalid_held,
+        trained.steps, trained.loss, time.perf_counter() - started,
+    )  # fmt: skip
 
 
 def invalid_rate(found_EB: np.ndarray, made: Generated) -> float:

@@ -126,6 +126,7 @@ WRONG = [
     "evaluate --db db --sequences sequences --warm-start rq-kmeans-0",
     "evaluate --db db --sequences sequences --warm-start rq-kmeans-0 --ids ids.csv",
     "evaluate --db db --sequences sequences --ids nowhere.parquet",
+    "evaluate --db db --sequences sequences --cold-share 2",
     "evaluate --db db --sequences sequences --ids random.csv",
     "maintain --db nowhere",
     "check --db nowhere",

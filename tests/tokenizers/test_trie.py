@@ -214,3 +214,16 @@ def test_a_check_finds_what_is_not_sorted(saved, name):
     np.save(folder / f"{name}.npy", array)
     with pytest.raises(BadInput, match="not sorted"):
         Trie.open(folder).check()
+
+
+def test_spans_are_where_the_items_of_a_prefix_are_among_all():
+    trie = Trie.build(np.array([[2, 1], [0, 5], [0, 3], [0, 5], [7, 7]]))
+    _, items = trie.rows()
+    for rows in ([[0], [2], [3], [-1]], [[0, 5], [0, 4], [7, 7]], [[], []]):
+        codes = np.array(rows, np.int64).reshape(len(rows), -1)
+        low, high = trie.spans(codes)
+        assert [items[a:b].tolist() for a, b in zip(low, high, strict=True)] == [
+            trie.items(row).tolist() for row in codes
+        ]
+    with pytest.raises(ValueError, match="compact"):
+        trie.filtered(np.arange(5) > 1).spans(np.zeros((1, 1), np.int64))

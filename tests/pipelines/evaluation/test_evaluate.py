@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +20,7 @@ from fuseid.pipelines.evaluation.evaluate import evaluate
 from fuseid.pipelines.evaluation.settings import _NAMED as named_settings
 from fuseid.pipelines.evaluation.tables import head_border
 from fuseid.pipelines.exports.ids import export_ids
+from fuseid.pipelines.sequences.export import export_sequences
 from fuseid.pipelines.store.store import Store
 
 from .catalogue import ITEMS, NAMES, NEW, USERS, database
@@ -37,7 +40,7 @@ def make(made, other, short):
     """Makes the document, in this process."""
     controls = ("random", "hashed", other)
     return lambda: evaluate(
-        str(made / "db"), made / "sequences", against=controls, seeds=2, setting=short, workers=1
+        str(made / "db"), made / "sequences", against=controls, seeds=2, setting=short, cold_share=(0.5,), workers=1
     )  # fmt: skip
 
 
@@ -85,6 +88,22 @@ def test_cold_items_ranked_among_themselves_are_all_found(document):
     assert value(document, "cold among cold", "semantic", "recall@10") == 1
 
 
+def test_places_for_cold_items_are_compared_with_the_lists_without(document):
+    rows = document["cold_places"]
+    assert {(row["share"], row["codes"]) for row in rows} == {(0.5, 1), (0.5, 2)}
+    assert {row["slice"] for row in rows} == {"all", "warm", "cold"}
+    for row in rows:
+        if row["slice"] != "warm":
+            plain = value(document, row["slice"], row["ids"], row["measure"])
+            assert row["value"] == pytest.approx(plain + row["less"]["value"])
+    shown = {
+        (row["ids"], row["codes"], row["slice"]): row["less"]["value"] for row in rows if row["measure"] == "recall@10"
+    }
+    assert shown["semantic", 1, "cold"] >= 0 >= shown["semantic", 1, "warm"]
+    means = (shown["semantic", 1, "cold"] * NEW + shown["semantic", 1, "warm"] * (USERS - NEW)) / USERS
+    assert means == pytest.approx(shown["semantic", 1, "all"])
+
+
 def test_popularity_is_counted_in_the_training_split(document, made):
     rows = pq.read_table(made / "sequences" / "part-00000.parquet").to_pylist()
     counts = Counter(row["target"] for row in rows if row["split"] == "train")
@@ -114,7 +133,17 @@ def test_the_table_names_every_slice_and_control(document, other, capsys):
     shown = capsys.readouterr().out
     for part in ("all", "head", "tail", "cold", "cold among cold"):
         assert f"\n{part}: " in shown
-    for text in ("random", "hashed", "most popular", other[-8:], "95% interval", "recall@10", "0.0%"):
+    for text in (
+        "with places for cold items",
+        "50%",
+        "random",
+        "hashed",
+        "most popular",
+        other[-8:],
+        "95% interval",
+        "recall@10",
+        "0.0%",
+    ):
         assert text in shown
 
 
@@ -132,6 +161,8 @@ def test_the_head_is_the_most_popular_fifth_without_ties():
         ({"against": ["random", "random"]}, "against= names a control twice"),
         ({"seeds": 0}, "seeds= takes 1 or more, got 0"),
         ({"users": 1}, "users= takes 2 or more, got 1"),
+        ({"cold_share": [0.0]}, "cold_share= takes a share of the places, above 0 and at most 1, got 0"),
+        ({"cold_share": [0.1, 0.1]}, "cold_share= names a share twice"),
     ],
 )
 def test_invalid_options_are_refused(made, options, message):
@@ -150,6 +181,18 @@ def test_sequences_of_another_database_or_format_are_refused(made, tmp_path):
         evaluate(database(tmp_path / "x", 1), made / "sequences")
 
 
+def test_a_share_for_cold_items_is_refused_where_every_item_occurs_in_training(made, tmp_path):
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    rows = [
+        (user, name, start + timedelta(hours=hour)) for user in "ab" for hour, name in enumerate([*NAMES, *NAMES[:2]])
+    ]
+    columns = dict(zip(("user_id", "content_id", "timestamp"), map(list, zip(*rows, strict=True)), strict=True))
+    pq.write_table(pa.table(columns), tmp_path / "events.parquet")
+    export_sequences(str(made / "db"), tmp_path / "events.parquet", tmp_path / "all")
+    with pytest.raises(BadInput, match="so that none is cold; leave out cold_share="):
+        evaluate(str(made / "db"), tmp_path / "all", cold_share=[0.1])
+
+
 # The command
 
 EVALUATE = ("evaluate", "--db", "db", "--sequences", "sequences")
@@ -164,11 +207,13 @@ def test_the_command_prints_as_text_what_it_gives_as_json(as_json, as_text, shor
     monkeypatch.setitem(named_settings, "tiny", short)
     # One processor: the models are trained in this process, which knows that setting.
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
-    found = as_json(*EVALUATE, "--against", "hashed", "--seeds", "1", "--users", "10")
+    options = ("--against", "hashed", "--seeds", "1", "--users", "10", "--cold-share", "0.2")
+    found = as_json(*EVALUATE, *options)
     assert (found["seeds"], found["examples"]["users"]) == (1, 10)
     assert {row["against"] for row in found["differences"]} == {"hashed"}
-    out = as_text(*EVALUATE, "--against", "hashed", "--seeds", "1", "--users", "10")
-    for row in found["measures"]:
+    out = as_text(*EVALUATE, *options)
+    shown = [row for row in found["cold_places"] if row["slice"] != "all" and row["measure"] == "recall@10"]
+    for row in [*found["measures"], *shown]:
         if row["low"] is not None:
             assert f"{100 * row['value']:.2f} ({100 * row['low']:.2f} to {100 * row['high']:.2f})" in out
 
@@ -179,6 +224,7 @@ def test_the_command_prints_as_text_what_it_gives_as_json(as_json, as_text, shor
         (["--setting", "huge"], "unknown setting 'huge'; there are tiny, small"),
         (["--against", "nothing"], "unknown control 'nothing'"),
         (["--tokenizer", "rq-kmeans-0000"], "has no tokenizer 'rq-kmeans-0000'"),
+        (["--cold-share", "10"], "--cold-share takes a share of the places, above 0 and at most 1, got 10"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_line(refused, more, message):
