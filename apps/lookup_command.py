@@ -64,13 +64,15 @@ def lookup(
     is_configured = config is not None or clip is not None or Path("fuseid.yaml").is_file()
     catalog = Catalog.open(db, load(config, clip__model=clip) if is_configured else None, at)
     chosen = typed(kind or (), tag or (), attr or (), since, until, has or ())
+    weights = _weights(weight)
+    ranking = {**given, "weight": weights, "space": space, "diverse": diverse}
     columns: tuple[str, ...] = ("score", "content_id", "kind", "sid", "caption")
     if from_ is not None or out is not None:
         from fuseid.apps.lookup_bulk import lookup_from
 
         query = {**given, "sid": sid, "facet": facet, "after": after, "children": children or None}
         common = {
-            "weights": _weights(weight), "space": space, "diverse": diverse, "k": 10 if k is None else k,
+            "weights": weights, "space": space, "diverse": diverse, "k": 10 if k is None else k,
             "filter": chosen, "where": where, "timeout": timeout,
         }  # fmt: skip
         lookup_from(catalog, from_, out, query, common, json)
@@ -78,22 +80,22 @@ def lookup(
     if facet:
         from fuseid.apps.facet_text import print_facets
 
-        if named := [name for name, value in given.items() if value is not None]:
-            raise BadInput(f"{option('facet')} counts items of a filter or prefix; leave out {option(named[0])}")
+        if named := _given({**ranking, "after": after, "children": children or None}):
+            raise BadInput(f"{option('facet')} counts items of a filter or prefix; leave out {', '.join(named)}")
         most = {} if k is None else {"k": k}
         counted = catalog.facets(facet, filter=chosen, where=where, sid=sid, timeout=timeout, **most)
         print_json({name: one.as_json() for name, one in counted.items()}) if json else print_facets(counted)
         return
     if children:
-        if named := [name for name, value in (given | {"where": where}).items() if value is not None]:
-            raise BadInput(f"--children goes with {option('sid')}; leave out {option(named[0])}")
+        if named := _given({**ranking, "where": where, "timeout": timeout}):
+            raise BadInput(f"--children goes with {option('sid')}; leave out {', '.join(named)}")
         if chosen:
             raise BadInput("--children counts all items below a prefix; leave out the filter, or use --facet sid")
         found = catalog.children(sid, after=after, **({} if k is None else {"k": k}))
         columns = ("prefix", "items", "examples")
     else:
         found = catalog.search(
-            **given, sid=sid, weights=_weights(weight), space=space, diverse=diverse, k=10 if k is None else k,
+            **given, sid=sid, weights=weights, space=space, diverse=diverse, k=10 if k is None else k,
             filter=chosen, where=where, timeout=timeout, after=after,
         )  # fmt: skip
     rows, following = _rows(found)
@@ -103,6 +105,13 @@ def lookup(
     print_rows([{**row, "examples": ", ".join(row.get("examples", ()))} for row in rows], columns)
     if following:
         console.print(f"\nthe next page: --after {following}", markup=False, soft_wrap=True)
+
+
+def _given(options: dict[str, Any]) -> list[str]:
+    """Those that were typed, as they are written."""
+    from fuseid.core.surface import option
+
+    return [option(name) for name, value in options.items() if value is not None and value != {}]
 
 
 def _weights(given: list[str] | None) -> dict[str, str]:

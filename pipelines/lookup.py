@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from datetime import datetime
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,17 +29,16 @@ from fuseid.pipelines.search.diverse import diversified
 from fuseid.pipelines.search.facets import Facet, check_found, facets
 from fuseid.pipelines.search.filters import Filter
 from fuseid.pipelines.search.id_order import IdOrders
+from fuseid.pipelines.search.keywords import check_names, plain, typed_keywords, value_of
 from fuseid.pipelines.search.listing import by_content_id
-from fuseid.pipelines.search.prefixes import CHILDREN, below, by_prefix, children
+from fuseid.pipelines.search.prefixes import CHILDREN, Prefix, below, by_prefix, children
 from fuseid.pipelines.search.query import Diverse, Part, parts_of
 from fuseid.pipelines.search.query_encoder import QueryEncoder
 from fuseid.pipelines.search.spaces import CLIP, check_space
 from fuseid.pipelines.search.view import View
 from fuseid.pipelines.store.at_version import StoreAt, version_of
 from fuseid.pipelines.store.messages import no_ids
-from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
-from fuseid.pipelines.store.tables import vector_sizes
 from fuseid.pipelines.store.time_limit import limited
 
 if TYPE_CHECKING:
@@ -65,16 +64,18 @@ class Catalog:
         self._encoder = QueryEncoder(store, config, self._calibration)
 
     @classmethod
-    def open(cls, uri: str | Path, config: Config | None = None, at: str | int | datetime | None = None) -> Catalog:
+    def open(cls, uri: str | Path, config: Config | None = None, at: str | int | date | None = None) -> Catalog:
         """config: how queries are encoded; by default as in the last ingest. at: the tag of an export, a version of
         `contents` or a time, whose state all searches then see; by default each sees the newest. Raises StoreError if
         there is no database, BadInput for a version that it does not have."""
+        at = plain(at)
         return cls(Store.open(uri) if at is None else StoreAt.at(uri, at), config)
 
     def close(self) -> None:
         """Ends the process that decodes pictures of queries, if there is one; it also ends with this object."""
         self._encoder.close()
 
+    @typed_keywords
     def search(
         self,
         *,
@@ -159,6 +160,7 @@ class Catalog:
             explain_nothing(view, filter, where)
         return _with_version(found, view)
 
+    @typed_keywords
     def children(self, sid: str | None = None, k: int = CHILDREN, after: str | None = None) -> pa.Table:
         """The prefixes that are one code longer than `sid`, or the first codes: at most k rows of `code`, `prefix`, the
         number of `items`, and up to three content_ids as `examples`, by code. after: as for `search`.
@@ -170,6 +172,7 @@ class Catalog:
         view = self._view(cursor)
         return _with_version(children(view, self._orders, sid, k, cursor), view)
 
+    @typed_keywords
     def facets(
         self,
         names: Sequence[str],
@@ -193,6 +196,7 @@ class Catalog:
         view = self._view()
         condition = condition_of(view, filter, where)
         if sid is not None:
+            sid = str(Prefix.of(sid))
             condition = below(view, sid, condition)
         seconds = self._seconds(timeout)
         with self._refusals(where):
@@ -213,6 +217,8 @@ class Catalog:
 
     def numbered(self, queries: Iterable[tuple[int, Query]], common: Mapping[str, Any]) -> Answers:
         """`search_many`, of queries with their numbers."""
+        check_names(self.search, common)
+        common = {name: value_of(self.search, name, value) for name, value in common.items()}
         fixed, view = copy(self), self._view()
         fixed._fixed = view
         columns = common.get("columns", RESULT_COLUMNS)
@@ -220,12 +226,16 @@ class Catalog:
         prepare = partial(fixed._encoder.prepare, view)
         return Answers(fixed.search, prepare, view.table([], columns), view.contents.version, queries, common)
 
+    @typed_keywords
     def items(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Rows by content_id, with all columns but the vectors, or with the columns named."""
-        dataset = self._store.dataset("contents")
-        dims = vector_sizes(dataset.schema)
-        names = columns or [name for name in dataset.schema.names if name not in dims]
-        return list(rows_by_id(dataset, list(ids), names))
+        """Rows by content_id, in the order of `ids`, with all columns but the vectors, or with the columns named. An id
+        that no item has is left out. Raises BadInput for a column that there is not."""
+        view = View(self._store, self._store.dataset("contents"))
+        names = list(columns or [name for name in view.schema.names if name not in view.dims])
+        view.check_columns(names)
+        found = view.rows(ids, names)
+        rows = [found[name] for name in map(storable, ids) if name in found]
+        return [{name: row[name] for name in names} for row in rows]
 
     def _view(self, cursor: Cursor | None = None) -> View:
         """The newest version of `contents`, or the one of a cursor."""

@@ -98,7 +98,9 @@ def _numbered(path: Path) -> Iterator[tuple[int, Query]]:
 
 def _query(line: bytes, folder: Path) -> Query:
     try:
-        found = json.loads(line)
+        found = json.loads(line, object_pairs_hook=_object)
+    except BadInput as error:
+        return error
     except (ValueError, RecursionError) as error:
         return BadInput(f"the line is no JSON: {error}")
     if not isinstance(found, dict):
@@ -113,6 +115,16 @@ def _query(line: bytes, folder: Path) -> Query:
         return _with_filter(found)
     except BadInput as error:
         return error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises BadInput for a key that occurs twice, of which JSON would keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise BadInput(f"the line has the key {twice!r} twice; several values are a list")
+    return found
 
 
 def _with_filter(found: dict[str, Any]) -> dict[str, Any]:

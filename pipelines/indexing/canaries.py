@@ -10,11 +10,11 @@ import lance
 import numpy as np
 
 from fuseid.pipelines.store.hash_order import lowest
-from fuseid.pipelines.store.index_figures import SHARES
+from fuseid.pipelines.store.index_figures import NEAREST, SHARES
 from fuseid.pipelines.store.rows import READ_AHEAD_BYTES
 from fuseid.pipelines.store.vector_columns import nan_rows
 
-K = 10
+K = NEAREST
 # The nearest rows that are kept for each canary: those as near as the tenth count as found, too.
 _KEPT = 4 * K
 _SAME = 1e-6

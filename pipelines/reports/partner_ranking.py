@@ -13,10 +13,10 @@ from fuseid.encoders.learned_fusion_pairs import Partners
 # Of some of C items, int64 [A] -> float32 [A, C]: all items' scores as their neighbours, the best the largest.
 Scores = Callable[[np.ndarray], torch.Tensor]
 
-# Rows that one thread compares with all at a time: anchors, and partners of them.
-_ANCHORS, _PARTNERS = 128, 256
+# Anchors that one thread compares with all items at a time.
+_ANCHORS = 128
 # Below every cosine.
-_ABSENT, _PASSED_OVER = -2.0, -torch.inf
+_ABSENT, _PASSED_OVER = -2.0, -np.inf
 
 
 def by_vector(vectors_CD: np.ndarray) -> Scores:
@@ -66,28 +66,28 @@ def by_chance(count: int) -> Scores:
 
 def placed(scores: Scores, asked_E2: np.ndarray, partners: Partners, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The place of a partner among `count` items without the anchor and its other partners -> (how many are before
-    it, how many tie with it, itself among them), int64 [E] each. asked_E2: int, anchors and partners, sorted by anchor.
-    """
+    it, how many tie with it, itself among them), int64 [E] each. asked_E2: int, anchors and partners."""
     everyone = np.arange(count)
+    order = np.argsort(asked_E2[:, 0], kind="stable")
+    asked_E2 = asked_E2[order]
 
-    def block(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    def block(rows: slice) -> np.ndarray:
         anchors, at = np.unique(asked_E2[rows, 0], return_inverse=True)
-        wanted_places = torch.from_numpy(asked_E2[rows, 1])
-        near = scores(anchors)
-        wanted = near[at, wanted_places]
+        near = scores(anchors).numpy()
+        wanted = near[at, asked_E2[rows, 1]]
         near[partners.among(anchors, everyone)] = _PASSED_OVER
         near[np.arange(len(anchors)), anchors] = _PASSED_OVER
-        before, same = np.empty(len(at), np.int64), np.empty(len(at), np.int64)
-        for start in range(0, len(at), _PARTNERS):
-            part = slice(start, start + _PARTNERS)
-            others = near[at[part]]
-            others[np.arange(len(others)), wanted_places[part]] = _PASSED_OVER
-            before[part] = (others > wanted[part, None]).sum(1)
-            same[part] = (others == wanted[part, None]).sum(1) + 1
-        return before, same
+        places = np.empty((2, len(at)), np.int64)
+        # One row at a time stays in the cache.
+        for number, (row, score) in enumerate(zip(at, wanted, strict=True)):
+            places[:, number] = np.count_nonzero(near[row] > score), np.count_nonzero(near[row] == score)
+        # A partner itself was passed over, other items were not.
+        places[1] += near[at, asked_E2[rows, 1]] != wanted
+        return places
 
-    found = list(on_all_cores(block, _blocks(asked_E2[:, 0])))
-    return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
+    found = np.empty((2, len(order)), np.int64)
+    found[:, order] = np.concatenate(list(on_all_cores(block, _blocks(asked_E2[:, 0]))), axis=1)
+    return found[0], found[1]
 
 
 def _blocks(anchor_E: np.ndarray) -> Iterator[slice]:

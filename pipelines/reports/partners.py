@@ -75,11 +75,12 @@ def partners_of(
         if isinstance(scores, str):
             found.append(Placed.without(ranking.name, scores))
         else:
-            places = placed(scores, asked.asked_E2, asked.partners, len(asked))
-            found.append(Placed(ranking.name, asked.asked_E2, *places, ranking.reference))
-            if ranking.permute and len(permuted_E2):
-                places = placed(scores, permuted_E2, asked.partners, len(asked))
-                found.append(Placed(ranking.name.of_permuted(), permuted_E2, *places))
+            both_E2 = np.concatenate([asked.asked_E2, permuted_E2 if ranking.permute else permuted_E2[:0]])
+            before, same = placed(scores, both_E2, asked.partners, len(asked))
+            here, there = slice(len(asked.asked_E2)), slice(len(asked.asked_E2), None)
+            found.append(Placed(ranking.name, both_E2[here], before[here], same[here], ranking.reference))
+            if ranking.permute:
+                found.append(Placed(ranking.name.of_permuted(), both_E2[there], before[there], same[there]))
         progress.advance(stage, 1)
     return {
         "pairs": pairs.facts(),

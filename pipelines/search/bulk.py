@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
-from typing import Any, get_type_hints
+from typing import Any
 
 import pyarrow as pa
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from fuseid.core.errors import BadInput, FuseidError, Stopped
-from fuseid.core.names import unknown
+from fuseid.core.errors import FuseidError, Stopped
+from fuseid.core.text import storable
+from fuseid.pipelines.search.keywords import check_names, value_of
+from fuseid.pipelines.search.prefixes import NEXT
 
 # Queries whose texts are encoded together.
 _TOGETHER = 256
@@ -35,13 +34,15 @@ class Answer:
     error: str | None = None
 
     def rows(self) -> pa.Table:
-        """The results with the number of the query, `query`, and their `rank`, from 1 on; a single row with an `error`
-        for a query without results."""
+        """The results with the number of the query, `query`, and their `rank`, from 1 on; the last row of a page that
+        another one follows has its cursor, `next`; a single row with an `error` for a query without results."""
         count = len(self.found) or 1
         found = self.found if len(self.found) else _nulls(self.found.schema)
         ranks = pa.array(range(1, count + 1), pa.int32()) if self.error is None else pa.nulls(1, pa.int32())
         columns = {"query": pa.array([self.number] * count, pa.int64()), "rank": ranks}
         columns |= dict(zip(found.column_names, found.columns, strict=True))
+        following = (self.found.schema.metadata or {}).get(NEXT.encode())
+        columns["next"] = pa.array([*[None] * (count - 1), following and following.decode()], pa.string())
         return pa.table({**columns, "error": pa.array([self.error] * count, pa.string())})
 
 
@@ -95,31 +96,16 @@ class Answers:
                 except Stopped:
                     raise
                 except FuseidError as failed:
-                    error = str(failed)
+                    error = storable(str(failed))
                 yield Answer(number, found, error)
 
 
 def check_query(search: Search, query: Mapping[str, Any]) -> None:
-    """Raises BadInput for a keyword that `search` does not take, and for a value of another type than it takes."""
-    form = _form(search)
+    """Raises BadInput for what is no query, a keyword that `search` does not take, and for a value of another type
+    than it takes."""
+    check_names(search, query, _COMMON)
     for name, value in query.items():
-        if name not in form:
-            raise unknown("key of a query", str(name), form)
-        try:
-            form[name].validate_python(value)
-        except ValidationError as error:
-            what = error.errors(include_url=False, include_context=False)[0]["msg"]
-            raise BadInput(f"{name}: {what[:1].lower()}{what[1:]}, got {str(value)[:80]!r}") from None
-
-
-@cache
-def _form(search: Search) -> dict[str, TypeAdapter[Any]]:
-    """What the value of each keyword is, by its annotation."""
-    function = getattr(search, "__func__", search)
-    types = get_type_hints(function)
-    config = ConfigDict(strict=True, arbitrary_types_allowed=True)
-    names = [name for name in inspect.signature(function).parameters if name not in ("self", *_COMMON)]
-    return {name: TypeAdapter(types[name], config=config) for name in names}
+        value_of(search, name, value)
 
 
 def _texts(query: Mapping[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ def by_vector(
 ) -> pa.Table:
     """Scores are cosines. without: ids that are no results; an SQL condition for that would be evaluated for every
     row."""
-    hits = nearest(view, column, query_D, k + len(without), where, with_key(columns))
+    hits = nearest(view, column, query_D, k + len(without), where, with_key(columns), k)
     rows = [row for row in hits if row["content_id"] not in without][:k]
     shares = dict(zip(CLIP_COLUMNS, ("score_image", "score_text"), strict=True))
     for row in rows:

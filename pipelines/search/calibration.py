@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from fuseid.pipelines.store.vector_columns import nan_rows
 # searched for.
 _ROWS, _FEWEST_VECTORS = 2048, 100
 _LEAST_SPREAD = 1e-6
+# Of which samples are held.
+_VERSIONS = 2
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,11 @@ class Usual:
 
 
 class Calibration:
-    """Samples of vectors spread over the catalogue, each read when it is first used."""
+    """Samples of vectors spread over one version of the catalogue, each read when it is first used: what a search
+    returns depends on the version alone, not on those that were searched before."""
 
     def __init__(self) -> None:
-        self._samples: dict[str, pa.Table] = {}
+        self._samples: OrderedDict[tuple[int, str], dict[str, pa.Table]] = OrderedDict()
 
     def usual(self, view: View, column: str, query_D: np.ndarray) -> Usual | None:
         """query: of length one. None if no item has a vector in the column."""
@@ -48,7 +52,11 @@ class Calibration:
 
     def sample(self, view: View, column: str) -> pa.Table:
         """Rows that have a vector in the column: this vector and `clip_fp`."""
-        if column not in self._samples:
+        samples = self._samples.setdefault(view.key, {})
+        self._samples.move_to_end(view.key)
+        while len(self._samples) > _VERSIONS:
+            self._samples.popitem(last=False)
+        if column not in samples:
             rows, wanted = view.count, ["clip_fp", column]
             # Taking these few rows reads much less than a scan that stops when enough are found: Lance reads far ahead.
             spread = np.linspace(0, rows - 1, min(rows, _ROWS)).astype(np.int64)
@@ -56,5 +64,5 @@ class Calibration:
             found = found.filter(found[column].is_valid())
             if len(found) < min(rows, _FEWEST_VECTORS):
                 found = view.contents.to_table(columns=wanted, filter=f"{column} IS NOT NULL", limit=_ROWS)
-            self._samples[column] = found
-        return self._samples[column]
+            samples[column] = found
+        return samples[column]

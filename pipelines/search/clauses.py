@@ -53,16 +53,20 @@ def item_vector(view: View, content_id: str, spaces: Sequence[str]) -> tuple[str
 
 
 def vector_of(view: View, numbers: Any, column: str) -> np.ndarray:
-    """float32 [D]. Raises BadInput for what cannot be compared with the vectors of a column."""
+    """float32 [D], of length one, so that numbers of any size have exact cosines. Raises BadInput for what cannot be
+    compared with the vectors of a column."""
     try:
-        with np.errstate(over="ignore"):  # infinite numbers are refused below
-            query: np.ndarray = np.asarray(numbers, dtype=np.float32).reshape(-1)
+        query: np.ndarray = np.asarray(numbers)
+        if query.dtype.kind == "c":
+            raise TypeError
+        query = query.astype(np.float64).reshape(-1)
     except (TypeError, ValueError):
         raise BadInput(f"a query vector holds numbers, got {str(numbers)[:80]!r}") from None
     size = view.dims[column]
     if query.shape != (size,) or not np.isfinite(query).all() or not query.any():
         raise BadInput(f"a query in {column} space takes {size} finite numbers that are not all zero, got {query.size}")
-    return query
+    query = query / np.abs(query).max()
+    return (query / np.linalg.norm(query)).astype(np.float32)
 
 
 def item_columns(view: View, space: str | None) -> list[str]:

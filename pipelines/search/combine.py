@@ -63,7 +63,7 @@ def combined(
         for text in dict.fromkeys(clause.words for clause in clauses)
         if text is not None
     }
-    ids = _candidates(view, clauses, depth, where)
+    ids = _candidates(view, clauses, depth, where, k)
     ids |= {name for clause in clauses if clause.words and clause.weight > 0 for name in worded[clause.words]}
     names = sorted(ids - without)
     used = list(dict.fromkeys(probe.column for clause in clauses for probe in clause.probes))
@@ -148,7 +148,7 @@ def with_caption(similar_N: np.ndarray, words_N: np.ndarray, count: int) -> np.n
     return np.where(there, np.nan_to_num(similar_N) / 2 + highest * words_N, np.nan)
 
 
-def _candidates(view: View, clauses: Sequence[Clause], depth: int, where: str | None) -> set[str]:
+def _candidates(view: View, clauses: Sequence[Clause], depth: int, where: str | None, k: int) -> set[str]:
     """The items nearest to each probe of a clause with a weight above 0; and where several clauses search a column,
     those nearest to the sum of their probes, which is what orders the items if no other column matters."""
     searches = [(probe.column, probe.query_D) for clause in clauses if clause.weight > 0 for probe in clause.probes]
@@ -160,7 +160,7 @@ def _candidates(view: View, clauses: Sequence[Clause], depth: int, where: str | 
     found: set[str] = set()
     for column, query_D in searches:
         if query_D.any():
-            found.update(row["content_id"] for row in nearest(view, column, query_D, depth, where))
+            found.update(row["content_id"] for row in nearest(view, column, query_D, depth, where, results=k))
     return found
 
 

@@ -17,6 +17,7 @@ from fuseid.core.records import KINDS
 from fuseid.core.text import storable
 from fuseid.pipelines.search import json_sql
 from fuseid.pipelines.search.json_sql import Value
+from fuseid.pipelines.search.keywords import plain
 from fuseid.pipelines.store.rows import sql_list, sql_string
 
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~")
@@ -51,9 +52,13 @@ class Filter:
         yield self
 
     def __and__(self, other: Filter) -> Filter:
+        if not isinstance(other, Filter):
+            return NotImplemented
         return AllOf((*_of(AllOf, self), *_of(AllOf, other)))
 
     def __or__(self, other: Filter) -> Filter:
+        if not isinstance(other, Filter):
+            return NotImplemented
         return AnyOf((*_of(AnyOf, self), *_of(AnyOf, other)))
 
     def __invert__(self) -> Filter:
@@ -82,6 +87,7 @@ class Filter:
             return Present(name)
         if operator is None or value is None:
             raise BadInput(f"a filter on attribute {name!r} takes both an operator and a value, or neither")
+        value = plain(value)
         return Attribute(name, operator, value.isoformat() if isinstance(value, date) else value)
 
     @staticmethod
@@ -111,6 +117,7 @@ class Filter:
     def has(name: str) -> Filter:
         """Items that have it: a column of `contents` (caption, sid, clip_image, ...), `media`, `picture`, `video`,
         `tags`, or an attribute as `attr:NAME`."""
+        _check_text("what items have", name)
         return Present(name[len(ATTRIBUTE) :]) if name.startswith(ATTRIBUTE) else Has(name)
 
     @staticmethod
@@ -125,6 +132,7 @@ class Kind(Filter):
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
+            _check_text("a kind", kind)
             check_known("kind", kind, KINDS)
 
     def sql(self) -> str:

@@ -13,6 +13,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
+from fuseid.pipelines.search.view import View
 from fuseid.pipelines.store.id_keys import codes_of, depth_of, fixed, from_fixed, id_keys, key_after, key_of
 from fuseid.pipelines.store.id_order import EXAMPLES, OrderFiles, coverage, named
 from fuseid.pipelines.store.store import Store
@@ -255,26 +256,26 @@ class IdOrders:
     """The orders of the versions that were read last."""
 
     def __init__(self) -> None:
-        self._orders: OrderedDict[int, IdOrder | None] = OrderedDict()
+        self._orders: OrderedDict[tuple[int, str], IdOrder | None] = OrderedDict()
         self._files: dict[str, OrderFiles | None] = {}
 
-    def of(self, store: Store, contents: lance.LanceDataset) -> IdOrder | None:
+    def of(self, view: View) -> IdOrder | None:
         """None if the table is to be scanned."""
-        version = contents.version
-        if version not in self._orders:
+        key = view.key
+        if key not in self._orders:
             try:
-                self._orders[version] = IdOrder.open(contents, self._opened(store, contents))
+                self._orders[key] = IdOrder.open(view.contents, self._opened(view.store, view.contents))
             except OrderLost:
                 # A small table is sorted in memory.
-                self._orders[version] = IdOrder.open(contents, None)
-        self._orders.move_to_end(version)
+                self._orders[key] = IdOrder.open(view.contents, None)
+        self._orders.move_to_end(key)
         while len(self._orders) > _VERSIONS:
             self._orders.popitem(last=False)
-        return self._orders[version]
+        return self._orders[key]
 
-    def lost(self, contents: lance.LanceDataset) -> None:
+    def lost(self, view: View) -> None:
         """This version is scanned from now on."""
-        self._orders[contents.version] = None
+        self._orders[view.key] = None
 
     def _opened(self, store: Store, contents: lance.LanceDataset) -> OrderFiles | None:
         name = (named(contents) or {"name": ""})["name"]

@@ -24,14 +24,16 @@ def nearest(
     k: int,
     where: str | None = None,
     columns: Sequence[str] = ("content_id",),
+    results: int | None = None,
 ) -> list[dict[str, Any]]:
     """The k rows of the smallest cosine distance, with their `_distance`, nearest first.
 
     Rows without a vector, and with a zero one, are never found, with or without an index, so there is no condition for
-    that; it would read the whole column. Of an index so much is read as was found to be enough when it was measured.
+    that; it would read the whole column. Of an index so much is read as was found to be enough when it was measured,
+    and more for more results. results: how many of the rows are to be found as well as that; by default all.
     """
     known = view.efforts.get(column)
-    effort = None if known is None else known.effort(filtered=where is not None)
+    effort = None if known is None else known.effort(filtered=where is not None).of_results(results or k)
     search = vector_search(column, query_D, k, effort)
     exact = effort is not None and effort.compared == 1
     wanted = dict.fromkeys([*columns, *([column] if exact else []), "_distance"])

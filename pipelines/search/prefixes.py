@@ -44,7 +44,7 @@ class Prefix:
         if not _PREFIX.fullmatch(sid):
             raise BadInput(f"not an ID or ID prefix: {sid!r}; the form is 12, 12-240, 12-240-7 or 12-240-7.1")
         base, _, suffix = sid.rstrip("-").partition(".")
-        return cls(tuple(map(int, base.split("-"))), int(suffix) if suffix else None)
+        return cls(tuple(map(_number, base.split("-"))), _number(suffix) if suffix else None)
 
     def __str__(self) -> str:
         base = "-".join(map(str, self.codes))
@@ -60,6 +60,12 @@ class Prefix:
         return (
             (sid + "-").replace(".", "-.", 1).startswith(str(self) + "-") if self.suffix is None else sid == str(self)
         )
+
+
+def _number(digits: str) -> int:
+    """One of any length, of which Python does not convert all, is no less too large for a code."""
+    digits = digits.lstrip("0")
+    return int(digits or 0) if len(digits) <= len(str(_LARGEST)) else _LARGEST + 1
 
 
 @dataclass(frozen=True)
@@ -109,12 +115,12 @@ def children(view: View, orders: IdOrders, sid: str | None, k: int, after: Curso
     if after is not None:
         after.check(query, f"the children of {str(prefix) or 'all IDs'}")
         code = int(after.last[0] or 0)
-    found, order = None, orders.of(view.store, view.contents) if prefix.possible else None
+    found, order = None, orders.of(view) if prefix.possible else None
     if order is not None:
         try:
             found = order.children(prefix.codes, code, k + 1)
         except OrderLost:
-            orders.lost(view.contents)
+            orders.lost(view)
     if found is None:
         found = scanned_children(view.contents, str(prefix), code, k + 1) if prefix.possible else []
     shown = found[:k]
@@ -145,12 +151,12 @@ def _page(
     view: View, orders: IdOrders, prefix: Prefix, k: int, where: str | None, columns: list[str], begin: After | None
 ) -> _Page:
     # One whole ID is found through the index on IDs.
-    order = orders.of(view.store, view.contents) if prefix.suffix is None else None
+    order = orders.of(view) if prefix.suffix is None else None
     if order is not None:
         try:
             return _read_on(view, order, prefix, k, where, columns, begin)
         except OrderLost:
-            orders.lost(view.contents)
+            orders.lost(view)
     return _scanned(view, prefix, k, where, columns, begin)
 
 

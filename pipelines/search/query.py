@@ -15,6 +15,8 @@ from fuseid.core.surface import flag, in_shell, option
 
 # What a query may be made of; `not_like` only beside another.
 PARTS = ("text", "image", "video", "vector", "like", "not_like")
+# Beyond, sums of scores overflow, or lose a part.
+_LEAST_WEIGHT, _LARGEST_WEIGHT = 1e-6, 1e6
 _DIVERSE = re.compile(r"([1-9][0-9]{0,8})(?::([1-9][0-9]?))?")
 
 
@@ -95,10 +97,11 @@ def _weights(weights: Mapping[str, Any], named: list[str]) -> dict[str, float]:
             found[name] = float(value) if not isinstance(value, bool) else math.nan
         except (TypeError, ValueError):
             found[name] = math.nan
-        if not 0 <= found[name] < math.inf:
+        if found[name] != 0 and not _LEAST_WEIGHT <= found[name] <= _LARGEST_WEIGHT:
             raise BadInput(
-                f"the weight of {_shown(name)} must be a number of at least 0, got {str(value)[:80]!r}; "
-                f"{option('not_like')} looks for what is unlike an item"
+                f"the weight of {_shown(name)} must be a number of at least 0, and {_LEAST_WEIGHT:g} to "
+                f"{_LARGEST_WEIGHT:,g} if it is not 0, got {str(value)[:80]!r}; {option('not_like')} looks for what is "
+                "unlike an item"
             )
     return found
 

@@ -11,6 +11,7 @@ from weakref import finalize
 import numpy as np
 
 from fuseid.core.errors import BadInput, FingerprintMismatch, FuseidError, ItemError, NotReady, TooLarge, unusable
+from fuseid.core.reasons import reason
 from fuseid.core.surface import option
 from fuseid.encoders.captions import normalise_caption
 from fuseid.pipelines.search.calibration import Calibration
@@ -70,7 +71,11 @@ class QueryEncoder:
         """kind: image or video. As `of_caption`. Raises BadInput for a file that cannot be decoded."""
         clip = self._encoder(view, texts=False)
         try:
-            (decoded,) = self._decoders().decode_many([(str(Path(str(path)).resolve()), kind)])
+            try:
+                file = str(Path(str(path)).resolve())
+            except (OSError, RuntimeError, ValueError) as error:
+                raise BadInput(f"cannot use the query: no file can be named {str(path)!r}: {reason(error)}") from None
+            (decoded,) = self._decoders().decode_many([(file, kind)])
             if isinstance(decoded, ItemError):
                 raise decoded
         except ItemError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,9 +46,14 @@ class View:
         """The beginning of the id of the commit that made this version: another database has another one."""
         return (commit_id(self.contents) or "")[:8]
 
+    @property
+    def key(self) -> tuple[int, str]:
+        """What tells this version from all others, also from those of another database at the same place."""
+        return self.version, self.commit
+
     def is_still(self, newest: View) -> bool:
         """Whether nothing that this view has read of the database is another in `newest`."""
-        return self.has_ids and (self.version, self.commit) == (newest.version, newest.commit)
+        return self.has_ids and self.key == newest.key
 
     @cached_property
     def count(self) -> int:
@@ -83,8 +89,10 @@ class View:
         return [*fused, *(modality.name for modality in own)]
 
     def check_columns(self, columns: Sequence[str]) -> None:
-        """Raises BadInput for a column that there is not."""
+        """Raises BadInput for a column that there is not, and for one that is named twice."""
         known = self.schema.names
+        if twice := [name for name, times in Counter(columns).items() if times > 1]:
+            raise BadInput(f"the columns of results have {twice[0]!r} twice; leave one of them out")
         if unknown := [name for name in columns if name not in known]:
             raise BadInput(f"{self.store.uri} has no column {unknown[0]!r}; {hint(unknown[0], known)}")
 

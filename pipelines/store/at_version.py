@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +12,7 @@ import lance
 from fuseid.core.errors import BadInput, StoreError
 from fuseid.core.names import id_named
 from fuseid.core.reasons import reason
+from fuseid.core.surface import option
 from fuseid.pipelines.store.pins import is_pin
 from fuseid.pipelines.store.store import Store
 
@@ -24,12 +25,14 @@ class StoreAt(Store):
         self._versions = versions
 
     @classmethod
-    def at(cls, uri: str | Path, at: str | int | datetime) -> StoreAt:
+    def at(cls, uri: str | Path, at: str | int | date) -> StoreAt:
         """at: a tag, or an unambiguous beginning of it; a version of `contents`; or a time, also as text in ISO 8601,
-        without a zone in UTC: the newest version of that time.
+        without a zone in UTC: the newest version of that time, which is the beginning of a date.
 
         Raises BadInput, which names what there is, for what there is not; StoreError as `Store.open`.
         """
+        if isinstance(at, bool) or not isinstance(at, str | int | date):
+            raise BadInput(f"{option('at', at)} is no version, time or tag")
         store = Store.open(uri)
         contents, settings = store.dataset("contents"), store.dataset("assignments")
         moment = _moment(at)
@@ -42,6 +45,9 @@ class StoreAt(Store):
         found = cls(store.uri, versions)
         found.check_readable()
         return found
+
+    def empty(self) -> StoreError:
+        return StoreError(f"version {self._versions['contents']} of {self.uri} has no item; leave {option('at')} out")
 
     def newest(self, name: str, session: lance.Session | None = None) -> lance.LanceDataset | None:
         version = self._versions.get(name)
@@ -58,7 +64,9 @@ def version_of(store: Store, name: str, version: int, session: lance.Session | N
         raise BadInput(_no_version(store, store.dataset(name), version)) from None
 
 
-def _moment(at: str | int | datetime) -> datetime | None:
+def _moment(at: str | int | date) -> datetime | None:
+    if isinstance(at, date) and not isinstance(at, datetime):
+        at = datetime(at.year, at.month, at.day)
     moment = at if isinstance(at, datetime) else None
     if isinstance(at, str) and not at.isdecimal():
         with suppress(ValueError):

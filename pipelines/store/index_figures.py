@@ -5,6 +5,7 @@ The figures are in the configuration of `contents`, so each version of the table
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,6 +17,8 @@ from fuseid.pipelines.store.tables import vector_sizes
 
 # The key of the configuration of `contents`: {name of the index: its figures}.
 _KEY = "vector_indexes"
+# How many of the nearest are looked for when an index is measured.
+NEAREST = 10
 # Shares of the rows that pass a filter, by the names of their figures.
 SHARES = {"all": 1, "tenth": 10, "hundredth": 100}
 
@@ -28,6 +31,11 @@ class Effort:
 
     probes: int
     compared: int
+
+    def of_results(self, count: int) -> Effort:
+        """For so many results: as often as there are ten times more than the `NEAREST` by which this was measured, as
+        many partitions again. Results that are further away are in partitions that are further away."""
+        return replace(self, probes=round(self.probes * (1 + math.log10(max(count, NEAREST) / NEAREST))))
 
 
 @dataclass(frozen=True)

@@ -226,9 +226,9 @@ def test_an_id_with_a_quote_is_an_id(catalog):
         ({"video": "/nowhere/a.mp4"}, "cannot open .*: No such file"),
         ({"vector": [1.0, 2.0]}, "16 finite numbers"),
         ({"vector": [float("nan")] * 16}, "16 finite numbers"),
-        ({"vector": [1e39] * 16}, "16 finite numbers"),
+        ({"vector": [float("inf")] * 16}, "16 finite numbers"),
         ({"vector": [0.0] * 16}, "not all zero"),
-        ({"vector": ["a"] * 16}, "holds numbers"),
+        ({"vector": ["a"] * 16}, "vector: .*number"),
         ({"sid": "1\udce9"}, "not an ID"),
     ],
 )

@@ -36,14 +36,14 @@ def test_each_line_has_its_results_or_its_error_in_order(words, tmp_path):
         tmp_path / "queries.jsonl",
         {"text": "a dog number 0"}, {"like": "t001", "k": 2}, "{no json", "", {"image": "pictures/2.png", "k": 1},
         {"txt": "a dog"}, {"like": "nobody"}, {"sid": "0", "where": "kind = 'audio'"}, [1], {"text": 5}, {"k": 3},
-        {"vector": [1, 2]}, {"like": "t002", "k": True},
+        {"vector": [1, 2]}, {"like": "t002", "k": True}, '{"like": "t002", "like": "t001"}',
     )  # fmt: skip
     catalog = words.catalog()
     summary = lookup_file(catalog, queries, tmp_path / "out.parquet", {"k": 3})
     table = pq.read_table(tmp_path / "out.parquet")
     assert table.column_names[:2] + table.column_names[-1:] == ["query", "rank", "error"]
     rows = table.to_pylist()
-    assert [row["query"] for row in rows] == [1, 1, 1, 2, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13]
+    assert [row["query"] for row in rows] == [1, 1, 1, 2, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
     found = {}
     for row in rows:
         found.setdefault(row["query"], []).append(row["content_id"])
@@ -53,10 +53,18 @@ def test_each_line_has_its_results_or_its_error_in_order(words, tmp_path):
     assert [row["rank"] for row in rows[:5]] == [1, 2, 3, 1, 2]
     errors = {row["query"]: row["error"] for row in rows if row["error"] is not None}
     assert all(row["content_id"] is None and row["rank"] is None for row in rows if row["error"])
-    assert errors.keys() == {3, 6, 7, 8, 9, 10, 11, 12, 13}
-    said = {3: "is no JSON", 6: "did you mean text", 7: "no item 'nobody'", 9: "is no object", 10: "text: input should"}
+    assert errors.keys() == {3, 6, 7, 8, 9, 10, 11, 12, 13, 14}
+    said = {
+        3: "is no JSON",
+        6: "did you mean text",
+        7: "no item 'nobody'",
+        9: "is no object",
+        10: "text: input should",
+        14: "twice",
+    }
     assert all(part in errors[number] for number, part in said.items())
-    assert summary == {"version": words.store().dataset("contents").version, "queries": 12, "results": 6, "errors": 9}
+    counts = {"queries": 13, "results": 6, "errors": 10}
+    assert summary == {"version": words.store().dataset("contents").version, **counts}
     assert table.schema.metadata[b"fuseid.version"] == str(summary["version"]).encode()
 
 
@@ -93,7 +101,7 @@ def test_no_query_gives_a_file_without_rows_and_with_all_columns(words, tmp_path
     summary = lookup_file(words.catalog(), lines(tmp_path / "none.jsonl", ""), tmp_path / "out.parquet")
     assert summary["queries"] == 0
     scores = ["score", "score_text", "score_image", "space"]
-    names = ["query", "rank", *RESULT_COLUMNS, *scores, "error"]
+    names = ["query", "rank", *RESULT_COLUMNS, *scores, "next", "error"]
     assert pq.read_schema(tmp_path / "out.parquet").names == names
 
 

@@ -46,6 +46,23 @@ def test_the_measured_search_is_that_of_look_ups(indexed, share):
     assert recall(indexed, known, share, effort).mean == pytest.approx(hits / near.size_Q.sum())
 
 
+def test_of_more_results_as_much_is_found(indexed):
+    known = canaries(indexed, "fused", None, drawn(indexed, 15), 15)
+    view = View(Store.open(Path(indexed.uri).parent), indexed)
+
+    def found(probes: int, k: int) -> float:
+        effort = Found(Effort(probes, 0), 1.0)
+        view.__dict__["efforts"] = {"fused": IndexFigures((), 0, probes, 0.95, 40, {"all": effort})}
+        names = [{row["content_id"] for row in nearest(view, "fused", query, k)} for query in known.queries_QD]
+        view.__dict__["efforts"] = {"fused": IndexFigures((), 0, 50, 0.95, 40, {"all": Found(Effort(50, 0), 1.0)})}
+        all_ = [{row["content_id"] for row in nearest(view, "fused", query, k)} for query in known.queries_QD]
+        return float(np.mean([len(some & whole) / k for some, whole in zip(names, all_, strict=True)]))
+
+    probes = next(probes for probes in range(1, 51) if found(probes, 10) >= 0.9)
+    assert found(probes, 100) >= 0.85
+    assert Effort(probes, 0).of_results(10) == Effort(probes, 0).of_results(1) == Effort(probes, 0)
+
+
 def test_items_that_are_all_alike_have_no_recall(written):
     dataset = written({"fused": np.ones((300, 48), np.float32)}).dataset("contents")
     known = canaries(dataset, "fused", None, drawn(dataset, 5), 5)

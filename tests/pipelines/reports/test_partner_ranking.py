@@ -36,10 +36,9 @@ RANKED = {
 
 
 @pytest.mark.parametrize("name", RANKED)
-@pytest.mark.parametrize("sizes", [(128, 256), (3, 2)])
-def test_partners_are_placed_among_all_but_the_item_and_its_other_partners(name, sizes, monkeypatch):
-    monkeypatch.setattr(partner_ranking, "_ANCHORS", sizes[0])
-    monkeypatch.setattr(partner_ranking, "_PARTNERS", sizes[1])
+@pytest.mark.parametrize("at_a_time", [128, 3])
+def test_partners_are_placed_among_all_but_the_item_and_its_other_partners(name, at_a_time, monkeypatch):
+    monkeypatch.setattr(partner_ranking, "_ANCHORS", at_a_time)
     pairs = np.unique(np.sort(RNG.integers(0, COUNT, (90, 2)), axis=1), axis=0)
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
     both = np.concatenate([pairs, pairs[:, ::-1]])

@@ -33,6 +33,8 @@ def test_queries_are_read_as_they_are_needed_and_may_never_end(fitted):
 
 def test_a_bad_query_is_an_answer_with_an_error(fitted):
     queries = [{"like": "v001"}, {"like": "nobody"}, {"lik": "v001"}, {}, {"sid": "0", "where": "kind = 'audio'"}]
+    odd = [None, "text", {"\ud800": 1}, {"like": "\ud800"}, {"image": "\ud800.png"}, {"sid": "9" * 5000}]
+    assert [answer.error is None for answer in fitted.catalog().search_many([*odd, queries[0]])] == [*[False] * 6, True]
     table = fitted.catalog().search_many([*queries, {"vector": np.ones(3)}, {"like": "v002"}], k=2).table()
     rows = table.to_pylist()
     assert [(row["query"], row["rank"]) for row in rows] == [
@@ -40,6 +42,24 @@ def test_a_bad_query_is_an_answer_with_an_error(fitted):
     ]  # fmt: skip
     assert [row["error"] is None for row in rows] == [True, True, *[False] * 5, True, True]
     assert "did you mean like" in rows[3]["error"]
+
+
+def test_the_last_row_of_a_page_has_the_cursor_of_the_next(fitted):
+    catalog = fitted.catalog()
+    prefix = max(catalog.children().to_pylist(), key=lambda child: child["items"])["prefix"]
+    whole = catalog.search(sid=prefix, k=100)["content_id"].to_pylist()
+    first, second = catalog.search_many([{"sid": prefix, "k": len(whole) - 1}, {"sid": prefix, "k": 100}])
+    following = first.rows()["next"].to_pylist()
+    assert following[:-1] == [None] * (len(whole) - 2)
+    assert second.rows()["next"].null_count == len(whole)
+    (rest,) = catalog.search_many([{"sid": prefix, "after": following[-1]}])
+    assert rest.found["content_id"].to_pylist() == whole[-1:]
+
+
+def test_keywords_of_all_queries_are_checked_before_the_first(fitted):
+    for common, said in (({"kk": 3}, "did you mean k"), ({"k": "3"}, "^k: "), ({"columns": "sid"}, "^columns: ")):
+        with pytest.raises(BadInput, match=said):
+            fitted.catalog().search_many([{"like": "v001"}], **common)
 
 
 def test_nothing_found_is_an_error_and_a_stop_is_none():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 from typing import Any
 
+import lance
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -12,8 +14,10 @@ from hypothesis import strategies as st
 
 from fuseid.core.config import ClipConfig
 from fuseid.encoders.models import load_clip
+from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.search.combine import with_caption
 from fuseid.pipelines.search.words import with_words
+from fuseid.pipelines.store.store import Store
 
 CLIP = ("clip_image", "clip_text")
 ITEMS = [f"i{number:03d}" for number in range(80)]
@@ -122,6 +126,18 @@ def test_a_part_of_weight_0_is_as_if_it_were_left_out(small, lone, other):
     beside = catalog.search(**lone, **other, weights={name: 0, own: 1}, k=80)
     assert beside.equals(alone)
     assert catalog.search(**lone, weights={own: 7}, k=80).equals(alone)
+
+
+def test_what_a_search_finds_depends_on_the_version_alone(small, tmp_path):
+    shutil.copytree(small.store.uri, tmp_path / "db")
+    store = Store.open(tmp_path / "db")
+    rows = store.dataset("contents").to_table()
+    store.delete("contents", small.names[10:])
+    catalog = Catalog.open(store.uri)
+    query = {"text": "a dog", "like": "i005", "k": 80}
+    assert len(catalog.search(**query)) < 10
+    lance.write_dataset(rows.slice(10), store.path("contents"), mode="append")
+    assert catalog.search(**query).equals(Catalog.open(store.uri).search(**query))
 
 
 def test_words_and_an_item_are_weighed_against_each_other(small):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -227,6 +228,8 @@ def test_many_filters_find_what_they_are_true_for(tmp_path, catalogue, asked):
     ("make", "said"),
     [
         (lambda: Filter.kind("vidoe"), "did you mean video?"),
+        (lambda: Filter.kind(["video"]), "a kind is a text"),  # type: ignore[arg-type]
+        (lambda: Filter.has(5), "what items have is a text"),  # type: ignore[arg-type]
         (lambda: Filter.tag(""), "at least one character"),
         (lambda: Filter.attr(""), "at least one character"),
         (lambda: Filter.attr("views", ">="), "both an operator and a value"),
@@ -247,6 +250,13 @@ def test_many_filters_find_what_they_are_true_for(tmp_path, catalogue, asked):
 def test_what_no_item_can_fulfil_is_refused(make, said):
     with pytest.raises(BadInput, match=re.escape(said)):
         make()
+
+
+def test_numbers_of_numpy_are_numbers():
+    for value, same in ((np.int64(3), 3), (np.float32(0.5), 0.5), (np.bool_(True), True), (np.str_("a"), "a")):
+        assert Filter.attr("views", "=", value) == Filter.attr("views", "=", same)
+    with pytest.raises(TypeError):
+        Filter.kind("video") & "organic"  # type: ignore[operator]
 
 
 def test_days_are_whole_and_moments_are_exact():

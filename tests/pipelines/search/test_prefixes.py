@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -272,7 +273,7 @@ def test_an_order_of_other_rows_is_noticed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "sid", ["99999999999-1", "4294967295", "4294967294", "2147483647.99999999999", "0-0-0-0-0-0-0"]
+    "sid", [f"1-{'9' * 5000}", "99999999999-1", "4294967295", "4294967294", "2147483647.99999999999", "0-0-0-0-0-0-0"]
 )
 def test_a_number_that_no_code_has_finds_nothing(tmp_path, sid):
     database = Database(tmp_path, {"a": "1-2", "b": "0-0-0"})
@@ -284,8 +285,22 @@ def test_a_number_that_no_code_has_finds_nothing(tmp_path, sid):
 
 
 def test_zeros_before_a_number_do_not_matter(tmp_path):
-    catalog = Database(tmp_path, {"a": "1-2", "b": "1-20"}).catalog()
+    database = Database(tmp_path, {"a": "1-2", "b": "1-20"})
+    catalog = database.catalog()
     assert catalog.search(sid="01-002-")["content_id"].to_pylist() == ["a"]
+    assert catalog.facets(["sid"], sid="01-")["sid"] == catalog.facets(["sid"], sid="1")["sid"]
+
+
+def test_a_database_in_the_place_of_another_has_its_own_order(tmp_path):
+    ids = random_ids(random.Random(3), 0, 40)
+    first = Database(tmp_path, ids)
+    catalog = first.catalog()
+    before = catalog.children()
+    shutil.rmtree(first.uri)
+    database = Database(tmp_path, dict.fromkeys(ids, "7-7"))
+    assert database.store.dataset("contents").version == int(before.schema.metadata[b"fuseid.version"])
+    check_children(database, catalog, None, 50)
+    assert pages(catalog, "7", 3) == database.expected("7")
 
 
 def test_children_are_of_prefixes_only(tmp_path):

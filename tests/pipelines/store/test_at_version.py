@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
+import numpy as np
 import pytest
 
-from fuseid.core.errors import BadInput, NoDatabase
+from fuseid.core.errors import BadInput, NoDatabase, StoreError
 from fuseid.pipelines.exports.ids import export_ids
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.store.at_version import StoreAt
@@ -81,6 +82,28 @@ def test_an_unknown_version_names_those_that_there_are(grown, at):
     newest = workspace.store().dataset("contents").version
     with pytest.raises(BadInput, match=rf"has no version {at} any more or yet; it has the versions 1 to {newest}$"):
         Catalog.open(workspace.uri(), at=at)
+
+
+def test_a_version_without_items_says_so(grown):
+    workspace, version, _ = grown
+    workspace.store().delete("contents", list(workspace.rows()))
+    emptied = workspace.store().dataset("contents").version
+    with pytest.raises(StoreError, match=rf"^version {emptied} of .* has no item; leave at= out$"):
+        Catalog.open(workspace.uri(), at=emptied).search(sid="1")
+    assert len(items(Catalog.open(workspace.uri(), at=version))) == 60
+
+
+def test_a_date_is_its_beginning_as_an_object_and_as_text(grown):
+    workspace, _, _ = grown
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    for at in (tomorrow, tomorrow.isoformat(), np.datetime64(tomorrow)):
+        assert len(items(Catalog.open(workspace.uri(), at=at))) == 70
+    for at in (date(2001, 9, 9), "2001-09-09"):
+        with pytest.raises(BadInput, match="no version of 2001-09-09T00:00:00"):
+            Catalog.open(workspace.uri(), at=at)
+    for at in (True, 2.5, b"x", [1]):
+        with pytest.raises(BadInput, match="no version, time or tag"):
+            Catalog.open(workspace.uri(), at=at)
 
 
 def test_a_version_that_is_gone_is_unknown_and_a_tagged_one_is_there(grown):
