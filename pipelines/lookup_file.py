@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 
 from fuseid.core.errors import BadInput, unusable
 from fuseid.core.surface import option
-from fuseid.pipelines.exports.folder import scratch_file
+from fuseid.pipelines.exports.folder import new_file
 from fuseid.pipelines.jobs.progress import Lines, Progress
 from fuseid.pipelines.lookup import Catalog
 from fuseid.pipelines.search.bulk import Query
@@ -44,7 +43,8 @@ def lookup_file(
     lines; empty lines are no queries. image and video are relative to the folder of `queries`; kind, tag, attr, since,
     until and has are filters, as typed in a shell, one text or a list. common: keywords of all
     lines that do not have their own. A line that cannot be read or used, or finds nothing, is a row with an `error`.
-    Memory does not grow with the number of lines. A failure leaves no file. Raises BadInput for files that cannot be
+    Memory does not grow with the number of lines. A failure leaves no file, and what a killed process leaves is
+    removed by the next one with the same `out`. Raises BadInput for files that cannot be
     read or written, StoreError for an empty database.
     """
     queries, out, progress = Path(queries), Path(out), progress or Lines()
@@ -53,10 +53,9 @@ def lookup_file(
     total = _count(queries)
     answers = catalog.numbered(_numbered(queries), common or {})
     schema = answers.schema.with_metadata({"fuseid.version": str(answers.version)})
-    scratch = scratch_file(out)
     counts = {"queries": 0, "results": 0, "errors": 0}
     progress.begin("look up", total)
-    try:
+    with new_file(out) as scratch:
         with pq.ParquetWriter(scratch, schema, compression="zstd") as writer:
             held: list[pa.Table] = []
             waiting = 0
@@ -72,13 +71,8 @@ def lookup_file(
                 progress.advance("look up", 1)
             if held:
                 writer.write_table(pa.concat_tables(held))
-        os.chmod(scratch, 0o644)
         fsync([scratch])
-        os.rename(scratch, out)
-        fsync([out.resolve().parent])
-    except BaseException:
-        scratch.unlink()
-        raise
+    fsync([out.resolve().parent])
     return {"version": answers.version, **counts}
 
 

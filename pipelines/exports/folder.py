@@ -70,17 +70,21 @@ def _unusable(out: Path, error: OSError) -> FuseidError:
     return unusable(f"cannot write {out}: {error.strerror or error}; choose another {option('out')}", error)
 
 
-def scratch_file(out: Path) -> Path:
-    """A new file beside `out`, to be renamed to it. Raises BadInput if `out` exists or cannot be written."""
+@contextmanager
+def new_file(out: Path) -> Iterator[Path]:
+    """Where to write a file, which becomes `out` if the block ends without an error, and is removed if it raises; the
+    next one of the same `out` removes what killed processes have left. Raises BadInput if `out` exists or cannot be
+    written."""
     try:
         if out.exists():
             raise BadInput(f"{out} exists; choose another {option('out')} or remove it")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=scratch_prefix(out), dir=out.parent)
+        out = out.resolve()
     except OSError as error:
         raise _unusable(out, error) from None
-    os.close(handle)
-    return Path(scratch)
+    with scratch_folder(out) as folder:
+        yield folder / "file"
+        (folder / "file").chmod(0o644)
+        (folder / "file").rename(out)
 
 
 def scratch_prefix(out: Path) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from fuseid.core.artifacts import ArtifactInfo
 from fuseid.core.names import check_known
 from fuseid.core.surface import option
-from fuseid.pipelines.exports.folder import scratch_file
+from fuseid.pipelines.exports.folder import new_file
 from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.tokenizers.two_vocabularies import TwoVocabularies
 from fuseid.tokenizers.vocabulary import STYLES, Vocabulary, digits_for
@@ -39,15 +38,8 @@ def export_vocabulary(
         other = snapshot.under(with_id, option("with_"))
         second, facts["largest_new_suffix"] = _of(other, style)
         written = TwoVocabularies.of(vocabulary, second, aligned(snapshot.tokenizer, other.tokenizer))
-    scratch = scratch_file(out)
-    try:
+    with new_file(out) as scratch:
         written.save(scratch)
-        # mkstemp makes files that only their owner can read.
-        os.chmod(scratch, 0o644)
-        os.rename(scratch, out)
-    except BaseException:
-        scratch.unlink()
-        raise
     document = written.document()
     del document["tokens"]
     return {**document, **facts}

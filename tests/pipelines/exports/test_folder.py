@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fuseid.core.errors import BadInput
-from fuseid.pipelines.exports.folder import new_folder, read_manifest, write_manifest
+from fuseid.pipelines.exports.folder import new_file, new_folder, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -167,6 +167,22 @@ def test_the_remains_of_a_killed_process_are_removed_and_those_of_a_live_one_kep
         assert hidden(tmp_path) == others | {filled.name, longer.name, folder.name}
     assert (filled / "half").read_text() == "half"
     assert [path.name for path in out.iterdir()] == ["whole"]
+
+
+def test_a_file_is_whole_or_absent_and_the_next_one_removes_what_a_killed_process_left(filling, tmp_path):
+    out = tmp_path / "out"
+    killed, _ = filling(out)
+    killed.kill()
+    killed.wait()
+    with pytest.raises(UnicodeEncodeError), new_file(out) as scratch:
+        scratch.write_text("half \ud800", encoding="utf-8")
+    assert hidden(tmp_path) == set()
+    assert not out.exists()
+    with new_file(out) as scratch:
+        scratch.write_text("whole")
+    assert (out.read_text(), out.stat().st_mode & 0o777, hidden(tmp_path)) == ("whole", 0o644, set())
+    with pytest.raises(BadInput, match="exists"), new_file(out):
+        pass
 
 
 def test_the_remains_of_a_long_name_are_known_by_its_beginning(filling, tmp_path):

@@ -16,9 +16,12 @@ import pytest
 
 from fuseid.core.errors import BadInput
 from fuseid.encoders.fusions import Fusions
+from fuseid.pipelines.adopt import adopt
 from fuseid.pipelines.engagement.pairs_file import read_pairs
 from fuseid.pipelines.fit import fit
+from fuseid.pipelines.ingestion.steps import load_encoders
 from fuseid.pipelines.reports import partner_choice
+from fuseid.pipelines.reports import partners as partners_module
 from fuseid.pipelines.reports.document import report
 
 Workspace = Any
@@ -270,3 +273,28 @@ def test_pairs_of_which_none_can_be_asked_for_are_refused(made, tokenizers, lear
 
 def test_without_pairs_there_is_no_such_part(made):
     assert report(made.uri())["partners"] is None
+
+
+def test_a_fusion_that_does_not_say_what_it_held_out_is_refused(made, tokenizers, monkeypatch):
+    monkeypatch.setattr(partners_module, "HELD_UP_TO", "elsewhere")
+    with pytest.raises(
+        BadInput, match=r"does not say which pairs it has held out; `fuseid fit .*--pairs FILE` makes one"
+    ):
+        report(made.uri(), tokenizers[1], pairs=made.root / "pairs.parquet")
+
+
+def test_ids_of_items_without_vectors_are_compared_with_chance(bare):
+    config = bare.settings(clip=None)
+    bare.ingest(bare.captions(40), config=config, load=load_encoders)
+    names = [row["content_id"] for row in bare.captions(40)]
+    (bare.root / "ids.csv").write_text("content_id,sid\n" + "".join(f"{n},{i % 4}-{i}\n" for i, n in enumerate(names)))
+    run = adopt(bare.uri(), bare.root / "ids.csv", config)
+    rows = "".join(f"{one},{other}\n" for one, other in zip(names, names[4:], strict=False))
+    (bare.root / "pairs.csv").write_text(f"content_id,partner_id\n{rows}")
+    found = report(bare.uri(), run.tokenizer_id, pairs=bare.root / "pairs.csv")["partners"]
+    assert [(row["kind"], row["permuted"]) for row in found["rows"]] == [
+        ("ids", False),
+        ("ids", True),
+        ("chance", False),
+    ]
+    assert hit(row_of(found, "ids", "id")) > 2 * hit(row_of(found, "chance", "chance"))
