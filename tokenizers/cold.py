@@ -44,16 +44,17 @@ def cold_neighbours(
     first those that share most; of those that share as many, first those that share them with a newer item, then in
     the order of their IDs.
 
-    cold: a trie of the cold items, `filtered` or not. histories: int [H, M] each, the IDs of the user's items, oldest
-    first; M may be less than the levels of the trie. known: for each history, item numbers that are passed over, such
-    as the user's own. Raises BadInput for fewer than one code.
+    cold: a trie of the cold items; a filtered one is copied by each call, so `compact` it before many of them.
+    histories: int [H, M] each, the IDs of the user's items, oldest first; M may be less than the levels of the trie.
+    known: for each history, item numbers that are passed over, such as the user's own. Raises BadInput for fewer than
+    one code.
     """
     if codes < 1:
         raise BadInput(f"items share 1 or more codes with a history, got {codes}")
     cold = cold.compact()
     if not (cold.item_count and histories):
         return [Neighbours([], []) for _ in histories]
-    _, items = cold.rows()
+    items = cold.entries[-1]
     ends = np.cumsum([0, *map(len, histories)]).tolist()
     flat_TM = np.concatenate([np.asarray(history, np.int64) for history in histories])
     depths = range(min(flat_TM.shape[1], cold.levels), codes - 1, -1)
