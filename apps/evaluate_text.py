@@ -71,13 +71,17 @@ def _ids(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     for one in document["ids"]:
         yield {
             "IDs": one["ids"],
-            "no item, free": f"{100 * one['invalid_free']:.1f}%",
-            "no item, trie": f"{100 * one['invalid_trie']:.1f}%",
-            "with suffix": f"{one['with_suffix']:,}",
+            "no item, free": _known(one["invalid_free"], "{:.1%}"),
+            "no item, trie": _known(one["invalid_trie"], "{:.1%}"),
+            "with suffix": _known(one["with_suffix"], "{:,}"),
             "steps": f"{one['steps']:.0f}",
-            "loss": "" if one["valid_loss"] is None else f"{one['valid_loss']:.3f}",
+            "loss": _known(one["valid_loss"], "{:.3f}"),
             "s a seed": f"{one['seconds']:.0f}",
         }
+
+
+def _known(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
 
 
 def _figure(row: Mapping[str, Any], sign: str = "") -> str:

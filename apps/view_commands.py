@@ -110,7 +110,7 @@ def evaluate(
     sequences: Annotated[Path, typer.Option(help="folder that `fuseid export sequences --format parquet` wrote")],
     tokenizer: Annotated[str | None, typer.Option(help="id of a tokenizer; default: that of the sequences")] = None,
     against: Annotated[
-        list[str] | None, typer.Option(help="random, hashed, or another tokenizer's id; may be repeated")
+        list[str] | None, typer.Option(help="random, hashed, sasrec, or another tokenizer's id; may be repeated")
     ] = None,
     ids: Annotated[
         list[Path] | None,

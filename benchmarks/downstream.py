@@ -10,6 +10,7 @@ linear    the linear fusion, RQ-KMeans
 faiss     FAISS's ResidualQuantizer (beam 5) on the same vectors
 shipped   another system's IDs, where FOLDER has some
 random    the learned fusion's IDs, permuted
+sasrec    a recommender without IDs
 
 Printed first: the smallest difference that the test can detect, 2.8 standard errors of the difference to `linear` (a
 power of 80% at 5%).
@@ -86,7 +87,8 @@ def run(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     sequences = work / "sequences"
     chosen = ["--tokenizer", learned, "--format", "parquet", "--runner", "local", *split]
     fuseid("export", "sequences", "--db", db, "--interactions", interactions, "--out", sequences, *chosen)
-    others = ["--against", "random", "--against", linear, *(part for file in files for part in ("--ids", file))]
+    others = [part for name in ("random", "sasrec", linear) for part in ("--against", name)]
+    others += [part for file in files for part in ("--ids", file)]
     seeds = ["--seeds", str(arguments.seeds), "--setting", arguments.setting]
     found = fuseid("evaluate", "--db", db, "--sequences", sequences, *seeds, *others).output
     return json.loads(json.dumps(found).replace(linear, "linear"))

@@ -151,7 +151,7 @@ def run(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     db = work / f"db-{arguments.codebooks}-{arguments.other}"
     fuseid("ingest", "--db", db, "--vectors", vectors)
     champion = fitted(db, arguments.codebooks)
-    against = ["random", "hashed", *([fitted(db, arguments.other)] if arguments.other else [])]
+    against = ["random", "hashed", "sasrec", *([fitted(db, arguments.other)] if arguments.other else [])]
     folder = work / f"sequences-{arguments.codebooks}-{arguments.other}-{arguments.split}-{arguments.cold:g}"
     if not folder.is_dir():
         split = ["--split", arguments.split, *(["--cuts", "0.8,0.9"] if arguments.split == "by-time" else [])]

@@ -22,6 +22,7 @@ from fuseid.pipelines.evaluation.estimate import trial_seconds
 from fuseid.pipelines.evaluation.histories import read_sequences
 from fuseid.pipelines.evaluation.id_files import ids_of_file, named_files
 from fuseid.pipelines.evaluation.leaks import check_unseen
+from fuseid.pipelines.evaluation.sasrec import SASREC, ItemTrial
 from fuseid.pipelines.evaluation.settings import TINY, Setting
 from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, summary
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial
@@ -31,6 +32,8 @@ from fuseid.pipelines.exports.snapshot import Snapshot
 from fuseid.pipelines.jobs.progress import Lines, Progress, duration, note
 from fuseid.pipelines.sequences.items import Items
 from fuseid.pipelines.store.store import Store
+
+_CONTROLS = (RANDOM, HASHED, SASREC)
 
 
 def evaluate(
@@ -50,11 +53,12 @@ def evaluate(
     """A plain dictionary that can be written as JSON. One model is trained for every kind of IDs and every seed, on the
     sequences in `folder`, and generates IDs for the test examples; docs/evaluation.md says what is measured.
 
-    against: `random`, `hashed`, or ids of other tokenizers. ids: files of any system's IDs, in the forms that `adopt`
-    reads, each named in the tables as its file is. users: test examples of at most so many users are used; by
-    default what the setting says. cold_share: the lists are also measured with so many of their places offered to
-    cold items, for every number of leading codes that these may have to share with the history. workers: how many
-    trials run in parallel, by default one for each processor; the number changes only the time.
+    against: `random`, `hashed`, `sasrec` (a recommender without IDs), or ids of other tokenizers. ids: files of any
+    system's IDs, in the forms that `adopt` reads, each named in the tables as its file is. users: test examples of at
+    most so many users are used; by default what the setting says. cold_share: the lists of IDs are also measured with
+    so many of their places offered to cold items, for every number of leading codes that these may have to share with
+    the history. workers: how many trials run in parallel, by default one for each processor; the number changes only
+    the time.
 
     Raises BadInput for a folder that is not an export of sequences, or one of another tokenizer or database, for a file
     that lacks the ID of an item, for a share if no item is cold, and for IDs that have seen what is tested
@@ -68,10 +72,10 @@ def evaluate(
     shares = _checked_shares(cold_share)
     if len(set(against)) < len(against):
         raise BadInput(f"{option('against')} names a control twice")
-    files = named_files(ids, (SEMANTIC, RANDOM, HASHED, *against))
+    files = named_files(ids, (SEMANTIC, *_CONTROLS, *against))
     manifest = opened_sequences(uri, folder, tokenizer_id)
     made_for = str(manifest["tokenizer_id"])
-    rivals = [name for name in against if name not in (RANDOM, HASHED)]
+    rivals = [name for name in against if name not in _CONTROLS]
     check_unseen(uri, folder, manifest, [made_for, *rivals], progress)
     names, own = read_ids(Snapshot.of_manifest(uri, manifest), SEMANTIC)
     others = [ids_of_another(uri, manifest, name, names, "against") for name in rivals]
@@ -82,7 +86,7 @@ def evaluate(
         users=chosen.users, progress=progress,
     )  # fmt: skip
     content_ids = names.to_pylist()
-    trials = [Trial(_named(name, own, others, content_ids, seed), seed) for seed in range(seeds) for name in compared]
+    trials = [_trial(name, own, others, content_ids, seed) for seed in range(seeds) for name in compared]
     if shares and sequences.seen_N.all():
         raise BadInput(f"every item occurs in training, so that none is cold; leave out {option('cold_share')}")
     cold_places = [ColdPlaces(share, codes) for share in shares for codes in range(1, len(own.codebook_sizes) + 1)]
@@ -91,7 +95,7 @@ def evaluate(
     outcomes = run_trials(data, trials, parallel, progress)
     by_name: dict[str, list[Outcome]] = {name: [] for name in compared}
     for trial, outcome in zip(trials, outcomes, strict=True):
-        by_name[trial.ids.name].append(outcome)
+        by_name[trial.name].append(outcome)
     tables = Tables(sequences, by_name)
     return {
         "database": uri,
@@ -107,7 +111,7 @@ def evaluate(
         "measures": list(tables.measured()),
         "differences": list(tables.differences()),
         "cold_places": list(tables.with_cold(cold_places)),
-        "ids": [summary(trial.ids, by_name[trial.ids.name]) for trial in trials[: len(by_name)]],
+        "ids": [summary(trial, by_name[trial.name]) for trial in trials[: len(by_name)]],
         "seconds": time.perf_counter() - started,
     }
 
@@ -133,10 +137,10 @@ def opened_sequences(uri: str, folder: Path, tokenizer_id: str | None) -> dict[s
     return {**manifest, "tokenizer_id": made_for}
 
 
-def _announce(data: Data, trials: Sequence[Trial], workers: int, progress: Progress) -> None:
-    """Says how long the trials will take."""
+def _announce(data: Data, trials: Sequence[Trial | ItemTrial], workers: int, progress: Progress) -> None:
+    """Says how long the trials will take, as if none was shorter than those of IDs."""
     with one_thread():
-        each = trial_seconds(data, trials[0])
+        each = trial_seconds(data, next(trial for trial in trials if isinstance(trial, Trial)))
     at_once = min(workers, len(trials))
     whole = duration(each * math.ceil(len(trials) / at_once))
     parallel = f", {at_once} at a time" if at_once > 1 else ""
@@ -151,13 +155,13 @@ def read_ids(snapshot: Snapshot, name: str) -> tuple[pa.Array, Ids]:
 
 
 def _control(uri: str, name: str) -> str:
-    """`random`, `hashed`, or the id of a tokenizer, by an unambiguous beginning of it."""
-    if name in (RANDOM, HASHED):
+    """`random`, `hashed`, `sasrec`, or the id of a tokenizer, by an unambiguous beginning of it."""
+    if name in _CONTROLS:
         return name
     try:
         return Store.open(uri).tokenizer_named(name)
     except UnknownArtifact as error:
-        raise BadInput(f"unknown control {name!r}; {hint(name, [RANDOM, HASHED])} and tokenizers: {error}") from None
+        raise BadInput(f"unknown control {name!r}; {hint(name, list(_CONTROLS))} and tokenizers: {error}") from None
 
 
 def ids_of_another(uri: str, manifest: Mapping[str, Any], name: str, names: pa.Array, argument: str) -> Ids:
@@ -177,12 +181,14 @@ def ids_of_another(uri: str, manifest: Mapping[str, Any], name: str, names: pa.A
     return Ids(name, ids.codes_NM[rows.to_numpy()], ids.codebook_sizes)
 
 
-def _named(name: str, ids: Ids, others: Sequence[Ids], content_ids: Sequence[str], seed: int) -> Ids:
+def _trial(name: str, ids: Ids, others: Sequence[Ids], content_ids: Sequence[str], seed: int) -> Trial | ItemTrial:
+    if name == SASREC:
+        return ItemTrial(seed)
     if name == RANDOM:
-        return random_ids(ids, seed)
+        return Trial(random_ids(ids, seed), seed)
     if name == HASHED:
-        return hashed_ids(content_ids, ids.codebook_sizes, seed)
-    return next(one for one in (ids, *others) if one.name == name)
+        return Trial(hashed_ids(content_ids, ids.codebook_sizes, seed), seed)
+    return Trial(next(one for one in (ids, *others) if one.name == name), seed)
 
 
 def _checked_shares(shares: Sequence[float]) -> list[float]:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from fuseid.pipelines.evaluation.cold_places import ColdPlaces
-from fuseid.pipelines.evaluation.controls import Ids
 from fuseid.pipelines.evaluation.histories import Sequences
 from fuseid.pipelines.evaluation.intervals import Estimate, estimates
 from fuseid.pipelines.evaluation.ranking import popularity_places
-from fuseid.pipelines.evaluation.trial import Outcome, Ranks
+from fuseid.pipelines.evaluation.sasrec import ItemTrial
+from fuseid.pipelines.evaluation.trial import Outcome, Ranks, Trial
 from fuseid.tokenizers.ranks import MEASURES
 
 KS = (5, 10)
@@ -72,9 +72,10 @@ class Tables:
     def with_cold(self, options: Sequence[ColdPlaces]) -> Iterator[dict[str, Any]]:
         """The measures of lists in which cold items have places, and `less`: minus those of the lists without."""
         masks = {ALL: np.ones_like(self._cold_E), WARM: ~self._cold_E, COLD: self._cold_E}
+        with_ids = {name: outcomes for name, outcomes in self._by_name.items() if outcomes[0].with_cold}
         for number, option in enumerate(options):
             for part, mask in masks.items():
-                for name, outcomes in self._by_name.items() if mask.any() else ():
+                for name, outcomes in with_ids.items() if mask.any() else ():
                     own = _measured([outcome.with_cold[number] for outcome in outcomes], mask)
                     less = own - _measured([outcome.ranks for outcome in outcomes], mask)
                     pairs = zip(self._named(own, mask), self._named(less, mask), strict=True)
@@ -116,20 +117,21 @@ def head_border(targets_N: np.ndarray) -> int:
     return int(np.sort(targets_N)[::-1][max(1, len(targets_N) // 5) :].max(initial=0))
 
 
-def summary(ids: Ids, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """The means over seeds for one kind of IDs; `seconds` is the time of one trial."""
+def summary(trial: Trial | ItemTrial, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The means over seeds for one kind of IDs, None for what it does not have; `seconds` is the time of one trial."""
 
-    def mean(name: str) -> float:
-        return float(np.mean([getattr(outcome, name) for outcome in outcomes]))
+    def mean(name: str) -> float | None:
+        found = [getattr(outcome, name) for outcome in outcomes]
+        return None if None in found else float(np.mean(found))
 
-    losses = [outcome.loss for outcome in outcomes if outcome.loss is not None]
+    ids = trial.ids if isinstance(trial, Trial) else None
     return {
-        "ids": ids.name,
-        "codebook_sizes": list(ids.codebook_sizes),
-        "with_suffix": int((ids.codes_NM[:, -1] > 0).sum()),
+        "ids": trial.name,
+        "codebook_sizes": None if ids is None else list(ids.codebook_sizes),
+        "with_suffix": None if ids is None else int((ids.codes_NM[:, -1] > 0).sum()),
         "invalid_free": mean("invalid_free"),
         "invalid_trie": mean("invalid_held"),
         "steps": mean("steps"),
-        "valid_loss": float(np.mean(losses)) if losses else None,
+        "valid_loss": mean("loss"),
         "seconds": mean("seconds"),
     }

@@ -6,7 +6,8 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,10 +21,21 @@ _BETAS, _DECAY, _NORM = (0.9, 0.99), 0.01, 1.0
 _LEAST_SCALE = 0.05
 
 
+class Examples(Protocol):
+    """What a model is trained on, row by row."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, rows: np.ndarray, /) -> Self: ...
+
+
+Some = TypeVar("Some", bound=Examples)
+
+
 @dataclass(frozen=True)
 class Trained:
-    """steps: after how many steps the model had the weights that are kept. loss: its `mean_loss` on the validation
-    examples; None if there are none."""
+    """steps: after how many steps the model had the weights that are kept. loss: what was checked, with these weights;
+    None if nothing was."""
 
     steps: int
     loss: float | None
@@ -38,29 +50,44 @@ def train(
     seed: int,
     step_done: Callable[[], None],
 ) -> Trained:
-    """Fits the model to `examples` by AdamW; leaves it with the weights of the lowest validation loss.
+    """Fits the model to `examples`; leaves it with the weights of the lowest validation loss, which is that of
+    `Trained`. The loss, not recall, decides when to stop: on a few hundred examples it varies less."""
 
-    The loss, not recall, decides when to stop: on a few hundred examples it varies less. Dropout uses the global
-    generator of torch, which the caller seeds.
-    """
+    def loss(batch: TestHistories) -> torch.Tensor:
+        found: torch.Tensor = model(**tokens.inputs(batch.history_EH), labels=tokens.labels(batch.target_E)).loss
+        return found
+
+    check = partial(mean_loss, model, tokens, valid, setting.batch) if len(valid) else None
+    return descend(model, examples, loss, check, setting, seed, step_done)
+
+
+def descend(
+    model: torch.nn.Module,
+    examples: Some,
+    loss: Callable[[Some], torch.Tensor],
+    check: Callable[[], float] | None,
+    setting: Setting,
+    seed: int,
+    step_done: Callable[[], None],
+) -> Trained:
+    """Lowers the mean `loss` of batches of `examples` by AdamW, and keeps the weights for which `check` was lowest.
+    Dropout uses the global generator of torch, which the caller seeds."""
     optimizer = torch.optim.AdamW(_rates(model, setting.learning_rate), betas=_BETAS, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, setting))
     best, kept, waited = math.inf, 0, 0
     weights = None
     for step, rows in enumerate(_batches(len(examples), setting, seed), 1):
         model.train()
-        batch = examples.rows(rows)
-        loss = model(**tokens.inputs(batch.history_EH), labels=tokens.labels(batch.target_E)).loss
+        found = loss(examples.rows(rows))
         optimizer.zero_grad()
-        loss.backward()
+        found.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), _NORM)
         optimizer.step()
         schedule.step()
         step_done()
-        if len(valid) and (step % setting.check_every == 0 or step == setting.steps):
-            found = mean_loss(model, tokens, valid, setting.batch)
-            if found < best:
-                best, kept, waited = found, step, 0
+        if check is not None and (step % setting.check_every == 0 or step == setting.steps):
+            if (checked := check()) < best:
+                best, kept, waited = checked, step, 0
                 weights = copy.deepcopy(model.state_dict())
             elif (waited := waited + 1) == setting.patience:
                 break
@@ -77,7 +104,7 @@ def rate(step: int, setting: Setting) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - setting.warmup) / max(1, setting.steps - setting.warmup)))
 
 
-def _rates(model: T5ForConditionalGeneration, learning_rate: float) -> list[dict[str, Any]]:
+def _rates(model: torch.nn.Module, learning_rate: float) -> list[dict[str, Any]]:
     """The learning rate of each tensor is proportional to its scale, as in Adafactor (Shazeer and Stern 2018), for
     which T5 is made: its embeddings begin with numbers fifty times as large as those of its queries."""
     return [

@@ -28,6 +28,10 @@ class Trial:
     ids: Ids
     seed: int
 
+    @property
+    def name(self) -> str:
+        return self.ids.name
+
 
 @dataclass(frozen=True)
 class Data:
@@ -50,14 +54,15 @@ class Ranks:
 class Outcome:
     """ranks: of the test examples, among all items. cold_ranks: of those whose target is cold, among cold items alone.
     invalid_held, invalid_free: the share of the first generated IDs that are no item's ID, with the trie and without it
-    (for the first `free_examples`). with_cold: like `ranks`, for each of `Data.cold_places`. steps, loss: of `Trained`.
-    """
+    (for the first `free_examples`). with_cold: like `ranks`, for each of `Data.cold_places`. A model without IDs has
+    none of these three. steps: after which the model had its weights. loss: of the validation examples, in nats per
+    item; None if there are none."""
 
     ranks: Ranks
     cold_ranks: Ranks
     with_cold: tuple[Ranks, ...]
-    invalid_free: float
-    invalid_held: float
+    invalid_free: float | None
+    invalid_held: float | None
     steps: int
     loss: float | None
     seconds: float

@@ -18,6 +18,7 @@ import torch
 
 from fuseid.core.errors import FuseidError
 from fuseid.core.signals import held_back
+from fuseid.pipelines.evaluation.sasrec import ItemTrial, run_sasrec, sasrec_setting
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial, run_trial
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.stopping import Stop, stoppable
@@ -30,9 +31,15 @@ Result = TypeVar("Result")
 Run = Callable[[Data, Job, Callable[[int], None]], Result]
 
 
-def run_trials(data: Data, trials: Sequence[Trial], workers: int, progress: Progress) -> list[Outcome]:
+def run_trials(data: Data, trials: Sequence[Trial | ItemTrial], workers: int, progress: Progress) -> list[Outcome]:
     """One outcome for each trial, in their order: see `run_jobs`."""
-    return run_jobs(run_trial, data, trials, [data.setting.steps] * len(trials), workers, progress, "train")
+    items = sasrec_setting(data.setting).steps
+    steps = [items if isinstance(trial, ItemTrial) else data.setting.steps for trial in trials]
+    return run_jobs(_run_any, data, trials, steps, workers, progress, "train")
+
+
+def _run_any(data: Data, trial: Trial | ItemTrial, advance: Callable[[int], None]) -> Outcome:
+    return run_sasrec(data, trial, advance) if isinstance(trial, ItemTrial) else run_trial(data, trial, advance)
 
 
 def run_jobs(

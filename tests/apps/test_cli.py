@@ -200,7 +200,11 @@ def test_missing_and_empty_databases_are_reported(refused, tmp_path, command, sa
         ([], 2, "at least one of --text, --image, --video, --like, --sid"),
         (["--not-like", "v01"], 2, "got --not-like alone"),
         (["--sid", "1", "--id", "v01"], 2, "leave out --like"),
-        (["--id", "v01", "--weight", "like=much"], 2, "the weight of like must be a number of at least 0, got 'much'"),
+        (
+            ["--id", "v01", "--weight", "like=much"],
+            2,
+            "the weight of like must be a number of at least 0, and 1e-06 to 1e+06 if it is not 0, got 'much'",
+        ),
         (["--id", "v01", "--weight", "like"], 2, "--weight takes NAME=NUMBER, such as like=0.5; got 'like'"),
         (["--id", "v01", "--weight", "text=1"], 2, "a weight for text, which the query does not have; give --text too"),
         (["--id", "v01", "--weight", "not-lik=1"], 2, "did you mean not-like"),

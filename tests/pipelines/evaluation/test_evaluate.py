@@ -38,7 +38,7 @@ def other(made) -> str:
 @pytest.fixture(scope="module")
 def make(made, other, short):
     """Makes the document, in this process."""
-    controls = ("random", "hashed", other)
+    controls = ("random", "hashed", "sasrec", other)
     return lambda: evaluate(
         str(made / "db"), made / "sequences", against=controls, seeds=2, setting=short, cold_share=(0.5,), workers=1
     )  # fmt: skip
@@ -62,7 +62,7 @@ def test_slices_are_a_partition_and_their_means_add_up(document, other):
     assert sum(slices[name]["items"] for name in ("head", "tail", "cold")) == slices["all"]["items"] == ITEMS
     measures = {row["measure"] for row in document["measures"]}
     assert measures == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
-    for ids in ("semantic", "random", "hashed", other, "most popular"):
+    for ids in ("semantic", "random", "hashed", "sasrec", other, "most popular"):
         for measure in measures:
             parts = [(slices[p]["examples"], value(document, p, ids, measure)) for p in ("head", "tail", "cold")]
             assert sum(count * mean for count, mean in parts) / USERS == pytest.approx(
@@ -79,8 +79,10 @@ def test_differences_are_those_of_the_means(document):
 
 
 def test_with_the_trie_no_generated_id_is_invalid(document, other):
-    assert [one["ids"] for one in document["ids"]] == ["semantic", "random", "hashed", other]
-    assert {one["invalid_trie"] for one in document["ids"]} == {0}
+    assert [one["ids"] for one in document["ids"]] == ["semantic", "random", "hashed", "sasrec", other]
+    assert {one["ids"]: one["invalid_trie"] for one in document["ids"]} == {
+        "semantic": 0, "random": 0, "hashed": 0, "sasrec": None, other: 0,
+    }  # fmt: skip
 
 
 def test_cold_items_ranked_among_themselves_are_all_found(document):
@@ -138,6 +140,7 @@ def test_the_table_names_every_slice_and_control(document, other, capsys):
         "50%",
         "random",
         "hashed",
+        "sasrec",
         "most popular",
         other[-8:],
         "95% interval",
@@ -157,7 +160,7 @@ def test_the_head_is_the_most_popular_fifth_without_ties():
     ("options", "message"),
     [
         ({"tokenizer_id": "rq-kmeans-0000"}, "has no tokenizer 'rq-kmeans-0000'"),
-        ({"against": ["nothing"]}, "unknown control 'nothing'; there are random, hashed and tokenizers: "),
+        ({"against": ["nothing"]}, "unknown control 'nothing'; there are random, hashed, sasrec and tokenizers: "),
         ({"against": ["random", "random"]}, "against= names a control twice"),
         ({"seeds": 0}, "seeds= takes 1 or more, got 0"),
         ({"users": 1}, "users= takes 2 or more, got 1"),
