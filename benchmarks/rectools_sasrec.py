@@ -1,6 +1,6 @@
 """RecTools' SASRec on exported sequences: `python benchmarks/rectools_sasrec.py --sequences FOLDER`.
 
-Runs in an environment of its own, with `pip install "rectools[torch]"`, which needs numpy 1 and PyTorch Lightning.
+Runs in an environment of its own, made by `pip install "rectools[torch]" "pyarrow<20"`: RecTools needs numpy 1.
 FOLDER is what `fuseid export sequences --format parquet` wrote. Trained on the events of the training examples, one
 session for each user; the test examples of the users that `fuseid evaluate` tests, among all items of the training.
 """
