@@ -23,7 +23,7 @@ from fuseid.pipelines.evaluation.histories import read_sequences
 from fuseid.pipelines.evaluation.id_files import ids_of_file, named_files
 from fuseid.pipelines.evaluation.leaks import check_unseen
 from fuseid.pipelines.evaluation.sasrec import SASREC, ItemTrial
-from fuseid.pipelines.evaluation.settings import TINY, Setting
+from fuseid.pipelines.evaluation.settings import TINY, Setting, for_examples
 from fuseid.pipelines.evaluation.tables import ALL, SEMANTIC, Tables, summary
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Trial
 from fuseid.pipelines.evaluation.workers import one_thread, run_trials
@@ -85,6 +85,7 @@ def evaluate(
         folder, names, history=chosen.history, train=chosen.steps * chosen.batch, valid=chosen.valid_examples,
         users=chosen.users, progress=progress,
     )  # fmt: skip
+    chosen = for_examples(chosen, sequences.counts["train"])
     content_ids = names.to_pylist()
     trials = [_trial(name, own, others, content_ids, seed) for seed in range(seeds) for name in compared]
     if shares and sequences.seen_N.all():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fuseid.core.names import check_known
+
+# A model that sees its examples more often than this learns them by heart without dropout; one that sees them once
+# learns more slowly with it.
+_OFTEN = 4
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,10 @@ class Setting:
     free_examples: int = 1_000
 
 
-# tiny is made for two cores and minutes: in this time many small steps teach more than few large ones, and in one epoch
-# dropout has no use. small has the layers, heads and widths of Rajput et al. 2023, 4.
+# tiny is made for two cores and minutes: in this time many small steps teach more than few large ones. small has the
+# layers, heads and widths of Rajput et al. 2023, 4.
 TINY = Setting(
-    "tiny", d_model=96, d_kv=24, d_ff=384, heads=4, layers=1, dropout=0.0, history=5, batch=32, steps=3_000,
+    "tiny", d_model=96, d_kv=24, d_ff=384, heads=4, layers=1, dropout=0.1, history=10, batch=32, steps=3_000,
     learning_rate=2e-2, warmup=100, check_every=500, patience=3, valid_examples=500, beams=20, users=1_000,
 )  # fmt: skip
 SMALL = Setting(
@@ -45,6 +49,12 @@ SMALL = Setting(
     learning_rate=1e-2, warmup=500, check_every=500, patience=5, valid_examples=2_000, beams=20, users=10_000,
 )  # fmt: skip
 _NAMED = {setting.name: setting for setting in (TINY, SMALL)}
+
+
+def for_examples(setting: Setting, count: int) -> Setting:
+    """The setting for so many training examples: without dropout, unless training goes over them often."""
+    often = setting.steps * setting.batch > _OFTEN * count
+    return setting if often else replace(setting, dropout=0.0)
 
 
 def setting_named(name: str) -> Setting:

@@ -21,7 +21,7 @@ from fuseid.pipelines.evaluation.evaluate import check_counts, ids_of_another, o
 from fuseid.pipelines.evaluation.histories import read_sequences
 from fuseid.pipelines.evaluation.intervals import estimates
 from fuseid.pipelines.evaluation.leaks import check_unseen
-from fuseid.pipelines.evaluation.settings import TINY, Setting
+from fuseid.pipelines.evaluation.settings import TINY, Setting, for_examples
 from fuseid.pipelines.evaluation.trial import Data, Trial
 from fuseid.pipelines.evaluation.workers import one_thread, run_jobs
 from fuseid.pipelines.exports.snapshot import Snapshot
@@ -84,6 +84,7 @@ def warm_start(
         folder, names, history=chosen.history, train=chosen.steps * chosen.batch, valid=chosen.valid_examples,
         users=chosen.users, progress=progress,
     )  # fmt: skip
+    chosen = for_examples(chosen, sequences.counts["train"])
     data, parallel = Data(sequences, chosen), workers or len(os.sched_getaffinity(0))
     rows = rows_of(others, chosen.steps)
     _announce(data, old, rows, seeds, parallel, progress)

@@ -11,7 +11,7 @@ import torch
 from fuseid.core.errors import FuseidError
 from fuseid.pipelines.evaluation.controls import Ids
 from fuseid.pipelines.evaluation.model import PAD, Tokens
-from fuseid.pipelines.evaluation.settings import SMALL, TINY, setting_named
+from fuseid.pipelines.evaluation.settings import SMALL, TINY, for_examples, setting_named
 from fuseid.pipelines.evaluation.training import rate
 from fuseid.pipelines.evaluation.trial import Data, Outcome, Ranks, Trial, run_trial
 from fuseid.pipelines.evaluation.workers import run_trials
@@ -119,6 +119,12 @@ def test_the_learning_rate_rises_to_its_peak_and_decays_to_zero(setting):
     assert (np.diff(rates[: peak + 1]) > 0).all()
     assert (np.diff(rates[setting.warmup :]) < 0).all()
     assert rates[-1] < 0.01
+
+
+def test_dropout_is_for_examples_that_are_seen_often():
+    seen = TINY.steps * TINY.batch
+    assert for_examples(TINY, seen // 5).dropout == TINY.dropout > 0
+    assert for_examples(TINY, seen // 4) == for_examples(TINY, seen) == replace(TINY, dropout=0.0)
 
 
 def test_settings_are_found_by_name():
