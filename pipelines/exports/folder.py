@@ -38,27 +38,27 @@ def new_folder(out: str | Path) -> Iterator[Path]:
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise BadInput(f"{out} exists and is not an empty folder; choose another {option('out')} or remove it")
-        out = out.resolve()
+        whole = out.resolve()
     except OSError as error:
         raise _unusable(out, error) from None
-    with scratch_folder(out) as scratch:
+    with scratch_folder(whole, shown=out) as scratch:
         yield scratch
         # mkdtemp makes folders that only their owner can read.
         scratch.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        scratch.rename(out)
+        if whole.exists():
+            whole.rmdir()
+        scratch.rename(whole)
 
 
 @contextmanager
-def scratch_folder(out: Path) -> Iterator[Path]:
+def scratch_folder(out: Path, shown: Path | None = None) -> Iterator[Path]:
     """A new folder beside `out`, which is removed at the end, unless it has another name then; and those that killed
-    processes have left. Raises BadInput if `out` cannot be written."""
+    processes have left. Raises BadInput, which names `shown`, if `out` cannot be written."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch, lock = _locked_beside(out)
     except OSError as error:
-        raise _unusable(out, error) from None
+        raise _unusable(shown or out, error) from None
     try:
         yield scratch
     finally:
@@ -67,7 +67,9 @@ def scratch_folder(out: Path) -> Iterator[Path]:
 
 
 def _unusable(out: Path, error: OSError) -> FuseidError:
-    return unusable(f"cannot write {out}: {error.strerror or error}; choose another {option('out')}", error)
+    # From mkdir, which finds a file where a folder should be.
+    why = "a part of its path is a file" if isinstance(error, FileExistsError) else error.strerror or error
+    return unusable(f"cannot write {out}: {why}; choose another {option('out')}", error)
 
 
 @contextmanager
@@ -78,13 +80,13 @@ def new_file(out: Path) -> Iterator[Path]:
     try:
         if out.exists():
             raise BadInput(f"{out} exists; choose another {option('out')} or remove it")
-        out = out.resolve()
+        whole = out.resolve()
     except OSError as error:
         raise _unusable(out, error) from None
-    with scratch_folder(out) as folder:
+    with scratch_folder(whole, shown=out) as folder:
         yield folder / "file"
         (folder / "file").chmod(0o644)
-        (folder / "file").rename(out)
+        (folder / "file").rename(whole)
 
 
 def scratch_prefix(out: Path) -> str:
