@@ -80,6 +80,7 @@ class OrderFiles:
     def __init__(self, folder: str, depth: int, items: int) -> None:
         self._folder = folder
         self._readers: dict[Any, LanceFileReader] = {}
+        self._first_level: pa.Table | None = None
         self.depth, self.items = depth, items
 
     @classmethod
@@ -138,10 +139,13 @@ class OrderFiles:
         if node.depth == self.depth or first >= end:
             return LEVEL_SCHEMA.empty_table().append_column("items", pa.array([], pa.uint64()))
         depth = node.depth + 1
-        first = self._at_least(depth, (first, end), max(1, code + 1))
-        found = self._rows(depth, first, min(end, first + most) + 1, tuple(LEVEL_SCHEMA.names))
+        if code > 0:
+            first = self._at_least(depth, (first, end), code + 1)
+        # The first row may be that of the items whose ID ends here.
+        found = self._rows(depth, first, min(end, first + most + 1) + 1, tuple(LEVEL_SCHEMA.names))
         firsts = found["first_item"].to_numpy()
-        return found[:-1].append_column("items", pa.array(np.diff(firsts), pa.uint64()))
+        found = found[:-1].append_column("items", pa.array(np.diff(firsts), pa.uint64()))
+        return found[int(found["code"][0].as_py() == 0) :][:most]
 
     def _at_least(self, depth: int, rows: tuple[int, int], code: int) -> int:
         """The first of the rows whose code is not less."""
@@ -162,6 +166,14 @@ class OrderFiles:
     def _rows(self, depth: int, first: int, end: int, columns: tuple[str, ...]) -> pa.Table:
         if end <= first:
             return LEVEL_SCHEMA.empty_table().select(list(columns))
+        if depth == 1 and columns == NUMBERS and end <= _READ_CODES:
+            # Every search begins here.
+            if self._first_level is None:
+                self._first_level = self._read(1, 0, min(self._reader(level_file(1)).num_rows(), _READ_CODES), NUMBERS)
+            return self._first_level[first:end]
+        return self._read(depth, first, end, columns)
+
+    def _read(self, depth: int, first: int, end: int, columns: tuple[str, ...]) -> pa.Table:
         reader = self._reader(level_file(depth), columns)
         return reader.read_range(first, end - first, batch_size=end - first).to_table()
 
