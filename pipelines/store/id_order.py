@@ -145,7 +145,8 @@ class OrderFiles:
         found = self._rows(depth, first, min(end, first + most + 1) + 1, tuple(LEVEL_SCHEMA.names))
         firsts = found["first_item"].to_numpy()
         found = found[:-1].append_column("items", pa.array(np.diff(firsts), pa.uint64()))
-        return found[int(found["code"][0].as_py() == 0) :][:most]
+        ended = len(found) > 0 and found["code"][0].as_py() == 0
+        return found[int(ended) :][:most]
 
     def _at_least(self, depth: int, rows: tuple[int, int], code: int) -> int:
         """The first of the rows whose code is not less."""

@@ -55,6 +55,19 @@ def test_any_number_of_parts_makes_the_same_files(store, tmp_path, part_rows):
         assert one.equals(other)
 
 
+@pytest.mark.parametrize("most", [1, 2, 100])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_children_are_those_from_a_code_on_also_behind_the_last(store, depth, most):
+    make_id_order(store, WEEK)
+    files = OrderFiles.of(store, store.dataset("contents"))
+    node = files.find([3] * depth)
+    everyone = [row["code"] - 1 for row in files.children(node, 0, 100).to_pylist()]
+    assert everyone == list(range(5 if depth == 0 else 12))
+    for code in range(len(everyone) + 2):
+        found = [row["code"] - 1 for row in files.children(node, code, most).to_pylist()]
+        assert found == everyone[code : code + most]
+
+
 def test_an_order_finds_prefixes_that_there_are_and_the_place_of_others(store):
     make_id_order(store, WEEK)
     files = OrderFiles.of(store, store.dataset("contents"))
