@@ -49,7 +49,7 @@ def main(installs: bool) -> None:
             require(same, f"{path.name} is not the same when it is built again")
         sdist, wheel = first
         rebuilt = temporary / "rebuilt"
-        run(UV, "build", "-q", "--wheel", "--out-dir", str(rebuilt), str(sdist), cwd=temporary)
+        run(UV, "build", "-q", "--wheel", "--out-dir", rebuilt, sdist, cwd=temporary, env=commit_time())
         require((rebuilt / wheel.name).read_bytes() == wheel.read_bytes(), "the sdist builds another wheel")
         print(f"built twice, the same bytes; the sdist builds the same wheel: {wheel.name}, {sdist.name}")
         project = tomllib.loads(committed("pyproject.toml").decode())
@@ -94,13 +94,16 @@ def build(folder: Path) -> tuple[Path, Path]:
     ).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         opened.extractall(sources, filter="tar")
-    epoch = int(run("git", "log", "-1", "--format=%ct", cwd=ROOT))
     for kind in ("--sdist", "--wheel"):
-        run(UV, "build", "-q", kind, "--out-dir", out, sources, cwd=folder, env={"SOURCE_DATE_EPOCH": str(epoch)})
+        run(UV, "build", "-q", kind, "--out-dir", out, sources, cwd=folder, env=commit_time())
         shutil.rmtree(sources / "build", ignore_errors=True)
     (sdist,), (wheel,) = out.glob("fuseid-*.tar.gz"), out.glob("fuseid-*.whl")
-    normalise(sdist, epoch)
+    normalise(sdist, int(commit_time()["SOURCE_DATE_EPOCH"]))
     return sdist, wheel
+
+
+def commit_time() -> dict[str, str]:
+    return {"SOURCE_DATE_EPOCH": run("git", "log", "-1", "--format=%ct", cwd=ROOT).strip()}
 
 
 def normalise(sdist: Path, epoch: int) -> None:
