@@ -199,6 +199,9 @@ def check_installed(python: str, wheel: Path, folder: Path, version: str) -> Non
         environment / "bin" / "python", "-c", "import fuseid.core.config as c; print(c.__file__)", cwd=folder, env=clean
     )
     require(where.startswith(str(environment)), f"fuseid is imported from {where}")
+    print(
+        run(environment / "bin" / "python", ROOT / "release" / "licences.py", "--check", cwd=folder, env=clean), end=""
+    )
     done = run(fuseid, "demo", cwd=folder, env=clean)
     require((folder / "demo-output" / "report.html").is_file(), f"the demo left no report:\n{done}")
     items = re.search(r"\d+ items by ID prefix", done)
