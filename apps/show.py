@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fuseid.apps import logs
 from fuseid.core.text import shown
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Bars:
             TimeRemainingColumn,
         )
 
-        self._is_shown = err.is_terminal and not quiet
+        self._is_shown = err.is_terminal and not quiet and not logs.is_json()
         self._bars = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), console=err, disable=not self._is_shown,

@@ -25,6 +25,8 @@ JOBS = (
     "ingest", "fit", "drop", "adopt", "assign", "gate", "promote", "rollback", "remove", "retry", "upgrade", "check",
     "maintain",
 )  # fmt: skip
+# How a run can have ended. The row of one that failed has the error, too.
+ENDS = ("done", "stopped", "killed", "failed")
 _COLUMNS = ["run_id", "job", "source", "started_at", "finished_at", "counts", "rejected", "seconds", "outcome"]
 
 
@@ -81,6 +83,17 @@ class History:
         return f"the last successful run of {job}, {found.run_id}, ended {age} ago, more than {limit}"
 
 
+@dataclass(frozen=True)
+class Latest:
+    """running: the run at work, if there is one. ended: the last run of each job that has ended, by job. counts: runs
+    that have ended, by job and `ENDS`. last_success: as in `History`."""
+
+    running: RunInfo | None
+    ended: dict[str, RunInfo]
+    counts: dict[tuple[str, str], int]
+    last_success: list[LastSuccess]
+
+
 def runs(uri: str | Path, last: int = 10, jobs: Iterable[str] = ()) -> History:
     """The last runs of a database, by default of all jobs. A run whose process has ended, or has lost the lease, is
     `killed`, also if its row still says `running`.
@@ -97,11 +110,41 @@ def runs(uri: str | Path, last: int = 10, jobs: Iterable[str] = ()) -> History:
         check_known("job", name, names)
     every.sort(key=lambda row: row["started_at"], reverse=True)
     newest = [row["run_id"] for row in every if not wanted or row["job"] in wanted][:last]
-    running = next((row["run_id"] for row in every if row["outcome"] == "running"), None) if holder else None
-    rows = table.to_table(columns=_COLUMNS, filter=f"run_id IN ({sql_list(newest)})") if newest else None
-    found = {row["run_id"]: row for row in (rows.to_pylist() if rows is not None else [])}
-    shown = [_info(found[name], holder if name == running else None) for name in newest]
-    return History(shown, _last_success(every, wanted))
+    return History(_infos(table, newest, _running(every, holder), holder), _last_success(every, wanted))
+
+
+def latest(store: Store) -> Latest:
+    """The last run of each job, and the one at work."""
+    table, every, holder = _read(store)
+    every.sort(key=lambda row: row["started_at"], reverse=True)
+    running, newest = _running(every, holder), dict[str, str]()
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in every:
+        if row["run_id"] != running:
+            newest.setdefault(row["job"], row["run_id"])
+            counts[row["job"], end_of(row["outcome"])] += 1
+    names = [*newest.values(), *([running] if running else [])]
+    infos = {info.run_id: info for info in _infos(table, names, running, holder)}
+    ended = {job: infos[name] for job, name in newest.items()}
+    return Latest(infos[running] if running else None, ended, dict(counts), _last_success(every, []))
+
+
+def end_of(outcome: str) -> str:
+    """One of `ENDS`; a run of another process that says that it is running was killed."""
+    return "killed" if outcome == "running" else outcome.partition(":")[0]
+
+
+def _running(every: list[dict[str, Any]], holder: dict[str, Any] | None) -> str | None:
+    """The id of the run at work. every: the newest first."""
+    return next((row["run_id"] for row in every if row["outcome"] == "running"), None) if holder else None
+
+
+def _infos(
+    table: lance.LanceDataset, names: list[str], running: str | None, holder: dict[str, Any] | None
+) -> list[RunInfo]:
+    rows = table.to_table(columns=_COLUMNS, filter=f"run_id IN ({sql_list(names)})").to_pylist() if names else []
+    found = {row["run_id"]: row for row in rows}
+    return [_info(found[name], holder if name == running else None) for name in names]
 
 
 def _read(store: Store) -> tuple[lance.LanceDataset, list[dict[str, Any]], dict[str, Any] | None]:

@@ -22,6 +22,7 @@ from fuseid.core.errors import FuseidError, Stopped, StoreError
 from fuseid.core.faults import reached
 from fuseid.core.reasons import reason
 from fuseid.core.schemas import RUNS
+from fuseid.pipelines.jobs import present
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.progress import Lines, Progress, Stages, duration
 from fuseid.pipelines.jobs.progress import log as progress_log
@@ -111,6 +112,15 @@ class Run:
             text = f"{name or 'begins'}, {duration(time.perf_counter() - since)} so far" if name else "begins"
         failed = self.counts.get("rejected", 0)
         return text + (f", {failed:,} rejected" if failed else "")
+
+    def figures(self) -> dict[str, Any]:
+        """What `line` says, for machines."""
+        (name, since), stage = self._stage, self._stages.last
+        if stage is not None and stage.name == name:
+            found = stage.figures()
+        else:
+            found = {"stage": name or None, "seconds": round(time.perf_counter() - since, 1) if name else None}
+        return {**found, "rejected": self.counts.get("rejected", 0)}
 
     def stages(self) -> list[dict[str, Any]]:
         """For each stage its seconds, the items that went through it, and items per second; `total` is the last.
@@ -210,6 +220,7 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
     started = datetime.now(UTC)
     run = Run(f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", job)
     before = store.versions()
+    present.begin(run.run_id, job)
 
     def row(outcome: str, counts: dict[str, int], seconds: dict[str, float]) -> pa.Table:
         ended = outcome != "running"
@@ -228,7 +239,8 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
         store.upsert("runs", row(outcome, run.counts, run.seconds), key="run_id")
 
     def report() -> None:
-        progress_log.info("%s", f"run {run.run_id}: {run.line()}")
+        figures = run.figures()
+        progress_log.info("%s", f"run {run.run_id}: {run.line()}", extra={"figures": figures})
         elapsed = (datetime.now(UTC) - started).total_seconds()
         _rewrite(store, row("running", run.so_far(), {**run.seconds, "total": elapsed}))
 
@@ -244,12 +256,13 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
             write("done")
     except BaseException as error:
         outcome = _outcome(error)
-        log.info("run %s: %s", run.run_id, outcome)
+        log.info("run %s: %s", run.run_id, outcome, extra={"figures": {"outcome": outcome}})
         # The error to report is the one that ended the run, such as a full disk, not a failure to write its row.
         with ending(), suppress(OSError, RuntimeError, ValueError):
             write(outcome)
         raise
-    log.info("run %s: done, %s", run.run_id, json.dumps(run.counts))
+    figures = {"outcome": "done", "counts": run.counts}
+    log.info("run %s: done, %s", run.run_id, json.dumps(run.counts), extra={"figures": figures})
 
 
 def _outcome(error: BaseException) -> str:
