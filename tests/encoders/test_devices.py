@@ -15,6 +15,8 @@ from fuseid.encoders.devices import (
     rows_that_fit,
 )
 
+CPU = torch.device("cpu")
+
 
 def cpu_out_of_memory() -> None:
     """Asks the allocator for 4 PiB, which it refuses in its own words."""
@@ -40,7 +42,7 @@ def test_a_block_that_memory_cannot_hold_is_halved_until_it_fits_and_stays_so(ru
             run_out()
         return [2 * item for item in block]
 
-    passes = Passes()
+    passes = Passes(CPU)
     assert passes.run(forward, list(range(11)), 8) == [2 * item for item in range(11)]
     assert sizes == [8, 4] + [2] * 6
     assert passes.limit == 2
@@ -50,7 +52,7 @@ def test_a_block_that_memory_cannot_hold_is_halved_until_it_fits_and_stays_so(ru
 
 
 def test_an_item_that_does_not_fit_alone_raises():
-    passes = Passes()
+    passes = Passes(CPU)
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         passes.run(lambda block: cpu_out_of_memory(), [1, 2, 3], 4)
     assert passes.limit == 1
@@ -64,7 +66,7 @@ def test_any_other_error_is_raised_at_once():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        Passes().run(forward, [1, 2, 3], 4)
+        Passes(CPU).run(forward, [1, 2, 3], 4)
     assert calls == [4]
     assert not is_out_of_memory(ValueError("no"))
 
@@ -78,7 +80,7 @@ def test_every_item_comes_back_in_order_from_full_blocks(items, size, limit):
         seen.add(len(block))
         return [-item for item in block]
 
-    passes = Passes()
+    passes = Passes(CPU)
     passes.limit = limit
     assert passes.run(forward, items, size) == [-item for item in items]
     assert seen <= {min(size, limit)}
