@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -121,9 +121,9 @@ def test_a_wrong_format_is_one_line_of_text(folder: Path) -> None:
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What a command with JSON lines writes to standard error, in this process."""
-    stream = io.StringIO()
+def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], io.StringIO]]:
+    """Begins a command with JSON lines in this process -> what it writes to standard error. To be called in the test:
+    pytest replaces standard error when it begins."""
     monkeypatch.setenv("FUSEID_LOG_FORMAT", "json")
     monkeypatch.delenv("FUSEID_LOG", raising=False)
     for module, name in (
@@ -131,17 +131,23 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     ):  # fmt: skip
         monkeypatch.setattr(module, name, getattr(module, name))
     monkeypatch.setattr(sys, "argv", ["fuseid", "fit", "--db", "db"])
-    monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(present, "_run", {})
     everything, progress = logging.getLogger(), logging.getLogger("fuseid.progress")
     handlers, level = [*everything.handlers], progress.level
-    logs.install()
-    yield stream
+
+    def install() -> io.StringIO:
+        stream = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", stream)
+        logs.install()
+        return stream
+
+    yield install
     everything.handlers[:] = handlers
     progress.setLevel(level)
 
 
-def test_what_other_code_writes_becomes_lines_with_their_level(written: io.StringIO) -> None:
+def test_what_other_code_writes_becomes_lines_with_their_level(begin: Callable[[], io.StringIO]) -> None:
+    written = begin()
     assert logs.is_json()
     assert not sys.stderr.isatty()
     print("half a ", end="", file=sys.stderr)
@@ -168,7 +174,9 @@ def test_what_other_code_writes_becomes_lines_with_their_level(written: io.Strin
     assert {line["command"] for line in lines} == {"fit"}
 
 
-def test_a_fault_in_a_thread_is_one_object(written: io.StringIO) -> None:
+def test_a_fault_in_a_thread_is_one_object(begin: Callable[[], io.StringIO]) -> None:
+    written = begin()
+
     def fail() -> None:
         raise RuntimeError("in a thread")
 
