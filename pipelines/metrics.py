@@ -52,6 +52,9 @@ _DEFINED: Mapping[str, tuple[Literal["gauge", "counter"], tuple[str, ...], str]]
     "fuseid_last_run_rejected_items": (_GAUGE, ("job_name", "error_class"), "Items that the last run rejected."),
     "fuseid_last_run_items_per_second": (_GAUGE, ("job_name",), "Items listed, or given IDs, per second."),
     "fuseid_last_run_stage_seconds": (_GAUGE, ("job_name", "stage"), "Seconds of a stage, added over its processes."),
+    "fuseid_last_run_stage_core_seconds": (_GAUGE, ("job_name", "stage"), "Core-seconds of a stage, of all processes."),
+    "fuseid_last_run_stage_device_seconds": (_GAUGE, ("job_name", "stage"), "Seconds in which it kept devices busy."),
+    "fuseid_last_run_stage_busy_ratio": (_GAUGE, ("job_name", "stage"), "Share of the time that it was at work."),
     "fuseid_last_success_timestamp_seconds": (_GAUGE, ("job_name",), "When the last run that succeeded ended."),
     "fuseid_last_success_age_seconds": (_GAUGE, ("job_name",), "How long ago that was when this was written."),
 }  # fmt: skip
@@ -155,6 +158,12 @@ def _add_ended(samples: _Samples, run: RunInfo) -> None:
     for row in run.stages:
         if row["stage"] != "total":
             samples.set("fuseid_last_run_stage_seconds", row["seconds"], run.job, row["stage"])
+            for name, value in (
+                ("core_seconds", row["core_seconds"]), ("device_seconds", row["device_seconds"]),
+                ("busy_ratio", row["busy"]),
+            ):  # fmt: skip
+                if value is not None:
+                    samples.set(f"fuseid_last_run_stage_{name}", value, run.job, row["stage"])
 
 
 def _add_items(samples: _Samples, name: str, run: RunInfo) -> None:

@@ -15,6 +15,7 @@ import lance
 from fuseid.core.errors import BadInput
 from fuseid.core.names import check_known
 from fuseid.core.surface import option
+from fuseid.pipelines.jobs.costs import split
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.store.rows import sql_list
@@ -36,8 +37,10 @@ class RunInfo:
 
     finished_at: None while it runs, and for a killed run. counts: while a run works, and for a killed run, up to its
     last report, with `done` and `left` of the stage in progress. rejected: items by error class. seconds: from start to
-    end, or to the last report. stages: seconds, items and items per second of each. items_per_second: of all items that
-    it listed. host, pid: of the process that runs it, None for a run that has ended.
+    end, or to the last report. stages: seconds, items and items per second of each; where they were measured,
+    core-seconds, device-seconds and how busy it was. bottleneck: the stage that was at work most of the time; `start`
+    for what comes before the first item, `cores` if that was all cores. items_per_second: of all items that it listed.
+    host, pid: of the process that runs it, None for a run that has ended.
     """
 
     run_id: str
@@ -53,6 +56,7 @@ class RunInfo:
     source: str | None
     host: str | None
     pid: int | None
+    bottleneck: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,8 +169,9 @@ def _read(store: Store) -> tuple[lance.LanceDataset, list[dict[str, Any]], dict[
 
 
 def _info(row: dict[str, Any], holder: dict[str, Any] | None) -> RunInfo:
-    seconds = json.loads(row["seconds"])
-    run = Run(row["run_id"], row["job"], json.loads(row["counts"]), Counter(json.loads(row["rejected"])), seconds)
+    seconds, costs = split(json.loads(row["seconds"]))
+    rejected = Counter(json.loads(row["rejected"]))
+    run = Run(row["run_id"], row["job"], json.loads(row["counts"]), rejected, seconds, costs)
     is_over = row["outcome"] != "running"
     took = seconds.get("total", 0.0)
     if row["finished_at"] is not None:
@@ -180,6 +185,7 @@ def _info(row: dict[str, Any], holder: dict[str, Any] | None) -> RunInfo:
         stages=run.stages(), source=row["source"],
         host=None if is_over or holder is None else holder["host"].partition("/")[0],
         pid=None if is_over or holder is None else holder["pid"],
+        bottleneck=costs.busiest,
     )  # fmt: skip
 
 

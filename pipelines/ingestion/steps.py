@@ -101,6 +101,11 @@ class DecodeStep:
         _share(rows, costs)
         return _with_frames(rows, [frames.get(id(row)) for row in rows])
 
+    @property
+    def workers(self) -> int:
+        """Processes that decode."""
+        return self._pool.workers
+
     def close(self) -> None:
         self._pool.close()
         self._fetcher.close()
