@@ -1,11 +1,14 @@
 """Blocks fit the device: sized by its memory, and halved for good where memory still runs out."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuseid.core.costs import device_seconds
 from fuseid.encoders.devices import (
     Passes,
     is_out_of_memory,
@@ -112,3 +115,15 @@ def test_rows_follow_from_the_free_memory(monkeypatch):
     for free, rows in ((80 << 30, 256), (11 << 30, 32), (1 << 20, 1), (1 << 50, 512)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
         assert rows_that_fit(torch.device("cuda"), 64 << 20, on_cpu=32, most=512) == rows
+
+
+@pytest.mark.parametrize(("device", "counted"), [("cpu", False), ("meta", True)])
+def test_seconds_are_counted_on_a_device_and_not_on_the_cpu(device, counted):
+    before = device_seconds()
+
+    def forward(block: list[int]) -> list[int]:
+        time.sleep(0.02)
+        return block
+
+    Passes(torch.device(device)).run(forward, [1, 2, 3], 2)
+    assert (device_seconds() - before >= 0.04) == counted
