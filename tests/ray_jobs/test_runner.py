@@ -28,9 +28,9 @@ from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
 from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
+from fuseid.pipelines.runs import runs
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
-from fuseid.pipelines.runs import runs
 from fuseid.pipelines.store.store import Store
 from fuseid.ray_jobs.runner import RayRunner, check_answers
 from fuseid.ray_jobs.sizing import Sizes, sizes_of
