@@ -110,7 +110,9 @@ def metrics(uri: str | Path, name: str | None = None) -> list[Metric]:
 
 
 def _add_indexes(samples: _Samples, table: str, dataset: lance.LanceDataset | None) -> None:
-    for index in () if dataset is None else dataset.describe_indices():
+    if dataset is None:
+        return
+    for index in dataset.describe_indices():
         samples.set("fuseid_rows_outside_index", about_rows_outside(dataset, index), table, index.name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -38,7 +38,7 @@ class Meter:
     def __init__(self) -> None:
         self._begun = time.perf_counter()
         self._start = 0.0
-        self._sums: Counter[str] = Counter()
+        self._sums: dict[str, float] = defaultdict(float)
         self._batches = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
