@@ -160,12 +160,11 @@ def _add_ended(samples: _Samples, run: RunInfo) -> None:
     for row in run.stages:
         if row["stage"] != "total":
             samples.set("fuseid_last_run_stage_seconds", row["seconds"], run.job, row["stage"])
-            for name, value in (
-                ("core_seconds", row["core_seconds"]), ("device_seconds", row["device_seconds"]),
-                ("busy_ratio", row["busy"]),
-            ):  # fmt: skip
-                if value is not None:
-                    samples.set(f"fuseid_last_run_stage_{name}", value, run.job, row["stage"])
+            for name in ("core_seconds", "device_seconds"):
+                if row[name] is not None:
+                    samples.set(f"fuseid_last_run_stage_{name}", row[name], run.job, row["stage"])
+    for stage, share in run.busy.items():
+        samples.set("fuseid_last_run_stage_busy_ratio", share, run.job, stage)
 
 
 def _add_items(samples: _Samples, name: str, run: RunInfo) -> None:

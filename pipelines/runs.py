@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,8 @@ class RunInfo:
     last report, with `done` and `left` of the stage in progress. rejected: items by error class. seconds: from start to
     end, or to the last report. stages: seconds, items and items per second of each; where they were measured,
     core-seconds, device-seconds and how busy it was. bottleneck: the stage that was at work most of the time; `start`
-    for what comes before the first item, `cores` if that was all cores. items_per_second: of all items that it listed.
-    host, pid: of the process that runs it, None for a run that has ended.
+    for what comes before the first item, `cores` if that was all cores. busy: see `Costs`. items_per_second: of all
+    items that it listed. host, pid: of the process that runs it, None for a run that has ended.
     """
 
     run_id: str
@@ -57,6 +57,7 @@ class RunInfo:
     host: str | None
     pid: int | None
     bottleneck: str | None = None
+    busy: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def _info(row: dict[str, Any], holder: dict[str, Any] | None) -> RunInfo:
         stages=run.stages(), source=row["source"],
         host=None if is_over or holder is None else holder["host"].partition("/")[0],
         pid=None if is_over or holder is None else holder["pid"],
-        bottleneck=costs.busiest,
+        bottleneck=costs.busiest, busy=costs.busy,
     )  # fmt: skip
 
 

@@ -61,6 +61,10 @@ def test_items_by_outcome_and_error_classes(workspace):
     assert (items["ingest", "listed"], items["ingest", "committed"], items["ingest", "rejected"]) == (4, 3, 1)
     assert values(found, "last_run_rejected_items") == {("ingest", "MissingFile"): 1}
     assert values(found, "last_run_items_per_second")["ingest"] > 0
+    assert values(found, "last_run_stage_core_seconds")["ingest", "encode"] > 0
+    busy = values(found, "last_run_stage_busy_ratio")
+    assert {"start", "fetch", "decode", "encode", "commit", "cores"} == {stage for _, stage in busy}
+    assert all(0 <= share <= 1 for share in busy.values())
     assert {labels[0] for metric in found for labels in metric.samples} == {"catalogue"}
 
 
