@@ -1,5 +1,7 @@
-# Python 3.11 and a package registry are all that is needed: every target makes .venv first.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Python (3.11, 3.12 or 3.13) and a package registry are all that is needed: every target makes .venv first.
+# PYTHON=python3.12 chooses one; a .venv of another version is made again.
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do $$each -c '' 2>/dev/null && echo $$each && break; done)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN := .venv/bin
 # Two processes, each with whole files of tests.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
@@ -34,9 +36,12 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/vectors.py ingest
 
 # uv rather than pip: it resolves torch and torchvision from one registry, and installs the stack in about a minute.
+ifeq ($(wildcard .venv/lib/python$(VERSION)),)
+.PHONY: .venv/ready
+endif
 .venv/ready: requirements.lock requirements-bootstrap.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "fuseid needs Python 3.11: make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv .venv
+	@case "$(VERSION)" in 3.11|3.12|3.13) ;; *) echo "fuseid needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.12"; exit 1;; esac
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation -e .
