@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Two processes, each with whole files of tests.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all check bench lock clean
+.PHONY: demo test test-all test-lowest check bench lock clean
 
 demo: .venv/ready
 	$(BIN)/fuseid demo
@@ -18,6 +18,12 @@ test: .venv/ready
 # SLOW_MINUTES=40: those that have not begun by then are skipped and counted; the others always run.
 test-all: .venv/ready
 	$(BIN)/python -m pytest $(TWO) $(if $(SLOW_MINUTES),--slow-minutes $(SLOW_MINUTES))
+
+# The lowest version of each dependency that pyproject.toml admits, in an environment of its own.
+test-lowest: .venv/ready
+	$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-lowest
+	$(BIN)/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]'
+	PATH="$(CURDIR)/.venv-lowest/bin:$$PATH" .venv-lowest/bin/python -m pytest $(TWO) -m "not slow"
 
 check: .venv/ready
 	$(BIN)/ruff check .
@@ -52,4 +58,4 @@ lock:
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra dev --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf .venv build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
