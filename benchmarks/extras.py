@@ -15,7 +15,13 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 from packaging.requirements import Requirement
 
-MODULES = {"s3": "s3fs", "gcs": "gcsfs", "heif": "pi_heif", "jxl": "imagecodecs", "fast": "fuseid.tokenizers.beam_kernel"}
+MODULES = {
+    "s3": "s3fs",
+    "gcs": "gcsfs",
+    "heif": "pi_heif",
+    "jxl": "imagecodecs",
+    "fast": "fuseid.tokenizers.beam_kernel",
+}
 _TIMED = """
 import time, fuseid.apps.cli
 started = time.perf_counter(); import {module}; print(1000 * (time.perf_counter() - started))

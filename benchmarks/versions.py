@@ -1,7 +1,7 @@
 """Which versions of a package fuseid works with: `python benchmarks/versions.py ray 2.57.0 2.58.1 2.59.0 2.60.0`.
 
-Makes one environment of `requirements.lock` beside the checkout's own, and for each version installs it there (with what
-it needs; everything else stays as locked) and runs the tests of fuseid that depend most on the package, slow ones
+Makes one environment of `requirements.lock` beside the checkout's own, and for each version installs it there (with
+what it needs; everything else stays as locked) and runs the tests of fuseid that depend most on the package, slow ones
 included. For Ray these start a cluster of that version, ingest, kill workers and submit jobs. Prints one row for each:
 version, passed, failed, skipped, minutes. `--python` chooses the interpreter, `--tests` other tests.
 """
@@ -32,7 +32,9 @@ class Package:
 
 
 PACKAGES = {
-    "ray": Package(r"ray", ("tests/ray_jobs/test_runner.py", "tests/ray_jobs/test_submit.py", "tests/ray_jobs/test_pool.py")),
+    "ray": Package(
+        r"ray", ("tests/ray_jobs/test_runner.py", "tests/ray_jobs/test_submit.py", "tests/ray_jobs/test_pool.py")
+    ),
     "pylance": Package(
         r"pylance|lancedb|lance-namespace.*|pyarrow",
         ("tests/pipelines/store", "tests/pipelines/test_frozen.py", "tests/pipelines/test_lookup.py",

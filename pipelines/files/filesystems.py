@@ -174,8 +174,8 @@ def is_transient(error: Exception) -> bool:
 
 
 def item_error(error: Exception, uri: RemoteUri) -> ItemError:
-    """The ItemError for whatever fsspec and the libraries below it raise. A MissingExtra ends the command: no item could
-    be fetched."""
+    """The ItemError for whatever fsspec and the libraries below it raise. A MissingExtra ends the command: no
+    item could be fetched."""
     if isinstance(error, MissingExtra):
         raise error
     error = _cause(error)
