@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Two processes, each with whole files of tests.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all test-lowest check bench lock clean
+.PHONY: demo test test-all test-lowest check bench lock licences deploy-check airflow-check release-check clean
 
 demo: .venv/ready
 	$(BIN)/fuseid demo
@@ -32,7 +32,7 @@ check: .venv/ready
 	rm -rf build && mkdir -p build/check
 	$(BIN)/uv build -q --wheel --no-build-isolation --python $(BIN)/python --out-dir build/check .
 	cd build/check && ../../$(BIN)/python -m zipfile -e fuseid-*.whl wheel && rm -rf wheel/fuseid/sample
-	cd build/check/wheel && ../../../$(BIN)/python -m mypy --config-file ../../../pyproject.toml -p fuseid
+	cd build/check/wheel && ../../../$(BIN)/python -m mypy --python-version $(VERSION) --config-file ../../../pyproject.toml -p fuseid
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/decode.py
@@ -56,6 +56,20 @@ endif
 
 lock:
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra dev --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+
+licences: .venv/ready
+	$(BIN)/python release/licences.py
+
+# Each in an environment of its own, which uv makes and keeps in its cache. CRDS=FOLDER: KubeRay's custom resource definitions.
+deploy-check: .venv/ready
+	$(BIN)/uv run -q --no-project --python $(BIN)/python --script deploy/check.py $(CRDS)
+
+airflow-check: .venv/ready
+	$(BIN)/uv run -q --no-project --python $(BIN)/python --script deploy/check_airflow.py
+
+# Leaves wheel and sdist in dist/. QUICK=1: without the fresh environments, which take minutes and 7 GB each.
+release-check: .venv/ready
+	UV=$(CURDIR)/$(BIN)/uv $(BIN)/uv run -q --no-project --python $(BIN)/python --script release/check.py $(if $(QUICK),--no-install)
 
 clean:
 	rm -rf .venv .venv-lowest build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
