@@ -22,7 +22,7 @@ test-all: .venv/ready
 # The lowest version of each dependency that pyproject.toml admits, in an environment of its own.
 test-lowest: .venv/ready
 	$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-lowest
-	$(BIN)/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]'
+	$(BIN)/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]' -r requirements-bootstrap.lock
 	PATH="$(CURDIR)/.venv-lowest/bin:$$PATH" .venv-lowest/bin/python -m pytest $(TWO) -m "not slow"
 
 check: .venv/ready
