@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two processes, each with whole files of tests.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all check bench lock clean
+.PHONY: demo test test-all check wheels bench lock clean
 
 demo: .venv/ready
 	$(BIN)/fuseid demo
@@ -25,6 +25,12 @@ check: .venv/ready
 	$(BIN)/uv build -q --wheel --no-build-isolation --python $(BIN)/python --out-dir build/check .
 	cd build/check && ../../$(BIN)/python -m zipfile -e fuseid-*.whl wheel && rm -rf wheel/fuseid/sample
 	cd build/check/wheel && ../../../$(BIN)/python -m mypy --config-file ../../../pyproject.toml -p fuseid
+
+# The packages `fuseid` and `fuseid-reader`, in dist.
+wheels: .venv/ready
+	rm -rf build/lib dist/fuseid*.whl
+	$(BIN)/uv build -q --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
+	$(BIN)/python deploy/reader_wheel.py dist/fuseid-*.whl --out dist
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/decode.py
