@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fuseid.core.config import Config
     from fuseid.core.records import SemanticId
     from fuseid.pipelines.lookup import Catalog
+    from fuseid.pipelines.metrics import Metric, metrics
     from fuseid.pipelines.runs import History, RunInfo, runs
     from fuseid.pipelines.search.facets import Facet
     from fuseid.pipelines.search.filters import Filter
@@ -38,6 +39,7 @@ __all__ = [
     "Facet",
     "Filter",
     "History",
+    "Metric",
     "RunInfo",
     "SemanticId",
     "TokenizerInfo",
@@ -52,6 +54,7 @@ __all__ = [
     "ingest",
     "ingest_vectors",
     "maintain",
+    "metrics",
     "neighbours",
     "open_tokenizer",
     "pairs",
@@ -69,6 +72,7 @@ _MODULES = {
     "Facet": "fuseid.pipelines.search.facets",
     "Filter": "fuseid.pipelines.search.filters",
     "History": "fuseid.pipelines.runs",
+    "Metric": "fuseid.pipelines.metrics",
     "RunInfo": "fuseid.pipelines.runs",
     "SemanticId": "fuseid.core.records",
     "TokenizerInfo": "fuseid.pipelines.tokenizers",
@@ -83,6 +87,7 @@ _MODULES = {
     "ingest": "fuseid.api.jobs",
     "ingest_vectors": "fuseid.api.jobs",
     "maintain": "fuseid.api.jobs",
+    "metrics": "fuseid.pipelines.metrics",
     "neighbours": "fuseid.api.exports",
     "open_tokenizer": "fuseid.api.tokenizer",
     "pairs": "fuseid.api.exports",

@@ -14,6 +14,7 @@ from fuseid.core.modalities import EXTERNAL
 from fuseid.core.surface import command
 from fuseid.pipelines.assignment.champion import load_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
+from fuseid.pipelines.ingestion.bottleneck import Meter
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.ingestion.media_intake import MediaIntake
 from fuseid.pipelines.ingestion.prune import Unlisted
@@ -77,8 +78,9 @@ def ingest(
             waves = Waves(intake, config.run, run, partial(_committed, intake, after_wave))
             run.partial = intake.plan.counts
             progress.begin("ingest", intake.items)
+            meter = Meter()
             try:
-                _stream(intake, runner, waves, progress)
+                _stream(intake, runner, waves, progress, meter)
                 intake.finish(run)
             except TooManyRejected:
                 intake.finish(run)
@@ -88,6 +90,7 @@ def ingest(
                 run.counts["missing_kept"] += waves.kept.count
                 run.counts["unchanged"] += waves.unchanged
                 run.seconds["total"] = time.perf_counter() - started
+                meter.finish(run, config, runner.capacity(), runner.name)
             intake.end(run, waves.kept)
             if prune:
                 run.counts["pruned"] = unlisted.remove() if unlisted else 0
@@ -105,7 +108,7 @@ def _intake(source: Source | Vectors, config: Config, scratch: Path) -> Intake:
     return MediaIntake(source, config, scratch)
 
 
-def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress) -> None:
+def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress, meter: Meter) -> None:
     """Runs the planned work and commits it. After a signal it plans no more, and commits what is finished in time."""
     shown = 0
     plan = intake.plan
@@ -123,6 +126,7 @@ def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress) ->
                 while not done.ended and not stop.overdue:
                     batch = done.get(_POLL_SECONDS)
                     if batch is not None:
+                        meter.add(batch)
                         waves.add(batch)
                     show(0 if batch is None else batch.num_rows)
                     waves.commit_if_due()

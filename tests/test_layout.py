@@ -32,7 +32,7 @@ FLOORS = (
     ("indexing", "engagement"),
     ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
     ("ingest", "remove", "fit", "assign", "promote", "rollback", "drop", "tokenizers", "exports", "reports", "upgrade"),
-    ("neighbours", "lookup_file", "sequences", "checks", "backup", "adoption", "gate", "maintain"),
+    ("neighbours", "lookup_file", "metrics", "sequences", "checks", "backup", "adoption", "gate", "maintain"),
     ("evaluation", "pairing", "check", "restore", "adopt"),
     ("pairs",),
 )
