@@ -1,10 +1,12 @@
-# Python 3.11 and a package registry are all that is needed: every target makes .venv first.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Python (3.11, 3.12 or 3.13) and a package registry are all that is needed: every target makes .venv first.
+# PYTHON=python3.12 chooses one; a .venv of another version is made again.
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do $$each -c '' 2>/dev/null && echo $$each && break; done)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN := .venv/bin
 # Two processes, each with whole files of tests.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all check wheels bench lock licences deploy-check airflow-check release-check clean
+.PHONY: demo test test-all test-lowest check wheels bench lock licences deploy-check airflow-check release-check clean
 
 demo: .venv/ready
 	$(BIN)/fuseid demo
@@ -17,6 +19,12 @@ test: .venv/ready
 test-all: .venv/ready
 	$(BIN)/python -m pytest $(TWO) $(if $(SLOW_MINUTES),--slow-minutes $(SLOW_MINUTES))
 
+# The lowest version of each dependency that pyproject.toml admits, in an environment of its own.
+test-lowest: .venv/ready
+	$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-lowest
+	$(BIN)/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]' -r requirements-bootstrap.lock
+	PATH="$(CURDIR)/.venv-lowest/bin:$$PATH" .venv-lowest/bin/python -m pytest $(TWO) -m "not slow"
+
 check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -24,7 +32,7 @@ check: .venv/ready
 	rm -rf build && mkdir -p build/check
 	$(BIN)/uv build -q --wheel --no-build-isolation --python $(BIN)/python --out-dir build/check .
 	cd build/check && ../../$(BIN)/python -m zipfile -e fuseid-*.whl wheel && rm -rf wheel/fuseid/sample
-	cd build/check/wheel && ../../../$(BIN)/python -m mypy --config-file ../../../pyproject.toml -p fuseid
+	cd build/check/wheel && ../../../$(BIN)/python -m mypy --python-version $(VERSION) --config-file ../../../pyproject.toml -p fuseid
 
 # The packages `fuseid` and `fuseid-reader`, in dist.
 wheels: .venv/ready
@@ -40,9 +48,12 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/vectors.py ingest
 
 # uv rather than pip: it resolves torch and torchvision from one registry, and installs the stack in about a minute.
+ifeq ($(wildcard .venv/lib/python$(VERSION)),)
+.PHONY: .venv/ready
+endif
 .venv/ready: requirements.lock requirements-bootstrap.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "fuseid needs Python 3.11: make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv .venv
+	@case "$(VERSION)" in 3.11|3.12|3.13) ;; *) echo "fuseid needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.12"; exit 1;; esac
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation -e .
@@ -67,4 +78,4 @@ release-check: .venv/ready
 	UV=$(CURDIR)/$(BIN)/uv $(BIN)/uv run -q --no-project --python $(BIN)/python --script release/check.py $(if $(QUICK),--no-install)
 
 clean:
-	rm -rf .venv build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psutil
 
-from fuseid.core.platform import thread_seconds
+from fuseid.core.platform import core_seconds_of_thread
 
 # Threads with such names do work of the thread that measures: they prepare the inputs of its model.
 HELPERS = "fuseid-prepare"
@@ -37,7 +37,8 @@ def _others() -> dict[int, float]:
     for thread in threading.enumerate():
         if thread is threading.current_thread() or thread.name.startswith(HELPERS) or thread.native_id is None:
             continue
-        if (seconds := thread_seconds(thread.native_id)) is not None:
+        seconds = core_seconds_of_thread(thread.native_id)
+        if seconds is not None:
             found[thread.native_id] = seconds
     return found
 

@@ -34,7 +34,6 @@ _LOOK_SECONDS = 0.5
 # A timer of macOS takes no more.
 _LONGEST_SECONDS = 1e8
 _BOOT, _PROCESS_NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-_THREADS = Path("/proc/self/task")
 
 
 def has(facility: str) -> bool:
@@ -59,15 +58,6 @@ def note() -> str | None:
 def usable_cores() -> int:
     """How many cores this process may use; of macOS, which binds no process to cores, all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def thread_seconds(thread: int) -> float | None:
-    """How long a thread of this process was on a core, by the system's number of the thread; None if it has ended, or
-    if the system does not say."""
-    try:
-        return int((_THREADS / str(thread) / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return None
 
 
 def end_with_parent(parent: int) -> None:
@@ -132,6 +122,15 @@ def process_identity() -> str | None:
     try:
         return f"{_BOOT.read_text().strip()}/{os.readlink(_PROCESS_NAMESPACE)}"
     except OSError:
+        return None
+
+
+def core_seconds_of_thread(number: int) -> float | None:
+    """How long a thread of this process, by the system's number of it, was on a core; None where the system does not
+    say, and for one that has ended."""
+    try:
+        return int(Path(f"/proc/self/task/{number}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+    except (OSError, ValueError, IndexError):
         return None
 
 
