@@ -3,10 +3,12 @@
 PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do $$each -c '' 2>/dev/null && echo $$each && break; done)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN := .venv/bin
+# Those that are supported.
+PYTHONS ?= 3.11 3.12 3.13
 # Two processes, each with whole files of tests.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all test-lowest check bench lock licences deploy-check airflow-check release-check clean
+.PHONY: demo test test-all test-lowest check resolve wheels bench lock licences deploy-check airflow-check release-check clean
 
 demo: .venv/ready
 	$(BIN)/fuseid demo
@@ -25,7 +27,7 @@ test-lowest: .venv/ready
 	$(BIN)/uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]' -r requirements-bootstrap.lock
 	PATH="$(CURDIR)/.venv-lowest/bin:$$PATH" .venv-lowest/bin/python -m pytest $(TWO) -m "not slow"
 
-check: .venv/ready
+check: .venv/ready resolve
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q tests/test_layout.py
@@ -33,6 +35,23 @@ check: .venv/ready
 	$(BIN)/uv build -q --wheel --no-build-isolation --python $(BIN)/python --out-dir build/check .
 	cd build/check && ../../$(BIN)/python -m zipfile -e fuseid-*.whl wheel && rm -rf wheel/fuseid/sample
 	cd build/check/wheel && ../../../$(BIN)/python -m mypy --python-version $(VERSION) --config-file ../../../pyproject.toml -p fuseid
+
+# That every version of the lock has a wheel for the platforms on which no tests run. macOS 14 is the oldest that av has
+# wheels for. First by uv's cache alone, which takes a second.
+resolve: export MACOSX_DEPLOYMENT_TARGET := 14.0
+resolve: .venv/ready
+	@for python in $(PYTHONS); do for platform in aarch64-manylinux_2_28 aarch64-apple-darwin; do \
+		set -- pip compile -q --python-version $$python --python-platform $$platform --only-binary :all: --all-extras \
+			-c requirements.lock pyproject.toml; \
+		$(BIN)/uv "$$@" --offline > /dev/null 2>&1 || $(BIN)/uv "$$@" > /dev/null \
+			|| { echo "fuseid cannot be installed on $$platform with Python $$python"; exit 1; }; \
+	done; done
+
+# The packages `fuseid` and `fuseid-reader`, in dist.
+wheels: .venv/ready
+	rm -rf build/lib dist/fuseid*.whl
+	$(BIN)/uv build -q --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
+	$(BIN)/python deploy/reader_wheel.py dist/fuseid-*.whl --out dist
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/decode.py
