@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ingest,
         ingest_vectors,
         maintain,
+        plan,
         promote,
         remove,
         rollback,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fuseid.core.config import Config
     from fuseid.core.records import SemanticId
     from fuseid.pipelines.lookup import Catalog
+    from fuseid.pipelines.plan import IngestPlan
     from fuseid.pipelines.runs import History, RunInfo, runs
     from fuseid.pipelines.search.facets import Facet
     from fuseid.pipelines.search.filters import Filter
@@ -38,6 +40,7 @@ __all__ = [
     "Facet",
     "Filter",
     "History",
+    "IngestPlan",
     "RunInfo",
     "SemanticId",
     "TokenizerInfo",
@@ -55,6 +58,7 @@ __all__ = [
     "neighbours",
     "open_tokenizer",
     "pairs",
+    "plan",
     "promote",
     "remove",
     "rollback",
@@ -69,6 +73,7 @@ _MODULES = {
     "Facet": "fuseid.pipelines.search.facets",
     "Filter": "fuseid.pipelines.search.filters",
     "History": "fuseid.pipelines.runs",
+    "IngestPlan": "fuseid.pipelines.plan",
     "RunInfo": "fuseid.pipelines.runs",
     "SemanticId": "fuseid.core.records",
     "TokenizerInfo": "fuseid.pipelines.tokenizers",
@@ -86,6 +91,7 @@ _MODULES = {
     "neighbours": "fuseid.api.exports",
     "open_tokenizer": "fuseid.api.tokenizer",
     "pairs": "fuseid.api.exports",
+    "plan": "fuseid.api.jobs",
     "promote": "fuseid.api.jobs",
     "remove": "fuseid.api.jobs",
     "rollback": "fuseid.api.jobs",
