@@ -75,7 +75,12 @@ def _print_time(time: Estimate) -> None:
     count = len(time.runs)
     title = f"time, by {'the last run' if count == 1 else f'the last {count} runs'} that can be compared"
     print_rows(rows, ("stage", "items", "seconds per thousand", "takes", "least to most"), title=title)
-    out.print(Text("decode and encode: added over all processes. Another machine, or another runner, has other rates"))
+    out.print(
+        Text(
+            f"decode and encode: added over all processes; in those runs {time.busy:.1f} worked at a time. Another "
+            "machine, or another runner, has other rates"
+        )
+    )
     if not time.enough:
         out.print(
             Text("these runs were less than a tenth as large, and their start counts for much: it will take less")

@@ -61,10 +61,12 @@ class StageTime:
 class Estimate:
     """runs: the ids of the runs that it is drawn from, the newest first. enough: whether these finished at least a
     tenth of the items that are planned now; otherwise their start counts for too much, and the estimate is too long.
-    seconds: from start to end; stages that overlap do so as in those runs."""
+    busy: how many processes were at work at a time in them, on average; a run does not record its runner and its host,
+    which this shows instead. seconds: from start to end; stages overlap as they did in those runs."""
 
     runs: list[str]
     enough: bool
+    busy: float
     stages: list[StageTime]
     seconds: Span
 
@@ -121,7 +123,8 @@ def estimate(store: Store, config: Config, vectors: bool, items: Mapping[str, in
             stages.append(StageTime(stage, None, None, Span.of(seconds)))
             for run in used:
                 totals[run.run_id] += run.seconds.get(stage, median(seconds))
-    return Estimate([run.run_id for run in used], bool(large), stages, Span.of(list(totals.values())))
+    busy = round(median(1 / run.overlap if run.overlap else 1.0 for run in used), 2)
+    return Estimate([run.run_id for run in used], bool(large), busy, stages, Span.of(list(totals.values())))
 
 
 def _comparable(store: Store, config: Config, vectors: bool) -> list[_Past]:

@@ -50,7 +50,7 @@ def test_twice_the_items_take_twice_the_time_of_each_stage_and_the_same_at_the_e
     assert decode.per_thousand == Span(20.0, 20.0, 20.0)
     # 26 - 10 seconds on the clock were 32 of work in the stages before the end.
     assert found.seconds == Span(*[round(64.0 * 16 / 32 + 6.0 + 2.0 + 5.0, 3)] * 3)
-    assert (found.runs, found.enough) == (["1"], True)
+    assert (found.runs, found.enough, found.busy) == (["1"], True, 2.0)
 
 
 def test_of_several_runs_it_is_the_median_of_the_last_five_and_their_range(store):
