@@ -10,7 +10,6 @@ import ctypes
 import json
 import os
 import resource
-import signal
 import sys
 import time
 from typing import BinaryIO
@@ -18,15 +17,15 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from fuseid.core import platform
 from fuseid.core.config import DecodeConfig
-from fuseid.core.errors import CorruptMedia, ItemError, OutOfMemory
+from fuseid.core.errors import CorruptMedia, ItemError
 from fuseid.core.faults import reached
 from fuseid.core.reasons import library_reason
 from fuseid.core.records import Decoded
-from fuseid.encoders.decode_wire import LENGTH, header_of, header_of_error, pack
+from fuseid.encoders.decode_wire import LENGTH, header_of, header_of_error, out_of_memory, pack
 from fuseid.encoders.media import decode
-
-_PR_SET_PDEATHSIG = 1
+from fuseid.encoders.video_decoder import may_use_decord
 
 # Set to 1, it enables the kinds `test:hang`, `test:abort`, `test:segfault`, `test:eat` and so on, which really do so.
 TEST_SEAM = "FUSEID_DECODE_TEST_SEAM"
@@ -36,7 +35,7 @@ _OUT_OF_MEMORY_WORDS = ("bad_alloc", "cannot allocate memory", "out of memory", 
 
 
 def main() -> None:
-    _die_with_parent(int(sys.argv[1]))
+    platform.end_with_parent(int(sys.argv[1]))
     requests, answers = _claim_pipes()
     config = DecodeConfig.model_validate_json(_read_block(requests) or b"{}")
     Image.MAX_IMAGE_PIXELS = None  # `decode.max_pixels` is the limit; nobody would read a warning here
@@ -49,7 +48,10 @@ def main() -> None:
     while (request := _read_block(requests)) is not None:
         path, kind = _path_and_kind(request)
         limits.set_for(kind)
+        # The parent kills this process earlier, if it lives.
+        platform.end_if_stuck(2 * config.timeout_seconds)
         _answer(answers, path, kind, config)
+        platform.end_if_stuck(0)
 
 
 def _answer(answers: BinaryIO, path: str, kind: str, config: DecodeConfig) -> None:
@@ -61,12 +63,12 @@ def _answer(answers: BinaryIO, path: str, kind: str, config: DecodeConfig) -> No
         answers.write(pack(header_of_error(error)))
         return
     except MemoryError:
-        answers.write(pack(header_of_error(_out_of_memory(path, config))))
+        answers.write(pack(header_of_error(out_of_memory(path, config))))
         return
     except Exception as error:
         words = str(error).lower()
         if any(word in words for word in _OUT_OF_MEMORY_WORDS):
-            answers.write(pack(header_of_error(_out_of_memory(path, config))))
+            answers.write(pack(header_of_error(out_of_memory(path, config))))
         else:
             message = f"{path!r} cannot be decoded: {library_reason(error)}"
             answers.write(pack(header_of_error(CorruptMedia(message))))
@@ -77,18 +79,13 @@ def _answer(answers: BinaryIO, path: str, kind: str, config: DecodeConfig) -> No
     _write_all(answers, memoryview(decoded.thumbnail))
 
 
-def _out_of_memory(path: str, config: DecodeConfig) -> OutOfMemory:
-    mebibytes = config.memory_bytes >> 20
-    return OutOfMemory(f"decoding {path!r} needs more than decode.memory_bytes ({mebibytes} MiB)")
-
-
 def _path_and_kind(request: bytes) -> tuple[str, str]:
     message = json.loads(request)
     return message["path"], message["kind"]
 
 
 class _MemoryLimit:
-    """Sets RLIMIT_AS to the address space that libraries already use, plus what one item may use."""
+    """Limits the address space to what libraries already use, plus what one item may use."""
 
     def __init__(self, config: DecodeConfig) -> None:
         self._config = config
@@ -101,23 +98,13 @@ class _MemoryLimit:
             return
         self._loaded.add(kind)
         if kind == "video":
-            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-            from fuseid.encoders.video import may_use_decord
-
+            platform.limit_address_space(None)
             if may_use_decord(self._config):
                 import decord  # noqa: F401
         self._set()
 
     def _set(self) -> None:
-        with open("/proc/self/statm", "rb") as statm:
-            address_space = int(statm.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (address_space + self._config.memory_bytes, resource.RLIM_INFINITY))
-
-
-def _die_with_parent(parent: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # the parent died before the line above took effect
-        os._exit(1)
+        platform.limit_address_space(self._config.memory_bytes)
 
 
 def _claim_pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -146,6 +133,8 @@ def _misbehave(kind: str) -> Decoded:
         raise ValueError(f"unknown kind {kind!r}")
     if kind == "test:hang":
         ctypes.PyDLL(None).sleep(3600)  # PyDLL holds the GIL, as decord does when it hangs
+    if kind == "test:wait":
+        time.sleep(3600)
     if kind == "test:abort":
         os.abort()
     if kind == "test:segfault":
@@ -153,7 +142,7 @@ def _misbehave(kind: str) -> Decoded:
     if kind == "test:eat":
         hoard = []
         while True:
-            hoard.append(bytearray(64 << 20))
+            hoard.append(bytearray(b"\1") * (64 << 20))  # written to: untouched pages would take no memory
     if kind == "test:bad_alloc":
         os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
         os.abort()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -11,8 +9,10 @@ from queue import SimpleQueue
 from fuseid.core.ahead import map_ahead
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import DecodeCrashed, DecodeTimeout, ItemError, OutOfMemory
+from fuseid.core.platform import usable_cores
 from fuseid.core.records import Decoded
 from fuseid.encoders.decode_process import ChildDied, ChildTimedOut, DecodeProcess
+from fuseid.encoders.video_decoder import check_decoder
 
 # Results per child that wait for the consumer: enough to keep the children busy, few enough to bound memory.
 _AHEAD_PER_WORKER = 3
@@ -22,12 +22,14 @@ class DecodePool:
     """Up to `workers` long-lived child processes (0: one per core this process may use), each served by its own thread.
 
     The children start at first use, are replaced after `decode.items_per_process` items or when killed, and end with
-    `close` or with this process, however it ends. Thread-safe. Does not run on Windows.
+    `close` or with this process, however it ends. Thread-safe. Does not run on Windows. Raises NotReady if the
+    configuration names a decoder that is not installed here.
     """
 
     def __init__(self, config: DecodeConfig, workers: int = 1) -> None:
+        check_decoder(config)
         self._config = config
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or usable_cores()
         # The threads live as long as the pool: the kernel kills a child when the thread that started it ends.
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="fuseid-decode")
         self._idle: SimpleQueue[DecodeProcess] = SimpleQueue()
@@ -72,7 +74,7 @@ class DecodePool:
             except ChildDied as death:
                 result = death.as_item_error(path, self._config)
                 # SIGKILL comes from outside: a machine short of memory may kill any process, so try once more.
-                killed_from_outside = death.return_code == -signal.SIGKILL and not killed
+                killed_from_outside = death.is_from_outside and not killed
                 killed = killed or killed_from_outside
             if not isinstance(result, DecodeCrashed | OutOfMemory):
                 return result

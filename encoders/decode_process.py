@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -17,14 +16,18 @@ from typing import IO
 
 import numpy as np
 
+from fuseid.core import platform
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import DecodeCrashed, ItemError, OutOfMemory
 from fuseid.core.records import Decoded
 from fuseid.core.signals import held_back
-from fuseid.encoders.decode_wire import LENGTH, MAX_HEADER_BYTES, decoded_of, error_of, pack
+from fuseid.encoders.decode_wire import LENGTH, MAX_HEADER_BYTES, decoded_of, error_of, out_of_memory, pack
 
 # One reduced frame fits, so the child writes it at once and continues with the next item.
 _PIPE_BYTES = 1 << 20
+
+# How often the memory of a child is looked at, where the system does not limit its address space.
+_LOOK_SECONDS = 0.05
 
 # Time to start Python and its libraries on a busy machine; it does not count against the first item's timeout.
 _START_SECONDS = 120.0
@@ -45,13 +48,22 @@ class ChildTimedOut(Exception):
 class ChildDied(Exception):
     """The child ended before its answer was complete."""
 
-    def __init__(self, return_code: int, last_output: str) -> None:
+    def __init__(self, return_code: int, last_output: str, too_large: bool = False) -> None:
+        """too_large: whether this process has killed it for its memory."""
         super().__init__(f"decoding process ended with {return_code}: {last_output}")
-        self.return_code, self.last_output = return_code, last_output
+        self.return_code, self.last_output, self._too_large = return_code, last_output, too_large
+
+    @property
+    def is_from_outside(self) -> bool:
+        """Whether neither its item nor this process has ended it: the kernel has, of a machine that is short of memory,
+        or by its timer (`end_if_stuck`) while this process was paused, or somebody else."""
+        return self.return_code in (-signal.SIGKILL, -signal.SIGALRM) and not self._too_large
 
     def as_item_error(self, path: str, config: DecodeConfig) -> ItemError:
-        """OutOfMemory if the output or SIGKILL says so (it was not sent by this process, so the kernel was short of
+        """OutOfMemory if the output or SIGKILL says so (if it was not sent by this process, the kernel was short of
         memory), else DecodeCrashed."""
+        if self._too_large:
+            return out_of_memory(path, config)
         how = f"exit status {self.return_code}"
         if self.return_code < 0:
             how = f"signal {signal.Signals(-self.return_code).name}"
@@ -63,14 +75,22 @@ class ChildDied(Exception):
         return DecodeCrashed(f"the decoding process died on {path!r} by {how}{words}")
 
 
+class _ChildTooLarge(Exception):
+    """The child uses more memory than an item may."""
+
+
 class DecodeProcess:
-    """A child that is started when first needed. One item at a time; `kill` may come from another thread."""
+    """A child that is started when first needed. One item at a time; `kill` may come from another thread.
+
+    Where the child cannot limit its address space, this process looks at its memory while it waits for an answer.
+    """
 
     def __init__(self, config: DecodeConfig) -> None:
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
         self._items = 0
+        self._most_bytes: int | None = None  # of resident memory, where it is watched
         self._lock = threading.Lock()  # guards starting against `kill`
         self._killed_for_good = False
 
@@ -94,6 +114,9 @@ class DecodeProcess:
         except ChildTimedOut:
             self.close()
             raise
+        except _ChildTooLarge:
+            self.close()
+            raise ChildDied(-signal.SIGKILL, "", too_large=True) from None
         except (EOFError, OSError, ValueError, KeyError, TypeError):
             raise self._collect_death() from None
 
@@ -106,7 +129,7 @@ class DecodeProcess:
 
     def close(self) -> None:
         """Ends the child and closes its pipes. Only the thread that uses the child may call it."""
-        process, self._process, self._items = self._process, None, 0
+        process, self._process, self._items, self._most_bytes = self._process, None, 0, None
         if process is not None:
             process.kill()
             for pipe in (process.stdin, process.stdout):
@@ -138,10 +161,7 @@ class DecodeProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         for pipe in (process.stdin, process.stdout):
-            try:
-                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-            except OSError:  # over the user's quota of pipe memory: slower, but correct
-                break
+            platform.widen_pipe(pipe.fileno(), _PIPE_BYTES)
         os.set_blocking(process.stdout.fileno(), False)
         config = self._config.model_dump_json().encode()
         try:
@@ -151,10 +171,12 @@ class DecodeProcess:
             death = self._collect_death()
             if self._killed_for_good:
                 raise death from None
-            if again and death.return_code == -signal.SIGKILL:  # from outside, as in the pool
+            if again and death.is_from_outside:
                 return self._start(again=False)
             # Not an ItemError: that would reject every item of the catalogue, one after the other.
             raise RuntimeError(f"cannot start a decoding process: {death} {type(error).__name__}") from None
+        if not platform.has("address-space-limit"):
+            self._most_bytes = platform.resident_bytes(process.pid) + self._config.memory_bytes
         return process
 
     def _collect_death(self) -> ChildDied:
@@ -183,36 +205,46 @@ class DecodeProcess:
         if math.prod(header["shape"]) > limit or header["thumbnail_bytes"] > MAX_HEADER_BYTES:
             raise ValueError(f"answer announces frames of {header['shape']}")
         frames = np.empty(header["shape"], np.uint8)
-        _read_into(pipe, frames.data.cast("B"), deadline)
+        self._read_into(pipe, frames.data.cast("B"), deadline)
         thumbnail = bytearray(header["thumbnail_bytes"])
-        _read_into(pipe, memoryview(thumbnail), deadline)
+        self._read_into(pipe, memoryview(thumbnail), deadline)
         return decoded_of(header, frames, bytes(thumbnail))
 
     def _read_header(self, pipe: int, deadline: float) -> dict:
         length = bytearray(LENGTH.size)
-        _read_into(pipe, memoryview(length), deadline)
+        self._read_into(pipe, memoryview(length), deadline)
         (count,) = LENGTH.unpack(length)
         if count > MAX_HEADER_BYTES:
             raise ValueError(f"header of {count} bytes")
         body = bytearray(count)
-        _read_into(pipe, memoryview(body), deadline)
+        self._read_into(pipe, memoryview(body), deadline)
         return json.loads(body)
 
+    def _read_into(self, pipe: int, view: memoryview, deadline: float) -> None:
+        """Fills `view` from a non-blocking pipe. Raises EOFError at its end, ChildTimedOut past `deadline`, and
+        _ChildTooLarge for a child that uses too much memory meanwhile."""
+        poll = None
+        while view:
+            try:
+                count = os.readv(pipe, [view])
+            except BlockingIOError:
+                if poll is None:
+                    poll = select.poll()
+                    poll.register(pipe, select.POLLIN)
+                self._await(poll, deadline)
+                continue
+            if count == 0:
+                raise EOFError
+            view = view[count:]
 
-def _read_into(pipe: int, view: memoryview, deadline: float) -> None:
-    """Fills `view` from a non-blocking pipe. Raises EOFError at its end, ChildTimedOut past `deadline`."""
-    poll = None
-    while view:
-        try:
-            count = os.readv(pipe, [view])
-        except BlockingIOError:
-            if poll is None:
-                poll = select.poll()
-                poll.register(pipe, select.POLLIN)
+    def _await(self, poll: select.poll, deadline: float) -> None:
+        most = self._most_bytes
+        while True:
             left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
-                raise ChildTimedOut from None
-            continue
-        if count == 0:
-            raise EOFError
-        view = view[count:]
+            if left <= 0:
+                raise ChildTimedOut
+            if poll.poll(1000 * (left if most is None else min(left, _LOOK_SECONDS))):
+                return
+            process = self._process
+            if most is not None and process is not None and platform.resident_bytes(process.pid) > most:
+                raise _ChildTooLarge

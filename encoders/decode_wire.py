@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fuseid.core import errors
-from fuseid.core.errors import ItemError
+from fuseid.core.config import DecodeConfig
+from fuseid.core.errors import ItemError, OutOfMemory
 from fuseid.core.records import Decoded
 
 LENGTH = struct.Struct("<I")
@@ -59,3 +60,9 @@ def header_of_error(error: Exception) -> dict[str, Any]:
 
 def error_of(header: dict[str, Any]) -> ItemError:
     return _ITEM_ERRORS.get(header["error"], errors.CorruptMedia)(header["message"])
+
+
+def out_of_memory(path: str, config: DecodeConfig) -> OutOfMemory:
+    """The error for an item that needs more than the limit, whoever notices it."""
+    mebibytes = config.memory_bytes >> 20
+    return OutOfMemory(f"decoding {path!r} needs more than decode.memory_bytes ({mebibytes} MiB)")

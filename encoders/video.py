@@ -9,9 +9,11 @@ from PIL import Image
 
 from fuseid.core.config import DecodeConfig
 from fuseid.core.errors import ItemError, Unrecognised
+from fuseid.core.platform import name_of_open_file
 from fuseid.core.records import Decoded
 from fuseid.encoders.images import make_thumbnail
 from fuseid.encoders.media_file import HEAD_BYTES, hash_file, image_format, video_format
+from fuseid.encoders.video_decoder import may_use_decord
 from fuseid.encoders.video_decord import sample_with_decord
 from fuseid.encoders.video_frames import Sampled
 from fuseid.encoders.video_pyav import facts_with_pyav, sample_with_pyav
@@ -60,25 +62,17 @@ def _try_decord(source: VideoSource, file: BinaryIO, path: str, config: DecodeCo
     """None if decord cannot be used for this file."""
     facts = facts_with_pyav(source, path, config)
     first = source.key_before(source.start).packet if facts.is_plain else None
+    name = name_of_open_file(file.fileno())
     times = source.countable_times() if first is not None and source.crops_as_decord(first) else None
-    if not times:
+    if not times or name is None:
         return None
     seconds = np.array([source.seconds(at) for at in times])
     try:
         # By descriptor: this is the file that was checked, under a name without special meaning for FFmpeg (which takes
         # a % in a name, for example, as a pattern for an image sequence).
-        return sample_with_decord(f"/proc/self/fd/{file.fileno()}", facts, seconds, config)
+        return sample_with_decord(name, facts, seconds, config)
     except (ItemError, MemoryError):
         raise
     except Exception:
         # decord's bundled FFmpeg is from 2019: AV1 and newer containers need PyAV.
         return None
-
-
-def may_use_decord(config: DecodeConfig) -> bool:
-    """Only where it is asked for: PyAV is as fast or faster for every method, codec and container
-    (docs/decisions/0003-video-decoding.md).
-
-    Scenes always use PyAV: only it can decode key frames without reading the rest.
-    """
-    return config.video_decoder == "decord" and config.sampling.method != "scene"

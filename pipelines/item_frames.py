@@ -7,6 +7,7 @@ from pathlib import Path
 from fuseid.core.errors import ItemError, NotReady
 from fuseid.core.records import Decoded
 from fuseid.encoders.decode_pool import DecodePool
+from fuseid.encoders.video_decoder import decoder_here
 from fuseid.pipelines.files.access import AccessPolicy
 from fuseid.pipelines.files.fetcher import Fetcher
 from fuseid.pipelines.jobs.runs import run_of
@@ -36,7 +37,7 @@ def frames_again(uri: str | Path, content_id: str) -> Decoded | None:
         place = str(AccessPolicy(base or ".", config.source).locate(row["uri"]))
         with (
             Fetcher(config.source, config.decode.max_bytes) as fetcher,
-            DecodePool(config.decode) as pool,
+            DecodePool(decoder_here(config.decode)) as pool,
             fetcher.files([place]) as files,
         ):
             file = next(files)

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import threading
 import warnings
 from collections import deque
@@ -15,17 +16,18 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
-from ray._private import services
+from ray._private import services, utils
 from ray.exceptions import RayError, RayTaskError
 
+from fuseid.core import platform
 from fuseid.core.config import Config
 from fuseid.core.errors import BadInput, FuseidError, NotReady
 from fuseid.core.reasons import reason
-from fuseid.core.signals import SIGNALS
+from fuseid.core.signals import SIGNALS, held_back
 from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
 from fuseid.pipelines.streams.prefetch import Prefetch
 from fuseid.ray_jobs.flow import Flow
@@ -194,14 +196,52 @@ def _handlers_kept() -> Iterator[None]:
 @contextmanager
 def _own_sessions() -> Iterator[None]:
     """Inside, Ray's processes start in sessions of their own, so that a signal to the group of this process does not
-    end the cluster before Ray or the kernel does."""
-    ray_services: Any = services
-    start = ray_services.ConsolePopen
-    ray_services.ConsolePopen = partial(start, start_new_session=True)
+    end the cluster before Ray or the kernel does.
+
+    Where the kernel would not end them, Ray's own substitute ends the group of this process instead, for which it
+    takes this process away from its terminal; `_Reaper` replaces it.
+    """
+    ray_services, ray_utils = cast(Any, services), cast(Any, utils)
+    before = ray_services.ConsolePopen, ray_services.start_reaper, ray_utils.detect_fate_sharing_support
+    reaper = None if platform.has("parent-death-signal") else _Reaper()
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        process: subprocess.Popen[bytes] = before[0](*arguments, start_new_session=True, **options)
+        if reaper is not None:
+            reaper.watch(process.pid)
+        return process
+
+    ray_services.ConsolePopen = start
+    if reaper is not None:
+        ray_services.start_reaper = lambda fate_share=None: None
+        ray_utils.detect_fate_sharing_support = lambda: False
     try:
         yield
     finally:
-        ray_services.ConsolePopen = start
+        ray_services.ConsolePopen, ray_services.start_reaper, ray_utils.detect_fate_sharing_support = before
+
+
+class _Reaper:
+    """A process that kills others when this one has ended, however it ends: a shell that reads their ids from a pipe,
+    which ends with this process. The workers of a cluster end by themselves when its raylet has."""
+
+    def __init__(self) -> None:
+        script = 'ids=; while read -r id; do ids="$ids $id"; done; kill -9 $ids'
+        nothing = subprocess.DEVNULL
+        with held_back():
+            self._shell = subprocess.Popen(
+                ["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=nothing, stderr=nothing, bufsize=0,
+                start_new_session=True,
+            )  # fmt: skip
+        _reapers.append(self)
+
+    def watch(self, process: int) -> None:
+        assert self._shell.stdin is not None
+        self._shell.stdin.write(b"%d\n" % process)
+
+
+# Their pipes have to stay open.
+_reapers: list[_Reaper] = []
 
 
 class _Silence:

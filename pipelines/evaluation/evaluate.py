@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput, NotReady, UnknownArtifact
 from fuseid.core.names import hint
+from fuseid.core.platform import usable_cores
 from fuseid.core.surface import command, option
 from fuseid.pipelines.evaluation.cold_places import ColdPlaces
 from fuseid.pipelines.evaluation.controls import HASHED, RANDOM, Ids, hashed_ids, random_ids
@@ -91,7 +91,7 @@ def evaluate(
     if shares and sequences.seen_N.all():
         raise BadInput(f"every item occurs in training, so that none is cold; leave out {option('cold_share')}")
     cold_places = [ColdPlaces(share, codes) for share in shares for codes in range(1, len(own.codebook_sizes) + 1)]
-    data, parallel = Data(sequences, chosen, tuple(cold_places)), workers or len(os.sched_getaffinity(0))
+    data, parallel = Data(sequences, chosen, tuple(cold_places)), workers or usable_cores()
     _announce(data, trials, parallel, progress)
     outcomes = run_trials(data, trials, parallel, progress)
     by_name: dict[str, list[Outcome]] = {name: [] for name in compared}

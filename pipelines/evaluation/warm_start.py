@@ -3,7 +3,6 @@ scratch."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fuseid.core.errors import BadInput
+from fuseid.core.platform import usable_cores
 from fuseid.core.surface import option
 from fuseid.pipelines.evaluation.carrying import K, Start, Tested, Training, run_training
 from fuseid.pipelines.evaluation.controls import Ids
@@ -85,7 +85,7 @@ def warm_start(
         users=chosen.users, progress=progress,
     )  # fmt: skip
     chosen = for_examples(chosen, sequences.counts["train"])
-    data, parallel = Data(sequences, chosen), workers or len(os.sched_getaffinity(0))
+    data, parallel = Data(sequences, chosen), workers or usable_cores()
     rows = rows_of(others, chosen.steps)
     _announce(data, old, rows, seeds, parallel, progress)
     before, after = train_all(data, old, rows, seeds, parallel, progress)

@@ -12,6 +12,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import FingerprintMismatch
 from fuseid.core.nearest import nearest
 from fuseid.encoders.model_identity import is_fake, pinned
+from fuseid.encoders.video_decoder import decoder_here
 from fuseid.pipelines.ingestion.commit import WaveCommitter
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.fingerprints import as_known_by, stage_fingerprints, stored_fingerprints
@@ -43,7 +44,8 @@ class MediaIntake:
         self.keys = self.listing.keys
         self.items = self.keys.count - self.listing.deleted
         self._scratch = scratch
-        self.config = pinned(config)
+        self.config = pinned(config.model_copy(update={"decode": decoder_here(config.decode)}))
+        self._without_decord = self.config.decode != config.decode
         stage_fingerprints(self.config)  # raises for a model that does not exist, before there is a database
         self.wave_rows = config.run.wave_rows
 
@@ -100,6 +102,11 @@ class MediaIntake:
                 "FAKE ENCODER: these vectors are for tests and mean nothing; give real ones another database"
             )
         run.notes += self.plan.notes
+        if self._without_decord:
+            run.notes.append(
+                "decode.video_decoder is decord, which is not installed here: videos went by PyAV as under auto, and "
+                "items of runs with decord were decoded again"
+            )
         if hint := self.hint():
             run.notes.append(hint)
 

@@ -12,9 +12,7 @@ import socket
 import threading
 import time
 import uuid
-from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
 
 import psutil
@@ -22,6 +20,7 @@ import pyarrow as pa
 
 from fuseid.core.errors import LeaseHeld, LeaseLost
 from fuseid.core.faults import reached
+from fuseid.core.platform import process_identity
 from fuseid.core.schemas import LEASE
 from fuseid.pipelines.jobs.stopping import ending
 from fuseid.pipelines.store.store import Store
@@ -143,10 +142,7 @@ class Lease:
 def _host() -> str:
     """Where a process id means the same as in this process: host name, boot and container namespace. A host name alone
     is not enough: containers often share one, and so do machines made from one image."""
-    parts = [socket.gethostname()]
-    with suppress(OSError):  # only Linux has these
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
-    return "/".join(parts)
+    return "/".join(filter(None, [socket.gethostname(), process_identity()]))
 
 
 def _host_name(row: dict) -> str:
@@ -158,8 +154,9 @@ def _is_free(row: dict) -> bool:
 
 
 def _is_dead(row: dict) -> bool:
-    """Whether the holder's process is known to have ended; about a process on another host nothing is known."""
-    if row["host"] != _host():
+    """Whether the holder's process is known to have ended. About a process on another host nothing is known, and about
+    none at all where the system does not say which host this is."""
+    if process_identity() is None or row["host"] != _host():
         return False
     try:
         process = psutil.Process(row["pid"])

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from fuseid.core import platform
 from fuseid.core.config import Config, read_stored
 from fuseid.core.errors import FuseidError, Stopped, StoreError
 from fuseid.core.faults import reached
@@ -210,6 +211,8 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
     """
     started = datetime.now(UTC)
     run = Run(f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", job)
+    if weaker := platform.note():
+        run.notes.append(weaker)
     before = store.versions()
 
     def row(outcome: str, counts: dict[str, int], seconds: dict[str, float]) -> pa.Table:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from fuseid.core.ahead import map_ahead
+from fuseid.core.platform import usable_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,6 +29,6 @@ class LocalPairRunner:
     name = "local"
 
     def run(self, work: Callable[[T], R], pieces: Iterable[T]) -> Iterator[R]:
-        threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
+        threads = min(usable_cores(), _MOST_THREADS)
         with ThreadPoolExecutor(threads) as pool:
             yield from map_ahead(lambda piece: pool.submit(work, piece), pieces, threads)

@@ -95,8 +95,9 @@ class QueryEncoder:
         longer than a picture. The pool replaces it when it crashes."""
         if self._pool is None:
             from fuseid.encoders.decode_pool import DecodePool
+            from fuseid.encoders.video_decoder import decoder_here
 
-            self._pool = DecodePool(self._config().decode, 1)
+            self._pool = DecodePool(decoder_here(self._config().decode), 1)
             finalize(self, self._pool.close)
         return self._pool
 

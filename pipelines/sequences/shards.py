@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from fuseid.core.ahead import map_ahead
+from fuseid.core.platform import usable_cores
 from fuseid.pipelines.sequences.examples import examples_of
 from fuseid.pipelines.sequences.histories import Histories
 from fuseid.pipelines.sequences.items import Items
@@ -68,7 +68,7 @@ class LocalShardRunner:
     name = "local"
 
     def run(self, job: Job, items: Items, shards: Iterable[tuple[int, pa.Table]], folder: Path) -> Iterator[Counts]:
-        threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
+        threads = min(usable_cores(), _MOST_THREADS)
         with ThreadPoolExecutor(threads) as pool:
             yield from map_ahead(
                 lambda shard: pool.submit(write_shard, job, items, *shard, folder), shards, threads - 1

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fuseid.core.config import MIB, DecodeConfig
 from fuseid.core.errors import CorruptMedia, DecodeCrashed, DecodeTimeout, ItemError, MissingFile, OutOfMemory
+from fuseid.core.platform import FACILITIES
 from fuseid.core.records import Decoded
 from fuseid.encoders.decode_pool import DecodePool
 from fuseid.encoders.media import decode
@@ -24,6 +25,12 @@ CONFIG = DecodeConfig(timeout_seconds=30)
 @pytest.fixture(autouse=True)
 def _seam(monkeypatch):
     monkeypatch.setenv("FUSEID_DECODE_TEST_SEAM", "1")
+
+
+@pytest.fixture(params=["", ",".join(FACILITIES)], ids=["linux", "other system"])
+def system(request, monkeypatch):
+    """This one, and one that has nothing of what Linux alone has."""
+    monkeypatch.setenv("FUSEID_LACKS", request.param)
 
 
 @pytest.fixture
@@ -104,7 +111,7 @@ def test_a_crashing_item_costs_only_itself(picture, kind, how):
 
 
 @pytest.mark.parametrize("kind", [pytest.param("test:eat", marks=pytest.mark.slow), "test:bad_alloc"])
-def test_an_item_that_allocates_without_end_is_out_of_memory(picture, kind):
+def test_an_item_that_allocates_without_end_is_out_of_memory(picture, kind, system):
     with DecodePool(DecodeConfig(memory_bytes=256 * MIB)) as pool:
         eater, good = pool.decode_many([("eater", kind), (picture, "image")])
     assert isinstance(eater, OutOfMemory)
@@ -112,7 +119,7 @@ def test_an_item_that_allocates_without_end_is_out_of_memory(picture, kind):
     assert isinstance(good, Decoded)
 
 
-def test_a_picture_that_needs_too_much_memory_is_out_of_memory(tmp_path, picture):
+def test_a_picture_that_needs_too_much_memory_is_out_of_memory(tmp_path, picture, system):
     path = tmp_path / "large.png"
     Image.new("RGB", (9500, 9500)).save(path, compress_level=1)
     with DecodePool(DecodeConfig(memory_bytes=256 * MIB)) as pool:
@@ -201,15 +208,22 @@ def test_a_child_that_cannot_start_is_not_the_items_fault(picture, monkeypatch):
         only(pool, picture, "image")
 
 
-@pytest.mark.parametrize("kind", ["image", "test:hang"])
-def test_children_die_with_their_parent(tmp_path, picture, kind):
+# At work a child waits for nothing from its parent; the second kind holds the interpreter's lock meanwhile.
+@pytest.mark.parametrize(
+    ("kind", "lacks"),
+    [("image", ""), ("test:hang", ""), ("test:wait", "parent-death-signal"),
+     pytest.param("test:hang", "parent-death-signal", marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_children_die_with_their_parent(tmp_path, picture, kind, lacks, monkeypatch):
+    monkeypatch.setenv("FUSEID_LACKS", lacks)
+    seconds = 1.5 if kind == "test:hang" else 60
     program = tmp_path / "parent.py"
     program.write_text(
         "import sys, threading, time\n"
         "import psutil\n"
         "from fuseid.core.config import DecodeConfig\n"
         "from fuseid.encoders.decode_pool import DecodePool\n"
-        "pool = DecodePool(DecodeConfig())\n"
+        f"pool = DecodePool(DecodeConfig(timeout_seconds={seconds}))\n"
         f"list(pool.decode_many([({picture!r}, 'image')]))\n"
         f"threading.Thread(target=lambda: list(pool.decode_many([({picture!r}, {kind!r})])), daemon=True).start()\n"
         "time.sleep(0.5)\n"

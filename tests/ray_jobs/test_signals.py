@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
+from fuseid.core.platform import LACKS
 from fuseid.pipelines.store.store import Store
 
 from .exactly_once import SETTINGS, Catalogue, Drivers, State, violations
@@ -275,6 +276,34 @@ def test_ray_takes_over_no_handler_and_starts_outside_the_group() -> None:
     command = [sys.executable, "-P", "-c", _STARTS_RAY]
     done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout, done.stderr) == ("['SIGTERM'] SIGALRM after 0 False True\n", "")
+
+
+_STAYS = """
+import os, time
+import psutil
+group = os.getpgid(0)
+from fuseid.ray_jobs.runner import connect
+connect()
+print(os.getpgid(0) == group, *[each.pid for each in psutil.Process().children(recursive=True)], flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("lacks", ["", "parent-death-signal"])
+def test_a_cluster_ends_with_the_killed_command_that_has_started_it(lacks: str) -> None:
+    """It stays in its group, which has the terminal; Ray's own substitute would give it one of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-P", "-c", _STAYS]
+    with subprocess.Popen(command, env={**kept, LACKS: lacks}, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        stays, *numbers = driver.stdout.readline().split()
+        # Ray's two agents of a node end by themselves, up to a minute later.
+        all_of_it = [psutil.Process(int(number)) for number in numbers]
+        cluster = [each for each in all_of_it if "Agent" not in each.name()]
+        driver.kill()
+    assert stays == "True"
+    assert len(cluster) > 2
+    assert psutil.wait_procs(cluster, timeout=20)[1] == [], "a process is left"
 
 
 @pytest.mark.parametrize(("number", "how", "seconds"), [(SIGTERM, "group", 8), (SIGINT, "once", 0)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from fuseid.core.errors import LeaseHeld, LeaseLost
+from fuseid.core.platform import LACKS
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.store.store import Store
 
@@ -129,6 +131,23 @@ def test_the_lease_of_a_killed_process_on_this_host_is_free_at_once(store, holde
     process.wait()
     with Lease(store, 30) as lease:
         lease.check()
+
+
+def test_where_the_system_names_no_boot_a_killed_process_holds_its_lease_until_it_expires(store, holder, monkeypatch):
+    """Its process id may mean another process: on another machine of this name it may live."""
+    fenced = []
+    monkeypatch.setattr(store, "fence", lambda: fenced.append(True))
+    monkeypatch.setenv(LACKS, "process-identity")
+    process = holder(1.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with pytest.raises(LeaseHeld, match=f"process {process.pid} on {socket.gethostname()}, "), Lease(store, 30):
+        pass
+    time.sleep(1.3)
+    with Lease(store, 30) as lease:
+        lease.check()
+    # It may live and be about to commit.
+    assert fenced == [True]
 
 
 def test_an_interrupted_fence_is_completed_by_the_next_holder(bare, cluster, monkeypatch):
