@@ -82,6 +82,7 @@ class Plan:
         if access["user_agent"] is None:
             del access["user_agent"]  # as before there was such a key, so that nothing is tried again for it
         self._limits = [limits, access, picture_decoders()]
+        self._encoders = self.fingerprints.encoders()
 
     @property
     def notes(self) -> list[str]:
@@ -215,7 +216,7 @@ class Plan:
 
     def _count_effort(self, row: dict[str, Any]) -> None:
         """Counts what `EncodeStep` will compute, as far as that is known before the medium is read."""
-        kept, encoders = row["kept"] or (), self.fingerprints.encoders()
+        kept, encoders = row["kept"] or (), self._encoders
         has_text = row["want_text"] and row["caption"] is not None and not row["error_class"]
         there = {"frames": row["want_media"], "caption": has_text}
         there["both"] = row["want_media"] or (has_text and row["uri"] is None and self.fingerprints.clip is None)
