@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two processes, each with whole files of tests.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all check bench lock clean
+.PHONY: demo test test-all check bench lock deploy-check airflow-check release-check clean
 
 demo: .venv/ready
 	$(BIN)/fuseid demo
@@ -45,6 +45,17 @@ bench: .venv/ready
 
 lock:
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra dev --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+
+# Each in an environment of its own, which uv makes and keeps in its cache. CRDS=FOLDER: KubeRay's custom resource definitions.
+deploy-check: .venv/ready
+	$(BIN)/uv run -q --no-project --python $(BIN)/python --script deploy/check.py $(CRDS)
+
+airflow-check: .venv/ready
+	$(BIN)/uv run -q --no-project --python $(BIN)/python --script deploy/check_airflow.py
+
+# Leaves wheel and sdist in dist/. QUICK=1: without the fresh environments, which take minutes and 7 GB each.
+release-check: .venv/ready
+	UV=$(CURDIR)/$(BIN)/uv $(BIN)/uv run -q --no-project --python $(BIN)/python --script release/check.py $(if $(QUICK),--no-install)
 
 clean:
 	rm -rf .venv build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
