@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two processes, each with whole files of tests.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all check bench lock deploy-check airflow-check release-check clean
+.PHONY: demo test test-all check bench lock licences deploy-check airflow-check release-check clean
 
 demo: .venv/ready
 	$(BIN)/fuseid demo
@@ -45,6 +45,9 @@ bench: .venv/ready
 
 lock:
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra dev --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+
+licences: .venv/ready
+	$(BIN)/python release/licences.py
 
 # Each in an environment of its own, which uv makes and keeps in its cache. CRDS=FOLDER: KubeRay's custom resource definitions.
 deploy-check: .venv/ready

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fuseid.core.config import Config
     from fuseid.core.records import SemanticId
     from fuseid.pipelines.lookup import Catalog
+    from fuseid.pipelines.metrics import Metric, metrics
     from fuseid.pipelines.plan import IngestPlan
     from fuseid.pipelines.runs import History, RunInfo, runs
     from fuseid.pipelines.search.facets import Facet
@@ -41,6 +42,7 @@ __all__ = [
     "Filter",
     "History",
     "IngestPlan",
+    "Metric",
     "RunInfo",
     "SemanticId",
     "TokenizerInfo",
@@ -55,6 +57,7 @@ __all__ = [
     "ingest",
     "ingest_vectors",
     "maintain",
+    "metrics",
     "neighbours",
     "open_tokenizer",
     "pairs",
@@ -74,6 +77,7 @@ _MODULES = {
     "Filter": "fuseid.pipelines.search.filters",
     "History": "fuseid.pipelines.runs",
     "IngestPlan": "fuseid.pipelines.plan",
+    "Metric": "fuseid.pipelines.metrics",
     "RunInfo": "fuseid.pipelines.runs",
     "SemanticId": "fuseid.core.records",
     "TokenizerInfo": "fuseid.pipelines.tokenizers",
@@ -88,6 +92,7 @@ _MODULES = {
     "ingest": "fuseid.api.jobs",
     "ingest_vectors": "fuseid.api.jobs",
     "maintain": "fuseid.api.jobs",
+    "metrics": "fuseid.pipelines.metrics",
     "neighbours": "fuseid.api.exports",
     "open_tokenizer": "fuseid.api.tokenizer",
     "pairs": "fuseid.api.exports",

@@ -4,7 +4,6 @@ answers at once.
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import psutil
 import typer
 
-from fuseid.apps import options, outlets
+from fuseid.apps import logs, options, outlets
 from fuseid.apps.care_commands import backup, check, maintain, restore, upgrade
 from fuseid.apps.config_commands import config_app
 from fuseid.apps.export_commands import export_app
@@ -27,7 +26,6 @@ from fuseid.apps.run_commands import adopt, assign, demo, drop, fit, gate, promo
 from fuseid.apps.view_commands import evaluate, explain, rejected, report
 from fuseid.core import surface
 from fuseid.core.errors import FuseidError, Stopped
-from fuseid.core.names import check_known
 from fuseid.core.reasons import is_fault, reason
 from fuseid.core.signals import SIGNALS
 from fuseid.core.text import shown
@@ -115,7 +113,7 @@ def _leave(status: int) -> NoReturn:
     """Ends this process, then those that it has started. A shell kills them after this process has ended: if a raylet
     ended first, Ray would end this process with an exit status of its own."""
     sys.stdout.flush()
-    sys.stderr.flush()
+    logs.finish()
     left = [str(process.pid) for process in psutil.Process().children(recursive=True)]
     if left:
         script = 'kill -9 "$@"; sleep 0.2; kill -9 "$@"'
@@ -129,7 +127,7 @@ def run() -> None:
     """Runs the command. An error becomes one line and an exit status, never a stack trace (FUSEID_DEBUG=1 shows it)."""
     try:
         with stopping.command() as stop, surface.shell():
-            _log()
+            logs.install()
             status = app(prog_name="fuseid", standalone_mode=False)
             sys.stdout.flush()
             if status == _INTERRUPTED:
@@ -144,34 +142,6 @@ def run() -> None:
         if stop.requested and not isinstance(error, Stopped):
             error = stop.error("run the same command again")
         _stop(error)
-
-
-def _log() -> None:
-    """With FUSEID_LOG=INFO, runs log to standard error: a line for each run and for each rejected item. Without it, a
-    line a minute about long work, where no terminal shows it as bars."""
-    level = os.environ.get("FUSEID_LOG", "").upper()
-    progress = logging.getLogger("fuseid.progress")
-    progress.handlers.clear()
-    progress.propagate = bool(level)
-    if not level:
-        progress.setLevel(logging.WARNING if sys.stderr.isatty() else logging.INFO)
-        lines = logging.StreamHandler()
-        lines.setFormatter(_SafeFormatter("%(asctime)s %(message)s"))
-        progress.addHandler(lines)
-        return
-    progress.setLevel(logging.NOTSET)
-    check_known("level in FUSEID_LOG", level, logging.getLevelNamesMapping())
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(_SafeFormatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger("fuseid").setLevel(level)
-
-
-class _SafeFormatter(logging.Formatter):
-    """One line for each record: ids and uris in it cannot steer the terminal."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return shown(super().formatMessage(record))
 
 
 def _stop_usage(error: Any) -> NoReturn:
@@ -193,6 +163,7 @@ def _cause_of(error: Exception) -> FuseidError | None:
 
 
 def _stop(error: BaseException) -> NoReturn:
+    logs.take_tracebacks()
     if os.environ.get("FUSEID_DEBUG") == "1":
         raise error
     if isinstance(error, _USAGE):

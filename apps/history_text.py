@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fuseid.apps.show import out, print_rows
+from fuseid.apps.show import costs_of, measured, out, print_rows
 from fuseid.pipelines.jobs.progress import duration
 from fuseid.pipelines.runs import History, RunInfo
 from fuseid.pipelines.tokenizers import TokenizerInfo
@@ -34,10 +34,11 @@ def print_history(history: History) -> None:
                 "stage": row["stage"],
                 "seconds": f"{row['seconds']:,.1f}",
                 "items/s": "" if row["items_per_second"] is None else f"{row['items_per_second']:,.1f}",
+                **costs_of(row),
             }
             for row in newest.stages
         ]
-        print_rows(stages, ("stage", "seconds", "items/s"), title=f"stages of {newest.run_id}")
+        print_rows(stages, ("stage", "seconds", "items/s", *measured(stages)), title=f"stages of {newest.run_id}")
     if any(run.counts.get("incomplete") for run in history.runs):
         out.print(
             "incomplete: items that lack a vector which its encoder could not compute; the report counts those of now, "

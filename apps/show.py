@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fuseid.apps import logs
 from fuseid.core.text import shown
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Bars:
             TimeRemainingColumn,
         )
 
-        self._is_shown = err.is_terminal and not quiet
+        self._is_shown = err.is_terminal and not quiet and not logs.is_json()
         self._bars = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), console=err, disable=not self._is_shown,
@@ -146,16 +147,30 @@ def print_run(run: Any, as_json: bool) -> None:
             "seconds": f"{row['seconds']:.2f}",
             "items": f"{row['items']:,}" if row["items"] else "",
             "items/s": "" if row["items_per_second"] is None else f"{row['items_per_second']:,.0f}",
+            **costs_of(row),
         }
         for row in run.stages()
     ]
     if stages:
-        print_rows(stages, ("stage", "seconds", "items", "items/s"), title="stages")
-    device = run.device_seconds_per_thousand()
-    if device is not None:
-        out.print(Text(f"{device:.2f} device-seconds per thousand items"))
+        print_rows(stages, ("stage", "seconds", "items", "items/s", *measured(stages)), title="stages")
     for note in run.notes:
         out.print(Text(note))
+
+
+def costs_of(stage: Mapping[str, Any]) -> dict[str, str]:
+    """The cells of a stage of a run that say what it costs: core-seconds and device-seconds per thousand items, and the
+    share of the time that it was at work."""
+    cores, device = (stage[f"{kind}_seconds_per_thousand_items"] for kind in ("core", "device"))
+    return {
+        "core-s/1000": "" if cores is None else f"{cores:.2f}",
+        "device-s/1000": "" if device is None else f"{device:.2f}",
+        "busy": "" if stage["busy"] is None else f"{stage['busy']:.0%}",
+    }
+
+
+def measured(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of `costs_of` that have anything in them."""
+    return [name for name in ("core-s/1000", "device-s/1000", "busy") if any(row[name] for row in rows)]
 
 
 def _title(title: str | None) -> None:

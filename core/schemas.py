@@ -74,6 +74,11 @@ WORK = pa.schema(
         ("error_message", pa.string()),
         ("seconds_decode", pa.float64()),
         ("seconds_encode", pa.float64()),
+        ("wait_fetch", pa.float64()),
+        ("busy_decode", pa.float64()),
+        ("cores_decode", pa.float64()),
+        ("cores_encode", pa.float64()),
+        ("device_encode", pa.float64()),
     ]
 )
 

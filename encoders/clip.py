@@ -63,7 +63,7 @@ class OpenClip:
         self._std = torch.tensor(normalise.std, device=self.device).view(1, 3, 1, 1)
         self.block = block_rows(config, self.device)
         self._threads = preparing_threads(self.device)
-        self._passes = Passes()
+        self._passes = Passes(self.device)
         self._encode_texts = TextEncoder(self._model.encode_text, tokenize, self.device, self.block, self._passes)
         self.fingerprint = clip_fingerprint(config, resolved)
         self.dim = int(self.encode_texts(["a"]).shape[1])

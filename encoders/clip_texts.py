@@ -95,7 +95,7 @@ def load_clip_texts(config: ClipConfig) -> ClipTexts | None:
     except Exception as error:
         log.debug("the text tower of %s is loaded with all of open_clip: %s", config.model, error)
         return None
-    encode = TextEncoder(tower.to(device), tokenize, device, block_rows(config, device), Passes())
+    encode = TextEncoder(tower.to(device), tokenize, device, block_rows(config, device), Passes(device))
     return ClipTexts(encode, clip_fingerprint(config, resolved))
 
 

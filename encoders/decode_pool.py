@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -37,6 +39,8 @@ class DecodePool:
         for child in self._children:
             self._idle.put(child)
         self._closed = False
+        self._costs, self._taken = threading.Lock(), 0.0
+        self._busy = self._cores = 0.0
 
     def __enter__(self) -> DecodePool:
         return self
@@ -58,10 +62,23 @@ class DecodePool:
 
     def _decode_one(self, path: str, kind: str) -> Decoded | ItemError:
         child = self._idle.get()
+        started, on_core = time.perf_counter(), time.thread_time()
         try:
             return self._decode_in(child, path, kind)
         finally:
             self._idle.put(child)
+            with self._costs:
+                self._busy += time.perf_counter() - started
+                self._cores += time.thread_time() - on_core
+
+    def take_costs(self) -> tuple[float, float]:
+        """-> seconds in which children had an item, and core-seconds of the children and of the threads that serve
+        them; since the last call, whoever asked for the items."""
+        with self._costs:
+            children = sum(child.cores.total for child in self._children)
+            busy, cores = self._busy, self._cores + children - self._taken
+            self._busy, self._cores, self._taken = 0.0, 0.0, children
+            return busy, cores
 
     def _decode_in(self, child: DecodeProcess, path: str, kind: str) -> Decoded | ItemError:
         killed = False

@@ -18,6 +18,7 @@ import numpy as np
 
 from fuseid.core import platform
 from fuseid.core.config import DecodeConfig
+from fuseid.core.costs import ChildCoreSeconds
 from fuseid.core.errors import DecodeCrashed, ItemError, OutOfMemory
 from fuseid.core.records import Decoded
 from fuseid.core.signals import held_back
@@ -90,6 +91,7 @@ class DecodeProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
         self._items = 0
+        self.cores = ChildCoreSeconds()
         self._most_bytes: int | None = None  # of resident memory, where it is watched
         self._lock = threading.Lock()  # guards starting against `kill`
         self._killed_for_good = False
@@ -110,7 +112,9 @@ class DecodeProcess:
         deadline = time.monotonic() + self._config.timeout_seconds
         try:
             process.stdin.write(pack({"path": path, "kind": kind}))
-            return self._read_answer(process.stdout.fileno(), deadline)
+            answer = self._read_answer(process.stdout.fileno(), deadline)
+            self.cores.update()
+            return answer
         except ChildTimedOut:
             self.close()
             raise
@@ -131,6 +135,7 @@ class DecodeProcess:
         """Ends the child and closes its pipes. Only the thread that uses the child may call it."""
         process, self._process, self._items, self._most_bytes = self._process, None, 0, None
         if process is not None:
+            self.cores.update()
             process.kill()
             for pipe in (process.stdin, process.stdout):
                 assert pipe is not None
@@ -158,6 +163,7 @@ class DecodeProcess:
                     bufsize=0,
                     env=environment,
                 )
+        self.cores.follow(process.pid)
         assert process.stdin is not None
         assert process.stdout is not None
         for pipe in (process.stdin, process.stdout):
@@ -184,6 +190,7 @@ class DecodeProcess:
         process, stderr = self._process, self._stderr
         assert process is not None
         assert stderr is not None
+        self.cores.update()
         try:
             code = process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:  # it is alive, but its answers are not valid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
@@ -9,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from fuseid.core.ahead import map_ahead
+from fuseid.core.costs import HELPERS, add_device_seconds
 from fuseid.core.errors import ConfigError
 from fuseid.encoders.blocks import blocks, filled
 
@@ -49,7 +51,7 @@ def preparing_threads(device: torch.device) -> Executor | None:
     CPU thread, with which they would compete."""
     if device.type == "cpu" and torch.get_num_threads() == 1:
         return None
-    return ThreadPoolExecutor(max(2, torch.get_num_threads()), thread_name_prefix="fuseid-prepare")
+    return ThreadPoolExecutor(max(2, torch.get_num_threads()), thread_name_prefix=HELPERS)
 
 
 def prepared(function: Callable[[T], R], items: Iterable[T], threads: Executor | None, count: int) -> Iterator[R]:
@@ -62,11 +64,13 @@ def prepared(function: Callable[[T], R], items: Iterable[T], threads: Executor |
 class Passes:
     """Forward passes in blocks of one size; when memory runs out, all further blocks are half as large.
 
-    limit: the most rows per block since memory ran out; None before.
+    device: where they run; the seconds on another one than the CPU are counted, from handing over the inputs until the
+    results are back. limit: the most rows per block since memory ran out; None before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.limit: int | None = None
+        self._device = device
 
     def run(self, forward: Callable[[list[T]], Iterable[R]], items: Sequence[T], size: int) -> list[R]:
         """Applies `forward` to blocks of exactly `size` items; repeats the last item to fill the last block.
@@ -75,6 +79,7 @@ class Passes:
         """
         while True:
             rows = size if self.limit is None else min(size, self.limit)
+            started = time.perf_counter()
             try:
                 return [
                     result
@@ -84,6 +89,9 @@ class Passes:
             except (RuntimeError, MemoryError) as error:
                 if rows == 1 or not is_out_of_memory(error):
                     raise
+            finally:
+                if self._device.type != "cpu":
+                    add_device_seconds(time.perf_counter() - started)
             # Outside the handler: inside it, the exception's stack frames keep the tensors alive.
             self.limit = rows // 2
             if torch.cuda.is_available():

@@ -48,7 +48,7 @@ class TransformersVlm:
         self._inputs = InputMaker(self._processor, config.frames)
         self._tokens = rows_that_fit(self.device, _BYTES_PER_TOKEN, _TOKENS_CPU, _TOKENS_CUDA)
         self._threads = preparing_threads(self.device)
-        self._passes = Passes()
+        self._passes = Passes(self.device)
         self.fingerprint = vlm_fingerprint(config, resolved)
         try:
             # Try once here: a template or processor that does not work must fail the load, not every item.

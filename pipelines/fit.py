@@ -64,7 +64,7 @@ def fit(
     with writing_job(store, "fit", config) as run:
         progress = run.shown_by(progress)
         start_notes: list[str] = []
-        with run.timed("fit"):
+        with run.timed("fit", here=runner is None or runner.name == "local"):
             reconcile(store)
             start = [cold, align_to, *([] if known is None else [known.fingerprint])]
             fit = ResumableFit.begin(store, run, config, refit_fusion, generation, start)

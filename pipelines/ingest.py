@@ -13,6 +13,7 @@ from fuseid.core.errors import TooManyRejected
 from fuseid.core.surface import command
 from fuseid.pipelines.assignment.champion import load_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
+from fuseid.pipelines.ingestion.bottleneck import Meter
 from fuseid.pipelines.ingestion.commit import reconcile
 from fuseid.pipelines.ingestion.intakes import intake_of, source_notes, unlisted_by
 from fuseid.pipelines.ingestion.runners import Runner
@@ -67,8 +68,9 @@ def ingest(
             waves = Waves(intake, config.run, run, partial(_committed, intake, after_wave))
             run.partial = intake.plan.counts
             progress.begin("ingest", intake.items)
+            meter = Meter()
             try:
-                _stream(intake, runner, waves, progress)
+                _stream(intake, runner, waves, progress, meter)
                 intake.finish(run)
             except TooManyRejected:
                 intake.finish(run)
@@ -80,6 +82,7 @@ def ingest(
                 if intake.plan.found.seconds:
                     run.seconds["plan"] = intake.plan.found.seconds
                 run.seconds["total"] = time.perf_counter() - started
+                meter.finish(run, config, runner.capacity(), runner.name)
             intake.end(run, waves.kept)
             if prune:
                 run.counts["pruned"] = unlisted.remove() if unlisted else 0
@@ -91,7 +94,7 @@ def ingest(
     return run
 
 
-def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress) -> None:
+def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress, meter: Meter) -> None:
     """Runs the planned work and commits it. After a signal it plans no more, and commits what is finished in time."""
     shown = 0
     plan = intake.plan
@@ -109,6 +112,7 @@ def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress) ->
                 while not done.ended and not stop.overdue:
                     batch = done.get(_POLL_SECONDS)
                     if batch is not None:
+                        meter.add(batch)
                         waves.add(batch)
                     show(0 if batch is None else batch.num_rows)
                     waves.commit_if_due()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import lance
 from fuseid.core.errors import BadInput
 from fuseid.core.names import check_known
 from fuseid.core.surface import option
+from fuseid.pipelines.jobs.costs import split
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.store.rows import sql_list
@@ -25,6 +26,8 @@ JOBS = (
     "ingest", "fit", "drop", "adopt", "assign", "gate", "promote", "rollback", "remove", "retry", "upgrade", "check",
     "maintain",
 )  # fmt: skip
+# How a run can have ended. The row of one that failed has the error, too.
+ENDS = ("done", "stopped", "killed", "failed")
 _COLUMNS = ["run_id", "job", "source", "started_at", "finished_at", "counts", "rejected", "seconds", "outcome"]
 
 
@@ -34,8 +37,10 @@ class RunInfo:
 
     finished_at: None while it runs, and for a killed run. counts: while a run works, and for a killed run, up to its
     last report, with `done` and `left` of the stage in progress. rejected: items by error class. seconds: from start to
-    end, or to the last report. stages: seconds, items and items per second of each. items_per_second: of all items that
-    it listed. host, pid: of the process that runs it, None for a run that has ended.
+    end, or to the last report. stages: seconds, items and items per second of each; where they were measured,
+    core-seconds, device-seconds and how busy it was. bottleneck: the stage that was at work most of the time; `start`
+    for what comes before the first item, `cores` if that was all cores. busy: see `Costs`. items_per_second: of all
+    items that it listed. host, pid: of the process that runs it, None for a run that has ended.
     """
 
     run_id: str
@@ -51,6 +56,8 @@ class RunInfo:
     source: str | None
     host: str | None
     pid: int | None
+    bottleneck: str | None = None
+    busy: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,17 @@ class History:
         return f"the last successful run of {job}, {found.run_id}, ended {age} ago, more than {limit}"
 
 
+@dataclass(frozen=True)
+class Latest:
+    """running: the run at work, if there is one. ended: the last run of each job that has ended, by job. counts: runs
+    that have ended, by job and `ENDS`. last_success: as in `History`."""
+
+    running: RunInfo | None
+    ended: dict[str, RunInfo]
+    counts: dict[tuple[str, str], int]
+    last_success: list[LastSuccess]
+
+
 def runs(uri: str | Path, last: int = 10, jobs: Iterable[str] = ()) -> History:
     """The last runs of a database, by default of all jobs. A run whose process has ended, or has lost the lease, is
     `killed`, also if its row still says `running`.
@@ -97,11 +115,41 @@ def runs(uri: str | Path, last: int = 10, jobs: Iterable[str] = ()) -> History:
         check_known("job", name, names)
     every.sort(key=lambda row: row["started_at"], reverse=True)
     newest = [row["run_id"] for row in every if not wanted or row["job"] in wanted][:last]
-    running = next((row["run_id"] for row in every if row["outcome"] == "running"), None) if holder else None
-    rows = table.to_table(columns=_COLUMNS, filter=f"run_id IN ({sql_list(newest)})") if newest else None
-    found = {row["run_id"]: row for row in (rows.to_pylist() if rows is not None else [])}
-    shown = [_info(found[name], holder if name == running else None) for name in newest]
-    return History(shown, _last_success(every, wanted))
+    return History(_infos(table, newest, _running(every, holder), holder), _last_success(every, wanted))
+
+
+def latest(store: Store) -> Latest:
+    """The last run of each job, and the one at work."""
+    table, every, holder = _read(store)
+    every.sort(key=lambda row: row["started_at"], reverse=True)
+    running, newest = _running(every, holder), dict[str, str]()
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in every:
+        if row["run_id"] != running:
+            newest.setdefault(row["job"], row["run_id"])
+            counts[row["job"], end_of(row["outcome"])] += 1
+    names = [*newest.values(), *([running] if running else [])]
+    infos = {info.run_id: info for info in _infos(table, names, running, holder)}
+    ended = {job: infos[name] for job, name in newest.items()}
+    return Latest(infos[running] if running else None, ended, dict(counts), _last_success(every, []))
+
+
+def end_of(outcome: str) -> str:
+    """One of `ENDS`; a run of another process that says that it is running was killed."""
+    return "killed" if outcome == "running" else outcome.partition(":")[0]
+
+
+def _running(every: list[dict[str, Any]], holder: dict[str, Any] | None) -> str | None:
+    """The id of the run at work. every: the newest first."""
+    return next((row["run_id"] for row in every if row["outcome"] == "running"), None) if holder else None
+
+
+def _infos(
+    table: lance.LanceDataset, names: list[str], running: str | None, holder: dict[str, Any] | None
+) -> list[RunInfo]:
+    rows = table.to_table(columns=_COLUMNS, filter=f"run_id IN ({sql_list(names)})").to_pylist() if names else []
+    found = {row["run_id"]: row for row in rows}
+    return [_info(found[name], holder if name == running else None) for name in names]
 
 
 def _read(store: Store) -> tuple[lance.LanceDataset, list[dict[str, Any]], dict[str, Any] | None]:
@@ -122,8 +170,9 @@ def _read(store: Store) -> tuple[lance.LanceDataset, list[dict[str, Any]], dict[
 
 
 def _info(row: dict[str, Any], holder: dict[str, Any] | None) -> RunInfo:
-    seconds = json.loads(row["seconds"])
-    run = Run(row["run_id"], row["job"], json.loads(row["counts"]), Counter(json.loads(row["rejected"])), seconds)
+    seconds, costs = split(json.loads(row["seconds"]))
+    rejected = Counter(json.loads(row["rejected"]))
+    run = Run(row["run_id"], row["job"], json.loads(row["counts"]), rejected, seconds, costs)
     is_over = row["outcome"] != "running"
     took = seconds.get("total", 0.0)
     if row["finished_at"] is not None:
@@ -137,6 +186,7 @@ def _info(row: dict[str, Any], holder: dict[str, Any] | None) -> RunInfo:
         stages=run.stages(), source=row["source"],
         host=None if is_over or holder is None else holder["host"].partition("/")[0],
         pid=None if is_over or holder is None else holder["pid"],
+        bottleneck=costs.busiest, busy=costs.busy,
     )  # fmt: skip
 
 

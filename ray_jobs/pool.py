@@ -42,6 +42,7 @@ class Pool:
         self._depth = depth
         self.loading: dict[Any, Worker] = {}
         self._ready: list[Worker] = []
+        self.most_ready = 0  # how many were loaded at the same time
         self._deaths = 0  # since an actor last finished a block
 
     def close(self) -> None:
@@ -89,6 +90,7 @@ class Pool:
         else:
             worker.idle_since = time.monotonic()
             self._ready.append(worker)
+            self.most_ready = max(self.most_ready, len(self._ready))
 
     def finished(self, worker: Worker) -> None:
         """To be called when an actor has finished a block."""

@@ -28,6 +28,7 @@ from fuseid.core.config import Config
 from fuseid.core.errors import BadInput, FuseidError, NotReady
 from fuseid.core.reasons import reason
 from fuseid.core.signals import SIGNALS, held_back
+from fuseid.pipelines.ingestion.bottleneck import Capacity
 from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
 from fuseid.pipelines.streams.prefetch import Prefetch
 from fuseid.ray_jobs.flow import Flow
@@ -54,6 +55,7 @@ class RayRunner:
         self._load = load
         self._sizes = sizes
         self._flow: Flow | None = None
+        self._readers = 0
         self._halted = False
 
     def stream(self, work: Iterable[pa.RecordBatch], config: Config) -> Iterator[pa.RecordBatch]:
@@ -78,6 +80,7 @@ class RayRunner:
         remote: Any = ray.remote(function)
         task = remote.options(num_returns="streaming", _generator_backpressure_num_objects=_BATCHES_AHEAD)
         most = max(2, int(ray.cluster_resources().get("CPU", 1)))
+        self._readers = most
         try:
             while not self._halted:
                 running += (task.remote(part, *arguments) for part in islice(waiting, most - len(running)))
@@ -101,6 +104,17 @@ class RayRunner:
 
     def _measure(self, config: Config) -> Sizes:
         return self._sizes or cluster_sizes(config.decode.workers, config.run.encoders)
+
+    def capacity(self) -> Capacity | None:
+        try:
+            nodes = sum(bool(node["Alive"] and node["Resources"].get("CPU")) for node in ray.nodes())
+            cores = int(ray.cluster_resources().get("CPU", 1))
+        except (RayError, RuntimeError, OSError):  # nothing was done, or the cluster is gone
+            return None
+        if self._flow is None:
+            return Capacity(0, self._readers, 0, cores, nodes) if self._readers else None
+        decoders, encoders = self._flow.decoders.most_ready, self._flow.encoders.most_ready
+        return Capacity(decoders, decoders, encoders, cores, nodes) if decoders and encoders else None
 
     def halt(self) -> None:
         self._halted = True

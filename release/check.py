@@ -53,12 +53,14 @@ def main(installs: bool) -> None:
         require((rebuilt / wheel.name).read_bytes() == wheel.read_bytes(), "the sdist builds another wheel")
         print(f"built twice, the same bytes; the sdist builds the same wheel: {wheel.name}, {sdist.name}")
         project = tomllib.loads(committed("pyproject.toml").decode())
+        version = project["project"]["version"]
+        require(f"## [{version}]" in committed("CHANGELOG.md").decode(), f"CHANGELOG.md has nothing about {version}")
         check_wheel(wheel, project)
         check_sdist(sdist)
         check_metadata(wheel, sdist)
         if installs:
             for python in pythons(project["project"]["requires-python"]):
-                check_installed(python, wheel, temporary / f"python{python}", project["project"]["version"])
+                check_installed(python, wheel, temporary / f"python{python}", version)
         shutil.rmtree(ROOT / "dist", ignore_errors=True)
         (ROOT / "dist").mkdir()
         for path in first:
@@ -199,6 +201,9 @@ def check_installed(python: str, wheel: Path, folder: Path, version: str) -> Non
         environment / "bin" / "python", "-c", "import fuseid.core.config as c; print(c.__file__)", cwd=folder, env=clean
     )
     require(where.startswith(str(environment)), f"fuseid is imported from {where}")
+    print(
+        run(environment / "bin" / "python", ROOT / "release" / "licences.py", "--check", cwd=folder, env=clean), end=""
+    )
     done = run(fuseid, "demo", cwd=folder, env=clean)
     require((folder / "demo-output" / "report.html").is_file(), f"the demo left no report:\n{done}")
     items = re.search(r"\d+ items by ID prefix", done)

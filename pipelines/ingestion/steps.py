@@ -9,13 +9,14 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from fuseid.core.config import Config
+from fuseid.core.costs import CoreSeconds, device_seconds
 from fuseid.core.errors import EmptyItem, EncodeFailed, ItemError, MissingFile, Unrecognised
 from fuseid.core.faults import reached
 from fuseid.core.modalities import ENCODED
@@ -32,12 +33,34 @@ from fuseid.pipelines.files.access import UNSEEN
 from fuseid.pipelines.files.fetcher import Fetcher, LocalFile
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 def fail(row: Row, stage: str, error: Exception) -> None:
     """Marks a row as rejected."""
     message = " ".join(reason(error).split())
     row.update(error_stage=stage, error_class=type(error).__name__, error_message=message[:1000])
+
+
+def _share(rows: list[Row], costs: Mapping[str, float]) -> None:
+    """What a batch costs, in equal parts: batches are cut and joined on their way."""
+    shares = {name: cost / max(len(rows), 1) for name, cost in costs.items()}
+    for row in rows:
+        row.update(shares)
+
+
+def _timed(items: Iterable[T], seconds: list[float]) -> Iterator[T]:
+    """The same items; adds the time in which the next one was waited for to the one number of `seconds`."""
+    waiting = iter(items)
+    while True:
+        started = time.perf_counter()
+        try:
+            item = next(waiting)
+        except StopIteration:
+            return
+        finally:
+            seconds[0] += time.perf_counter() - started
+        yield item
 
 
 class DecodeStep:
@@ -55,12 +78,12 @@ class DecodeStep:
         self._fetcher = Fetcher(config.source, config.decode.max_bytes)
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        started = time.perf_counter()
+        started, on_core, waited = time.perf_counter(), time.thread_time(), [0.0]
         rows = batch.to_pylist()
         todo = [row for row in rows if self._wants_media(row)]
         frames: dict[int, Decoded] = {}
         with self._fetcher.files([row["path"] for row in todo]) as files:
-            for row, result in self._decoded(zip(todo, files, strict=True)):
+            for row, result in self._decoded(zip(todo, _timed(files, waited), strict=True)):
                 if isinstance(result, ItemError):
                     fail(row, "decode", result)
                 elif _looks_the_same(row, result):
@@ -70,10 +93,18 @@ class DecodeStep:
                     frames[id(row)] = result
                     _describe(row, result)
         reached("decode.block")
-        share = (time.perf_counter() - started) / max(len(rows), 1)
-        for row in rows:
-            row["seconds_decode"] = share
+        busy, cores = self._pool.take_costs()
+        costs = {
+            "seconds_decode": time.perf_counter() - started, "wait_fetch": waited[0], "busy_decode": busy,
+            "cores_decode": cores + time.thread_time() - on_core,
+        }  # fmt: skip
+        _share(rows, costs)
         return _with_frames(rows, [frames.get(id(row)) for row in rows])
+
+    @property
+    def workers(self) -> int:
+        """Processes that decode."""
+        return self._pool.workers
 
     def close(self) -> None:
         self._pool.close()
@@ -203,7 +234,7 @@ class EncodeStep:
         self._describes = describes
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        started = time.perf_counter()
+        started, cores, device = time.perf_counter(), CoreSeconds(), device_seconds()
         frames = _frames_of(batch)
         rows = batch.drop_columns(["frames", "frames_shape", "path"]).to_pylist()
         live = [i for i, row in enumerate(rows) if not row["error_class"]]
@@ -223,14 +254,17 @@ class EncodeStep:
             self._fill(rows, wanted, "vlm", lambda which: vlm.encode_items([items[i] for i in which]))
             if self._describes:
                 self._describe(rows, with_frames, lambda which: vlm.describe([frames[i] for i in which]))
-        share = (time.perf_counter() - started) / max(len(rows), 1)
         for row in rows:
             if row["refused"] and all(row[modality.name] is None for modality in ENCODED):
                 fail(row, "encode", EncodeFailed("; ".join(row["refused"])))
                 row["refused"] = None
-            row["seconds_encode"] = share
             if row["want_text"] and row["caption"] is None:
                 row["clip_text"] = None
+        costs = {
+            "seconds_encode": time.perf_counter() - started, "cores_encode": cores.seconds(),
+            "device_encode": device_seconds() - device,
+        }  # fmt: skip
+        _share(rows, costs)
         return pa.RecordBatch.from_pylist(rows, schema=DONE)
 
     def _fill(

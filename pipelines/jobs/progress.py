@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +37,11 @@ class Stage:
     def rate(self) -> float:
         since, before = self._marks
         return (self.done - before) / max(time.monotonic() - since, 1e-9)
+
+    def figures(self) -> dict[str, Any]:
+        """What a line says, for machines."""
+        left = None if self.total is None else max(0, self.total - self.done)
+        return {"stage": self.name, "done": self.done, "left": left, "items_per_second": round(self.rate(), 1)}
 
     def line(self) -> str:
         """`123 of 4,000, 12.3/s, about 5 min left`; from now on the rate is that from here."""
@@ -96,7 +101,8 @@ class Lines:
         stage = self._stages.last
         if stage is not None and time.monotonic() >= self._due:
             self._due = time.monotonic() + self._seconds
-            log.info("%s: %s", stage.name, stage.line())
+            figures = stage.figures()
+            log.info("%s: %s", stage.name, stage.line(), extra={"figures": figures})
 
 
 def note(progress: Progress, text: str) -> None:

@@ -23,6 +23,8 @@ from fuseid.core.errors import FuseidError, Stopped, StoreError
 from fuseid.core.faults import reached
 from fuseid.core.reasons import reason
 from fuseid.core.schemas import RUNS
+from fuseid.pipelines.jobs import present
+from fuseid.pipelines.jobs.costs import Costs
 from fuseid.pipelines.jobs.lease import Lease
 from fuseid.pipelines.jobs.progress import Lines, Progress, Stages, duration
 from fuseid.pipelines.jobs.progress import log as progress_log
@@ -48,6 +50,7 @@ class Run:
     counts: dict[str, int] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)  # items by error class
     seconds: dict[str, float] = field(default_factory=dict)
+    costs: Costs = field(default_factory=Costs)
     notes: list[str] = field(default_factory=list)
     drift: dict[str, Any] | None = None
     passed_over: dict[str, int] = field(default_factory=dict)  # what the source does not read, by kind
@@ -64,15 +67,18 @@ class Run:
             self.counts["passed_over"] = sum(counts.values())
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Adds the seconds of a block to those of a stage."""
+    def timed(self, stage: str, here: bool = True) -> Iterator[None]:
+        """Adds the seconds of a block to those of a stage. here: whether this process does the work, and no other, so
+        that its core-seconds are those of the stage."""
         self._stage = stage, time.perf_counter()
         if self._shown is not None:
             self._shown.begin(stage, None)
-        started = time.perf_counter()
+        started, cores = time.perf_counter(), time.process_time()
         try:
             yield
         finally:
+            if here:
+                self.costs.add_cores(stage, time.process_time() - cores)
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
     def shown_by(self, progress: Progress | None) -> Run:
@@ -113,8 +119,18 @@ class Run:
         failed = self.counts.get("rejected", 0)
         return text + (f", {failed:,} rejected" if failed else "")
 
+    def figures(self) -> dict[str, Any]:
+        """What `line` says, for machines."""
+        (name, since), stage = self._stage, self._stages.last
+        if stage is not None and stage.name == name:
+            found = stage.figures()
+        else:
+            found = {"stage": name or None, "seconds": round(time.perf_counter() - since, 1) if name else None}
+        return {**found, "rejected": self.counts.get("rejected", 0)}
+
     def stages(self) -> list[dict[str, Any]]:
-        """For each stage its seconds, the items that went through it, and items per second; `total` is the last.
+        """For each stage its seconds, the items that went through it, and items per second; `total` is the last. Where
+        they were measured, core-seconds, device-seconds, and the share of the time that it was at work.
 
         decode and encode run in several processes; their seconds are the sum over all processes.
         """
@@ -134,24 +150,39 @@ class Run:
         for stage in sorted(self.seconds, key=lambda name: name == "total"):
             seconds, count = self.seconds[stage], items.get(stage, 0)
             speed = round(count / seconds, 1) if count and seconds > 0.005 else None
-            rows.append({"stage": stage, "seconds": round(seconds, 3), "items": count, "items_per_second": speed})
+            cores = sum(self.costs.cores.values()) if stage == "total" else self.costs.cores.get(stage)
+            device = self.costs.device.get(stage)
+            rows.append(
+                {
+                    "stage": stage, "seconds": round(seconds, 3), "items": count, "items_per_second": speed,
+                    "core_seconds": None if cores is None else round(cores, 3),
+                    "core_seconds_per_thousand_items": _per_thousand(cores, count),
+                    "device_seconds": None if device is None else round(device, 3),
+                    "device_seconds_per_thousand_items": _per_thousand(device, count),
+                    "busy": self.costs.busy.get(stage),
+                }
+            )  # fmt: skip
         return rows
 
     def device_seconds_per_thousand(self) -> float | None:
-        """Seconds that the encoders took for a thousand items, on any device; None if nothing was encoded."""
-        encoded = self.counts.get("committed", 0)
-        return round(1000 * self.seconds["encode"] / encoded, 3) if encoded and "encode" in self.seconds else None
+        """Seconds that the encoders kept a device busy for a thousand items; None without one, or without items."""
+        return _per_thousand(self.costs.device.get("encode"), self.counts.get("committed", 0))
 
     def summary(self) -> dict[str, object]:
         seconds = {name: round(value, 3) for name, value in self.seconds.items()}
         return {
             "run_id": self.run_id, "job": self.job, "counts": self.counts, "rejected": dict(self.rejected),
             "seconds": seconds, "stages": self.stages(),
-            "device_seconds_per_thousand_items": self.device_seconds_per_thousand(), "notes": self.notes,
+            "device_seconds_per_thousand_items": self.device_seconds_per_thousand(),
+            "busy": self.costs.busy, "bottleneck": self.costs.busiest, "notes": self.notes,
             "passed_over": self.passed_over,
             "drift": None if self.drift is None else self.drift.get("figures"),
             "tokenizer_id": self.tokenizer_id, "role": self.role,
         }  # fmt: skip
+
+
+def _per_thousand(seconds: float | None, items: int) -> float | None:
+    return round(1000 * seconds / items, 3) if seconds is not None and items else None
 
 
 def run_of(store: Store, run_id: str) -> tuple[Config, str | None]:
@@ -214,6 +245,7 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
     if weaker := platform.note():
         run.notes.append(weaker)
     before = store.versions()
+    present.begin(run.run_id, job)
 
     def row(outcome: str, counts: dict[str, int], seconds: dict[str, float]) -> pa.Table:
         ended = outcome != "running"
@@ -221,8 +253,8 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
             "run_id": run.run_id, "job": job, "source": source, "started_at": started,
             "finished_at": datetime.now(UTC) if ended else None,
             "config": config.model_dump_json(), "counts": json.dumps(counts),
-            "rejected": json.dumps(run.rejected), "seconds": json.dumps(seconds),
-            "device_seconds": seconds.get("encode", 0.0),
+            "rejected": json.dumps(run.rejected), "seconds": json.dumps({**seconds, **run.costs.stored()}),
+            "device_seconds": sum(run.costs.device.values()),
             "drift": None if run.drift is None else json.dumps(run.drift), "versions_before": json.dumps(before),
             "versions_after": json.dumps(store.versions()) if ended else None, "outcome": outcome,
         }  # fmt: skip
@@ -232,7 +264,8 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
         store.upsert("runs", row(outcome, run.counts, run.seconds), key="run_id")
 
     def report() -> None:
-        progress_log.info("%s", f"run {run.run_id}: {run.line()}")
+        figures = run.figures()
+        progress_log.info("%s", f"run {run.run_id}: {run.line()}", extra={"figures": figures})
         elapsed = (datetime.now(UTC) - started).total_seconds()
         _rewrite(store, row("running", run.so_far(), {**run.seconds, "total": elapsed}))
 
@@ -248,12 +281,13 @@ def recorded(store: Store, job: str, config: Config, source: str | None = None) 
             write("done")
     except BaseException as error:
         outcome = _outcome(error)
-        log.info("run %s: %s", run.run_id, outcome)
+        log.info("run %s: %s", run.run_id, outcome, extra={"figures": {"outcome": outcome}})
         # The error to report is the one that ended the run, such as a full disk, not a failure to write its row.
         with ending(), suppress(OSError, RuntimeError, ValueError):
             write(outcome)
         raise
-    log.info("run %s: done, %s", run.run_id, json.dumps(run.counts))
+    figures = {"outcome": "done", "counts": run.counts}
+    log.info("run %s: done, %s", run.run_id, json.dumps(run.counts), extra={"figures": figures})
 
 
 def _outcome(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from fuseid.apps import cli
+from fuseid.apps import logs
 from fuseid.core.config import Config
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner
@@ -55,4 +55,4 @@ def test_json_has_the_id_as_it_is(fuseid, database):
 
 def test_log_lines_are_safe_too():
     record = logging.LogRecord("fuseid", logging.INFO, "", 0, "rejected %s", (ID,), None)
-    assert not steers(cli._SafeFormatter("%(message)s").format(record))
+    assert not steers(logs._SafeFormatter("%(message)s").format(record))

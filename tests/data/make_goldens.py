@@ -3,11 +3,15 @@
 rq_kmeans.json, rq_vae.json: codes of a seeded data set whose clusters lie so far apart that no rounding can move one.
 fsq.json: the same, of the two forms of FSQ.
 cli_surface.json: every command and option, which are an interface to keep.
+metrics.prom: the metrics of a frozen database, whose names and labels are an interface to keep.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +81,19 @@ def _parameter(parameter: Any) -> dict[str, Any]:
     return out if parameter.required else {**out, "default": default if default is None else str(default)}
 
 
+def metrics_text() -> str:
+    """Without what changes with time and release: the ages of runs, and the version of fuseid."""
+    from fuseid.apps.prometheus_text import prometheus_text
+    from fuseid.pipelines.metrics import metrics
+
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(FOLDER / "frozen" / "schema-3-two-tokenizers.tar.gz") as archive:
+            archive.extractall(folder, filter="data")
+        text = prometheus_text(metrics(Path(folder) / "db", "catalogue"))
+    text = re.sub(r'version="\d[\w.+]*\.\w+"', 'version="V"', text)
+    return re.sub(r"(age_seconds\{.*\}) .*", r"\1 AGE", text)
+
+
 def main() -> None:
     goldens = {
         "rq_kmeans.json": rq_kmeans_golden,
@@ -86,6 +103,7 @@ def main() -> None:
     }
     for name, golden in goldens.items():
         (FOLDER / name).write_text(json.dumps(golden(), indent=1) + "\n", encoding="utf-8")
+    (FOLDER / "metrics.prom").write_text(metrics_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -176,7 +176,8 @@ def test_the_child_loads_no_model_libraries(picture, plain_mp4):
         (child,) = children()
         loaded = Path(f"/proc/{child.pid}/maps").read_text()
     assert "/av/" in loaded
-    for library in ("/torch/", "/ray/", "/lancedb/", "/pyarrow/"):
+    # Once Ray has run in this process, psutil is the one in Ray's folder.
+    for library in ("/torch/", "/ray/_raylet", "/lancedb/", "/pyarrow/"):
         assert library not in loaded
 
 

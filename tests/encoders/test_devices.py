@@ -1,11 +1,14 @@
 """Blocks fit the device: sized by its memory, and halved for good where memory still runs out."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuseid.core.costs import device_seconds
 from fuseid.encoders.devices import (
     Passes,
     is_out_of_memory,
@@ -14,6 +17,8 @@ from fuseid.encoders.devices import (
     preparing_threads,
     rows_that_fit,
 )
+
+CPU = torch.device("cpu")
 
 
 def cpu_out_of_memory() -> None:
@@ -40,7 +45,7 @@ def test_a_block_that_memory_cannot_hold_is_halved_until_it_fits_and_stays_so(ru
             run_out()
         return [2 * item for item in block]
 
-    passes = Passes()
+    passes = Passes(CPU)
     assert passes.run(forward, list(range(11)), 8) == [2 * item for item in range(11)]
     assert sizes == [8, 4] + [2] * 6
     assert passes.limit == 2
@@ -50,7 +55,7 @@ def test_a_block_that_memory_cannot_hold_is_halved_until_it_fits_and_stays_so(ru
 
 
 def test_an_item_that_does_not_fit_alone_raises():
-    passes = Passes()
+    passes = Passes(CPU)
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         passes.run(lambda block: cpu_out_of_memory(), [1, 2, 3], 4)
     assert passes.limit == 1
@@ -64,7 +69,7 @@ def test_any_other_error_is_raised_at_once():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        Passes().run(forward, [1, 2, 3], 4)
+        Passes(CPU).run(forward, [1, 2, 3], 4)
     assert calls == [4]
     assert not is_out_of_memory(ValueError("no"))
 
@@ -78,7 +83,7 @@ def test_every_item_comes_back_in_order_from_full_blocks(items, size, limit):
         seen.add(len(block))
         return [-item for item in block]
 
-    passes = Passes()
+    passes = Passes(CPU)
     passes.limit = limit
     assert passes.run(forward, items, size) == [-item for item in items]
     assert seen <= {min(size, limit)}
@@ -110,3 +115,15 @@ def test_rows_follow_from_the_free_memory(monkeypatch):
     for free, rows in ((80 << 30, 256), (11 << 30, 32), (1 << 20, 1), (1 << 50, 512)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
         assert rows_that_fit(torch.device("cuda"), 64 << 20, on_cpu=32, most=512) == rows
+
+
+@pytest.mark.parametrize(("device", "counted"), [("cpu", False), ("meta", True)])
+def test_seconds_are_counted_on_a_device_and_not_on_the_cpu(device, counted):
+    before = device_seconds()
+
+    def forward(block: list[int]) -> list[int]:
+        time.sleep(0.02)
+        return block
+
+    Passes(torch.device(device)).run(forward, [1, 2, 3], 2)
+    assert (device_seconds() - before >= 0.04) == counted

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -256,3 +258,20 @@ def fitted(bare: Workspace, fitted_once: Path) -> Workspace:
         bare.fit()
 
     return bare.once(fitted_once, make)
+
+
+@pytest.fixture(scope="session")
+def killed_job() -> Callable[[Path, str], None]:
+    """Runs a job in a process that ends by SIGKILL inside it. code: what it does before."""
+
+    def run(db: Path, code: str) -> None:
+        script = (
+            "import os, signal, time\nfrom fuseid.core.config import Config\n"
+            "from fuseid.pipelines.jobs.runs import exclusive_job\nfrom fuseid.pipelines.store.store import Store\n"
+            "config = Config.model_validate({'run': {'report_seconds': 0.02}})\n"
+            f"with exclusive_job(Store.create({str(db)!r}), 'ingest', config) as run:\n    {code}\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        assert subprocess.run([sys.executable, "-c", script], check=False, timeout=120).returncode == -9
+
+    return run

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -83,23 +81,9 @@ def test_while_a_run_works_its_row_says_how_far_it_is_and_in_the_end_only_what_i
     assert run.counts.keys().isdisjoint({"done", "left"})
 
 
-def _killed(db: Path, code: str) -> int:
-    """Runs a job in a process that ends by SIGKILL inside it; -> its id."""
-    script = (
-        "import os, signal, time\nfrom fuseid.core.config import Config\n"
-        "from fuseid.pipelines.jobs.runs import exclusive_job\nfrom fuseid.pipelines.store.store import Store\n"
-        f"config = Config.model_validate({OFTEN})\n"
-        f"with exclusive_job(Store.create({str(db)!r}), 'ingest', config) as run:\n    {code}\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", script]) as process:
-        assert process.wait(120) == -9
-        return process.pid
-
-
-def test_a_killed_run_is_never_shown_as_running(tmp_path):
+def test_a_killed_run_is_never_shown_as_running(tmp_path, killed_job):
     db = tmp_path / "db"
-    _killed(db, "run.counts['committed'] = 7; run.begin('ingest', 10); run.advance('ingest', 8); time.sleep(1)")
+    killed_job(db, "run.counts['committed'] = 7; run.begin('ingest', 10); run.advance('ingest', 8); time.sleep(1)")
     assert Store.open(db).dataset("runs").to_table()["outcome"].to_pylist() == ["running"]
     (run,) = runs(db).runs
     assert (run.outcome, run.finished_at, run.pid) == ("killed", None, None)

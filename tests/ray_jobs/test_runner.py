@@ -29,6 +29,7 @@ from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
 from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
 from fuseid.pipelines.plan import plan
+from fuseid.pipelines.runs import runs
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.store import Store
@@ -116,6 +117,12 @@ def test_the_same_ids_for_any_runner_batch_size_and_worker_count(
     assert len(ids) == 66
     assert None not in ids.values()
     assert (ids, rejected, vectors) == outcome(expected)
+    _, ingested = runs(tmp_path / "db").runs
+    stages = {row["stage"]: row for row in ingested.stages}
+    for stage in ("decode", "encode"):
+        assert stages[stage]["core_seconds"] > 0
+        assert 0 < stages[stage]["busy"] <= 1
+        assert stages[stage]["device_seconds"] is None
 
 
 @pytest.mark.slow
