@@ -48,7 +48,7 @@ ACROSS = {
     "apps/test_small_catalogues.py": "every command on catalogues with next to nothing in them",
     "apps/test_terminal.py": "the text of every command, for names that steer a terminal",
     "apps/test_statuses.py": "the exit status of every command",
-    "deploy": "the image's scripts, the manifests",
+    "deploy": "the image and its scripts, the manifests",
     "encoders/test_checkpoints.py": "the bundled models",
     "encoders/test_vlm_families.py": "five families of models through all of vlm*.py",
     "examples": "the usage examples, each run as a user runs it",
