@@ -9,7 +9,7 @@ FROM ${BASE} AS build
 # CUDA and also runs without a GPU; a lock made with another index has a smaller one for CPUs only.
 ARG LOCK=requirements.lock
 # Extras of pyproject.toml, separated by spaces.
-ARG EXTRAS=fast
+ARG EXTRAS="fast gcs heif s3"
 # Registries, where the lock needs others than the normal one. Neither they nor any other layer of this stage are part of
 # the image.
 ARG UV_DEFAULT_INDEX

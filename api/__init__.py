@@ -111,7 +111,14 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> Any:
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_MODULES[name]), name)
+        try:
+            return getattr(import_module(_MODULES[name]), name)
+        except ModuleNotFoundError as error:
+            from fuseid.core.installed import left_out
+
+            if refusal := left_out(error):
+                raise refusal from None
+            raise
 
 
 def __dir__() -> list[str]:

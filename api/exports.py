@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fuseid.api.renamed import renamed
 from fuseid.api.runners import neighbour_runner_named, pair_runner_named
 from fuseid.pipelines.exports.ids import export_ids as run_ids
 from fuseid.pipelines.jobs.progress import Progress
-from fuseid.pipelines.neighbourhood.runners import NeighbourRunner
-from fuseid.pipelines.neighbours import neighbours as run_neighbours
 from fuseid.pipelines.pairing.options import Options as PairOptions
 from fuseid.pipelines.pairing.options import parse_until
 from fuseid.pipelines.pairing.runners import PairRunner
 from fuseid.pipelines.pairs import pairs as run_pairs
 from fuseid.pipelines.sequences.export import export_sequences as run_sequences
 from fuseid.pipelines.sequences.options import Options, parse_cuts
+
+# It needs torch, without which the other functions work.
+if TYPE_CHECKING:
+    from fuseid.pipelines.neighbourhood.runners import NeighbourRunner
 
 
 @renamed(tokenizer_id="tokenizer")
@@ -85,6 +87,8 @@ def neighbours(
     """Writes the k most similar items of every item into a new folder `out`; -> its manifest, with the measured recall.
     See `pipelines.neighbours.neighbours`. runner: `ray` works on the cluster that RAY_ADDRESS names, or on one of its
     own; the table is the same."""
+    from fuseid.pipelines.neighbours import neighbours as run_neighbours
+
     chosen = neighbour_runner_named(runner) if isinstance(runner, str) else runner
     return run_neighbours(str(db), out, k, space=space, recall=recall, runner=chosen, progress=progress)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import version as installed
 from typing import Annotated, Any, NoReturn
 
 import psutil
@@ -26,6 +25,7 @@ from fuseid.apps.run_commands import adopt, assign, demo, drop, fit, gate, promo
 from fuseid.apps.view_commands import evaluate, explain, rejected, report
 from fuseid.core import surface
 from fuseid.core.errors import FuseidError, Stopped
+from fuseid.core.installed import fuseid_version, left_out
 from fuseid.core.reasons import is_fault, reason
 from fuseid.core.signals import SIGNALS
 from fuseid.core.text import shown
@@ -76,7 +76,7 @@ app.add_typer(config_app, name="config")
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"fuseid {installed('fuseid')}")
+        typer.echo(f"fuseid {fuseid_version()}")
         raise typer.Exit
 
 
@@ -168,6 +168,8 @@ def _stop(error: BaseException) -> NoReturn:
         raise error
     if isinstance(error, _USAGE):
         _stop_usage(error)
+    if isinstance(error, ModuleNotFoundError):
+        error = left_out(error) or error
     if isinstance(error, Exception) and not isinstance(error, FuseidError):
         error = _cause_of(error) or error
     if isinstance(error, FuseidError):

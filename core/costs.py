@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
+
+from fuseid.core.platform import core_seconds_of_thread
 
 # Threads with such names do work of the thread that measures: they prepare the inputs of its model.
 HELPERS = "fuseid-prepare"
@@ -36,9 +37,9 @@ def _others() -> dict[int, float]:
     for thread in threading.enumerate():
         if thread is threading.current_thread() or thread.name.startswith(HELPERS) or thread.native_id is None:
             continue
-        with suppress(OSError, ValueError, IndexError):
-            nanoseconds = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text(encoding="ascii").split()[0]
-            found[thread.native_id] = int(nanoseconds) / 1e9
+        seconds = core_seconds_of_thread(thread.native_id)
+        if seconds is not None:
+            found[thread.native_id] = seconds
     return found
 
 

@@ -30,6 +30,10 @@ class ConfigError(BadInput):
     """A configuration file or value that is not valid."""
 
 
+class MissingExtra(BadInput):
+    """A package that only an extra of fuseid installs, and that is not installed."""
+
+
 class ModelError(FuseidError):
     """A model that cannot be loaded now: the hub does not answer, memory is short."""
 

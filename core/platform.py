@@ -125,6 +125,15 @@ def process_identity() -> str | None:
         return None
 
 
+def core_seconds_of_thread(number: int) -> float | None:
+    """How long a thread of this process, by the system's number of it, was on a core; None where the system does not
+    say, and for one that has ended."""
+    try:
+        return int(Path(f"/proc/self/task/{number}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def name_of_open_file(descriptor: int) -> str | None:
     """A name by which a library can open exactly this file; None where there is no such name."""
     return f"/proc/self/fd/{descriptor}" if _LINUX else None

@@ -44,8 +44,11 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r".*Invalid range \d+\.\.\d+ for object of size (\d+) bytes.*", r"a file is cut short, to \1 bytes"),
         (r".*does not have sufficient data, len: (\d+).*", r"a file is cut short, to \1 bytes"),
         (r"Dataset at path (\S+) was not found.*", r"there is no Lance table at \1"),
-        (r"(?:Generic N/A error: )?Not found: (\S+)", r"\1 is missing"),
-        (r"Failed to read all data for array.*|mmap length is greater than file size.*", "its end is missing"),
+        (r"(?:Generic N/A error: |Not found: Wrapped error: )?Not found: (\S+)", r"\1 is missing"),
+        (
+            r"Failed to read all data for array.*|mmap length is greater than file size.*|cannot reshape array of .*",
+            "its end is missing",
+        ),
         (r".*CSV conversion error to string: invalid UTF8 data", "a text is not UTF-8"),
         (r"(.*)\. in row (\d+)", r"\1, in row \2"),
         (r".*magic bytes not found in footer.*", "it is no Parquet file, or its end is missing"),

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fuseid.core.errors import Unrecognised
+from fuseid.core.extras import install
 from fuseid.encoders.jxl_header import read_header
 from fuseid.encoders.picture_colour import LINEAR, SRGB, srgb_curve
 
@@ -76,5 +77,4 @@ def _module(name: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
-        remedy = f"install fuseid[{extra}] (pip install 'fuseid[{extra}]'), or convert it to JPEG or PNG"
-        raise Unrecognised(f"it is {name}: {remedy}") from None
+        raise Unrecognised(f"it is {name}: {install(extra)}, or convert it to JPEG or PNG") from None

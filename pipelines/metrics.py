@@ -31,7 +31,7 @@ ITEM_COUNTS = (
 _GAUGE: Literal["gauge"] = "gauge"
 _COUNTER: Literal["counter"] = "counter"
 # By name: kind, labels beside `db`, help.
-_DEFINED: Mapping[str, tuple[Literal["gauge", "counter"], tuple[str, ...], str]] = {
+DEFINED: Mapping[str, tuple[Literal["gauge", "counter"], tuple[str, ...], str]] = {
     "fuseid_database_info": (_GAUGE, ("version", "schema_version"), "1; the fuseid that wrote this, and the schema."),
     "fuseid_items": (_GAUGE, (), "Items in the database."),
     "fuseid_ids": (_GAUGE, (), "IDs in the ledger, of all tokenizers, also of items that were removed."),
@@ -78,13 +78,13 @@ class _Samples:
         self._values: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
 
     def set(self, name: str, value: float, *labels: str) -> None:
-        assert len(labels) == len(_DEFINED[name][1])
+        assert len(labels) == len(DEFINED[name][1])
         self._values[name][(self._db, *labels)] = float(value)
 
     def metrics(self) -> list[Metric]:
         return [
             Metric(name, kind, text, ("db", *labels), self._values[name])
-            for name, (kind, labels, text) in _DEFINED.items()
+            for name, (kind, labels, text) in DEFINED.items()
             if name in self._values
         ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fuseid.core.errors import BadInput, NotReady
+from fuseid.core.installed import versions
 from fuseid.core.memory import trim
 from fuseid.core.names import check_known
 from fuseid.core.surface import option
@@ -196,7 +196,7 @@ class _Table:
             "k": self._k,
             "items": self.rows,
             "items_without_vector": self._view.count - self.rows,
-            "written_by": {name: version(name) for name in _LIBRARIES},
+            "written_by": versions(*_LIBRARIES),
         }
 
     def _in_order(self, where: str, count: int) -> Iterator[pa.Table]:

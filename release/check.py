@@ -195,7 +195,8 @@ def check_installed(python: str, wheel: Path, folder: Path, version: str) -> Non
     target = ["--python", environment / "bin" / "python"]
     run(UV, "pip", "install", "-q", *target, "--compile-bytecode", "--constraint", lock, wheel, cwd=folder)
     fuseid = environment / "bin" / "fuseid"
-    clean = {"PYTHONPATH": "", "PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    # `uv run` is above this process: Ray would have its workers started by it, too.
+    clean = {"PYTHONPATH": "", "PATH": "/usr/bin:/bin", "HOME": str(folder), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
     require(run(fuseid, "--version", cwd=folder, env=clean).strip() == f"fuseid {version}", "another version answers")
     where = run(
         environment / "bin" / "python", "-c", "import fuseid.core.config as c; print(c.__file__)", cwd=folder, env=clean

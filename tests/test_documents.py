@@ -15,6 +15,7 @@ import pytest
 from fuseid.core.modalities import ENCODED, FUSED_COLUMNS
 from fuseid.core.schemas import contents_schema
 from fuseid.pipelines.lookup import Catalog
+from fuseid.pipelines.metrics import DEFINED
 from fuseid.pipelines.store.tables import SCHEMAS, vector_sizes
 
 from .documents import alike, rows_of, shown_and_found
@@ -148,3 +149,10 @@ def test_databases_of_every_version_have_the_columns_that_the_page_says(archive,
         # Vector columns come with the first such vector.
         absent = {name for name in known if name not in found}
         assert not {name for name in absent if "[D]" not in known[name] and name != "NAME_fp"}, table
+
+
+def test_every_metric_is_described_and_no_other() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = text[text.index("## Meters and logs") : text.index("**Alerts.**")]
+    described = {name for first, *_ in rows_of(section) for name in re.findall(r"`(fuseid_\w+)`", first)}
+    assert described == {*DEFINED}

@@ -151,7 +151,9 @@ class RQVAE:
         codes_NL = np.asarray(codes_NL, dtype=np.int64)
         out = np.empty((len(codes_NL), self.dim), np.float32)
         for start in range(0, len(codes_NL), _ROWS):
-            out[start : start + _ROWS] = self._quantizer.decoded(torch.from_numpy(codes_NL[start : start + _ROWS]))
+            out[start : start + _ROWS] = self._quantizer.decoded(
+                torch.from_numpy(codes_NL[start : start + _ROWS])
+            ).numpy()
         return out
 
     def candidates(self, vectors_ND: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 from fuseid.core.errors import BadInput, NotReady
+from fuseid.core.installed import versions
 from fuseid.core.surface import command, option
 from fuseid.pipelines.exports import both
 from fuseid.pipelines.exports.changes import read_changes, write_changes
@@ -151,7 +151,7 @@ def _facts(now: Snapshot, format: str, count: int) -> dict[str, Any]:
         "format": format,
         "items": count,
         "items_without_id": now.pinned.contents.count_rows() - count,
-        "written_by": {name: version(name) for name in _LIBRARIES},
+        "written_by": versions(*_LIBRARIES),
     }
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,7 @@ from fsspec.asyn import get_loop, sync
 
 from fuseid.core.ahead import map_ahead
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import FetchFailed, ItemError, MissingFile, TooLarge
+from fuseid.core.errors import FetchFailed, ItemError, MissingExtra, MissingFile, TooLarge
 from fuseid.encoders.media_file import open_media
 from fuseid.pipelines.files.access import UNSEEN, Location, size_of, stat_of
 from fuseid.pipelines.files.remote_uri import RemoteUri
@@ -120,8 +120,12 @@ class Fetcher:
                 text = stat_of(file)
                 looks[file] = FileStat(text, None if text is None else size_of(text))
             else:
-                with suppress(Exception):  # for example without credentials; a new item reports it when it is fetched
+                try:
                     looks[file] = self._run(self._look(self._opened(file), file, by_get or file in shards))
+                except MissingExtra:
+                    raise
+                except Exception:  # for example without credentials; a new item reports it when it is fetched
+                    looks[file] = None
         found = []
         for location in locations:
             look = looks.get(location.file, _UNREACHED)

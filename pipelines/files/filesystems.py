@@ -14,7 +14,8 @@ import pyarrow as pa
 from fsspec.asyn import get_loop, sync
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import FetchFailed, FuseidError, ItemError, MissingFile, NotAllowed
+from fuseid.core.errors import FetchFailed, FuseidError, ItemError, MissingExtra, MissingFile, NotAllowed
+from fuseid.core.extras import importing_file_system
 from fuseid.core.reasons import reason
 from fuseid.pipelines.files.access import UNVERSIONED
 from fuseid.pipelines.files.guarded_http import AddressRefused, GuardedHTTP
@@ -59,11 +60,13 @@ class Remote:
 
     def system(self, uri: RemoteUri) -> Any:
         """The fsspec file system that opens `uri`. Not to be called in fsspec's own thread: the first call looks for
-        credentials, which may take a while."""
+        credentials, which may take a while. Raises MissingExtra if no package for it is installed."""
         scheme = "http" if uri.is_http else uri.scheme
         with self._lock:
             if scheme not in self._open:
-                self._open[scheme] = {"http": self._make_http, "s3": self._make_s3, "gs": self._make_gs}[scheme]()
+                make = {"http": self._make_http, "s3": self._make_s3, "gs": self._make_gs}[scheme]
+                with importing_file_system(scheme):
+                    self._open[scheme] = make()
             return self._open[scheme]
 
     @contextmanager
@@ -171,7 +174,10 @@ def is_transient(error: Exception) -> bool:
 
 
 def item_error(error: Exception, uri: RemoteUri) -> ItemError:
-    """The ItemError for whatever fsspec and the libraries below it raise."""
+    """The ItemError for whatever fsspec and the libraries below it raise. A MissingExtra ends the command: no
+    item could be fetched."""
+    if isinstance(error, MissingExtra):
+        raise error
     error = _cause(error)
     if isinstance(error, ItemError):
         return error

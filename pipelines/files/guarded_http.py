@@ -6,7 +6,6 @@ import re
 import socket
 from collections import Counter
 from collections.abc import Callable
-from importlib.metadata import version
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -14,6 +13,7 @@ import aiohttp
 
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import FetchFailed, NotAllowed
+from fuseid.core.installed import fuseid_version
 from fuseid.pipelines.files.access import allowed_prefixes, check_remote
 from fuseid.pipelines.files.remote_uri import RemoteUri, parse_remote
 from fuseid.pipelines.files.web_files import WebFiles, can_decode, content_coding
@@ -55,7 +55,7 @@ def is_allowed_address(text: str, private: bool) -> bool:
 
 
 def own_user_agent() -> str:
-    return f"fuseid/{version('fuseid')}"
+    return f"fuseid/{fuseid_version()}"
 
 
 class GuardedHTTP:

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from fractions import Fraction
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from fuseid.core.errors import BadInput
+from fuseid.core.installed import versions
 from fuseid.core.surface import option
 from fuseid.core.text import counted
 from fuseid.pipelines.exports.folder import new_folder, write_manifest
@@ -158,5 +158,5 @@ def _facts(
         "users": counts["users"],
         "users_without_example": counts["users_without_example"],
         "examples": {split: counts[split] for split in SPLITS},
-        "written_by": {name: version(name) for name in _LIBRARIES},
+        "written_by": versions(*_LIBRARIES),
     }

@@ -35,6 +35,7 @@ from fuseid.core.errors import (
     StoreError,
     UnknownArtifact,
 )
+from fuseid.core.extras import importing_file_system
 from fuseid.core.faults import reached
 from fuseid.core.memory import trim
 from fuseid.core.names import id_named
@@ -496,7 +497,8 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a uri, without a cache of listings, and the path in it."""
     import fsspec
 
-    return fsspec.url_to_fs(uri, use_listings_cache=False)
+    with importing_file_system(uri.partition("://")[0]):
+        return fsspec.url_to_fs(uri, use_listings_cache=False)
 
 
 def _checked(uri: str | Path) -> str:
