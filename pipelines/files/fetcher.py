@@ -125,10 +125,10 @@ class Fetcher:
                 except MissingExtra:
                     raise
                 except Exception:  # for example without credentials; a new item reports it when it is fetched
-                    looks[file] = None
+                    looks[file] = _UNREACHED
         found = []
         for location in locations:
-            look = looks.get(location.file, _UNREACHED)
+            look = looks[location.file]
             stat = look.result() if isinstance(look, Future) else look
             if stat.text is not None and location.member is not None:
                 _, offset, size = location.member
