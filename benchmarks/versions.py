@@ -79,7 +79,7 @@ def main() -> None:
             subprocess.run([UV, "pip", "install", "-q", "--python", str(python), *what], check=True, cwd=ROOT)
 
         subprocess.run([UV, "venv", "-q", "--seed", "-p", arguments.python, str(work / "venv")], check=True)
-        install("-r", "requirements.lock")
+        install("-r", "requirements.lock", "-r", "requirements-bootstrap.lock")
         install("--no-deps", "--no-build-isolation", "-e", ".")
         (work / "constraints.txt").write_text(constraints(package.free))
         print("| version | passed | failed | skipped | minutes |\n| --- | --- | --- | --- | --- |", flush=True)

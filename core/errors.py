@@ -30,8 +30,8 @@ class ConfigError(BadInput):
     """A configuration file or value that is not valid."""
 
 
-class MissingExtra(BadInput):
-    """A package that only an extra of fuseid installs, and that is not installed."""
+class MissingPackage(BadInput):
+    """A package that the command needs and that is not installed: an extra, or one that `fuseid-reader` leaves out."""
 
 
 class ModelError(FuseidError):

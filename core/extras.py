@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fuseid.core.errors import MissingExtra
+from fuseid.core.errors import MissingPackage
 
 # Scheme of a uri -> the extra with its file system.
 EXTRA_OF_SCHEME = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -18,10 +18,10 @@ def install(extra: str) -> str:
 
 @contextmanager
 def importing_file_system(scheme: str) -> Iterator[None]:
-    """Raises MissingExtra if the block cannot import the file system of `scheme`."""
+    """Raises MissingPackage if the block cannot import the file system of `scheme`."""
     try:
         yield
     except ImportError:
         if scheme not in EXTRA_OF_SCHEME:
             raise
-        raise MissingExtra(f"{scheme}:// cannot be opened here: {install(EXTRA_OF_SCHEME[scheme])}") from None
+        raise MissingPackage(f"{scheme}:// cannot be opened here: {install(EXTRA_OF_SCHEME[scheme])}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from fuseid.core.errors import NotReady
+from fuseid.core.errors import MissingPackage
 
 WHOLE, READER = "fuseid", "fuseid-reader"
 
@@ -20,11 +20,11 @@ def versions(*packages: str) -> dict[str, str]:
     return {name: number for name, number in found.items() if number is not None}
 
 
-def left_out(error: ModuleNotFoundError) -> NotReady | None:
+def left_out(error: ModuleNotFoundError) -> MissingPackage | None:
     """The error for a module that `fuseid-reader` leaves out; None if that is not why it is missing."""
     if error.name is None or error.name.partition(".")[0] == WHOLE or _version(WHOLE) is not None:
         return None
-    return NotReady(
+    return MissingPackage(
         f"this needs {error.name}, which {READER} leaves out: pip uninstall {READER}, then pip install {WHOLE}"
     )
 

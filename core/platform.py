@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import math
 import os
 import resource
 import signal
@@ -33,6 +34,7 @@ _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.5
 # A timer of macOS takes no more.
 _LONGEST_SECONDS = 1e8
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _BOOT, _PROCESS_NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
 
@@ -56,8 +58,35 @@ def note() -> str | None:
 
 
 def usable_cores() -> int:
-    """How many cores this process may use; of macOS, which binds no process to cores, all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use: those that it is bound to, and no more than the quota of its container gives
+    it, rounded up; of macOS, which has neither, all."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cores_of_quota(_CONTROL_GROUPS, _control_group()) if _LINUX else None
+    return bound if quota is None else max(1, min(bound, math.ceil(quota)))
+
+
+def _control_group() -> str:
+    """The path of this process's control group, of version 2; `/` inside most containers."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "/"
+    return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
+
+
+def _cores_of_quota(root: Path, group: str) -> float | None:
+    """The smallest quota of a control group and those that it is in; None without any."""
+    quotas = []
+    folder = root / group.lstrip("/")
+    for each in (folder, *folder.parents):
+        try:
+            allowed, period = (each / "cpu.max").read_text(encoding="ascii").split()
+            quotas.append(int(allowed) / int(period))
+        except (OSError, ValueError, ZeroDivisionError):  # no such group is seen from here, or `max`
+            pass
+        if each == root:
+            break
+    return min(quotas, default=None)
 
 
 def end_with_parent(parent: int) -> None:

@@ -20,7 +20,7 @@ from fsspec.asyn import get_loop, sync
 
 from fuseid.core.ahead import map_ahead
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import FetchFailed, ItemError, MissingExtra, MissingFile, TooLarge
+from fuseid.core.errors import FetchFailed, ItemError, MissingFile, MissingPackage, TooLarge
 from fuseid.encoders.media_file import open_media
 from fuseid.pipelines.files.access import UNSEEN, Location, size_of, stat_of
 from fuseid.pipelines.files.remote_uri import RemoteUri
@@ -122,7 +122,7 @@ class Fetcher:
             else:
                 try:
                     looks[file] = self._run(self._look(self._opened(file), file, by_get or file in shards))
-                except MissingExtra:
+                except MissingPackage:
                     raise
                 except Exception:  # for example without credentials; a new item reports it when it is fetched
                     looks[file] = _UNREACHED

@@ -14,7 +14,7 @@ import pyarrow as pa
 from fsspec.asyn import get_loop, sync
 
 from fuseid.core.config import SourceConfig
-from fuseid.core.errors import FetchFailed, FuseidError, ItemError, MissingExtra, MissingFile, NotAllowed
+from fuseid.core.errors import FetchFailed, FuseidError, ItemError, MissingFile, MissingPackage, NotAllowed
 from fuseid.core.extras import importing_file_system
 from fuseid.core.reasons import reason
 from fuseid.pipelines.files.access import UNVERSIONED
@@ -60,7 +60,7 @@ class Remote:
 
     def system(self, uri: RemoteUri) -> Any:
         """The fsspec file system that opens `uri`. Not to be called in fsspec's own thread: the first call looks for
-        credentials, which may take a while. Raises MissingExtra if no package for it is installed."""
+        credentials, which may take a while. Raises MissingPackage if no package for it is installed."""
         scheme = "http" if uri.is_http else uri.scheme
         with self._lock:
             if scheme not in self._open:
@@ -174,9 +174,9 @@ def is_transient(error: Exception) -> bool:
 
 
 def item_error(error: Exception, uri: RemoteUri) -> ItemError:
-    """The ItemError for whatever fsspec and the libraries below it raise. A MissingExtra ends the command: no
+    """The ItemError for whatever fsspec and the libraries below it raise. A MissingPackage ends the command: no
     item could be fetched."""
-    if isinstance(error, MissingExtra):
+    if isinstance(error, MissingPackage):
         raise error
     error = _cause(error)
     if isinstance(error, ItemError):

@@ -110,3 +110,18 @@ def ended(process: psutil.Process, seconds: float) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+@pytest.mark.parametrize(
+    ("group", "cores"),
+    [("/", None), ("/pods", 3.0), ("/pods/one", 1.5), ("/pods/two", 3.0), ("/elsewhere", None)],
+)
+def test_the_smallest_quota_above_a_control_group_counts(tmp_path: Path, group: str, cores: float | None) -> None:
+    for folder, text in {"pods": "300000 100000\n", "pods/one": "150000 100000\n", "pods/two": "max 100000\n"}.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "cpu.max").write_text(text)
+    assert platform._cores_of_quota(tmp_path, group) == cores
+
+
+def test_there_is_a_core_to_use() -> None:
+    assert 1 <= platform.usable_cores() <= (os.cpu_count() or 1)

@@ -210,14 +210,20 @@ def test_the_reader_alone_looks_up_and_exports(database: Path, alone: Path, tmp_
 )  # fmt: skip
 def test_another_command_names_the_whole_package(database: Path, alone: Path, command: str, module: str) -> None:
     line = f"error: this needs {module}, which fuseid-reader leaves out: pip uninstall fuseid-reader, then pip install "
-    assert run([alone / "fuseid", *command.split(), "--db", "db"], database) == (1, "", f"{line}fuseid\n")
+    assert run([alone / "fuseid", *command.split(), "--db", "db"], database) == (2, "", f"{line}fuseid\n")
     assert not (database / "other").exists()
 
 
 @pytest.mark.slow
 def test_a_job_of_the_api_names_the_whole_package(alone: Path, tmp_path: Path) -> None:
-    program = (
-        "from fuseid.core.errors import NotReady\ntry:\n from fuseid.api import fit\nexcept NotReady as e: print(e)"
+    program = "\n".join(
+        [
+            "from fuseid.core.errors import MissingPackage",
+            "try:",
+            "    from fuseid.api import fit",
+            "except MissingPackage as error:",
+            "    print(error)",
+        ]
     )
     status, out, err = run([alone / "python", "-c", program], tmp_path)
     assert (status, err) == (0, "")
