@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ingest,
         ingest_vectors,
         maintain,
+        plan,
         promote,
         remove,
         rollback,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fuseid.core.records import SemanticId
     from fuseid.pipelines.lookup import Catalog
     from fuseid.pipelines.metrics import Metric, metrics
+    from fuseid.pipelines.plan import IngestPlan
     from fuseid.pipelines.runs import History, RunInfo, runs
     from fuseid.pipelines.search.facets import Facet
     from fuseid.pipelines.search.filters import Filter
@@ -39,6 +41,7 @@ __all__ = [
     "Facet",
     "Filter",
     "History",
+    "IngestPlan",
     "Metric",
     "RunInfo",
     "SemanticId",
@@ -58,6 +61,7 @@ __all__ = [
     "neighbours",
     "open_tokenizer",
     "pairs",
+    "plan",
     "promote",
     "remove",
     "rollback",
@@ -72,6 +76,7 @@ _MODULES = {
     "Facet": "fuseid.pipelines.search.facets",
     "Filter": "fuseid.pipelines.search.filters",
     "History": "fuseid.pipelines.runs",
+    "IngestPlan": "fuseid.pipelines.plan",
     "Metric": "fuseid.pipelines.metrics",
     "RunInfo": "fuseid.pipelines.runs",
     "SemanticId": "fuseid.core.records",
@@ -91,6 +96,7 @@ _MODULES = {
     "neighbours": "fuseid.api.exports",
     "open_tokenizer": "fuseid.api.tokenizer",
     "pairs": "fuseid.api.exports",
+    "plan": "fuseid.api.jobs",
     "promote": "fuseid.api.jobs",
     "remove": "fuseid.api.jobs",
     "rollback": "fuseid.api.jobs",

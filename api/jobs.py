@@ -1,4 +1,4 @@
-"""The jobs that write to a database, each with a default configuration."""
+"""The jobs that write to a database, and the plan of an ingest, each with a default configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, Literal
 from fuseid.api.renamed import renamed
 from fuseid.api.runners import fit_runner_named, runner_named
 from fuseid.core.config import Config
+from fuseid.core.errors import BadInput
 from fuseid.core.modalities import EXTERNAL
+from fuseid.core.surface import option
 from fuseid.pipelines.adopt import adopt as run_adopt
 from fuseid.pipelines.assign import assign as run_assign
 from fuseid.pipelines.assignment.comparison import Compared, Comparison
@@ -24,6 +26,8 @@ from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.maintain import Maintained
 from fuseid.pipelines.maintain import maintain as run_maintain
+from fuseid.pipelines.plan import IngestPlan
+from fuseid.pipelines.plan import plan as run_plan
 from fuseid.pipelines.promote import promote as run_promote
 from fuseid.pipelines.remove import remove as run_remove
 from fuseid.pipelines.rollback import rollback as run_rollback
@@ -73,6 +77,33 @@ def ingest_vectors(
     config = config or Config()
     chosen = runner_named(runner) if isinstance(runner, str) else runner
     return run_ingest(str(db), Vectors(source, config.source, name), config, chosen, progress)
+
+
+def plan(
+    db: str | Path,
+    source: str | Path | Source | None = None,
+    config: Config | None = None,
+    *,
+    vectors: str | Path | None = None,
+    name: str = EXTERNAL,
+    progress: Progress | None = None,
+    prune: bool = False,
+) -> IngestPlan:
+    """What `ingest` of a source, or `ingest_vectors` of ready-made vectors, would do now: how many items it would take
+    up and why, what it would read, and how long that would take. Writes nothing; `db` need not exist.
+
+    source, vectors, name, prune: as there; one source. Raises BadInput for two or none, and what
+    `pipelines.plan.plan` and `open_source` raise.
+    """
+    config = config or Config()
+    if (source is None) == (vectors is None):
+        raise BadInput(f"name one source: a manifest, folder or shards, or ready-made vectors with {option('vectors')}")
+    if vectors is not None:
+        opened: Source | Vectors = Vectors(vectors, config.source, name)
+    else:
+        assert source is not None
+        opened = open_source(source, config.source) if isinstance(source, str | Path) else source
+    return run_plan(str(db), opened, config, progress, prune)
 
 
 def remove(

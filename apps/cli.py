@@ -17,10 +17,11 @@ from fuseid.apps.care_commands import backup, check, maintain, restore, upgrade
 from fuseid.apps.config_commands import config_app
 from fuseid.apps.export_commands import export_app
 from fuseid.apps.history_commands import runs, tokenizers
+from fuseid.apps.ingest_commands import ingest, plan
 from fuseid.apps.lookup_command import lookup
 from fuseid.apps.neighbours_command import neighbours
 from fuseid.apps.pairs_command import pairs
-from fuseid.apps.run_commands import adopt, assign, demo, drop, fit, gate, ingest, promote, remove, retry, rollback
+from fuseid.apps.run_commands import adopt, assign, demo, drop, fit, gate, promote, remove, retry, rollback
 from fuseid.apps.view_commands import evaluate, explain, rejected, report
 from fuseid.core import surface
 from fuseid.core.errors import FuseidError, Stopped
@@ -42,6 +43,7 @@ app = typer.Typer(name="fuseid", no_args_is_help=True, add_completion=False, pre
 # In the order in which `fuseid --help` lists them.
 for command in (
     ingest,
+    plan,
     remove,
     fit,
     adopt,

@@ -1,5 +1,4 @@
-"""Commands that change a database: ingest, remove, fit, drop, adopt, assign, gate, promote, rollback, retry; and the
-demo."""
+"""Commands that change a database: remove, fit, drop, adopt, assign, gate, promote, rollback, retry; and the demo."""
 
 from __future__ import annotations
 
@@ -8,78 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from fuseid.api.runners import check_runner, fit_runner_named, runner_named
-from fuseid.apps.options import Clip, ConfigFile, Db, Json, Vlm, load
+from fuseid.api.runners import check_runner, fit_runner_named
+from fuseid.apps.options import ConfigFile, Db, Json, load
 from fuseid.core.errors import BadInput
 from fuseid.core.surface import option
-
-
-def ingest(
-    db: Db,
-    source: Annotated[
-        str | None, typer.Argument(help="manifest (.parquet, .jsonl, .csv, .tsv), folder of media, tar shards; or uri")
-    ] = None,
-    vectors: Annotated[
-        str | None,
-        typer.Option(
-            help="ready-made vectors: .parquet, .npy with .ids.txt, a folder or pattern, a uri, lance:PATH#COLUMN"
-        ),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="a name for these vectors, such as audio (external)")] = None,
-    runner: Annotated[
-        str | None, typer.Option(help="ray, or local for small jobs; by default local for --vectors, else ray")
-    ] = None,
-    config: ConfigFile = None,
-    clip: Clip = None,
-    vlm: Vlm = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="remove items that SOURCE, the whole catalogue, no longer lists")
-    ] = False,
-    max_prune: Annotated[str | None, typer.Option(help="refuse to prune more; overrides run.max_prune (20%)")] = None,
-    max_rejected: Annotated[
-        str | None, typer.Option(help="stop if more items fail, e.g. 5% or 100; overrides run.max_rejected (off)")
-    ] = None,
-    expect_rows: Annotated[
-        int | None, typer.Option(help="refuse a source that lists more or fewer items; overrides source.expect_rows")
-    ] = None,
-    require_success: Annotated[
-        bool, typer.Option("--require-success", help="refuse a source without a file _SUCCESS beside it")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Decode and encode what is new or changed; give IDs once a tokenizer is fitted."""
-    from fuseid.apps.show import Bars, print_run
-
-    if (source is None) == (vectors is None):
-        raise typer.BadParameter("name one source: a manifest or folder, or --vectors FILE")
-    if name is not None and vectors is None:
-        raise typer.BadParameter("--name names the vectors of --vectors")
-    if name is not None and prune:
-        raise typer.BadParameter(
-            "--prune cannot go with --name: an item that these vectors do not list keeps its media and other vectors"
-        )
-    runner = runner or ("local" if vectors is not None else "ray")
-    check_runner(runner)
-    limits = {
-        "run__max_prune": max_prune, "run__max_rejected": max_rejected, "source__expect_rows": expect_rows,
-        "source__require_success": require_success or None,
-    }  # fmt: skip
-    settings = load(config, clip__model=clip, vlm__model=None if vlm == "none" else vlm, **limits)
-    if vlm == "none":
-        settings = settings.model_copy(update={"vlm": settings.vlm.model_copy(update={"model": None})})
-    from fuseid.core.modalities import EXTERNAL
-    from fuseid.pipelines.ingest import ingest as run_ingest
-    from fuseid.pipelines.sources.item import Source
-    from fuseid.pipelines.sources.open import open_source
-    from fuseid.pipelines.sources.vectors import Vectors
-
-    with Bars(quiet=json) as bars:
-        if vectors is not None:
-            listed: Source | Vectors = Vectors(vectors, settings.source, name or EXTERNAL)
-        elif source is not None:
-            listed = open_source(source, settings.source)
-        run = run_ingest(db, listed, settings, runner_named(runner), bars, prune=prune)
-    print_run(run, json)
 
 
 def remove(

@@ -2,9 +2,9 @@
 
 Real files, small JPEGs in folders of a thousand, are made once under `--work` and kept there with their database, which
 the first run fills with the fake encoder. `whole` is the command `fuseid ingest`, from start to end, with the peak
-memory of all its processes; `run_s` excludes its imports and reading the list. `planning` is reading the list and
-comparing it with the store, in this process. Then one file is edited, one is added and one deleted, and the ingest with
-`--prune` must find exactly these.
+memory of all its processes; `run_s` excludes its imports and reading the list. `fuseid plan` is that command, measured
+alike. `planning` is reading the list and comparing it with the store, in this process. Then one file is edited, one is
+added and one deleted, and the ingest with `--prune` must find exactly these.
 """
 
 from __future__ import annotations
@@ -78,6 +78,12 @@ def planned(source: Path, db: Path) -> tuple[float, float]:
         return listed - started, time.perf_counter() - listed
 
 
+def plan_of(source: Path, db: Path, items: int) -> dict[str, Any]:
+    done = fuseid("plan", source, "--db", db, "--clip", _MODEL)
+    counts = {key: done.output["counts"][key] for key in ("listed", "unchanged", "planned")}
+    return {"seconds": done.seconds, "items_s": items / done.seconds, "peak_mib": done.peak_mib, **counts}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=200_000)
@@ -102,12 +108,15 @@ def main() -> None:
     sources = {"folder": media, "manifest": media / "manifest.jsonl"}
     whole: dict[str, list[dict[str, Any]]] = {name: [] for name in sources}
     alone: dict[str, list[tuple[float, float]]] = {name: [] for name in sources}
+    said: dict[str, list[dict[str, Any]]] = {name: [] for name in sources}
     for _ in range(arguments.rounds):
         for name, source in sources.items():
             whole[name].append(ingest(f"nothing changed, {name}: whole", source))
             alone[name].append(planned(source, db))
+            said[name].append(plan_of(source, db, items))
     for name in sources:
         rows.append(statistics_of(whole[name]))
+        rows.append(statistics_of(said[name]) | {"case": f"nothing changed, {name}: fuseid plan"})
         listing, comparing = (statistics.median(column) for column in zip(*alone[name], strict=True))
         for part, seconds in (("planning", listing + comparing), ("  the list", listing), ("  comparing", comparing)):
             row = {"case": f"nothing changed, {name}: {part}", "seconds": seconds, "items_s": items / seconds}

@@ -9,17 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from fuseid.core.config import Config
-from fuseid.core.errors import BadInput, TooManyRejected
-from fuseid.core.modalities import EXTERNAL
+from fuseid.core.errors import TooManyRejected
 from fuseid.core.surface import command
 from fuseid.pipelines.assignment.champion import load_champion
 from fuseid.pipelines.assignment.finish import finish, fuse
 from fuseid.pipelines.ingestion.bottleneck import Meter
 from fuseid.pipelines.ingestion.commit import reconcile
-from fuseid.pipelines.ingestion.media_intake import MediaIntake
-from fuseid.pipelines.ingestion.prune import Unlisted
+from fuseid.pipelines.ingestion.intakes import intake_of, source_notes, unlisted_by
 from fuseid.pipelines.ingestion.runners import Runner
-from fuseid.pipelines.ingestion.vector_intake import VectorIntake
 from fuseid.pipelines.ingestion.waves import Intake, Waves
 from fuseid.pipelines.jobs.progress import Progress
 from fuseid.pipelines.jobs.runs import Run, writing_job
@@ -56,23 +53,16 @@ def ingest(
     run writes, FingerprintMismatch if the models are not those that the database was fitted on, TooManyRejected beyond
     `run.max_rejected` or if all items were rejected, Stopped when a signal ends it; what was committed stays.
     """
-    if prune and isinstance(source, Vectors) and source.modality.name != EXTERNAL:
-        raise BadInput(f"{source.modality.name} vectors are not the whole catalogue, so nothing can be pruned by them")
     with tempfile.TemporaryDirectory(prefix="fuseid-listing-") as directory:
         scratch = Path(directory)
-        intake = _intake(source, config, scratch)
+        intake = intake_of(source, config, scratch, prune)
         config = intake.config
         store = Store.create(uri)
         with writing_job(store, "ingest", config, str(source.base)) as run:
             started, progress = time.perf_counter(), run.shown_by(progress)
             fusions, tokenizer = load_champion(store)
             reconcile(store)
-            whole = getattr(source, "incomplete", None) is None
-            unlisted = None
-            if prune and whole:
-                # A user who gives the number of items has checked that none is missing.
-                within = getattr(source, "line_within_text", None) if config.source.expect_rows is None else None
-                unlisted = Unlisted(store, intake.keys, scratch, config.run.max_prune, within)
+            unlisted = unlisted_by(source, intake, store, scratch) if prune else None
             intake.begin(store, run, fusions)
             run.pass_over(passed_over_by(source).counts)
             waves = Waves(intake, config.run, run, partial(_committed, intake, after_wave))
@@ -86,9 +76,11 @@ def ingest(
                 intake.finish(run)
                 raise
             finally:
-                run.counts |= intake.plan.counts
+                run.counts |= intake.plan.counts | intake.plan.found.counts()
                 run.counts["missing_kept"] += waves.kept.count
                 run.counts["unchanged"] += waves.unchanged
+                if intake.plan.found.seconds:
+                    run.seconds["plan"] = intake.plan.found.seconds
                 run.seconds["total"] = time.perf_counter() - started
                 meter.finish(run, config, runner.capacity(), runner.name)
             intake.end(run, waves.kept)
@@ -100,12 +92,6 @@ def ingest(
             run.seconds["total"] = time.perf_counter() - started
             _note(run, store, source, prune)
     return run
-
-
-def _intake(source: Source | Vectors, config: Config, scratch: Path) -> Intake:
-    if isinstance(source, Vectors):
-        return VectorIntake(source, config, scratch)
-    return MediaIntake(source, config, scratch)
 
 
 def _stream(intake: Intake, runner: Runner, waves: Waves, progress: Progress, meter: Meter) -> None:
@@ -151,12 +137,6 @@ def _committed(intake: Intake, after_wave: Callable[[int], None] | None, waves: 
 
 def _note(run: Run, store: Store, source: Source | Vectors, prune: bool) -> None:
     """Adds notes for the summary of the run."""
-    incomplete = getattr(source, "incomplete", None)
-    if prune and incomplete:
-        run.notes.append(f"nothing was pruned: {incomplete}, so its list may lack items")
-    run.notes += getattr(source, "notes", ())
-    passed_over = passed_over_by(source)
-    if passed_over.note:
-        run.notes.append(passed_over.note)
+    run.notes += source_notes(source, prune)
     if store.setting("fusion") is None and store.setting("champion") is None and store.has_contents():
         run.notes.append(f"vectors are stored; {command('fit', store.uri)} learns the tokenizer and gives IDs")

@@ -31,9 +31,6 @@ def test_the_example_of_cold_items_prints_what_the_page_shows(fuseid):
     assert shown == found
 
 
-# Look-ups
-
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like the root of the repository, with the files that the examples name."""
@@ -51,6 +48,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def directory(shop: Path) -> Path:
     return shop
+
+
+def test_the_example_of_a_plan_prints_what_the_page_shows(fuseid):
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    ((_, shown, found),) = shown_and_found(text[text.index("## Plan") : text.index("## Monitor")], fuseid)
+    assert alike(shown, found), found
+
+
+# Look-ups
 
 
 @pytest.mark.slow

@@ -31,11 +31,14 @@ FLOORS = (
     ("jobs", "sources", "search", "neighbourhood"),
     ("indexing", "engagement"),
     ("lookup", "explain", "item_frames", "rejected", "runs", "assignment", "ingestion"),
-    ("ingest", "remove", "fit", "assign", "promote", "rollback", "drop", "tokenizers", "exports", "reports", "upgrade"),
+    (
+        "ingest", "plan", "remove", "fit", "assign", "promote", "rollback", "drop", "tokenizers", "exports", "reports",
+        "upgrade",
+    ),
     ("neighbours", "lookup_file", "metrics", "sequences", "checks", "backup", "adoption", "gate", "maintain"),
     ("evaluation", "pairing", "check", "restore", "adopt"),
     ("pairs",),
-)
+)  # fmt: skip
 # Tests of several modules at once. Every other file has the name and the folder of the module that it tests, unless it
 # lies flat in `tests`: then it is about the whole tree.
 ACROSS = {

@@ -155,6 +155,11 @@ def stat_of(path: str) -> str | None:
     return f"{stat.st_size}:{stat.st_mtime_ns}"
 
 
+def size_of(stat: str) -> int:
+    """The size in bytes that `stat_of` has found."""
+    return int(stat.partition(":")[0])
+
+
 def _split_member(uri: str) -> tuple[str, tuple[str, int, int] | None]:
     match = _MEMBER.fullmatch(uri)
     if not match:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsspec.asyn import get_loop, sync
 
@@ -22,7 +22,7 @@ from fuseid.core.ahead import map_ahead
 from fuseid.core.config import SourceConfig
 from fuseid.core.errors import FetchFailed, ItemError, MissingFile, MissingPackage, TooLarge
 from fuseid.encoders.media_file import open_media
-from fuseid.pipelines.files.access import UNSEEN, Location, stat_of
+from fuseid.pipelines.files.access import UNSEEN, Location, size_of, stat_of
 from fuseid.pipelines.files.remote_uri import RemoteUri
 from fuseid.pipelines.files.tar import BLOCK, check_header
 
@@ -51,6 +51,17 @@ class LocalFile:
     def release(self) -> None:
         if self.is_copy:
             Path(self.path).unlink(missing_ok=True)
+
+
+class FileStat(NamedTuple):
+    """What is known about a file that was not opened. text: changes when the file does; None if it cannot be reached
+    now. size: in bytes, of a member its own; None if nothing says it."""
+
+    text: str | None
+    size: int | None = None
+
+
+_UNREACHED = FileStat(None)
 
 
 class Fetcher:
@@ -96,30 +107,32 @@ class Fetcher:
             with closing(map_ahead(lambda one: self._begin(*one), work, self._config.concurrency - 1)) as files:
                 yield files
 
-    def stats(self, locations: Sequence[Location], by_get: bool = False) -> list[str | None]:
+    def stats(self, locations: Sequence[Location], by_get: bool = False) -> list[FileStat]:
         """For each location a text that changes when its file changes (if it begins with UNVERSIONED, only when the
-        size does); None if the file cannot be reached now. Asks once for each file.
+        size does), and the size. Asks once for each file.
 
         UNSEEN for a whole file whose web server refuses HEAD; by_get: it is asked by GET then, and the body not read.
         """
         shards = {location.file for location in locations if location.member}
-        looks: dict[str | RemoteUri, Future[str | None] | str | None] = {}
+        looks: dict[str | RemoteUri, Future[FileStat] | FileStat] = {}
         for file in {location.file for location in locations}:
             if isinstance(file, str):
-                looks[file] = stat_of(file)
+                text = stat_of(file)
+                looks[file] = FileStat(text, None if text is None else size_of(text))
             else:
                 try:
                     looks[file] = self._run(self._look(self._opened(file), file, by_get or file in shards))
                 except MissingPackage:
                     raise
                 except Exception:  # for example without credentials; a new item reports it when it is fetched
-                    looks[file] = None
+                    looks[file] = _UNREACHED
         found = []
         for location in locations:
-            look = looks.get(location.file)
+            look = looks[location.file]
             stat = look.result() if isinstance(look, Future) else look
-            if stat is not None and location.member is not None:
-                stat = f"{stat}+{location.member[1]}+{location.member[2]}"
+            if stat.text is not None and location.member is not None:
+                _, offset, size = location.member
+                stat = FileStat(f"{stat.text}+{offset}+{size}", size)
             found.append(stat)
         return found
 
@@ -177,23 +190,23 @@ class Fetcher:
         self._failures.pop(uri.authority, None)
         return LocalFile(target, is_copy=True, stat=stat)
 
-    async def _look(self, remote: Remote, uri: RemoteUri, by_get: bool) -> str | None:
+    async def _look(self, remote: Remote, uri: RemoteUri, by_get: bool) -> FileStat:
         from fuseid.pipelines.files.filesystems import stat_of_info
 
         try:
             async with self._slots:
                 if self._is_resting(uri):
-                    return None
+                    return _UNREACHED
                 async with asyncio.timeout(min(_STAT_SECONDS, self._config.timeout_seconds)):
                     with remote.requesting(uri) as (system, path):
                         info = await (system.look(path, by_get) if uri.is_http else system._info(path))
         except Exception as error:
             self._recorded(uri, error)
-            return None
+            return _UNREACHED
         self._failures.pop(uri.authority, None)
         if info is None:
-            return UNSEEN
-        return stat_of_info(info) if info["type"] == "file" else None
+            return FileStat(UNSEEN)
+        return FileStat(stat_of_info(info), info.get("size")) if info["type"] == "file" else _UNREACHED
 
     async def _copy(self, remote: Remote, location: Location, sink: _Sink) -> str | None:
         """-> the stat of a whole file from the web."""

@@ -36,8 +36,11 @@ class IndexState:
     due: str | None = None
 
 
-def index_states(store: Store, target: float | None = None, vector_rows: int = VECTOR_ROWS) -> list[IndexState]:
-    """Those of `contents` and of the ledger. target: the recall that is asked for; by default what was asked for."""
+def index_states(
+    store: Store, target: float | None = None, vector_rows: int = VECTOR_ROWS, added: int = 0
+) -> list[IndexState]:
+    """Those of `contents` and of the ledger. target: the recall that is asked for; by default what was asked for.
+    added: how many items are about to be added; what is due is what will be due then."""
     states = []
     for table in ("contents", "assignments"):
         if table == "contents" and not store.has_contents():
@@ -49,22 +52,23 @@ def index_states(store: Store, target: float | None = None, vector_rows: int = V
         for index in dataset.describe_indices():
             state = IndexState(
                 index.name, table, index.field_names[0], index.index_type, index.num_rows_indexed, outside[index.name],
-                due="extend" if outside[index.name] else None,
+                due="extend" if outside[index.name] or added else None,
             )  # fmt: skip
             if index.name in vectors:
-                state = _of_vectors(dataset, index, state, figures.get(index.name), target)
+                state = _of_vectors(dataset, index, state, figures.get(index.name), target, added)
             states.append(state)
-        for column, rows in missing_vector_indexes(dataset, vector_rows):
+        for column, rows in missing_vector_indexes(dataset, max(1, vector_rows - added)):
             states.append(IndexState(f"{column}_idx", table, column, None, 0, rows, due="make"))
     return states
 
 
 def _of_vectors(
-    dataset: lance.LanceDataset, index: Any, state: IndexState, figures: IndexFigures | None, target: float | None
-) -> IndexState:
+    dataset: lance.LanceDataset, index: Any, state: IndexState, figures: IndexFigures | None, target: float | None,
+    added: int,
+) -> IndexState:  # fmt: skip
     target = target or (figures.target if figures else RECALL)
     due = state.due or (None if is_measured(figures, index, target) else "measure")
-    if outgrown_index(dataset, index):
+    if outgrown_index(dataset, index, added):
         due = "make again"
     state = replace(state, due=due, rows=vectors_in(dataset, index.name))
     if figures is None:

@@ -66,10 +66,10 @@ def missing_vector_indexes(dataset: lance.LanceDataset, threshold: int) -> Itera
                 yield column, rows
 
 
-def outgrown_index(dataset: lance.LanceDataset, index: Any) -> bool:
-    """Whether it is due to be made again, since the table has grown."""
+def outgrown_index(dataset: lance.LanceDataset, index: Any, added: int = 0) -> bool:
+    """Whether it is due to be made again, since the table has grown. added: vectors that are about to be added."""
     size = vector_sizes(dataset.schema)[index.field_names[0]]
-    return outgrown(vectors_in(dataset, index.name), size, partitions(dataset, index.name))
+    return outgrown(vectors_in(dataset, index.name) + added, size, partitions(dataset, index.name))
 
 
 def index_vectors(store: Store, threshold: int) -> tuple[set[str], list[str]]:

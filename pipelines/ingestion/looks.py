@@ -13,10 +13,11 @@ from fuseid.pipelines.sources.item import SourceItem
 
 @dataclass(slots=True)
 class Look:
-    """What is known about an item's file without opening it; `stat` is None if the file cannot be reached."""
+    """What is known about an item's file without opening it; see `FileStat`. stat: None if it cannot be reached."""
 
     location: Location | None = None
     stat: str | None = None
+    size: int | None = None
     problem: ItemError | None = None
 
 
@@ -40,7 +41,7 @@ class Looker:
         located = [look for look in looks if look.location is not None]
         stats = self._fetcher.stats([look.location for look in located if look.location is not None])
         for look, stat in zip(located, stats, strict=True):
-            look.stat = stat
+            look.stat, look.size = stat
         return looks
 
     def look_again(self, looks: Sequence[Look], otherwise: str | None = None) -> None:
@@ -48,4 +49,4 @@ class Looker:
         reached."""
         stats = self._fetcher.stats([look.location for look in looks if look.location is not None], by_get=True)
         for look, stat in zip(looks, stats, strict=True):
-            look.stat = stat or otherwise
+            look.stat, look.size = stat.text or otherwise, stat.size

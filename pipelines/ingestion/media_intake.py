@@ -36,9 +36,11 @@ class MediaIntake:
     removes = True
     ahead: int = 1
 
-    def __init__(self, source: Source, config: Config, scratch: Path) -> None:
+    def __init__(
+        self, source: Source, config: Config, scratch: Path, listed: Callable[[int], None] = lambda items: None
+    ) -> None:
         self.source = source
-        self.listing = Listing(source, scratch, expect_rows=config.source.expect_rows)
+        self.listing = Listing(source, scratch, config.source.expect_rows, listed)
         self.keys = self.listing.keys
         self.items = self.keys.count - self.listing.deleted
         self._scratch = scratch
@@ -47,19 +49,35 @@ class MediaIntake:
         stage_fingerprints(self.config)  # raises for a model that does not exist, before there is a database
         self.wave_rows = config.run.wave_rows
 
-    def begin(self, store: Store, run: Run, fusions: Mapping[str, Fusion]) -> None:
+    def prepare(self, store: Store, fusions: Mapping[str, Fusion]) -> None:
         self._store = store
         self.config = as_known_by(store, self.config)
         self._fingerprints = stored_fingerprints(store, self.config)
-        _pin_precision(store, self.config)
+        self._precision = _precision(store, self.config)
         for fusion in fusions.values():
             fusion.check_encoders(self._fingerprints.encoders())
+        self.plan = Plan(store, self.listing, self.config, self._fingerprints)
+
+    def withdrawal(self) -> Withdrawal | None:
+        if not self.listing.deleted:
+            return None
+        return Withdrawal(self._store, enumerate(self.listing.withdrawn()), self._scratch)
+
+    def begin(self, store: Store, run: Run, fusions: Mapping[str, Fusion]) -> None:
+        self.prepare(store, fusions)
+        settings = store.settings()
+        if self._precision != settings.get("precision"):
+            store.put_settings({"precision": self._precision}, settings)
         if self.listing.deleted:
             # First, so that neither hours of encoding nor other items that fail delay a withdrawal.
             with run.timed("remove"):
-                Withdrawal(store, enumerate(self.listing.withdrawn()), self._scratch).remove(run)
-        self.plan = Plan(store, self.listing, self.config, self._fingerprints)
+                withdrawal = self.withdrawal()
+                assert withdrawal is not None
+                withdrawal.remove(run)
         self.committer = WaveCommitter(store, run.run_id, self._fingerprints, fusions)
+
+    def look_through(self) -> Iterator[None]:
+        return (None for _ in self.plan.due())
 
     def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
         return runner.stream(self.plan.work(go_on), self.config)
@@ -99,23 +117,21 @@ class MediaIntake:
         return f"columns of the manifest that were not read: {', '.join(ignored)}{''.join(meant)}" if ignored else None
 
 
-def _pin_precision(store: Store, config: Config) -> None:
-    """Pins the precision in which the vectors of this database are computed; another one later is an error."""
+def _precision(store: Store, config: Config) -> dict[str, str]:
+    """The precision in which the vectors of this database are computed, by model, which the first ingest pins. Raises
+    FingerprintMismatch for another one."""
     wanted = {
         "clip": config.clip.precision if config.clip else None,
         "vlm": config.vlm.precision if config.vlm.model else None,
     }
-    settings = store.settings()
-    pinned = settings.get("precision") or {}
+    pinned: dict[str, str] = store.setting("precision") or {}
     for model, precision in wanted.items():
         if precision and pinned.get(model, precision) != precision:
             raise FingerprintMismatch(
                 f"{store.uri} holds {model} vectors computed in {pinned[model]}, this run asks for {precision}; "
                 f"set {model}.precision to {pinned[model]} or use another database"
             )
-    new = {model: precision for model, precision in wanted.items() if precision}
-    if pinned | new != pinned:
-        store.put_settings({"precision": pinned | new}, settings)
+    return pinned | {model: precision for model, precision in wanted.items() if precision}
 
 
 def _remember_models(store: Store, config: Config) -> None:

@@ -1,9 +1,10 @@
-"""Planning: which items of a source need work, and which steps, given what the store holds."""
+"""Planning: which items of a source need work, why, and which steps, given what the store holds."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -27,6 +28,7 @@ from fuseid.pipelines.files.fetcher import Fetcher
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.fingerprints import StageFingerprints
 from fuseid.pipelines.ingestion.looks import Look, Looker
+from fuseid.pipelines.ingestion.reasons import Findings, Reason
 from fuseid.pipelines.ingestion.steps import fail
 from fuseid.pipelines.sources.item import VIDEO_SUFFIXES, Source, SourceItem
 from fuseid.pipelines.store.rows import rows_by_id, table_by_id
@@ -46,9 +48,21 @@ _FACTS = ("thumbnail", "media_hash", "decoder", "width", "height", "duration", "
 _FROM_FRAMES = (*(modality.name for modality in ENCODED if modality.from_frames), "vlm_caption", "vlm_tags")
 
 
+@dataclass(slots=True)
+class Due:
+    """An item that needs work. row: of WORK, without what is carried over from the store. keep: the columns to carry
+    over."""
+
+    row: dict[str, Any]
+    keep: list[str]
+
+
 @dataclass
 class Plan:
-    """Iterate `work()` once; the counts are complete when it ends."""
+    """Iterate `work()`, or `due()`, once; the counts are complete when it ends.
+
+    found: see `Findings`.
+    """
 
     store: Store
     source: Source
@@ -56,6 +70,7 @@ class Plan:
     fingerprints: StageFingerprints
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     rejected_before: Failures = field(default_factory=Failures)
+    found: Findings = field(default_factory=Findings)
     # Known items whose media have to be fetched to see whether they changed: `items`, their `bytes`, those `unsized`.
     to_compare: Counter[str] = field(default_factory=Counter)
 
@@ -67,6 +82,7 @@ class Plan:
         if access["user_agent"] is None:
             del access["user_agent"]  # as before there was such a key, so that nothing is tried again for it
         self._limits = [limits, access, picture_decoders()]
+        self._encoders = self.fingerprints.encoders()
 
     @property
     def notes(self) -> list[str]:
@@ -91,10 +107,9 @@ class Plan:
 
         go_on: called from time to time; once it returns False, nothing more is planned.
         """
-        self._go_on = go_on
         rows: list[dict[str, Any]] = []
         weight = 0
-        for row in self._rows():
+        for row in self._rows(go_on):
             suffix = os.path.splitext((row["uri"] or "").partition("?")[0])[1].lower()
             is_video = row["kind"] == "video" or suffix in VIDEO_SUFFIXES
             frames = self.config.decode.sampling.frames if is_video else 1
@@ -106,18 +121,28 @@ class Plan:
         if rows:
             yield pa.RecordBatch.from_pylist(rows, schema=WORK)
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def due(self, go_on: Callable[[], bool] = lambda: True) -> Iterator[list[Due]]:
+        """The items that need work, of some thousand listed ones at a time. go_on: see `work`."""
         # The store is read in a thread, while the stats of files are fetched.
         with (
             Fetcher(self.config.source, self.config.decode.max_bytes) as fetcher,
             ThreadPoolExecutor(1, "fuseid-stored") as reader,
         ):
-            yield from self._planned(fetcher, reader)
+            yield from self._due(fetcher, reader, go_on)
 
-    def _planned(self, fetcher: Fetcher, reader: Executor) -> Iterator[dict[str, Any]]:
+    def _rows(self, go_on: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+        for chunk in self.due(go_on):
+            self._carry_over(chunk)
+            for each in chunk:
+                if not go_on():
+                    return
+                yield each.row
+
+    def _due(self, fetcher: Fetcher, reader: Executor, go_on: Callable[[], bool]) -> Iterator[list[Due]]:
         items = iter(self.source)
         looker = Looker(AccessPolicy(self.source.base, self.config.source), fetcher)
-        while self._go_on() and (chunk := list(islice(items, _LOOKUP))):
+        started = time.perf_counter()
+        while go_on() and (chunk := list(islice(items, _LOOKUP))):
             self.counts["listed"] += len(chunk)
             coming = reader.submit(self._stored, [item.content_id for item in chunk])
             looked = looker.looks(chunk)
@@ -126,38 +151,53 @@ class Plan:
             unchanged = self._unchanged(chunk, looked, stored)
             self.counts["unchanged"] += sum(unchanged)
             rest = [i for i, same in enumerate(unchanged) if not same]
-            if not rest:
-                continue
             rejected |= self._rejected([chunk[i].content_id for i in rest if chunk[i].content_id not in rejected])
-            known = [row if row["content_id"] else None for row in stored.take(pa.array(rest)).to_pylist()]
-            changed: list[tuple[dict[str, Any], list[str]]] = []
-            for i, before_it in zip(rest, known, strict=True):
-                row = self._row(chunk[i], looked[i])
-                before = rejected.get(row["content_id"])
-                # A failed fetch may succeed now; other failures are tried again when something about the item changes.
-                is_transient = before is not None and before["error_class"] == FetchFailed.__name__
-                if before and before["fingerprint"] == row["item_fp"] and not is_transient:
-                    self.counts["rejected_before"] += 1
-                    self.rejected_before.add(before["error_class"], before["content_id"], before["message"])
-                    continue
-                row["attempts"] = before["attempts"] if before else 0
-                if before_it is not None and row["path"] is not None and row["source_stat"] is None:
-                    # A file that cannot be reached, such as on an unmounted disk, never removes a known item.
-                    self.counts["missing_kept"] += 1
-                    continue
-                keep = self._compare(row, before_it)
-                if keep is None:
-                    self.counts["unchanged"] += 1
-                    continue
-                self.counts["planned"] += 1
-                if before_it is not None and row["want_media"] and _is_unversioned(row["source_stat"]):
-                    self._count_comparison(looked[i])
-                changed.append((row, keep))
-            self._carry_over(changed)
-            for row, _ in changed:
-                if not self._go_on():
-                    return
-                yield row
+            known = [row if row["content_id"] else None for row in stored.take(pa.array(rest, pa.int64())).to_pylist()]
+            due: list[Due] = []
+            for i, stored_row in zip(rest, known, strict=True):
+                # Of a run that was killed between its two commits, a known item may still be in `rejected`.
+                before = rejected.get(chunk[i].content_id) if stored_row is None else None
+                if (found := self._judge(chunk[i], looked[i], stored_row, before)) is not None:
+                    due.append(found)
+            self.found.seconds += time.perf_counter() - started
+            yield due
+            started = time.perf_counter()
+
+    def _judge(
+        self, item: SourceItem, look: Look, stored: dict[str, Any] | None, before: dict[str, Any] | None
+    ) -> Due | None:
+        """What is to be done about an item, None for nothing; counts it. stored, before: its rows in the store and
+        among the rejected items, if any."""
+        row = self._row(item, look)
+        # A failed fetch may succeed now; other failures are tried again when something about the item changes.
+        is_transient = before is not None and before["error_class"] == FetchFailed.__name__
+        is_same = before is not None and before["fingerprint"] == row["item_fp"]
+        if before and is_same and not is_transient:
+            self.counts["rejected_before"] += 1
+            self.rejected_before.add(before["error_class"], before["content_id"], before["message"])
+            return None
+        row["attempts"] = before["attempts"] if before else 0
+        if stored is not None and row["path"] is not None and row["source_stat"] is None:
+            # A file that cannot be reached, such as on an unmounted disk, never removes a known item.
+            self.counts["missing_kept"] += 1
+            return None
+        found = self._compare(row, stored)
+        if found is None:
+            self.counts["unchanged"] += 1
+            return None
+        keep, reason = found
+        if before is not None and reason is Reason.NEW:
+            reason = Reason.FETCH_FAILED if is_same else Reason.REJECTED_CHANGED
+        self.counts["planned"] += 1
+        self.found.reasons.add(reason, 1, [item.content_id])
+        if stored is not None and row["want_media"] and _is_unversioned(row["source_stat"]):
+            self._count_comparison(look)
+        if reason is Reason.UNUSABLE:
+            self.found.unusable.add(row["error_class"], item.content_id, row["error_message"])
+        self._count_effort(row)
+        if row["want_media"]:
+            self._count_fetch(look)
+        return Due(row, keep)
 
     def _look_again(
         self, items: list[SourceItem], looks: list[Look], stored: pa.Table, looker: Looker
@@ -174,13 +214,33 @@ class Plan:
         looker.look_again([looks[i] for i in before], otherwise=UNSEEN)
         return rejected
 
-    def _count_comparison(self, look: Look) -> None:
+    def _count_effort(self, row: dict[str, Any]) -> None:
+        """Counts what `EncodeStep` will compute, as far as that is known before the medium is read."""
+        kept, encoders = row["kept"] or (), self._encoders
+        has_text = row["want_text"] and row["caption"] is not None and not row["error_class"]
+        there = {"frames": row["want_media"], "caption": has_text}
+        there["both"] = row["want_media"] or (has_text and row["uri"] is None and self.fingerprints.clip is None)
+        computed = [
+            each.name for each in ENCODED if encoders[each.name] and each.name not in kept and there[each.made_from]
+        ]
+        self.found.effort.update(computed)
+        self.found.effort.update({"decode": int(row["want_media"]), "encode": int(bool(computed))})
+
+    def _count_fetch(self, look: Look) -> None:
         assert look.location is not None
-        assert look.stat is not None
-        size = str(look.location.member[2]) if look.location.member else look.stat.removeprefix(UNVERSIONED)
+        if look.stat is None:
+            self.found.fetch["unreachable"] += 1
+        elif look.size is None:
+            self.found.fetch["unsized"] += 1
+        else:
+            self.found.fetch["items"] += 1
+            self.found.fetch["bytes"] += look.size
+            self.found.fetch["remote_bytes"] += 0 if isinstance(look.location.file, str) else look.size
+
+    def _count_comparison(self, look: Look) -> None:
         self.to_compare["items"] += 1
-        self.to_compare["bytes"] += int(size or 0)
-        self.to_compare["unsized"] += not size
+        self.to_compare["bytes"] += look.size or 0
+        self.to_compare["unsized"] += look.size is None
 
     def _unchanged(self, items: list[SourceItem], looks: list[Look], stored: pa.Table) -> list[bool]:
         """Whether each item is in the store exactly as listed, encoded by the same models. A vectorised fast path of
@@ -236,23 +296,18 @@ class Plan:
             **problem,
         )
 
-    def _compare(self, row: dict[str, Any], stored: dict[str, Any] | None) -> list[str] | None:
-        """Sets which work the row needs; returns the columns to carry over from the store, or None if there is no work.
+    def _compare(self, row: dict[str, Any], stored: dict[str, Any] | None) -> tuple[list[str], Reason] | None:
+        """Sets which work the row needs; returns the columns to carry over from the store, and why there is work;
+        None for nothing to do.
 
         The column `kept` names the stored vectors and texts that stay valid.
         """
         new = self.fingerprints
         has_media = row["path"] is not None
-        if (
-            stored is None
-            or row["error_class"]
-            # The first listing of an item that has only ready-made vectors; or from text to media or back: nothing that
-            # decoders and encoders made stays valid.
-            or (stored["source_stat"] or "").startswith(ONLY_VECTORS)
-            or (stored["uri"] is not None) != (row["uri"] is not None)
-        ):
+        if (whole := _from_nothing(row, stored)) is not None:
             row["want_media"], row["want_text"] = has_media, new.clip is not None or new.vlm is not None
-            return []
+            return [], whole
+        assert stored is not None
         same_look = stored["uri"] == row["uri"] and stored["source_stat"] == row["source_stat"]
         same_media = same_look and not _is_unversioned(row["source_stat"])
         same_decode = stored["decode_fp"] == new.decode or not has_media
@@ -279,23 +334,28 @@ class Plan:
         row["want_text"] = "clip_text" not in kept or not (has_media or "vlm" in kept)
         if not row["want_media"] and not row["want_text"] and same_facts and same_media:
             return None
+        stale = {column for column, model in models.items() if stored[column] != model}
+        stale |= {"decode_fp"} if same_frames and not same_decode else set()
+        stale |= {"describe_fp"} if has_media and new.describe not in (None, stored["describe_fp"]) else set()
+        self.found.stale.update((column, stored[column]) for column in stale)
+        reason = _why(stale, same_look, same_media, same_text, is_complete=same_frames and stored["caption_hash"] != "")
         if has_media and not row["want_media"]:
             # Only media that is not decoded again keeps its kind; other media may have become of another kind.
             row["kind"] = row["kind"] or stored["kind"]
         if not has_media or not row["want_media"]:
             row["kept"] = kept
-            return [*kept, *_FACTS] if has_media else kept
+            return ([*kept, *_FACTS] if has_media else kept), reason
         if same_media and same_decode:
             # Some columns of the frames have to be computed again: the frames are decoded, the other columns stay.
             row["kept"] = kept
-            return kept
+            return kept, reason
         row["kept"] = [name for name in kept if name not in _FROM_FRAMES]
         if all_of_frames and same_look and not same_decode:
             # The decode step compares what it finds with the stored facts, and encodes only what looks otherwise now.
-            return [*kept, *(name for name in _FACTS if name != "media_hash")]
+            return [*kept, *(name for name in _FACTS if name != "media_hash")], reason
         row["skip_if_same"] = all_of_frames and same_decode and same_look and same_facts and not row["want_text"]
         # The file's stat has changed; the decode step compares the bytes with the stored hash, which goes along.
-        return [*kept, *_FACTS] if all_of_frames and same_decode else row["kept"]
+        return ([*kept, *_FACTS] if all_of_frames and same_decode else row["kept"]), reason
 
     def _caption_hash(self, caption: str | None) -> str | None:
         try:
@@ -312,8 +372,8 @@ class Plan:
         found = pa.table([found[name].cast(pa.string()) for name in _STATE], schema=schema)
         return found.take(pc.index_in(pa.array(ids, pa.string()), found["content_id"].combine_chunks()))
 
-    def _carry_over(self, changed: list[tuple[dict[str, Any], list[str]]]) -> None:
-        by_id = {row["content_id"]: (row, keep) for row, keep in changed if keep}
+    def _carry_over(self, due: list[Due]) -> None:
+        by_id = {each.row["content_id"]: (each.row, each.keep) for each in due if each.keep}
         if not by_id:
             return
         dims = self.store.dims()
@@ -322,6 +382,32 @@ class Plan:
         for stored in rows_by_id(self.store.dataset("contents"), list(by_id), columns):
             row, keep = by_id[stored["content_id"]]
             row.update({name: stored.get(name) for name in keep})
+
+
+def _from_nothing(row: dict[str, Any], stored: dict[str, Any] | None) -> Reason | None:
+    """Why nothing that decoders and encoders made of an item is there or stays valid; None if something may."""
+    if row["error_class"]:
+        return Reason.UNUSABLE
+    if stored is None:
+        return Reason.NEW
+    if (stored["source_stat"] or "").startswith(ONLY_VECTORS):
+        return Reason.FIRST_LISTED
+    # From text to media or back.
+    return Reason.MEDIA if (stored["uri"] is not None) != (row["uri"] is not None) else None
+
+
+def _why(stale: set[str], same_look: bool, same_media: bool, same_text: bool, is_complete: bool) -> Reason:
+    """The reason why a known item needs work: of several, the one that costs most. stale: columns of fingerprints."""
+    holds = {
+        Reason.MEDIA: not same_look,
+        Reason.ENCODER: not stale.isdisjoint(modality.fingerprint for modality in ENCODED),
+        Reason.DECODER: "decode_fp" in stale,
+        Reason.INCOMPLETE: not is_complete,
+        Reason.UNVERSIONED: not same_media,
+        Reason.DESCRIPTIONS: "describe_fp" in stale,
+        Reason.CAPTION: not same_text,
+    }
+    return next((reason for reason, it_holds in holds.items() if it_holds), Reason.ATTRIBUTES)
 
 
 def _is(column: pa.ChunkedArray, value: str | None) -> pa.ChunkedArray:

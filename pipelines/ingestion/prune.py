@@ -14,6 +14,7 @@ from fuseid.core.errors import BadInput, NotReady
 from fuseid.core.surface import option, setting
 from fuseid.pipelines.ingestion.removal import TABLES, Removal
 from fuseid.pipelines.sources.key_set import KeySet
+from fuseid.pipelines.store.rows import ids_in
 from fuseid.pipelines.store.store import Store
 
 _BATCH = 16_384
@@ -66,4 +67,8 @@ class Unlisted:
                         "of another item: a quote before it is out of place; nothing was changed. If that line is "
                         f"text, give the number of items with {setting('source.expect_rows')}"
                     )
+            if table == "rejected" and unlisted and self._store.has_contents():
+                # Of a run that was killed between its two commits, an item may be in both tables.
+                both = set(ids_in(self._store.dataset("contents"), unlisted))
+                unlisted = [content_id for content_id in unlisted if content_id not in both]
             self._removal.add(table, unlisted)

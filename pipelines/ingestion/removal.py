@@ -80,11 +80,20 @@ class Withdrawal:
     def remove(self, run: Run, removed: Callable[[int], None] = lambda rows: None) -> None:
         """Deletes the items; `run` gets the counts, and a note if some are unknown."""
         self._removal.remove(removed)
-        run.counts |= {"removed": self.items, "removed_unknown": self.unknown}
-        if self.unknown:
-            named = ", ".join(shortened(content_id) for _, content_id in self._first_unknown)
-            more = ", ..." if self.unknown > _NAMED else ""
-            run.notes.append(
-                f"{self.unknown} of the items to remove are not in the database, which never had them or has removed "
-                f"them before: {named}{more}"
-            )
+        run.counts |= self.counts
+        run.notes += self.notes
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"removed": self.items, "removed_unknown": self.unknown}
+
+    @property
+    def notes(self) -> list[str]:
+        if not self.unknown:
+            return []
+        named = ", ".join(shortened(content_id) for _, content_id in self._first_unknown)
+        more = ", ..." if self.unknown > _NAMED else ""
+        return [
+            f"{self.unknown} of the items to remove are not in the database, which never had them or has removed them "
+            f"before: {named}{more}"
+        ]

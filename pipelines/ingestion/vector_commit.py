@@ -39,6 +39,16 @@ _ROWS = 1 << 14
 _PIECE_BYTES = 1 << 30
 
 
+def check_dim(store: Store, modality: Modality, dim: int) -> None:
+    """Raises FingerprintMismatch if the database holds such vectors of another size."""
+    have = store.dims().get(modality.name, dim)
+    if have != dim:
+        raise FingerprintMismatch(
+            f"{modality.name} vectors of {dim} numbers cannot enter {store.uri}, where {modality.name} has {have}; "
+            f"use the model that made the vectors there, or give these another {option('name')}"
+        )
+
+
 class VectorCommitter:
     """`commit` each wave, then `finish` once.
 
@@ -49,14 +59,7 @@ class VectorCommitter:
     def __init__(
         self, store: Store, run_id: str, modality: Modality, dim: int, fusions: Mapping[str, Fusion], scratch: Path
     ) -> None:
-        """fusions: by the column of their vectors. Raises FingerprintMismatch if the database holds such vectors of
-        another size."""
-        have = store.dims().get(modality.name, dim)
-        if have != dim:
-            raise FingerprintMismatch(
-                f"{modality.name} vectors of {dim} numbers cannot enter {store.uri}, where {modality.name} has {have}; "
-                f"use the model that made the vectors there, or give these another {option('name')}"
-            )
+        """fusions: by the column of their vectors. See `check_dim`."""
         self._store = store
         self._run_id = run_id
         self._modality = modality

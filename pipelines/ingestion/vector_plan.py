@@ -1,4 +1,4 @@
-"""Planning of ready-made vectors: which of them the store does not hold yet."""
+"""Planning of ready-made vectors: which of them the store does not hold yet, and why."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from fuseid.core.errors import FetchFailed
 from fuseid.pipelines.ingestion.failures import Failures
 from fuseid.pipelines.ingestion.plan import COUNTS
+from fuseid.pipelines.ingestion.reasons import NAMED, Findings, Reason
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.ingestion.stored_vectors import StoredVectors, numbers_of
 from fuseid.pipelines.ingestion.vector_step import read_vectors
@@ -18,10 +19,13 @@ from fuseid.pipelines.sources.vectors import Vectors
 from fuseid.pipelines.store.rows import rows_by_id
 from fuseid.pipelines.store.store import Store
 
+_PROBLEM = ["error_class", "content_id", "error_message"]
+
 
 @dataclass
 class VectorPlan:
-    """Iterate `work()` once; the counts are complete when it ends. most_chars: of a caption."""
+    """Iterate `work()` once; the counts are complete when it ends. most_chars: of a caption. found: see
+    `Findings`; nothing is fetched, decoded or encoded, and planning is reading."""
 
     store: Store
     source: Vectors
@@ -30,6 +34,7 @@ class VectorPlan:
     most_chars: int
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     rejected_before: Failures = field(default_factory=Failures)
+    found: Findings = field(default_factory=Findings)
 
     @property
     def passed(self) -> int:
@@ -52,6 +57,13 @@ class VectorPlan:
             before, attempts = self._rejected_before(batch, good | known)
             todo = ~same & ~before
             self.counts["planned"] += int(todo.sum())
+            other = numbers_of(batch["vector_fp"]) != vectors
+            self._count(batch["content_id"], Reason.UNUSABLE, todo & ~good)
+            for row in batch.filter(pa.array(todo & ~good)).select(_PROBLEM).to_pylist():
+                self.found.unusable.add(row["error_class"], row["content_id"], row["error_message"])
+            self._count(batch["content_id"], Reason.NEW, todo & good & ~known)
+            self._count(batch["content_id"], Reason.VECTOR, todo & good & known & other)
+            self._count(batch["content_id"], Reason.ATTRIBUTES, todo & good & known & ~other)
             rest = _with(batch, "address", pa.array(address, mask=~known))
             rest = _with(rest, "attempts", attempts)
             rest = rest if todo.all() else rest.filter(pa.array(todo))
@@ -59,6 +71,11 @@ class VectorPlan:
                 if not go_on():
                     return
                 yield rest.slice(start, self.wave_rows)
+
+    def _count(self, ids: pa.Array, reason: Reason, chosen: np.ndarray) -> None:
+        self.found.reasons.add(
+            reason, int(chosen.sum()), ids.take(pa.array(np.flatnonzero(chosen)[:NAMED])).to_pylist()
+        )
 
     def _rejected_before(self, batch: pa.RecordBatch, passed: np.ndarray) -> tuple[np.ndarray, pa.Array]:
         """-> (bool [N]: bad rows that an earlier run has rejected for the same reason; int32 [N]: how often the others

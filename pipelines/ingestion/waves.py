@@ -17,6 +17,8 @@ from fuseid.core.modalities import ENCODED
 from fuseid.core.surface import command, setting
 from fuseid.pipelines.ingestion.commit import Committed
 from fuseid.pipelines.ingestion.failures import Failures
+from fuseid.pipelines.ingestion.reasons import Findings
+from fuseid.pipelines.ingestion.removal import Withdrawal
 from fuseid.pipelines.ingestion.runners import Runner
 from fuseid.pipelines.jobs.runs import Run
 from fuseid.pipelines.sources.key_set import KeySet
@@ -36,11 +38,13 @@ _WAVE_BYTES = 128 << 20
 
 
 class Planned(Protocol):
-    """counts: see `plan.COUNTS`. passed: how many items listed so far need no work."""
+    """counts: see `plan.COUNTS`. passed: how many items listed so far need no work. found:
+    see `Findings`."""
 
     store: Store
     counts: dict[str, int]
     rejected_before: Failures
+    found: Findings
 
     @property
     def passed(self) -> int: ...
@@ -52,7 +56,8 @@ class Committer(Protocol):
 
 
 class Intake(Protocol):
-    """What differs between sources of media and of ready-made vectors. `plan` and `committer` are there once it began.
+    """What differs between sources of media and of ready-made vectors. `plan` is there once it is prepared, `committer`
+    once it began.
 
     config: as the run uses it. keys: all content_ids of the source; items: how many of them it does not withdraw.
     wave_rows: how many rows a commit has. stages: of its batches, each with a column `seconds_STAGE`.
@@ -73,11 +78,21 @@ class Intake(Protocol):
     @property
     def committer(self) -> Committer: ...
 
+    def prepare(self, store: Store, fusions: Mapping[str, Fusion]) -> None:
+        """Makes `plan`, and writes nothing. fusions: see `begin`. Raises what makes the source unfit for this
+        database."""
+
+    def withdrawal(self) -> Withdrawal | None:
+        """The items that the source withdraws, None if it cannot withdraw any. `prepare` was called."""
+
     def begin(self, store: Store, run: Run, fusions: Mapping[str, Fusion]) -> None:
         """fusions: of each generation, by the column of its vectors, that of the one in force first.
 
-        To be called under the lease: removes what the source withdraws. Raises what makes the source unfit for this
-        database, before anything changes."""
+        To be called under the lease: prepares, and removes what the source withdraws. Raises what makes the source
+        unfit for this database, before anything changes."""
+
+    def look_through(self) -> Iterator[None]:
+        """Completes `plan` and does nothing of it, some thousand items at each step. To be called once prepared."""
 
     def stream(self, runner: Runner, go_on: Callable[[], bool]) -> Iterator[pa.RecordBatch]:
         """The batches to commit. go_on: called from time to time; once it returns False, nothing more is planned."""

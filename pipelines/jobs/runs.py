@@ -141,6 +141,7 @@ class Run:
             "decode": finished,
             "encode": committed,
             "read": total,
+            "plan": total,
             "commit": finished,
             "assign": assigned,
             "total": total,

@@ -28,16 +28,22 @@ class Listing:
     """The items of a source. Each iteration gives the same items, even if the source changes meanwhile, without those
     that the source withdraws; `withdrawn` gives these, and `deleted` is their number. `keys` has both."""
 
-    def __init__(self, source: Source, scratch: Path, expect_rows: int | None = None) -> None:
-        """Raises BadInput for a source that cannot be read, that lists no items or not as many as expected, or one
-        content_id twice."""
+    def __init__(
+        self, source: Source, scratch: Path, expect_rows: int | None = None,
+        listed: Callable[[int], None] = lambda items: None,
+    ) -> None:  # fmt: skip
+        """listed: called from time to time with the number of items listed since.
+
+        Raises BadInput for a source that cannot be read, that lists no items or not as many as expected, or one
+        content_id twice.
+        """
         shown = getattr(source, "path", source)
         self.base = source.base
         self.deleted = 0
         self._has_places = False
         self._file = scratch / "listing.arrow"
         self.keys = unique_keys(
-            self._spooled(source), self._ids, scratch, shown, expect_rows,
+            counted(self._spooled(source), listed), self._ids, scratch, shown, expect_rows,
             lambda: getattr(source, "duplicate_remedy", "ids must be unique"), lambda: str(passed_over_by(source)),
             lambda rows: self._places(source, rows),
         )  # fmt: skip
@@ -79,6 +85,13 @@ class Listing:
                 self.deleted += batch["deleted"].true_count
                 stream.write_batch(batch)
                 yield batch["content_id"]
+
+
+def counted(ids: Iterable[pa.Array], listed: Callable[[int], None]) -> Iterator[pa.Array]:
+    """The same arrays; `listed` is called with the length of each."""
+    for some in ids:
+        listed(len(some))
+        yield some
 
 
 def unique_keys(

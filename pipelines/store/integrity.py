@@ -34,8 +34,15 @@ _OF_LANCE = re.compile(r"LanceError|External error|Not found|\.rs:\d+")
 
 
 def check_integrity(store: Store) -> None:
-    """To be called before a job writes. Checks that every file of the newest versions exists, that the ledger is not
-    older than the IDs copied from it into `contents`, and that a sample of rows agrees with the ledger and the fusion.
+    """To be called before a job writes: `find_damage`, whose result it records. Raises what that raises."""
+    find_damage(store)
+    if store.setting("champion") is not None and store.has_contents():
+        note_ledger_rows(store)
+
+
+def find_damage(store: Store) -> None:
+    """Checks that every file of the newest versions exists, that the ledger is not older than the IDs copied from it
+    into `contents`, and that a sample of rows agrees with the ledger and the fusion. Writes nothing.
 
     Raises StoreError or FingerprintMismatch, each with the command that repairs it.
     """
@@ -130,7 +137,6 @@ def _check_ledger_covers(store: Store) -> None:
             f"the ledger of {store.uri} is older than its contents: it lacks IDs that items show, and would give them "
             f"to other items; {check_command(store.uri)} adds them to the ledger"
         )
-    note_ledger_rows(store)
 
 
 def _check_sample(store: Store, champion: str, fusions: list[str]) -> None:

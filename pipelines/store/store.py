@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import lance
 import pyarrow as pa
@@ -80,7 +80,7 @@ class Store:
         self._durable: dict[str, DurableTable] = {}
 
     @classmethod
-    def open(cls, uri: str | Path) -> Store:
+    def open(cls, uri: str | Path) -> Self:
         """Raises StoreError if there is no database, or one of a schema version that cannot be read."""
         if "://" not in str(uri) and not Path(uri).exists():
             raise NoDatabase(f"no database at {uri}; {command('ingest', uri, ' ...')} makes one")

@@ -26,6 +26,7 @@ NAMES = {
     "Facet",
     "Filter",
     "History",
+    "IngestPlan",
     "Metric",
     "RunInfo",
     "SemanticId",
@@ -45,6 +46,7 @@ NAMES = {
     "neighbours",
     "open_tokenizer",
     "pairs",
+    "plan",
     "promote",
     "remove",
     "rollback",
@@ -115,7 +117,12 @@ def test_a_second_ingest_does_nothing_and_prune_removes_what_a_source_no_longer_
             for number in range(PICTURES - 2):
                 yield SourceItem(f"{number}.png", f"{number}.png")
 
+    planned = api.plan(tmp_path / "db", pictures, config)
+    assert (planned.exists, planned.counts["planned_new"], (tmp_path / "db").exists()) == (False, PICTURES, False)
     api.ingest(tmp_path / "db", pictures, config)
+    assert api.plan(tmp_path / "db", Few(), config, prune=True).counts["pruned"] == 2
+    with pytest.raises(BadInput, match="ready-made vectors with vectors="):
+        api.plan(tmp_path / "db", config=config)
     assert api.ingest(tmp_path / "db", Few(), config).counts["unchanged"] == PICTURES - 2
     assert api.ingest(tmp_path / "db", Few(), config, prune=True).counts["pruned"] == 2
 

@@ -47,6 +47,7 @@ OTHERS = {
     "neighbours": ["neighbours", "--db", "db", "--out", "neighbours", "--runner", "local"],
     "pairs": ["pairs", "--interactions", "events.csv", "--out", "p.parquet", "--method", "window", "--least", "1"],
     "maintain": ["maintain", "--db", "db"],
+    "plan": ["plan", "--db", "db", "--vectors", "vectors.npy"],
     "promote": ["promote", "--db", "db", "CHAMPION"],
     "rejected": ["rejected", "--db", "db"],
     "remove": ["remove", "--db", "db", "--ids", "ids.csv"],

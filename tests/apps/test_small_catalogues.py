@@ -40,7 +40,7 @@ FORMATS = ("parquet", "grid", "minionerec", "openonerec", "forge", "torcheasyrec
 READ = [
     "lookup --id a", "lookup --text same", "lookup --image query.png", "lookup --sid 0", "explain a", "explain nobody",
     "lookup --text x --where content_id='b'", "report", "report --page report.html", "check", "rejected", "export tags",
-    "maintain --dry-run",
+    "maintain --dry-run", "plan manifest.jsonl", "plan manifest.jsonl --prune --vlm fake:8",
     "export trie --out trie", "export trie --out no --where content_id='nobody'", "export vocabulary --out words",
     "export sequences --interactions events.csv --out sequences", "backup --to kept", "neighbours --out near",
     *(f"export ids --format {name} --out {name}" for name in FORMATS),

@@ -100,6 +100,7 @@ def test_bad_items_are_rejected_each_with_its_reason_and_all_others_arrive(works
     listed = len(rows)
     assert run.counts == {
         "listed": listed, "unchanged": 0, "missing_kept": 0, "rejected_before": 0, "planned": listed,
+        "planned_new": listed - 5, "planned_unusable": 5, "to_decode": 16, "to_encode": 27,
         "committed": listed - len(bad), "rejected": len(bad),
     }  # fmt: skip
 

@@ -28,6 +28,7 @@ from fuseid.pipelines.fit import fit
 from fuseid.pipelines.ingest import ingest
 from fuseid.pipelines.ingestion.runners import LocalRunner, Runner
 from fuseid.pipelines.ingestion.steps import EncodeStep, load_encoders
+from fuseid.pipelines.plan import plan
 from fuseid.pipelines.runs import runs
 from fuseid.pipelines.sources.open import open_source
 from fuseid.pipelines.sources.vectors import Vectors
@@ -122,6 +123,26 @@ def test_the_same_ids_for_any_runner_batch_size_and_worker_count(
         assert stages[stage]["core_seconds"] > 0
         assert 0 < stages[stage]["busy"] <= 1
         assert stages[stage]["device_seconds"] is None
+
+
+@pytest.mark.slow
+def test_an_ingest_on_ray_does_what_was_planned(quiet: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, db = shutil.copytree(quiet[0].parent, tmp_path / "media"), str(shutil.copytree(quiet[1], tmp_path / "db"))
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()][2:]
+    rows[0]["caption"], rows[-1]["uri"] = "edited", "3.jpg"
+    Image.new("RGB", (64, 48), "teal").save(folder / "4.jpg")
+    rows += [{"content_id": "new", "uri": "5.jpg"}, {"content_id": "image-0", "deleted": True}]
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    planned = plan(db, open_source(manifest), config(), prune=True).counts
+    counts = ingest(db, open_source(manifest), config(), RayRunner(), prune=True).counts
+    reasons = {name: planned[name] for name in planned if name.startswith("planned_")}
+    assert reasons == {"planned_new": 1, "planned_media": 1, "planned_caption": 1, "planned_rejected_changed": 1}
+    assert (planned["removed"], planned["pruned"]) == (1, 1)
+    later = ("unchanged", "missing_kept")
+    assert {name: counts[name] for name in planned if name not in later} == {
+        name: planned[name] for name in planned if name not in later
+    }
 
 
 @pytest.mark.parametrize("runner", [LocalRunner, pytest.param(RayRunner, marks=pytest.mark.slow)])

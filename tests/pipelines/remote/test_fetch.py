@@ -294,10 +294,12 @@ def test_stat_of_a_remote_file_changes_as_its_server_reports(site, config, respo
     names = ("a.png", "sized", "bare", "gone", "refused", "none")
     places = [Location.parse(site.uri(name)) for name in names] + [place]
     with Fetcher(config(), 0) as fetcher:
-        tag, sized, bare, gone, unseen, none, member = fetcher.stats(places)
-        assert fetcher.stats(places, by_get=True)[4] is None
+        stats = fetcher.stats(places)
+        tag, sized, bare, gone, unseen, none, member = (stat.text for stat in stats)
+        assert [stat.size for stat in stats] == [3, 3, 3, None, None, None, 70_000]
+        assert fetcher.stats(places, by_get=True)[4].text is None
         site.put("a.png", b"two")
-        assert fetcher.stats(places[:1]) != [tag]
+        assert fetcher.stats(places[:1])[0].text != tag
     assert tag.startswith('"')
     assert sized == "3:Sat, 01 Jan 2022 00:00:00 GMT"
     assert bare == "unversioned:3"
@@ -310,14 +312,14 @@ def test_a_file_whose_server_refuses_head_is_seen_when_it_is_fetched(site, confi
     site.files["/a.png"] = b"one"
     place = site.answer("a.png", no_head(site, respond(status)))
     with Fetcher(config(), 1 << 20) as fetcher:
-        assert fetcher.stats([Location.parse(place)]) == ["unseen"]
+        assert fetcher.stats([Location.parse(place)]) == [("unseen", None)]
         with fetcher.files([place]) as (file,):
             tag = file.stat
         assert site.paths() == ["/a.png"]
-        assert fetcher.stats([Location.parse(place)], by_get=True) == [tag]
+        assert fetcher.stats([Location.parse(place)], by_get=True) == [(tag, 3)]
         member = Location.parse(f"{place}.tar#a.png@512+3")
         site.files["/a.png.tar"] = b"one"
-        assert fetcher.stats([member]) == [f"{tag}+512+3"]
+        assert fetcher.stats([member]) == [(f"{tag}+512+3", 3)]
 
 
 def test_each_file_is_checked_once_and_a_dead_host_soon_given_up(site, config):
@@ -328,6 +330,6 @@ def test_each_file_is_checked_once_and_a_dead_host_soon_given_up(site, config):
     with Fetcher(config(), 0) as fetcher:
         found = fetcher.stats(shards + dead)
     assert len(set(found[:200])) == 200
-    assert found[200:] == [None] * 200
+    assert found[200:] == [(None, None)] * 200
     assert len(site.requests) == 1
     assert time.perf_counter() - started < 3
