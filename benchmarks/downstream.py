@@ -1,5 +1,5 @@
 """What a learned fusion's IDs are worth to a recommender, beside those of others:
-`python benchmarks/downstream.py --data movielens|FOLDER --work WORK [--seeds 3] [--keep-content 16] [--keep vectors]`.
+`python benchmarks/downstream.py --data movielens|FOLDER --work WORK [--seeds 3] [--keep-content 5] [--keep neighbours]`.
 
 The data are those of `benchmarks/kinds.py`. fuseid's commands run: `ingest --vectors`, `fit`, `pairs` of the events
 before the test alone, `fit --pairs`, `export sequences`, and one `evaluate` of all IDs, whose examples, order and seeds
@@ -111,8 +111,8 @@ def main() -> None:
     parser.add_argument("--cold", type=float, default=0.0, help="movielens: share of movies that are made new")
     parser.add_argument("--method", default="window", help="of `fuseid pairs`")
     parser.add_argument("--least", type=int, default=1, help="users that a pair has at least")
-    parser.add_argument("--keep", default="vectors", help="fusion.keep: vectors or neighbours")
-    parser.add_argument("--keep-content", type=float, default=16.0, help="fusion.keep_content")
+    parser.add_argument("--keep", default="neighbours", help="fusion.keep: vectors or neighbours")
+    parser.add_argument("--keep-content", type=float, default=5.0, help="fusion.keep_content")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--setting", default="tiny")
     parser.add_argument("--json", type=Path, help="also write the document as JSON")

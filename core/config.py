@@ -131,9 +131,9 @@ class LearnedFusionConfig(FusionConfig):
 
     kind: Literal["learned"] = "learned"
     hidden: Whole = Field(512, ge=1, description="units of the hidden layer")
-    keep_content: float = Field(16.0, ge=0, le=1000, description="weight of staying near the content, beside the pairs")
+    keep_content: float = Field(5.0, ge=0, le=1000, description="weight of staying near the content, beside the pairs")
     keep: Literal["vectors", "neighbours"] = Field(
-        "vectors", description="what keep_content keeps: the linear fused vectors, or the neighbours by them"
+        "neighbours", description="what keep_content keeps: the linear fused vectors, or the neighbours by them"
     )
     epochs: Whole = Field(30, ge=1, description="passes over the pairs, at most")
     patience: Whole = Field(5, ge=1, description="epochs without a better hit rate on held-out pairs that end the fit")
