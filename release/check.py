@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["check-wheel-contents==0.6.3", "packaging==26.3", "twine==7.0.0", "validate-pyproject==0.27"]
+# dependencies = ["check-wheel-contents==0.6.3", "twine==7.0.0", "validate-pyproject==0.27"]
 # ///
 """`make release-check`: builds wheel and sdist of the last commit twice, and checks what a release has to hold.
 
@@ -26,7 +26,6 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -57,15 +56,16 @@ def main(installs: bool) -> None:
         require(f"## [{version}]" in committed("CHANGELOG.md").decode(), f"CHANGELOG.md has nothing about {version}")
         check_wheel(wheel, project)
         check_sdist(sdist)
-        check_metadata(wheel, sdist)
+        reader = build_reader(wheel, temporary / "reader")
+        check_metadata(wheel, sdist, reader)
         if installs:
-            for python in pythons(project["project"]["requires-python"]):
+            for python in pythons(project["project"]["classifiers"]):
                 check_installed(python, wheel, temporary / f"python{python}", version)
         shutil.rmtree(ROOT / "dist", ignore_errors=True)
         (ROOT / "dist").mkdir()
-        for path in first:
+        for path in (*first, reader):
             shutil.copy(path, ROOT / "dist")
-    print(f"dist/{sdist.name} and dist/{wheel.name} can be released")
+    print(f"dist/{sdist.name}, dist/{wheel.name} and dist/{reader.name} can be released")
 
 
 def require(holds: bool, what: str) -> None:
@@ -102,6 +102,13 @@ def build(folder: Path) -> tuple[Path, Path]:
     (sdist,), (wheel,) = out.glob("fuseid-*.tar.gz"), out.glob("fuseid-*.whl")
     normalise(sdist, int(commit_time()["SOURCE_DATE_EPOCH"]))
     return sdist, wheel
+
+
+def build_reader(wheel: Path, out: Path) -> Path:
+    """-> the wheel of `fuseid-reader`, made of that of `fuseid`."""
+    run(sys.executable, ROOT / "deploy" / "reader_wheel.py", wheel, "--out", out, cwd=ROOT)
+    (reader,) = out.glob("*.whl")
+    return reader
 
 
 def commit_time() -> dict[str, str]:
@@ -164,21 +171,21 @@ def check_sdist(sdist: Path) -> None:
     print(f"sdist: {len(names)} files, {sdist.stat().st_size >> 20} MiB")
 
 
-def check_metadata(wheel: Path, sdist: Path) -> None:
-    run(BIN / "twine", "check", "--strict", str(wheel), str(sdist), cwd=ROOT)
+def check_metadata(wheel: Path, sdist: Path, reader: Path) -> None:
+    run(BIN / "twine", "check", "--strict", str(wheel), str(sdist), str(reader), cwd=ROOT)
     run(BIN / "validate-pyproject", "pyproject.toml", cwd=ROOT)
     # Folders without __init__.py are the design (docs/decisions/0001-layout.md).
     run(BIN / "check-wheel-contents", "--no-config", "--package-omit", "*", str(wheel), cwd=ROOT)
     print("metadata: valid, and the description can be rendered")
 
 
-def pythons(requires: str) -> list[str]:
-    """The versions that pyproject.toml allows and this machine has."""
-    allowed = [f"3.{minor}" for minor in range(11, 30) if f"3.{minor}.0" in SpecifierSet(requires)]
+def pythons(classifiers: list[str]) -> list[str]:
+    """The versions that pyproject.toml names and this machine has."""
+    allowed = [each.rpartition(" ")[2] for each in classifiers if re.fullmatch(r".* :: Python :: 3\.\d+", each)]
     there = [each for each in allowed if finds(each)]
     for each in sorted({*allowed} - {*there}):
         print(f"Python {each}: not on this machine, not checked")
-    require(bool(there), "no Python that pyproject.toml allows")
+    require(bool(there), "no Python that pyproject.toml names")
     return there
 
 
