@@ -1,5 +1,5 @@
 """What a learned fusion's IDs are worth to a recommender, beside those of others:
-`python benchmarks/downstream.py --data movielens|FOLDER --work WORK [--seeds 3] [--keep-content 5] [--keep neighbours]`.
+`python benchmarks/downstream.py --data movielens|FOLDER --work WORK [--seeds 3] [--keep neighbours]`.
 
 The data are those of `benchmarks/kinds.py`. fuseid's commands run: `ingest --vectors`, `fit`, `pairs` of the events
 before the test alone, `fit --pairs`, `export sequences`, and one `evaluate` of all IDs, whose examples, order and seeds

@@ -26,7 +26,6 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 UV = os.environ.get("UV", "uv")
