@@ -64,7 +64,7 @@ def test_another_target_is_due_to_be_measured_and_is_reached(indexed):
 
 
 def test_a_column_that_is_due_for_an_index_is_listed(fitted, monkeypatch):
-    monkeypatch.setattr("fuseid.pipelines.indexing.states.index_states.__defaults__", (None, 10))
+    monkeypatch.setattr("fuseid.pipelines.indexing.states.index_states.__defaults__", (None, 10, 0))
     states = by_name(maintain(fitted.uri(), fitted.settings(), dry_run=True).indexes)
     assert states["fused_idx"].due == "make"
     assert "fused" not in indexed_columns(fitted.store().dataset("contents"))
